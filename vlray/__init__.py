@@ -1,0 +1,1 @@
+"""Region features for vision-and-language models at the scale of a Ray cluster."""

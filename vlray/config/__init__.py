@@ -1,0 +1,1 @@
+"""Settings: pydantic models only; imports neither torch, ray nor numpy."""

@@ -1,0 +1,1 @@
+"""Detectors: decoded images in, regions out. The only importer of detectron2."""

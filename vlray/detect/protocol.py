@@ -1,0 +1,66 @@
+"""What a detector is to vlray. A file of your own needs only to conform to this page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vlray.config.detector import DetectorSection
+from vlray.regions.batch import RegionBatch
+
+
+@dataclass(frozen=True)
+class DetectorInfo:
+    """What an output says about the detector that made it."""
+
+    name: str
+    """The preset's name, or what the detector calls itself."""
+
+    feature_dim: int
+    """Length D of a region's vector."""
+
+    obj_names: tuple[str, ...] = ()
+    """Object classes; ``obj_ids`` are indices into it. Empty: the detector has no such head."""
+
+    attr_names: tuple[str, ...] = ()
+    """Attributes; ``attr_ids`` are indices into it. Empty: the detector has no such head."""
+
+    weights_sha256: str = ""
+    """Of the weights file, hexadecimal; empty where there is none."""
+
+
+class Detector(Protocol):
+    """Decoded images in, ``RegionBatch`` out. One instance lives in each actor.
+
+    An instance keeps nothing between calls: any batch may run again, on another actor, after a
+    failure. The same images must give the same regions.
+
+    A class may also have ``resize(options) -> Resize`` (a classmethod): how each image is brought
+    to the detector's input size. vlray then runs it in the decoding tasks, and the images of one
+    call all have the same resized size. Without it, images arrive in their original size.
+    """
+
+    info: DetectorInfo
+
+    def __init__(self, options: DetectorSection) -> None:
+        """Load the weights onto ``options.device``."""
+
+    def __call__(self, images: Sequence[np.ndarray], image_hw: np.ndarray) -> RegionBatch:
+        """Find the regions of N images of one size.
+
+        Args:
+            images: N arrays (height, width, 3), uint8, BGR, resized where the class says how.
+            image_hw: (N, 2) int32, height and width of the original images in pixels.
+
+        Returns:
+            Regions of the N images in their order; boxes in pixels of the original images,
+            clipped to them.
+        """
+        ...
+
+
+Resize = Callable[[np.ndarray], np.ndarray]
+"""Picklable; a decoded image (height, width, 3) in, the array that the detector wants out."""

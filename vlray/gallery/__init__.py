@@ -1,0 +1,1 @@
+"""Pictures of an output: annotated images and one self-contained page."""

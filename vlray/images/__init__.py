@@ -1,0 +1,1 @@
+"""Images: find them, name them, decode them, resize them, draw on them."""

@@ -1,0 +1,1 @@
+"""Regions: boxes, features and labels of images, as arrays and as Parquet."""

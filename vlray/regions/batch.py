@@ -1,0 +1,82 @@
+"""Regions of several images as plain arrays.
+
+Shapes: N images, R regions of all of them together (no padding), D feature length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float16, Float32, Int32
+
+
+@dataclass(frozen=True, eq=False)
+class RegionBatch:
+    """What a detector found on N images: regions of image 0 first, then of image 1, and so on.
+
+    Attributes:
+        image_hw: Height and width of each original image (after EXIF rotation), pixels.
+        num_boxes: Regions of each image; their sum is R.
+        boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
+        visual_feats: Pooled vector of each region.
+        obj_ids: Object class of each region, an index into the detector's ``obj_names``.
+        obj_probs: Probability of that class.
+        attr_ids: Attribute of each region; None where the detector has no such head.
+        attr_probs: Probability of that attribute; None likewise.
+    """
+
+    image_hw: Int32[np.ndarray, "N 2"]
+    num_boxes: Int32[np.ndarray, "N"]
+    boxes: Float32[np.ndarray, "R 4"]
+    visual_feats: Float32[np.ndarray, "R D"] | Float16[np.ndarray, "R D"]
+    obj_ids: Int32[np.ndarray, "R"] | None = None
+    obj_probs: Float32[np.ndarray, "R"] | None = None
+    attr_ids: Int32[np.ndarray, "R"] | None = None
+    attr_probs: Float32[np.ndarray, "R"] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.image_hw) != len(self.num_boxes):
+            raise ValueError(
+                f"image_hw is of {len(self.image_hw)} images, num_boxes of {len(self.num_boxes)}"
+            )
+        regions = int(self.num_boxes.sum())
+        for field in fields(self)[2:]:
+            values = getattr(self, field.name)
+            if values is not None and len(values) != regions:
+                raise ValueError(
+                    f"{field.name} has {len(values)} rows, but num_boxes add up to {regions}; "
+                    "give one row for each region"
+                )
+
+    def __len__(self) -> int:
+        """Give the number of images."""
+        return len(self.num_boxes)
+
+    def __iter__(self) -> Iterator[RegionBatch]:
+        """Yield the regions of one image after the other, each as a batch of one."""
+        ends = np.cumsum(self.num_boxes)
+        for index, end in enumerate(ends):
+            rows = slice(end - self.num_boxes[index], end)
+            columns = {
+                field.name: None if (values := getattr(self, field.name)) is None else values[rows]
+                for field in fields(self)[2:]
+            }
+            yield RegionBatch(
+                self.image_hw[index : index + 1], self.num_boxes[index : index + 1], **columns
+            )
+
+    @classmethod
+    def concat(cls, batches: Sequence[RegionBatch]) -> RegionBatch:
+        """Join batches of one detector, in their order."""
+        if not batches:
+            raise ValueError("no batches to join; give at least one")
+        columns = {}
+        for field in fields(cls):
+            values = [getattr(batch, field.name) for batch in batches]
+            absent = [value is None for value in values]
+            if any(absent) and not all(absent):
+                raise ValueError(f"{field.name} is in some batches and missing in others")
+            columns[field.name] = None if absent[0] else np.concatenate(values)
+        return cls(**columns)
