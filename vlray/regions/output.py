@@ -1,0 +1,202 @@
+"""Open an output folder: iterate over it, read images by id, look at what failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from vlray import files
+from vlray.regions import parts
+from vlray.regions.batch import RegionBatch
+from vlray.regions.schema import FAILURES as FAILURES_SCHEMA
+from vlray.regions.schema import from_table
+
+
+@dataclass(frozen=True)
+class OutputInfo:
+    """What ``OUT/vlray.json`` says about an output."""
+
+    dataset: str
+    images_root: str
+    detector: dict[str, str]
+    settings: dict[str, Any]
+    vlray_version: str
+    schema_version: int
+
+
+@dataclass(frozen=True)
+class RegionOutput:
+    """A folder that ``vlray extract`` wrote, complete or still growing. Made by `open_output`.
+
+    >>> output = open_output("out")  # doctest: +SKIP
+    >>> output["000000000009"].boxes  # doctest: +SKIP
+    """
+
+    path: str
+    info: OutputInfo
+    obj_names: tuple[str, ...]
+    attr_names: tuple[str, ...]
+    _fs: pafs.FileSystem = field(repr=False)
+    _root: str = field(repr=False)
+    _parts: tuple[int, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        """Give the number of images that have a row; failed ones have none."""
+        return len(self.image_ids)
+
+    def __contains__(self, image_id: object) -> bool:
+        """Tell whether an image has a row."""
+        return image_id in self._position
+
+    def __getitem__(self, image_id: str) -> RegionBatch:
+        """Read the regions of one image.
+
+        Raises:
+            KeyError: The output has no such image.
+        """
+        return from_table(self.read([image_id]))
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """Ids of all images, in the order of the files."""
+        return [image_id for ids in self._ids_of_parts for image_id in ids]
+
+    def iter_batches(
+        self,
+        columns: Sequence[str] | None = None,
+        batch_size: int = 64,
+        split: str | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows in the order of the files; memory does not grow with the output.
+
+        Args:
+            columns: Those wanted (all, if not given); leaving out ``visual_feats`` is fast.
+            batch_size: Images in a batch at most.
+            split: Only images of this split.
+        """
+        names = None if columns is None else list(dict.fromkeys([*columns, "split"]))
+        for shard in self._parts:
+            with self._open(parts.REGIONS, shard) as part:
+                for batch in part.iter_batches(batch_size=batch_size, columns=names):
+                    rows = batch if split is None else batch.filter(pc.field("split") == split)
+                    if rows.num_rows:
+                        yield rows if columns is None else rows.select(list(columns))
+
+    def read(self, image_ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the rows of some images, in the order asked for.
+
+        Raises:
+            KeyError: The output lacks some of them; the first ones are named.
+        """
+        missing = [image_id for image_id in image_ids if image_id not in self._position]
+        if missing:
+            raise KeyError(
+                f"{len(missing)} of {len(image_ids)} images are not in {self.path}, the first "
+                f"{missing[:3]}; failures() tells which could not be extracted"
+            )
+        wanted: dict[int, dict[int, list[int]]] = {}
+        for place, image_id in enumerate(image_ids):
+            shard, row = self._position[image_id]
+            wanted.setdefault(shard, {}).setdefault(row, []).append(place)
+        tables, places = [], []
+        for shard in sorted(wanted):
+            rows = sorted(wanted[shard])
+            tables.append(self._read_rows(shard, rows, columns))
+            places += [place for row in rows for place in wanted[shard][row]]
+            # An id that is asked for twice is read once and repeated here.
+            repeats = np.repeat(np.arange(len(rows)), [len(wanted[shard][row]) for row in rows])
+            tables[-1] = tables[-1].take(repeats)
+        if not tables:
+            return self._read_rows(self._parts[0], [], columns) if self._parts else pa.table({})
+        return pa.concat_tables(tables).take(np.argsort(places))
+
+    def failures(self) -> pa.Table:
+        """Read the table of images that failed: id, path, split, stage, error, reason."""
+        shards = _shards(self._fs, files.join(self._root, parts.FAILURES))
+        tables = [FAILURES_SCHEMA.empty_table()]
+        for shard in shards:
+            with self._open(parts.FAILURES, shard) as part:
+                tables.append(part.read().replace_schema_metadata(None))
+        return pa.concat_tables(tables)
+
+    @cached_property
+    def _ids_of_parts(self) -> list[list[str]]:
+        ids = []
+        for shard in self._parts:
+            with self._open(parts.REGIONS, shard) as part:
+                ids.append(part.read(columns=["image_id"])["image_id"].to_pylist())
+        return ids
+
+    @cached_property
+    def _position(self) -> dict[str, tuple[int, int]]:
+        return {
+            image_id: (shard, row)
+            for shard, ids in zip(self._parts, self._ids_of_parts, strict=True)
+            for row, image_id in enumerate(ids)
+        }
+
+    def _open(self, folder: str, shard: int) -> pq.ParquetFile:
+        path = files.join(self._root, folder, parts.part_name(shard))
+        return pq.ParquetFile(path, filesystem=self._fs)
+
+    def _read_rows(self, shard: int, rows: list[int], columns: Sequence[str] | None) -> pa.Table:
+        """Read only the row groups that hold these rows of a part."""
+        names = None if columns is None else list(columns)
+        with self._open(parts.REGIONS, shard) as part:
+            sizes = [part.metadata.row_group(i).num_rows for i in range(part.num_row_groups)]
+            ends = np.cumsum(sizes)
+            group_of = np.searchsorted(ends, rows, side="right")
+            groups = sorted(set(group_of.tolist()))
+            table = part.read_row_groups(groups, columns=names)
+        starts = dict(zip(groups, np.cumsum([0] + [sizes[g] for g in groups[:-1]]), strict=False))
+        local = [
+            int(starts[group] + row - (ends[group] - sizes[group]))
+            for row, group in zip(rows, group_of.tolist(), strict=True)
+        ]
+        return table.take(pa.array(local, pa.int64()))
+
+
+def open_output(path: str) -> RegionOutput:
+    """Open the folder that ``vlray extract`` wrote.
+
+    Args:
+        path: A local path or a URI (``s3://...``, ``gs://...``).
+
+    Raises:
+        FileNotFoundError: There is no output at this place.
+    """
+    fs, root = files.resolve(path)
+    try:
+        about = json.loads(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} holds no {parts.SETTINGS}, so it is not an output of vlray; give the folder "
+            "that was the second argument of `vlray extract`"
+        ) from None
+    try:
+        labels = json.loads(files.read_bytes(fs, files.join(root, parts.LABELS)))
+    except FileNotFoundError:  # the first detector has not started yet
+        labels = {"obj_names": [], "attr_names": []}
+    return RegionOutput(
+        path=path,
+        info=OutputInfo(**{name: about[name] for name in OutputInfo.__dataclass_fields__}),
+        obj_names=tuple(labels["obj_names"]),
+        attr_names=tuple(labels["attr_names"]),
+        _fs=fs,
+        _root=root,
+        _parts=tuple(_shards(fs, files.join(root, parts.REGIONS))),
+    )
+
+
+def _shards(fs: pafs.FileSystem, folder: str) -> list[int]:
+    shards = (parts.shard_of(name) for name in files.list_names(fs, folder))
+    return sorted(shard for shard in shards if shard is not None)

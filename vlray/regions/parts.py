@@ -1,0 +1,74 @@
+"""The files of an output folder, and how one of them is written.
+
+::
+
+    OUT/vlray.json                   what made it: detector, settings, images
+    OUT/labels.json                  names of the object and attribute ids
+    OUT/plan/plan-00000.parquet      the listing, cut into shards
+    OUT/regions/part-00000.parquet   the regions of shard 0; being there means the shard is done
+    OUT/failures/part-00000.parquet  the images of shard 0 that failed, where there are any
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+REGIONS, FAILURES, PLAN = "regions", "failures", "plan"
+SETTINGS, LABELS = "vlray.json", "labels.json"
+
+# Small enough that reading one image of a file is cheap, large enough to compress well.
+ROW_GROUP_SIZE = 32
+
+Compression = Literal["zstd", "none"]
+
+
+def part_name(shard: int) -> str:
+    """Give the file name of a shard's part."""
+    return f"part-{shard:05d}.parquet"
+
+
+def shard_of(name: str) -> int | None:
+    """Give the shard of a part's file name; None for any other file."""
+    stem, _, suffix = name.partition(".")
+    number = stem.removeprefix("part-")
+    return int(number) if suffix == "parquet" and stem != number and number.isdigit() else None
+
+
+def encode_regions(table: pa.Table, compression: Compression) -> pa.Buffer:
+    """Encode a regions table as a complete Parquet file in memory.
+
+    Byte stream split puts the exponents of float32 vectors side by side, which makes zstd's result
+    smaller. For float16 it would save a tenth as well, but DuckDB cannot read it.
+    """
+    name = "visual_feats.list.element.list.element"
+    wide = pa.types.is_float32(table.schema.field("visual_feats").type.value_type.value_type)
+    split = [name] if wide and compression == "zstd" else False
+    return _encode(table, compression, use_byte_stream_split=split, use_dictionary=["split"])
+
+
+def encode_plain(table: pa.Table) -> pa.Buffer:
+    """Encode a table of strings and numbers (failures, the plan) as a Parquet file in memory."""
+    return _encode(table, "zstd", row_group_size=1 << 20)
+
+
+def _encode(
+    table: pa.Table,
+    compression: Compression,
+    *,
+    row_group_size: int = ROW_GROUP_SIZE,
+    use_byte_stream_split: list[str] | bool = False,
+    use_dictionary: list[str] | bool = True,
+) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression=compression,
+        row_group_size=row_group_size,
+        use_byte_stream_split=use_byte_stream_split,
+        use_dictionary=use_dictionary,
+    )
+    return sink.getvalue()

@@ -1,0 +1,174 @@
+"""The regions table: one row per image, plain columns that every Parquet reader understands.
+
+Shapes: N images, R regions of all of them together, D feature length.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from vlray.regions.batch import RegionBatch
+
+SCHEMA_VERSION = 1
+
+FeatureDtype = Literal["float16", "float32"]
+
+BOX = pa.list_(pa.float32(), 4)
+
+FAILURES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("stage", pa.string()),  # "decode": the file is bad; "detect": the detector raised
+        ("error", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+def regions_schema(
+    feature_dim: int,
+    dtype: FeatureDtype = "float16",
+    provenance: Mapping[str, Any] | None = None,
+) -> pa.Schema:
+    """Describe the regions table for vectors of one length.
+
+    Args:
+        feature_dim: Length D of a region's vector.
+        dtype: Of the stored vectors.
+        provenance: Kept as JSON under ``vlray`` in the schema's metadata.
+    """
+    feature = pa.float16() if dtype == "float16" else pa.float32()
+    metadata = None if provenance is None else {"vlray": json.dumps(provenance, sort_keys=True)}
+    return pa.schema(
+        [
+            ("image_id", pa.string()),
+            ("path", pa.string()),
+            ("split", pa.string()),
+            ("image_height", pa.int32()),
+            ("image_width", pa.int32()),
+            ("num_boxes", pa.int32()),
+            ("boxes", pa.list_(BOX)),
+            ("visual_feats", pa.list_(pa.list_(feature, feature_dim))),
+            ("obj_ids", pa.list_(pa.int32())),
+            ("obj_probs", pa.list_(pa.float32())),
+            ("attr_ids", pa.list_(pa.int32())),
+            ("attr_probs", pa.list_(pa.float32())),
+        ],
+        metadata=metadata,
+    )
+
+
+def to_table(
+    batch: RegionBatch,
+    image_ids: Sequence[str],
+    paths: Sequence[str],
+    splits: Sequence[str],
+    schema: pa.Schema,
+) -> pa.Table:
+    """Turn the regions of N images into N rows.
+
+    Vectors beyond the range of float16 (65,504) are clipped to it when stored as float16.
+
+    Raises:
+        ValueError: A vector is not finite, or not as long as the schema says.
+    """
+    feature = schema.field("visual_feats").type.value_type
+    _check_features(batch, image_ids, feature.list_size)
+    values = batch.visual_feats
+    if pa.types.is_float16(feature.value_type):
+        limit = np.finfo(np.float16).max
+        values = np.clip(values, -limit, limit).astype(np.float16)
+    else:
+        values = values.astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(batch.num_boxes)]).astype(np.int32)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=feature)
+    boxes = pa.FixedSizeListArray.from_arrays(
+        pa.array(np.ascontiguousarray(batch.boxes, np.float32).reshape(-1)), type=BOX
+    )
+    columns = {
+        "image_id": pa.array(image_ids, pa.string()),
+        "path": pa.array(paths, pa.string()),
+        "split": pa.array(splits, pa.string()),
+        "image_height": pa.array(batch.image_hw[:, 0], pa.int32()),
+        "image_width": pa.array(batch.image_hw[:, 1], pa.int32()),
+        "num_boxes": pa.array(batch.num_boxes, pa.int32()),
+        "boxes": pa.ListArray.from_arrays(offsets, boxes),
+        "visual_feats": pa.ListArray.from_arrays(offsets, vectors),
+        "obj_ids": _lists(batch.obj_ids, offsets, pa.int32()),
+        "obj_probs": _lists(batch.obj_probs, offsets, pa.float32()),
+        "attr_ids": _lists(batch.attr_ids, offsets, pa.int32()),
+        "attr_probs": _lists(batch.attr_probs, offsets, pa.float32()),
+    }
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
+    """Turn rows back into arrays; the vectors keep the dtype they are stored in."""
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    num_boxes = _numpy(table["num_boxes"]).astype(np.int32)
+    feature_dim = table.schema.field("visual_feats").type.value_type.list_size
+    optional: dict[str, np.ndarray | None] = {}
+    for name, dtype in _LABEL_COLUMNS.items():
+        values = _flat(table[name]).astype(dtype, copy=False)
+        # No labels at all while there are regions: the detector has no such head.
+        optional[name] = values if len(values) == num_boxes.sum() else None
+    return RegionBatch(
+        image_hw=np.stack(
+            [_numpy(table["image_height"]), _numpy(table["image_width"])], axis=1
+        ).astype(np.int32),
+        num_boxes=num_boxes,
+        boxes=_flat(table["boxes"]).reshape(-1, 4),
+        visual_feats=_flat(table["visual_feats"]).reshape(-1, feature_dim),
+        **optional,
+    )
+
+
+_LABEL_COLUMNS = {
+    "obj_ids": np.int32,
+    "obj_probs": np.float32,
+    "attr_ids": np.int32,
+    "attr_probs": np.float32,
+}
+
+
+def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: int) -> None:
+    if batch.visual_feats.shape[1:] != (feature_dim,):
+        raise ValueError(
+            f"the vectors are of shape {batch.visual_feats.shape}, but the table's are "
+            f"{feature_dim} long; DetectorInfo.feature_dim must say how long they are"
+        )
+    bad = ~np.isfinite(batch.visual_feats).all(axis=1)
+    if bad.any():
+        image = int(np.searchsorted(np.cumsum(batch.num_boxes), bad.argmax(), side="right"))
+        raise ValueError(
+            f"image {image_ids[image]!r} has a vector with a value that is not finite; "
+            "the weights are damaged, or half precision overflowed"
+        )
+
+
+def _lists(values: np.ndarray | None, offsets: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if values is None:
+        return pa.ListArray.from_arrays(np.zeros_like(offsets), pa.array([], kind))
+    return pa.ListArray.from_arrays(offsets, pa.array(values, kind))
+
+
+def _numpy(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy()
+
+
+def _flat(column: pa.ChunkedArray) -> np.ndarray:
+    """Give a column's innermost values; nested lists have no nulls here, so none are dropped."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else array.chunk(0)
+    while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        array = array.flatten()
+    return array.to_numpy(zero_copy_only=False)
