@@ -13,6 +13,7 @@ import warnings
 from types import ModuleType
 
 import PIL.Image
+import torch
 
 _MISSING = (
     "Detectron2 is not installed; install it with `uv pip install 'vlray[detectron2]'` (no "
@@ -59,6 +60,10 @@ def prepare_detectron2() -> None:
         # vlray can do nothing about it.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.script`")
         importlib.import_module("detectron2.modeling")
+        # Its anchors call torch.meshgrid without `indexing`. torch warns of that once in a
+        # process: here, where nobody sees it.
+        warnings.filterwarnings("ignore", message=r"torch\.meshgrid")
+        torch.meshgrid(torch.zeros(1), torch.zeros(1))
 
 
 prepare_detectron2()
