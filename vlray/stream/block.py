@@ -1,0 +1,68 @@
+"""What travels between the stages: one Ray Data row for each shard.
+
+A shard must neither be split nor merged with another on its way, so it is one row whose cells hold
+whole tables as Arrow streams. Reading such a cell copies nothing: pixels stay in the object store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+DECODED = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("image_height", pa.int32()),  # of the original image, after EXIF rotation
+        ("image_width", pa.int32()),
+        ("pixels", pa.large_binary()),  # null where decoding failed
+        ("shape", pa.list_(pa.int32(), 3)),
+        ("dtype", pa.string()),
+        ("error", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+def pack(shard: int, **tables: pa.Table) -> pa.Table:
+    """Make the row of one shard; each table becomes a cell."""
+    columns = {"shard": pa.array([shard], pa.int32())}
+    for name, table in tables.items():
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        columns[name] = _cell(sink.getvalue())
+    return pa.table(columns)
+
+
+def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
+    """Give the shard's number and its tables; the inverse of `pack`."""
+    if row.num_rows != 1:
+        raise AssertionError(f"{row.num_rows} shards arrived at once; the stages take one")
+    tables = {
+        name: pa.ipc.open_stream(row[name][0].as_buffer()).read_all()
+        for name in row.column_names
+        if name != "shard"
+    }
+    return int(row["shard"][0].as_py()), tables
+
+
+def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a `DECODED` table; ``image`` is an array over the row's own memory."""
+    names = [name for name in table.column_names if name != "pixels"]
+    for index, row in enumerate(table.select(names).to_pylist()):
+        row["image"] = None
+        if row["error"] is None:
+            pixels = table["pixels"][index].as_buffer()
+            row["image"] = np.frombuffer(pixels, row["dtype"]).reshape(row["shape"])
+        yield row
+
+
+def _cell(buffer: pa.Buffer) -> pa.Array:
+    """Make an array of one binary value around a buffer, without copying it."""
+    offsets = pa.py_buffer(np.array([0, buffer.size], np.int64).tobytes())
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, buffer])

@@ -1,0 +1,62 @@
+"""First stage: files become arrays. Runs as tasks on the CPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from vlray import files
+from vlray.detect.protocol import Resize
+from vlray.images.decode import ImageError, decode
+from vlray.stream.block import DECODED, pack
+
+
+@dataclass(frozen=True)
+class DecodeShard:
+    """Read, decode and resize the images of one shard.
+
+    Resizing happens here rather than in the detector's actor: it is work for CPUs, and it bounds
+    the size of a shard by the detector's input size, however large the photographs are.
+
+    Attributes:
+        plan: The whole plan in the object store; nodes fetch it once.
+        images_root: What the plan's paths are relative to.
+        max_pixels: Larger images are refused as decompression bombs.
+        resize: The detector's; None leaves the images as they are.
+    """
+
+    plan: ray.ObjectRef
+    images_root: str
+    max_pixels: int
+    resize: Resize | None
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        """Turn the row of one shard into its decoded images."""
+        shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
+        images = ray.get(self.plan).slice(start, count).to_pylist()
+        fs, root = files.resolve(self.images_root)
+        rows = [self._row(image, fs, root) for image in images]
+        return pack(shard, images=pa.Table.from_pylist(rows, schema=DECODED))
+
+    def _row(self, image: dict[str, Any], fs: Any, root: str) -> dict[str, Any]:
+        row = {name: image[name] for name in ("image_id", "path", "split")}
+        try:
+            data = files.read_bytes(fs, files.join(root, image["path"]))
+            original = decode(data, max_pixels=self.max_pixels)
+            pixels = original if self.resize is None else self.resize(original)
+        except ImageError as error:
+            return row | {"error": "ImageError", "reason": error.reason}
+        except OSError as error:  # gone, or not readable
+            return row | {"error": type(error).__name__, "reason": str(error)}
+        height, width = original.shape[:2]
+        return row | {
+            "image_height": height,
+            "image_width": width,
+            "pixels": np.ascontiguousarray(pixels).tobytes(),
+            "shape": list(pixels.shape),
+            "dtype": str(pixels.dtype),
+        }

@@ -1,0 +1,158 @@
+"""Second stage: arrays become regions. Runs as actors, one detector in each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vlray import files
+from vlray.config.detector import DetectorSection
+from vlray.detect.load import check_regions, load_detector
+from vlray.detect.protocol import DetectorInfo
+from vlray.regions import parts
+from vlray.regions.batch import RegionBatch
+from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
+from vlray.stream.block import image_rows, pack, unpack
+from vlray.stream.log import log_to_stderr
+
+# From this many images on, a shard on all of which the detector raises says that the detector is
+# broken, not the images.
+BROKEN_FROM = 4
+
+log = logging.getLogger("vlray.stream")
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """What an actor needs to know."""
+
+    detector: DetectorSection
+    dtype: FeatureDtype
+    output: str
+    identity: dict[str, Any]
+    threads: int
+
+
+class DetectShard:
+    """Decoded images of a shard in, its regions and failures out.
+
+    Ray builds one instance per actor, so each GPU loads the weights once. The instance keeps
+    nothing between shards: Ray may run any shard again, on another actor, after a failure.
+    """
+
+    def __init__(self, options: DetectOptions) -> None:
+        """Load the detector."""
+        import torch
+
+        log_to_stderr()
+        torch.set_num_threads(options.threads)
+        self._detector = load_detector(options.detector)
+        info = self._detector.info
+        self._batch_size = options.detector.batch_size or (8 if torch.cuda.is_available() else 1)
+        self._schema = regions_schema(
+            info.feature_dim, options.dtype, options.identity | _provenance(info)
+        )
+        _write_labels(options.output, info)
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        """Detect on the images of one shard."""
+        shard, tables = unpack(row)
+        rows = list(image_rows(tables["images"]))
+        good = [row for row in rows if row["image"] is not None]
+        failed = {id(row): row | {"stage": "decode"} for row in rows if row["image"] is None}
+        found: dict[int, RegionBatch] = {}
+        for batch in _batches(good, self._batch_size):
+            for image, regions in zip(batch, self._attempt(batch), strict=True):
+                if isinstance(regions, Exception):
+                    failed[id(image)] = image | {
+                        "stage": "detect",
+                        "error": type(regions).__name__,
+                        "reason": str(regions) or repr(regions),
+                    }
+                    last = regions
+                else:
+                    found[id(image)] = regions
+        if len(good) >= BROKEN_FROM and not found:
+            raise RuntimeError(
+                f"the detector raised on all {len(good)} images of shard {shard}, so it is the "
+                f"detector that is broken: {type(last).__name__}: {last}"
+            ) from last
+        kept = [row for row in rows if id(row) in found]
+        failures = [failed[id(row)] for row in rows if id(row) in failed]
+        return pack(
+            shard,
+            regions=self._table(kept, [found[id(row)] for row in kept]),
+            failures=pa.Table.from_pylist(failures, schema=FAILURES),
+        )
+
+    def _attempt(self, batch: list[dict[str, Any]]) -> list[RegionBatch | Exception]:
+        """Detect on a batch; where that raises, again, and then on each image by itself.
+
+        The second try takes the same batch, so that an error that passes leaves no trace in the
+        features. The single ones find the image that is to blame, and need the least memory.
+        """
+        for attempt in range(2):
+            try:
+                return list(self._detect(batch))
+            except Exception as error:
+                log.warning("detector raised on %d images: %r", len(batch), error)
+                if len(batch) == 1 and attempt:
+                    return [error]
+                _free_memory()
+        return [regions for image in batch for regions in self._attempt([image])]
+
+    def _detect(self, batch: list[dict[str, Any]]) -> RegionBatch:
+        image_hw = np.array(
+            [(row["image_height"], row["image_width"]) for row in batch], np.int32
+        ).reshape(-1, 2)
+        regions = self._detector([row["image"] for row in batch], image_hw)
+        check_regions(regions, image_hw, self._detector.info)
+        return regions
+
+    def _table(self, rows: list[dict[str, Any]], regions: list[RegionBatch]) -> pa.Table:
+        if not rows:
+            return self._schema.empty_table()
+        names = ([row[key] for row in rows] for key in ("image_id", "path", "split"))
+        return to_table(RegionBatch.concat(regions), *names, schema=self._schema)
+
+
+def _batches(rows: list[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    """Group images of one size: nothing is padded, so a batch never changes a feature."""
+    groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["image"].shape, []).append(row)
+    for group in groups.values():
+        for start in range(0, len(group), batch_size):
+            yield group[start : start + batch_size]
+
+
+def _provenance(info: DetectorInfo) -> dict[str, Any]:
+    labels = json.dumps([info.obj_names, info.attr_names]).encode()
+    return {
+        "detector_name": info.name,
+        "feature_dim": info.feature_dim,
+        "weights_sha256": info.weights_sha256,
+        "labels_sha256": hashlib.sha256(labels).hexdigest(),
+    }
+
+
+def _write_labels(output: str, info: DetectorInfo) -> None:
+    """Write the names of the ids beside the regions. Every actor may: they all write the same."""
+    fs, root = files.resolve(output)
+    path = files.join(root, parts.LABELS)
+    labels = {"obj_names": info.obj_names, "attr_names": info.attr_names}
+    files.write_atomic(fs, path, json.dumps(labels, ensure_ascii=False, indent=1).encode())
+
+
+def _free_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,88 @@
+"""What makes an output itself: one folder holds the regions of one detector with one setting."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow.fs as pafs
+
+import vlray
+from vlray import files
+from vlray.config.extract import ExtractConfig
+from vlray.regions import parts
+from vlray.regions.schema import SCHEMA_VERSION
+
+# Where a detector runs is no part of what it is; its name and weights are in `identify`, by content.
+_FREE = {"device", "name", "weights"}
+
+
+def identity_of(config: ExtractConfig, dataset: str, detector: dict[str, str]) -> dict[str, Any]:
+    """Collect what the rows of an output depend on.
+
+    Args:
+        config: The settings of the run.
+        dataset: The dataset's name.
+        detector: What `vlray.detect.load.identify` says of the detector.
+    """
+    settings = {
+        "images.id_rule": config.images.id_rule,
+        "images.max_pixels": config.images.max_pixels,
+        "output.dtype": config.output.dtype,
+        "output.compression": config.output.compression,
+        "output.shard_size": config.output.shard_size,
+    }
+    for name, value in config.detector.model_dump(mode="json").items():
+        if name not in _FREE:
+            settings[f"detector.{name}"] = value
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "vlray_version": vlray.__version__,
+        "dataset": dataset,
+        "images_root": config.images.root,
+        "detector": detector,
+        "settings": settings,
+    }
+
+
+def claim(fs: pafs.FileSystem, root: str, uri: str, identity: dict[str, Any]) -> None:
+    """Write an output's identity, or check that it is the one that is there.
+
+    Raises:
+        ValueError: The output was made with other settings; each difference is named.
+    """
+    path = files.join(root, parts.SETTINGS)
+    try:
+        there = json.loads(files.read_bytes(fs, path))
+    except FileNotFoundError:
+        if files.list_names(fs, files.join(root, parts.REGIONS)):
+            raise ValueError(
+                f"{uri} has a folder {parts.REGIONS}/ but no {parts.SETTINGS}; it is not an "
+                "output of vlray, so give another folder"
+            ) from None
+        text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
+        files.write_atomic(fs, path, text.encode())
+        return
+    differing = _differences(there, identity)
+    if differing:
+        raise ValueError(
+            f"{uri} was made with other settings, and one output holds one kind of regions:\n"
+            + "\n".join(differing)
+            + "\nGive the same settings to finish it, or another folder for the new ones."
+        )
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    lines = []
+    for name in ("schema_version", "dataset"):
+        lines += _difference(name, there.get(name), here[name])
+    for group in ("settings", "detector"):
+        old, new = there.get(group, {}), here[group]
+        for name in sorted(old.keys() | new.keys()):
+            label = name if group == "settings" else f"detector: {name}"
+            lines += _difference(label, old.get(name), new.get(name))
+    return lines
+
+
+def _difference(name: str, there: object, here: object) -> list[str]:
+    return [] if there == here else [f"  {name}: {there!r} there, {here!r} now"]

@@ -1,0 +1,39 @@
+"""One writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from vlray import files
+
+
+@contextmanager
+def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
+    """Hold a local output for this process; the lock goes with the process, however it ends.
+
+    Two writers would do no harm (they write the same files), only everything twice. Object storage
+    has no such lock, so there it is left at that.
+
+    Raises:
+        ValueError: Another process is writing to this output.
+    """
+    if not files.is_local(fs):
+        yield
+        return
+    Path(root).mkdir(parents=True, exist_ok=True)
+    with (Path(root) / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another vlray process is writing to {uri}; wait for it to end, or give "
+                "another folder"
+            ) from None
+        except OSError:  # some network file systems have no locks
+            pass
+        yield

@@ -1,0 +1,114 @@
+"""The Ray Data pipeline: decode tasks feed detector actors, which feed write tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+
+from vlray.config.extract import ExtractConfig
+from vlray.detect.load import resize_of
+from vlray.stream.cluster import WRITE_CPUS, allot, connect
+from vlray.stream.decode import DecodeShard
+from vlray.stream.detect import DetectOptions, DetectShard
+from vlray.stream.plan import Plan
+from vlray.stream.write import WriteShard
+
+# Ray's own limit is half an hour. A shard takes seconds to minutes, so nothing at all in this time
+# means that something hangs: an actor that dies on every start, resources that never come.
+NO_PROGRESS_S = 900.0
+
+log = logging.getLogger("vlray.stream")
+
+
+def shard_rows(
+    config: ExtractConfig,
+    images_root: str,
+    identity: dict[str, Any],
+    plan: Plan,
+    todo: np.ndarray,
+) -> Iterator[dict[str, Any]]:
+    """Run the shards and yield a summary of each as it is written, in no particular order.
+
+    Raises:
+        ValueError: The cluster cannot hold the actors that are asked for.
+    """
+    resize = resize_of(config.detector)
+    connect(config.cluster)
+    total = ray.cluster_resources()
+    allotment = allot(config.cluster, total.get("CPU", 0), total.get("GPU", 0), len(todo))
+    log.info(
+        "%d detector actor(s) with %g CPUs (%d threads) and %g GPUs each",
+        allotment.actors,
+        allotment.cpus_per_actor,
+        allotment.threads,
+        allotment.gpus_per_actor,
+    )
+    _quiet_ray_data()
+    pool = ray.data.ActorPoolStrategy(size=allotment.actors)
+    one_shard: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
+    images = plan.table.select(["image_id", "path", "split"]).combine_chunks()
+    rows = (
+        ray.data.from_arrow(_shard_tables(plan, todo))
+        .map_batches(
+            DecodeShard(ray.put(images), images_root, config.images.max_pixels, resize),
+            num_cpus=config.cluster.decode_cpus,
+            **one_shard,
+        )
+        .map_batches(
+            DetectShard,
+            fn_constructor_args=(
+                DetectOptions(
+                    config.detector,
+                    config.output.dtype,
+                    config.output.path,
+                    identity,
+                    allotment.threads,
+                ),
+            ),
+            compute=pool,
+            num_cpus=allotment.cpus_per_actor,
+            num_gpus=allotment.gpus_per_actor,
+            **one_shard,
+        )
+        .map_batches(
+            WriteShard(
+                config.output.path, config.output.compression, config.detector.min_boxes
+            ),
+            num_cpus=WRITE_CPUS,
+            **one_shard,
+        )
+        .iter_rows()
+    )
+    yield from rows
+
+
+def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
+    """One row for each shard: its number, and where its images are in the plan."""
+    sizes = plan.sizes()
+    starts = np.cumsum(sizes) - sizes
+    return [
+        pa.table(
+            {
+                "shard": pa.array([shard], pa.int32()),
+                "start": pa.array([starts[shard]], pa.int64()),
+                "count": pa.array([sizes[shard]], pa.int64()),
+            }
+        )
+        for shard in todo
+    ]
+
+
+def _quiet_ray_data() -> None:
+    """Leave progress to vlray, and never cut the block of a shard in two."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_S
+    context.target_max_block_size = None
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

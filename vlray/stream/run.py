@@ -1,0 +1,118 @@
+"""The whole path: list, decode, detect, write; and finish what an earlier run left."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from vlray import files
+from vlray.config.extract import ExtractConfig
+from vlray.detect.load import identify
+from vlray.images.find import Listing, list_images
+from vlray.stream import plan as plans
+from vlray.stream.identity import claim, identity_of
+from vlray.stream.lock import only_writer
+from vlray.stream.progress import Progress
+
+log = logging.getLogger("vlray.stream")
+
+
+@dataclass
+class ExtractResult:
+    """What one run did."""
+
+    output: str
+    planned: int  # images of the output in all
+    images: int = 0  # images with regions written by this run
+    regions: int = 0
+    failed: int = 0  # images that became rows of failures/
+    raised: int = 0  # of these, images on which the detector raised
+    short: int = 0  # images with fewer regions than min_boxes
+    bytes: int = 0
+    seconds: float = 0.0  # from the first shard's begin to the last one's end, start-up included
+
+
+def extract(config: ExtractConfig) -> ExtractResult:
+    """Bring an output up to date with its images.
+
+    What is there already is not touched; when everything is, Ray does not even start.
+
+    Raises:
+        ValueError: Something in the settings, the listing or the output forbids to begin.
+    """
+    fs, root = files.resolve(config.output.path)
+    listing = _list(config, fs, root)
+    identity = identity_of(
+        config, config.images.dataset or listing.dataset, identify(config.detector)
+    )
+    with only_writer(fs, root, config.output.path):
+        claim(fs, root, config.output.path, identity)
+        files.remove_temporaries(fs, root)
+        plan = plans.load(fs, root)
+        new = plans.extend(plan, listing.table, config.output.shard_size)
+        plan = plans.store(fs, root, plan, new)
+        todo = plans.shards_to_do(fs, root, plan, retry_failures=config.output.retry_failures)
+        images = int(plan.sizes()[todo].sum())
+        log.info(
+            "%s: %s images, %s new, %s to do in %s shards",
+            config.output.path,
+            *(f"{n:,}" for n in (plan.table.num_rows, new.num_rows, images, len(todo))),
+        )
+        result = ExtractResult(config.output.path, plan.table.num_rows)
+        if len(todo):
+            _run_shards(config, listing.root, identity, plan, todo, result)
+        return result
+
+
+def _list(config: ExtractConfig, fs: pafs.FileSystem, root: str) -> Listing:
+    """List the images, without those that the output's own gallery holds."""
+    began = time.monotonic()
+    listing = list_images(
+        config.images.root,
+        id_rule=config.images.id_rule,
+        split=config.split,
+        follow_symlinks=config.images.follow_symlinks,
+        leave_out=config.output.path,
+    )
+    log.info("%s: %s images listed in %.1f s", config.images.root, f"{listing.table.num_rows:,}",
+             time.monotonic() - began)
+    if listing.skipped:
+        kinds = ", ".join(f"{n:,} {kind or 'no extension'}" for kind, n in
+                          listing.skipped.most_common(5))
+        log.info("other files left alone: %s", kinds)
+    return listing
+
+
+def _run_shards(
+    config: ExtractConfig,
+    images_root: str,
+    identity: dict[str, Any],
+    plan: plans.Plan,
+    todo: np.ndarray,
+    result: ExtractResult,
+) -> None:
+    """Send the shards through Ray and count what comes back."""
+    from vlray.stream.log import forwarded
+    from vlray.stream.pipeline import shard_rows
+
+    began = time.monotonic()
+    total = int(plan.sizes()[todo].sum())
+    with forwarded(), Progress(total, config.cluster.progress) as progress:
+        for row in shard_rows(config, images_root, identity, plan, todo):
+            result.images += row["images"]
+            result.regions += row["regions"]
+            result.failed += row["failed"]
+            result.raised += row["raised"]
+            result.short += row["short"]
+            result.bytes += row["bytes"]
+            progress.add(row["images"] + row["failed"], row["failed"])
+    result.seconds = time.monotonic() - began
+    if (got := result.images + result.failed) != total:
+        raise AssertionError(f"{total} images went in, {got} came out; please report this")

@@ -1,0 +1,52 @@
+"""Third stage: regions become files. Runs as tasks on the CPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlray import files
+from vlray.regions import parts
+from vlray.stream.block import unpack
+
+
+@dataclass(frozen=True)
+class WriteShard:
+    """Write the files of one shard; safe to run any number of times.
+
+    The regions come last: their being there means that the whole shard is done. A crash before
+    that leaves at most the failures, and the next run writes both again.
+    """
+
+    output: str
+    compression: parts.Compression
+    min_boxes: int
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        """Write one shard and sum it up in a row for the driver."""
+        shard, tables = unpack(row)
+        fs, root = files.resolve(self.output)
+        name = parts.part_name(shard)
+        failures_path = files.join(root, parts.FAILURES, name)
+        regions, failures = tables["regions"], tables["failures"]
+        if failures.num_rows:
+            files.write_atomic(fs, failures_path, parts.encode_plain(failures))
+        else:
+            files.remove(fs, failures_path)
+        encoded = parts.encode_regions(regions, self.compression)
+        files.write_atomic(fs, files.join(root, parts.REGIONS, name), encoded)
+        raised = pc.sum(pc.equal(failures["stage"], "detect")).as_py() or 0
+        short = pc.sum(pc.less(regions["num_boxes"], self.min_boxes)).as_py() or 0
+        return pa.table(
+            {
+                "shard": [shard],
+                "images": [regions.num_rows],
+                "regions": [pc.sum(regions["num_boxes"]).as_py() or 0],
+                "failed": [failures.num_rows],
+                "raised": [raised],
+                "short": [short],
+                "bytes": [encoded.size],
+            }
+        )
