@@ -1,0 +1,168 @@
+"""The command line: help, shortcuts and positionals around the parser of pydantic-settings."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
+from argparse import RawDescriptionHelpFormatter as Raw
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pydantic_settings import CliSettingsSource
+
+from vlray.config.layers import Layer, unknown
+from vlray.config.options import options_of
+
+if TYPE_CHECKING:
+    from vlray.config.base import Command
+
+METAVARS = {
+    "int": "N",
+    "float": "X",
+    "str": "TEXT",
+    "Path": "PATH",
+    "tuple[Path,...]": "FILE.yaml",
+    "tuple[str,...]": "NAME,...",
+    "dict[str,Any]": "KEY=VALUE",
+}
+
+
+def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
+    """Read the flags and positionals that were given, as nested values still unchecked.
+
+    Raises:
+        ValueError: A flag is unknown, or there are more positionals than the command takes.
+    """
+    source: CliSettingsSource[Any] = CliSettingsSource(
+        cls,
+        root_parser=_parser(cls),
+        parse_args_method=partial(_parse, cls),
+        add_argument_method=_add_argument,
+        add_argument_group_method=_add_group,
+        cli_shortcuts=_shortcuts(cls),
+    )
+    return source(args=_spell_out(argv))()
+
+
+def fail(cls: type[Command], messages: Iterable[str]) -> NoReturn:
+    """End the program as a mistake of the user's: messages on stderr, status 2."""
+    for message in messages:
+        sys.stderr.write(f"vlray {cls.command}: {message}\n")
+    sys.stderr.write(f"usage: {_usage(cls)}; --help explains\n")
+    sys.exit(2)
+
+
+def _usage(cls: type[Command]) -> str:
+    return " ".join(["vlray", cls.command, *cls.positionals, "[options]"])
+
+
+def _shortcuts(cls: type[Command]) -> dict[str, str]:
+    """Let the last part of an option's name stand for it where no other option ends the same."""
+    paths = list(options_of(cls))
+    count = Counter(path[-1] for path in paths)
+    return {
+        ".".join(path).replace("_", "-"): path[-1].replace("_", "-")
+        for path in paths
+        if len(path) > 1 and count[path[-1]] == 1
+    }
+
+
+def _spell_out(argv: list[str]) -> list[str]:
+    """Bring flags into kebab-case, and give each file after ``--config`` a flag of its own."""
+    args: list[str] = []
+    for index, arg in enumerate(argv):
+        if arg == "--":
+            return args + argv[index:]
+        if arg.startswith("--"):
+            arg = re.sub("^[^=]+", lambda flag: flag[0].replace("_", "-"), arg)
+        elif len(args) > 1 and args[-2] == "--config" and arg.endswith((".yaml", ".yml")):
+            args.append("--config")
+        args.append(arg)
+    return args
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _parser(cls: type[Command]) -> ArgumentParser:
+    lines = "\n".join(f"  python -m vlray.{cls.command} {example}" for example in cls.examples)
+    parser = _Parser(
+        prog=f"vlray {cls.command}",
+        usage=_usage(cls),
+        description=cls.__doc__,
+        epilog=f"""\
+examples:
+{lines}
+
+The last part of an option's name is enough where it is unique: --min-boxes 10. Each option is
+also a variable (VLRAY_DETECTOR__MIN_BOXES), a key of a --config file, and of the user's
+settings.yaml (vlray env set detector.min_boxes 10); flags win, then come variables, files,
+settings.yaml and the defaults.""",
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    options = options_of(cls)
+    for shown, name in cls.positionals.items():
+        about = options[tuple(name.split("."))].description
+        parser.add_argument(name, metavar=shown, nargs="?", default=SUPPRESS, help=_plain(about))
+    parser.add_argument("-h", "--help", action="help", help="Show this and exit.")
+    return parser
+
+
+def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Namespace:
+    namespace, extra = parser.parse_known_intermixed_args(args)
+    for arg in extra:
+        if arg.startswith("-") and arg != "--":
+            _refuse(cls, arg.partition("=")[0])
+    if extra:
+        raise ValueError(
+            f"{extra[-1]!r} is one argument too many after {' '.join(cls.positionals)}; "
+            "put quotes around a name with spaces"
+        )
+    return namespace
+
+
+def _refuse(cls: type[Command], flag: str) -> NoReturn:
+    path = tuple(flag.lstrip("-").replace("-", "_").split("."))
+    same = [option for option in options_of(cls) if option[-1] == path[-1]]
+    layer = Layer("flag", {})
+    if len(path) == 1 and len(same) > 1:
+        names = " or ".join(layer.spell(option) for option in same)
+        raise ValueError(f"{flag} can be {names}; say which")
+    raise ValueError(unknown(cls, layer, path))
+
+
+def _plain(text: str | None) -> str:
+    """Bring a docstring into the form of argparse's help: one line, no markup, % doubled."""
+    return " ".join((text or "").replace("``", "").split()).replace("%", "%%")
+
+
+def _add_argument(parser: Any, *names: str, **kwargs: Any) -> None:
+    if kwargs.get("const") == "{}":
+        return  # a whole section as JSON: YAML files do that better
+    text = re.sub(r" \(default: (|\(\)|\{\}|\.)\)$", "", kwargs.pop("help"))
+    if "metavar" in kwargs:
+        kwargs["metavar"] = METAVARS.get(kwargs["metavar"], kwargs["metavar"])
+    parser.add_argument(*names, help=_plain(text.replace("%%", "%")), **kwargs)
+
+
+def _add_group(parser: ArgumentParser, title: str, description: str) -> Any:
+    return parser.add_argument_group(title.removesuffix(" options"), _plain(description))
+
+
+class _Formatter(Raw):
+    def __init__(self, prog: str) -> None:
+        HelpFormatter.__init__(self, prog, max_help_position=32)
+
+    def _format_action_invocation(self, action: Action) -> str:
+        """Show an option by its full name only; the shortcuts are explained once, below."""
+        if not action.option_strings or action.nargs == 0:
+            full = [name for name in action.option_strings if not name.startswith("--no-")]
+            return full[0] if full else super()._format_action_invocation(action)
+        return f"{action.option_strings[0]} {action.metavar}"

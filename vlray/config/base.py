@@ -1,0 +1,115 @@
+"""What every command's settings have in common: their layers, their names, their YAML."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from vlray.config import arguments, layers
+from vlray.config.environment import EnvironmentSection
+from vlray.config.options import flatten, nest, options_of
+
+
+def _split_commas(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_commas)]
+Splits = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+
+
+class Command(BaseSettings):
+    """Frozen settings of one command.
+
+    ``from_cli`` reads the layers: flags, then ``VLRAY_*`` variables, ``--config`` files, the
+    user's ``settings.yaml`` and the defaults. The constructor reads none of them: what is not
+    given to it is the default, so that code says what it does wherever it runs.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        env_prefix=layers.ENV_PREFIX,
+        env_nested_delimiter="__",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_use_class_docs_for_groups=True,
+    )
+
+    command: ClassVar[str]
+    """Its name: the module ``vlray.<command>`` runs it."""
+
+    positionals: ClassVar[dict[str, str]] = {}
+    """Arguments without a flag, in their order, and the option that each of them sets."""
+
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Arguments that the help shows."""
+
+    config: Paths = ()
+    """YAML files of settings, a later one over an earlier one; repeat the flag or list them."""
+
+    project: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] = "default"
+    """Name under which the runs that belong together are kept."""
+
+    env: EnvironmentSection = EnvironmentSection()
+
+    @classmethod
+    def from_cli(cls, argv: list[str] | None = None) -> Self:
+        """Read all layers of settings; a mistake of the user's ends the program with status 2.
+
+        Args:
+            argv: The arguments; None: those of this process.
+        """
+        try:
+            flags = arguments.parse(cls, sys.argv[1:] if argv is None else argv)
+            found = layers.read(cls, flags, os.environ)
+        except (ValueError, OSError, SettingsError) as error:
+            arguments.fail(cls, [str(error)])
+        merged: dict[tuple[str, ...], Any] = {}
+        for layer in found:
+            merged |= layer.values
+        try:
+            return cls(**nest(merged))
+        except ValidationError as error:
+            arguments.fail(cls, layers.explain(cls, error, found))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the constructor see its arguments only; ``from_cli`` reads the other sources."""
+        return (init_settings,)
+
+    def resolved(self) -> dict[str, Any]:
+        """Give all settings in plain types; ``--config`` is left out, its values are in here."""
+        return self.model_dump(mode="json", exclude={"config"})
+
+    def changed(self) -> dict[str, Any]:
+        """Give those of ``resolved`` that are not the defaults."""
+        defaults = {path: field.default for path, field in options_of(type(self)).items()}
+        given = flatten(self.model_dump(exclude={"config"}))
+        plain = flatten(self.resolved())
+        missing = object()
+        return nest(
+            {path: plain[path] for path in given if given[path] != defaults.get(path, missing)}
+        )

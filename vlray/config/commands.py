@@ -1,0 +1,39 @@
+"""The commands that have options, each known to the others so that no name is just unknown."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vlray.config.options import Path, find_option, options_of
+
+if TYPE_CHECKING:
+    from vlray.config.base import Command
+
+COMMANDS = {
+    "extract": "vlray.config.extract:ExtractConfig",
+    "view": "vlray.config.view:ViewConfig",
+}
+
+
+def settings_of(command: str) -> type[Command]:
+    """Import the settings of a command."""
+    module, _, name = COMMANDS[command].partition(":")
+    settings: type[Command] = getattr(import_module(module), name)
+    return settings
+
+
+def commands_with(path: Path, shortcut: bool = False) -> list[str]:
+    """Name the commands that have an option.
+
+    Args:
+        path: The option.
+        shortcut: Whether the last part of a name alone counts where it is unique, as in flags.
+    """
+    found = []
+    for command in COMMANDS:
+        options = options_of(settings_of(command))
+        leaves = [option[-1] for option in options]
+        if find_option(path, options) or (shortcut and leaves.count(".".join(path)) == 1):
+            found.append(command)
+    return found

@@ -1,0 +1,22 @@
+"""Options that say where vlray keeps things; every command has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from vlray.config.section import Section
+
+
+class EnvironmentSection(Section):
+    """Where data and runs are on this machine, and how much is logged."""
+
+    data_dir: Path = Path()
+    """Folder in which relative paths of data are looked up when they are not in the current
+    one."""
+
+    runs_dir: Path = Path("runs")
+    """Folder of the run folders; each run writes its settings and its log into one of its own."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much goes into the log."""

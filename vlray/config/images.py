@@ -1,0 +1,45 @@
+"""Options of the images."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from vlray.config.section import Section
+
+
+class ImagesSection(Section):
+    """Which images, and what they are called."""
+
+    root: Annotated[str, Field(min_length=1)]
+    """A directory, an image, a list file, or a URI such as ``s3://bucket/photos``. A relative
+    path that does not exist here is looked up in ``env.data_dir``."""
+
+    dataset: str = ""
+    """Name of the dataset. Empty: the name of the directory."""
+
+    id_rule: str = "stem"
+    """How a file's name becomes its image_id: ``stem`` (no folder, no extension), ``path`` (with
+    the folders), ``coco`` (neither prefix nor leading zeros: COCO_train2014_000000084002.jpg is
+    84002), or ``regex:PATTERN``: the first group of the match in the path, or else the match."""
+
+    follow_symlinks: bool = True
+    """Whether links to directories are entered."""
+
+    max_pixels: Annotated[int, Field(ge=1)] = 178_956_970
+    """An image of more pixels (height x width) is not decoded but becomes a failure."""
+
+    @field_validator("id_rule")
+    @classmethod
+    def _check_id_rule(cls, rule: str) -> str:
+        kind, colon, pattern = rule.partition(":")
+        if kind == "regex" and colon:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        elif rule not in {"stem", "path", "coco"}:
+            raise ValueError("give stem, path, coco or regex:PATTERN")
+        return rule

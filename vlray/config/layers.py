@@ -1,0 +1,170 @@
+"""The layers of a command's settings: where each value came from, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
+
+from vlray.config.commands import commands_with
+from vlray.config.options import Path, find_option, flatten, nearest, options_of
+
+if TYPE_CHECKING:
+    from vlray.config.base import Command
+
+ENV_PREFIX = "VLRAY_"
+
+OWN_VARIABLES = frozenset({"VLRAY_HOME"})
+"""Variables that are no options: VLRAY_HOME is the folder of the user's settings.yaml."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings of one origin."""
+
+    kind: str
+    """``flag``, ``variable`` or ``key``: what an option is called there."""
+
+    values: Mapping[Path, Any]
+    origin: str = ""
+    """The file that the keys are in."""
+
+    def spell(self, path: Path) -> str:
+        """Write the name of an option as the user wrote it, or would have."""
+        if self.kind == "flag":
+            return "--" + ".".join(path).replace("_", "-")
+        if self.kind == "variable":
+            return ENV_PREFIX + "__".join(path).upper()
+        return f"{'.'.join(path)} (in {self.origin})"
+
+
+def read(cls: type[Command], flags: Mapping[str, Any], environ: Mapping[str, str]) -> list[Layer]:
+    """Read every layer, the weakest first.
+
+    Raises:
+        ValueError: A file is missing or no mapping of settings, or a name is unknown.
+    """
+    from vlray.config import state
+
+    flag_layer = Layer("flag", flatten(flags))
+    variable_layer = _read_variables(cls, environ)
+    files = flag_layer.values.get(("config",), variable_layer.values.get(("config",), ""))
+    names = [name for name in files.split(",") if name.strip()]
+    return [
+        _known(cls, state.read_settings(), str(state.settings_path()), shared=True),
+        *(_known(cls, read_yaml(File(name.strip())), name.strip()) for name in names),
+        variable_layer,
+        flag_layer,
+    ]
+
+
+def read_yaml(path: File) -> dict[str, Any]:
+    """Read a YAML file of settings.
+
+    Raises:
+        ValueError: It does not exist, is no YAML, or is no mapping.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise ValueError(f"--config {path}: there is no such file; give a YAML file of settings")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path} holds a {type(values).__name__}; "
+            "give a mapping of settings, such as `detector: {min_boxes: 10}`"
+        )
+    return values
+
+
+def _known(
+    cls: type[Command], values: Mapping[str, Any], origin: str, shared: bool = False
+) -> Layer:
+    """Make a layer of a file's values; refuse what no command (or, unshared, not this) knows."""
+    options = options_of(cls)
+    layer = Layer("key", flatten(values), origin)
+    known: dict[Path, Any] = {}
+    for path, value in layer.values.items():
+        option = find_option(path, options)
+        if option == ("config",):
+            raise ValueError(f"{layer.spell(path)} has no effect in a file; give --config FILE")
+        if option is not None:
+            known[path] = value
+        elif not (shared and commands_with(path)):
+            raise ValueError(unknown(cls, layer, path))
+    return Layer("key", known, origin)
+
+
+def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
+    """Read the ``VLRAY_*`` variables; those of other commands are theirs."""
+    options = options_of(cls)
+    variables = Layer("variable", {})
+    wanted: dict[str, str | None] = {}
+    for name, value in environ.items():
+        if not name.upper().startswith(ENV_PREFIX) or name.upper() in OWN_VARIABLES:
+            continue
+        path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
+        if find_option(path, options) is not None:
+            wanted[name.lower()] = value
+        elif not commands_with(path):
+            raise ValueError(unknown(cls, variables, path))
+    source = EnvSettingsSource(cls)
+    source.env_vars = wanted
+    return Layer("variable", flatten(source()))
+
+
+def unknown(cls: type[Command], layer: Layer, path: Path) -> str:
+    """Say that no such option is known, and what may have been meant."""
+    spelled = layer.spell(path)
+    options = options_of(cls)
+    inside = [option for option in options if option[: len(path)] == path]
+    if inside:
+        some = ", ".join(layer.spell(option) for option in inside)
+        return f"{spelled} is a section, not an option; its options are {some}"
+    if others := commands_with(path, shortcut=layer.kind == "flag"):
+        return f"{spelled} is an option of vlray {' and '.join(others)}, not of {cls.command}"
+    close = nearest(".".join(path), [".".join(option) for option in options])
+    hint = f"did you mean {layer.spell(tuple(close.split('.')))}?" if close else "see --help"
+    return f"unknown {layer.kind} {spelled}; {hint}"
+
+
+def explain(cls: type[Command], error: ValidationError, layers: list[Layer]) -> Iterator[str]:
+    """Say what is wrong with each value, under the name and in the place where it was given."""
+    options = options_of(cls)
+    positionals = {tuple(name.split(".")): shown for shown, name in cls.positionals.items()}
+    for detail in error.errors(include_url=False):
+        path = tuple(str(part) for part in detail["loc"])
+        if detail["type"] == "missing":
+            for option, shown in positionals.items():
+                if option[: len(path)] == path:
+                    about = (options[option].description or "").partition(". ")[0]
+                    yield f"{shown} ({'.'.join(option)}) is missing: {about[:1].lower()}{about[1:]}"
+            continue
+        yield _explain_value(path, detail, layers)
+
+
+def _explain_value(path: Path, detail: ErrorDetails, layers: list[Layer]) -> str:
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    for layer in reversed(layers):
+        for length in range(len(path), 0, -1):
+            if path[:length] in layer.values:
+                return f"{layer.spell(path[:length])} is {detail['input']!r}: {message}"
+    # A rule between the options of a section: say where those that are not defaults come from.
+    inside = {
+        option: layer.spell(option)
+        for layer in layers
+        for option in layer.values
+        if option[: len(path)] == path and option[-1] in message
+    }
+    origins = f" (given: {', '.join(inside.values())})" if inside else ""
+    return f"{'.'.join(path)}: {message}{origins}"
