@@ -1,0 +1,180 @@
+"""Regions of any Detectron2 R-CNN: the steps of its inference, with the vectors kept.
+
+Shapes: N images, P proposals of one image, M of all of them, K classes, D feature length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# isort: off
+import vlray.detect.compat  # noqa: F401  before detectron2
+# isort: on
+
+import numpy as np
+import torch
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
+from detectron2.structures import Boxes, ImageList, Instances
+from jaxtyping import Float, Int32, UInt8
+from torch import Tensor
+
+from vlray.config.detector import DetectorSection
+from vlray.detect.selection import boxes_of_class, select_regions
+from vlray.regions.batch import RegionBatch
+
+
+@dataclass(frozen=True)
+class BoxHeadOutput:
+    """What the box head says of one image's proposals.
+
+    Attributes:
+        boxes: Regressed, in pixels of the resized image: for each class, or one for all classes.
+        probs: Of the classes, background left out.
+        visual_feats: The vector that the box predictor saw.
+    """
+
+    boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"]
+    probs: Float[Tensor, "P K"]
+    visual_feats: Float[Tensor, "P D"]
+
+
+def feature_dim_of(model: GeneralizedRCNN) -> int:
+    """Give the length of a region's vector."""
+    predictor = model.roi_heads.box_predictor
+    if isinstance(model.roi_heads, CascadeROIHeads):
+        predictor = predictor[-1]
+    return int(predictor.cls_score.in_features)
+
+
+@torch.inference_mode()
+def find_regions_of(
+    model: GeneralizedRCNN,
+    images: Sequence[UInt8[np.ndarray, "h w 3"]],
+    image_hw: Int32[np.ndarray, "N 2"],
+    options: DetectorSection,
+) -> RegionBatch:
+    """Run a network on images of one size, and select each image's regions.
+
+    Args:
+        model: In evaluation mode.
+        images: Resized; their channels in the network's order.
+        image_hw: Height and width of the original images, pixels.
+        options: What to keep.
+
+    Returns:
+        Regions in the images' order, boxes in pixels of the original images.
+
+    Raises:
+        ValueError: The images differ in size: the smaller would have to be padded, which changes
+            their features.
+    """
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) != 1:
+        raise ValueError(
+            f"images of one call must be of one size, these are of {shapes}; group them by size"
+        )
+    # Copies: Ray hands out arrays that are not writable, which torch warns of.
+    tensors = [torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images]
+    outputs = run_box_head(model, model.preprocess_image([{"image": x} for x in tensors]))
+    found = [
+        _select(output, shapes[0][:2], original_hw, options)
+        for output, original_hw in zip(outputs, image_hw.tolist(), strict=True)
+    ]
+    boxes, visual_feats, obj_ids, obj_probs = (
+        torch.cat(parts) for parts in zip(*found, strict=True)
+    )
+    return RegionBatch(
+        image_hw=image_hw,
+        num_boxes=np.array([len(boxes) for boxes, *_ in found], np.int32),
+        boxes=boxes.float().cpu().numpy(),
+        visual_feats=visual_feats.float().cpu().numpy(),
+        obj_ids=obj_ids.int().cpu().numpy(),
+        obj_probs=obj_probs.float().cpu().numpy(),
+    )
+
+
+def run_box_head(model: GeneralizedRCNN, images: ImageList) -> list[BoxHeadOutput]:
+    """Go from normalized images to what the box head says of each image's proposals.
+
+    Source:
+        Detectron2's inference, up to where its heads drop the vectors. A cascade's probabilities
+        are the mean of its stages, boxes and vectors are the last stage's (arXiv:1712.00726).
+    """
+    roi_heads = model.roi_heads
+    feature_maps = model.backbone(images.tensor)
+    proposals, _ = model.proposal_generator(images, feature_maps, None)
+    num_stages = getattr(roi_heads, "num_cascade_stages", 1)
+    boxes: Sequence[Tensor] = ()
+    stage_probs = []
+    for stage in range(num_stages):
+        if stage:
+            proposals = _as_proposals(boxes, images.image_sizes)
+        predictor, vectors = _pool(roi_heads, stage, feature_maps, proposals)
+        predictions = predictor(vectors)
+        stage_probs.append(predictor.predict_probs(predictions, proposals))
+        boxes = predictor.predict_boxes(predictions, proposals)
+    probs = [sum(parts) / num_stages for parts in zip(*stage_probs, strict=True)]
+    per_image = torch.split(vectors, [len(p) for p in proposals])
+    return [
+        BoxHeadOutput(_by_class(b), p[:, :-1], v)
+        for b, p, v in zip(boxes, probs, per_image, strict=True)
+    ]
+
+
+def _pool(
+    roi_heads: Any, stage: int, feature_maps: dict[str, Tensor], proposals: list[Instances]
+) -> tuple[Any, Float[Tensor, "M D"]]:
+    """Pool all proposals; give the predictor of a stage and the vectors that it is to see."""
+    regions = [p.proposal_boxes for p in proposals]
+    maps = [feature_maps[name] for name in roi_heads.in_features]
+    if isinstance(roi_heads, Res5ROIHeads):
+        vectors = roi_heads.res5(roi_heads.pooler(maps, regions)).mean(dim=[2, 3])
+        return roi_heads.box_predictor, vectors
+    assert isinstance(roi_heads, StandardROIHeads)
+    head, predictor = roi_heads.box_head, roi_heads.box_predictor
+    if isinstance(roi_heads, CascadeROIHeads):
+        head, predictor = head[stage], predictor[stage]
+    # A head that ends in a convolution is flattened by the predictor itself.
+    return predictor, head(roi_heads.box_pooler(maps, regions)).flatten(1)
+
+
+def _as_proposals(
+    boxes: Sequence[Float[Tensor, "P 4"]], image_sizes: Sequence[tuple[int, int]]
+) -> list[Instances]:
+    """Hand the boxes of one stage to the next, clipped to the images."""
+    proposals = []
+    for boxes_of_image, size in zip(boxes, image_sizes, strict=True):
+        instances = Instances(size)
+        instances.proposal_boxes = Boxes(boxes_of_image.clone())
+        instances.proposal_boxes.clip(size)
+        proposals.append(instances)
+    return proposals
+
+
+def _by_class(boxes: Float[Tensor, "P K*4"]) -> Float[Tensor, "P K 4"] | Float[Tensor, "P 4"]:
+    return boxes if boxes.shape[1] == 4 else boxes.view(len(boxes), boxes.shape[1] // 4, 4)
+
+
+def _select(
+    output: BoxHeadOutput,
+    resized_hw: tuple[int, int],
+    original_hw: tuple[int, int],
+    options: DetectorSection,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give boxes in the original image, vectors, classes and probabilities of what is kept."""
+    clipped = _clip(output.boxes, resized_hw)
+    indices, obj_ids, obj_probs = select_regions(clipped, output.probs, options)
+    (height, width), (original_height, original_width) = resized_hw, original_hw
+    scale = clipped.new_tensor([original_width / width, original_height / height]).repeat(2)
+    boxes = _clip(boxes_of_class(clipped[indices], obj_ids) * scale, original_hw)
+    return boxes, output.visual_feats[indices], obj_ids, obj_probs
+
+
+def _clip(boxes: Float[Tensor, "*P 4"], hw: Sequence[int]) -> Float[Tensor, "*P 4"]:
+    """Clip to an image, but leave infinite coordinates as NaN: such a box means nothing."""
+    limit = boxes.new_tensor([hw[1], hw[0]]).repeat(2)
+    finite = boxes.where(boxes.isfinite(), torch.nan)
+    return finite.clamp(min=torch.zeros_like(limit), max=limit)
