@@ -1,0 +1,264 @@
+"""Files on disk and in object storage, behind one ``pyarrow`` filesystem.
+
+A *URI* is what a user writes (a local path, ``file://``, ``s3://`` or ``gs://``); a *path* is what
+its filesystem wants. Whatever vlray writes goes through ``write_atomic``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import re
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from pyarrow import Buffer
+    from pyarrow.fs import FileSystem
+
+TEMPORARY = ".tmp-"
+"""How the names of unfinished local files begin."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_REMOTE = ("s3", "gs", "gcs")
+_ESCAPED_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
+
+
+def is_uri(text: str) -> bool:
+    """Tell ``scheme://...`` from a local path."""
+    return _SCHEME.match(text) is not None
+
+
+def check_scheme(uri: str) -> None:
+    """Refuse a URI that ``resolve`` cannot resolve, before anything is opened.
+
+    Raises:
+        ValueError: Its scheme is none of ours.
+    """
+    match = _SCHEME.match(uri)
+    if match and match[1].lower() not in (*_REMOTE, "file"):
+        raise ValueError(
+            f"{uri!r} begins with {match[1]}://, which vlray does not read; "
+            "give a local path, file://, s3:// or gs://"
+        )
+
+
+def resolve(uri: str | Path) -> tuple[FileSystem, str]:
+    """Open the filesystem that a URI lives on.
+
+    Args:
+        uri: A local path (absolute, relative or with ``~``), ``file://``, ``s3://`` or ``gs://``.
+            Options such as ``?endpoint_override=http://host:9000&region=...`` go to
+            ``pyarrow.fs.S3FileSystem``, which also honours the environment's ``AWS_ENDPOINT_URL``,
+            ``AWS_PROFILE`` and the other usual variables by itself.
+
+    Returns:
+        The filesystem, and the path on it: absolute for local files.
+
+    Raises:
+        ValueError: The URI is empty, of an unknown scheme or has unknown options.
+        OSError: The bucket or its region cannot be found out.
+    """
+    from pyarrow import ArrowInvalid
+    from pyarrow.fs import FileSystem, LocalFileSystem
+
+    text = os.fspath(uri)
+    if not text:
+        raise ValueError("the path is empty; give a local path, file://, s3:// or gs://")
+    check_scheme(text)
+    match = _SCHEME.match(text)
+    if match is None:
+        return LocalFileSystem(), os.path.abspath(os.path.expanduser(text))  # noqa: PTH100,PTH111
+    if match[1].lower() == "file":
+        parts = urlsplit(text)
+        if parts.netloc not in ("", "localhost"):
+            raise ValueError(f"{text!r} names the host {parts.netloc!r}; write file:///folder")
+        return LocalFileSystem(), os.path.abspath(unquote(parts.path))  # noqa: PTH100
+    try:
+        with explained(text):
+            # Spaces and Unicode are welcome in keys; a percent sign may be an escape already.
+            return FileSystem.from_uri(quote(text, safe=":/?&=%@+,;!$'()*[]~"))  # type: ignore[no-any-return]
+    except ArrowInvalid as error:
+        raise ValueError(f"{text!r} cannot be opened: {error}") from error
+
+
+def is_local(fs: FileSystem) -> bool:
+    """Tell local disks from object storage."""
+    return bool(fs.type_name == "local")
+
+
+def join(folder: str, *names: str) -> str:
+    """Join a path and names below it with ``/``; an absolute name stands for itself."""
+    return posixpath.join(folder, *names)
+
+
+def parent(uri: str) -> tuple[str, str]:
+    """Split a URI into its folder's URI (options kept) and the last name."""
+    if not is_uri(uri):
+        folder, name = os.path.split(os.path.abspath(os.path.expanduser(uri)))  # noqa: PTH100,PTH111
+        return folder, name
+    plain, question_mark, options = uri.partition("?")
+    folder, _, name = plain.rstrip("/").rpartition("/")
+    return folder + question_mark + options, unquote(name)
+
+
+def locate(root: str, path: str) -> tuple[FileSystem, str]:
+    """Resolve a path of a listing: relative to ``root``, absolute, or a URI of its own."""
+    if is_uri(path) or path.startswith("/"):
+        return resolve(path)
+    fs, folder = resolve(root)
+    return fs, join(folder, path)
+
+
+def read_bytes(fs: FileSystem, path: str) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        OSError: It is missing, unreadable, or its storage cannot be reached.
+    """
+    if not is_local(fs):
+        with explained(path), fs.open_input_file(path) as stream:
+            return stream.read()  # type: ignore[no-any-return]
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        restored = restore_bytes(path)
+        if restored == path:
+            raise
+        return Path(restored).read_bytes()
+
+
+def escape_bytes(name: str) -> str:
+    r"""Spell bytes of a file's name that are not UTF-8 as ``\xe9``, so that Arrow can hold it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def restore_bytes(name: str) -> str:
+    """Undo ``escape_bytes``."""
+    return _ESCAPED_BYTE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), name)
+
+
+def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -> None:
+    """Write a file that appears whole or not at all; an older one of its name is replaced.
+
+    On a local disk: a hidden temporary file in the same folder, synced, then renamed. In object
+    storage: one upload, begun when all of its bytes are at hand and finished or given up before
+    this returns; an object appears when its upload is complete.
+
+    Raises:
+        OSError: The disk is full, the folder is not writable, or the storage cannot be reached.
+    """
+    if is_local(fs):
+        _write_local(Path(path), data)
+        return
+
+    def upload() -> None:
+        # compression=None: pyarrow would otherwise compress what is named .gz or .zst.
+        with explained(path), fs.open_output_stream(path, compression=None) as stream:
+            stream.write(data)
+
+    # Closing a stream publishes what it holds, also when an exception leaves the block: a Ctrl-C
+    # between open and write would leave an empty object. Signals only reach the main thread.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(upload).result()
+
+
+def _write_local(path: Path, data: bytes | memoryview | Buffer) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network filesystems cannot sync folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def list_names(fs: FileSystem, folder: str) -> dict[str, int]:
+    """List the files of one folder, without those below it and without unfinished ones.
+
+    Returns:
+        Size in bytes by name, sorted by name; empty where there is no such folder.
+    """
+    from pyarrow.fs import FileSelector, FileType
+
+    with explained(folder):
+        found = fs.get_file_info(FileSelector(folder, allow_not_found=True))
+    sizes = {info.base_name: info.size for info in found if info.type == FileType.File}
+    return {name: sizes[name] for name in sorted(sizes) if not name.startswith(TEMPORARY)}
+
+
+def remove(fs: FileSystem, path: str) -> None:
+    """Delete a file; fine where it is gone already."""
+    with explained(path), contextlib.suppress(FileNotFoundError):
+        fs.delete_file(path)
+
+
+def remove_temporaries(fs: FileSystem, folder: str) -> int:
+    """Delete what killed writers left in a local folder, and count it.
+
+    Only for a time when nobody writes there. Object storage keeps no unfinished files to see.
+    """
+    if not is_local(fs):
+        return 0
+    stale = list(Path(folder).glob(f"{TEMPORARY}*"))
+    for file in stale:
+        file.unlink(missing_ok=True)
+    return len(stale)
+
+
+@contextlib.contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turn the object store's error codes into errors that name the URI and the way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:  # the operating system's own, which name the file
+            raise
+        text = str(error)
+        for code, kind, advice in _ADVICE:
+            if re.search(code, text):
+                raise kind(f"{uri}: {advice} ({text})") from error
+        raise OSError(f"{uri}: {text}") from error
+
+
+_ADVICE: tuple[tuple[str, type[OSError], str], ...] = (
+    ("NO_SUCH_BUCKET|[Bb]ucket.*not (exist|found)", FileNotFoundError, "there is no such bucket"),
+    (
+        "ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID"
+        "|UNRECOGNIZED_CLIENT|MISSING_AUTHENTICATION_TOKEN|HTTP status (401|403)"
+        "|PermissionDenied|Unauthenticated",
+        PermissionError,
+        "access is denied; check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, "
+        "GOOGLE_APPLICATION_CREDENTIALS) and the bucket's policy",
+    ),
+    (
+        "NETWORK_CONNECTION|Could not (connect|resolve)|Connection refused",
+        ConnectionError,
+        "the storage cannot be reached; check the network, AWS_ENDPOINT_URL and the region",
+    ),
+)
