@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
-from argparse import RawDescriptionHelpFormatter as Raw
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
@@ -156,13 +155,14 @@ def _add_group(parser: ArgumentParser, title: str, description: str) -> Any:
     return parser.add_argument_group(title.removesuffix(" options"), _plain(description))
 
 
-class _Formatter(Raw):
+class _Formatter(RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        HelpFormatter.__init__(self, prog, max_help_position=32)
+        super().__init__(prog, max_help_position=32)
 
     def _format_action_invocation(self, action: Action) -> str:
         """Show an option by its full name only; the shortcuts are explained once, below."""
-        if not action.option_strings or action.nargs == 0:
-            full = [name for name in action.option_strings if not name.startswith("--no-")]
-            return full[0] if full else super()._format_action_invocation(action)
-        return f"{action.option_strings[0]} {action.metavar}"
+        if action.nargs == 0:
+            return ", ".join(action.option_strings[:2])
+        if action.option_strings:
+            return f"{action.option_strings[0]} {action.metavar}"
+        return super()._format_action_invocation(action)

@@ -86,7 +86,7 @@ class Command(BaseSettings):
         try:
             return cls(**nest(merged))
         except ValidationError as error:
-            arguments.fail(cls, layers.explain(cls, error, found))
+            arguments.fail(cls, layers.explain(cls, error.errors(include_url=False), found))
 
     @classmethod
     def settings_customise_sources(

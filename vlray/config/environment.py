@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from vlray.config.section import Section
+
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class EnvironmentSection(Section):
     """Where data and runs are on this machine, and how much is logged."""
 
-    data_dir: Path = Path()
+    data_dir: Folder = Path()
     """Folder in which relative paths of data are looked up when they are not in the current
     one."""
 
-    runs_dir: Path = Path("runs")
+    runs_dir: Folder = Path("runs")
     """Folder of the run folders; each run writes its settings and its log into one of its own."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
@@ -34,13 +33,17 @@ class Layer:
     origin: str = ""
     """The file that the keys are in."""
 
-    def spell(self, path: Path) -> str:
-        """Write the name of an option as the user wrote it, or would have."""
+    def name(self, path: Path) -> str:
+        """Write the name of an option as it is written here."""
         if self.kind == "flag":
             return "--" + ".".join(path).replace("_", "-")
         if self.kind == "variable":
             return ENV_PREFIX + "__".join(path).upper()
-        return f"{'.'.join(path)} (in {self.origin})"
+        return ".".join(path)
+
+    def spell(self, path: Path) -> str:
+        """Write the name of an option and the file that it is in."""
+        return f"{self.name(path)} (in {self.origin})" if self.origin else self.name(path)
 
 
 def read(cls: type[Command], flags: Mapping[str, Any], environ: Mapping[str, str]) -> list[Layer]:
@@ -51,12 +54,13 @@ def read(cls: type[Command], flags: Mapping[str, Any], environ: Mapping[str, str
     """
     from vlray.config import state
 
-    flag_layer = Layer("flag", flatten(flags))
+    flag_layer = Layer("flag", _typed(cls, flatten(flags)))
     variable_layer = _read_variables(cls, environ)
     files = flag_layer.values.get(("config",), variable_layer.values.get(("config",), ""))
     names = [name for name in files.split(",") if name.strip()]
+    lasting = {key: value for key, value in state.read_state().items() if key != "models"}
     return [
-        _known(cls, state.read_settings(), str(state.settings_path()), shared=True),
+        _known(cls, lasting, str(state.settings_path()), shared=True),
         *(_known(cls, read_yaml(File(name.strip())), name.strip()) for name in names),
         variable_layer,
         flag_layer,
@@ -100,6 +104,8 @@ def _known(
             raise ValueError(f"{layer.spell(path)} has no effect in a file; give --config FILE")
         if option is not None:
             known[path] = value
+        elif value is None and any(option[: len(path)] == path for option in options):
+            continue  # an empty section
         elif not (shared and commands_with(path)):
             raise ValueError(unknown(cls, layer, path))
     return Layer("key", known, origin)
@@ -120,7 +126,18 @@ def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
             raise ValueError(unknown(cls, variables, path))
     source = EnvSettingsSource(cls)
     source.env_vars = wanted
-    return Layer("variable", flatten(source()))
+    return Layer("variable", _typed(cls, flatten(source())))
+
+
+def _typed(cls: type[Command], values: dict[Path, Any]) -> dict[Path, Any]:
+    """Read the entries of mappings as YAML would: ``depth=50`` is a number."""
+    options = options_of(cls)
+    for path, value in values.items():
+        if path not in options and isinstance(value, str):
+            import yaml
+
+            values[path] = yaml.safe_load(value)
+    return values
 
 
 def unknown(cls: type[Command], layer: Layer, path: Path) -> str:
@@ -129,26 +146,28 @@ def unknown(cls: type[Command], layer: Layer, path: Path) -> str:
     options = options_of(cls)
     inside = [option for option in options if option[: len(path)] == path]
     if inside:
-        some = ", ".join(layer.spell(option) for option in inside)
+        some = ", ".join(layer.name(option) for option in inside)
         return f"{spelled} is a section, not an option; its options are {some}"
     if others := commands_with(path, shortcut=layer.kind == "flag"):
         return f"{spelled} is an option of vlray {' and '.join(others)}, not of {cls.command}"
     close = nearest(".".join(path), [".".join(option) for option in options])
-    hint = f"did you mean {layer.spell(tuple(close.split('.')))}?" if close else "see --help"
+    hint = f"did you mean {layer.name(tuple(close.split('.')))}?" if close else "see --help"
     return f"unknown {layer.kind} {spelled}; {hint}"
 
 
-def explain(cls: type[Command], error: ValidationError, layers: list[Layer]) -> Iterator[str]:
+def explain(
+    cls: type[Command], details: Iterable[ErrorDetails], layers: list[Layer]
+) -> Iterator[str]:
     """Say what is wrong with each value, under the name and in the place where it was given."""
     options = options_of(cls)
     positionals = {tuple(name.split(".")): shown for shown, name in cls.positionals.items()}
-    for detail in error.errors(include_url=False):
+    for detail in details:
         path = tuple(str(part) for part in detail["loc"])
         if detail["type"] == "missing":
             for option, shown in positionals.items():
                 if option[: len(path)] == path:
-                    about = (options[option].description or "").partition(". ")[0]
-                    yield f"{shown} ({'.'.join(option)}) is missing: {about[:1].lower()}{about[1:]}"
+                    about = " ".join((options[option].description or "").replace("`", "").split())
+                    yield f"{shown} ({'.'.join(option)}) is missing. {about}"
             continue
         yield _explain_value(path, detail, layers)
 

@@ -3,36 +3,174 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from vlray.config.commands import COMMANDS, commands_with, settings_of
+from vlray.config.layers import Layer, explain, read_yaml
+from vlray.config.options import Path, find_option, flatten, nearest, nest, options_of
+
+if TYPE_CHECKING:
+    from vlray.config.base import Command
 
 
-def settings_path() -> Path:
+def settings_path() -> File:
     """Say where the file is (or would be): in $VLRAY_HOME, else in the user's configuration."""
     if home := os.environ.get("VLRAY_HOME"):
-        return Path(home) / "settings.yaml"
+        return File(home) / "settings.yaml"
     import platformdirs
 
-    return Path(platformdirs.user_config_dir("vlray", appauthor=False)) / "settings.yaml"
+    return File(platformdirs.user_config_dir("vlray", appauthor=False)) / "settings.yaml"
 
 
 def read_state() -> dict[str, Any]:
     """Read the file: options as in a ``--config`` file, and ``models``.
 
     Raises:
-        ValueError: The file is no YAML mapping.
+        ValueError: The file is no YAML mapping, or ``models`` in it is none.
     """
-    from vlray.config.layers import read_yaml
-
     path = settings_path()
-    return read_yaml(path) if path.is_file() else {}
-
-
-def read_settings() -> dict[str, Any]:
-    """Read the options in the file."""
-    return {key: value for key, value in read_state().items() if key != "models"}
+    state = read_yaml(path) if path.is_file() else {}
+    if not isinstance(state.get("models") or {}, Mapping):
+        raise ValueError(
+            f"models in {path} is {state['models']!r}; "
+            "give a mapping of names, or `vlray env unset models` and set them again"
+        )
+    return state
 
 
 def stored_models() -> dict[str, str]:
     """Read the stored models: what each name that ``detector.name`` may give stands for."""
-    return dict(read_state().get("models") or {})
+    return {str(name): str(model) for name, model in (read_state().get("models") or {}).items()}
+
+
+def entries() -> dict[Path, Any]:
+    """Read everything that is set, by its path."""
+    return flatten(read_state())
+
+
+def store(key: str, value: str) -> Any:
+    """Set an option, or ``models.NAME``, for all runs to come; give the value as it was stored.
+
+    Raises:
+        ValueError: No command has such an option, or the value is not allowed.
+    """
+    path = parse_key(key)
+    stored = entries()
+    for other in stored:
+        if other != path and (other[: len(path)] == path or path[: len(other)] == other):
+            raise ValueError(
+                f"{key} cannot be set beside {'.'.join(other)}; "
+                f"first: vlray env unset {'.'.join(other)}"
+            )
+    if path[0] == "models":
+        stored[path] = _absolute(value)
+    else:
+        commands = [settings_of(command) for command in commands_with(path)]
+        if not commands or path == ("config",):
+            raise ValueError(f"unknown option {key}; {_hint(key)}")
+        for command in commands:
+            stored[path] = _checked(command, path, value, stored)
+    _write(nest(stored))
+    return stored[path]
+
+
+def remove(key: str) -> None:
+    """Take an option or a stored model back.
+
+    Raises:
+        ValueError: It is not set.
+    """
+    stored = entries()
+    names = {".".join(path): path for path in stored}
+    key = key if key in names else key.replace("-", "_")
+    if key not in names:
+        there = f"set are {', '.join(names)}" if names else "nothing is"
+        raise ValueError(f"{key} is not set; {there}")
+    del stored[names[key]]
+    _write(nest(stored))
+
+
+def parse_key(key: str) -> Path:
+    """Turn ``detector.min-boxes`` into a path; the name of a model may hold anything.
+
+    Raises:
+        ValueError: A model's name is empty or looks like a file, a class or a URL.
+    """
+    section, _, name = key.partition(".")
+    if section != "models":
+        return tuple(key.replace("-", "_").split("."))
+    if not name or set(name) & set(":/\\") or name.endswith((".py", ".yaml", ".yml")):
+        raise ValueError(
+            f"{key!r} names no model; give a plain name, such as "
+            "`vlray env set models.mine path/to/file.py:Class`"
+        )
+    return section, name
+
+
+def _absolute(model: str) -> str:
+    """Make the path of a file that is here absolute: it is to be found from anywhere."""
+    file, colon, name = model.rpartition(":")
+    if colon and File(file).is_file():
+        return f"{File(file).resolve()}:{name}"
+    return str(File(model).resolve()) if File(model).exists() else model
+
+
+def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]) -> Any:
+    """Check a value together with what else is set, and give it in plain types."""
+    import yaml
+
+    options = options_of(cls)
+    option = find_option(path, options)
+    assert option is not None
+    field = options[option]
+    parsed = yaml.safe_load(value) if get_origin(field.annotation) is dict else value
+    known = {path: value for path, value in stored.items() if find_option(path, options)}
+    layer = Layer("key", known | {path: parsed})
+    try:
+        cls(**nest(layer.values))
+    except ValidationError as error:
+        # What is missing will be given to the command; what is wrong elsewhere was there before.
+        wrong = [
+            detail
+            for detail in error.errors(include_url=False)
+            if detail["type"] != "missing"
+            and all(str(a) == b for a, b in zip(detail["loc"], path, strict=False))
+        ]
+        if wrong:
+            raise ValueError("; ".join(explain(cls, wrong, [layer]))) from error
+    if option != path:
+        return parsed
+    adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
+    typed = adapter.validate_python(parsed)
+    # The lasting state is read from every folder, so that a path has to hold in each of them.
+    return (
+        str(typed.absolute())
+        if isinstance(typed, File)
+        else adapter.dump_python(typed, mode="json")
+    )
+
+
+def _hint(key: str) -> str:
+    known = {".".join(path) for name in COMMANDS for path in options_of(settings_of(name))}
+    close = nearest(key, sorted(known - {"config"}))
+    return f"did you mean {close}?" if close else "`vlray extract --help` lists them"
+
+
+def _write(state: dict[str, Any]) -> None:
+    """Replace the file as a whole, so that a command starting now reads the old or the new one."""
+    import yaml
+
+    path = settings_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=".settings-", delete=False
+    ) as file:
+        yaml.safe_dump(state, file, sort_keys=False, allow_unicode=True)
+        file.flush()
+        os.fsync(file.fileno())
+    File(file.name).replace(path)

@@ -1,0 +1,5 @@
+"""``python -m vlray`` is ``vlray``."""
+
+from vlray.cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""``vlray COMMAND ...``: the same as ``python -m vlray.COMMAND ...``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "extract": "Detect the regions of images and write them as Parquet.",
+    "view": "Draw the regions of an output and put them into a gallery page.",
+    "env": "Show and change the settings that last.",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command that the first argument names; only its modules are imported."""
+    args = sys.argv[1:] if argv is None else argv
+    if not args or args[0] in {"-h", "--help", "help"}:
+        print(_help())
+    elif args[0] in {"-V", "--version"}:
+        from importlib.metadata import version
+
+        print(f"vlray {version('vlray')}")
+    elif args[0] in COMMANDS:
+        import_module(f"vlray.{args[0]}").main(args[1:])
+    else:
+        sys.stderr.write(f"vlray: {_unknown(args[0])}\n")
+        sys.exit(2)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    table = "\n".join(f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
+    return (
+        "usage: vlray COMMAND ... (or python -m vlray.COMMAND ...)\n\n"
+        f"commands:\n{table}\n\n"
+        "vlray COMMAND --help explains each with examples; vlray --version names the version."
+    )
+
+
+def _unknown(word: str) -> str:
+    names = ", ".join(COMMANDS)
+    if word.startswith("-"):
+        return f"unknown flag {word}; give the command first: one of {names}"
+    close = difflib.get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"unknown command {word}; {hint}There are {names}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Load what a string names: ``module:Class`` or ``path/to/file.py:Class``."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+EXAMPLES = "give module:Class (my_package.detectors:Mine) or a file (path/to/file.py:Mine)"
+
+
+def load(target: str) -> Any:
+    """Import a module or a Python file, and give the object of that name in it.
+
+    Args:
+        target: ``module:Class``, or ``path/to/file.py:Class``, absolute or relative to the
+            current directory. A file loaded twice is one module as long as it has not changed.
+
+    Raises:
+        ValueError: The string has another form, or nothing of that name is there.
+        ImportError: The module or file itself imports something that is not installed.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name.isidentifier():
+        raise ValueError(f"{target!r} names no class; {EXAMPLES}")
+    module = _load_file(Path(place), target) if place.endswith(".py") else _load(place, target)
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        public = [word for word in vars(module) if not word.startswith("_")]
+        near = difflib.get_close_matches(name, public, n=3) or sorted(public)[:10]
+        raise ValueError(
+            f"{target!r}: {place} has no {name!r}; it has {', '.join(near) or 'nothing public'}"
+        ) from None
+
+
+def _load(name: str, target: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Only a missing module that the string itself names is the string's fault.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            error.add_note(f"while vlray imported {target!r}")
+            raise
+        raise ValueError(f"{target!r}: there is no module {error.name!r}; {EXAMPLES}") from error
+    except (TypeError, ValueError) as error:  # "..", "a..b", ".a"
+        raise ValueError(f"{target!r}: {name!r} is no module's name; {EXAMPLES}") from error
+
+
+def _load_file(path: Path, target: str) -> ModuleType:
+    path = path.expanduser().absolute()
+    if not path.is_file():
+        raise ValueError(f"{target!r}: there is no file {path}; {EXAMPLES}")
+    # The name holds on every machine and process that has the same file at the same path.
+    digest = hashlib.sha256(bytes(path) + b"\0" + path.read_bytes()).hexdigest()[:12]
+    name = f"vlray_plugin_{digest}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickle look a module up while it is being executed.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        error.add_note(f"while vlray imported {target!r}")
+        raise
+    return module
