@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import posixpath
 import re
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from pyarrow import Buffer
@@ -65,8 +66,7 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         ValueError: The URI is empty, of an unknown scheme or has unknown options.
         OSError: The bucket or its region cannot be found out.
     """
-    from pyarrow import ArrowInvalid
-    from pyarrow.fs import FileSystem, LocalFileSystem
+    from pyarrow.fs import LocalFileSystem
 
     text = os.fspath(uri)
     if not text:
@@ -76,16 +76,35 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
     if match is None:
         return LocalFileSystem(), os.path.abspath(os.path.expanduser(text))  # noqa: PTH100,PTH111
     if match[1].lower() == "file":
-        parts = urlsplit(text)
-        if parts.netloc not in ("", "localhost"):
-            raise ValueError(f"{text!r} names the host {parts.netloc!r}; write file:///folder")
-        return LocalFileSystem(), os.path.abspath(unquote(parts.path))  # noqa: PTH100
+        host, slash, path = text[match.end() :].partition("/")
+        if host not in ("", "localhost"):
+            raise ValueError(f"{text!r} names the host {host!r}; write file:///folder")
+        return LocalFileSystem(), os.path.abspath(slash + unquote(path))  # noqa: PTH100
+    plain, question_mark, options = text.partition("?")
+    bucket, _, key = plain[match.end() :].partition("/")
+    if not bucket:
+        raise ValueError(f"{text!r} names no bucket; write {match[0]}bucket/folder")
+    environment = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
+    fs, top = _open_bucket(f"{match[0].lower()}{bucket}{question_mark}{options}", environment)
+    return fs, join(top, *filter(None, [unquote(key).strip("/")]))
+
+
+@functools.lru_cache(maxsize=16)
+def _open_bucket(uri: str, environment: tuple[tuple[str, str], ...]) -> tuple[FileSystem, str]:
+    """Open a bucket once per process: each opening asks the network for its region.
+
+    Args:
+        uri: The bucket and the options, without a key.
+        environment: What pyarrow reads by itself; another environment is another filesystem.
+    """
+    from pyarrow import ArrowInvalid
+    from pyarrow.fs import FileSystem
+
     try:
-        with explained(text):
-            # Spaces and Unicode are welcome in keys; a percent sign may be an escape already.
-            return FileSystem.from_uri(quote(text, safe=":/?&=%@+,;!$'()*[]~"))  # type: ignore[no-any-return]
+        with explained(uri):
+            return FileSystem.from_uri(uri)  # type: ignore[no-any-return]
     except ArrowInvalid as error:
-        raise ValueError(f"{text!r} cannot be opened: {error}") from error
+        raise ValueError(f"{uri!r} cannot be opened: {error}") from error
 
 
 def is_local(fs: FileSystem) -> bool:
@@ -99,17 +118,19 @@ def join(folder: str, *names: str) -> str:
 
 
 def parent(uri: str) -> tuple[str, str]:
-    """Split a URI into its folder's URI (options kept) and the last name."""
+    """Split a path, or a URI with its options kept on the folder, into folder and last name."""
     if not is_uri(uri):
-        folder, name = os.path.split(os.path.abspath(os.path.expanduser(uri)))  # noqa: PTH100,PTH111
-        return folder, name
+        return posixpath.split(uri)
     plain, question_mark, options = uri.partition("?")
     folder, _, name = plain.rstrip("/").rpartition("/")
     return folder + question_mark + options, unquote(name)
 
 
 def locate(root: str, path: str) -> tuple[FileSystem, str]:
-    """Resolve a path of a listing: relative to ``root``, absolute, or a URI of its own."""
+    """Resolve a path of a listing: relative to ``root``, absolute, or a URI of its own.
+
+    ``read_bytes(*locate(root, path))`` reads an image; buckets are opened once per process.
+    """
     if is_uri(path) or path.startswith("/"):
         return resolve(path)
     fs, folder = resolve(root)
@@ -219,13 +240,13 @@ def remove(fs: FileSystem, path: str) -> None:
 
 
 def remove_temporaries(fs: FileSystem, folder: str) -> int:
-    """Delete what killed writers left in a local folder, and count it.
+    """Delete what killed writers left in a local folder and below it, and count it.
 
     Only for a time when nobody writes there. Object storage keeps no unfinished files to see.
     """
     if not is_local(fs):
         return 0
-    stale = list(Path(folder).glob(f"{TEMPORARY}*"))
+    stale = list(Path(folder).rglob(f"{TEMPORARY}*"))
     for file in stale:
         file.unlink(missing_ok=True)
     return len(stale)

@@ -1,0 +1,143 @@
+"""Find the images of a directory, a list file or a bucket."""
+
+from __future__ import annotations
+
+import codecs
+import posixpath
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from pyarrow.fs import FileType
+
+from vlray import files
+from vlray.images.ids import image_ids
+from vlray.images.splits import choose_splits, is_split
+from vlray.images.walk import EXTENSIONS, Walk
+
+LIST_EXTENSIONS = frozenset((".txt", ".lst", ".list"))
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The images that were found.
+
+    Attributes:
+        root: Folder or URI that the paths are relative to.
+        dataset: The directory's name, or the stem of the list file or of the single image.
+        table: One row per image: ``image_id``, ``path``, ``split``, all strings, sorted by path.
+            ``files.locate(root, path)`` finds the file: a path of a list file may be absolute or
+            a URI. Bytes of a name that are not UTF-8 are spelled as in ``files.escape_bytes``.
+        skipped: Other files of the directory, counted by extension in lower case.
+    """
+
+    root: str
+    dataset: str
+    table: pa.Table
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def list_images(
+    root: str,
+    *,
+    id_rule: str = "stem",
+    split: tuple[str, ...] = (),
+    follow_symlinks: bool = True,
+    leave_out: str = "",
+) -> Listing:
+    """List the images below a root, always in the same order.
+
+    Args:
+        root: A directory, a list file (``.txt``, ``.lst``: one path per line, relative to its
+            folder, absolute, or a URI), one image file, or a URI of any of these. Hidden files and
+            folders (``.name``) do not count.
+        id_rule: How a path becomes an id; see ``image_ids``.
+        split: Splits to list; none given: all. A top-level folder such as ``train``, ``val2017``
+            or ``test1`` is a split of its name, and ``train`` also means ``train2017`` where that
+            is the only one. Without such folders, a single name becomes the split of all images.
+        follow_symlinks: Enter links to folders. Links to files are always followed.
+        leave_out: A folder or URI below the root that is not entered: the output, for instance.
+
+    Raises:
+        FileNotFoundError: There is no such root.
+        ValueError: There are no images, a split is unknown, a list file has a line twice, or two
+            files get the same id.
+    """
+    fs, path = files.resolve(root)
+    with files.explained(root):
+        kind = fs.get_file_info(path).type
+    if kind == FileType.NotFound:
+        raise FileNotFoundError(f"there is no {root}; give a directory, a list file or an image")
+    skipped: Counter[str] = Counter()
+    if kind == FileType.Directory:
+        folder, dataset = path if files.is_local(fs) else root, posixpath.basename(path)
+        left_out = files.resolve(leave_out)[1] if leave_out else ""
+        walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=left_out)
+        with files.explained(root):
+            below, rest = choose_splits(set(filter(is_split, walk.folders())), split)
+            paths, skipped = sorted(walk.images(below)), walk.skipped
+    else:
+        folder, name = files.parent(path if files.is_local(fs) else root)
+        dataset, extension = posixpath.splitext(name)
+        if extension.lower() in LIST_EXTENSIONS:
+            paths = sorted(_read_list(files.read_bytes(fs, path), root, folder))
+        elif extension.lower() in EXTENSIONS:
+            paths = [files.escape_bytes(name)]
+        else:
+            raise ValueError(
+                f"{root} is no directory, no image ({_names(EXTENSIONS)}) and no list file "
+                f"({_names(LIST_EXTENSIONS)})"
+            )
+        tops = {path.partition("/")[0] for path in paths if "/" in path}
+        below, rest = choose_splits(set(filter(is_split, tops)), split)
+        if below:
+            paths = [path for path in paths if path.partition("/")[0] in below]
+    if not paths:
+        raise ValueError(_describe_nothing(root, below, skipped))
+    columns = [image_ids(paths, id_rule), paths, [_split_of(path, rest) for path in paths]]
+    table = pa.table(
+        [pa.array(column, pa.string()) for column in columns], ["image_id", "path", "split"]
+    )
+    return Listing(folder, dataset or "images", table, skipped)
+
+
+def _split_of(path: str, rest: str) -> str:
+    top, slash, _ = path.partition("/")
+    return top if slash and is_split(top) else rest
+
+
+def _read_list(data: bytes, root: str, folder: str) -> list[str]:
+    """Take the paths of a list file; those below its folder become relative to it."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    text = data.removeprefix(codecs.BOM_UTF8).decode(encoding, "surrogateescape")
+    below = folder.rstrip("/") + "/"
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        path = line.removesuffix("\r")
+        if not path or path.isspace():
+            continue
+        if not path.isascii():
+            path = files.escape_bytes(path)
+        if files.is_uri(path):
+            files.check_scheme(path)
+        else:
+            path = posixpath.normpath(path.removeprefix(below))
+        if path in lines:
+            raise ValueError(
+                f"{root}: line {number} names {path!r} again, after line {lines[path]}; "
+                "an image has one id and one row, so leave one of the lines out"
+            )
+        lines[path] = number
+    return list(lines)
+
+
+def _names(extensions: Iterable[str]) -> str:
+    return " ".join(sorted(extensions))
+
+
+def _describe_nothing(root: str, below: Collection[str], skipped: Counter[str]) -> str:
+    where = f"{root} ({', '.join(sorted(below))})" if below else root
+    kinds = ", ".join(f"{n:,} {name or 'without extension'}" for name, n in skipped.most_common(5))
+    there = f"{skipped.total():,} other files ({kinds})" if skipped else "no files at all"
+    return f"no images in {where}: there are {there}; looked for {_names(EXTENSIONS)}"

@@ -1,0 +1,105 @@
+"""Image ids from the names of files."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
+
+from vlray.files import is_uri
+
+_COCO = re.compile(r"[0-9]+$")
+
+
+def image_ids(paths: Sequence[str], rule: str) -> list[str]:
+    """Name each image by its path.
+
+    Args:
+        paths: Paths relative to the images' root, with ``/``; or absolute paths, or URIs.
+        rule: ``stem`` (the file's name without folder and extension), ``path`` (with the folder),
+            ``coco`` (the number at the stem's end without leading zeros), or ``regex:PATTERN``
+            (searched in the path; its group ``id``, else its first group, else all that matches).
+
+    Returns:
+        One id for each path, in their order, no two of them equal.
+
+    Raises:
+        ValueError: The rule is none of these, gives a path no id, or gives two paths the same.
+    """
+    name = _namer(rule)
+    ids = [name(path) for path in paths]
+    if len(set(ids)) < len(ids):
+        raise ValueError(_describe_collisions(paths, ids, rule))
+    return ids
+
+
+def _namer(rule: str) -> Callable[[str], str]:
+    if rule == "stem":
+        return _stem
+    if rule == "path":
+        return lambda path: posixpath.splitext(_plain(path))[0]
+    if rule == "coco":
+        return _coco
+    kind, _, pattern = rule.partition(":")
+    if kind == "regex" and pattern:
+        return _by_pattern(pattern)
+    raise ValueError(f"id rule {rule!r} is unknown; choose stem, path, coco or regex:PATTERN")
+
+
+def _plain(path: str) -> str:
+    return unquote(path.partition("?")[0]) if is_uri(path) else path
+
+
+def _stem(path: str) -> str:
+    if "://" in path:
+        path = _plain(path)
+    name = path[path.rfind("/") + 1 :]
+    dot = name.rfind(".")
+    return name[:dot] if dot > 0 else name
+
+
+def _coco(path: str) -> str:
+    match = _COCO.search(_stem(path))
+    if match is None:
+        raise ValueError(
+            f"{path!r} has no number at the end of its name, so id rule coco gives it no id; "
+            "choose another with --images.id-rule stem, path or regex:PATTERN"
+        )
+    return match[0].lstrip("0") or "0"
+
+
+def _by_pattern(pattern: str) -> Callable[[str], str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"id rule regex:{pattern} is no regular expression: {error}") from error
+    group: int | str = "id" if "id" in compiled.groupindex else min(compiled.groups, 1)
+
+    def name(path: str) -> str:
+        match = compiled.search(path)
+        if match is None or not match[group]:
+            found = "is not matched by" if match is None else "gets an empty id from"
+            raise ValueError(
+                f"{path!r} {found} id rule regex:{pattern}; widen the pattern, or choose "
+                "--images.id-rule stem or path"
+            )
+        return match[group]
+
+    return name
+
+
+def _describe_collisions(paths: Sequence[str], ids: Sequence[str], rule: str) -> str:
+    first: dict[str, str] = {}
+    pairs = []
+    for path, image_id in zip(paths, ids, strict=True):
+        if image_id in first:
+            pairs.append((first[image_id], path, image_id))
+        first.setdefault(image_id, path)
+    one, other, image_id = pairs[0]
+    more = f" (and {len(pairs) - 1:,} more files have an id that is taken)" if pairs[1:] else ""
+    way_out = "regex:(.+)" if rule == "path" else "path"
+    return (
+        f"{one!r} and {other!r} both get the image id {image_id!r} from id rule {rule}{more}; "
+        f"tell them apart with --images.id-rule '{way_out}'"
+    )
