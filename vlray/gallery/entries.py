@@ -1,0 +1,159 @@
+"""What a gallery shows of each image, read without the regions' vectors.
+
+Shapes: R regions of one image, L as many or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32, Int32
+from numpy.typing import DTypeLike
+
+from vlray.regions.output import RegionOutput
+
+COLUMNS = (
+    "image_id",
+    "path",
+    "split",
+    "image_height",
+    "image_width",
+    "num_boxes",
+    "boxes",
+    "obj_ids",
+    "obj_probs",
+    "attr_ids",
+    "attr_probs",
+)
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One image and its regions, best score first.
+
+    Attributes:
+        height: Of the original image, pixels.
+        width: Likewise.
+        boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
+        obj_ids: Object classes; empty where the detector has no such head.
+        obj_probs: Their probabilities; empty likewise.
+        attr_ids: Attributes; empty where the detector has no such head.
+        attr_probs: Their probabilities; empty likewise.
+    """
+
+    image_id: str
+    path: str
+    split: str
+    height: int
+    width: int
+    boxes: Float32[np.ndarray, "R 4"]
+    obj_ids: Int32[np.ndarray, " L"]
+    obj_probs: Float32[np.ndarray, " L"]
+    attr_ids: Int32[np.ndarray, " L"]
+    attr_probs: Float32[np.ndarray, " L"]
+
+    def __len__(self) -> int:
+        """Give the number of regions."""
+        return len(self.boxes)
+
+    def above(self, min_score: float) -> Entry:
+        """Keep the regions with at least this score; all of them where there are no scores."""
+        if not len(self.obj_probs):
+            return self
+        # Scores fall: the first ones are those above.
+        count = int((self.obj_probs >= np.float32(min_score)).sum())
+        return Entry(
+            self.image_id,
+            self.path,
+            self.split,
+            self.height,
+            self.width,
+            self.boxes[:count],
+            self.obj_ids[:count],
+            self.obj_probs[:count],
+            self.attr_ids[:count],
+            self.attr_probs[:count],
+        )
+
+
+def read_entries(
+    output: RegionOutput, *, split: Sequence[str] = (), limit: int = 0
+) -> Iterator[Entry]:
+    """Yield the images of an output in the order of its files.
+
+    Args:
+        output: The output to read.
+        split: Only images of these splits; empty means all.
+        limit: This many images at most; 0 means all.
+    """
+    left = limit or -1
+    for batch in output.iter_batches(COLUMNS, batch_size=BATCH_SIZE):
+        for entry in _entries(batch):
+            if split and entry.split not in split:
+                continue
+            yield entry
+            left -= 1
+            if left == 0:
+                return
+
+
+def file_names(image_ids: Sequence[str]) -> list[str]:
+    """Name a file after each image, safe on any file system and different for each of them.
+
+    Ids of plain letters, digits, ``.``, ``_`` and ``-`` are kept. In others every other character
+    becomes ``_``, and the id's hash is added. So it is to ids that differ only by case, which
+    some file systems do not tell apart.
+    """
+    folded: dict[str, int] = {}
+    for image_id in image_ids:
+        folded[image_id.casefold()] = folded.get(image_id.casefold(), 0) + 1
+    names = []
+    for image_id in image_ids:
+        plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}", image_id)
+        if plain and folded[image_id.casefold()] == 1:
+            names.append(image_id)
+        else:
+            stem = re.sub(r"[^A-Za-z0-9_-]+", "_", image_id)[:80]
+            names.append(f"{stem}.{hashlib.sha256(image_id.encode()).hexdigest()[:16]}")
+    return names
+
+
+def _entries(batch: pa.RecordBatch) -> Iterator[Entry]:
+    ids, paths, splits = (batch.column(name).to_pylist() for name in COLUMNS[:3])
+    heights, widths = (batch.column(name).to_pylist() for name in COLUMNS[3:5])
+    boxes = _rows(batch.column("boxes"), np.float32)
+    labels = [
+        _rows(batch.column(name), dtype)
+        for name, dtype in zip(COLUMNS[7:], (np.int32, np.float32) * 2, strict=True)
+    ]
+    for row, image_id in enumerate(ids):
+        columns = [values[row] for values in labels]
+        probs = columns[1]
+        # Stable: regions of one score stay in the detector's order.
+        order = np.argsort(-probs, kind="stable") if len(probs) else slice(None)
+        yield Entry(
+            image_id,
+            paths[row],
+            splits[row] or "",
+            heights[row],
+            widths[row],
+            boxes[row].reshape(-1, 4)[order],
+            *(values[order] if len(values) else values for values in columns),
+        )
+
+
+def _rows(column: pa.Array, dtype: DTypeLike) -> list[np.ndarray]:
+    """Cut a list column into one flat array per row."""
+    offsets = column.offsets.to_numpy()
+    values = column.flatten()
+    if pa.types.is_fixed_size_list(values.type):
+        values = values.flatten()
+        offsets = offsets * 4
+    flat = values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+    return np.split(flat, offsets[1:-1] - offsets[0])

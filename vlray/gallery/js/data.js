@@ -1,0 +1,89 @@
+// What the page shows. Regions lie flat in typed arrays: those of image i are start[i] .. start[i + 1].
+const $ = (id) => document.getElementById(id);
+const DATA = JSON.parse($("data").textContent);
+const NONE = 0xffff;
+const UNIT = 0xffff; // boxes are in 65535ths of the image's width and height
+const FULL = 10000; // scores are in 10000ths
+
+const images = DATA.images.map(([id, path, split, width, height, count, file, missing]) => ({
+  id, path, split, width, height, count, file, missing,
+}));
+
+const start = new Uint32Array(images.length + 1);
+images.forEach((image, i) => { start[i + 1] = start[i] + image.count; });
+
+const regions = (() => {
+  const total = start[images.length];
+  const bytes = Uint8Array.from(atob(DATA.regions), (c) => c.charCodeAt(0));
+  let offset = 0;
+  const take = (Type, length) => {
+    const values = new Type(bytes.buffer, offset, length);
+    offset += values.byteLength;
+    return values;
+  };
+  return {
+    box: take(Uint16Array, 4 * total),
+    label: take(Uint16Array, total),
+    score: take(Uint16Array, total),
+    attr: take(Uint16Array, total),
+    attrScore: take(Uint16Array, total),
+  };
+})();
+
+const hasLabels = DATA.labels.length > 0;
+const number = (value) => value.toLocaleString("en-US");
+const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
+const short = (score) => (score / FULL).toFixed(2).replace(/^0/, "");
+
+// Labels are numbered by how often they occur: the most frequent ones differ the most.
+const COLORS = [
+  "#ff8787", "#4dabf7", "#ffd43b", "#51cf66", "#da77f2", "#ff922b",
+  "#3bc9db", "#f783ac", "#c0eb75", "#9f84fb", "#e3b78c", "#63e6be",
+];
+const color = (label) => COLORS[label === NONE ? 1 : label % COLORS.length];
+
+function title(region) {
+  const label = regions.label[region];
+  if (label === NONE) return "region";
+  const attr = regions.attr[region];
+  return attr === NONE ? DATA.labels[label] : `${DATA.attributes[attr]} ${DATA.labels[label]}`;
+}
+
+function titleAndScore(region) {
+  return regions.label[region] === NONE ? "region" : `${title(region)} ${short(regions.score[region])}`;
+}
+
+/** Corners of a region in pixels of the original image. */
+function corners(image, region) {
+  const box = regions.box.subarray(4 * region, 4 * region + 4);
+  return [
+    (box[0] * image.width) / UNIT, (box[1] * image.height) / UNIT,
+    (box[2] * image.width) / UNIT, (box[3] * image.height) / UNIT,
+  ];
+}
+
+/** The thumbnail as a data URI, "" where the image could not be read, null while it is still being loaded. */
+function thumbnail(i) {
+  if (images[i].missing) return "";
+  const block = $(`t${i}`);
+  // A block is complete once the parser has gone on to the next element.
+  if (!block || !(block.nextElementSibling || document.readyState !== "loading")) return null;
+  return `data:image/jpeg;base64,${block.textContent}`;
+}
+
+/** An element with properties and children; text goes in as text, never as HTML. */
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element && name !== "style") element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function svg(tag, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}

@@ -1,0 +1,157 @@
+// The large view: one image, its boxes, and the list of its regions, each pointing at the other.
+
+const large = { image: -1, region: -1, pinned: -1, labels: false };
+
+function openLarge(i) {
+  large.image = i;
+  large.region = large.pinned = -1;
+  drawLarge();
+  if (!$("large").open) {
+    $("large").showModal();
+    $("stage").focus();
+  }
+  // Replaced, not assigned: Back leaves the page, and the page does not jump.
+  history.replaceState(null, "", `#image=${encodeURIComponent(images[i].id)}`);
+}
+
+function drawLarge() {
+  const i = large.image;
+  const image = images[i];
+  const list = shown(i);
+  const at = matches.indexOf(i);
+  $("large-id").textContent = image.id;
+  const split = DATA.splits[image.split];
+  const facts = [image.path, `${image.width} \u00d7 ${image.height}`, ...(split ? [split] : [])];
+  $("large-facts").textContent = facts.join(" \u00b7 ");
+  $("large-facts").title = image.path;
+  $("position").textContent = at < 0 ? "" : `${number(at + 1)} / ${number(matches.length)}`;
+  $("previous").disabled = at <= 0;
+  $("next").disabled = at < 0 || at === matches.length - 1;
+  $("large-file").hidden = !image.file;
+  if (image.file) $("large-file").href = `annotated/${encodeURIComponent(image.file)}`;
+  $("large-count").textContent = list.length === image.count
+    ? plural(list.length, "region")
+    : `${number(list.length)} of ${plural(image.count, "region")}`;
+  waiting.clear();
+  const box = frame(i, list);
+  box.append(...list.map((region) => chip(image, region)));
+  $("stage").replaceChildren(box);
+  $("region-list").replaceChildren(...list.map((region) => row(image, region)));
+  point(large.region);
+}
+
+function chip(image, region) {
+  const element = make("span", { className: "chip", textContent: titleAndScore(region), "data-region": region });
+  const [x1, y1, x2] = corners(image, region);
+  element.style.background = color(regions.label[region]);
+  // Labels sit on the box's upper edge, and turn inwards at the image's own edges.
+  if (x1 < image.width * 0.7) element.style.left = `${(100 * x1) / image.width}%`;
+  else element.style.right = `${100 - (100 * x2) / image.width}%`;
+  element.style.top = `${(100 * y1) / image.height}%`;
+  if (y1 < image.height * 0.05) element.classList.add("inside");
+  return element;
+}
+
+function row(image, region) {
+  const swatch = make("i", { className: "swatch" });
+  swatch.style.background = color(regions.label[region]);
+  const [x1, y1, x2, y2] = corners(image, region).map(Math.round);
+  const attr = regions.attr[region];
+  const label = regions.label[region];
+  const name = make("span", { className: "region-name" });
+  if (attr !== NONE) {
+    name.append(make("span", {
+      className: "attribute", textContent: `${DATA.attributes[attr]} `,
+      title: `attribute ${short(regions.attrScore[region])}`,
+    }));
+  }
+  name.append(label === NONE ? "region" : DATA.labels[label]);
+  const button = make("button", {
+    type: "button", className: "region", title: `box ${x1}, ${y1}, ${x2}, ${y2}: ${x2 - x1} \u00d7 ${y2 - y1} pixels`,
+    "data-region": region,
+  }, swatch, name);
+  if (label !== NONE) {
+    const meter = make("span", { className: "meter" });
+    meter.style.setProperty("--score", regions.score[region] / FULL);
+    button.append(meter, make("span", { className: "region-score", textContent: short(regions.score[region]) }));
+  }
+  return make("li", {}, button);
+}
+
+/** Point at one region everywhere: its box, its label, its row. */
+function point(region, { scroll = false } = {}) {
+  large.region = region;
+  const box = $("stage").firstElementChild;
+  mark(box, region);
+  box.classList.toggle("all-labels", large.labels);
+  for (const element of box.querySelectorAll(".chip")) {
+    element.classList.toggle("marked", Number(element.dataset.region) === region);
+  }
+  for (const element of $("region-list").querySelectorAll(".region")) {
+    const marked = Number(element.dataset.region) === region;
+    element.classList.toggle("marked", marked);
+    element.setAttribute("aria-current", marked);
+    if (marked && scroll) element.scrollIntoView({ block: "nearest" });
+  }
+}
+
+function stepLarge(by) {
+  const at = matches.indexOf(large.image) + by;
+  if (matches[at] !== undefined) openLarge(matches[at]);
+}
+
+function stepRegion(by) {
+  const list = $("stage").firstElementChild.regions;
+  if (!list.length) return;
+  const at = list.indexOf(large.region);
+  const to = at < 0 ? (by > 0 ? 0 : list.length - 1) : (at + by + list.length) % list.length;
+  large.pinned = list[to];
+  point(list[to], { scroll: true });
+}
+
+function closedLarge() {
+  history.replaceState(null, "", "#");
+  const at = matches.indexOf(large.image);
+  if (at < 0) return;
+  // Leave the grid on the page of the image that was looked at last.
+  if (Math.floor(at / PAGE) !== state.page) goTo(Math.floor(at / PAGE));
+  $("grid").querySelector(`[data-image="${large.image}"]`)?.focus({ focusVisible: false });
+}
+
+function setUpLarge() {
+  const dialog = $("large");
+  const stage = $("stage");
+  const list = $("region-list");
+  stage.tabIndex = -1;
+  stage.addEventListener("pointermove", (event) => point(hit(stage.firstElementChild, event), { scroll: true }));
+  stage.addEventListener("pointerleave", () => point(large.pinned));
+  stage.addEventListener("click", (event) => {
+    large.pinned = hit(stage.firstElementChild, event);
+    point(large.pinned, { scroll: true });
+  });
+  list.addEventListener("pointerover", (event) => {
+    const element = event.target.closest(".region");
+    if (element) point(Number(element.dataset.region));
+  });
+  list.addEventListener("pointerleave", () => point(large.pinned));
+  const pin = (event) => {
+    const element = event.target.closest(".region");
+    if (!element) return;
+    large.pinned = Number(element.dataset.region);
+    point(large.pinned);
+  };
+  list.addEventListener("click", pin);
+  list.addEventListener("focusin", pin);
+  $("previous").addEventListener("click", () => stepLarge(-1));
+  $("next").addEventListener("click", () => stepLarge(1));
+  $("close").addEventListener("click", () => dialog.close());
+  $("labels-on").addEventListener("click", toggleLabels);
+  dialog.addEventListener("close", closedLarge);
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+}
+
+function toggleLabels() {
+  large.labels = !large.labels;
+  $("labels-on").setAttribute("aria-pressed", large.labels);
+  if ($("large").open) point(large.region);
+}

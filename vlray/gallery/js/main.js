@@ -1,0 +1,167 @@
+// The header, the tabs, the keys, and the start.
+
+const FAILURE_ROWS = 500;
+
+function drawHeader() {
+  const totals = DATA.totals;
+  $("dataset").textContent = DATA.dataset || "Regions";
+  $("subtitle").textContent = `Regions by ${DATA.detector}, ${DATA.date}`;
+  const facts = [
+    ["images", totals.images], ["regions", totals.regions],
+    ["per image", totals.images ? (totals.regions / totals.images).toFixed(1) : "0"],
+  ];
+  if (hasLabels) facts.push(["labels", totals.labels]);
+  if (totals.few) facts.push([`fewer than ${DATA.min_boxes}`, totals.few]);
+  facts.push(["failures", totals.failures]);
+  const missing = images.filter((image) => image.missing).length;
+  if (missing) facts.push(["not readable now", missing]);
+  $("totals").append(...facts.map(([name, value]) => make("div", {},
+    make("dt", { textContent: name }),
+    make("dd", { textContent: typeof value === "number" ? number(value) : value }))));
+  $("parts").hidden = DATA.parts.length < 2;
+  DATA.parts.forEach(([file, first, last], k) => {
+    const link = make("a", { href: file, textContent: `${number(first)}\u2013${number(last)}` });
+    if (k === DATA.part) link.setAttribute("aria-current", "page");
+    $("parts").append(link);
+  });
+}
+
+function table(headings, rows, className = "") {
+  const head = make("tr", {}, ...headings.map((text) => make("th", { scope: "col", textContent: text })));
+  const body = rows.map((cells) => make("tr", {}, ...cells.map((cell) =>
+    (cell instanceof Node ? make("td", {}, cell) : make("td", { textContent: cell })))));
+  return make("div", { className: "scroll" },
+    make("table", { className }, make("thead", {}, head), make("tbody", {}, ...body)));
+}
+
+function drawLabels() {
+  const count = new Uint32Array(DATA.labels.length);
+  const sum = new Float64Array(DATA.labels.length);
+  const least = state.score * FULL;
+  for (let r = 0; r < regions.label.length; r++) {
+    const label = regions.label[r];
+    if (label === NONE || regions.score[r] < least) continue;
+    count[label]++;
+    sum[label] += regions.score[r];
+  }
+  const order = [...count.keys()].filter((label) => count[label]).sort((a, b) => count[b] - count[a]);
+  const most = order.length ? count[order[0]] : 1;
+  const rows = order.map((label) => {
+    const link = make("button", { type: "button", className: "link", textContent: DATA.labels[label] });
+    link.addEventListener("click", () => {
+      update({ labels: new Set([label]) });
+      openTab("images");
+    });
+    const meter = make("span", { className: "meter" });
+    meter.style.setProperty("--score", count[label] / most);
+    meter.style.setProperty("--color", color(label));
+    return [link, meter, number(count[label]), number(counts[label]), short(sum[label] / count[label])];
+  });
+  const part = DATA.parts.length > 1 ? " in this part" : "";
+  $("labels").replaceChildren(
+    make("p", { className: "quiet", textContent: `Regions with a score of at least ${state.score.toFixed(2)}${part}.` }),
+    table(["Label", "", "Regions", "Images", "Mean score"], rows, "numbers"));
+}
+
+function drawFailures() {
+  const failures = DATA.failures;
+  if (!failures.length) {
+    $("failures").append(make("p", { className: "empty", textContent: "Every image that was listed has its regions." }));
+    return;
+  }
+  const kinds = new Map();
+  for (const failure of failures) kinds.set(failure[4], (kinds.get(failure[4]) || 0) + 1);
+  const summary = [...kinds].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind} ${number(count)}`);
+  const shownRows = failures.slice(0, FAILURE_ROWS);
+  const left = DATA.totals.failures - shownRows.length;
+  $("failures").append(
+    make("p", { className: "quiet", textContent: summary.join(" \u00b7 ") }),
+    table(["Image", "Path", "Split", "Stage", "Error", "Reason"], shownRows, "text"));
+  if (left > 0) {
+    $("failures").append(make("p", {
+      className: "quiet", textContent: `and ${number(left)} more in the output's failures/ folder`,
+    }));
+  }
+}
+
+function drawAbout() {
+  $("about").append(table(["Setting", "Value"], DATA.settings, "text"));
+}
+
+function openTab(name) {
+  for (const tab of document.querySelectorAll("[role=tab]")) {
+    const open = tab.id === `tab-${name}`;
+    tab.setAttribute("aria-selected", open);
+    tab.tabIndex = open ? 0 : -1;
+    $(tab.getAttribute("aria-controls")).hidden = !open;
+  }
+  if (name === "labels") drawLabels();
+}
+
+function setUpTabs() {
+  const tabs = [...document.querySelectorAll("[role=tab]")].filter((tab) => hasLabels || tab.id !== "tab-labels");
+  $("tab-labels").hidden = !hasLabels;
+  $("tab-images").lastElementChild.textContent = number(images.length);
+  $("tab-failures").lastElementChild.textContent = number(DATA.totals.failures);
+  tabs.forEach((tab, k) => {
+    tab.addEventListener("click", () => openTab(tab.getAttribute("aria-controls")));
+    tab.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!by) return;
+      const to = tabs[(k + by + tabs.length) % tabs.length];
+      to.click();
+      to.focus();
+    });
+  });
+  openTab("images");
+}
+
+function toggleBoxes() {
+  seenBoxes.on = !seenBoxes.on;
+  document.body.classList.toggle("no-boxes", !seenBoxes.on);
+  for (const id of ["boxes-on", "large-boxes-on"]) $(id).setAttribute("aria-pressed", seenBoxes.on);
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.matches("input:not([type=checkbox]):not([type=range]), select");
+  const open = $("large").open;
+  const keys = open
+    ? {
+      ArrowLeft: () => stepLarge(-1), ArrowRight: () => stepLarge(1),
+      ArrowUp: () => stepRegion(-1), ArrowDown: () => stepRegion(1), l: toggleLabels, b: toggleBoxes,
+    }
+    : {
+      n: () => goTo(state.page + 1), p: () => goTo(state.page - 1), b: toggleBoxes,
+      "/": () => { openTab("images"); document.querySelector(".filters").open = true; $("query").focus(); },
+    };
+  if (typing || !keys[event.key]) return;
+  keys[event.key]();
+  event.preventDefault();
+}
+
+function openFromAddress() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("image");
+  const i = id === null ? -1 : images.findIndex((image) => image.id === id);
+  if (i >= 0 && !($("large").open && large.image === i)) openLarge(i);
+}
+
+drawHeader();
+setUpFilters();
+setUpGrid();
+setUpLarge();
+setUpTabs();
+drawFailures();
+drawAbout();
+for (const id of ["boxes-on", "large-boxes-on"]) $(id).addEventListener("click", toggleBoxes);
+document.addEventListener("keydown", onKey);
+addEventListener("hashchange", openFromAddress);
+update({ score: DATA.min_score, labels: state.labels });
+
+// Thumbnails follow the script in the document: those that are already here are shown meanwhile.
+const timer = setInterval(fillWaiting, 60);
+document.addEventListener("DOMContentLoaded", () => {
+  clearInterval(timer);
+  fillWaiting();
+  openFromAddress();
+});

@@ -1,0 +1,170 @@
+"""Write one gallery page: a single HTML file with everything in it, which opens without a network.
+
+The order inside the file makes it quick: head and style, the data of all regions (compact binary),
+the script, and only then the thumbnails, one element each. So the script runs while most of the
+file is still being read, and a thumbnail is decoded only when it comes into sight.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from vlray.gallery.entries import Entry
+
+NONE = 0xFFFF
+"""Stands for "no label" and "no attribute" in the page's data."""
+
+SCRIPTS = ("data", "boxes", "filters", "grid", "large", "main")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names by id; ids beyond them are shown as ``class 12``."""
+
+    objects: tuple[str, ...]
+    attributes: tuple[str, ...]
+
+
+def page(
+    entries: Sequence[Entry],
+    names: Names,
+    files: Sequence[str],
+    thumbnails: Sequence[bytes | None],
+    about: dict[str, Any],
+) -> bytes:
+    """Assemble the page.
+
+    Args:
+        entries: The images, in their order.
+        names: Of the labels and attributes.
+        files: The annotated file of each image, relative to ``annotated/``; "" where there is none.
+        thumbnails: A JPEG of each image; None where it could not be read.
+        about: What the header, the other tabs and the filters need, by the names that the script
+            reads.
+    """
+    splits = sorted({entry.split for entry in entries})
+    data = {
+        **about,
+        **_regions(entries, names),
+        "splits": splits,
+        "images": [
+            [
+                entry.image_id,
+                entry.path,
+                splits.index(entry.split),
+                entry.width,
+                entry.height,
+                len(entry),
+                file,
+                int(thumbnail is None),
+            ]
+            for entry, file, thumbnail in zip(entries, files, thumbnails, strict=True)
+        ],
+    }
+    script, style = _script(), _text("page.css")
+    # Only this very script may run, and nothing may be fetched: a name that slipped through the
+    # escaping could still do no harm.
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
+        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+    )
+    head = Template(_text("page.html")).substitute(
+        policy=html.escape(policy),
+        title=html.escape(about["dataset"] or "vlray"),
+        css=style,
+        data=_json(data),
+        js=script,
+    )
+    return b"".join([head.encode(), *_blocks(thumbnails), b"</body>\n</html>\n"])
+
+
+def _blocks(thumbnails: Iterable[bytes | None]) -> Iterable[bytes]:
+    for index, thumbnail in enumerate(thumbnails):
+        if thumbnail is not None:
+            yield b'<script type="text/plain" id="t%d">' % index
+            yield base64.b64encode(thumbnail)
+            yield b"</script>\n"
+
+
+def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
+    """Put the regions of all images into flat arrays, the scripts' ``regions``."""
+    total = sum(map(len, entries))
+    box = np.empty((total, 4), "<u2")
+    label, score, attribute, attribute_score = np.full((4, total), -1, np.int64)
+    score[:] = NONE  # so that regions without scores pass every threshold
+    start = 0
+    for entry in entries:
+        rows = slice(start, start := start + len(entry))
+        # Relative to the image, as 65535ths: exact to a pixel in images of any size.
+        size = np.array([entry.width, entry.height] * 2, np.float64)
+        box[rows] = np.rint(np.clip(entry.boxes / size, 0, 1) * 0xFFFF)
+        if len(entry.obj_ids):
+            label[rows], score[rows] = entry.obj_ids, np.rint(entry.obj_probs * 10_000)
+        if len(entry.attr_ids):
+            attribute[rows] = entry.attr_ids
+            attribute_score[rows] = np.rint(entry.attr_probs * 10_000)
+    # An attribute that is hardly there says nothing about the region.
+    attribute[attribute_score < 1_000] = -1
+    columns = [box]
+    used = []
+    for ids, scores, known in (
+        (label, score, names.objects),
+        (attribute, attribute_score, names.attributes),
+    ):
+        ranks, texts = _rank(ids, known)
+        used.append(texts)
+        columns += [ranks.astype("<u2"), scores.clip(0, NONE).astype("<u2")]
+    blob = b"".join(np.ascontiguousarray(column).tobytes() for column in columns)
+    return {
+        "regions": base64.b64encode(blob).decode(),
+        "labels": used[0],
+        "attributes": used[1],
+    }
+
+
+def _rank(ids: np.ndarray, known: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
+    """Number the ids that occur by how often they do; give these numbers and their names."""
+    present, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    order = [index for index in np.argsort(-counts, kind="stable") if present[index] >= 0]
+    assert len(order) < NONE, f"{len(order)} labels on one page"
+    rank = np.full(len(present), NONE, np.int64)
+    rank[order] = np.arange(len(order))
+    texts = [name_of(int(present[index]), known) for index in order]
+    return rank[inverse], texts
+
+
+def name_of(label: int, known: tuple[str, ...]) -> str:
+    """Name an id; detectors may know more ids than names."""
+    return known[label] if 0 <= label < len(known) else f"class {label}"
+
+
+def _json(data: Any) -> str:
+    """Encode for a script element: no text inside can end it or begin a comment."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@cache
+def _script() -> str:
+    parts = "\n".join(_text(f"js/{name}.js") for name in SCRIPTS)
+    return f'(() => {{\n"use strict";\n{parts}}})();\n'
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("vlray.gallery").joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

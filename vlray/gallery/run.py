@@ -1,0 +1,196 @@
+"""Make a gallery: pages, thumbnails and annotated files of an output."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+from tqdm import tqdm
+
+from vlray import files
+from vlray.gallery import page as page_file
+from vlray.gallery.entries import file_names, read_entries
+from vlray.gallery.page import Names
+from vlray.gallery.pictures import Draw, Picture, in_parallel, thumbnail_size
+from vlray.gallery.summary import Summary, summarize
+from vlray.regions.output import RegionOutput
+
+log = logging.getLogger("vlray.gallery")
+
+IMAGES_PER_PAGE_FILE = 5_000
+FAILURES_LISTED = 5_000
+ANNOTATED = "annotated"
+_SCHEMES = {"s3": "s3://", "gcs": "gs://"}
+
+
+@dataclass(frozen=True)
+class GalleryResult:
+    """What `build` made.
+
+    Attributes:
+        path: Of ``index.html``.
+        images: Shown.
+        regions: Of these images, whatever their score.
+        failures: Images of the output that have no regions.
+        missing: Images shown by a placeholder, since they cannot be read any more.
+        summary: The counts, for `vlray.gallery.table`.
+    """
+
+    path: str
+    images: int
+    regions: int
+    failures: int
+    missing: int
+    summary: Summary
+
+
+def build(
+    output: RegionOutput,
+    *,
+    page: str = "",
+    min_score: float = 0.3,
+    limit: int = 0,
+    split: Sequence[str] = (),
+    annotated: bool = True,
+    images_root: str = "",
+) -> GalleryResult:
+    """Write a gallery of an output: ``index.html`` and ``annotated/*.jpg``.
+
+    A page is self-contained. Beyond 5,000 images there are several, linked with each other:
+    ``index.html``, ``page-2.html`` and so on. Files of an earlier gallery are replaced.
+
+    Args:
+        output: What to show.
+        page: Folder or URI of the gallery; ``gallery`` inside the output, if empty.
+        min_score: Where the page's slider starts; annotated files leave out regions below it.
+        limit: This many images at most; 0 means all.
+        split: Only images of these splits; empty means all.
+        annotated: Write the annotated files.
+        images_root: Where the images are now; where they were at the extraction, if empty.
+
+    Raises:
+        ValueError: A split has neither images nor failures in the output.
+    """
+    summary = summarize(output, min_score=min_score, split=split, limit=limit)
+    fs, folder = _folder(output, page)
+    count = len(summary.image_ids)
+    starts = range(0, max(count, 1), IMAGES_PER_PAGE_FILE)
+    parts = [
+        (_part_name(number), start + 1, min(start + IMAGES_PER_PAGE_FILE, count))
+        for number, start in enumerate(starts)
+    ]
+    names = Names(output.obj_names, output.attr_names)
+    draw = Draw(
+        images_root or output.info.images_root,
+        names,
+        thumbnail_size(min(count, IMAGES_PER_PAGE_FILE)),
+        min_score,
+        (fs, files.join(folder, ANNOTATED)) if annotated else None,
+    )
+    about = _about(output, summary, split, parts)
+    entries = read_entries(output, split=split, limit=limit)
+    targets = iter(file_names(summary.image_ids))
+    problems: list[str] = []
+    with tqdm(total=count, unit="image", desc="gallery", disable=None) as progress:
+        for number, (name, first, last) in enumerate(parts):
+            some = list(itertools.islice(entries, IMAGES_PER_PAGE_FILE))
+            annotated_files = [f"{target}.jpg" for target in itertools.islice(targets, len(some))]
+            pictures: list[Picture] = []
+            for picture in in_parallel(draw, some, annotated_files, os.cpu_count() or 1):
+                pictures.append(picture)
+                progress.update()
+            thumbnails = [picture.thumbnail for picture in pictures]
+            problems += [picture.problem for picture in pictures if picture.thumbnail is None]
+            shown_files = [
+                file if annotated and thumbnail is not None else ""
+                for file, thumbnail in zip(annotated_files, thumbnails, strict=True)
+            ]
+            text = page_file.page(some, names, shown_files, thumbnails, {**about, "part": number})
+            files.write_atomic(fs, files.join(folder, name), text)
+            log.debug("%s: images %d to %d, %d bytes", name, first, last, len(text))
+    _remove_old_parts(fs, folder, {name for name, _, _ in parts})
+    if problems:
+        log.warning(
+            "%d of %d images cannot be read any more and are shown by a placeholder, the first: "
+            "%s; --images-root says where they are now",
+            len(problems),
+            count,
+            problems[0],
+        )
+    return GalleryResult(
+        path=_SCHEMES.get(fs.type_name, "") + files.join(folder, "index.html"),
+        images=count,
+        regions=summary.regions,
+        failures=about["totals"]["failures"],
+        missing=len(problems),
+        summary=summary,
+    )
+
+
+def _folder(output: RegionOutput, page: str) -> tuple[pafs.FileSystem, str]:
+    if page:
+        return files.resolve(page)
+    fs, root = files.resolve(output.path)
+    return fs, files.join(root, "gallery")
+
+
+def _part_name(number: int) -> str:
+    return "index.html" if number == 0 else f"page-{number + 1}.html"
+
+
+def _about(
+    output: RegionOutput,
+    summary: Summary,
+    split: Sequence[str],
+    parts: Sequence[tuple[str, int, int]],
+) -> dict[str, Any]:
+    """Collect what the page says about the output as a whole."""
+    failures = output.failures()
+    if split:
+        failures = failures.filter(pc.field("split").isin(list(split)))
+    info = output.info
+    today = datetime.date.today().isoformat()
+    settings = {
+        "output": output.path,
+        "images": info.images_root,
+        **{f"detector {name}": value for name, value in info.detector.items()},
+        **info.settings,
+        "vlray": info.vlray_version,
+        "page made": today,
+        "page's splits": ", ".join(split) or "all",
+    }
+    return {
+        "dataset": info.dataset,
+        "detector": info.detector.get("name", "an unnamed detector"),
+        "date": today,
+        "min_score": summary.min_score,
+        "min_boxes": summary.min_boxes,
+        "totals": {
+            "images": len(summary.image_ids),
+            "regions": summary.regions,
+            "labels": len(summary.labels),
+            "few": summary.few,
+            "failures": failures.num_rows,
+        },
+        "parts": parts,
+        "settings": [[name, str(value)] for name, value in settings.items()],
+        "failures": [list(row.values()) for row in failures[:FAILURES_LISTED].to_pylist()],
+    }
+
+
+def _remove_old_parts(fs: pafs.FileSystem, folder: str, keep: set[str]) -> None:
+    """Remove further pages of an earlier, longer gallery; other people's files stay."""
+    for name in files.list_names(fs, folder):
+        if not re.fullmatch(r"page-[0-9]+\.html", name) or name in keep:
+            continue
+        path = files.join(folder, name)
+        if b'content="vlray"' in files.read_bytes(fs, path)[:300]:
+            files.remove(fs, path)
