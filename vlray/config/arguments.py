@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pydantic_settings import CliSettingsSource
+from pydantic_settings import CliSettingsSource, SettingsError
 
 from vlray.config.layers import Layer, unknown
 from vlray.config.options import options_of
@@ -42,8 +42,12 @@ def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
         add_argument_method=_add_argument,
         add_argument_group_method=_add_group,
         cli_shortcuts=_shortcuts(cls),
+        cli_parse_none_str="\0",  # no text stands for None; a dataset may be called null
     )
-    return source(args=_spell_out(argv))()
+    try:
+        return source(args=_spell_out(argv))()
+    except SettingsError as error:
+        raise ValueError(f"{error}; give KEY=VALUE or JSON") from error
 
 
 def fail(cls: type[Command], messages: Iterable[str]) -> NoReturn:
@@ -85,7 +89,9 @@ def _spell_out(argv: list[str]) -> list[str]:
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        # "argument --detector.min-boxes/--min-boxes: ...": the shortcuts are no news.
+        message = re.sub(r"^argument ([^/:]+)[^:]*: ", r"\1: ", message)
+        raise ValueError(message.replace("ignored explicit argument", "takes no value, not even"))
 
 
 def _parser(cls: type[Command]) -> ArgumentParser:
@@ -109,7 +115,7 @@ settings.yaml and the defaults.""",
     options = options_of(cls)
     for shown, name in cls.positionals.items():
         about = options[tuple(name.split("."))].description
-        parser.add_argument(name, metavar=shown, nargs="?", default=SUPPRESS, help=_plain(about))
+        parser.add_argument(shown, nargs="?", default=SUPPRESS, help=_plain(about))
     parser.add_argument("-h", "--help", action="help", help="Show this and exit.")
     return parser
 
@@ -124,10 +130,18 @@ def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Names
             f"{extra[-1]!r} is one argument too many after {' '.join(cls.positionals)}; "
             "put quotes around a name with spaces"
         )
+    for shown, name in cls.positionals.items():
+        if hasattr(namespace, shown):
+            if hasattr(namespace, name):
+                raise ValueError(f"{name} is given twice, as {shown} and as a flag; give one")
+            setattr(namespace, name, getattr(namespace, shown))
+            delattr(namespace, shown)
     return namespace
 
 
 def _refuse(cls: type[Command], flag: str) -> NoReturn:
+    if not flag.startswith("--"):
+        raise ValueError(f"unknown flag {flag}; see --help")
     path = tuple(flag.lstrip("-").replace("-", "_").split("."))
     same = [option for option in options_of(cls) if option[-1] == path[-1]]
     layer = Layer("flag", {})

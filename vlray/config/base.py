@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -25,6 +25,12 @@ def _split_commas(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _check_folder_name(name: str) -> str:
+    if not name or name.startswith(".") or set(name) & set("/\\"):
+        raise ValueError("give the name of a folder: no / or \\ in it, no dot in front")
+    return name
 
 
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_commas)]
@@ -63,7 +69,7 @@ class Command(BaseSettings):
     config: Paths = ()
     """YAML files of settings, a later one over an earlier one; repeat the flag or list them."""
 
-    project: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] = "default"
+    project: Annotated[str, AfterValidator(_check_folder_name)] = "default"
     """Name under which the runs that belong together are kept."""
 
     env: EnvironmentSection = EnvironmentSection()

@@ -8,10 +8,10 @@ from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import EnvSettingsSource, SettingsError
 
 from vlray.config.commands import commands_with
-from vlray.config.options import Path, find_option, flatten, nearest, options_of
+from vlray.config.options import Path, find_option, flatten, is_mapping, nearest, options_of
 
 if TYPE_CHECKING:
     from vlray.config.base import Command
@@ -76,7 +76,7 @@ def read_yaml(path: File) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        raise ValueError(f"--config {path}: there is no such file; give a YAML file of settings")
+        raise ValueError(f"there is no file {path}; give --config a YAML file of settings")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -116,17 +116,23 @@ def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
     options = options_of(cls)
     variables = Layer("variable", {})
     wanted: dict[str, str | None] = {}
+    mappings = []
     for name, value in environ.items():
         if not name.upper().startswith(ENV_PREFIX) or name.upper() in OWN_VARIABLES:
             continue
         path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
-        if find_option(path, options) is not None:
+        if option := find_option(path, options):
             wanted[name.lower()] = value
+            if is_mapping(options[option]):
+                mappings.append(name)
         elif not commands_with(path):
             raise ValueError(unknown(cls, variables, path))
     source = EnvSettingsSource(cls)
     source.env_vars = wanted
-    return Layer("variable", _typed(cls, flatten(source())))
+    try:
+        return Layer("variable", _typed(cls, flatten(source())))
+    except SettingsError as error:  # mappings are the only kind that is read as JSON
+        raise ValueError(f'{", ".join(mappings)}: give JSON, such as {{"depth": 50}}') from error
 
 
 def _typed(cls: type[Command], values: dict[Path, Any]) -> dict[Path, Any]:
@@ -148,6 +154,8 @@ def unknown(cls: type[Command], layer: Layer, path: Path) -> str:
     if inside:
         some = ", ".join(layer.name(option) for option in inside)
         return f"{spelled} is a section, not an option; its options are {some}"
+    if option := find_option(path, options):
+        return f"unknown {layer.kind} {spelled}; give {layer.name(option)} {path[-1]}=VALUE"
     if others := commands_with(path, shortcut=layer.kind == "flag"):
         return f"{spelled} is an option of vlray {' and '.join(others)}, not of {cls.command}"
     close = nearest(".".join(path), [".".join(option) for option in options])

@@ -24,12 +24,17 @@ def options_of(model: type[BaseModel], section: Path = ()) -> dict[Path, FieldIn
     return options
 
 
+def is_mapping(field: FieldInfo) -> bool:
+    """Say whether the option holds entries of the user's own naming."""
+    return get_origin(field.annotation) is dict
+
+
 def find_option(path: Path, options: Mapping[Path, FieldInfo]) -> Path | None:
     """Give the option that ``path`` is, or is an entry of where the option is a mapping."""
     if path in options:
         return path
     for length in range(1, len(path)):
-        if path[:length] in options and get_origin(options[path[:length]].annotation) is dict:
+        if path[:length] in options and is_mapping(options[path[:length]]):
             return path[:length]
     return None
 

@@ -6,13 +6,13 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from vlray.config.commands import COMMANDS, commands_with, settings_of
 from vlray.config.layers import Layer, explain, read_yaml
-from vlray.config.options import Path, find_option, flatten, nearest, nest, options_of
+from vlray.config.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
 
 if TYPE_CHECKING:
     from vlray.config.base import Command
@@ -128,7 +128,7 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
     option = find_option(path, options)
     assert option is not None
     field = options[option]
-    parsed = yaml.safe_load(value) if get_origin(field.annotation) is dict else value
+    parsed = yaml.safe_load(value) if is_mapping(field) else value
     known = {path: value for path, value in stored.items() if find_option(path, options)}
     layer = Layer("key", known | {path: parsed})
     try:

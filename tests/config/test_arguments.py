@@ -1,0 +1,159 @@
+"""The command line: positionals, shortcuts, spellings, help."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from typing import ClassVar
+
+import pytest
+
+from vlray.config.base import Command
+from vlray.config.extract import ExtractConfig
+from vlray.config.section import Section
+from vlray.config.view import ViewConfig
+
+
+class FirstSection(Section):
+    size: int = 0
+    depth: int = 0
+
+
+class TwinConfig(Command):
+    """Two sections that have an option of one name."""
+
+    command: ClassVar[str] = "twin"
+    first: FirstSection = FirstSection()
+    second: FirstSection = FirstSection()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], command: type[Command], *args: str) -> str:
+    """Read arguments that are refused, and give what the user is told."""
+    with pytest.raises(SystemExit) as stop:
+        command.from_cli(list(args))
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "photos regions --min-boxes 10",
+        "--min-boxes 10 photos regions",
+        "photos --min-boxes=10 regions",
+        "photos regions --min_boxes 10",
+        "photos regions --detector.min_boxes=10",
+        "photos regions --detector.min-boxes 10",
+        "--images.root photos --path regions --min-boxes 10",
+        "--min-boxes 10 -- photos regions",
+    ],
+)
+def test_every_spelling_means_the_same(args) -> None:
+    config = ExtractConfig.from_cli(args.split())
+    assert (config.images.root, config.output.path) == ("photos", "regions")
+    assert config.detector.min_boxes == 10
+
+
+def test_a_positional_of_view_is_the_output() -> None:
+    assert ViewConfig.from_cli(["regions", "--limit", "5"]).output == "regions"
+
+
+def test_booleans_are_switched_without_a_value(capsys) -> None:
+    config = ExtractConfig.from_cli(["a", "b", "--retry-failures", "--no-follow-symlinks"])
+    assert config.output.retry_failures
+    assert not config.images.follow_symlinks
+    assert not ExtractConfig.from_cli(
+        ["a", "b", "--no-images.follow_symlinks"]
+    ).images.follow_symlinks
+    assert "takes no value" in refusal(capsys, ExtractConfig, "a", "b", "--retry-failures=yes")
+
+
+@pytest.mark.parametrize("text", ["-1", "-0.5"])
+def test_a_value_may_be_negative(text) -> None:
+    args = ["a", "b", "--gpus-per-actor", text]
+    assert ExtractConfig.from_cli(args).cluster.gpus_per_actor == float(text)
+
+
+@pytest.mark.parametrize("name", ["null", "None", "true", "1e5", "007", "a b", "[x]", '"q"', "{"])
+def test_text_stays_what_was_written(name) -> None:
+    config = ExtractConfig.from_cli([name, "out", "--dataset", name, "--split", name])
+    assert (config.images.root, config.images.dataset, config.split) == (name, name, (name,))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--min-boxs", "3"], "unknown flag --min-boxs; did you mean --detector.min-boxes?"),
+        (["--detector.nam", "x"], "unknown flag --detector.nam; did you mean --detector.name?"),
+        (["--detctor.name=x"], "unknown flag --detctor.name; did you mean --detector.name?"),
+        (["--zzz"], "unknown flag --zzz; see --help"),
+        (["-x"], "unknown flag -x; see --help"),
+        (["--detector", "lite"], "--detector is a section, not an option; its options are"),
+        (["--min-score", ".5"], "--min-score is an option of vlray view, not of extract"),
+        (["--detector.options.a", "1"], "give --detector.options a=VALUE"),
+        (["--options", "a"], "give KEY=VALUE or JSON"),
+        (["--min-boxes"], "--detector.min-boxes: expected one argument"),
+        (["c"], "'c' is one argument too many after IMAGES OUT"),
+        (["--root", "c"], "images.root is given twice, as IMAGES and as a flag"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_by_name(capsys, args, said) -> None:
+    message = refusal(capsys, ExtractConfig, "a", "b", *args)
+    assert said in message
+    assert "usage: vlray extract IMAGES OUT [options]" in message
+
+
+def test_a_flag_of_extract_is_named_to_users_of_view(capsys) -> None:
+    message = refusal(capsys, ViewConfig, "regions", "--min-boxes", "3")
+    assert "--min-boxes is an option of vlray extract, not of view" in message
+
+
+def test_missing_positionals_are_explained(capsys) -> None:
+    message = refusal(capsys, ExtractConfig, "photos")
+    assert "IMAGES" not in message.splitlines()[0]
+    assert "OUT (output.path) is missing. Folder or URI" in message
+    assert "usage: vlray extract IMAGES OUT [options]" in message
+
+
+def test_an_ambiguous_shortcut_is_refused_naming_the_candidates(capsys) -> None:
+    message = refusal(capsys, TwinConfig, "--size", "3")
+    assert "--size can be --first.size or --second.size" in message
+    assert TwinConfig.from_cli(["--second.size", "3"]).second.size == 3
+
+
+def test_help_teaches_every_option(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        ExtractConfig.from_cli(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: vlray extract IMAGES OUT [options]")
+    assert "python -m vlray.extract photos/ regions/" in text
+    assert "Length D" not in text
+    for flag in ("--detector.min-boxes N", "--output.dtype {float16,float32}", "--config FILE"):
+        assert flag in text
+    assert "Regions kept per image at most. (default: 36)" in " ".join(text.split())
+    assert "``" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("command", ["extract", "view"])
+def test_help_is_quick_and_imports_nothing_heavy(command) -> None:
+    code = (
+        "import sys\n"
+        "from vlray.cli import main\n"
+        "try:\n"
+        f"    main([{command!r}, '--help'])\n"
+        "finally:\n"
+        "    heavy = {'torch', 'ray', 'numpy', 'pyarrow', 'PIL', 'detectron2'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+    )
+    times = []
+    for _ in range(3):  # the processor's time, and the best: other work does not count
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.startswith(f"usage: vlray {command}")
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) <= 0.6

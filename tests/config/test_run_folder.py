@@ -1,0 +1,84 @@
+"""What a run leaves behind about itself."""
+
+from __future__ import annotations
+
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from vlray.config.extract import ExtractConfig
+from vlray.config.run_folder import open_run
+
+
+def test_the_written_settings_repeat_the_run(monkeypatch, tmp_path) -> None:
+    (tmp_path / "c.yaml").write_text("detector: {options: {depth: 50, names: [a, b]}}")
+    monkeypatch.setenv("VLRAY_CLUSTER__ACTORS", "3")
+    args = "photos out --config c.yaml --split train,val --no-follow-symlinks --dtype float32"
+    config = ExtractConfig.from_cli(
+        [*args.split(), "--id-rule", r"regex:(\d+)", "--name", "d\u00e9j\u00e0"]
+    )
+    with open_run(config, "extract") as run:
+        pass
+    monkeypatch.delenv("VLRAY_CLUSTER__ACTORS")
+    again = ExtractConfig.from_cli(["--config", str(run.path / "settings.yaml")])
+    assert again.resolved() == config.resolved()
+    assert again.model_copy(update={"config": config.config}) == config
+
+
+def test_what_differs_from_the_defaults_is_written_by_itself() -> None:
+    config = ExtractConfig.from_cli(["photos", "out", "--max-boxes", "40", "--min-boxes", "36"])
+    with open_run(config, "extract") as run:
+        pass
+    assert yaml.safe_load((run.path / "changed.yaml").read_text()) == {
+        "images": {"root": "photos"},
+        "detector": {"max_boxes": 40},
+        "output": {"path": "out"},
+    }
+
+
+def test_the_folder_is_named_by_project_command_and_second(tmp_path) -> None:
+    args = ["photos", "out", "--project", "nlvr2", "--runs-dir", "kept"]
+    config = ExtractConfig.from_cli(args)
+    with open_run(config, "extract") as run:
+        logging.getLogger("vlray.somewhere").info("hello %d", 1)
+        logging.getLogger("vlray").debug("unheard")
+    assert run.path.parent == Path("kept/nlvr2")
+    time = re.fullmatch(r"extract-(\d{8}-\d{6})", run.path.name)
+    assert time is not None
+    assert run.log_path.name == f"nlvr2-extract-{time[1]}.log"
+    logging.getLogger("vlray").info("after the run")
+    (line,) = run.log_path.read_text().splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO hello 1", line)
+
+
+def test_the_console_shows_plain_messages_on_stderr(capsys) -> None:
+    config = ExtractConfig.from_cli(["photos", "out"])
+    with open_run(config, "extract"):
+        logging.getLogger("vlray").info("hello")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_runs_of_one_second_have_folders_of_their_own() -> None:
+    config = ExtractConfig.from_cli(["photos", "out"])
+
+    def make(_: int) -> Path:
+        with open_run(config, "extract") as run:
+            return run.path
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(make, range(8)))
+    assert len(set(paths)) == 8
+    assert all((path / "settings.yaml").is_file() for path in paths)
+
+
+def test_the_installed_versions_are_written_as_requirements() -> None:
+    config = ExtractConfig.from_cli(["photos", "out"])
+    with open_run(config, "extract") as run:
+        pass
+    lines = (run.path / "requirements.txt").read_text().splitlines()
+    assert f"pydantic=={version('pydantic')}" in lines
+    assert lines == sorted(set(lines), key=str.lower)
