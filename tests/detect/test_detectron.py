@@ -1,0 +1,364 @@
+"""Detectron2 networks of every kind against Detectron2's own inference, on photographs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# isort: off
+import vlray.detect.compat  # noqa: F401  before detectron2
+# isort: on
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+import yaml
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
+from detectron2.structures import Instances
+
+from vlray.config.detector import DetectorSection
+from vlray.detect.detectron import Detectron
+from vlray.detect.weights import sha256
+from vlray.images.resize import ResizeShortestEdge
+
+torch.set_num_threads(1)
+
+# Real networks, thin ones: the layers are those of the published configurations.
+BASE: dict[str, Any] = {
+    "VERSION": 2,
+    "INPUT": {"MIN_SIZE_TEST": 128, "MAX_SIZE_TEST": 170},
+    "DATASETS": {"TEST": ["coco_2017_val"]},
+    "MODEL": {
+        "META_ARCHITECTURE": "GeneralizedRCNN",
+        "MASK_ON": True,
+        "RESNETS": {
+            "DEPTH": 50,
+            "STEM_OUT_CHANNELS": 8,
+            "RES2_OUT_CHANNELS": 16,
+            "WIDTH_PER_GROUP": 8,
+        },
+        "RPN": {"PRE_NMS_TOPK_TEST": 300, "POST_NMS_TOPK_TEST": 60},
+        "ROI_BOX_HEAD": {"FC_DIM": 48, "POOLER_SAMPLING_RATIO": 0},
+    },
+}
+C4 = {"RPN": {"PRE_NMS_TOPK_TEST": 200, "POST_NMS_TOPK_TEST": 40}}
+DC5 = {
+    "RESNETS": {"OUT_FEATURES": ["res5"], "RES5_DILATION": 2},
+    "RPN": {"IN_FEATURES": ["res5"]},
+    "ROI_HEADS": {"NAME": "StandardROIHeads", "IN_FEATURES": ["res5"]},
+    "ROI_BOX_HEAD": {"NAME": "FastRCNNConvFCHead", "NUM_FC": 2, "POOLER_RESOLUTION": 7},
+}
+FPN = {
+    "BACKBONE": {"NAME": "build_resnet_fpn_backbone"},
+    "RESNETS": {"OUT_FEATURES": ["res2", "res3", "res4", "res5"]},
+    "FPN": {"IN_FEATURES": ["res2", "res3", "res4", "res5"], "OUT_CHANNELS": 16},
+    "ANCHOR_GENERATOR": {
+        "SIZES": [[32], [64], [128], [256], [512]],
+        "ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
+    },
+    "RPN": {"IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"]},
+    "ROI_HEADS": {"NAME": "StandardROIHeads", "IN_FEATURES": ["p2", "p3", "p4", "p5"]},
+    "ROI_BOX_HEAD": {"NAME": "FastRCNNConvFCHead", "NUM_FC": 2, "POOLER_RESOLUTION": 7},
+}
+CASCADE = FPN | {
+    "MASK_ON": False,
+    "ROI_HEADS": FPN["ROI_HEADS"] | {"NAME": "CascadeROIHeads"},
+    "ROI_BOX_HEAD": FPN["ROI_BOX_HEAD"] | {"CLS_AGNOSTIC_BBOX_REG": True},
+}
+CONV_HEAD = FPN | {
+    "ROI_BOX_HEAD": FPN["ROI_BOX_HEAD"]
+    | {"NUM_FC": 0, "NUM_CONV": 1, "CONV_DIM": 8, "CLS_AGNOSTIC_BBOX_REG": True},
+    "ROI_HEADS": FPN["ROI_HEADS"] | {"NUM_CLASSES": 5},
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "C4": C4,
+    "DC5": DC5,
+    "FPN": FPN,
+    "cascade": CASCADE,
+    "conv_head": CONV_HEAD,
+}
+FEATURE_DIMS = {"C4": 128, "DC5": 48, "FPN": 48, "cascade": 48, "conv_head": 8 * 7 * 7}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A configuration with its weights, as files."""
+
+    config: Path
+    weights: Path
+
+    def options(self, **values: Any) -> DetectorSection:
+        return DetectorSection.model_validate(
+            {"name": str(self.config), "weights": str(self.weights), "device": "cpu", **values}
+        )
+
+
+Write = Callable[..., Network]
+
+
+def random_weights(config: Path) -> dict[str, Any]:
+    """Give weights that find boxes of all classes, with scores from 0 to 1."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(config))
+    cfg.MODEL.DEVICE = "cpu"
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    for name, value in model.state_dict().items():
+        if name.endswith("conv3.weight"):  # else 16 residual blocks add up to infinity
+            value *= 0.3
+        elif "objectness_logits.weight" in name or "anchor_deltas.weight" in name:
+            value *= 3
+        elif name.endswith(("cls_score.weight", "bbox_pred.weight")):
+            spread = 4.0 if "cls_score" in name else 0.1
+            value.copy_(torch.randn_like(value) * spread / value.shape[1] ** 0.5)
+    weights = dict(model.state_dict())
+    for name, value in weights.items():  # the stages of a cascade should mostly agree
+        first = re.sub(r"(box_head|box_predictor)\.\d\.", r"\1.0.", name)
+        if first != name:
+            value.copy_(weights[first] + 0.01 * torch.randn_like(value))
+    return weights
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
+    """Write a network's files: the configuration in two parts, one based on the other."""
+
+    def write_network(kind: str, **values: Any) -> Network:
+        folder = tmp_path_factory.mktemp(kind)
+        (folder / "Base.yaml").write_text(yaml.safe_dump(BASE))
+        config = folder / f"{kind}.yaml"
+        top = {"_BASE_": "Base.yaml", "MODEL": KINDS[kind], **values}
+        config.write_text(yaml.safe_dump(top))
+        torch.save({"model": random_weights(config)}, folder / "model.pth")
+        return Network(config, folder / "model.pth")
+
+    return write_network
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def network(request: pytest.FixtureRequest, write: Write) -> Network:
+    return write(request.param)
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[np.ndarray]:
+    """Three photographs of one size, BGR."""
+    crops = (
+        skimage.data.astronaut()[20:320, 60:460],
+        skimage.data.coffee()[60:360, 100:500],
+        skimage.data.chelsea()[:300, 40:440],
+    )
+    return [np.ascontiguousarray(crop[:, :, ::-1]) for crop in crops]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What Detectron2 says of one image, and the vectors behind it."""
+
+    instances: Instances
+    visual_feats: torch.Tensor
+
+
+def detectron2s_own(
+    network: Network, image: np.ndarray, hw: tuple[int, int], options: DetectorSection
+) -> Expected:
+    """Run Detectron2 as its users do; watch which vectors its predictor and pooler meet."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(network.config))
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = options.score_thresh
+    cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = options.nms_thresh
+    cfg.TEST.DETECTIONS_PER_IMAGE = options.max_boxes
+    cfg.MODEL.MASK_ON = False
+    model = build_model(cfg).eval()
+    DetectionCheckpointer(model).load(str(network.weights))
+    heads = model.roi_heads
+    pooler = heads.pooler if cfg.MODEL.ROI_HEADS.NAME == "Res5ROIHeads" else heads.box_pooler
+    predictors = heads.box_predictor
+    if not isinstance(predictors, torch.nn.ModuleList):
+        predictors = [predictors]
+    pooled_boxes, vectors, logits, deltas = [], [], [], []
+
+    def watch(_: object, inputs: Any, outputs: Any) -> None:
+        vectors.append(inputs[0])
+        logits.append(outputs[0])
+        deltas.append(outputs[1])
+
+    pooler.register_forward_hook(lambda _, inputs, __: pooled_boxes.append(inputs[1][0].tensor))
+    for predictor in predictors:
+        predictor.register_forward_hook(watch)
+    with torch.no_grad():
+        tensor = torch.tensor(image).permute(2, 0, 1).float()
+        instances = model([{"image": tensor, "height": hw[0], "width": hw[1]}])[0]["instances"]
+    boxes = predictors[-1].box2box_transform.apply_deltas(deltas[-1], pooled_boxes[-1])
+    scores = torch.stack([stage.softmax(-1) for stage in logits]).mean(0)
+    _, kept = fast_rcnn_inference(
+        [boxes], [scores], [image.shape[:2]],
+        options.score_thresh, options.nms_thresh, options.max_boxes,
+    )  # fmt: skip
+    return Expected(instances, vectors[-1][kept[0]].flatten(1))
+
+
+def test_boxes_and_vectors_are_detectron2s_own(
+    network: Network, photographs: list[np.ndarray]
+) -> None:
+    # Above one half only one class of a proposal can score: there both rules keep the same. (And
+    # Detectron2 counts boxes without area before it drops them, hence more than there can be.)
+    options = network.options(score_thresh=0.5, nms_thresh=0.4, min_boxes=0, max_boxes=60)
+    resize, detector = Detectron.resize(options), Detectron(options)
+    for photograph in photographs:
+        image, hw = resize(photograph), photograph.shape[:2]
+        expected = detectron2s_own(network, image, hw, options)
+        found = detector([image], np.array([hw], np.int32))
+        assert len(expected.instances) == found.num_boxes[0] > 3
+        np.testing.assert_allclose(
+            found.boxes, expected.instances.pred_boxes.tensor, rtol=1e-5, atol=1e-4
+        )
+        np.testing.assert_array_equal(found.obj_ids, expected.instances.pred_classes)
+        np.testing.assert_allclose(found.obj_probs, expected.instances.scores, rtol=1e-5)
+        np.testing.assert_allclose(found.visual_feats, expected.visual_feats, rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_changes_no_region(network: Network, photographs: list[np.ndarray]) -> None:
+    options = network.options(min_boxes=10, max_boxes=20)
+    resize, detector = Detectron.resize(options), Detectron(options)
+    images = [resize(photograph) for photograph in photographs]
+    hw = np.array([(300, 400)] * 3, np.int32)
+    together = list(detector(images, hw))
+    for image, regions in zip(images, together, strict=True):
+        alone = detector([image], hw[:1])
+        np.testing.assert_array_equal(alone.num_boxes, regions.num_boxes)
+        np.testing.assert_array_equal(alone.obj_ids, regions.obj_ids)
+        np.testing.assert_allclose(alone.boxes, regions.boxes, rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(alone.visual_feats, regions.visual_feats, rtol=1e-4, atol=5e-4)
+        assert detector([image], hw[:1]).boxes.tobytes() == alone.boxes.tobytes()
+
+
+def test_images_of_several_sizes_are_refused_rather_than_padded(write: Write) -> None:
+    detector = Detectron(write("FPN").options())
+    images = [np.zeros((128, 160, 3), np.uint8), np.zeros((128, 161, 3), np.uint8)]
+    with pytest.raises(ValueError, match=r"\(128, 160, 3\), \(128, 161, 3\).*group them by size"):
+        detector(images, np.array([(128, 160), (128, 161)], np.int32))
+
+
+def test_boxes_fill_up_to_min_boxes_and_stay_inside_the_original_image(
+    network: Network, photographs: list[np.ndarray]
+) -> None:
+    options = network.options(min_boxes=12, max_boxes=12, score_thresh=1.0)
+    image = Detectron.resize(options)(photographs[0])
+    image.flags.writeable = False  # as Ray hands them out
+    found = Detectron(options)([image], np.array([(300, 400)], np.int32))
+    assert found.num_boxes.tolist() == [12]
+    assert found.visual_feats.shape == (12, FEATURE_DIMS[network.config.stem])
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= [400, 300, 400, 300]).all()
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+    assert (found.boxes[:, 2:] > [170, 128]).any()  # they are of the original, not the resized one
+
+
+def test_rgb_configurations_see_rgb(write: Write, photographs: list[np.ndarray]) -> None:
+    bgr = write("C4")
+    mean = [123.675, 116.28, 103.53]
+    rgb = write("C4", INPUT={"FORMAT": "RGB"})
+    values = yaml.safe_load(rgb.config.read_text())
+    values["MODEL"] |= {"PIXEL_MEAN": mean}
+    rgb.config.write_text(yaml.safe_dump(values))
+    values = yaml.safe_load(bgr.config.read_text())
+    values["MODEL"] |= {"PIXEL_MEAN": mean[::-1]}
+    bgr.config.write_text(yaml.safe_dump(values))
+    weights = torch.load(bgr.weights)["model"]
+    weights["backbone.stem.conv1.weight"] = weights["backbone.stem.conv1.weight"].flip(1)
+    torch.save({"model": weights}, rgb.weights)
+    image, hw = photographs[1][:150, :150], np.array([(150, 150)], np.int32)
+    one, two = Detectron(bgr.options())([image], hw), Detectron(rgb.options())([image], hw)
+    np.testing.assert_array_equal(one.obj_ids, two.obj_ids)
+    np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-2)
+    np.testing.assert_allclose(one.visual_feats, two.visual_feats, rtol=1e-3, atol=1e-3)
+
+
+def test_resizing_follows_the_configuration_unless_options_say_otherwise(write: Write) -> None:
+    network = write("DC5")
+    assert Detectron.resize(network.options()) == ResizeShortestEdge(128, 170)
+    wanted = network.options(min_size=64, max_size=96)
+    assert Detectron.resize(wanted) == ResizeShortestEdge(64, 96)
+    as_it_is = write("C4", INPUT={"MIN_SIZE_TEST": 0})
+    with pytest.raises(ValueError, match=r"give detector\.min_size"):
+        Detectron.resize(as_it_is.options())
+
+
+def test_info_says_what_made_the_regions(network: Network) -> None:
+    info = Detectron(network.options()).info
+    assert info.name == network.config.stem
+    assert info.feature_dim == FEATURE_DIMS[info.name]
+    assert info.weights_sha256 == sha256(network.weights)
+    if info.name == "conv_head":  # five classes, so they are not COCO's
+        assert info.obj_names == ("class 0", "class 1", "class 2", "class 3", "class 4")
+    else:
+        assert (len(info.obj_names), info.obj_names[0]) == (80, "person")
+
+
+def test_classes_can_be_named(write: Write) -> None:
+    network = write("conv_head")
+    named = network.options(options={"obj_names": ["a", "b", "c", "d", "e"]})
+    assert Detectron(named).info.obj_names == ("a", "b", "c", "d", "e")
+    with pytest.raises(ValueError, match=r"has 1 names, but .*NUM_CLASSES=5"):
+        Detectron(network.options(options={"obj_names": ["a"]}))
+    with pytest.raises(ValueError, match=r"\['labels'\] mean nothing"):
+        Detectron(network.options(options={"labels": ["a"]}))
+
+
+def test_weights_default_to_the_configurations_own(write: Write) -> None:
+    network = write("conv_head")
+    values = yaml.safe_load(network.config.read_text())
+    values["MODEL"] |= {"WEIGHTS": str(network.weights)}
+    network.config.write_text(yaml.safe_dump(values))
+    info = Detectron(network.options(weights="")).info
+    assert info.weights_sha256 == sha256(network.weights)
+
+
+def test_weights_of_other_classes_are_refused(write: Write) -> None:
+    five, eighty = write("conv_head"), write("FPN")
+    with pytest.raises(ValueError, match="do not fit the configuration") as error:
+        Detectron(five.options(weights=str(eighty.weights)))
+    assert "cls_score.weight (81, 48), the network has (6, 392)" in str(error.value)
+    assert "MODEL.ROI_HEADS.NUM_CLASSES" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"MODEL": {"META_ARCHITECTURE": "RetinaNet"}}, "architecture RetinaNet has no box head"),
+        ({"MODEL": {"ROI_HEADS": {"NAME": "RROIHeads"}}}, "not RROIHeads"),
+        (
+            {"MODEL": {"PROPOSAL_GENERATOR": {"NAME": "PrecomputedProposals"}}},
+            "NAME is PrecomputedProposals",
+        ),
+        ({"MODEL": {"BACKBONES": {}}}, "no Detectron2 configuration: .*MODEL.BACKBONES"),
+    ],
+)
+def test_networks_without_a_usable_box_head_are_refused_by_name(
+    values: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(values))
+    with pytest.raises(ValueError, match=message):
+        Detectron.resize(DetectorSection(name=str(config)))
+
+
+def test_a_panoptic_network_is_its_box_head(write: Write, photographs: list[np.ndarray]) -> None:
+    plain, panoptic = write("FPN"), write("FPN")
+    values = yaml.safe_load(panoptic.config.read_text())
+    values["MODEL"] |= {"META_ARCHITECTURE": "PanopticFPN"}
+    panoptic.config.write_text(yaml.safe_dump(values))
+    weights = torch.load(plain.weights)["model"]
+    torch.save({"model": weights | {"sem_seg_head.p2.0.weight": torch.ones(1)}}, panoptic.weights)
+    image, hw = photographs[2][:128, :128], np.array([(128, 128)], np.int32)
+    one, two = Detectron(plain.options())([image], hw), Detectron(panoptic.options())([image], hw)
+    np.testing.assert_array_equal(one.visual_feats, two.visual_feats)

@@ -1,0 +1,83 @@
+"""Configurations: found, read with what they are based on, and refused by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlray.config.detector import DetectorSection
+from vlray.detect.detectron_config import config_files, config_path, load_config, weights_of
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_configuration_is_read_with_all_it_is_based_on(tmp_path: Path) -> None:
+    write(tmp_path / "base/a.yaml", "MODEL: {WEIGHTS: a.pth, DEVICE: cuda}\nVERSION: 2\n")
+    write(tmp_path / "base/b.yaml", "_BASE_: a.yaml\nMODEL: {WEIGHTS: b.pth}\n")
+    top = write(tmp_path / "top.yaml", "_BASE_: base/b.yaml\nINPUT: {MIN_SIZE_TEST: 77}\n")
+    names = [path.name for path in config_files(top)]
+    assert names == ["top.yaml", "b.yaml", "a.yaml"]
+    assert weights_of(DetectorSection(name=str(top))) == "b.pth"
+    assert weights_of(DetectorSection(name=str(top), weights="c.pth")) == "c.pth"
+    assert load_config(DetectorSection(name=str(top))).INPUT.MIN_SIZE_TEST == 77
+
+
+def test_of_several_bases_the_last_has_the_last_word_as_in_detectron2(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "MODEL: {WEIGHTS: a.pth}\nVERSION: 2\n")
+    write(tmp_path / "b.yaml", "MODEL: {WEIGHTS: b.pth}\n")
+    top = write(tmp_path / "top.yaml", "_BASE_: [a.yaml, b.yaml]\n")
+    options = DetectorSection(name=str(top))
+    assert weights_of(options) == load_config(options).MODEL.WEIGHTS == "b.pth"
+
+
+def test_reading_what_a_configuration_stands_for_needs_no_torch(tmp_path: Path) -> None:
+    top = write(tmp_path / "top.yaml", "MODEL: {WEIGHTS: a.pth}\n")
+    code = (
+        "import sys\n"
+        "from vlray.config.detector import DetectorSection\n"
+        "from vlray.detect.detectron_config import config_files, config_path, weights_of\n"
+        f"name = {str(top)!r}\n"
+        "config_files(config_path(name)), weights_of(DetectorSection(name=name))\n"
+        "assert not {'torch', 'detectron2'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("_BASE_: gone.yaml\n", r"gone\.yaml, the _BASE_ of .*top\.yaml, does not exist"),
+        ("_BASE_: top.yaml\n", "is based on itself"),
+        ("- a\n- b\n", "holds list"),
+        ("", "holds NoneType"),
+        ("a: [\n", "is no YAML file"),
+        (
+            "MODEL: {WEIGHTS: !!python/object/apply:os.getcwd []}\n",
+            "python/object/apply:os.getcwd.*runs no code",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_named(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "top.yaml", text)
+    with pytest.raises(ValueError, match=message):
+        load_config(DetectorSection(name=str(path)))
+
+
+def test_a_configuration_without_weights_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "top.yaml", "VERSION: 2\n")
+    with pytest.raises(ValueError, match=r"names no MODEL\.WEIGHTS.*give detector\.weights"):
+        weights_of(DetectorSection(name=str(path)))
+
+
+def test_a_name_of_the_model_zoo_that_is_not_there_says_where_it_is() -> None:
+    with pytest.raises(ValueError, match=r"no configuration file 'COCO-Detection/none\.yaml'"):
+        config_path("COCO-Detection/none.yaml")

@@ -1,0 +1,159 @@
+"""Weights files of Detectron2: read without running code from them, and loaded completely."""
+
+from __future__ import annotations
+
+import codecs
+import importlib
+import pickle
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+# isort: off
+import vlray.detect.compat  # noqa: F401  before detectron2
+# isort: on
+
+import numpy as np
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+# Parts of a checkpoint that boxes and vectors do not need, and what files hold for nothing: anchors
+# and normalization follow from the configuration, the batches that a norm has seen matter to none.
+_UNUSED_PREFIXES = ("roi_heads.mask_head.", "roi_heads.keypoint_head.", "sem_seg_head.")
+_UNUSED_ENDINGS = ("num_batches_tracked", "pixel_mean", "pixel_std")
+_LISTED = 8
+
+# What arrays and their dictionaries are pickled as, by NumPy 1, NumPy 2 and Python 2.
+_ARRAY_GLOBALS: dict[str, Any] = {
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "collections.OrderedDict": OrderedDict,
+    "_codecs.encode": codecs.encode,
+}
+for _module, _name in (
+    ("multiarray", "_reconstruct"),
+    ("multiarray", "scalar"),
+    ("numeric", "_frombuffer"),
+):
+    _found = getattr(importlib.import_module(f"numpy._core.{_module}"), _name)
+    _ARRAY_GLOBALS[f"numpy.core.{_module}.{_name}"] = _found
+    _ARRAY_GLOBALS[f"numpy._core.{_module}.{_name}"] = _found
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a weights file into a network; every tensor of the network must come from it.
+
+    Args:
+        model: As built from the configuration.
+        path: ``.safetensors``, Detectron2's or Caffe2's ``.pkl``, or what ``torch.save`` wrote.
+
+    Raises:
+        ValueError: The file is damaged, wants code to be run, or does not fit the network: the
+            tensors in question are listed.
+    """
+    checkpoint = _read(path)
+    # Detectron2 knows how the names and shapes of older files map onto a network; it loads what
+    # fits and merely warns of the rest.
+    result = DetectionCheckpointer(model)._load_model(checkpoint)
+    unexpected = [name for name in result.unexpected_keys if not _is_unused(name)]
+    missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
+    shapes = [
+        f"{name} {tuple(in_file)}, the network has {tuple(in_model)}"
+        for name, in_file, in_model in result.incorrect_shapes
+    ]
+    missing = [n for n in missing if n not in {name for name, *_ in result.incorrect_shapes}]
+    problems = [
+        f"{len(names)} tensors {what}: {', '.join(names[:_LISTED])}"
+        + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+        for what, names in (
+            ("have another shape", shapes),
+            ("of the network are missing", missing),
+            ("are of no use to it", unexpected),
+        )
+        if names
+    ]
+    if problems:
+        raise ValueError(
+            f"the weights {path} do not fit the configuration:\n  "
+            + "\n  ".join(problems)
+            + "\nGive the weights that were trained with this configuration (for a box predictor "
+            "of another shape see MODEL.ROI_HEADS.NUM_CLASSES)."
+        )
+
+
+def _is_unused(name: str) -> bool:
+    return name.startswith(_UNUSED_PREFIXES) or name.endswith(_UNUSED_ENDINGS)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file into the form that Detectron2's checkpointer takes."""
+    try:
+        if path.suffix == ".safetensors":
+            data: Any = load_file(path)
+        elif path.suffix == ".pkl":
+            with path.open("rb") as file:
+                data = _ArrayUnpickler(file, encoding="latin1").load()
+        else:
+            with torch.serialization.safe_globals(_torch_globals()):
+                data = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file makes these readers raise anything
+        raise _unreadable(path, error) from error
+    if not isinstance(data, dict):
+        raise ValueError(
+            f"{path} holds {type(data).__name__}, not the tensors of a network by name"
+        )
+    if path.suffix == ".pkl" and not ("model" in data and "__author__" in data):
+        blobs = data.get("blobs", data)
+        data = {
+            "model": {name: v for name, v in blobs.items() if not name.endswith("_momentum")},
+            "__author__": "Caffe2",
+            "matching_heuristics": True,
+        }
+    checkpoint = {key: data[key] for key in ("__author__", "matching_heuristics") if key in data}
+    tensors = next((data[key] for key in ("model", "state_dict") if key in data), data)
+    return checkpoint | {"model": _checked(tensors, path)}
+
+
+def _checked(tensors: Any, path: Path) -> dict[str, Tensor | np.ndarray]:
+    values = tensors.items() if isinstance(tensors, dict) else [("it", tensors)]
+    for name, value in values:
+        is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+        if not (is_array or isinstance(value, Tensor)):
+            raise ValueError(
+                f"{path}: {name} is of type {type(value).__name__}; vlray looks for a network's "
+                'tensors by name, at the top of the file or under "model" or "state_dict"'
+            )
+    return dict(values)
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    wanted = re.search(r"GLOBAL (\S+)", str(error))
+    if wanted is None:
+        return ValueError(f"{path} is no weights file, or a damaged one: {error}")
+    return ValueError(
+        f"{path} holds more than tensors ({wanted[1].rstrip('.')}), and vlray runs no code out of "
+        "weights; if you trust the file, read it yourself and write its tensors alone: "
+        'torch.save({"model": tensors}, "model.pth")'
+    )
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles dictionaries, numbers, strings and arrays; anything else could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Refuse what is not part of an array."""
+        found = _ARRAY_GLOBALS.get(f"{module}.{name}")
+        if found is None:
+            raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
+        return found
+
+
+def _torch_globals() -> list[Any]:
+    """Allow torch's own restricted reader arrays too: some tools write them among the tensors."""
+    dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
+    return [*dtypes, *((value, name) for name, value in _ARRAY_GLOBALS.items())]
