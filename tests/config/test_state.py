@@ -88,6 +88,14 @@ def test_a_key_from_elsewhere_can_be_taken_out(home) -> None:
         state.remove("old_option")
 
 
+def test_models_that_are_no_mapping_are_refused_until_they_are_taken_out(home) -> None:
+    (home / "settings.yaml").write_text("models: mine.py:Detector")
+    with pytest.raises(ValueError, match="vlray env unset models"):
+        state.stored_models()
+    state.remove("models")
+    assert state.stored_models() == {}
+
+
 def test_without_a_home_the_file_is_in_the_users_configuration(monkeypatch) -> None:
     monkeypatch.delenv("VLRAY_HOME")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/somewhere")

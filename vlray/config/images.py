@@ -21,9 +21,9 @@ class ImagesSection(Section):
     """Name of the dataset. Empty: the name of the directory."""
 
     id_rule: str = "stem"
-    """How a file's name becomes its image_id: ``stem`` (no folder, no extension), ``path`` (with
-    the folders), ``coco`` (neither prefix nor leading zeros: COCO_train2014_000000084002.jpg is
-    84002), or ``regex:PATTERN``: the first group of the match in the path, or else the match."""
+    """How a file's name becomes its image_id: ``stem`` (no folder, no extension), ``path`` (no
+    extension), ``coco`` (the number alone: COCO_train2014_000000084002.jpg is 84002), or
+    ``regex:PATTERN``, searched in the path: its group ``id``, else its first, else the match."""
 
     follow_symlinks: bool = True
     """Whether links to directories are entered."""
@@ -34,8 +34,8 @@ class ImagesSection(Section):
     @field_validator("id_rule")
     @classmethod
     def _check_id_rule(cls, rule: str) -> str:
-        kind, colon, pattern = rule.partition(":")
-        if kind == "regex" and colon:
+        kind, _, pattern = rule.partition(":")
+        if kind == "regex" and pattern:
             try:
                 re.compile(pattern)
             except re.error as error:

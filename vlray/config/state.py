@@ -31,21 +31,25 @@ def read_state() -> dict[str, Any]:
     """Read the file: options as in a ``--config`` file, and ``models``.
 
     Raises:
-        ValueError: The file is no YAML mapping, or ``models`` in it is none.
+        ValueError: The file is no YAML mapping.
     """
     path = settings_path()
-    state = read_yaml(path) if path.is_file() else {}
-    if not isinstance(state.get("models") or {}, Mapping):
-        raise ValueError(
-            f"models in {path} is {state['models']!r}; "
-            "give a mapping of names, or `vlray env unset models` and set them again"
-        )
-    return state
+    return read_yaml(path) if path.is_file() else {}
 
 
 def stored_models() -> dict[str, str]:
-    """Read the stored models: what each name that ``detector.name`` may give stands for."""
-    return {str(name): str(model) for name, model in (read_state().get("models") or {}).items()}
+    """Read the stored models: what each name that ``detector.name`` may give stands for.
+
+    Raises:
+        ValueError: ``models`` in the file is no mapping of names.
+    """
+    models = read_state().get("models") or {}
+    if not isinstance(models, Mapping):
+        raise ValueError(
+            f"models (in {settings_path()}) is {models!r}; take it out with "
+            "`vlray env unset models`, then `vlray env set models.NAME ...`"
+        )
+    return {str(name): str(model) for name, model in models.items()}
 
 
 def entries() -> dict[Path, Any]:
@@ -60,6 +64,9 @@ def store(key: str, value: str) -> Any:
         ValueError: No command has such an option, or the value is not allowed.
     """
     path = parse_key(key)
+    commands = [settings_of(command) for command in commands_with(path)]
+    if path[0] != "models" and (not commands or path == ("config",)):
+        raise ValueError(f"unknown option {key}; {_hint(key)}")
     stored = entries()
     for other in stored:
         if other != path and (other[: len(path)] == path or path[: len(other)] == other):
@@ -69,12 +76,8 @@ def store(key: str, value: str) -> Any:
             )
     if path[0] == "models":
         stored[path] = _absolute(value)
-    else:
-        commands = [settings_of(command) for command in commands_with(path)]
-        if not commands or path == ("config",):
-            raise ValueError(f"unknown option {key}; {_hint(key)}")
-        for command in commands:
-            stored[path] = _checked(command, path, value, stored)
+    for command in commands:
+        stored[path] = _checked(command, path, value, stored)
     _write(nest(stored))
     return stored[path]
 
