@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import vlray.detect.compat  # noqa: F401  for its stand-in of what is not compiled
 from vlray.config.detector import DetectorSection
 from vlray.detect.detectron_config import config_files, config_path, load_config, weights_of
 
@@ -70,6 +71,29 @@ def test_a_configuration_that_cannot_be_read_is_named(
     path = write(tmp_path / "top.yaml", text)
     with pytest.raises(ValueError, match=message):
         load_config(DetectorSection(name=str(path)))
+
+
+def test_an_architecture_is_named_even_if_its_configuration_holds_code(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "retinanet.yaml",
+        'MODEL:\n  META_ARCHITECTURE: "RetinaNet"\n'
+        '  ANCHOR_GENERATOR: {SIZES: !!python/object/apply:eval ["[[x] for x in [32, 64]]"]}\n',
+    )
+    with pytest.raises(ValueError, match="the architecture RetinaNet has no box head"):
+        load_config(DetectorSection(name=str(path)))
+
+
+def test_deformable_convolutions_are_refused_where_they_are_not_compiled(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "dconv.yaml",
+        "MODEL: {RESNETS: {DEFORM_ON_PER_STAGE: [False, True, True, True]}}\nVERSION: 2\n",
+    )
+    options = DetectorSection(name=str(path))
+    if hasattr(sys.modules["detectron2._C"], "__file__"):
+        assert load_config(options).MODEL.RESNETS.DEFORM_ON_PER_STAGE[1]
+        return
+    with pytest.raises(ValueError, match=r"dconv\.yaml wants deformable convolutions.*compiled"):
+        load_config(options)
 
 
 def test_a_configuration_without_weights_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ the rest tells what a configuration stands for before that is needed.
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,22 +99,33 @@ def load_config(options: DetectorSection) -> Any:
 
 
 def _check(cfg: Any, path: Path) -> None:
-    architecture = cfg.MODEL.META_ARCHITECTURE
-    wanted = "vlray reads each region's vector from a box head"
-    if architecture not in ARCHITECTURES:
-        raise ValueError(
-            f"{path}: the architecture {architecture} has no box head, and {wanted}; give a "
-            f"configuration of {' or '.join(ARCHITECTURES)}, or a class of your own as module:Class"
-        )
+    _check_architecture(cfg.MODEL.META_ARCHITECTURE, path)
     if cfg.MODEL.ROI_HEADS.NAME not in ROI_HEADS:
         raise ValueError(
-            f"{path}: {wanted} of {', '.join(ROI_HEADS)}, not {cfg.MODEL.ROI_HEADS.NAME}; "
-            "for other heads give a class of your own as module:Class"
+            f"{path}: vlray reads each region's vector from the box head of "
+            f"{', '.join(ROI_HEADS)}, not {cfg.MODEL.ROI_HEADS.NAME}; "
+            "for other heads give a class of your own, module:Class"
         )
     if cfg.MODEL.PROPOSAL_GENERATOR.NAME != "RPN":
         raise ValueError(
             f"{path}: MODEL.PROPOSAL_GENERATOR.NAME is {cfg.MODEL.PROPOSAL_GENERATOR.NAME}; "
             "vlray needs a network that finds its own upright boxes, that is RPN"
+        )
+    if any(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE):
+        from detectron2 import _C
+
+        try:
+            _ = _C.deform_conv_forward
+        except NotImplementedError as error:
+            raise ValueError(f"{path} wants deformable convolutions: {error}") from error
+
+
+def _check_architecture(architecture: str, path: Path) -> None:
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"{path}: the architecture {architecture} has no box head, and vlray reads each "
+            f"region's vector from one; give a configuration of {' or '.join(ARCHITECTURES)}, "
+            "or a class of your own, module:Class"
         )
 
 
@@ -154,8 +166,12 @@ def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
     if path.resolve() in above:
         raise ValueError(f"{path} is based on itself, by way of {', '.join(map(str, above))}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
     except yaml.constructor.ConstructorError as error:
+        # RetinaNet's anchors are written as code; its architecture is the better reason.
+        if architecture := re.search(r"META_ARCHITECTURE:\s*[\"']?(\w+)", text):
+            _check_architecture(architecture[1], path)
         raise ValueError(
             f"{path} has a {error.problem}; vlray runs no code out of a configuration: "
             "write the value itself in its place"
