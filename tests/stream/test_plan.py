@@ -69,7 +69,7 @@ def write(root: Path, folder: str, shard: int, table: pa.Table) -> None:
 
 
 def failure(stage: str) -> pa.Table:
-    row = {name: "x" for name in FAILURES.names} | {"stage": stage}
+    row = dict.fromkeys(FAILURES.names, "x") | {"stage": stage}
     return pa.Table.from_pylist([row], schema=FAILURES)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Float32, Int32
@@ -28,13 +29,13 @@ class RegionBatch:
     """
 
     image_hw: Int32[np.ndarray, "N 2"]
-    num_boxes: Int32[np.ndarray, "N"]
+    num_boxes: Int32[np.ndarray, N]
     boxes: Float32[np.ndarray, "R 4"]
     visual_feats: Float32[np.ndarray, "R D"] | Float16[np.ndarray, "R D"]
-    obj_ids: Int32[np.ndarray, "R"] | None = None
-    obj_probs: Float32[np.ndarray, "R"] | None = None
-    attr_ids: Int32[np.ndarray, "R"] | None = None
-    attr_probs: Float32[np.ndarray, "R"] | None = None
+    obj_ids: Int32[np.ndarray, R] | None = None
+    obj_probs: Float32[np.ndarray, R] | None = None
+    attr_ids: Int32[np.ndarray, R] | None = None
+    attr_probs: Float32[np.ndarray, R] | None = None
 
     def __post_init__(self) -> None:
         if len(self.image_hw) != len(self.num_boxes):
@@ -59,7 +60,7 @@ class RegionBatch:
         ends = np.cumsum(self.num_boxes)
         for index, end in enumerate(ends):
             rows = slice(end - self.num_boxes[index], end)
-            columns = {
+            columns: dict[str, Any] = {
                 field.name: None if (values := getattr(self, field.name)) is None else values[rows]
                 for field in fields(self)[2:]
             }
@@ -72,7 +73,7 @@ class RegionBatch:
         """Join batches of one detector, in their order."""
         if not batches:
             raise ValueError("no batches to join; give at least one")
-        columns = {}
+        columns: dict[str, Any] = {}
         for field in fields(cls):
             values = [getattr(batch, field.name) for batch in batches]
             absent = [value is None for value in values]

@@ -113,7 +113,7 @@ def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
     """Turn rows back into arrays; the vectors keep the dtype they are stored in."""
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
-    num_boxes = _numpy(table["num_boxes"]).astype(np.int32)
+    num_boxes = table["num_boxes"].to_numpy().astype(np.int32)
     feature_dim = table.schema.field("visual_feats").type.value_type.list_size
     optional: dict[str, np.ndarray | None] = {}
     for name, dtype in _LABEL_COLUMNS.items():
@@ -122,7 +122,7 @@ def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
         optional[name] = values if len(values) == num_boxes.sum() else None
     return RegionBatch(
         image_hw=np.stack(
-            [_numpy(table["image_height"]), _numpy(table["image_width"])], axis=1
+            [table["image_height"].to_numpy(), table["image_width"].to_numpy()], axis=1
         ).astype(np.int32),
         num_boxes=num_boxes,
         boxes=_flat(table["boxes"]).reshape(-1, 4),
@@ -160,15 +160,10 @@ def _lists(values: np.ndarray | None, offsets: np.ndarray, kind: pa.DataType) ->
     return pa.ListArray.from_arrays(offsets, pa.array(values, kind))
 
 
-def _numpy(column: pa.ChunkedArray) -> np.ndarray:
-    return column.to_numpy()
-
-
 def _flat(column: pa.ChunkedArray) -> np.ndarray:
-    """Give a column's innermost values; nested lists have no nulls here, so none are dropped."""
+    """Give a column's innermost values; nothing is null in these columns, so nothing is lost."""
     array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else array.chunk(0)
     while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
         array = array.flatten()
-    return array.to_numpy(zero_copy_only=False)
+    values: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return values

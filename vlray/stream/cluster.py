@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import ray
 
-from vlray.config.extract import ClusterSection
+from vlray.config.cluster import ClusterSection
 
 WRITE_CPUS = 0.25
 

@@ -45,7 +45,11 @@ class DecodeShard:
     def _row(self, image: dict[str, Any], fs: Any, root: str) -> dict[str, Any]:
         row = {name: image[name] for name in ("image_id", "path", "split")}
         try:
-            data = files.read_bytes(fs, files.join(root, image["path"]))
+            path = image["path"]
+            if files.is_uri(path) or path.startswith("/"):  # of a list file
+                data = files.read_bytes(*files.resolve(path))
+            else:
+                data = files.read_bytes(fs, files.join(root, path))
             original = decode(data, max_pixels=self.max_pixels)
             pixels = original if self.resize is None else self.resize(original)
         except ImageError as error:

@@ -112,15 +112,17 @@ class DetectShard:
         image_hw = np.array(
             [(row["image_height"], row["image_width"]) for row in batch], np.int32
         ).reshape(-1, 2)
-        regions = self._detector([row["image"] for row in batch], image_hw)
+        regions: RegionBatch = self._detector([row["image"] for row in batch], image_hw)
         check_regions(regions, image_hw, self._detector.info)
         return regions
 
     def _table(self, rows: list[dict[str, Any]], regions: list[RegionBatch]) -> pa.Table:
         if not rows:
             return self._schema.empty_table()
-        names = ([row[key] for row in rows] for key in ("image_id", "path", "split"))
-        return to_table(RegionBatch.concat(regions), *names, schema=self._schema)
+        image_ids, paths, splits = (
+            [row[name] for row in rows] for name in ("image_id", "path", "split")
+        )
+        return to_table(RegionBatch.concat(regions), image_ids, paths, splits, self._schema)
 
 
 def _batches(rows: list[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from vlray.config.extract import ExtractConfig
 from vlray.regions import parts
 from vlray.regions.schema import SCHEMA_VERSION
 
-# Where a detector runs is no part of what it is; its name and weights are in `identify`, by content.
+# Where a detector runs is no part of what it is; its name and weights are known by content.
 _FREE = {"device", "name", "weights"}
 
 

@@ -51,7 +51,7 @@ def shard_rows(
     )
     _quiet_ray_data()
     pool = ray.data.ActorPoolStrategy(size=allotment.actors)
-    one_shard: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
+    one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
     images = plan.table.select(["image_id", "path", "split"]).combine_chunks()
     rows = (
         ray.data.from_arrow(_shard_tables(plan, todo))
@@ -77,9 +77,7 @@ def shard_rows(
             **one_shard,
         )
         .map_batches(
-            WriteShard(
-                config.output.path, config.output.compression, config.detector.min_boxes
-            ),
+            WriteShard(config.output.path, config.output.compression, config.detector.min_boxes),
             num_cpus=WRITE_CPUS,
             **one_shard,
         )

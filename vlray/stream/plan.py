@@ -96,9 +96,7 @@ def store(fs: pafs.FileSystem, root: str, plan: Plan, rows: pa.Table) -> Plan:
     return Plan(pa.concat_tables([plan.table, rows]), plan.stored + 1)
 
 
-def shards_to_do(
-    fs: pafs.FileSystem, root: str, plan: Plan, *, retry_failures: bool
-) -> np.ndarray:
+def shards_to_do(fs: pafs.FileSystem, root: str, plan: Plan, *, retry_failures: bool) -> np.ndarray:
     """Find the shards without a part, and forget those that are to be done again.
 
     Shards with an image on which the detector raised are done again: the cause may be gone (memory,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self
 
@@ -61,8 +62,7 @@ class Progress:
         rate = (self.done - before) / (now - since) if now > since and self.done > before else 0.0
         rate = rate or self.done / max(now - self._began, 1e-9)
         left = (self._total - self.done) / rate if rate else 0.0
-        eta = time.strftime("%H:%M:%S", time.gmtime(left)) if left < 86400 else f"{left / 3600:.0f} h"
         return (
             f"{self.done:,}/{self._total:,} images, {rate:.2f} images/s, "
-            f"{self.failed:,} failed, {eta} left"
+            f"{self.failed:,} failed, {timedelta(seconds=round(left))} left"
         )

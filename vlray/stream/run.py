@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.fs as pafs
 
 from vlray import files
 from vlray.config.extract import ExtractConfig
-from vlray.detect.load import identify
+from vlray.detect.load import identify, settled
 from vlray.images.find import Listing, list_images
+from vlray.regions import parts
 from vlray.stream import plan as plans
 from vlray.stream.identity import claim, identity_of
 from vlray.stream.lock import only_writer
@@ -47,14 +46,16 @@ def extract(config: ExtractConfig) -> ExtractResult:
     Raises:
         ValueError: Something in the settings, the listing or the output forbids to begin.
     """
+    config = _placed(config)
     fs, root = files.resolve(config.output.path)
-    listing = _list(config, fs, root)
+    listing = _list(config)
     identity = identity_of(
         config, config.images.dataset or listing.dataset, identify(config.detector)
     )
     with only_writer(fs, root, config.output.path):
         claim(fs, root, config.output.path, identity)
-        files.remove_temporaries(fs, root)
+        for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
+            files.remove_temporaries(fs, files.join(root, folder))
         plan = plans.load(fs, root)
         new = plans.extend(plan, listing.table, config.output.shard_size)
         plan = plans.store(fs, root, plan, new)
@@ -71,7 +72,27 @@ def extract(config: ExtractConfig) -> ExtractResult:
         return result
 
 
-def _list(config: ExtractConfig, fs: pafs.FileSystem, root: str) -> Listing:
+def _placed(config: ExtractConfig) -> ExtractConfig:
+    """Make local paths absolute: tasks and actors run in other folders than the driver."""
+    root = config.images.root
+    if not files.is_uri(root) and not Path(root).expanduser().exists():
+        stored = config.env.data_dir / root
+        if config.env.data_dir != Path() and stored.exists():
+            root = str(stored)
+    return config.model_copy(
+        update={
+            "images": config.images.model_copy(update={"root": _absolute(root)}),
+            "output": config.output.model_copy(update={"path": _absolute(config.output.path)}),
+            "detector": settled(config.detector),
+        }
+    )
+
+
+def _absolute(uri: str) -> str:
+    return uri if files.is_uri(uri) else files.resolve(uri)[1]
+
+
+def _list(config: ExtractConfig) -> Listing:
     """List the images, without those that the output's own gallery holds."""
     began = time.monotonic()
     listing = list_images(
@@ -81,12 +102,16 @@ def _list(config: ExtractConfig, fs: pafs.FileSystem, root: str) -> Listing:
         follow_symlinks=config.images.follow_symlinks,
         leave_out=config.output.path,
     )
-    log.info("%s: %s images listed in %.1f s", config.images.root, f"{listing.table.num_rows:,}",
-             time.monotonic() - began)
+    log.info(
+        "%s: %s images listed in %.1f s",
+        config.images.root,
+        f"{listing.table.num_rows:,}",
+        time.monotonic() - began,
+    )
     if listing.skipped:
-        kinds = ", ".join(f"{n:,} {kind or 'no extension'}" for kind, n in
-                          listing.skipped.most_common(5))
-        log.info("other files left alone: %s", kinds)
+        kinds = listing.skipped.most_common(5)
+        names = ", ".join(f"{count:,} {kind or 'without extension'}" for kind, count in kinds)
+        log.info("other files left alone: %s", names)
     return listing
 
 

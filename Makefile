@@ -1,0 +1,53 @@
+# Everything is installed into .venv; nothing else on the machine is touched
+# (but for `make test` as root on Debian, which adds Chromium for the gallery's tests).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint types install install-dev browser bench clean
+
+demo: $(VENV)/.installed  ## run the main job on photographs and look at the result
+	@$(BIN)/python -m vlray.demo
+
+test: $(VENV)/.installed-dev browser  ## the tests
+	$(BIN)/pytest
+
+check: lint types test  ## all that continuous integration runs
+
+lint: $(VENV)/.installed-dev  ## style, format, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+types: $(VENV)/.installed-dev  ## static types
+	$(BIN)/mypy
+
+install: $(VENV)/.installed  ## vlray and its demo
+install-dev: $(VENV)/.installed-dev  ## and what the tests need
+
+bench: $(VENV)/.installed-dev  ## the measurements of the README, side by side
+	$(BIN)/python -m tests.benchmarks
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# uv, because pip cannot build Detectron2 without a compiler; see pyproject.toml.
+$(VENV)/.installed: pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[detectron2,demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[detectron2,demo,dev]'
+	@touch $@ $(VENV)/.installed
+
+# The gallery's tests open it in a real browser. Without one they are skipped, and say so.
+browser: | $(BIN)/uv
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo "installing chromium for the gallery's tests"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || true; \
+	fi
+
+clean:  ## what was installed and made; outputs of yours stay
+	rm -rf $(VENV) demo

@@ -1,0 +1,112 @@
+"""What tests share: one local Ray cluster, real photographs, a small detector of our own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports ray: no dashboard, no statistics, no token file in the home folder.
+os.environ.update(
+    RAY_AUTH_MODE="disabled",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_BACKEND_LOG_LEVEL="fatal",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    RAY_DATA_DISABLE_PROGRESS_BARS="1",
+)
+for name in [name for name in os.environ if name.startswith("VLRAY_")]:
+    del os.environ[name]
+
+TESTS = Path(__file__).parent
+SHARED = TESTS.parents[1] / "shared"
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kill-rounds", type=int, default=3, help="rounds of each kind of kill test (default 3)"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own settings.yaml out of the tests, and the tests out of it."""
+    os.environ["VLRAY_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    del os.environ["VLRAY_HOME"]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """One local cluster for the whole session; gives its address.
+
+    Four logical CPUs, however many there are: stages wait for each other otherwise.
+    """
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="vr", dir="/tmp")  # sockets want a short path
+    context = ray.init(
+        "local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=400 * 2**20,
+        _temp_dir=folder,
+        log_to_driver=True,
+        logging_level="ERROR",
+    )
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Published features, photographs and annotations, which not every checkout has beside it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no {SHARED}: the published fixtures are not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five photographs that scikit-image's wheel brings."""
+    import skimage
+
+    folder = tmp_path_factory.mktemp("photos")
+    for name in PHOTOS:
+        shutil.copy(Path(skimage.__file__).parent / "data" / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty crops of them, of three sizes, and two files that are no images."""
+    import numpy as np
+    import skimage
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("many")
+    data = Path(skimage.__file__).parent / "data"
+    sources = [Image.open(data / name).convert("RGB") for name in PHOTOS]
+    rng = np.random.default_rng(0)
+    for index in range(60):
+        source = sources[index % len(sources)]
+        width, height = [(160, 120), (120, 160), (140, 140)][index % 3]
+        left = int(rng.integers(0, source.width - width))
+        top = int(rng.integers(0, source.height - height))
+        crop = source.crop((left, top, left + width, top + height))
+        crop.save(folder / f"crop {index:03d}.jpg", quality=90)
+    (folder / "crop 007b.jpg").write_text("no image at all")
+    whole = (folder / "crop 030.jpg").read_bytes()
+    (folder / "crop 030b.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def grid_detector() -> str:
+    """A detector in a file of its own, as a user would write it: quick, and no weights."""
+    return f"{TESTS / 'stream' / 'grid_detector.py'}:GridDetector"

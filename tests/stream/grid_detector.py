@@ -1,0 +1,82 @@
+"""A detector as a user would write it in a file of their own: colours of a grid of cells.
+
+``detector.options`` make it misbehave, for the tests of what happens then.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vlray.config.detector import DetectorSection
+from vlray.detect.protocol import DetectorInfo
+from vlray.images.resize import ResizeShortestEdge
+from vlray.regions.batch import RegionBatch
+
+CELLS = 4  # a side
+
+
+class GridDetector:
+    """Finds CELLS x CELLS regions in every image; a region's vector holds its mean colours.
+
+    Options:
+        seconds: How long an image takes.
+        trouble: A file; while it exists, one image in two raises.
+        always: Raise on every image.
+        poison: Raise on every image whose mean colour is above this.
+    """
+
+    info = DetectorInfo("grid", feature_dim=8, obj_names=("dark", "bright"))
+
+    @classmethod
+    def resize(cls, options: DetectorSection) -> ResizeShortestEdge:
+        return ResizeShortestEdge(options.min_size or 64, options.max_size or 128)
+
+    def __init__(self, options: DetectorSection) -> None:
+        self._options = options.options
+        self._max_boxes = options.max_boxes
+        self._random = random.Random(os.getpid())
+
+    def __call__(self, images: Sequence[np.ndarray], image_hw: np.ndarray) -> RegionBatch:
+        return RegionBatch.concat(
+            [self._one(image, image_hw[index : index + 1]) for index, image in enumerate(images)]
+        )
+
+    def _one(self, image: np.ndarray, image_hw: np.ndarray) -> RegionBatch:
+        self._misbehave(image)
+        height, width = image.shape[:2]
+        ys = np.linspace(0, height, CELLS + 1).astype(int)
+        xs = np.linspace(0, width, CELLS + 1).astype(int)
+        boxes, feats = [], []
+        for row in range(CELLS):
+            for column in range(CELLS):
+                cell = image[ys[row] : ys[row + 1], xs[column] : xs[column + 1]]
+                feats.append([*cell.mean((0, 1)), *cell.std((0, 1)), row, column])
+                boxes.append([xs[column], ys[row], xs[column + 1], ys[row + 1]])
+        scale = image_hw[0] / (height, width)
+        feats = np.array(feats, np.float32)[: self._max_boxes]
+        boxes = (np.array(boxes) * np.tile(scale[::-1], 2))[: self._max_boxes]
+        bright = feats[:, :3].mean(1) / 255
+        return RegionBatch(
+            image_hw,
+            np.array([len(boxes)], np.int32),
+            boxes.astype(np.float32),
+            feats,
+            (bright > 0.5).astype(np.int32),
+            bright.astype(np.float32),
+        )
+
+    def _misbehave(self, image: np.ndarray) -> None:
+        time.sleep(self._options.get("seconds", 0))
+        if self._options.get("always"):
+            raise RuntimeError("this detector always raises")
+        if image.mean() > self._options.get("poison", 256):
+            raise RuntimeError(f"an image of mean {image.mean():.0f} is too bright for me")
+        trouble = self._options.get("trouble")
+        if trouble and Path(trouble).exists() and self._random.random() < 0.5:
+            raise RuntimeError("trouble that will pass")

@@ -1,0 +1,186 @@
+"""Kill a run at random moments: after the next run, the output is that of an unbroken one.
+
+Three rounds of each kind by default; ``pytest tests/stream/test_kills.py --kill-rounds 20`` for a
+thorough night.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.timeout(3600)]
+
+
+class Bench:
+    """Runs of one command on one folder of images, against the session's cluster."""
+
+    def __init__(self, address: str, images: Path, folder: Path, flags: list[str]) -> None:
+        self.images, self.folder, self.flags = images, folder, flags
+        self.environment = os.environ | {"RAY_ADDRESS": address}
+
+    def start(self, out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "vlray.extract", str(self.images), str(out)]
+        log = (self.folder / "words.txt").open("ab")
+        return subprocess.Popen(
+            [*command, *self.flags],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=log,
+            stderr=log,
+        )
+
+    def finish(self, out: Path) -> None:
+        process = self.start(out)
+        assert process.wait(240) == 0, (self.folder / "words.txt").read_text()[-4000:]
+
+    def words(self) -> str:
+        return (self.folder / "words.txt").read_text()
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for folder in ("regions", "failures", "plan")
+        for path in sorted((out / folder).glob("*"))
+    }
+
+
+@pytest.fixture(scope="module")
+def bench(
+    ray_cluster: str,
+    many_photos: Path,
+    grid_detector: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Bench:
+    folder = tmp_path_factory.mktemp("kills")
+    # Trouble is a file; while it exists, the detector raises now and then.
+    options = f'{{"seconds": 0.03, "trouble": "{folder / "trouble"}"}}'
+    flags = ["--detector.name", grid_detector, "--detector.options", options]
+    return Bench(ray_cluster, many_photos, folder, [*flags, "--shard-size", "6", "--actors", "2"])
+
+
+@pytest.fixture(scope="module")
+def unbroken(bench: Bench) -> dict[str, bytes]:
+    out = bench.folder / "unbroken"
+    bench.finish(out)
+    files = files_of(out)
+    assert len([name for name in files if name.startswith("regions")]) == 11
+    return files
+
+
+def wait_for_parts(out: Path, process: subprocess.Popen[bytes], count: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if len(list((out / "regions").glob("part-*"))) >= count:
+            return
+        time.sleep(0.02)
+
+
+def kill_driver(process: subprocess.Popen[bytes], moment: random.Random) -> None:
+    process.kill()
+    process.wait(60)
+
+
+def interrupt_driver(process: subprocess.Popen[bytes], moment: random.Random) -> None:
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) in (130, 0)
+
+
+def kill_workers(process: subprocess.Popen[bytes], moment: random.Random) -> None:
+    """Kill an actor or task of the run three times; the run itself goes on to its end."""
+    for _ in range(3):
+        victims = [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if any(
+                stage in child.name() or stage in "".join(child.cmdline()[:1])
+                for stage in ("MapWorker", "DetectShard", "WriteShard", "DecodeShard")
+            )
+        ]
+        if victims:
+            moment.choice(victims).send_signal(signal.SIGKILL)
+        time.sleep(moment.random())
+    assert process.wait(240) == 0
+
+
+KINDS: dict[str, Callable[[subprocess.Popen[bytes], random.Random], None]] = {
+    "the driver is killed": kill_driver,
+    "the driver is interrupted": interrupt_driver,
+    "actors and tasks are killed": kill_workers,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_a_kill_the_next_run_gives_the_unbroken_output(
+    kind: str, bench: Bench, unbroken: dict[str, bytes], request: pytest.FixtureRequest
+) -> None:
+    for seed in range(request.config.getoption("--kill-rounds")):
+        moment = random.Random(seed)
+        out = bench.folder / f"{kind.replace(' ', '-')}-{seed}"
+        process = bench.start(out)
+        wait_for_parts(out, process, moment.randrange(0, 8))
+        time.sleep(moment.random() * 0.3)
+        KINDS[kind](process, moment)
+        bench.finish(out)
+        assert files_of(out) == unbroken, f"round {seed}"
+
+
+def test_after_a_raising_detector_the_next_run_gives_the_unbroken_output(
+    bench: Bench, unbroken: dict[str, bytes], request: pytest.FixtureRequest
+) -> None:
+    trouble = bench.folder / "trouble"
+    for seed in range(request.config.getoption("--kill-rounds")):
+        moment = random.Random(seed)
+        out = bench.folder / f"raising-{seed}"
+        process = bench.start(out)
+        wait_for_parts(out, process, moment.randrange(0, 6))
+        trouble.touch()
+        try:
+            assert process.wait(240) in (0, 1)
+        finally:
+            trouble.unlink()
+        bench.finish(out)
+        assert files_of(out) == unbroken, f"round {seed}"
+
+
+def test_a_full_disk_ends_the_run_with_its_name_and_loses_nothing(
+    bench: Bench, unbroken: dict[str, bytes]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system to fill up")
+    disk = bench.folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        ballast = disk / "ballast"
+        out = disk / "out"
+        process = bench.start(out)
+        wait_for_parts(out, process, 2)
+        with ballast.open("wb") as stream:
+            try:
+                while stream.write(bytes(4096)):
+                    stream.flush()
+            except OSError:
+                pass
+        assert process.wait(240) == 1
+        assert "No space left on device" in bench.words()
+        assert not list((out / "regions").glob(".tmp-*"))
+        ballast.unlink()
+        bench.finish(out)
+        assert files_of(out) == unbroken
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)

@@ -1,0 +1,54 @@
+"""``vlray demo [FOLDER]``: the main job on photographs, from nothing to a page to look at."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+# Of scikit-image's wheel: in the public domain or CC0 (skimage/data/README.txt).
+PHOTOS = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "motorcycle_left.png",
+    "rocket.jpg",
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Copy photographs into a folder, extract their regions, and make the gallery."""
+    parser = argparse.ArgumentParser("vlray demo", description=__doc__)
+    parser.add_argument("folder", nargs="?", default="demo", type=Path, metavar="FOLDER")
+    folder: Path = parser.parse_args(argv).folder
+    photos, regions = folder / "photos", folder / "regions"
+    copy_photos(photos)
+    from vlray import extract, view
+
+    runs = ["--env.runs-dir", str(folder / "runs")]
+    _run("extract", extract.main, [str(photos), str(regions), "--min-boxes", "10", *runs])
+    _run("view", view.main, [str(regions), *runs])
+
+
+def copy_photos(folder: Path) -> None:
+    """Copy the photographs out of the installed scikit-image."""
+    found = find_spec("skimage")
+    if found is None or found.origin is None:
+        sys.exit("the demo's photographs come with scikit-image: pip install scikit-image")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PHOTOS:
+        if not (folder / name).exists():
+            shutil.copyfile(Path(found.origin).parent / "data" / name, folder / name)
+
+
+def _run(name: str, command: object, arguments: list[str]) -> None:
+    print(f"\n$ vlray {name} {shlex.join(arguments)}", flush=True)
+    command(arguments)  # type: ignore[operator]
+
+
+if __name__ == "__main__":
+    main()

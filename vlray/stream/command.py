@@ -1,0 +1,77 @@
+"""What ``vlray extract`` does around the pipeline: the run's folder, the last words, the status."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from vlray.config.extract import ExtractConfig
+from vlray.config.run_folder import open_run
+from vlray.stream.run import ExtractResult, extract
+
+log = logging.getLogger("vlray.stream")
+
+
+def run(config: ExtractConfig) -> None:
+    """Extract, say what was done and how to go on; a mistake of the user's ends with status 2."""
+    try:
+        folder = open_run(config, "extract")
+    except OSError as error:
+        sys.exit(f"vlray extract: no run folder can be made (--env.runs-dir): {error}")
+    with folder:
+        log.info("settings and log of this run: %s", folder.path)
+        try:
+            result = extract(config)
+        except KeyboardInterrupt:
+            log.warning("stopped; run the same command again to finish what is missing")
+            sys.exit(130)
+        except (ValueError, OSError) as error:
+            log.debug("where it happened", exc_info=True)
+            log.error("vlray extract: %s", error)
+            sys.exit(2)
+        except Exception as error:
+            cause = _root_cause(error)
+            log.debug("where it happened", exc_info=True)
+            log.error(
+                "vlray extract stopped: %s: %s\nWhat is written stays; run the same command again "
+                "to finish what is missing. The whole trace is in %s with --env.log-level debug.",
+                type(cause).__name__,
+                cause,
+                folder.log_path,
+            )
+            sys.exit(1)
+        for line in _summary(result, config):
+            log.info("%s", line)
+    if result.planned and result.failed and not result.images:
+        sys.exit(1)
+
+
+def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
+    if not result.images + result.failed:
+        return [f"nothing to do: all {result.planned:,} images are in {result.output}"]
+    done = result.images + result.failed
+    lines = [
+        f"{result.images:,} images, {result.regions:,} regions, {result.bytes / 1e6:,.1f} MB in "
+        f"{result.seconds:.1f} s ({done / result.seconds:.2f} images/s, start-up included)"
+    ]
+    if result.short:
+        lines.append(
+            f"{result.short:,} images gave fewer than min_boxes={config.detector.min_boxes} regions"
+        )
+    if result.failed:
+        lines.append(
+            f"{result.failed:,} images failed; {result.output}/failures tells which and why"
+        )
+    if result.raised:
+        lines.append(
+            f"on {result.raised:,} of them the detector raised; the next run tries these again"
+        )
+    lines.append(f"look at them: vlray view {result.output}")
+    return lines
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """Follow Ray's wrappers down to what was raised in the task or actor."""
+    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+        error = inner
+    return error
