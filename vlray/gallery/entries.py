@@ -119,7 +119,7 @@ def file_names(image_ids: Sequence[str]) -> list[str]:
         if plain and folded[image_id.casefold()] == 1:
             names.append(image_id)
         else:
-            stem = re.sub(r"[^A-Za-z0-9_-]+", "_", image_id)[:80]
+            stem = re.sub(r"[^A-Za-z0-9_-]+", "_", image_id)[:80] or "image"
             names.append(f"{stem}.{hashlib.sha256(image_id.encode()).hexdigest()[:16]}")
     return names
 

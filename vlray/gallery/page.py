@@ -21,9 +21,13 @@ from typing import Any
 import numpy as np
 
 from vlray.gallery.entries import Entry
+from vlray.gallery.palette import page_color
 
 NONE = 0xFFFF
 """Stands for "no label" and "no attribute" in the page's data."""
+
+LEAST_ATTRIBUTE = 0.1
+"""An attribute of less probability says nothing about its region and is not shown."""
 
 SCRIPTS = ("data", "boxes", "filters", "grid", "large", "main")
 
@@ -114,8 +118,7 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
         if len(entry.attr_ids):
             attribute[rows] = entry.attr_ids
             attribute_score[rows] = np.rint(entry.attr_probs * 10_000)
-    # An attribute that is hardly there says nothing about the region.
-    attribute[attribute_score < 1_000] = -1
+    attribute[attribute_score < LEAST_ATTRIBUTE * 10_000] = -1
     columns = [box]
     used = []
     for ids, scores, known in (
@@ -129,6 +132,8 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
     return {
         "regions": base64.b64encode(blob).decode(),
         "labels": used[0],
+        "colors": [page_color(label) for label in used[0]],
+        "plain_color": page_color(""),
         "attributes": used[1],
     }
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vlray import files
 from vlray.gallery.entries import Entry
-from vlray.gallery.page import Names, name_of
+from vlray.gallery.page import LEAST_ATTRIBUTE, Names, name_of
 from vlray.images.decode import ImageError, decode
 from vlray.images.draw import draw_regions
 
@@ -46,6 +46,7 @@ class Draw:
         names: Of the labels and attributes.
         size: Longest side of a thumbnail, pixels.
         min_score: Regions below it are left out of the annotated file.
+        max_pixels: Larger images are not decoded; the limit of the extraction.
         folder: Where annotated files go; None: none are written.
     """
 
@@ -53,6 +54,7 @@ class Draw:
     names: Names
     size: int
     min_score: float
+    max_pixels: int
     folder: tuple[pafs.FileSystem, str] | None
 
     def _read(self, path: str) -> bytes:
@@ -69,13 +71,14 @@ class Draw:
     def __call__(self, entry: Entry, name: str) -> Picture:
         """Make the pictures of one image; ``name`` is its annotated file's."""
         try:
-            image = decode(self._read(entry.path))
+            image = decode(self._read(entry.path), max_pixels=self.max_pixels)
         except (OSError, ImageError) as error:
             return Picture(None, f"{entry.path}: {error}")
         if self.folder is not None:
             target_fs, target = self.folder
             files.write_atomic(target_fs, files.join(target, name), self._annotate(image, entry))
-        return Picture(_jpeg(_shrink(image, self.size), THUMBNAIL_QUALITY))
+        small = np.ascontiguousarray(_shrink(image, self.size)[:, :, ::-1])
+        return Picture(_jpeg(Image.fromarray(small), THUMBNAIL_QUALITY))
 
     def _annotate(self, image: np.ndarray, entry: Entry) -> bytes:
         entry = entry.above(self.min_score)
@@ -85,19 +88,14 @@ class Draw:
         drawn = draw_regions(
             image,
             entry.boxes * scale,
-            labels=[title(entry, region, self.names) for region in range(len(entry))],
+            [name_of(label, self.names.objects) for label in entry.obj_ids.tolist()],
+            entry.obj_probs,
+            [
+                name_of(attribute, self.names.attributes) if prob >= LEAST_ATTRIBUTE else ""
+                for attribute, prob in zip(entry.attr_ids.tolist(), entry.attr_probs, strict=True)
+            ],
         )
         return _jpeg(drawn, ANNOTATED_QUALITY)
-
-
-def title(entry: Entry, region: int, names: Names) -> str:
-    """Describe a region in the words of the gallery: ``orange carrot .97``."""
-    if not len(entry.obj_ids):
-        return ""
-    words = [name_of(int(entry.obj_ids[region]), names.objects)]
-    if len(entry.attr_ids) and entry.attr_probs[region] >= 0.1:
-        words.insert(0, name_of(int(entry.attr_ids[region]), names.attributes))
-    return " ".join([*words, f"{entry.obj_probs[region]:.2f}".removeprefix("0")])
 
 
 def thumbnail_size(images: int) -> int:
@@ -133,9 +131,7 @@ def _shrink(image: np.ndarray, size: int) -> np.ndarray:
     )
 
 
-def _jpeg(image: np.ndarray, quality: int) -> bytes:
-    """Encode BGR pixels."""
+def _jpeg(image: Image.Image, quality: int) -> bytes:
     sink = io.BytesIO()
-    rgb = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))
-    rgb.save(sink, "JPEG", quality=quality, optimize=True)
+    image.save(sink, "JPEG", quality=quality, optimize=True)
     return sink.getvalue()

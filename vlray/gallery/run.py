@@ -21,6 +21,7 @@ from vlray.gallery.entries import file_names, read_entries
 from vlray.gallery.page import Names
 from vlray.gallery.pictures import Draw, Picture, in_parallel, thumbnail_size
 from vlray.gallery.summary import Summary, summarize
+from vlray.images.decode import MAX_PIXELS
 from vlray.regions.output import RegionOutput
 
 log = logging.getLogger("vlray.gallery")
@@ -93,6 +94,7 @@ def build(
         names,
         thumbnail_size(min(count, IMAGES_PER_PAGE_FILE)),
         min_score,
+        int(output.info.settings.get("images.max_pixels", MAX_PIXELS)),
         (fs, files.join(folder, ANNOTATED)) if annotated else None,
     )
     about = _about(output, summary, split, parts)

@@ -104,7 +104,7 @@ def table(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells
     ]
     total = sum(label.regions for label in found)
-    more = f", the {rows} most frequent above" if len(found) > rows else ""
+    more = f", {rows} shown" if len(found) > rows else ""
     lines.append(
         f"{total:,} of {output.regions:,} regions score at least {output.min_score:.2f}: "
         f"{len(found):,} labels{more}"

@@ -35,12 +35,7 @@ const number = (value) => value.toLocaleString("en-US");
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 const short = (score) => (score / FULL).toFixed(2).replace(/^0/, "");
 
-// Labels are numbered by how often they occur: the most frequent ones differ the most.
-const COLORS = [
-  "#ff8787", "#4dabf7", "#ffd43b", "#51cf66", "#da77f2", "#ff922b",
-  "#3bc9db", "#f783ac", "#c0eb75", "#9f84fb", "#e3b78c", "#63e6be",
-];
-const color = (label) => COLORS[label === NONE ? 1 : label % COLORS.length];
+const color = (label) => (label === NONE ? DATA.plain_color : DATA.colors[label]);
 
 function title(region) {
   const label = regions.label[region];

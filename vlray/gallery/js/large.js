@@ -1,6 +1,10 @@
 // The large view: one image, its boxes, and the list of its regions, each pointing at the other.
 
-const large = { image: -1, region: -1, pinned: -1, labels: false };
+// Until somebody asks for labels or against them, they are there where they do not hide the image.
+const FEW_LABELS = 12;
+const large = { image: -1, region: -1, pinned: -1, labels: null };
+
+const labelsOn = () => large.labels ?? $("stage").firstElementChild.regions.length <= FEW_LABELS;
 
 function openLarge(i) {
   large.image = i;
@@ -34,7 +38,8 @@ function drawLarge() {
     : `${number(list.length)} of ${plural(image.count, "region")}`;
   waiting.clear();
   const box = frame(i, list);
-  box.append(...list.map((region) => chip(image, region)));
+  // The best score last, on top of the others.
+  box.append(...list.map((region) => chip(image, region)).reverse());
   $("stage").replaceChildren(box);
   $("region-list").replaceChildren(...list.map((region) => row(image, region)));
   point(large.region);
@@ -83,7 +88,8 @@ function point(region, { scroll = false } = {}) {
   large.region = region;
   const box = $("stage").firstElementChild;
   mark(box, region);
-  box.classList.toggle("all-labels", large.labels);
+  box.classList.toggle("all-labels", labelsOn());
+  $("labels-on").setAttribute("aria-pressed", labelsOn());
   for (const element of box.querySelectorAll(".chip")) {
     element.classList.toggle("marked", Number(element.dataset.region) === region);
   }
@@ -151,7 +157,6 @@ function setUpLarge() {
 }
 
 function toggleLabels() {
-  large.labels = !large.labels;
-  $("labels-on").setAttribute("aria-pressed", large.labels);
-  if ($("large").open) point(large.region);
+  large.labels = !labelsOn();
+  point(large.region);
 }

@@ -1,0 +1,146 @@
+"""Outputs of made-up photographs, written by the functions that extract writes with."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from vlray.regions import parts
+from vlray.regions.batch import RegionBatch
+from vlray.regions.output import RegionOutput, open_output
+from vlray.regions.schema import FAILURES, regions_schema, to_table
+
+OBJECTS = ("carrot", "orange", "plate", "<b>&\"'", "never seen")
+ATTRIBUTES = ("orange", "white")
+FEATURE_DIM = 4
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An image and its regions: (x1, y1, x2, y2, object, score, attribute, score)."""
+
+    image_id: str
+    path: str
+    regions: Sequence[tuple[float, ...]]
+    split: str = ""
+    height: int = 60
+    width: int = 80
+    on_disk: bool = True
+
+    def pixels(self) -> np.ndarray:
+        """Grey, and each region filled with a colour of its own."""
+        image = np.full((self.height, self.width, 3), 90, np.uint8)
+        for index, (x1, y1, x2, y2, *_) in enumerate(self.regions):
+            image[int(y1) : int(y2), int(x1) : int(x2)] = (200, 60 + 40 * index, 30)
+        return image
+
+
+def jpeg(photo: Photo) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(photo.pixels()).save(sink, "JPEG", quality=95)
+    return sink.getvalue()
+
+
+PHOTOS = (
+    Photo(
+        "84002",
+        "train/COCO_train2014_000000084002.jpg",
+        # Not sorted by score, as a detector with several rules may leave them.
+        [
+            (30, 5, 75, 55, 2, 0.64, 1, 0.05),
+            (5, 5, 25, 25, 0, 0.97, 0, 0.8),
+            (8, 8, 20, 20, 1, 0.12, 0, 0.4),
+        ],
+        "train",
+    ),
+    Photo("a/b c", "train/a/b c.png", [(0, 0, 80, 60, 2, 0.5, 1, 0.9)], "train"),
+    Photo(
+        "</script><img src=x onerror=alert(1)>",
+        "val/</script> & \"quoted\" 'file'.jpg",
+        [(10, 10, 40, 50, 3, 0.88, 0, 0.02)],
+        "val",
+    ),
+    Photo("\u732b \u2028 \U0001f34a ${js}", "val/\u732b.jpg", [], "val"),
+    Photo(
+        "gone",
+        "val/gone.jpg",
+        [(10, 10, 40, 50, 0, 0.7, 0, 0.5), (1, 1, 9, 9, 0, 0.4, 0, 0.5)],
+        "val",
+        on_disk=False,
+    ),
+)
+
+FAILED = (
+    ("bad", "val/bad <i>.jpg", "val", "decode", "ImageError", "not an image: <html>"),
+    ("worse", "train/worse.jpg", "train", "detect", "RuntimeError", "out of memory"),
+)
+
+
+def _batch(photos: Sequence[Photo], labels: bool) -> RegionBatch:
+    rows = np.array([row for photo in photos for row in photo.regions], np.float32).reshape(-1, 8)
+    heads = {}
+    if labels:
+        heads = {
+            "obj_ids": rows[:, 4].astype(np.int32),
+            "obj_probs": rows[:, 5],
+            "attr_ids": rows[:, 6].astype(np.int32),
+            "attr_probs": rows[:, 7],
+        }
+    return RegionBatch(
+        np.array([[photo.height, photo.width] for photo in photos], np.int32).reshape(-1, 2),
+        np.array([len(photo.regions) for photo in photos], np.int32),
+        np.ascontiguousarray(rows[:, :4]),
+        np.zeros((len(rows), FEATURE_DIM), np.float32),
+        **heads,
+    )
+
+
+MakeOutput = Callable[..., RegionOutput]
+
+
+@pytest.fixture
+def make_output(tmp_path: Path) -> MakeOutput:
+    """Write photographs and the output of a detector on them; files of two images each."""
+
+    def make(
+        photos: Sequence[Photo] = PHOTOS, failed: Sequence[tuple[str, ...]] = FAILED, labels=True
+    ) -> RegionOutput:
+        images, out = tmp_path / "photos", tmp_path / "out"
+        for photo in photos:
+            if photo.on_disk:
+                file = images / photo.path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(jpeg(photo))
+        for folder in (parts.REGIONS, parts.FAILURES):
+            (out / folder).mkdir(parents=True)
+        for shard, start in enumerate(range(0, len(photos), 2)):
+            some = photos[start : start + 2]
+            names = ([getattr(p, name) for p in some] for name in ("image_id", "path", "split"))
+            table = to_table(_batch(some, labels), *names, regions_schema(FEATURE_DIM))
+            part = out / parts.REGIONS / parts.part_name(shard)
+            part.write_bytes(parts.encode_regions(table, "zstd"))
+        rows = [dict(zip(FAILURES.names, row, strict=True)) for row in failed]
+        table = pa.Table.from_pylist(rows, schema=FAILURES)
+        (out / parts.FAILURES / parts.part_name(0)).write_bytes(parts.encode_plain(table))
+        about = {
+            "dataset": "fruit & <bowls>",
+            "images_root": str(images),
+            "detector": {"name": "made-up"},
+            "settings": {"detector.min_boxes": 2, "output.dtype": "float16"},
+            "vlray_version": "0",
+            "schema_version": 1,
+        }
+        (out / parts.SETTINGS).write_text(json.dumps(about))
+        names = {"obj_names": OBJECTS, "attr_names": ATTRIBUTES} if labels else {}
+        (out / parts.LABELS).write_text(json.dumps({"obj_names": [], "attr_names": []} | names))
+        return open_output(str(out))
+
+    return make

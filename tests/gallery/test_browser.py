@@ -1,0 +1,366 @@
+"""The page in a real browser, opened from disk: nothing may be fetched, nothing may go wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlray.gallery import build
+from vlray.gallery.entries import Entry
+from vlray.gallery.page import Names, page
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+
+ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGS))
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """One visit to a page; keeps what the browser complains about and what it fetches."""
+
+    def __init__(self, browser, width: int, scheme: str) -> None:
+        viewport = {"width": width, "height": 860}
+        self.context = browser.new_context(viewport=viewport, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.problems: list[str] = []
+        self.page.on("console", lambda message: self.problems.append(message.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
+        self.page.on("request", self._note)
+
+    def _note(self, request) -> None:
+        if not request.url.startswith(("file:", "data:")):
+            self.problems.append(request.url)
+
+    def open(self, path, fragment: str = ""):
+        self.page.goto(Path(path).as_uri() + fragment)
+        return self.page
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[object]:
+    visits: list[Visit] = []
+
+    def start(path, width: int = 1360, scheme: str = "light", fragment: str = ""):
+        visits.append(Visit(browser, width, scheme))
+        return visits[-1].open(path, fragment)
+
+    yield start
+    for one in visits:
+        one.context.close()
+        assert one.problems == []
+
+
+def hover(page, frame, x: float, y: float) -> None:
+    """Move the mouse to a place of a picture, given as shares of its width and height."""
+    area = frame.bounding_box()
+    page.mouse.move(area["x"] + x * area["width"], area["y"] + y * area["height"])
+
+
+def cards(page) -> list[str]:
+    return page.locator(".card .id").all_inner_texts()
+
+
+def test_cards_show_the_images_with_their_best_regions(make_output, visit):
+    page = visit(build(make_output()).path)
+    assert page.locator("h1").inner_text() == "fruit & <bowls>"
+    assert cards(page)[:3] == ["84002", "a/b c", "</script><img src=x onerror=alert(1)>"]
+    assert page.locator(".card").first.locator(".best").inner_text() == (
+        "orange carrot .97 \u00b7 plate .64"
+    )
+    assert page.locator(".card").first.locator(".box").count() == 2
+    assert page.locator(".card img").count() == 4
+    assert page.locator(".missing-note").inner_text() == "image cannot be read"
+    loaded = "images => images.every(image => image.complete && image.naturalWidth > 0)"
+    page.wait_for_function("document.readyState === 'complete'")
+    page.wait_for_timeout(100)
+    assert page.locator(".card img").evaluate_all(loaded)
+
+
+def test_hovering_a_box_tells_its_label_and_score(make_output, visit):
+    page = visit(build(make_output(), min_score=0).path)
+    frame = page.locator(".card .frame").first
+    hover(page, frame, 15 / 80, 15 / 60)  # inside two boxes: the smaller one answers
+    assert page.locator("#tip").inner_text() == "orange orange .12"
+    assert frame.locator(".box.marked").count() == 1
+    hover(page, frame, 50 / 80, 30 / 60)
+    assert page.locator("#tip").inner_text() == "plate .64"
+    hover(page, frame, 0.01, 0.01)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_labels_filter_the_cards_and_their_boxes(make_output, visit):
+    page = visit(build(make_output(), min_score=0).path)
+    assert page.locator(".label-row").all_inner_texts() == [
+        "carrot\n2",
+        "plate\n2",
+        "orange\n1",
+        "<b>&\"'\n1",
+    ]
+    page.get_by_role("checkbox", name="carrot").check()
+    assert cards(page) == ["84002", "gone"]
+    assert page.locator(".card").first.locator(".box").count() == 1
+    page.get_by_role("checkbox", name="<b>&\"'").check()
+    assert len(cards(page)) == 3
+    page.get_by_placeholder("search labels").fill("PLA")
+    assert page.locator(".label-row").all_inner_texts() == ["plate\n2"]
+    page.get_by_role("button", name="Clear filters").click()
+    assert len(cards(page)) == 5
+
+
+def test_the_score_hides_boxes_and_recounts_labels(make_output, visit):
+    page = visit(build(make_output(), min_score=0).path)
+    page.locator("#score").fill("0.6")
+    # The page waits for the next frame: dragging would otherwise redraw more often than it shows.
+    sync_api.expect(page.locator(".box")).to_have_count(4)
+    assert page.locator(".card").first.locator(".box").count() == 2
+    assert page.locator(".label-row").all_inner_texts()[0] == "carrot\n2"
+    assert page.locator("#tab-labels").inner_text() == "Labels 3"
+    page.locator("#score").fill("1")
+    sync_api.expect(page.locator(".box")).to_have_count(0)
+    assert "no label at this score" in page.locator("#label-more").inner_text()
+
+
+def test_ids_splits_and_few_regions_filter(make_output, visit):
+    page = visit(build(make_output()).path)
+    page.get_by_placeholder("id or path").fill("COCO_train")
+    page.wait_for_function("document.querySelectorAll('.card').length === 1")
+    page.get_by_placeholder("id or path").fill("nothing like it")
+    page.wait_for_selector("text=No image matches the filters.")
+    page.get_by_role("button", name="Clear filters").click()
+    page.get_by_label("Split").select_option("train")
+    assert cards(page) == ["84002", "a/b c"]
+    page.get_by_label("Split").select_option("")
+    page.get_by_label("Fewer than 2 regions (3)").check()
+    assert len(cards(page)) == 3
+    page.get_by_label("Image cannot be read").check()
+    assert cards(page) == []
+
+
+def test_images_are_sorted(make_output, visit):
+    page = visit(build(make_output()).path)
+    page.get_by_label("Sort by").select_option("fewest")
+    assert cards(page)[0].endswith("${js}")
+    page.get_by_label("Sort by").select_option("best")
+    assert cards(page)[0].startswith("</script>")
+
+
+def test_the_large_view_links_boxes_and_rows(make_output, visit):
+    page = visit(build(make_output(), min_score=0).path)
+    page.locator(".card").first.click()
+    rows = page.locator("#region-list .region")
+    assert rows.all_inner_texts() == ["orange carrot\n.97", "plate\n.64", "orange orange\n.12"]
+    rows.nth(1).hover()
+    assert page.locator("#stage .chip.marked").inner_text() == "plate .64"
+    hover(page, page.locator("#stage .frame"), 15 / 80, 15 / 60)
+    assert page.locator(".region.marked").inner_text() == "orange orange\n.12"
+    assert "box 30, 5, 75, 55" in rows.nth(1).get_attribute("title")
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name="Annotated file").click()
+    assert popup.value.url.endswith("/annotated/84002.jpg")
+
+
+def test_keys_move_between_images_and_regions(make_output, visit):
+    page = visit(build(make_output()).path)
+    page.locator(".card").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    name = page.locator("#large-id")
+    assert name.inner_text() == "a/b c"
+    page.keyboard.press("ArrowLeft")
+    assert name.inner_text() == "84002"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".region.marked").inner_text() == "plate\n.64"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert name.inner_text() == "</script><img src=x onerror=alert(1)>"
+    page.keyboard.press("Escape")
+    assert page.locator("#large").is_hidden()
+    assert page.evaluate("document.activeElement.dataset.image") == "2"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "query"
+
+
+def test_an_address_opens_its_image(make_output, visit):
+    page = visit(build(make_output()).path, fragment="#image=a%2Fb%20c")
+    assert page.locator("#large-id").inner_text() == "a/b c"
+
+
+def test_boxes_and_labels_can_be_switched(make_output, visit):
+    page = visit(build(make_output()).path)
+    page.keyboard.press("b")
+    assert page.locator(".card svg").first.is_hidden()
+    page.get_by_role("button", name="Boxes").click()
+    assert page.locator(".card svg").first.is_visible()
+    page.locator(".card").first.click()
+    assert page.locator("#stage .chip").all_inner_texts() == ["plate .64", "orange carrot .97"]
+    page.get_by_role("button", name="Labels", exact=True).click()
+    assert page.locator("#stage .chip").first.is_hidden()
+    page.keyboard.press("l")
+    assert page.locator("#stage .chip").first.is_visible()
+
+
+def test_failures_have_a_tab_of_their_own(make_output, visit):
+    page = visit(build(make_output()).path)
+    page.get_by_role("tab", name="Failures 2").click()
+    rows = page.locator("#failures tbody tr")
+    assert rows.count() == 2
+    assert rows.first.locator("td").all_inner_texts() == [
+        "bad",
+        "val/bad <i>.jpg",
+        "val",
+        "decode",
+        "ImageError",
+        "not an image: <html>",
+    ]
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("cell", name="made-up").is_visible()
+
+
+def test_the_labels_tab_leads_to_the_images_of_a_label(make_output, visit):
+    page = visit(build(make_output(), min_score=0).path)
+    page.get_by_role("tab", name="Labels").click()
+    assert page.locator("#labels tbody tr").first.locator("td").all_inner_texts() == [
+        "carrot",
+        "",
+        "3",
+        "2",
+        ".69",
+    ]
+    page.get_by_role("button", name="carrot").click()
+    assert cards(page) == ["84002", "gone"]
+
+
+def test_an_output_without_labels_shows_plain_boxes(make_output, visit):
+    page = visit(build(make_output(labels=False)).path)
+    assert page.locator(".card").first.locator(".box").count() == 3
+    assert page.locator("#label-field").is_hidden()
+    assert page.locator("#tab-labels").is_hidden()
+    hover(page, page.locator(".card .frame").first, 0.6, 0.5)
+    assert page.locator("#tip").inner_text() == "region"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1360, 400])
+def test_the_page_fits_any_screen(make_output, visit, tmp_path, width, scheme):
+    page = visit(build(make_output()).path, width=width, scheme=scheme)
+    page.wait_for_timeout(100)
+    for name in ("images", "labels", "failures", "about"):
+        page.locator(f"#tab-{name}").click()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.screenshot(path=tmp_path / f"{name}.png")
+    with Image.open(tmp_path / "images.png") as shot:
+        corner = shot.convert("L").getpixel((2, 2))
+        assert len(shot.convert("RGB").getcolors(1 << 24)) > 50
+    assert (corner > 200) == (scheme == "light")
+
+
+def many(count: int) -> bytes:
+    """A page of made-up images: 36 regions and 9 kB each, as real ones have."""
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 300, (36, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(20, 150, (36, 2))], axis=1)
+    entries = [
+        Entry(
+            f"{index:06d}",
+            f"{index:06d}.jpg",
+            "",
+            480,
+            640,
+            boxes.astype(np.float32),
+            rng.integers(0, 1600, 36).astype(np.int32),
+            np.sort(rng.uniform(0, 1, 36).astype(np.float32))[::-1],
+            rng.integers(0, 400, 36).astype(np.int32),
+            rng.uniform(0, 1, 36).astype(np.float32),
+        )
+        for index in range(count)
+    ]
+    about = {
+        "dataset": "many",
+        "detector": "made-up",
+        "date": "",
+        "min_score": 0.3,
+        "min_boxes": 36,
+        "totals": {"images": count, "regions": 36 * count, "labels": 9, "few": 0, "failures": 0},
+        "parts": [["index.html", 1, count]],
+        "part": 0,
+        "settings": [],
+        "failures": [],
+    }
+    names = Names(tuple(f"object {index}" for index in range(1600)), ())
+    return page(entries, names, [""] * count, [_noise(rng)] * count, about)
+
+
+def _noise(rng: np.random.Generator) -> bytes:
+    import io
+
+    sink = io.BytesIO()
+    pixels = rng.integers(0, 255, (192, 256, 3), np.uint8)
+    Image.fromarray(pixels).save(sink, "JPEG", quality=10)
+    assert 5_000 < len(sink.getvalue()) < 15_000
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def large_page(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("large") / "index.html"
+    file.write_bytes(many(5_000))
+    return file
+
+
+def test_five_thousand_images_open_quickly(large_page, visit):
+    page = visit(large_page)
+    # From the start of the navigation, by the browser's clock; about 0.6 s on two idle cores.
+    first = page.wait_for_function(
+        "() => [...document.querySelectorAll('#grid img')].some(image => image.naturalWidth)"
+        " && performance.now()",
+        polling=20,
+    ).json_value()
+    assert first < 5_000
+    assert page.locator("#count").inner_text() == "5,000 images, 1 to 60 on this page"
+
+
+def test_pages_of_thumbnails_are_turned(large_page, visit):
+    page = visit(large_page)
+    assert page.locator(".card").count() == 60
+    page.get_by_role("button", name="Next page").click()
+    assert cards(page)[0] == "000060"
+    page.keyboard.press("n")
+    page.keyboard.press("p")
+    page.get_by_role("button", name="Page 84").click()
+    assert len(cards(page)) == 20
+    assert page.get_by_role("button", name="Next page").is_disabled()
+    page.locator(".card").first.click()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#position").inner_text() == "4,980 / 5,000"
+    page.keyboard.press("Escape")
+    assert cards(page)[-1] == "004979"
+    page.locator(".card").last.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.image") == "4980"
