@@ -1,0 +1,104 @@
+"""What a detector of one's own got wrong is said at its first use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vlray.config.detector import DetectorSection
+from vlray.detect.conform import build_detector, check_regions
+from vlray.detect.protocol import DetectorInfo
+from vlray.regions.batch import RegionBatch
+
+INFO = DetectorInfo("mine", feature_dim=3, obj_names=("cat", "dog"))
+HW = np.array([(480, 640), (100, 50)], np.int32)
+GOOD = RegionBatch(
+    image_hw=HW,
+    num_boxes=np.array([1, 2], np.int32),
+    boxes=np.array([[0, 0, 640, 480], [1, 2, 3, 4], [0, 0, 50, 100]], np.float32),
+    visual_feats=np.ones((3, 3), np.float32),
+    obj_ids=np.array([0, 1, 1], np.int32),
+    obj_probs=np.ones(3, np.float32),
+)
+
+
+def changed(name: str, row: int, value: Any) -> RegionBatch:
+    values = getattr(GOOD, name).copy()
+    values[row] = value
+    return replace(GOOD, **{name: values})
+
+
+def test_good_regions_pass_and_so_do_none_at_all() -> None:
+    check_regions(GOOD, HW, INFO)
+    check_regions(replace(GOOD, visual_feats=GOOD.visual_feats.astype(np.float16)), HW, INFO)
+    check_regions(changed("boxes", 0, [-0.001, 0, 640.001, 480]), HW, INFO)  # rounding
+    nothing = RegionBatch(
+        HW[:1], np.zeros(1, np.int32), np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32)
+    )
+    check_regions(nothing, HW[:1], replace(INFO, obj_names=()))
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ([1, 2], "returned list, not a RegionBatch"),
+        (replace(GOOD, image_hw=HW[::-1]), r"return the image_hw that it was called with"),
+        (next(iter(GOOD)), "was given 2 images"),
+        (changed("boxes", 2, [0, 0, 50, 480]), r"region 1 of image 1 is \[0.*of its 50x100 image"),
+        (changed("boxes", 0, [-3, 0, 5, 5]), r"region 0 of image 0 is \[-3\.0"),
+        (changed("boxes", 1, [5, 5, 1, 9]), "region 0 of image 1 is"),
+        (changed("boxes", 1, np.nan), "region 0 of image 1 is"),
+        (changed("visual_feats", 2, np.inf), "visual_feats of region 1 of image 1 is not finite"),
+        (changed("obj_probs", 1, np.nan), "obj_probs of region 0 of image 1 is not finite"),
+        (changed("obj_ids", 1, 2), "obj_ids go from 0 to 2, but info.obj_names has 2 names"),
+        (changed("obj_ids", 1, -1), "obj_ids go from -1"),
+        (replace(GOOD, obj_ids=None), "all three or none"),
+        (replace(GOOD, attr_ids=GOOD.obj_ids, attr_probs=GOOD.obj_probs), "info.attr_names all"),
+        (replace(GOOD, visual_feats=np.ones((3, 4), np.float32)), r"give \(3, 3\)"),
+        (replace(GOOD, boxes=GOOD.boxes.astype(int)), "boxes is a ndarray int64; .*of floats"),
+        (replace(GOOD, obj_ids=GOOD.obj_probs), "obj_ids is a ndarray float32; .*whole numbers"),
+        (replace(GOOD, num_boxes=np.array([4, -1], np.int32)), "one count for each image"),
+    ],
+)
+def test_what_no_region_can_be_is_named(batch: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_regions(batch, HW, INFO)
+
+
+class WithoutInfo:
+    def __init__(self, options: DetectorSection) -> None:
+        pass
+
+    def __call__(self) -> None:
+        pass
+
+
+class WithoutOptions(WithoutInfo):
+    def __init__(self) -> None:
+        pass
+
+
+class WithoutCall:
+    info = INFO
+
+    def __init__(self, options: DetectorSection) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (WithoutInfo, "has info=None, not a DetectorInfo"),
+        (WithoutOptions, "does not take the options"),
+        (WithoutCall, "has no __call__"),
+        (len, "not a class"),
+    ],
+)
+def test_a_class_that_does_not_conform_is_told_how(cls: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        build_detector(cls, DetectorSection(), "mine.py:Mine")
+    assert "mine.py:Mine" in str(error.value)
+    assert "class Mine:" in str(error.value)

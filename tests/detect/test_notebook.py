@@ -1,0 +1,159 @@
+"""One call from a path, a Pillow image or an array to regions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+import vlray
+from vlray.detect import notebook
+from vlray.regions.batch import RegionBatch
+
+# Keeps a record of the batches that it was given, which a detector should not do outside of tests.
+OWN = '''
+import numpy as np
+from vlray.detect.protocol import DetectorInfo
+from vlray.images.resize import ResizeShortestEdge
+from vlray.regions.batch import RegionBatch
+
+SEEN = []
+LOADED = []
+
+
+class Halves:
+    """Two regions, the left and the right half; their vectors are the mean colours."""
+
+    @classmethod
+    def resize(cls, options):
+        return ResizeShortestEdge(options.min_size or 32, 64)
+
+    def __init__(self, options):
+        LOADED.append(options)
+        self.info = DetectorInfo("halves", feature_dim=3, obj_names=("left", "right"))
+
+    def __call__(self, images, image_hw):
+        SEEN.append([image.shape for image in images])
+        boxes, feats = [], []
+        for image, (height, width) in zip(images, image_hw):
+            boxes += [[0, 0, width / 2, height], [width / 2, 0, width, height]]
+            half = image.shape[1] // 2
+            feats += [image[:, :half].mean((0, 1)), image[:, half:].mean((0, 1))]
+        count = len(images)
+        return RegionBatch(
+            image_hw=image_hw,
+            num_boxes=np.full(count, 2, np.int32),
+            boxes=np.array(boxes, np.float32),
+            visual_feats=np.array(feats, np.float32),
+            obj_ids=np.tile(np.array([0, 1], np.int32), count),
+            obj_probs=np.ones(2 * count, np.float32),
+        )
+
+
+class Broken(Halves):
+    def __call__(self, images, image_hw):
+        return [1, 2]
+'''
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return path
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> list[Path]:
+    paths = []
+    for name in ("astronaut", "coffee", "chelsea"):
+        paths.append(tmp_path / f"{name}.png")
+        Image.fromarray(getattr(skimage.data, name)()).save(paths[-1])
+    return paths
+
+
+def module_of(own: Path) -> object:
+    return sys.modules[type(notebook._load(notebook._settle(f"{own}:Halves", {}))[0]).__module__]
+
+
+def equal(one: RegionBatch, two: RegionBatch) -> bool:
+    return one.boxes.tobytes() == two.boxes.tobytes() and (
+        one.visual_feats.tobytes() == two.visual_feats.tobytes()
+    )
+
+
+def test_a_path_a_pillow_image_and_an_array_give_the_same(
+    own: Path, photographs: list[Path]
+) -> None:
+    name = f"{own}:Halves"
+    image = Image.open(photographs[1])
+    by_path = vlray.find_regions(photographs[1], name)
+    assert by_path.image_hw.tolist() == [[400, 600]]
+    assert by_path.boxes.tolist() == [[0, 0, 300, 400], [300, 0, 600, 400]]
+    assert equal(by_path, vlray.find_regions(str(photographs[1]), name))
+    assert equal(by_path, vlray.find_regions(image, name))
+    assert equal(by_path, vlray.find_regions(np.asarray(image), name))
+    left = np.asarray(image)[:, :300].mean((0, 1))
+    np.testing.assert_allclose(by_path.visual_feats[0], left[::-1], atol=2)  # the detector sees BGR
+
+
+def test_regions_come_in_the_order_of_the_images(own: Path, photographs: list[Path]) -> None:
+    name = f"{own}:Halves"
+    mixed = [photographs[i] for i in (1, 0, 2, 0, 1)]
+    together = vlray.find_regions(mixed, name, batch_size=2)
+    assert len(together) == 5
+    for path, regions in zip(mixed, together, strict=True):
+        assert equal(regions, vlray.find_regions(path, name))
+
+
+def test_only_images_of_one_size_share_a_batch(own: Path, photographs: list[Path]) -> None:
+    module = module_of(own)
+    vlray.find_regions([photographs[i] for i in (1, 0, 1, 1)], f"{own}:Halves", batch_size=2)
+    assert module.SEEN == [[(32, 48, 3)] * 2, [(32, 48, 3)], [(32, 32, 3)]]  # type: ignore[attr-defined]
+
+
+def test_a_detector_is_loaded_once_for_the_same_options(
+    own: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = module_of(own)
+    assert len(module.LOADED) == 1  # type: ignore[attr-defined]
+    for _ in range(2):
+        vlray.find_regions(photographs[0], f"{own}:Halves")
+    monkeypatch.chdir(own.parent)
+    vlray.find_regions(photographs[0], "own.py:Halves")  # the same file
+    assert len(module.LOADED) == 1  # type: ignore[attr-defined]
+    vlray.find_regions(photographs[0], f"{own}:Halves", min_size=16)
+    assert len(module.LOADED) == 2  # type: ignore[attr-defined]
+
+
+def test_info_tells_what_the_ids_mean(own: Path) -> None:
+    info = vlray.detector_info(f"{own}:Halves")
+    assert (info.name, info.feature_dim, info.obj_names) == ("halves", 3, ("left", "right"))
+
+
+def test_mistakes_are_named(own: Path, photographs: list[Path], tmp_path: Path) -> None:
+    name = f"{own}:Halves"
+    with pytest.raises(ValueError, match="no images; give"):
+        vlray.find_regions([], name)
+    with pytest.raises(ValueError, match="no option 'min_box'; did you mean 'min_boxes'"):
+        vlray.find_regions(photographs[0], name, min_box=3)
+    with pytest.raises(ValueError, match="exceeds max_boxes"):
+        vlray.find_regions(photographs[0], name, min_boxes=50)
+    with pytest.raises(ValueError, match="returned list, not a RegionBatch"):
+        vlray.find_regions(photographs[0], f"{own}:Broken")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="no image of a format"):
+        vlray.find_regions(broken, name)
+
+
+def test_importing_vlray_stays_light() -> None:
+    code = "import sys, vlray\nassert not {'torch', 'numpy', 'PIL'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'find_region'"):
+        _ = vlray.find_region

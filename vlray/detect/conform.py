@@ -1,0 +1,146 @@
+"""Whether a detector, and what it returns, is what ``protocol.py`` asks for. Imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from vlray.config.detector import DetectorSection
+from vlray.detect.protocol import Detector, DetectorInfo
+from vlray.regions.batch import RegionBatch
+
+HOW_TO = """A detector is a class like this (vlray/detect/protocol.py says it in full):
+
+    from vlray.detect.protocol import DetectorInfo
+    from vlray.regions.batch import RegionBatch
+
+    class Mine:
+        def __init__(self, options):
+            self.info = DetectorInfo(name="mine", feature_dim=512)
+        def __call__(self, images, image_hw):
+            return RegionBatch(image_hw, num_boxes, boxes, visual_feats)"""
+
+# Boxes are multiplied and clipped in float32; this is far above what that rounds.
+_TOLERANCE = 0.01
+_COLUMNS = {
+    "boxes": "f",
+    "visual_feats": "f",
+    "obj_ids": "iu",
+    "obj_probs": "f",
+    "attr_ids": "iu",
+    "attr_probs": "f",
+}
+
+
+def build_detector(cls: Any, options: DetectorSection, target: str) -> Detector:
+    """Make an instance, and check what can be checked before the first image.
+
+    Raises:
+        ValueError: It is no class, does not take the options, has no ``info`` or is not callable.
+    """
+    if not isinstance(cls, type):
+        raise ValueError(f"{target} is {cls!r}, not a class. {HOW_TO}")
+    try:
+        inspect.signature(cls).bind(options)
+    except TypeError as error:
+        raise ValueError(f"{target} does not take the options ({error}). {HOW_TO}") from error
+    make: Any = cls
+    detector: Detector = make(options)
+    info = getattr(detector, "info", None)
+    if not isinstance(info, DetectorInfo):
+        raise ValueError(f"{target} has info={info!r}, not a DetectorInfo. {HOW_TO}")
+    if not callable(detector):
+        raise ValueError(f"{target} has no __call__. {HOW_TO}")
+    return detector
+
+
+def check_regions(batch: object, image_hw: Int32[np.ndarray, "N 2"], info: DetectorInfo) -> None:
+    """Check what a detector returned for N images before anything is made of it.
+
+    Raises:
+        ValueError: It is no ``RegionBatch`` of these images, or holds what no region can be; the
+            message says which region of which image.
+    """
+    who = f"the detector {info.name!r}"
+    if not isinstance(batch, RegionBatch):
+        raise ValueError(f"{who} returned {type(batch).__name__}, not a RegionBatch. {HOW_TO}")
+    if not np.array_equal(batch.image_hw, image_hw):
+        raise ValueError(
+            f"{who} was given {len(image_hw)} images of {image_hw.tolist()}, its image_hw is "
+            f"{np.asarray(batch.image_hw).tolist()}; return the image_hw that it was called with"
+        )
+    num_boxes = np.asarray(batch.num_boxes)
+    if num_boxes.ndim != 1 or num_boxes.dtype.kind not in "iu" or (num_boxes < 0).any():
+        raise ValueError(f"{who}: num_boxes is {num_boxes}; give one count for each image")
+    _check_arrays(batch, info, who)
+    images = np.repeat(np.arange(len(num_boxes)), num_boxes)
+    _check_boxes(batch, images, who)
+    for name in ("visual_feats", "obj_probs", "attr_probs"):
+        values = getattr(batch, name)
+        if values is not None:
+            bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+            if bad.any():
+                raise ValueError(f"{who}: {name} of {_first(bad, images)} is not finite (NaN, inf)")
+    for kind, names in (("obj", info.obj_names), ("attr", info.attr_names)):
+        _check_labels(batch, kind, names, who)
+
+
+def _check_arrays(batch: RegionBatch, info: DetectorInfo, who: str) -> None:
+    regions = int(batch.num_boxes.sum())
+    shapes = {"boxes": (regions, 4), "visual_feats": (regions, info.feature_dim)}
+    for name, kinds in _COLUMNS.items():
+        values = getattr(batch, name)
+        if values is None and name not in shapes:
+            continue
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
+            found = getattr(values, "dtype", "")
+            raise ValueError(
+                f"{who}: {name} is a {type(values).__name__} {found}; give a NumPy array of "
+                f"{'whole numbers' if 'i' in kinds else 'floats'}"
+            )
+        expected = shapes.get(name, (regions,))
+        if values.shape != expected:
+            raise ValueError(
+                f"{who}: {name} is of shape {values.shape}, but num_boxes add up to {regions} and "
+                f"feature_dim is {info.feature_dim}; give {expected}"
+            )
+
+
+def _check_boxes(batch: RegionBatch, images: np.ndarray, who: str) -> None:
+    limits = batch.image_hw[images][:, [1, 0, 1, 0]]
+    boxes = batch.boxes
+    with np.errstate(invalid="ignore"):
+        bad = ~(
+            (boxes >= -_TOLERANCE).all(1)
+            & (boxes <= limits + _TOLERANCE).all(1)
+            & (boxes[:, 2:] >= boxes[:, :2]).all(1)
+        )
+    if bad.any():
+        row = int(bad.argmax())
+        height, width = batch.image_hw[images[row]]
+        raise ValueError(
+            f"{who}: {_first(bad, images)} is {boxes[row].tolist()}, no box of its "
+            f"{width}x{height} image; give x1, y1, x2, y2 in pixels of the original image, clipped"
+        )
+
+
+def _check_labels(batch: RegionBatch, kind: str, names: tuple[str, ...], who: str) -> None:
+    ids, probs = getattr(batch, f"{kind}_ids"), getattr(batch, f"{kind}_probs")
+    if not (ids is None) == (probs is None) == (not names):
+        raise ValueError(
+            f"{who}: give {kind}_ids, {kind}_probs and info.{kind}_names all three or none"
+        )
+    if ids is not None and len(ids) and not 0 <= ids.min() <= ids.max() < len(names):
+        raise ValueError(
+            f"{who}: {kind}_ids go from {ids.min()} to {ids.max()}, but info.{kind}_names has "
+            f"{len(names)} names; ids are indices into it"
+        )
+
+
+def _first(bad: np.ndarray, images: np.ndarray) -> str:
+    row = int(bad.argmax())
+    image = int(images[row])
+    return f"region {row - int(np.searchsorted(images, image))} of image {image}"

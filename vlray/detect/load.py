@@ -1,0 +1,154 @@
+"""From the name of a detector to the detector. Imports no torch before one is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from vlray import plugins
+from vlray.config.detector import DetectorSection
+from vlray.config.options import nearest
+from vlray.config.state import stored_models
+from vlray.detect.conform import HOW_TO, build_detector, check_regions
+from vlray.detect.detectron_config import config_files, config_path, weights_of
+from vlray.detect.protocol import Detector, Resize
+from vlray.detect.weights import is_url, locate, sha256
+
+__all__ = ["check_regions", "detector_class", "identify", "load_detector", "resize_of", "settled"]
+
+PRESETS = {"lite": "vlray.detect.lite:Lite"}
+_LITE_WEIGHTS = Path(__file__).with_name("lite.safetensors")
+_DETECTRON = "vlray.detect.detectron:Detectron"
+_NOT_YET = ("vg-caffe", "vg-pbua")
+
+
+def settled(options: DetectorSection) -> DetectorSection:
+    """Replace what only this process knows: stored names, and paths relative to its folder.
+
+    Raises:
+        ValueError: There is no detector of that name.
+    """
+    name = _full_name(options.name)
+    place, colon, attribute = name.rpartition(":")
+    if colon and place.endswith(".py"):
+        name = f"{_absolute(place)}:{attribute}"
+    elif _is_config(name):
+        name = _absolute(name)
+    file, mark, digest = options.weights.partition("#sha256=")
+    return options.model_copy(update={"name": name, "weights": f"{_absolute(file)}{mark}{digest}"})
+
+
+def detector_class(options: DetectorSection) -> type[Detector]:
+    """Import the class that a name stands for.
+
+    Raises:
+        ValueError: There is no detector of that name.
+    """
+    cls: type[Detector] = plugins.load(_target(settled(options).name))
+    return cls
+
+
+def load_detector(options: DetectorSection) -> Detector:
+    """Load a detector with its weights onto its device.
+
+    Raises:
+        ValueError: There is none of that name, its files do not fit, or its class is not as
+            ``protocol.py`` says.
+    """
+    options = settled(options)
+    return build_detector(detector_class(options), options, _target(options.name))
+
+
+def resize_of(options: DetectorSection) -> Resize | None:
+    """Give what brings an image to the detector's input size; None if it takes any."""
+    options = settled(options)
+    resize = getattr(detector_class(options), "resize", None)
+    return None if resize is None else resize(options)
+
+
+def identify(options: DetectorSection) -> dict[str, str]:
+    """Say what a detector is, by the content of its files rather than by their paths.
+
+    Two runs whose answers are equal make the same regions, the other options being equal too. The
+    weights are downloaded if they are not there yet.
+
+    Raises:
+        ValueError: There is no detector of that name, or one of its files is missing.
+    """
+    options = settled(options)
+    target = _target(options.name)
+    if target == _DETECTRON:
+        files = config_files(config_path(options.name))
+        digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+        weights = sha256(locate(weights_of(options)))
+        return {"target": target, "config_sha256": digest, "weights_sha256": weights}
+    identity = {"target": target}
+    place, _, attribute = target.rpartition(":")
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            plugins.load(target)  # says what is wrong
+        identity = {
+            "target": f"{Path(place).name}:{attribute}",
+            "source_sha256": sha256(place),
+        }
+    if options.weights:
+        identity |= _identify_weights(options.weights)
+    elif target == PRESETS["lite"]:
+        identity["weights_sha256"] = sha256(_LITE_WEIGHTS)
+    return identity
+
+
+def _identify_weights(weights: str) -> dict[str, str]:
+    """Hash a file; what is no file is something that only the detector's class understands."""
+    if is_url(weights) or Path(weights.partition("#sha256=")[0]).expanduser().is_file():
+        return {"weights_sha256": sha256(locate(weights))}
+    return {"weights": weights}
+
+
+def _full_name(name: str) -> str:
+    """Give a preset, a configuration or a class; a stored name gives what it stands for."""
+    if name in PRESETS or _is_config(name) or ":" in name:
+        return name
+    if name in _NOT_YET:
+        raise ValueError(
+            f"the Visual Genome detector {name!r} is not in this version of vlray yet; "
+            f"there are {_choices({})}"
+        )
+    stored = stored_models()
+    if name not in stored:
+        close = nearest(name, [*PRESETS, *stored])
+        raise ValueError(
+            f"there is no detector {name!r}{f'; did you mean {close!r}?' if close else ''}; "
+            f"give {_choices(stored)}. {HOW_TO}"
+        )
+    model = stored[name]
+    if model in PRESETS or _is_config(model) or ":" in model:
+        return model
+    raise ValueError(
+        f"the stored detector {name!r} is {model!r}, which is none; store something else with "
+        f"`vlray env set models.{name} ...`: {_choices({})}"
+    )
+
+
+def _target(name: str) -> str:
+    """Give the class behind a full name, as ``plugins.load`` takes it."""
+    return PRESETS.get(name) or (_DETECTRON if _is_config(name) else name)
+
+
+def _is_config(name: str) -> bool:
+    return name.partition("#sha256=")[0].endswith((".yaml", ".yml"))
+
+
+def _choices(stored: dict[str, Any]) -> str:
+    names = ", ".join([*PRESETS, *stored])
+    return (
+        f"one of {names}, a Detectron2 config.yaml, or a class of your own: "
+        "module:Class or path/to/file.py:Class"
+    )
+
+
+def _absolute(file: str) -> str:
+    """Make the path of a file that is there absolute; other tasks run in other folders."""
+    path = Path(file).expanduser()
+    return str(path.absolute()) if file and path.exists() else file

@@ -1,0 +1,92 @@
+"""Regions in one call, without Ray: for notebooks and small scripts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vlray.config.detector import DetectorSection
+from vlray.config.options import nearest
+from vlray.detect.conform import check_regions
+from vlray.detect.device import batch_size_of
+from vlray.detect.load import load_detector, resize_of, settled
+from vlray.detect.protocol import Detector, DetectorInfo, Resize
+from vlray.images.decode import as_bgr
+from vlray.regions.batch import RegionBatch
+
+AnyImage = str | Path | Image.Image | np.ndarray
+
+
+def find_regions(
+    images: AnyImage | Sequence[AnyImage], detector: str = "lite", **options: Any
+) -> RegionBatch:
+    """Find the regions of one image or of several, as ``vlray extract`` does.
+
+    The detector is loaded by the first call and kept for the next ones with the same options.
+
+    Args:
+        images: A path, a Pillow image or an array (RGB, uint8), or a list of them.
+        detector: As ``--detector.name``: ``lite``, a stored name, a Detectron2 ``config.yaml``,
+            or a class of your own.
+        options: The other options of ``--detector``, by name, such as ``max_boxes=10``.
+
+    Returns:
+        The regions in the order of the images; iterate over it for one image after the other.
+        ``detector_info`` tells what its ``obj_ids`` mean.
+
+    Raises:
+        ValueError: There is no image, no such detector or no such option, or an image cannot be
+            decoded.
+    """
+    several = [images] if isinstance(images, AnyImage) else list(images)
+    if not several:
+        raise ValueError("no images; give a path, a Pillow image or an array, or a list of them")
+    model, resize, batch_size = _load(_settle(detector, options))
+    arrays, image_hw = [], np.zeros((len(several), 2), np.int32)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(several):
+        pixels = as_bgr(image)
+        image_hw[index] = pixels.shape[:2]
+        arrays.append(pixels if resize is None else resize(pixels))
+        groups.setdefault(arrays[index].shape, []).append(index)
+    found: dict[int, RegionBatch] = {}
+    for group in groups.values():  # only images of one size share a batch: nothing is padded
+        for start in range(0, len(group), batch_size):
+            indices = group[start : start + batch_size]
+            regions = model([arrays[index] for index in indices], image_hw[indices])
+            check_regions(regions, image_hw[indices], model.info)
+            found.update(zip(indices, regions, strict=True))
+    return RegionBatch.concat([found[index] for index in range(len(several))])
+
+
+def detector_info(detector: str = "lite", **options: Any) -> DetectorInfo:
+    """Tell what the ids in a detector's regions mean, and how long its vectors are.
+
+    Args:
+        detector: As for ``find_regions``, with the same options.
+        options: Likewise.
+    """
+    return _load(_settle(detector, options))[0].info
+
+
+def _settle(detector: str, options: dict[str, Any]) -> str:
+    """Give the options as JSON: equal texts are equal detectors."""
+    known = DetectorSection.model_fields.keys() - {"name"}
+    for name in options.keys() - known:
+        close = nearest(name, known)
+        raise ValueError(
+            f"the detector has no option {name!r}{f'; did you mean {close!r}?' if close else ''}; "
+            f"there are {', '.join(sorted(known))}"
+        )
+    return settled(DetectorSection(name=detector, **options)).model_dump_json()
+
+
+@functools.lru_cache(maxsize=2)  # networks fill memory; one of each of two is what is compared
+def _load(settled_options: str) -> tuple[Detector, Resize | None, int]:
+    options = DetectorSection.model_validate_json(settled_options)
+    return load_detector(options), resize_of(options), batch_size_of(options)
