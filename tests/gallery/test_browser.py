@@ -127,6 +127,9 @@ def test_labels_filter_the_cards_and_their_boxes(make_output, visit):
     assert page.locator(".card").first.locator(".box").count() == 1
     page.get_by_role("checkbox", name="<b>&\"'").check()
     assert len(cards(page)) == 3
+    page.locator("#chosen").get_by_role("button", name="carrot").click()
+    assert len(cards(page)) == 1
+    assert not page.get_by_role("checkbox", name="carrot").is_checked()
     page.get_by_placeholder("search labels").fill("PLA")
     assert page.locator(".label-row").all_inner_texts() == ["plate\n2"]
     page.get_by_role("button", name="Clear filters").click()

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vlray.gallery import build, run, table
+from vlray.regions.output import open_output
 
 
 def data_of(path) -> dict:
@@ -181,3 +182,27 @@ def test_the_table_says_how_much_it_leaves_out(make_output):
     lines = table(make_output(), min_score=0, rows=1).splitlines()
     assert len(lines) == 3
     assert lines[-1] == "7 of 7 regions score at least 0.00: 4 labels, 1 shown"
+
+
+def test_output_photographs_and_gallery_may_all_be_in_a_bucket(make_output, tmp_path, monkeypatch):
+    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    make_output()
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host = "{}:{}".format(*server.get_host_and_port())
+        client = boto3.client("s3", endpoint_url=f"http://{host}", region_name="us-east-1")
+        client.create_bucket(Bucket="vlray")
+        for file in filter(Path.is_file, tmp_path.rglob("*")):
+            client.upload_file(str(file), "vlray", str(file.relative_to(tmp_path)))
+        options = f"endpoint_override=http://{host}&region=us-east-1"
+        output = open_output(f"s3://vlray/out?{options}")
+        result = build(output, images_root=f"s3://vlray/photos?{options}")
+        keys = {item["Key"] for item in client.list_objects_v2(Bucket="vlray")["Contents"]}
+    finally:
+        server.stop()
+    assert (result.images, result.missing) == (5, 1)
+    assert result.path == "s3://vlray/out/gallery/index.html"
+    assert {"out/gallery/index.html", "out/gallery/annotated/84002.jpg"} <= keys

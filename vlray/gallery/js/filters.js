@@ -66,7 +66,7 @@ function drawLabelList() {
     if (!counts[label] && !state.labels.has(label)) continue;
     if (!query || DATA.labels[label].toLowerCase().includes(query)) found.push(label);
   }
-  found.sort((a, b) => state.labels.has(b) - state.labels.has(a) || counts[b] - counts[a]);
+  found.sort((a, b) => counts[b] - counts[a]);
   const rows = found.slice(0, LABEL_ROWS).map((label) => {
     const box = make("input", { type: "checkbox", checked: state.labels.has(label), value: String(label) });
     const swatch = make("i", { className: "swatch" });
@@ -96,7 +96,8 @@ function update(change, { keepPage = false } = {}) {
   if ("score" in change) countLabels();
   select();
   $("score-value").textContent = state.score.toFixed(2);
-  if ("score" in change || "labels" in change) drawLabelList();
+  if ("score" in change) drawLabelList();
+  if ("labels" in change) drawChosen();
   drawActive();
   drawGrid();
 }
@@ -143,8 +144,18 @@ function toggleLabel(label, on) {
   const labels = new Set(state.labels);
   if (on) labels.add(label);
   else labels.delete(label);
-  const focused = document.activeElement?.value;
   update({ labels });
-  // The list was drawn anew; whoever works with the keyboard stays on the same label.
-  if (focused !== undefined) $("label-list").querySelector(`input[value="${label}"]`)?.focus();
+}
+
+/** Show the chosen labels above the grid, where each can be taken away again. */
+function drawChosen() {
+  const chips = [...state.labels].map((label) => {
+    const button = make("button", { type: "button", title: "Remove this filter" }, DATA.labels[label],
+      make("span", { "aria-hidden": "true", textContent: "\u00d7" }));
+    button.style.background = color(label);
+    button.addEventListener("click", () => toggleLabel(label, false));
+    return button;
+  });
+  $("chosen").replaceChildren(...chips);
+  for (const box of $("label-list").querySelectorAll("input")) box.checked = state.labels.has(Number(box.value));
 }
