@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +21,15 @@ os.environ.update(
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
 )
-for name in [name for name in os.environ if name.startswith("VLRAY_")]:
+for name in [name for name in os.environ if name.startswith(("VLRAY_", "AWS_"))]:
     del os.environ[name]
+# Nobody's real credentials; here, so that Ray's workers have them too.
+os.environ.update(
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+)
 
 TESTS = Path(__file__).parent
 SHARED = TESTS.parents[1] / "shared"
@@ -110,3 +120,39 @@ def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def grid_detector() -> str:
     """A detector in a file of its own, as a user would write it: quick, and no weights."""
     return f"{TESTS / 'stream' / 'grid_detector.py'}:GridDetector"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server in a process of its own; gives its URL, which AWS_ENDPOINT_URL has as well.
+
+    Ray's workers may be older than that variable: give them ``?endpoint_override=URL``.
+    """
+    program = (
+        "import sys; from moto.server import ThreadedMotoServer; "
+        "server = ThreadedMotoServer('127.0.0.1', 0); server.start(); "
+        "print('http://%s:%d' % server.get_host_and_port(), flush=True); sys.stdin.read()"
+    )
+    # A thread would not do: pyarrow may hold the interpreter's lock while it waits for an answer.
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        url = next(line.strip() for line in process.stdout if line.startswith("http"))
+        os.environ["AWS_ENDPOINT_URL"] = url
+        yield url
+        del os.environ["AWS_ENDPOINT_URL"]
+
+
+@pytest.fixture
+def bucket(s3_server: str) -> str:
+    """The URI of an empty folder in a bucket of its own."""
+    import boto3
+
+    name = f"vlray-{uuid.uuid4()}"
+    boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket=name)
+    return f"s3://{name}/some/folder"

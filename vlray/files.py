@@ -134,7 +134,8 @@ def locate(root: str, path: str) -> tuple[FileSystem, str]:
     if is_uri(path) or path.startswith("/"):
         return resolve(path)
     fs, folder = resolve(root)
-    return fs, join(folder, path)
+    found = join(folder, path)
+    return fs, found if is_local(fs) else posixpath.normpath(found)  # buckets know no ".."
 
 
 def read_bytes(fs: FileSystem, path: str) -> bytes:
@@ -144,7 +145,7 @@ def read_bytes(fs: FileSystem, path: str) -> bytes:
         OSError: It is missing, unreadable, or its storage cannot be reached.
     """
     if not is_local(fs):
-        with explained(path), fs.open_input_file(path) as stream:
+        with explained(_name(fs, path)), fs.open_input_file(path) as stream:
             return stream.read()  # type: ignore[no-any-return]
     try:
         return Path(path).read_bytes()
@@ -181,7 +182,8 @@ def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -
 
     def upload() -> None:
         # compression=None: pyarrow would otherwise compress what is named .gz or .zst.
-        with explained(path), fs.open_output_stream(path, compression=None) as stream:
+        name = _name(fs, path)
+        with explained(name), fs.open_output_stream(path, compression=None) as stream:
             stream.write(data)
 
     # Closing a stream publishes what it holds, also when an exception leaves the block: a Ctrl-C
@@ -227,7 +229,7 @@ def list_names(fs: FileSystem, folder: str) -> dict[str, int]:
     """
     from pyarrow.fs import FileSelector, FileType
 
-    with explained(folder):
+    with explained(_name(fs, folder)):
         found = fs.get_file_info(FileSelector(folder, allow_not_found=True))
     sizes = {info.base_name: info.size for info in found if info.type == FileType.File}
     return {name: sizes[name] for name in sorted(sizes) if not name.startswith(TEMPORARY)}
@@ -235,7 +237,7 @@ def list_names(fs: FileSystem, folder: str) -> dict[str, int]:
 
 def remove(fs: FileSystem, path: str) -> None:
     """Delete a file; fine where it is gone already."""
-    with explained(path), contextlib.suppress(FileNotFoundError):
+    with explained(_name(fs, path)), contextlib.suppress(FileNotFoundError):
         fs.delete_file(path)
 
 
@@ -250,6 +252,10 @@ def remove_temporaries(fs: FileSystem, folder: str) -> int:
     for file in stale:
         file.unlink(missing_ok=True)
     return len(stale)
+
+
+def _name(fs: FileSystem, path: str) -> str:
+    return path if is_local(fs) else f"{fs.type_name}://{path}"
 
 
 @contextlib.contextmanager
