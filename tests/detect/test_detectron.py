@@ -362,3 +362,23 @@ def test_a_panoptic_network_is_its_box_head(write: Write, photographs: list[np.n
     image, hw = photographs[2][:128, :128], np.array([(128, 128)], np.int32)
     one, two = Detectron(plain.options())([image], hw), Detectron(panoptic.options())([image], hw)
     np.testing.assert_array_equal(one.visual_feats, two.visual_feats)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_cuda_is_refused(write: Write) -> None:
+    with pytest.raises(ValueError, match="this process sees no CUDA device"):
+        Detectron(write("C4").options(device="cuda"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_finds_the_regions_that_a_cpu_finds(
+    network: Network, photographs: list[np.ndarray]
+) -> None:
+    options = network.options(min_boxes=5, max_boxes=10)
+    images = [Detectron.resize(options)(photograph) for photograph in photographs]
+    hw = np.array([(300, 400)] * 3, np.int32)
+    on_cpu = Detectron(options)(images, hw)
+    on_gpu = Detectron(network.options(min_boxes=5, max_boxes=10, device="cuda"))(images, hw)
+    np.testing.assert_array_equal(on_gpu.num_boxes, on_cpu.num_boxes)
+    close = np.abs(on_gpu.boxes - on_cpu.boxes).max(1) < 0.5  # near ties may change places
+    assert close.mean() > 0.8

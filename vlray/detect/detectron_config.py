@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,10 @@ def _zoo_weights(name: Path) -> str:
     from vlray.detect.compat import prepare_detectron2
 
     prepare_detectron2()
-    from detectron2 import model_zoo
+    with warnings.catch_warnings():
+        # It imports pkg_resources, which says of itself that it is going away.
+        warnings.simplefilter("ignore", UserWarning)
+        from detectron2 import model_zoo
 
     try:
         return str(model_zoo.get_checkpoint_url(name.as_posix()))
