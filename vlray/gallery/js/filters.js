@@ -131,6 +131,7 @@ function setUpFilters() {
   $("label-list").addEventListener("change", (event) => toggleLabel(Number(event.target.value), event.target.checked));
   $("filters").addEventListener("submit", (event) => event.preventDefault());
   $("filters").addEventListener("reset", () => {
+    cancelAnimationFrame(pending);
     $("score").setAttribute("value", DATA.min_score);
     update({ query: "", score: DATA.min_score, labels: new Set(), split: "", sort: "order", few: false, missing: false });
   });
