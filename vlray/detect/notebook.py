@@ -25,9 +25,11 @@ AnyImage = str | Path | Image.Image | np.ndarray
 def find_regions(
     images: AnyImage | Sequence[AnyImage], detector: str = "lite", **options: Any
 ) -> RegionBatch:
-    """Find the regions of one image or of several, as ``vlray extract`` does.
+    """Find the regions of one image or of several: those that ``vlray extract`` finds.
 
-    The detector is loaded by the first call and kept for the next ones with the same options.
+    They are equal bit for bit on a CPU if torch uses as many threads; the command's log says how
+    many (``torch.set_num_threads``). The detector is loaded by the first call and kept for the next
+    ones with the same options. The defaults are the package's own, not those of ``vlray env``.
 
     Args:
         images: A path, a Pillow image or an array (RGB, uint8), or a list of them.
