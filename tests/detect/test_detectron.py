@@ -370,6 +370,7 @@ def test_without_a_gpu_cuda_is_refused(write: Write) -> None:
         Detectron(write("C4").options(device="cuda"))
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_gpu_finds_the_regions_that_a_cpu_finds(
     network: Network, photographs: list[np.ndarray]

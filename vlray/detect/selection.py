@@ -14,7 +14,7 @@ from vlray.config.detector import DetectorSection
 
 
 def boxes_of_class(
-    boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"], obj_ids: Int64[Tensor, "P"]
+    boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"], obj_ids: Int64[Tensor, " P"]
 ) -> Float[Tensor, "P 4"]:
     """Give each proposal's box for one class; the same box where regression ignores classes."""
     if boxes.dim() == 2:
@@ -26,7 +26,7 @@ def select_regions(
     boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"],
     probs: Float[Tensor, "P K"],
     options: DetectorSection,
-) -> tuple[Int64[Tensor, "R"], Int64[Tensor, "R"], Float[Tensor, "R"]]:
+) -> tuple[Int64[Tensor, " R"], Int64[Tensor, " R"], Float[Tensor, " R"]]:
     """Choose the regions of one image: each proposal with its best class, after suppression.
 
     Within a class, of two boxes whose IoU is above ``nms_thresh`` the lower score goes. The
@@ -65,8 +65,8 @@ def select_regions(
 
 
 def _survivors(
-    boxes: Float[Tensor, "Q 4"], obj_ids: Int64[Tensor, "Q"], nms_thresh: float
-) -> Int64[Tensor, "S"]:
+    boxes: Float[Tensor, "Q 4"], obj_ids: Int64[Tensor, " Q"], nms_thresh: float
+) -> Int64[Tensor, " S"]:
     """Give the rows, ascending, that suppression leaves of boxes sorted by descending score."""
     if not len(boxes):
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
