@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
+    "demo": "The main job on photographs, from nothing to a page to look at.",
     "extract": "Detect the regions of images and write them as Parquet.",
     "view": "Draw the regions of an output and put them into a gallery page.",
     "env": "Show and change the settings that last.",

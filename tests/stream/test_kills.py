@@ -30,14 +30,14 @@ class Bench:
 
     def start(self, out: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "vlray.extract", str(self.images), str(out)]
-        log = (self.folder / "words.txt").open("ab")
-        return subprocess.Popen(
-            [*command, *self.flags],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=log,
-            stderr=log,
-        )
+        with (self.folder / "words.txt").open("ab") as log:
+            return subprocess.Popen(
+                [*command, *self.flags],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
 
     def finish(self, out: Path) -> None:
         process = self.start(out)
@@ -161,7 +161,7 @@ def test_a_full_disk_ends_the_run_with_its_name_and_loses_nothing(
     disk = bench.folder / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], check=False
     )
     if mounted.returncode:
         pytest.skip("this machine does not let root mount a tmpfs")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -34,7 +39,22 @@ def connect(options: ClusterSection) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet = {"logging_level": logging.WARNING, "log_to_driver": True}
+    # Every actor pool of Ray Data makes Ray's core print an error that is none (ray#53727).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    with _hushed():
+        _init(options)
+    total = ray.cluster_resources()
+    log.info(
+        "Ray %s: %d node(s), %g CPUs, %g GPUs",
+        ray.__version__,
+        sum(node["Alive"] for node in ray.nodes()),
+        total.get("CPU", 0),
+        total.get("GPU", 0),
+    )
+
+
+def _init(options: ClusterSection) -> None:
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
     local = {"include_dashboard": False} | quiet
     if options.object_store_gb:
         local["object_store_memory"] = int(options.object_store_gb * 2**30)
@@ -50,14 +70,29 @@ def connect(options: ClusterSection) -> None:
             ray.init("local", **local)
     else:
         ray.init("local", **local)
-    total = ray.cluster_resources()
-    log.info(
-        "Ray %s: %d node(s), %g CPUs, %g GPUs",
-        ray.__version__,
-        sum(node["Alive"] for node in ray.nodes()),
-        total.get("CPU", 0),
-        total.get("GPU", 0),
-    )
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what Ray's compiled core says of itself at its start from the console.
+
+    It writes to the file descriptor, so Python's logging cannot reach it. Where the start fails,
+    everything that was held back is printed.
+    """
+    sys.stderr.flush()
+    console = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(console, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(console, 2)
+            os.close(console)
 
 
 def _running_here() -> bool:

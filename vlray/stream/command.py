@@ -51,7 +51,7 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         return [f"nothing to do: all {result.planned:,} images are in {result.output}"]
     done = result.images + result.failed
     lines = [
-        f"{result.images:,} images, {result.regions:,} regions, {result.bytes / 1e6:,.1f} MB in "
+        f"{result.images:,} images, {result.regions:,} regions, {result.bytes / 1e6:,.2f} MB in "
         f"{result.seconds:.1f} s ({done / result.seconds:.2f} images/s, start-up included)"
     ]
     if result.short:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,13 +50,15 @@ class DetectShard:
 
     def __init__(self, options: DetectOptions) -> None:
         """Load the detector."""
-        import torch
-
         log_to_stderr()
-        torch.set_num_threads(options.threads)
         self._detector = load_detector(options.detector)
         info = self._detector.info
-        self._batch_size = options.detector.batch_size or (8 if torch.cuda.is_available() else 1)
+        # A detector of the user's may do without torch, and its import takes seconds.
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            torch.set_num_threads(options.threads)
+        on_gpu = torch is not None and torch.cuda.is_available()
+        self._batch_size = options.detector.batch_size or (8 if on_gpu else 1)
         self._schema = regions_schema(
             info.feature_dim, options.dtype, options.identity | _provenance(info)
         )
@@ -154,7 +157,6 @@ def _write_labels(output: str, info: DetectorInfo) -> None:
 
 
 def _free_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

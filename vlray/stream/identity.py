@@ -10,6 +10,8 @@ import pyarrow.fs as pafs
 import vlray
 from vlray import files
 from vlray.config.extract import ExtractConfig
+from vlray.detect.load import identify
+from vlray.images.find import Listing
 from vlray.regions import parts
 from vlray.regions.schema import SCHEMA_VERSION
 
@@ -17,14 +19,8 @@ from vlray.regions.schema import SCHEMA_VERSION
 _FREE = {"device", "name", "weights"}
 
 
-def identity_of(config: ExtractConfig, dataset: str, detector: dict[str, str]) -> dict[str, Any]:
-    """Collect what the rows of an output depend on.
-
-    Args:
-        config: The settings of the run.
-        dataset: The dataset's name.
-        detector: What `vlray.detect.load.identify` says of the detector.
-    """
+def identity_of(config: ExtractConfig, listing: Listing) -> dict[str, Any]:
+    """Collect what the rows of an output depend on."""
     settings = {
         "images.id_rule": config.images.id_rule,
         "images.max_pixels": config.images.max_pixels,
@@ -38,9 +34,9 @@ def identity_of(config: ExtractConfig, dataset: str, detector: dict[str, str]) -
     return {
         "schema_version": SCHEMA_VERSION,
         "vlray_version": vlray.__version__,
-        "dataset": dataset,
-        "images_root": config.images.root,
-        "detector": detector,
+        "dataset": config.images.dataset or listing.dataset,
+        "images_root": listing.root,
+        "detector": identify(config.detector),
         "settings": settings,
     }
 

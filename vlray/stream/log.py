@@ -25,7 +25,10 @@ def log_to_stderr() -> None:
 
 @contextmanager
 def forwarded() -> Iterator[None]:
-    """While it lasts, write what tasks and actors print into the logger ``vlray.worker``."""
+    """While it lasts, what tasks and actors print goes to the logger ``vlray.worker``.
+
+    So it is in the run's log and, once, on the console: Ray's own printing rests.
+    """
     # Semi-internal, hence guarded: without it the words are still in Ray's own logs.
     try:
         from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
@@ -35,12 +38,17 @@ def forwarded() -> Iterator[None]:
     logger = logging.getLogger("vlray.worker")
 
     def handle(batch: dict[str, Any]) -> None:
-        for line in batch.get("lines", ()):
-            if line.strip():
-                logger.info("pid %s on %s: %s", batch.get("pid"), batch.get("ip"), line)
+        # The raylet and the autoscaler speak here too, under their names.
+        if str(batch.get("pid")).isdigit():
+            for line in filter(str.strip, batch.get("lines", ())):
+                logger.info("pid %s on %s: %s", batch["pid"], batch.get("ip"), line)
 
+    printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]
+    dispatcher.remove_handler("ray_print_logs")
     dispatcher.add_handler("vlray", handle)
     try:
         yield
     finally:
         dispatcher.remove_handler("vlray")
+        for name, print_logs in printing:
+            dispatcher.add_handler(name, print_logs)

@@ -110,3 +110,4 @@ def _quiet_ray_data() -> None:
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
     context.target_max_block_size = None
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)

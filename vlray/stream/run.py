@@ -12,7 +12,7 @@ import numpy as np
 
 from vlray import files
 from vlray.config.extract import ExtractConfig
-from vlray.detect.load import identify, settled
+from vlray.detect.load import settled
 from vlray.images.find import Listing, list_images
 from vlray.regions import parts
 from vlray.stream import plan as plans
@@ -49,9 +49,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
     config = _placed(config)
     fs, root = files.resolve(config.output.path)
     listing = _list(config)
-    identity = identity_of(
-        config, config.images.dataset or listing.dataset, identify(config.detector)
-    )
+    identity = identity_of(config, listing)
     with only_writer(fs, root, config.output.path):
         claim(fs, root, config.output.path, identity)
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
