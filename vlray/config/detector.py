@@ -44,7 +44,7 @@ class DetectorSection(Section):
     max_boxes: Annotated[int, Field(ge=1)] = 36
     """Regions kept per image at most."""
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Whatever else a detector of your own wants to know, by name."""
 
     @model_validator(mode="after")

@@ -54,11 +54,12 @@ class DetectShard:
         self._detector = load_detector(options.detector)
         info = self._detector.info
         # A detector of the user's may do without torch, and its import takes seconds.
-        torch = sys.modules.get("torch")
-        if torch is not None:
+        self._batch_size = options.detector.batch_size or 1
+        if (torch := sys.modules.get("torch")) is not None:
+            from vlray.detect.device import batch_size_of
+
             torch.set_num_threads(options.threads)
-        on_gpu = torch is not None and torch.cuda.is_available()
-        self._batch_size = options.detector.batch_size or (8 if on_gpu else 1)
+            self._batch_size = batch_size_of(options.detector)
         self._schema = regions_schema(
             info.feature_dim, options.dtype, options.identity | _provenance(info)
         )

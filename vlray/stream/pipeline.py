@@ -16,6 +16,7 @@ from vlray.detect.load import resize_of
 from vlray.stream.cluster import WRITE_CPUS, allot, connect
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
+from vlray.stream.log import forwarded
 from vlray.stream.plan import Plan
 from vlray.stream.write import WriteShard
 
@@ -83,7 +84,8 @@ def shard_rows(
         )
         .iter_rows()
     )
-    yield from rows
+    with forwarded():
+        yield from rows
 
 
 def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:

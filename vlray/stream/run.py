@@ -122,12 +122,11 @@ def _run_shards(
     result: ExtractResult,
 ) -> None:
     """Send the shards through Ray and count what comes back."""
-    from vlray.stream.log import forwarded
     from vlray.stream.pipeline import shard_rows
 
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
-    with forwarded(), Progress(total, config.cluster.progress) as progress:
+    with Progress(total, config.cluster.progress) as progress:
         for row in shard_rows(config, images_root, identity, plan, todo):
             result.images += row["images"]
             result.regions += row["regions"]
