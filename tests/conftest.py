@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Checks every array's shape and type against its annotation while the tests run.
+install_import_hook("vlray.regions", "beartype.beartype")
 
 # Before anything imports ray: no dashboard, no statistics, no token file in the home folder.
 os.environ.update(
