@@ -80,12 +80,15 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         if host not in ("", "localhost"):
             raise ValueError(f"{text!r} names the host {host!r}; write file:///folder")
         return LocalFileSystem(), os.path.abspath(slash + unquote(path))  # noqa: PTH100
-    plain, question_mark, options = text.partition("?")
+    plain, _, options = text.partition("?")
     bucket, _, key = plain[match.end() :].partition("/")
     if not bucket:
         raise ValueError(f"{text!r} names no bucket; write {match[0]}bucket/folder")
     environment = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
-    fs, top = _open_bucket(f"{match[0].lower()}{bucket}{question_mark}{options}", environment)
+    if match[1].lower() == "s3" and "allow_delayed_open" not in options:
+        # A small object is then one request, and a killed writer leaves no unfinished upload of it.
+        options += "&allow_delayed_open=true" if options else "allow_delayed_open=true"
+    fs, top = _open_bucket(f"{match[0].lower()}{bucket}?{options}", environment)
     return fs, join(top, *filter(None, [unquote(key).strip("/")]))
 
 
@@ -171,7 +174,8 @@ def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -
 
     On a local disk: a hidden temporary file in the same folder, synced, then renamed. In object
     storage: one upload, begun when all of its bytes are at hand and finished or given up before
-    this returns; an object appears when its upload is complete.
+    this returns; an object appears when its upload is complete. Of a large one that was given up,
+    the storage may keep invisible parts: let a lifecycle rule of the bucket abort them.
 
     Raises:
         OSError: The disk is full, the folder is not writable, or the storage cannot be reached.

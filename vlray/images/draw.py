@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 Rectangle = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are outside."""
 
-_SMALLEST_FONT = 9  # pixels; smaller text cannot be read
+_SMALLEST_FONT = 10  # pixels; smaller text cannot be read
 _MOST_HIDDEN = 0.1  # of a text's area over the texts before it
 
 
@@ -60,7 +60,7 @@ def draw_regions(
         words += [labels[index]]
         if len(scores):
             words += [f"{float(scores[index]):.2f}".removeprefix("0")]
-        text = " ".join(filter(None, words))
+        text = " ".join(" ".join(words).split())
         _draw_text(draw, image.size, corners[index], text, label_colour(labels[index]), taken)
     return image
 
