@@ -6,6 +6,8 @@ import contextlib
 import gzip
 import pickle
 import struct
+import subprocess
+import sys
 import time
 import warnings
 import zlib
@@ -393,3 +395,19 @@ def test_junk_in_a_file_raises_nothing_but_image_errors(
     with contextlib.suppress(ImageError):
         pixels = decode(replaced(data, int(place * len(data)), junk), max_pixels=100_000)
         assert pixels.size <= 300_000
+
+
+def test_too_little_memory_is_a_reason_too() -> None:
+    program = (
+        "import resource, sys; from vlray.images.decode import ImageError, decode\n"
+        "data = sys.stdin.buffer.read();\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000,) * 2)\n"
+        "try: decode(data)\n"
+        "except ImageError as error: print(error.reason)"
+    )
+    data = save(Image.new("L", (12_000, 12_000)), "PNG")
+    result = subprocess.run(
+        [sys.executable, "-c", program], input=data, capture_output=True, check=True
+    )
+    assert b"PNG of 12000x12000 pixels: there is not enough memory" in result.stdout

@@ -141,4 +141,4 @@ def test_values_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match="2 labels for 1 boxes; give one for each"):
         draw_regions(BLACK, BOX, ["a", "b"])
     with pytest.raises(ValueError, match="3 scores for 1 boxes"):
-        draw_regions(BLACK, BOX, ["a"], [1, 2, 3])
+        draw_regions(BLACK, BOX, ["a"], [1.0, 2.0, 3.0])

@@ -153,6 +153,7 @@ def test_the_output_inside_the_root_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "out")
     listing = list_images(str(tmp_path), leave_out=str(tmp_path / "out"))
     assert paths(listing) == ["1.jpg", "out2/3.jpg"]
+    assert list_images(str(tmp_path), leave_out=str(tmp_path), id_rule="path").table.num_rows == 4
     listing = list_images(str(tmp_path), leave_out=str(tmp_path / "not made yet"), id_rule="path")
     assert listing.table.num_rows == 4
 
@@ -350,6 +351,7 @@ def test_a_bucket_is_listed_like_a_directory(bucket: str, tmp_path: Path) -> Non
     left = list_images(bucket, leave_out=files.join(bucket, "val", "deep"))
     assert "val/deep/er/x.webp" not in paths(left)
     assert left.table.num_rows == remote.table.num_rows - 1
+    assert list_images(bucket, leave_out=bucket).table == remote.table
 
 
 def test_a_list_file_and_an_image_in_a_bucket(bucket: str) -> None:

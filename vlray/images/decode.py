@@ -97,7 +97,9 @@ def decode(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> UInt8[n
     # struct.error, IndexError, zlib.error, MemoryError ...
     except Exception as error:
         said = " ".join(str(error).split())[:200]
-        if not said or not isinstance(error, OSError | SyntaxError | ValueError):
+        if isinstance(error, MemoryError):
+            said = "there is not enough memory to decode it"
+        elif not said or not isinstance(error, OSError | SyntaxError | ValueError):
             said = f"it is damaged ({type(error).__name__}: {said})"
         raise ImageError((name or f"{_kind(bytes(data[:64]))}: ") + said) from error
 

@@ -58,6 +58,7 @@ def list_images(
             is the only one. Without such folders, a single name becomes the split of all images.
         follow_symlinks: Enter links to folders. Links to files are always followed.
         leave_out: A folder or URI below the root that is not entered: the output, for instance.
+            The root itself is always entered.
 
     Raises:
         FileNotFoundError: There is no such root.

@@ -32,7 +32,8 @@ class Walk:
     def __init__(self, fs: FileSystem, folder: str, *, follow_symlinks: bool, leave_out: str):
         """Take the folder as a path on its filesystem; ``leave_out`` is a path on it, or empty."""
         self._fs, self._folder = fs, folder
-        self._follow_symlinks, self._leave_out = follow_symlinks, leave_out
+        self._follow_symlinks = follow_symlinks
+        self._leave_out = "" if leave_out == folder else leave_out
         self.skipped: Counter[str] = Counter()
 
     def folders(self) -> list[str]:
@@ -67,10 +68,10 @@ class Walk:
     def _remote(self, below: str) -> Iterator[str]:
         top = files.join(self._folder, below).rstrip("/")
         start = len(self._folder.rstrip("/")) + 1
-        leave_out = self._leave_out + "/" if self._leave_out else "\0"
+        leave_out = self._leave_out + "/"
         for info in self._fs.get_file_info(FileSelector(top, recursive=True)):
             path = info.path
-            if info.type != FileType.File or path.startswith(leave_out):
+            if info.type != FileType.File or (self._leave_out and path.startswith(leave_out)):
                 continue
             relative = path[start:]
             if not (relative.startswith(".") or "/." in relative) and self._wanted(relative):
