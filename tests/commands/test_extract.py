@@ -238,7 +238,7 @@ def test_the_run_folder_repeats_the_run_and_holds_the_actors_words(
     run(photos, tmp_path / "one", grid_detector, "--project", "mine", "--max-boxes", "40")
     (folder,) = (tmp_path / "runs" / "mine").iterdir()
     (log,) = folder.glob("mine-extract-*.log")
-    assert "1 detector actor(s)" in log.read_text()
+    assert "detectors: 1 x 1 CPUs" in log.read_text()
     assert "5 images" in log.read_text()
     assert "vlray" in (folder / "requirements.txt").read_text()
     settings = str(folder / "settings.yaml")

@@ -6,6 +6,7 @@ thorough night.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -170,12 +171,9 @@ def test_a_full_disk_ends_the_run_with_its_name_and_loses_nothing(
         out = disk / "out"
         process = bench.start(out)
         wait_for_parts(out, process, 2)
-        with ballast.open("wb") as stream:
-            try:
-                while stream.write(bytes(4096)):
-                    stream.flush()
-            except OSError:
-                pass
+        with ballast.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+            while True:
+                stream.write(bytes(4096))
         assert process.wait(240) == 1
         assert "No space left on device" in bench.words()
         assert not list((out / "regions").glob(".tmp-*"))

@@ -29,6 +29,12 @@ class Allotment:
     gpus_per_actor: float
     threads: int  # of torch, in each actor
 
+    def __str__(self) -> str:
+        return (
+            f"{self.actors} x {self.cpus_per_actor:g} CPUs ({self.threads} threads) "
+            f"and {self.gpus_per_actor:g} GPUs"
+        )
+
 
 def connect(options: ClusterSection) -> None:
     """Connect to the cluster that runs, or start a local one that ends with this process.

@@ -25,18 +25,16 @@ def run(config: ExtractConfig) -> None:
         except KeyboardInterrupt:
             log.warning("stopped; run the same command again to finish what is missing")
             sys.exit(130)
-        except (ValueError, OSError) as error:
-            log.debug("where it happened", exc_info=True)
-            log.error("vlray extract: %s", error)
-            sys.exit(2)
         except Exception as error:
-            cause = _root_cause(error)
             log.debug("where it happened", exc_info=True)
+            cause = getattr(error, "cause", None)  # what a task or an actor of Ray's raised
+            if cause is None and isinstance(error, (ValueError, OSError)):
+                log.error("vlray extract: %s", error)
+                sys.exit(2)
             log.error(
-                "vlray extract stopped: %s: %s\nWhat is written stays; run the same command again "
-                "to finish what is missing. The whole trace is in %s with --env.log-level debug.",
-                type(cause).__name__,
-                cause,
+                "vlray extract stopped: %s\nWhat is written stays; run the same command again to "
+                "finish what is missing. With --env.log-level debug, %s has the whole trace.",
+                repr(cause or error),
                 folder.log_path,
             )
             sys.exit(1)
@@ -68,10 +66,3 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         )
     lines.append(f"look at them: vlray view {result.output}")
     return lines
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """Follow Ray's wrappers down to what was raised in the task or actor."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = inner
-    return error

@@ -41,51 +41,32 @@ def shard_rows(
     """
     resize = resize_of(config.detector)
     connect(config.cluster)
-    total = ray.cluster_resources()
-    allotment = allot(config.cluster, total.get("CPU", 0), total.get("GPU", 0), len(todo))
-    log.info(
-        "%d detector actor(s) with %g CPUs (%d threads) and %g GPUs each",
-        allotment.actors,
-        allotment.cpus_per_actor,
-        allotment.threads,
-        allotment.gpus_per_actor,
-    )
-    _quiet_ray_data()
-    pool = ray.data.ActorPoolStrategy(size=allotment.actors)
-    one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
-    images = plan.table.select(["image_id", "path", "split"]).combine_chunks()
-    rows = (
-        ray.data.from_arrow(_shard_tables(plan, todo))
-        .map_batches(
-            DecodeShard(ray.put(images), images_root, config.images.max_pixels, resize),
-            num_cpus=config.cluster.decode_cpus,
-            **one_shard,
-        )
-        .map_batches(
-            DetectShard,
-            fn_constructor_args=(
-                DetectOptions(
-                    config.detector,
-                    config.output.dtype,
-                    config.output.path,
-                    identity,
-                    allotment.threads,
-                ),
-            ),
-            compute=pool,
-            num_cpus=allotment.cpus_per_actor,
-            num_gpus=allotment.gpus_per_actor,
-            **one_shard,
-        )
-        .map_batches(
-            WriteShard(config.output.path, config.output.compression, config.detector.min_boxes),
-            num_cpus=WRITE_CPUS,
-            **one_shard,
-        )
-        .iter_rows()
-    )
     with forwarded():
-        yield from rows
+        total = ray.cluster_resources()
+        allotment = allot(config.cluster, total.get("CPU", 0), total.get("GPU", 0), len(todo))
+        log.info("detectors: %s", allotment)
+        _quiet_ray_data()
+        images = ray.put(plan.table.select(["image_id", "path", "split"]).combine_chunks())
+        decode = DecodeShard(images, images_root, config.images.max_pixels, resize)
+        options = DetectOptions(
+            config.detector, config.output.dtype, config.output.path, identity, allotment.threads
+        )
+        write = WriteShard(config.output.path, config.output.compression, config.detector.min_boxes)
+        one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
+        yield from (
+            ray.data.from_arrow(_shard_tables(plan, todo))
+            .map_batches(decode, num_cpus=config.cluster.decode_cpus, **one_shard)
+            .map_batches(
+                DetectShard,
+                fn_constructor_args=(options,),
+                compute=ray.data.ActorPoolStrategy(size=allotment.actors),
+                num_cpus=allotment.cpus_per_actor,
+                num_gpus=allotment.gpus_per_actor,
+                **one_shard,
+            )
+            .map_batches(write, num_cpus=WRITE_CPUS, **one_shard)
+            .iter_rows()
+        )
 
 
 def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
@@ -111,5 +92,6 @@ def _quiet_ray_data() -> None:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
     context.target_max_block_size = None
+    context.raise_original_map_exception = True
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)

@@ -26,7 +26,7 @@ class Progress:
         self.done = self.failed = 0
         self._total = total
         self._lines = style == "lines"
-        self._began = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._bar = tqdm(total=total, unit=" images", disable=style != "bar", smoothing=0.1)
 
@@ -57,12 +57,11 @@ class Progress:
             log.info("%s", self._line(now))
 
     def _line(self, now: float) -> str:
+        line = f"{self.done:,}/{self._total:,} images, {self.failed:,} failed"
         # The first shard's time is the actors' start; it says nothing about the speed.
-        since, before = self._first or (self._began, 0)
-        rate = (self.done - before) / (now - since) if now > since and self.done > before else 0.0
-        rate = rate or self.done / max(now - self._began, 1e-9)
-        left = (self._total - self.done) / rate if rate else 0.0
-        return (
-            f"{self.done:,}/{self._total:,} images, {rate:.2f} images/s, "
-            f"{self.failed:,} failed, {timedelta(seconds=round(left))} left"
-        )
+        since, before = self._first or (now, self.done)
+        if self.done == before:
+            return line
+        rate = (self.done - before) / max(now - since, 1e-9)
+        left = timedelta(seconds=round((self._total - self.done) / rate))
+        return f"{line}, {rate:.2f} images/s, {left} left"
