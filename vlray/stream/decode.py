@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import posixpath
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import ray
 
 from vlray import files
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
 from vlray.stream.block import DECODED, pack
+
+
+log = logging.getLogger("vlray.stream")
+
+
+class StorageError(OSError):
+    """Object storage does not answer."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +56,13 @@ class DecodeShard:
     def _row(self, image: dict[str, Any], fs: Any, root: str) -> dict[str, Any]:
         row = {name: image[name] for name in ("image_id", "path", "split")}
         try:
-            path = image["path"]
-            if files.is_uri(path) or path.startswith("/"):  # of a list file
-                data = files.read_bytes(*files.resolve(path))
-            else:
-                data = files.read_bytes(fs, files.join(root, path))
+            data = _read(image["path"], fs, root)
             original = decode(data, max_pixels=self.max_pixels)
             pixels = original if self.resize is None else self.resize(original)
         except ImageError as error:
             return row | {"error": "ImageError", "reason": error.reason}
+        except StorageError:
+            raise
         except OSError as error:  # gone, or not readable
             return row | {"error": type(error).__name__, "reason": str(error)}
         height, width = original.shape[:2]
@@ -64,3 +73,23 @@ class DecodeShard:
             "shape": list(pixels.shape),
             "dtype": str(pixels.dtype),
         }
+
+
+def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:
+    """Read one file of a listing; its path may be absolute or a URI, if it is from a list file."""
+    if files.is_uri(path) or path.startswith("/"):
+        fs, full = files.resolve(path)
+    else:
+        full = posixpath.normpath(files.join(root, path))
+    for pause in (1.0, 5.0, 20.0, None):
+        try:
+            return files.read_bytes(fs, full)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or files.is_local(fs):
+                raise
+            if pause is None:
+                # No fault of the image's: the run ends, and the next one goes on.
+                raise StorageError(*error.args) from error
+            log.warning("%s; trying again in %g s", error, pause)
+            time.sleep(pause)
+    raise AssertionError("the last pass returns or raises")

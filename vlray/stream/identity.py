@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -36,7 +37,7 @@ def identity_of(config: ExtractConfig, listing: Listing) -> dict[str, Any]:
         "vlray_version": vlray.__version__,
         "dataset": config.images.dataset or listing.dataset,
         "images_root": listing.root,
-        "detector": identify(config.detector),
+        "detector": {"name": PurePath(config.detector.name).name} | identify(config.detector),
         "settings": settings,
     }
 

@@ -92,13 +92,16 @@ def _absolute(uri: str) -> str:
 
 def _list(config: ExtractConfig) -> Listing:
     """List the images, without those that the output's own gallery holds."""
+    output = config.output.path
+    if files.resolve(output)[1] == files.resolve(config.images.root)[1]:
+        output = f"{output}/gallery"  # images and output share a folder
     began = time.monotonic()
     listing = list_images(
         config.images.root,
         id_rule=config.images.id_rule,
         split=config.split,
         follow_symlinks=config.images.follow_symlinks,
-        leave_out=config.output.path,
+        leave_out=output,
     )
     log.info(
         "%s: %s images listed in %.1f s",
