@@ -6,28 +6,37 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
 from vlray.config.cluster import ClusterSection
 
 WRITE_CPUS = 0.25
+_EPSILON = 1e-6  # 0.3 / 0.1 is 2.9999...
 
 log = logging.getLogger("vlray.stream")
 
 
+class Node(NamedTuple):
+    """What one machine of the cluster has."""
+
+    cpus: float
+    gpus: float
+
+
 @dataclass(frozen=True)
 class Allotment:
-    """What the detector's actors get."""
+    """What the detector's actors get, and what is kept free for the other stages."""
 
     actors: int
     cpus_per_actor: float
     gpus_per_actor: float
     threads: int  # of torch, in each actor
+    decode_cpus: float
 
     def __str__(self) -> str:
         return (
@@ -108,48 +117,80 @@ def _running_here() -> bool:
     return read_ray_address() is not None
 
 
-def allot(options: ClusterSection, cpus: float, gpus: float, shards: int) -> Allotment:
+def living_nodes() -> list[Node]:
+    """List the machines that the cluster has now."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found]
+
+
+def allot(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Allotment:
     """Decide on the actors, and refuse what the cluster cannot hold.
 
     Ray waits without a word for resources that never come, so this is checked before it starts.
 
     Args:
         options: What is asked for; 0 and -1 mean automatic.
-        cpus: All CPUs of the cluster.
-        gpus: All GPUs of the cluster.
+        nodes: The machines of the cluster.
         shards: Shards to do; more actors than that would only load weights.
 
     Raises:
         ValueError: More is asked for than there is; both numbers are named.
     """
-    stages = options.decode_cpus + WRITE_CPUS
+    cpus = sum(node.cpus for node in nodes)
+    free = cpus - options.decode_cpus - WRITE_CPUS
     cpus_per_actor = options.cpus_per_actor
     gpus_per_actor = options.gpus_per_actor
     if gpus_per_actor < 0:
-        gpus_per_actor = 1 if gpus >= 1 else 0
+        gpus_per_actor = 1 if sum(node.gpus for node in nodes) >= 1 else 0
     actors = options.actors
     if not actors:
         # On a machine of one CPU, the actor shares it with the other stages.
-        cpus_per_actor = max(min(cpus_per_actor, cpus - stages), 0)
-        fitting = (cpus - stages) / cpus_per_actor if cpus_per_actor else 1
-        if gpus_per_actor:
-            fitting = min(fitting, gpus / gpus_per_actor)
-        actors = max(min(int(fitting), shards), 1)
+        cpus_per_actor = max(min(cpus_per_actor, free), 0)
+        actors = _room(nodes, cpus_per_actor, gpus_per_actor, at_most=shards)
+        if cpus_per_actor:
+            actors = min(actors, _times(free, cpus_per_actor))
+        actors = max(actors, 1)
+    threads = options.threads_per_actor or max(int(cpus) // actors, 1)
+    allotment = Allotment(actors, cpus_per_actor, gpus_per_actor, threads, options.decode_cpus)
+    if missing := lacking(allotment, nodes):
+        raise ValueError(
+            f"{missing}; lower --cluster.actors, --cluster.gpus-per-actor or "
+            "--cluster.cpus-per-actor, or add nodes"
+        )
+    return allotment
+
+
+def lacking(allotment: Allotment, nodes: Sequence[Node]) -> str:
+    """Say what the nodes lack of an allotment, with both numbers; empty where it fits."""
+    actors, cpus, gpus = allotment.actors, allotment.cpus_per_actor, allotment.gpus_per_actor
+    stages = f"{allotment.decode_cpus:g} to decode and {WRITE_CPUS:g} to write"
     for resource, needed, there, parts in (
-        ("GPUs", actors * gpus_per_actor, gpus, f"{actors} actors x {gpus_per_actor:g}"),
+        ("GPUs", actors * gpus, sum(node.gpus for node in nodes), f"{actors} actors x {gpus:g}"),
         (
             "CPUs",
-            actors * cpus_per_actor + stages,
-            cpus,
-            f"{actors} actors x {cpus_per_actor:g}, {options.decode_cpus:g} to decode and "
-            f"{WRITE_CPUS:g} to write",
+            actors * cpus + allotment.decode_cpus + WRITE_CPUS,
+            sum(node.cpus for node in nodes),
+            f"{actors} actors x {cpus:g}, {stages}",
         ),
     ):
-        if needed > there + 1e-6:
-            raise ValueError(
-                f"{needed:g} {resource} are asked for ({parts}), but the cluster has {there:g}; "
-                "lower --cluster.actors, --cluster.gpus-per-actor or --cluster.cpus-per-actor, "
-                "or add nodes"
-            )
-    threads = options.threads_per_actor or max(int(cpus) // actors, 1)
-    return Allotment(actors, cpus_per_actor, gpus_per_actor, threads)
+        if needed > there + _EPSILON:
+            return f"{needed:g} {resource} are asked for ({parts}), but the cluster has {there:g}"
+    if (room := _room(nodes, cpus, gpus, at_most=actors)) < actors:
+        return (
+            f"{actors} actors of {cpus:g} CPUs and {gpus:g} GPUs are asked for, but the cluster's "
+            f"{len(nodes)} node(s) hold {room}: an actor does not spread over nodes"
+        )
+    return ""
+
+
+def _room(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> int:
+    """Count the actors that the nodes hold, each of them on one node."""
+    room = 0
+    for node in nodes:
+        fitting = [_times(there, part) for there, part in zip(node, (cpus, gpus)) if part]
+        room += min(fitting, default=at_most)
+    return min(room, at_most)
+
+
+def _times(there: float, part: float) -> int:
+    return max(int(there / part + _EPSILON), 0)

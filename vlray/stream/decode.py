@@ -18,7 +18,6 @@ from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
 from vlray.stream.block import DECODED, pack
 
-
 log = logging.getLogger("vlray.stream")
 
 

@@ -13,10 +13,11 @@ import ray.data
 
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import resize_of
-from vlray.stream.cluster import WRITE_CPUS, allot, connect
+from vlray.stream.cluster import WRITE_CPUS, allot, connect, living_nodes
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
 from vlray.stream.log import forwarded
+from vlray.stream.nodes import Watch
 from vlray.stream.plan import Plan
 from vlray.stream.write import WriteShard
 
@@ -38,14 +39,15 @@ def shard_rows(
 
     Raises:
         ValueError: The cluster cannot hold the actors that are asked for.
+        NodesLostError: It held them at first, but no longer does, and the run stands still.
     """
     resize = resize_of(config.detector)
     connect(config.cluster)
     with forwarded():
-        total = ray.cluster_resources()
-        allotment = allot(config.cluster, total.get("CPU", 0), total.get("GPU", 0), len(todo))
+        allotment = allot(config.cluster, living_nodes(), len(todo))
         log.info("detectors: %s", allotment)
-        _quiet_ray_data()
+        watch = Watch(allotment)
+        _set_up_ray_data(watch)
         images = ray.put(plan.table.select(["image_id", "path", "split"]).combine_chunks())
         decode = DecodeShard(images, images_root, config.images.max_pixels, resize)
         options = DetectOptions(
@@ -53,7 +55,7 @@ def shard_rows(
         )
         write = WriteShard(config.output.path, config.output.compression, config.detector.min_boxes)
         one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
-        yield from (
+        rows = (
             ray.data.from_arrow(_shard_tables(plan, todo))
             .map_batches(decode, num_cpus=config.cluster.decode_cpus, **one_shard)
             .map_batches(
@@ -67,6 +69,9 @@ def shard_rows(
             .map_batches(write, num_cpus=WRITE_CPUS, **one_shard)
             .iter_rows()
         )
+        for row in rows:
+            watch.moved()
+            yield row
 
 
 def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
@@ -85,9 +90,10 @@ def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
     ]
 
 
-def _quiet_ray_data() -> None:
+def _set_up_ray_data(watch: Watch) -> None:
     """Leave progress to vlray, and never cut the block of a shard in two."""
     context = ray.data.DataContext.get_current()
+    context.custom_execution_callback_classes = [watch.callback]
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S

@@ -37,6 +37,11 @@ class ExtractResult:
     bytes: int = 0
     seconds: float = 0.0  # from the first shard's begin to the last one's end, start-up included
 
+    def add(self, row: dict[str, Any]) -> None:
+        """Count a shard that was written, from its summary."""
+        for name in ("images", "regions", "failed", "raised", "short", "bytes"):
+            setattr(self, name, getattr(self, name) + row[name])
+
 
 def extract(config: ExtractConfig) -> ExtractResult:
     """Bring an output up to date with its images.
@@ -93,8 +98,8 @@ def _absolute(uri: str) -> str:
 def _list(config: ExtractConfig) -> Listing:
     """List the images, without those that the output's own gallery holds."""
     output = config.output.path
-    if files.resolve(output)[1] == files.resolve(config.images.root)[1]:
-        output = f"{output}/gallery"  # images and output share a folder
+    if output == config.images.root and not files.is_uri(output):
+        output = files.join(output, "gallery")  # images and output share a folder
     began = time.monotonic()
     listing = list_images(
         config.images.root,
@@ -125,19 +130,29 @@ def _run_shards(
     result: ExtractResult,
 ) -> None:
     """Send the shards through Ray and count what comes back."""
+    from vlray.stream.nodes import NodesLostError
     from vlray.stream.pipeline import shard_rows
 
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
     with Progress(total, config.cluster.progress) as progress:
-        for row in shard_rows(config, images_root, identity, plan, todo):
-            result.images += row["images"]
-            result.regions += row["regions"]
-            result.failed += row["failed"]
-            result.raised += row["raised"]
-            result.short += row["short"]
-            result.bytes += row["bytes"]
-            progress.add(row["images"] + row["failed"], row["failed"])
+        while len(todo):
+            done = []
+            try:
+                for row in shard_rows(config, images_root, identity, plan, todo):
+                    done.append(row["shard"])
+                    result.add(row)
+                    progress.add(row["images"] + row["failed"], row["failed"])
+            except NodesLostError as error:
+                log.warning("%s; going on with what there is", error)
+                config = _with_what_is_left(config, error.allotment)
+            todo = np.setdiff1d(todo, done)
     result.seconds = time.monotonic() - began
     if (got := result.images + result.failed) != total:
         raise AssertionError(f"{total} images went in, {got} came out; please report this")
+
+
+def _with_what_is_left(config: ExtractConfig, allotment: Allotment) -> ExtractConfig:
+    """Take as many actors as fit; never CPUs in the place of GPUs, which give other last digits."""
+    fewer = {"actors": 0, "gpus_per_actor": allotment.gpus_per_actor}
+    return config.model_copy(update={"cluster": config.cluster.model_copy(update=fewer)})

@@ -1,0 +1,67 @@
+"""Nodes that are lost while a run lasts, and with them the actors that ran there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.data.exceptions import ExecutionTimeoutError
+
+from vlray.stream.cluster import Allotment, lacking, living_nodes
+
+STALLED_S = 20.0
+POLL_S = 2.0
+
+
+class NodesLostError(ExecutionTimeoutError):
+    """The cluster no longer holds the actors of a pipeline, and the pipeline stands still.
+
+    Attributes:
+        allotment: Of that pipeline.
+    """
+
+    def __init__(self, missing: str, allotment: Allotment) -> None:
+        super().__init__(f"nodes of the cluster are gone: {missing}")
+        self.allotment = allotment
+
+
+class Watch:
+    """Ends a pipeline that waits for the actors of a lost node, for which there is no room.
+
+    Ray starts such actors again where there is room, and keeps their shards for them, however long
+    that takes; on a cluster without GPUs they may also take the CPUs that the other stages need.
+    While shards come out all the same, it is left at that, since another node may come.
+    """
+
+    def __init__(self, allotment: Allotment) -> None:
+        """Watch over the actors of one allotment."""
+        self._last = last = [time.monotonic()]
+
+        class Callback:
+            """Ray Data makes one from the class, and calls it in the thread that schedules."""
+
+            def __init__(self) -> None:
+                self._checked = 0.0
+
+            def before_execution_starts(self, executor: Any) -> None:
+                pass
+
+            def on_execution_step(self, executor: Any) -> None:
+                now = time.monotonic()
+                if now - max(last[0] + STALLED_S, self._checked + POLL_S) < 0:
+                    return
+                self._checked = now
+                if missing := lacking(allotment, living_nodes()):
+                    raise NodesLostError(missing, allotment)
+
+            def after_execution_succeeds(self, executor: Any) -> None:
+                pass
+
+            def after_execution_fails(self, executor: Any, error: Exception) -> None:
+                pass
+
+        self.callback = Callback
+
+    def moved(self) -> None:
+        """Say that a shard came out."""
+        self._last[0] = time.monotonic()
