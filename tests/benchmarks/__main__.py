@@ -1,0 +1,45 @@
+"""All measurements, one after the other, each in a process of its own.
+
+python -m tests.benchmarks                  all of them, about half an hour on two cores
+python -m tests.benchmarks --quick          a few minutes; the numbers say little
+python -m tests.benchmarks listing memory   only these
+python -m tests.benchmarks.engine --help    one of them, with its options
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
+    "startup": ["--rounds=1"],
+    "listing": ["--rounds=1", "--sizes", "1000", "10000"],
+    "memory": [],
+    "engine": ["--images=40", "--rounds=1"],
+    "lite_accuracy": ["--images=20"],
+}
+
+
+def main() -> None:
+    """Run them; one that fails does not keep the others from running."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    failed = []
+    for name in args.names or BENCHMARKS:
+        flags = BENCHMARKS[name] if args.quick else []
+        command = [sys.executable, "-m", f"tests.benchmarks.{name}", *flags]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(name)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
