@@ -129,12 +129,13 @@ def pooled_dim() -> int:
     return PYRAMID_CHANNELS * POOL_SIZE**2 + SEMANTIC_CHANNELS
 
 
-def build_lite(num_classes: int, *, nms_thresh: float = 0.7) -> GeneralizedRCNN:
+def build_lite(num_classes: int, *, nms_thresh: float = 0.5) -> GeneralizedRCNN:
     """Build ``lite``'s network on ImageNet weights; what is above them is still untrained.
 
     Args:
         num_classes: Object classes, background not counted.
-        nms_thresh: Of two proposals whose IoU is above this, the lower objectness goes.
+        nms_thresh: Of two proposals whose IoU is above this, the lower objectness goes. Training
+            wants 0.7, for boxes of every overlap to learn from; 0.5 then finds more objects.
     """
     backbone = LiteBackbone()
     pooled = ShapeSpec(channels=pooled_dim(), height=1, width=1)
