@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # isort: off
-from vlray.detect.lite import read_weights  # first: it prepares detectron2
-from vlray.detect.lite_model import build_lite, trained_names
+from vlray.detect.lite_model import build_lite, trained_names  # first: it prepares detectron2
+from vlray.detect.lite_weights import read_weights
 # isort: on
 
 import numpy as np

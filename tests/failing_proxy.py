@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-
 HOP = ("Transfer-Encoding", "Content-Length", "Expect", "Connection")
 
 

@@ -96,7 +96,7 @@ def _installed() -> list[str]:
         name = distribution.metadata["Name"]
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         if origin.get("dir_info", {}).get("editable"):
-            lines.add(f"-e {origin['url']}")
+            lines.add(f"-e {origin['url']}#egg={name}")
         elif origin:
             lines.add(f"{name} @ {origin['url']}")
         else:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-# isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
-# isort: on
-
 import numpy as np
 from jaxtyping import Int32, UInt8
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.device import device_of
-from vlray.detect.features import find_regions_of
-from vlray.detect.lite_model import FEATURE_DIM, build_lite, trained_names
 from vlray.detect.protocol import DetectorInfo
 from vlray.detect.weights import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
@@ -55,16 +45,20 @@ class Lite:
         """
         if options.options:
             raise ValueError(f"lite has no detector.options, remove {sorted(options.options)}")
+        # Torch and Detectron2 take seconds to import; the driver, which asks this class for
+        # `resize` only, does without them.
+        from vlray.detect.device import device_of
+        from vlray.detect.features import find_regions_of
+        from vlray.detect.lite_model import FEATURE_DIM
+        from vlray.detect.lite_weights import load_lite
+
         path = locate(options.weights) if options.weights else WEIGHTS
-        weights, obj_names = read_weights(path)
-        self.model = build_lite(len(obj_names))
-        _check_fit(path, weights, self.model.state_dict(), trained_names(self.model))
-        self.model.load_state_dict(weights, strict=False)
-        self.model.eval().to(device_of(options))
+        self.model, obj_names = load_lite(path)
+        self.model.to(device_of(options))
+        self._find = functools.partial(find_regions_of, self.model, options=options)
         self.info = DetectorInfo(
             name="lite", feature_dim=FEATURE_DIM, obj_names=obj_names, weights_sha256=sha256(path)
         )
-        self._options = options
         _say_what_lite_is_for()
 
     def __call__(
@@ -75,42 +69,8 @@ class Lite:
             return RegionBatch.concat(
                 [self([image], image_hw[i : i + 1]) for i, image in enumerate(images)]
             )
-        return find_regions_of(self.model, images, image_hw, self._options)
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Read a weights file of ``lite``: its tensors in float32, and the names of its classes.
-
-    Raises:
-        ValueError: The file is damaged, or ``jobs/train_lite.py`` did not make it.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            obj_names = json.loads((file.metadata() or {})["obj_names"])
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} holds no weights of lite ({type(error).__name__}: {error}); "
-            "give a file that jobs/train_lite.py made, or leave detector.weights empty"
-        ) from error
-    return weights, tuple(obj_names)
-
-
-def _check_fit(
-    path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor], trained: set[str]
-) -> None:
-    """Compare names and shapes; ImageNet's share of the network is never in the file."""
-    problems = sorted(
-        name
-        for name in weights.keys() | trained
-        if name not in weights or name not in trained or weights[name].shape != expected[name].shape
-    )
-    if problems:
-        raise ValueError(
-            f"{path} does not fit lite's network: {len(problems)} tensors are missing, unknown or "
-            f"of another shape, the first is {problems[0]}; train it again with this version's "
-            "jobs/train_lite.py"
-        )
+        regions: RegionBatch = self._find(images, image_hw)
+        return regions
 
 
 @functools.cache

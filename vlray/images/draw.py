@@ -24,7 +24,7 @@ def draw_regions(
     image_bgr: UInt8[np.ndarray, "H W 3"],
     boxes: Float[np.ndarray, "R 4"],
     labels: Sequence[str] = (),
-    scores: Sequence[float] | Float[np.ndarray, " R"] = (),
+    scores: Sequence[float] | Float[np.ndarray, " S"] = (),
     attributes: Sequence[str] = (),
 ) -> Image.Image:
     """Draw boxes and what is in them, e.g. ``orange carrot .97``.

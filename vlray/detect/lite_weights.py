@@ -1,0 +1,59 @@
+"""Read the weights of ``lite`` that ``jobs/train_lite.py`` makes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from vlray.detect.lite_model import build_lite, trained_names
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Read a weights file of ``lite``: its tensors in float32, and the names of its classes.
+
+    Raises:
+        ValueError: The file is damaged, or ``jobs/train_lite.py`` did not make it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            obj_names = json.loads((file.metadata() or {})["obj_names"])
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} holds no weights of lite ({type(error).__name__}: {error}); "
+            "give a file that jobs/train_lite.py made, or leave detector.weights empty"
+        ) from error
+    return weights, tuple(obj_names)
+
+
+def load_lite(path: Path) -> tuple[nn.Module, tuple[str, ...]]:
+    """Build the network with a file's weights, ready to detect; and the names of its classes.
+
+    Raises:
+        ValueError: The file is damaged, or not of this network.
+    """
+    weights, obj_names = read_weights(path)
+    model = build_lite(len(obj_names))
+    _check_fit(path, weights, model.state_dict(), trained_names(model))
+    model.load_state_dict(weights, strict=False)
+    return model.eval(), obj_names
+
+
+def _check_fit(
+    path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor], trained: set[str]
+) -> None:
+    """Compare names and shapes; ImageNet's share of the network is never in the file."""
+    problems = sorted(
+        name
+        for name in weights.keys() | trained
+        if name not in weights or name not in trained or weights[name].shape != expected[name].shape
+    )
+    if problems:
+        raise ValueError(
+            f"{path} does not fit lite's network: {len(problems)} tensors are missing, unknown or "
+            f"of another shape, the first is {problems[0]}; train it again with this version's "
+            "jobs/train_lite.py"
+        )
