@@ -187,7 +187,9 @@ def _room(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> i
     """Count the actors that the nodes hold, each of them on one node."""
     room = 0
     for node in nodes:
-        fitting = [_times(there, part) for there, part in zip(node, (cpus, gpus)) if part]
+        fitting = [
+            _times(there, part) for there, part in zip(node, (cpus, gpus), strict=True) if part
+        ]
         room += min(fitting, default=at_most)
     return min(room, at_most)
 

@@ -13,7 +13,7 @@ STALLED_S = 20.0
 POLL_S = 2.0
 
 
-class NodesLostError(ExecutionTimeoutError):
+class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc]
     """The cluster no longer holds the actors of a pipeline, and the pipeline stands still.
 
     Attributes:
@@ -48,7 +48,7 @@ class Watch:
 
             def on_execution_step(self, executor: Any) -> None:
                 now = time.monotonic()
-                if now - max(last[0] + STALLED_S, self._checked + POLL_S) < 0:
+                if now < max(last[0] + STALLED_S, self._checked + POLL_S):
                     return
                 self._checked = now
                 if missing := lacking(allotment, living_nodes()):

@@ -136,23 +136,26 @@ def _run_shards(
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
     with Progress(total, config.cluster.progress) as progress:
-        while len(todo):
-            done = []
+        complete = False
+        while not complete:
+            done: list[int] = []
             try:
                 for row in shard_rows(config, images_root, identity, plan, todo):
                     done.append(row["shard"])
                     result.add(row)
                     progress.add(row["images"] + row["failed"], row["failed"])
+                complete = True
             except NodesLostError as error:
                 log.warning("%s; going on with what there is", error)
-                config = _with_what_is_left(config, error.allotment)
-            todo = np.setdiff1d(todo, done)
+                config = _with_what_is_left(config, error.allotment.gpus_per_actor)
+                todo = np.setdiff1d(todo, done)
+                complete = not len(todo)
     result.seconds = time.monotonic() - began
     if (got := result.images + result.failed) != total:
         raise AssertionError(f"{total} images went in, {got} came out; please report this")
 
 
-def _with_what_is_left(config: ExtractConfig, allotment: Allotment) -> ExtractConfig:
+def _with_what_is_left(config: ExtractConfig, gpus_per_actor: float) -> ExtractConfig:
     """Take as many actors as fit; never CPUs in the place of GPUs, which give other last digits."""
-    fewer = {"actors": 0, "gpus_per_actor": allotment.gpus_per_actor}
+    fewer = {"actors": 0, "gpus_per_actor": gpus_per_actor}
     return config.model_copy(update={"cluster": config.cluster.model_copy(update=fewer)})
