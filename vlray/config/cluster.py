@@ -22,11 +22,11 @@ class ClusterSection(Section):
     gpus_per_actor: Annotated[float, Field(ge=-1)] = -1
     """GPUs of each detector; a fraction shares one. -1: 1 where the cluster has GPUs, else 0."""
 
-    cpus_per_actor: Annotated[float, Field(ge=0)] = 1
-    """CPUs of each detector."""
+    cpus_per_actor: Annotated[float, Field(ge=0)] = 0
+    """CPUs of each detector. 0: 1, or what is left where every CPU or GPU has one."""
 
     threads_per_actor: Annotated[int, Field(ge=0)] = 0
-    """Threads that a detector computes with. 0: by ``cpus_per_actor``."""
+    """Threads that a detector computes with. 0: ``cpus_per_actor``, at least 1."""
 
     decode_cpus: Annotated[float, Field(ge=0.01)] = 0.5
     """CPUs reserved for each task that reads and decodes images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -136,21 +137,27 @@ def allot(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Allotm
     Raises:
         ValueError: More is asked for than there is; both numbers are named.
     """
-    cpus = sum(node.cpus for node in nodes)
-    free = cpus - options.decode_cpus - WRITE_CPUS
-    cpus_per_actor = options.cpus_per_actor
     gpus_per_actor = options.gpus_per_actor
     if gpus_per_actor < 0:
         gpus_per_actor = 1 if sum(node.gpus for node in nodes) >= 1 else 0
+    # One thread each is the fastest use of CPUs, and as many detectors as CPUs: the other stages
+    # need little, so what is reserved for them is taken from the detectors' shares.
+    if gpus_per_actor:
+        most = sum(_times(node.gpus, gpus_per_actor) for node in nodes)
+    else:
+        most = sum(int(node.cpus) for node in nodes)
+    free = sum(node.cpus for node in nodes) - options.decode_cpus - WRITE_CPUS
+    share = math.floor(max(free, 0) / max(most, 1) * 100) / 100
+    cpus_per_actor = options.cpus_per_actor or min(share, 1.0)
     actors = options.actors
     if not actors:
-        # On a machine of one CPU, the actor shares it with the other stages.
-        cpus_per_actor = max(min(cpus_per_actor, free), 0)
-        actors = _room(nodes, cpus_per_actor, gpus_per_actor, at_most=shards)
+        actors = _room(nodes, cpus_per_actor, gpus_per_actor, at_most=min(most, shards))
         if cpus_per_actor:
             actors = min(actors, _times(free, cpus_per_actor))
         actors = max(actors, 1)
-    threads = options.threads_per_actor or max(int(cpus) // actors, 1)
+    # By the share and not by the number of actors, which falls when little is left to do: another
+    # number of threads gives other last digits.
+    threads = options.threads_per_actor or max(int(cpus_per_actor), 1)
     allotment = Allotment(actors, cpus_per_actor, gpus_per_actor, threads, options.decode_cpus)
     if missing := lacking(allotment, nodes):
         raise ValueError(
