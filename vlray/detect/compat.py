@@ -45,9 +45,7 @@ def prepare_detectron2() -> None:
     if importlib.util.find_spec("detectron2") is None:
         raise ImportError(_MISSING, name="detectron2")
     detectron2 = importlib.import_module("detectron2")
-    has_extension = "detectron2._C" in sys.modules or importlib.util.find_spec(
-        "detectron2._C"
-    )
+    has_extension = "detectron2._C" in sys.modules or importlib.util.find_spec("detectron2._C")
     if not has_extension:
         extension = _MissingExtension("detectron2._C")
         sys.modules["detectron2._C"] = extension
