@@ -1,8 +1,9 @@
 """Whether memory stays flat: of the driver and the detector's actors, after 200 and 2,000 images.
 
 ``vlray extract`` with the tests' ``grid_detector.py`` on photographs that are linked under many
-names and resized as for ``lite`` (or ``lite`` itself, made small, with ``--lite``). Each process is sampled all the time; "after 200" is
-the median of its samples while 200 to 400 images are written, "after 2,000" likewise.
+names and resized to 640 pixels (or with ``lite``, made small, with ``--lite``). Each process is
+sampled all the time; "after 200" is the median of its samples while 200 to 400 images are written,
+"after 2,000" likewise.
 
 Judged is USS, the memory that is a process's own and that would be free without it. RSS is given
 as well: it counts pages of Ray's shared object store that the process has ever touched, and these

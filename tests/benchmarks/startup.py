@@ -40,7 +40,7 @@ MILESTONES = {
     "images listed in": "imports of pyarrow, listing",
     "to do in": "plan",
     "node(s)": "import of Ray, ray.init",
-    "detector actor(s)": "planning of the pipeline",
+    "detectors:": "planning of the pipeline",
 }
 
 
