@@ -108,8 +108,9 @@ def shards_to_do(fs: pafs.FileSystem, root: str, plan: Plan, *, retry_failures: 
         # The part's being there means "done", so taking it away comes before anything else.
         files.remove(fs, files.join(regions, parts.part_name(shard)))
         done.discard(shard)
-    is_done = np.zeros(plan.shards, bool)
-    is_done[[shard for shard in done if shard is not None and shard < plan.shards]] = True
+    shards = plan.shards  # once: it looks at every row of the plan
+    is_done = np.zeros(shards, bool)
+    is_done[[shard for shard in done if shard is not None and shard < shards]] = True
     return np.flatnonzero(~is_done)
 
 
