@@ -1,9 +1,10 @@
 """What a run with nothing to do costs at 10,000, 100,000 and 1,000,000 images.
 
 The names are made up and the output is complete: its plan is made by vlray's own functions, its
-files are tiny Parquet. So what is measured is listing, comparing and looking for what is missing:
-seconds and peak memory of ``vlray extract``, and microseconds an image beyond the seconds of a
-run over one image. With ``--directory`` the names are empty files in folders of a thousand rather
+files are tiny Parquet, and one shard in a hundred has a failed image. So what is measured is
+listing, comparing and looking for what is missing: seconds and peak memory of ``vlray extract``,
+and microseconds an image beyond the seconds of a run over one image.
+With ``--directory`` the names are empty files in folders of a thousand rather
 than lines of a list file.
 """
 
@@ -23,10 +24,12 @@ from tests.benchmarks.report import print_header, print_table, verdict
 from vlray.config.extract import ExtractConfig
 from vlray.images.find import list_images
 from vlray.regions import parts
+from vlray.regions.schema import FAILURES
 from vlray.stream import plan as plans
 from vlray.stream.identity import claim, identity_of
 
 SECONDS, GIB = 60.0, 1.5
+SHARDS_WITHOUT_FAILURES = 100  # one shard in so many has a file of failures, which is read
 
 
 def main() -> None:
@@ -105,8 +108,13 @@ def complete(source: Path, out: Path) -> None:
     plan = plans.store(fs, root, plans.load(fs, root), new)
     empty = parts.encode_plain(pa.table({"image_id": pa.array([], pa.string())})).to_pybytes()
     (out / parts.REGIONS).mkdir()
+    (out / parts.FAILURES).mkdir()
+    failure = {name: ["decode"] if name == "stage" else [None] for name in FAILURES.names}
+    failures = parts.encode_plain(pa.table(failure, schema=FAILURES)).to_pybytes()
     for shard in range(plan.shards):
         (out / parts.REGIONS / parts.part_name(shard)).write_bytes(empty)
+        if shard % SHARDS_WITHOUT_FAILURES == 0:
+            (out / parts.FAILURES / parts.part_name(shard)).write_bytes(failures)
 
 
 if __name__ == "__main__":
