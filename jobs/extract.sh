@@ -10,7 +10,7 @@ set -euo pipefail
 : "${RAY_ADDRESS:=http://127.0.0.1:8265}"  # of the dashboard, not of the cluster itself
 : "${ACTORS:=0}"                           # detectors at work at the same time; 0: as many as fit
 : "${GPUS_PER_ACTOR:=-1}"                  # a fraction shares a GPU; -1: 1 where there are GPUs
-: "${CPUS_PER_ACTOR:=1}"
+: "${CPUS_PER_ACTOR:=0}"                  # 0: 1, or a little less where each CPU has a detector
 : "${DECODE_CPUS:=0.5}"                    # of each task that reads and decodes images
 : "${RUNS_DIR:=$PWD/runs}"                 # for the job's settings and its log, on the head node
 : "${PYTHON:=python}"                      # on the head node; by default the one that runs Ray

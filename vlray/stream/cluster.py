@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import ray
@@ -140,31 +140,39 @@ def allot(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Allotm
     gpus_per_actor = options.gpus_per_actor
     if gpus_per_actor < 0:
         gpus_per_actor = 1 if sum(node.gpus for node in nodes) >= 1 else 0
-    # One thread each is the fastest use of CPUs, and as many detectors as CPUs: the other stages
-    # need little, so what is reserved for them is taken from the detectors' shares.
-    if gpus_per_actor:
-        most = sum(_times(node.gpus, gpus_per_actor) for node in nodes)
-    else:
-        most = sum(int(node.cpus) for node in nodes)
-    free = sum(node.cpus for node in nodes) - options.decode_cpus - WRITE_CPUS
-    share = math.floor(max(free, 0) / max(most, 1) * 100) / 100
-    cpus_per_actor = options.cpus_per_actor or min(share, 1.0)
-    actors = options.actors
-    if not actors:
-        actors = _room(nodes, cpus_per_actor, gpus_per_actor, at_most=min(most, shards))
-        if cpus_per_actor:
-            actors = min(actors, _times(free, cpus_per_actor))
-        actors = max(actors, 1)
+    most, share = _shares(nodes, gpus_per_actor, options.decode_cpus + WRITE_CPUS)
+    cpus_per_actor = options.cpus_per_actor or share
     # By the share and not by the number of actors, which falls when little is left to do: another
     # number of threads gives other last digits.
     threads = options.threads_per_actor or max(int(cpus_per_actor), 1)
+    actors = options.actors or max(min(most, shards), 1)
     allotment = Allotment(actors, cpus_per_actor, gpus_per_actor, threads, options.decode_cpus)
-    if missing := lacking(allotment, nodes):
+    while (missing := lacking(allotment, nodes)) and not options.actors and allotment.actors > 1:
+        allotment = replace(allotment, actors=allotment.actors - 1)
+    if missing:
         raise ValueError(
             f"{missing}; lower --cluster.actors, --cluster.gpus-per-actor or "
             "--cluster.cpus-per-actor, or add nodes"
         )
     return allotment
+
+
+def _shares(nodes: Sequence[Node], gpus: float, stages: float) -> tuple[int, float]:
+    """Give the most actors that make sense, and the CPUs for each of them.
+
+    One thread each is the fastest use of CPUs, and as many detectors as CPUs: the other stages need
+    little, so what is reserved for them is taken from the detectors' shares. It is reserved on each
+    node, because nobody knows where Ray puts fewer actors.
+    """
+    most, share = 0, 1.0
+    for node in nodes:
+        here = _times(node.gpus, gpus) if gpus else int(node.cpus)
+        most += here
+        if here:
+            share = min(share, (node.cpus - stages) / here)
+    if not most:
+        share = min(share, sum(node.cpus for node in nodes) - stages)
+    return most, math.floor(max(share, 0) * 100 + _EPSILON) / 100
 
 
 def lacking(allotment: Allotment, nodes: Sequence[Node]) -> str:
@@ -187,7 +195,25 @@ def lacking(allotment: Allotment, nodes: Sequence[Node]) -> str:
             f"{actors} actors of {cpus:g} CPUs and {gpus:g} GPUs are asked for, but the cluster's "
             f"{len(nodes)} node(s) hold {room}: an actor does not spread over nodes"
         )
+    if _may_block(allotment, nodes):
+        return (
+            f"{actors} actors of {cpus:g} CPUs are asked for, but they can lie so that none of the "
+            f"{len(nodes)} nodes has {stages} left"
+        )
     return ""
+
+
+def _may_block(allotment: Allotment, nodes: Sequence[Node]) -> bool:
+    """Tell whether the actors can lie so that no node has room for a task of the other stages."""
+    task = max(allotment.decode_cpus, WRITE_CPUS)
+    enough = 0  # actors to block all nodes
+    for node in nodes:
+        here = _room([node], allotment.cpus_per_actor, allotment.gpus_per_actor, at_most=10**9)
+        if node.cpus - here * allotment.cpus_per_actor > task - _EPSILON:
+            return False
+        if node.cpus > task - _EPSILON:
+            enough += _times(node.cpus - task, allotment.cpus_per_actor) + 1
+    return allotment.actors >= enough
 
 
 def _room(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> int:

@@ -1,0 +1,190 @@
+"""What the detectors get of a cluster, and what happens when a node of it is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlray.config.cluster import ClusterSection
+from vlray.stream.cluster import Allotment, Node, allot, lacking
+
+LAPTOP = Node(2, 0)
+DGX = Node(64, 8)
+
+
+def automatic(*nodes: Node, shards: int = 1000, **options: float) -> Allotment:
+    return allot(ClusterSection.model_validate(options), nodes, shards)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "actors", "cpus", "gpus"),
+    [
+        ([Node(0.9, 0)], 1, 0.15, 0),
+        ([Node(1, 0)], 1, 0.25, 0),
+        ([LAPTOP], 2, 0.62, 0),
+        ([Node(16, 0)], 16, 0.95, 0),
+        ([LAPTOP, LAPTOP], 4, 0.62, 0),  # each node keeps room for the other stages
+        ([LAPTOP, Node(4, 0)], 6, 0.62, 0),
+        ([Node(16, 1)], 1, 1, 1),
+        ([DGX], 8, 1, 1),
+        ([DGX, DGX], 16, 1, 1),
+        ([Node(4, 8)], 8, 0.4, 1),  # few CPUs to feed eight GPUs
+        ([Node(0, 0), Node(4, 2)], 2, 1, 1),  # a head node that only leads
+    ],
+)
+def test_as_many_actors_as_fit(nodes: list[Node], actors: int, cpus: float, gpus: float) -> None:
+    allotment = automatic(*nodes)
+    assert allotment == Allotment(actors, cpus, gpus, 1, 0.5)
+    assert lacking(allotment, nodes) == ""
+
+
+def test_fewer_shards_mean_fewer_actors_but_nothing_else() -> None:
+    assert automatic(Node(16, 0), shards=3) == replace(automatic(Node(16, 0)), actors=3)
+
+
+@given(
+    st.lists(st.builds(Node, st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=4),
+    st.lists(st.integers(0, 3), min_size=100, max_size=100),
+    st.sampled_from([0, 0.3, 0.81, 1, 1.5, 2]),
+    st.sampled_from([-1, 0, 0.5, 2]),
+)
+def test_wherever_the_actors_are_put_the_other_stages_find_room(
+    nodes: list[Node], places: list[int], cpus: float, gpus: float
+) -> None:
+    try:
+        allotment = automatic(*nodes, cpus_per_actor=cpus, gpus_per_actor=gpus)
+    except ValueError:
+        return
+    cpus, gpus = allotment.cpus_per_actor, allotment.gpus_per_actor
+    left, to_place = [list(node) for node in nodes], allotment.actors
+    for place in places:
+        node = left[place % len(left)]
+        if to_place and node[0] > cpus - 1e-6 and node[1] > gpus - 1e-6:
+            node[0] -= cpus
+            node[1] -= gpus
+            to_place -= 1
+    assert max(node[0] for node in left) > 0.5 - 1e-6
+
+
+def test_fractions_of_a_gpu_and_of_a_cpu_are_counted_to_the_last() -> None:
+    assert automatic(DGX, gpus_per_actor=0.5).actors == 16
+    assert automatic(Node(8, 1), gpus_per_actor=0.1, cpus_per_actor=0.1).actors == 10
+    assert automatic(Node(8, 2), gpus_per_actor=0).actors == 8
+
+
+def test_what_is_asked_for_is_taken_as_it_is() -> None:
+    asked = ClusterSection(actors=2, cpus_per_actor=3, gpus_per_actor=0, threads_per_actor=5)
+    assert allot(asked, [DGX], 1) == Allotment(2, 3, 0, 5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "message"),
+    [
+        (
+            [LAPTOP],
+            {"actors": 2, "cpus_per_actor": 1},
+            r"2.75 CPUs are asked for \(2 actors x 1, 0.5 .* has 2;",
+        ),
+        ([DGX], {"actors": 9}, r"9 GPUs are asked for \(9 actors x 1\), .* cluster has 8; lower"),
+        ([LAPTOP], {"gpus_per_actor": 1}, r"1 GPUs are asked for .* has 0;"),
+        ([Node(1, 0)], {"decode_cpus": 2}, r"2.25 CPUs are asked for .* 2 to decode .* has 1;"),
+        (
+            [LAPTOP] * 3,
+            {"cpus_per_actor": 4},
+            r"1 actors of 4 CPUs .* 3 node\(s\) hold 0: an",
+        ),
+        (
+            [Node(8, 1)] * 2,
+            {"actors": 1, "gpus_per_actor": 2},
+            r"1 actors of 1 CPUs and 2 GPUs are asked for, but the cluster's 2 node\(s\) hold 0",
+        ),
+        (
+            [LAPTOP, LAPTOP],
+            {"actors": 4, "cpus_per_actor": 0.81},
+            r"4 actors of 0.81 CPUs .* none of the 2 nodes has 0.5 to decode and 0.25 to write left",
+        ),
+        ([Node(0, 0)], {}, r"0.75 CPUs are asked for .* has 0; .*or add nodes"),
+    ],
+)
+def test_more_than_there_is_is_refused_with_both_numbers(
+    nodes: list[Node], options: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        automatic(*nodes, **options)
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.fixture
+def ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the address of the test's cluster from those who look for one on this machine."""
+    folder = tempfile.mkdtemp(prefix="vc", dir="/tmp")  # sockets want a short path
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("ray_folder")
+def test_a_run_that_loses_a_node_goes_on_and_gives_the_unbroken_output(
+    ray_cluster: str, many_photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    def command(out: str) -> list[str]:
+        run = [sys.executable, "-m", "vlray.extract", str(many_photos), str(tmp_path / out)]
+        run += ["--detector.name", grid_detector, "--detector.options", '{"seconds": 0.05}']
+        return [*run, "--shard-size", "4"]
+
+    environment = os.environ | {"RAY_ADDRESS": ray_cluster}
+    subprocess.run(command("unbroken"), cwd=tmp_path, env=environment, check=True)
+
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
+    quick |= {"health_check_timeout_ms": 1000, "health_check_failure_threshold": 3}
+    head = {"num_cpus": 2, "include_dashboard": False, "_system_config": quick}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    words = tmp_path / "words.txt"
+    with contextlib.ExitStack() as stack:
+        stack.callback(cluster.shutdown)
+        node = cluster.add_node(num_cpus=2)
+        log = stack.enter_context(words.open("wb"))
+        # Four actors need both nodes, so that those of the lost one find no room.
+        process = subprocess.Popen(
+            command("out"),
+            cwd=tmp_path,
+            env=os.environ | {"RAY_ADDRESS": cluster.address},
+            stdout=log,
+            stderr=log,
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        while process.poll() is None and not list(tmp_path.glob("out/regions/part-*")):
+            time.sleep(0.05)
+        assert process.poll() is None, words.read_text()
+        cluster.remove_node(node, allow_graceful=False)
+        assert process.wait(300) == 0, words.read_text()
+    said = words.read_text()
+    assert "detectors: 4 x 0.62 CPUs" in said
+    assert "3.23 CPUs are asked for" in said
+    assert "but the cluster has 2; going on with what there is" in said
+    assert "detectors: 2 x 0.62 CPUs" in said
+    assert "60 images, 960 regions" in said
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "unbroken")
