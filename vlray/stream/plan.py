@@ -8,6 +8,7 @@ turn up later become further shards; the earlier ones keep their numbers.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ import pyarrow.parquet as pq
 
 from vlray import files
 from vlray.regions import parts
+
+READERS = 16  # files of failures read at the same time
 
 PLAN = pa.schema(
     [
@@ -116,9 +119,21 @@ def shards_to_do(fs: pafs.FileSystem, root: str, plan: Plan, *, retry_failures: 
 
 def _failed(fs: pafs.FileSystem, root: str, every: bool) -> set[int]:
     folder = files.join(root, parts.FAILURES)
-    shards = {}
-    for name in files.list_names(fs, folder):
-        if (shard := parts.shard_of(name)) is not None:
-            table = pq.read_table(files.join(folder, name), columns=["stage"], filesystem=fs)
-            shards[shard] = every or pc.any(pc.equal(table["stage"], "detect")).as_py()
-    return {shard for shard, again in shards.items() if again}
+    paths = {
+        shard: files.join(folder, name)
+        for name in files.list_names(fs, folder)
+        if (shard := parts.shard_of(name)) is not None
+    }
+    if every:
+        return set(paths)
+    # One image in a hundred makes a file for every second shard, and a bucket answers each in turn.
+    with ThreadPoolExecutor(READERS) as pool:
+        raised = pool.map(lambda path: _raised(fs, path), paths.values())
+        return {shard for shard, again in zip(paths, raised, strict=True) if again}
+
+
+def _raised(fs: pafs.FileSystem, path: str) -> bool:
+    """Tell whether the detector raised on one of a shard's images."""
+    with fs.open_input_file(path) as file, pq.ParquetFile(file) as failures:
+        stages = failures.read(columns=["stage"])["stage"]
+    return bool(pc.any(pc.equal(stages, "detect")).as_py())
