@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools.coco import COCO
 
+CANVAS_SIDE = 448  # pixels
+SHORT_SIDES = (288, 864)  # of a photograph on it, log-uniform, pixels; what leaves it is cut
 ASPECT_JITTER = 1.2
 MOSAIC_PROB = 0.25  # four photographs on one canvas, each at half the size
 MAX_PASTED = 3  # objects pasted onto a canvas, their classes drawn uniformly
@@ -57,20 +59,10 @@ class Canvas:
 
 
 class Photos:
-    """The training images, in memory, and how canvases are made of them.
+    """The training images, in memory, and how canvases are made of them."""
 
-    Attributes:
-        canvas_side: Pixels.
-        short_sides: Least and greatest shorter side of a photograph on a canvas, log-uniform,
-            pixels; what leaves the canvas is cut off.
-        rng: Draws everything random.
-    """
-
-    canvas_side: int
-    short_sides: tuple[int, int]
-    rng: np.random.Generator
-
-    def __init__(self, data: Path, limit: int) -> None:
+    def __init__(self, data: Path, limit: int, rng: np.random.Generator) -> None:
+        self.rng = rng
         coco = COCO(data / "annotations" / "instances_train2017.json")
         categories = sorted(coco.getCatIds())
         self.obj_names = [coco.cats[category]["name"] for category in categories]
@@ -104,7 +96,7 @@ class Photos:
 
     def canvas(self, index: int) -> dict[str, object]:
         """Make one training example of the image, as Detectron2 wants it."""
-        rng, side = self.rng, self.canvas_side
+        rng, side = self.rng, CANVAS_SIDE
         fill = tuple(int(value) for value in rng.integers(90, 160, 3))
         canvas = Canvas(Image.new("RGB", (side, side), fill), [], [])
         if rng.random() < MOSAIC_PROB:
@@ -130,7 +122,7 @@ class Photos:
         """Resize, flip and cut a photograph into a part of the canvas."""
         rng = self.rng
         tile_w, tile_h = tile[2] - tile[0], tile[3] - tile[1]
-        low, high = np.log(self.short_sides)
+        low, high = np.log(SHORT_SIDES)
         scale = math.exp(rng.uniform(low, high)) * shrink / min(photo.image.size)
         stretch = math.exp(rng.uniform(-1, 1) * math.log(ASPECT_JITTER) / 2)
         scales = np.array([scale * stretch, scale / stretch])
@@ -183,7 +175,7 @@ class Photos:
             if rng.random() < 0.5:
                 image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
                 boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-            corner = rng.integers(0, (self.canvas_side - width + 1, self.canvas_side - height + 1))
+            corner = rng.integers(0, (CANVAS_SIDE - width + 1, CANVAS_SIDE - height + 1))
             canvas.image.paste(image, tuple(int(value) for value in corner))
             tile = (*corner, corner[0] + width, corner[1] + height)
             hidden = [_area(_clip(box, tile)) / _area(box) for box in canvas.boxes]
