@@ -11,8 +11,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
+
+# How long an example takes says nothing on a machine that others use as well.
+hypothesis.settings.register_profile("vlray", deadline=None)
+hypothesis.settings.load_profile("vlray")
 
 # Arrays are checked against their annotated types and shapes while the tests run. RegionBatch is
 # left out: detectors of users' own may put anything into one, and tests do.

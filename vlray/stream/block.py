@@ -1,7 +1,7 @@
 """What travels between the stages: one Ray Data row for each shard.
 
 A shard must neither be split nor merged with another on its way, so it is one row whose cells hold
-whole tables as Arrow streams. Reading such a cell copies nothing: pixels stay in the object store.
+whole tables as Arrow streams. Unpacking copies nothing: the tables stay in the object store.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
     if row.num_rows != 1:
         raise AssertionError(f"{row.num_rows} shards arrived at once; the stages take one")
     tables = {
-        name: pa.ipc.open_stream(row[name][0].as_buffer()).read_all()
+        name: pa.ipc.open_stream(_content(row[name])).read_all()
         for name in row.column_names
         if name != "shard"
     }
@@ -52,7 +52,7 @@ def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
 
 
 def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a `DECODED` table; ``image`` is an array over the row's own memory."""
+    """Yield the rows of a `DECODED` table; ``image`` is a copy that a detector may write to."""
     names = [name for name in table.column_names if name != "pixels"]
     for index, row in enumerate(table.select(names).to_pylist()):
         row["image"] = None
@@ -60,6 +60,14 @@ def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
             pixels = table["pixels"][index].as_buffer()
             row["image"] = np.frombuffer(pixels, row["dtype"]).reshape(row["shape"])
         yield row
+
+
+def _content(cell: pa.ChunkedArray) -> pa.Buffer:
+    """Give a column's only value; ``cell[0].as_buffer()`` would copy it."""
+    (array,) = (chunk for chunk in cell.chunks if len(chunk))
+    _, offsets, data = array.buffers()
+    begin, end = np.frombuffer(offsets, np.int64)[array.offset : array.offset + 2]
+    return data.slice(begin, end - begin)
 
 
 def _cell(buffer: pa.Buffer) -> pa.Array:

@@ -1,0 +1,384 @@
+"""The stages one by one, most of them without Ray, and what surrounds them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem
+
+from vlray.config.detector import DetectorSection
+from vlray.config.extract import ExtractConfig
+from vlray.detect.load import resize_of
+from vlray.images.find import list_images
+from vlray.regions import parts
+from vlray.regions.schema import FAILURES, from_table
+from vlray.stream import progress
+from vlray.stream.block import DECODED, image_rows, pack, unpack
+from vlray.stream.decode import DecodeShard
+from vlray.stream.detect import DetectOptions, DetectShard
+from vlray.stream.identity import claim, identity_of
+from vlray.stream.lock import only_writer
+from vlray.stream.progress import Progress
+from vlray.stream.write import WriteShard
+
+FS = LocalFileSystem()
+SIZES = ((120, 160), (160, 120), (140, 140))
+TABLES = st.lists(st.tuples(st.text(), st.binary(), st.none() | st.floats(allow_nan=False)))
+
+
+def table_of(rows: list[tuple[str, bytes, float | None]]) -> pa.Table:
+    schema = pa.schema([("a", pa.string()), ("b", pa.large_binary()), ("c", pa.float64())])
+    return pa.Table.from_pylist([dict(zip("abc", row, strict=True)) for row in rows], schema)
+
+
+@given(st.integers(0, 2**31 - 1), TABLES, TABLES)
+def test_what_is_packed_is_unpacked(shard: int, one: list[Any], two: list[Any]) -> None:
+    tables = {"images": table_of(one), "failures": table_of(two)}
+    row = pack(shard, **tables)
+    assert row.num_rows == 1
+    again, found = unpack(row)
+    assert again == shard
+    assert found == tables
+
+
+def test_a_table_is_unpacked_without_a_copy_and_its_images_may_be_written_to() -> None:
+    image = np.full((2, 3, 3), 7, np.uint8)
+    row = pa.concat_tables([pack(n, images=decoded([image])) for n in range(2)]).combine_chunks()
+    memory = row["images"].chunk(0).buffers()[2]
+    for number in range(2):
+        shard, tables = unpack(row.slice(number, 1))
+        assert shard == number
+        pixels = tables["images"]["pixels"].chunk(0).buffers()[2]
+        assert memory.address < pixels.address < memory.address + memory.size
+        (found,) = (row["image"] for row in image_rows(tables["images"]))
+        found += 1
+        assert found.tolist() == (image + 1).tolist()
+        assert next(image_rows(tables["images"]))["image"].tolist() == image.tolist()
+
+
+def test_shards_are_never_mixed() -> None:
+    row = pack(0, images=decoded([]))
+    with pytest.raises(AssertionError, match="2 shards arrived at once"):
+        unpack(pa.concat_tables([row, row]))
+
+
+def decoded(images: list[np.ndarray | None]) -> pa.Table:
+    """Give what the first stage makes of images; None: a file that is none."""
+    rows: list[dict[str, Any]] = []
+    for index, image in enumerate(images):
+        row: dict[str, Any] = {"image_id": f"{index}", "path": f"{index}.png", "split": "all"}
+        if image is None:
+            row |= {"error": "ImageError", "reason": "no image at all"}
+        else:
+            row |= {"image_height": image.shape[0], "image_width": image.shape[1]}
+            row |= {"pixels": image.tobytes(), "shape": list(image.shape), "dtype": "uint8"}
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=DECODED)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    """Nine photographs of three sizes, mixed, the later ones brighter."""
+    import skimage
+    from PIL import Image
+
+    data = Path(skimage.__file__).parent / "data"
+    whole = np.asarray(Image.open(data / "coffee.png").convert("RGB"))[..., ::-1]
+    crops = []
+    for index in range(9):
+        height, width = SIZES[index % 3]
+        crop = whole[10 * index :, 20 * index :][:height, :width].astype(np.int32)
+        crops.append(np.clip(crop + 12 * index, 0, 255).astype(np.uint8))
+    return crops
+
+
+def stage(out: Path, name: str, **options: Any) -> DetectShard:
+    section = DetectorSection(name=name, **options)
+    return DetectShard(DetectOptions(section, "float32", str(out), {"schema_version": 1}, 1))
+
+
+def detect(
+    out: Path, name: str, images: list[np.ndarray | None], **options: Any
+) -> tuple[pa.Table, pa.Table]:
+    _, tables = unpack(stage(out, name, **options)(pack(3, images=decoded(images))))
+    return tables["regions"], tables["failures"]
+
+
+def test_a_batch_changes_no_feature(
+    images: list[np.ndarray], grid_detector: str, tmp_path: Path
+) -> None:
+    one, _ = detect(tmp_path, grid_detector, [*images], batch_size=1)
+    eight, _ = detect(tmp_path, grid_detector, [*images], batch_size=8)
+    assert one["image_id"].to_pylist() == [f"{index}" for index in range(9)]
+    assert one.equals(eight, check_metadata=True)
+
+
+def test_a_batch_changes_no_feature_of_lite_but_for_the_last_digits(
+    images: list[np.ndarray], tmp_path: Path
+) -> None:
+    pytest.importorskip("detectron2")
+    shard = stage(tmp_path, "lite", batch_size=8, max_boxes=8, min_boxes=8)
+    resize = resize_of(DetectorSection(min_size=64, max_size=96))
+    assert resize is not None
+    small = [np.ascontiguousarray(resize(image)) for image in images[:5]]
+    row = pack(0, images=decoded([*small]))
+    eight = from_table(unpack(shard(row))[1]["regions"])
+    shard._batch_size = 1
+    one = from_table(unpack(shard(row))[1]["regions"])
+    np.testing.assert_array_equal(one.num_boxes, eight.num_boxes)
+    np.testing.assert_allclose(one.boxes, eight.boxes, atol=1e-2)
+    np.testing.assert_allclose(one.visual_feats, eight.visual_feats, rtol=1e-3, atol=1e-4)
+
+
+def test_only_images_of_one_size_share_a_batch(
+    images: list[np.ndarray], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = f"{Path(__file__).parent / 'moody_detector.py'}:SizesDetector"
+    with caplog.at_level(logging.WARNING):
+        regions, failures = detect(tmp_path, sizes, [*images], batch_size=2)
+    assert regions.num_rows == 9
+    assert failures.num_rows == 0
+    assert "raised" not in caplog.text
+
+
+def test_an_error_that_passes_leaves_no_trace(
+    images: list[np.ndarray], grid_detector: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    once = f"{Path(__file__).parent / 'moody_detector.py'}:OnceDetector"
+    with caplog.at_level(logging.WARNING):
+        raised, failures = detect(tmp_path, once, [*images], batch_size=8)
+    calm, _ = detect(tmp_path, grid_detector, [*images], batch_size=8)
+    assert "detector raised on 3 images: MemoryError('for once')" in caplog.text
+    assert failures.num_rows == 0
+    assert raised.select(calm.column_names).equals(calm)
+
+
+def test_an_image_on_which_the_detector_raises_costs_only_itself(
+    images: list[np.ndarray], grid_detector: str, tmp_path: Path
+) -> None:
+    means = sorted(image.mean() for image in images)
+    poison = {"poison": float(means[-2] + means[-1]) / 2}
+    mixed = [*images[:4], None, *images[4:]]
+    regions, failures = detect(tmp_path, grid_detector, mixed, batch_size=8, options=poison)
+    whole, bad = detect(tmp_path, grid_detector, mixed, batch_size=8)
+    brightest = [image is not None and image.mean() == means[-1] for image in mixed].index(True)
+    assert [(row["image_id"], row["stage"]) for row in failures.to_pylist()] == [
+        ("4", "decode"),
+        (f"{brightest}", "detect"),
+    ]
+    assert failures["error"].to_pylist() == ["ImageError", "RuntimeError"]
+    assert "too bright for me" in failures["reason"][1].as_py()
+    assert bad["image_id"].to_pylist() == ["4"]
+    kept = pa.array(regions["image_id"].to_pylist())
+    expected = whole.filter(pa.compute.is_in(whole["image_id"], value_set=kept))
+    assert regions.num_rows == whole.num_rows - 1
+    assert regions.equals(expected)
+
+
+def test_a_detector_that_raises_on_a_whole_shard_is_taken_for_broken(
+    images: list[np.ndarray], grid_detector: str, tmp_path: Path
+) -> None:
+    options = {"always": True}
+    with pytest.raises(RuntimeError, match=r"raised on all 9 images of shard 3.*always raises"):
+        detect(tmp_path, grid_detector, [*images], options=options)
+    regions, failures = detect(tmp_path, grid_detector, [*images[:3]], options=options)
+    assert (regions.num_rows, failures.num_rows) == (0, 3)  # too few to blame it
+
+
+def test_the_labels_lie_beside_the_regions(grid_detector: str, tmp_path: Path) -> None:
+    stage(tmp_path, grid_detector)
+    labels = json.loads((tmp_path / parts.LABELS).read_text())
+    assert labels == {"obj_names": ["dark", "bright"], "attr_names": []}
+
+
+def test_files_become_arrays_or_reasons(ray_cluster: str, many_photos: Path) -> None:
+    import ray
+
+    listing = list_images(str(many_photos))
+    images = listing.table.select(["image_id", "path", "split"])
+    gone = pa.table([["gone"], ["gone.jpg"], [images["split"][0].as_py()]], schema=images.schema)
+    plan = ray.put(pa.concat_tables([images, gone]).combine_chunks())
+    decode = DecodeShard(plan, listing.root, 10**6, None)
+    row = pa.table({"shard": [5], "start": [images.num_rows - 56], "count": [57]})
+    shard, tables = unpack(decode(row))
+    assert shard == 5
+    rows = list(image_rows(tables["images"]))
+    bad = {row["path"]: (row["error"], row["reason"]) for row in rows if row["image"] is None}
+    assert bad.keys() == {"crop 007b.jpg", "crop 030b.jpg", "gone.jpg"}
+    assert bad["gone.jpg"][0] == "FileNotFoundError"
+    assert "gone.jpg" in bad["gone.jpg"][1]
+    assert {row["image"].shape for row in rows if row["image"] is not None} == {
+        (*size, 3) for size in SIZES
+    }
+    resize = resize_of(DetectorSection(min_size=60, max_size=100))
+    _, tables = unpack(DecodeShard(plan, listing.root, 10**6, resize)(row.slice(0, 1)))
+    for row in image_rows(tables["images"]):
+        if row["image"] is not None:
+            assert min(row["image"].shape[:2]) == 60
+            assert (row["image_height"], row["image_width"]) in SIZES
+    _, tables = unpack(DecodeShard(plan, listing.root, 1000, None)(row_of(0, 2)))
+    assert tables["images"]["error"].to_pylist() == ["ImageError"] * 2
+
+
+def row_of(start: int, count: int) -> pa.Table:
+    return pa.table({"shard": [0], "start": [start], "count": [count]})
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(out.rglob("*")) if path.is_file())
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+
+def test_a_shard_written_twice_is_the_same_file(
+    images: list[np.ndarray], grid_detector: str, tmp_path: Path
+) -> None:
+    detected = stage(tmp_path, grid_detector)(pack(3, images=decoded([*images[:4], None])))
+    write = WriteShard(str(tmp_path), "zstd", min_boxes=20)
+    first = write(detected).to_pylist()
+    before = contents(tmp_path)
+    assert before.keys() == {
+        "failures/part-00003.parquet",
+        "labels.json",
+        "regions/part-00003.parquet",
+    }
+    assert write(detected).to_pylist() == first
+    assert contents(tmp_path) == before
+    (counts,) = first
+    assert counts["bytes"] == len(before["regions/part-00003.parquet"])
+    del counts["bytes"]
+    assert counts == {
+        "shard": 3,
+        "images": 4,
+        "regions": 64,
+        "failed": 1,
+        "raised": 0,
+        "short": 4,
+    }
+
+
+def test_a_shard_without_any_good_image_is_done_and_tells_why(
+    grid_detector: str, tmp_path: Path
+) -> None:
+    detected = stage(tmp_path, grid_detector)(pack(3, images=decoded([None, None])))
+    (counts,) = WriteShard(str(tmp_path), "none", min_boxes=1)(detected).to_pylist()
+    assert (counts["images"], counts["regions"], counts["failed"]) == (0, 0, 2)
+    regions = pq.read_table(tmp_path / "regions" / "part-00003.parquet")
+    assert regions.num_rows == 0
+    assert "visual_feats" in regions.column_names
+    failures = pq.read_table(tmp_path / "failures" / "part-00003.parquet")
+    assert failures.schema.equals(FAILURES)
+    assert failures["reason"].to_pylist() == ["no image at all"] * 2
+
+
+def test_a_shard_that_came_out_well_has_no_failures_left(
+    images: list[np.ndarray], grid_detector: str, tmp_path: Path
+) -> None:
+    write = WriteShard(str(tmp_path), "zstd", min_boxes=1)
+    detector = stage(tmp_path, grid_detector)
+    write(detector(pack(3, images=decoded([images[0], None]))))
+    write(detector(pack(3, images=decoded([images[0], images[1]]))))
+    assert contents(tmp_path).keys() == {"labels.json", "regions/part-00003.parquet"}
+
+
+def test_progress_is_told_in_lines(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with caplog.at_level(logging.INFO), Progress(4000, "lines") as told:
+        for seconds, done, failed in ((30, 1000, 0), (5, 500, 1), (5, 500, 1), (9, 2000, 0)):
+            clock[0] += seconds
+            told.add(done, failed)
+    assert caplog.messages == [
+        "1,000/4,000 images, 0 failed",
+        "2,000/4,000 images, 2 failed, 100.00 images/s, 0:00:20 left",
+        "4,000/4,000 images, 2 failed, 157.89 images/s, 0:00:00 left",
+    ]
+
+
+@pytest.mark.parametrize("style", ["none", "bar", "auto"])
+def test_progress_is_told_once_and_in_one_way(
+    style: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO), Progress(10, style) as told:
+        told.add(10, 1)
+    drawn = capsys.readouterr().err
+    assert bool(caplog.messages) == (style == "auto")  # no terminal here
+    assert ("10/10" in drawn and "1 failed" in drawn) == (style == "bar")
+    assert bool(drawn) == (style == "bar")
+
+
+def test_a_second_writer_is_refused_by_name_until_the_first_is_gone(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pyarrow.fs import LocalFileSystem; from vlray.stream.lock import *\n"
+        "with only_writer(LocalFileSystem(), sys.argv[1], 'out'): print(flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with (
+            pytest.raises(ValueError, match="another vlray process is writing to my/out; wait"),
+            only_writer(FS, str(tmp_path), "my/out"),
+        ):
+            pass
+        other.kill()
+    with only_writer(FS, str(tmp_path), "my/out"):
+        pass
+
+
+def config_of(images: Path, out: Path, **detector: Any) -> ExtractConfig:
+    return ExtractConfig(images={"root": str(images)}, output={"path": str(out)}, detector=detector)
+
+
+def test_what_differs_from_the_output_is_named(
+    photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    listing = list_images(str(photos))
+    first = identity_of(config_of(photos, tmp_path, name=grid_detector), listing)
+    for _ in range(2):
+        claim(FS, str(tmp_path), "my/out", first)
+    before = contents(tmp_path)
+    device = identity_of(config_of(photos, tmp_path, name=grid_detector, device="cpu"), listing)
+    claim(FS, str(tmp_path), "my/out", device)  # where it runs is all the same
+    other = config_of(
+        photos, tmp_path, name=f"{Path(__file__).parent}/moody_detector.py:OnceDetector"
+    )
+    other = other.model_copy(
+        update={"output": other.output.model_copy(update={"dtype": "float32"})}
+    )
+    with pytest.raises(ValueError, match="my/out was made with other settings") as refused:
+        claim(FS, str(tmp_path), "my/out", identity_of(other, listing))
+    said = str(refused.value)
+    assert "\n  output.dtype: 'float16' there, 'float32' now\n" in said
+    assert "\n  detector: " in said
+    assert "another folder" in said
+    assert "device" not in said
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_of_somebody_elses_regions_is_left_alone(
+    photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    (tmp_path / "regions").mkdir()
+    (tmp_path / "regions" / "europe.txt").write_text("")
+    identity = identity_of(
+        config_of(photos, tmp_path, name=grid_detector), list_images(str(photos))
+    )
+    with pytest.raises(ValueError, match=r"my/out has a folder regions/ but no vlray\.json"):
+        claim(FS, str(tmp_path), "my/out", identity)
+    assert contents(tmp_path).keys() == {"regions/europe.txt"}
