@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 
 from vlray.config.extract import ExtractConfig
@@ -58,11 +59,11 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         )
     if result.failed:
         lines.append(
-            f"{result.failed:,} images failed; {result.output}/failures tells which and why"
+            f"{result.failed:,} images failed; failures/ in {result.output} tells which and why"
         )
     if result.raised:
         lines.append(
             f"on {result.raised:,} of them the detector raised; the next run tries these again"
         )
-    lines.append(f"look at them: vlray view {result.output}")
+    lines.append(f"look at them: vlray view {shlex.quote(result.output)}")
     return lines
