@@ -44,7 +44,7 @@ def objects(uri: str) -> dict[str, bytes]:
 
 
 def run(images: str, out: str, detector: str) -> RegionOutput:
-    extract.main([images, out, "--detector.name", detector, "--shard-size", "16"])
+    extract.main([images, out, "--detector.name", detector, "--shard-size", "16", "--actors", "1"])
     return open_output(out)
 
 
