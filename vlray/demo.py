@@ -22,8 +22,14 @@ PHOTOS = (
 
 def main(argv: list[str] | None = None) -> None:
     """Copy photographs into a folder, extract their regions, and make the gallery."""
-    parser = argparse.ArgumentParser("vlray demo", description=__doc__)
-    parser.add_argument("folder", nargs="?", default="demo", type=Path, metavar="FOLDER")
+    parser = argparse.ArgumentParser(
+        "vlray demo",
+        description="Copy photographs out of scikit-image into FOLDER/photos, extract their "
+        "regions into FOLDER/regions, and make the gallery in FOLDER/regions/gallery.",
+    )
+    parser.add_argument(
+        "folder", nargs="?", default="demo", type=Path, metavar="FOLDER", help="default: demo"
+    )
     folder: Path = parser.parse_args(argv).folder
     photos, regions = folder / "photos", folder / "regions"
     copy_photos(photos)

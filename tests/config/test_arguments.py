@@ -131,7 +131,7 @@ def test_help_teaches_every_option(capsys) -> None:
     assert "python -m vlray.extract photos/ regions/" in text
     for flag in ("--detector.min-boxes N", "--output.dtype {float16,float32}", "--config FILE"):
         assert flag in text
-    assert "Regions kept per image at most. (default: 36)" in " ".join(text.split())
+    assert "Not below a min_boxes that is given alone. (default: 36)" in " ".join(text.split())
     assert "``" not in text
     assert max(map(len, text.splitlines())) <= 100
 
@@ -156,3 +156,12 @@ def test_help_is_quick_and_imports_nothing_heavy(command) -> None:
         assert run.stdout.startswith(f"usage: vlray {command}")
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) <= 0.6
+
+
+def test_a_limit_of_boxes_that_is_given_alone_takes_the_other_with_it() -> None:
+    fewer = ExtractConfig.from_cli(["photos", "out", "--max-boxes", "10"]).detector
+    assert (fewer.min_boxes, fewer.max_boxes) == (10, 10)
+    more = ExtractConfig.from_cli(["photos", "out", "--min-boxes", "50"]).detector
+    assert (more.min_boxes, more.max_boxes) == (50, 50)
+    within = ExtractConfig.from_cli(["photos", "out", "--max-boxes", "100"]).detector
+    assert (within.min_boxes, within.max_boxes) == (36, 100)

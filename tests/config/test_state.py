@@ -37,7 +37,7 @@ def test_a_stored_value_is_the_default_of_the_next_run(home) -> None:
         ("detector", "lite", "unknown option detector"),
         ("config", "x.yaml", "unknown option config"),
         ("detector.max_boxes", "many", "detector.max_boxes is 'many'"),
-        ("detector.max_boxes", "1", "min_boxes=36 exceeds max_boxes=1"),
+        ("detector.max_boxes", "0", "detector.max_boxes is"),
         ("output.dtype", "float8", "'float16' or 'float32'"),
         ("models.", "x", "names no model"),
         ("models.a:b", "x", "names no model"),

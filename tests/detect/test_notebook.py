@@ -143,7 +143,7 @@ def test_mistakes_are_named(own: Path, photographs: list[Path], tmp_path: Path) 
     with pytest.raises(ValueError, match="no option 'min_box'; did you mean 'min_boxes'"):
         vlray.find_regions(photographs[0], name, min_box=3)
     with pytest.raises(ValueError, match="exceeds max_boxes"):
-        vlray.find_regions(photographs[0], name, min_boxes=50)
+        vlray.find_regions(photographs[0], name, min_boxes=50, max_boxes=40)
     with pytest.raises(ValueError, match="returned list, not a RegionBatch"):
         vlray.find_regions(photographs[0], f"{own}:Broken")
     broken = tmp_path / "broken.jpg"

@@ -303,7 +303,7 @@ def test_progress_is_told_in_lines(
     assert caplog.messages == [
         "1,000/4,000 images, 0 failed",
         "2,000/4,000 images, 2 failed, 100.00 images/s, 0:00:20 left",
-        "4,000/4,000 images, 2 failed, 157.89 images/s, 0:00:00 left",
+        "4,000/4,000 images, 2 failed",
     ]
 
 
@@ -352,6 +352,8 @@ def test_what_differs_from_the_output_is_named(
     first = identity_of(config_of(photos, tmp_path, name=grid_detector), listing)
     for _ in range(2):
         claim(FS, str(tmp_path), "my/out", first)
+    (tmp_path / "regions").mkdir()
+    (tmp_path / "regions" / "part-00000.parquet").write_bytes(b"of the first run")
     before = contents(tmp_path)
     device = identity_of(config_of(photos, tmp_path, name=grid_detector, device="cpu"), listing)
     claim(FS, str(tmp_path), "my/out", device)  # where it runs is all the same
@@ -369,6 +371,20 @@ def test_what_differs_from_the_output_is_named(
     assert "another folder" in said
     assert "device" not in said
     assert contents(tmp_path) == before
+
+
+def test_an_output_that_was_never_begun_takes_other_settings(
+    photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    listing = list_images(str(photos))
+    mistaken = identity_of(config_of(photos, tmp_path, name=grid_detector, max_boxes=5), listing)
+    claim(FS, str(tmp_path), "my/out", mistaken)
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "plan-00000.parquet").write_bytes(b"of the mistaken run")
+    meant = identity_of(config_of(photos, tmp_path, name=grid_detector), listing)
+    claim(FS, str(tmp_path), "my/out", meant)
+    assert not list((tmp_path / "plan").iterdir())
+    assert json.loads((tmp_path / "vlray.json").read_text()) == json.loads(json.dumps(meant))
 
 
 def test_a_folder_of_somebody_elses_regions_is_left_alone(

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from vlray.config.section import Section
 
+BOXES = 36  # of each image, as in the features that LXMERT was trained on
+
 
 class DetectorSection(Section):
     """Which detector, and which of its boxes to keep."""
@@ -37,15 +39,32 @@ class DetectorSection(Section):
     nms_thresh: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Of two boxes of one class whose IoU is above this, the lower score goes."""
 
-    min_boxes: Annotated[int, Field(ge=0)] = 36
+    min_boxes: Annotated[int, Field(ge=0)] = BOXES
     """Regions kept per image at least, however low their scores; fewer only where the image
-    gives no more."""
+    gives no more. Not above a ``max_boxes`` that is given alone."""
 
-    max_boxes: Annotated[int, Field(ge=1)] = 36
-    """Regions kept per image at most."""
+    max_boxes: Annotated[int, Field(ge=1)] = BOXES
+    """Regions kept per image at most. Not below a ``min_boxes`` that is given alone."""
 
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Whatever else a detector of your own wants to know, by name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow(cls, values: Any) -> Any:
+        """Let the limit that is not given follow the one that is, where they would cross."""
+        if not isinstance(values, dict) or len({"min_boxes", "max_boxes"} & values.keys()) != 1:
+            return values
+        (given,) = {"min_boxes", "max_boxes"} & values.keys()
+        try:
+            number = int(values[given])
+        except (TypeError, ValueError):
+            return values  # the field itself says what is wrong with it
+        if given == "max_boxes" and number < BOXES:
+            return {**values, "min_boxes": number}
+        if given == "min_boxes" and number > BOXES:
+            return {**values, "max_boxes": number}
+        return values
 
     @model_validator(mode="after")
     def _check_boxes(self) -> Self:

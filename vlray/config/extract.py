@@ -28,7 +28,7 @@ class ExtractConfig(Command):
 
     split: Splits = ()
     """Splits to extract: one, several with commas between them, or repeated. Empty: every split
-    that is found."""
+    that is found. Where there are no split folders, one name becomes the split of all images."""
 
     images: ImagesSection
     detector: DetectorSection = DetectorSection()

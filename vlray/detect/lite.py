@@ -78,6 +78,6 @@ def _say_what_lite_is_for() -> None:
     """Log it once in a process."""
     logger.info(
         "The detector lite was trained on a few hundred photographs: it is for a first run, tests "
-        "and small studies. For results to compare with published ones take the Visual Genome "
-        "detector, --detector.name vg-caffe, once this version of vlray lists it."
+        "and small studies, not for results to compare with published ones. The Visual Genome "
+        "detector for these (--detector.name vg-caffe) comes with a later version of vlray."
     )

@@ -110,10 +110,12 @@ def _full_name(name: str) -> str:
     """Give a preset, a configuration or a class; a stored name gives what it stands for."""
     if name in PRESETS or _is_config(name) or ":" in name:
         return name
+    if name.endswith(".py"):
+        raise ValueError(f"{name!r} is a file; name its class as well, as in {name}:Detector")
     if name in _NOT_YET:
         raise ValueError(
             f"the Visual Genome detector {name!r} is not in this version of vlray yet; "
-            f"there are {_choices({})}"
+            f"give {_choices({})}"
         )
     stored = stored_models()
     if name not in stored:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import ValidationError
 
 from vlray.config.detector import DetectorSection
 from vlray.config.options import nearest
@@ -16,7 +17,7 @@ from vlray.detect.conform import check_regions
 from vlray.detect.device import batch_size_of
 from vlray.detect.load import load_detector, resize_of, settled
 from vlray.detect.protocol import Detector, DetectorInfo, Resize
-from vlray.images.decode import as_bgr
+from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
 
 AnyImage = str | Path | Image.Image | np.ndarray
@@ -44,6 +45,7 @@ def find_regions(
     Raises:
         ValueError: There is no image, no such detector or no such option, or an image cannot be
             decoded.
+        OSError: A file is missing or cannot be read.
     """
     several = [images] if isinstance(images, AnyImage) else list(images)
     if not several:
@@ -52,7 +54,7 @@ def find_regions(
     arrays, image_hw = [], np.zeros((len(several), 2), np.int32)
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(several):
-        pixels = as_bgr(image)
+        pixels = _pixels(image)
         image_hw[index] = pixels.shape[:2]
         arrays.append(pixels if resize is None else resize(pixels))
         groups.setdefault(arrays[index].shape, []).append(index)
@@ -76,6 +78,15 @@ def detector_info(detector: str = "lite", **options: Any) -> DetectorInfo:
     return _load(_settle(detector, options))[0].info
 
 
+def _pixels(image: AnyImage) -> np.ndarray:
+    try:
+        return as_bgr(image)
+    except ImageError as error:
+        if isinstance(image, (str, Path)):
+            raise ImageError(f"{image}: {error.reason}") from error
+        raise
+
+
 def _settle(detector: str, options: dict[str, Any]) -> str:
     """Give the options as JSON: equal texts are equal detectors."""
     known = DetectorSection.model_fields.keys() - {"name"}
@@ -85,7 +96,12 @@ def _settle(detector: str, options: dict[str, Any]) -> str:
             f"the detector has no option {name!r}{f'; did you mean {close!r}?' if close else ''}; "
             f"there are {', '.join(sorted(known))}"
         )
-    return settled(DetectorSection(name=detector, **options)).model_dump_json()
+    try:
+        section = DetectorSection(name=detector, **options)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors())
+        raise ValueError("; ".join(wrong)) from error
+    return settled(section).model_dump_json()
 
 
 @functools.lru_cache(maxsize=2)  # networks fill memory; one of each of two is what is compared

@@ -51,6 +51,10 @@ class RegionBatch:
                     "give one row for each region"
                 )
 
+    def __repr__(self) -> str:
+        dim = self.visual_feats.shape[-1]
+        return f"RegionBatch({len(self)} images, {len(self.boxes)} regions of {dim} values)"
+
     def __len__(self) -> int:
         """Give the number of images."""
         return len(self.num_boxes)

@@ -43,8 +43,8 @@ class RegionOutput:
 
     path: str
     info: OutputInfo
-    obj_names: tuple[str, ...]
-    attr_names: tuple[str, ...]
+    obj_names: tuple[str, ...] = field(repr=False)
+    attr_names: tuple[str, ...] = field(repr=False)
     _fs: pafs.FileSystem = field(repr=False)
     _root: str = field(repr=False)
     _parts: tuple[int, ...] = field(repr=False)

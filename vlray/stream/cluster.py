@@ -57,6 +57,7 @@ def connect(options: ClusterSection) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Every actor pool of Ray Data makes Ray's core print an error that is none (ray#53727).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    log.info("starting Ray, or connecting to the cluster that runs")
     with _hushed():
         _init(options)
     total = ray.cluster_resources()

@@ -28,21 +28,31 @@ def run(config: ExtractConfig) -> None:
             sys.exit(130)
         except Exception as error:
             log.debug("where it happened", exc_info=True)
-            cause = getattr(error, "cause", None)  # what a task or an actor of Ray's raised
-            if cause is None and isinstance(error, (ValueError, OSError)):
+            cause = _raised_in_worker(error)
+            if cause is error and isinstance(error, (ValueError, OSError)):
                 log.error("vlray extract: %s", error)
                 sys.exit(2)
             log.error(
                 "vlray extract stopped: %s\nWhat is written stays; run the same command again to "
                 "finish what is missing. With --env.log-level debug, %s has the whole trace.",
-                repr(cause or error),
+                f"{type(cause).__name__}: {cause}",
                 folder.log_path,
             )
             sys.exit(1)
         for line in _summary(result, config):
             log.info("%s", line)
-    if result.planned and result.failed and not result.images:
-        sys.exit(1)
+        if result.failed and not result.images:
+            log.error("vlray extract: not one image gave regions")
+            sys.exit(1)
+
+
+def _raised_in_worker(error: BaseException) -> BaseException:
+    """Take Ray's wrappers off what a task or an actor raised."""
+    while True:
+        inner = getattr(error, "cause", None) or next(iter(error.args), None)
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
 
 
 def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:

@@ -25,8 +25,15 @@ def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
     if not files.is_local(fs):
         yield
         return
-    Path(root).mkdir(parents=True, exist_ok=True)
-    with (Path(root) / ".lock").open("w") as handle:
+    try:
+        Path(root).mkdir(parents=True, exist_ok=True)
+        handle = (Path(root) / ".lock").open("w")
+    except OSError as error:
+        raise ValueError(
+            f"{uri} cannot be written to ({error.strerror}); give a folder for the output that "
+            "you may make and write to"
+        ) from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

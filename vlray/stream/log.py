@@ -27,7 +27,8 @@ def log_to_stderr() -> None:
 def forwarded() -> Iterator[None]:
     """While it lasts, what tasks and actors print goes to the logger ``vlray.worker``.
 
-    So it is in the run's log and, once, on the console: Ray's own printing rests.
+    So it is in the run's log and, once, on the console: Ray's own printing rests. What several
+    workers say in the same words is written once.
     """
     # Semi-internal, hence guarded: without it the words are still in Ray's own logs.
     try:
@@ -37,11 +38,15 @@ def forwarded() -> Iterator[None]:
         return
     logger = logging.getLogger("vlray.worker")
 
+    said: set[str] = set()
+
     def handle(batch: dict[str, Any]) -> None:
         # The raylet and the autoscaler speak here too, under their names.
         if str(batch.get("pid")).isdigit():
             for line in filter(str.strip, batch.get("lines", ())):
-                logger.info("pid %s on %s: %s", batch["pid"], batch.get("ip"), line)
+                if line not in said:
+                    said.add(line)
+                    logger.info("pid %s on %s: %s", batch["pid"], batch.get("ip"), line)
 
     printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]
     dispatcher.remove_handler("ray_print_logs")
@@ -50,5 +55,6 @@ def forwarded() -> Iterator[None]:
         yield
     finally:
         dispatcher.remove_handler("vlray")
-        for name, print_logs in printing:
-            dispatcher.add_handler(name, print_logs)
+    # Only after a good end: otherwise Ray prints how it takes down what was stopped.
+    for name, print_logs in printing:
+        dispatcher.add_handler(name, print_logs)

@@ -45,7 +45,7 @@ def shard_rows(
     connect(config.cluster)
     with forwarded():
         allotment = allot(config.cluster, living_nodes(), len(todo))
-        log.info("detectors: %s", allotment)
+        log.info("detectors: %s; loading them", allotment)
         watch = Watch(allotment)
         _set_up_ray_data(watch)
         images = ray.put(plan.table.select(["image_id", "path", "split"]).combine_chunks())

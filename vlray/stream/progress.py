@@ -60,8 +60,8 @@ class Progress:
         line = f"{self.done:,}/{self._total:,} images, {self.failed:,} failed"
         # The first shard's time is the actors' start; it says nothing about the speed.
         since, before = self._first or (now, self.done)
-        if self.done == before:
+        if self.done in (before, self._total) or now - since < SECONDS_BETWEEN_LINES:
             return line
-        rate = (self.done - before) / max(now - since, 1e-9)
+        rate = (self.done - before) / (now - since)
         left = timedelta(seconds=round((self._total - self.done) / rate))
         return f"{line}, {rate:.2f} images/s, {left} left"

@@ -14,6 +14,7 @@ from vlray import files
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import settled
 from vlray.images.find import Listing, list_images
+from vlray.images.splits import is_split
 from vlray.regions import parts
 from vlray.stream import plan as plans
 from vlray.stream.identity import claim, identity_of
@@ -114,6 +115,9 @@ def _list(config: ExtractConfig) -> Listing:
         f"{listing.table.num_rows:,}",
         time.monotonic() - began,
     )
+    first = listing.table["path"][0].as_py()
+    if config.split and not is_split(first.partition("/")[0]):
+        log.info("no split folders: all images get the split %r", *config.split)
     if listing.skipped:
         kinds = listing.skipped.most_common(5)
         names = ", ".join(f"{count:,} {kind or 'without extension'}" for kind, count in kinds)
