@@ -21,7 +21,7 @@ class OutputSection(Section):
     compression: Literal["zstd", "none"] = "zstd"
     """Compression of the Parquet files."""
 
-    shard_size: Annotated[int, Field(ge=1)] = 64
+    shard_size: Annotated[int, Field(ge=1)] = 32
     """Images per output file, which is also the unit of work: what a crash loses at most."""
 
     retry_failures: bool = False
