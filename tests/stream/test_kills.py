@@ -101,18 +101,22 @@ def interrupt_driver(process: subprocess.Popen[bytes], moment: random.Random) ->
 def kill_workers(process: subprocess.Popen[bytes], moment: random.Random) -> None:
     """Kill an actor or task of the run three times; the run itself goes on to its end."""
     for _ in range(3):
-        victims = [
-            child
-            for child in psutil.Process().children(recursive=True)
-            if any(
-                stage in child.name() or stage in "".join(child.cmdline()[:1])
-                for stage in ("MapWorker", "DetectShard", "WriteShard", "DecodeShard")
-            )
-        ]
+        victims = [child for child in psutil.Process().children(recursive=True) if works(child)]
         if victims:
-            moment.choice(victims).send_signal(signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                moment.choice(victims).send_signal(signal.SIGKILL)
         time.sleep(moment.random())
     assert process.wait(240) == 0
+
+
+def works(child: psutil.Process) -> bool:
+    """Tell whether a process is an actor or task of a stage; one that just ended is none."""
+    try:
+        names = child.name() + "".join(child.cmdline()[:1])
+    except psutil.NoSuchProcess:
+        return False
+    stages = ("MapWorker", "DetectShard", "WriteShard", "DecodeShard")
+    return any(stage in names for stage in stages)
 
 
 KINDS: dict[str, Callable[[subprocess.Popen[bytes], random.Random], None]] = {
