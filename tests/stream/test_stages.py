@@ -381,9 +381,12 @@ def test_an_output_that_was_never_begun_takes_other_settings(
     claim(FS, str(tmp_path), "my/out", mistaken)
     (tmp_path / "plan").mkdir()
     (tmp_path / "plan" / "plan-00000.parquet").write_bytes(b"of the mistaken run")
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "part-00003.parquet").write_bytes(b"of the mistaken run")
     meant = identity_of(config_of(photos, tmp_path, name=grid_detector), listing)
     claim(FS, str(tmp_path), "my/out", meant)
     assert not list((tmp_path / "plan").iterdir())
+    assert not list((tmp_path / "failures").iterdir())
     assert json.loads((tmp_path / "vlray.json").read_text()) == json.loads(json.dumps(meant))
 
 

@@ -62,8 +62,9 @@ def claim(fs: pafs.FileSystem, root: str, uri: str, identity: dict[str, Any]) ->
     differing = _differences(there, identity)
     if differing and not files.list_names(fs, files.join(root, parts.REGIONS)):
         # An earlier run was refused or stopped before its first file: nothing holds us to it.
-        for name in files.list_names(fs, files.join(root, parts.PLAN)):
-            files.remove(fs, files.join(root, parts.PLAN, name))
+        for folder in (parts.PLAN, parts.FAILURES):
+            for name in files.list_names(fs, files.join(root, folder)):
+                files.remove(fs, files.join(root, folder, name))
         files.write_atomic(fs, path, _as_json(identity))
     elif differing:
         raise ValueError(

@@ -23,6 +23,10 @@ def log_to_stderr() -> None:
         logger.setLevel(logging.INFO)
 
 
+# What workers say alike is what they say at their start; a chatty detector fills no memory.
+REMEMBERED_LINES = 1_000
+
+
 @contextmanager
 def forwarded() -> Iterator[None]:
     """While it lasts, what tasks and actors print goes to the logger ``vlray.worker``.
@@ -45,7 +49,8 @@ def forwarded() -> Iterator[None]:
         if str(batch.get("pid")).isdigit():
             for line in filter(str.strip, batch.get("lines", ())):
                 if line not in said:
-                    said.add(line)
+                    if len(said) < REMEMBERED_LINES:
+                        said.add(line)
                     logger.info("pid %s on %s: %s", batch["pid"], batch.get("ip"), line)
 
     printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]
