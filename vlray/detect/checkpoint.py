@@ -6,6 +6,7 @@ import codecs
 import importlib
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
     Args:
         model: As built from the configuration.
-        path: ``.safetensors``, Detectron2's or Caffe2's ``.pkl``, or what ``torch.save`` wrote.
+        path: A safetensors file, a pickle of Detectron2 or Caffe2, or what ``torch.save`` wrote;
+            its content tells which, not its name.
 
     Raises:
         ValueError: The file is damaged, wants code to be run, or does not fit the network: the
@@ -88,17 +90,54 @@ def _is_unused(name: str) -> bool:
     return name.startswith(_UNUSED_PREFIXES) or name.endswith(_UNUSED_ENDINGS)
 
 
+def read_tensors(path: Path) -> dict[str, Tensor | np.ndarray]:
+    """Read the tensors of a weights file as they are, under the names that they have there.
+
+    Args:
+        path: As for ``load_weights``; the tensors may lie under ``model`` or ``state_dict``.
+
+    Raises:
+        ValueError: The file is damaged, wants code to be run, or holds something else.
+    """
+    return _tensors(_open(path)[0], path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Tell a safetensors file by its content: the length of a JSON header, and that header."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") + 8 <= path.stat().st_size
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read a file into the form that Detectron2's checkpointer takes."""
+    data, is_pickle = _open(path)
+    if is_pickle and not ("model" in data and "__author__" in data):
+        blobs = data.get("blobs", data)
+        data = {
+            "model": {name: v for name, v in blobs.items() if not name.endswith("_momentum")},
+            "__author__": "Caffe2",
+            "matching_heuristics": True,
+        }
+    checkpoint = {key: data[key] for key in ("__author__", "matching_heuristics") if key in data}
+    return checkpoint | {"model": _tensors(data, path)}
+
+
+def _open(path: Path) -> tuple[dict[str, Any], bool]:
+    """Read a file of any format; also says whether it is a pickle that torch did not write."""
+    is_pickle = False
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             data: Any = load_file(path)
-        elif path.suffix == ".pkl":
+        elif zipfile.is_zipfile(path):
+            data = _load_torch(path)
+        else:
             with path.open("rb") as file:
                 data = _ArrayUnpickler(file, encoding="latin1").load()
-        else:
-            with torch.serialization.safe_globals(_torch_globals()):
-                data = torch.load(path, map_location="cpu", weights_only=True)
+            # Before torch 1.6 its files were several pickles, the first of which is a number.
+            is_pickle = data != torch.serialization.MAGIC_NUMBER
+            if not is_pickle:
+                data = _load_torch(path)
     except OSError:
         raise
     except Exception as error:  # a damaged file makes these readers raise anything
@@ -107,16 +146,16 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} holds {type(data).__name__}, not the tensors of a network by name"
         )
-    if path.suffix == ".pkl" and not ("model" in data and "__author__" in data):
-        blobs = data.get("blobs", data)
-        data = {
-            "model": {name: v for name, v in blobs.items() if not name.endswith("_momentum")},
-            "__author__": "Caffe2",
-            "matching_heuristics": True,
-        }
-    checkpoint = {key: data[key] for key in ("__author__", "matching_heuristics") if key in data}
-    tensors = next((data[key] for key in ("model", "state_dict") if key in data), data)
-    return checkpoint | {"model": _checked(tensors, path)}
+    return data, is_pickle
+
+
+def _load_torch(path: Path) -> Any:
+    with torch.serialization.safe_globals(_torch_globals()):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _tensors(data: dict[str, Any], path: Path) -> dict[str, Tensor | np.ndarray]:
+    return _checked(next((data[key] for key in ("model", "state_dict") if key in data), data), path)
 
 
 def _checked(tensors: Any, path: Path) -> dict[str, Tensor | np.ndarray]:

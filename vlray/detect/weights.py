@@ -72,8 +72,12 @@ def cache_path(url: str) -> Path:
         names[-1] = (
             f"{name.stem}-{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}{name.suffix}"
         )
-    folder = Path(platformdirs.user_cache_dir("vlray")) / "weights"
-    return folder.joinpath(parts.netloc.rpartition("@")[2].replace(":", "_"), *names)
+    return cache_folder().joinpath(parts.netloc.rpartition("@")[2].replace(":", "_"), *names)
+
+
+def cache_folder() -> Path:
+    """Give the folder of the user's cache that downloads are in."""
+    return Path(platformdirs.user_cache_dir("vlray")) / "weights"
 
 
 def sha256(path: str | Path) -> str:
@@ -111,7 +115,7 @@ def _local_file(source: str) -> Path:
 def _download(url: str, path: Path, expected: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    with _locked(path.with_name(f".{path.name}.lock")):
+    with locked(path.with_name(f".{path.name}.lock")):
         if path.is_file():  # another process of this machine was first
             return
         logger.info("Downloading %s to %s", url, path)
@@ -213,7 +217,7 @@ def _remember_validator(path: Path, headers: http.client.HTTPMessage) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Let one process of a machine in at a time: the actors of a node want the same file."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,0 +1,189 @@
+"""The published forms of the Visual Genome detector's weights, and their one canonical form.
+
+Hugging Face's and airsplay's files have Detectron2's names and order already. MILVLG's keep
+Caffe's: two logits per anchor, anchors ratio-major, the background first, boxes' deltas not scaled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlray.detect.vg_shapes import (
+    ANCHORS,
+    BOX_WEIGHTS,
+    OBJECTS,
+    RATIOS,
+    SIZES,
+    Shapes,
+    attribute_shapes,
+    caffe_anchors,
+    canonical_shapes,
+    d2_anchors,
+)
+
+Flavour = Literal["hf", "airsplay", "milvlg", "canonical"]
+
+_LISTED = 8
+_MILVLG_NAMES = {
+    "cls_embedding": "cls_embed",
+    "fc_attr": "attr_linear1",
+    "attr_score": "attr_linear2",
+}
+_MILVLG_ROWS = {"objectness_logits": 2 * ANCHORS, "bbox_pred": 4 * (OBJECTS + 1)}
+_PIXELS = {"pixel_mean": (102.9801, 115.9465, 122.7717), "pixel_std": (1.0, 1.0, 1.0)}
+# What makes a network another one than this, though it is trained on the same data.
+_FOREIGN = {
+    r"attribute_predictor\.": (
+        "it is of MILVLG's d2 mode, whose attribute head and RoI pooling are others than those of "
+        "the published features"
+    ),
+    r"(^|\.)stem\.norm\.|res5_bn\.": (
+        "it is a ResNet-152 of MILVLG, which normalizes before its convolutions; vlray has the "
+        "ResNet-101"
+    ),
+}
+
+
+def to_canonical(
+    tensors: Mapping[str, Tensor | np.ndarray], source: str
+) -> tuple[dict[str, Tensor], Flavour, bool]:
+    """Bring the tensors of a file into the canonical form.
+
+    Args:
+        tensors: By the names that they have in the file.
+        source: The file, for errors.
+
+    Returns:
+        Tensors with names and shapes of ``canonical_shapes``, contiguous float32; what the file
+        was; whether it has attributes.
+
+    Raises:
+        ValueError: A tensor is missing, unknown or of another shape, or the network is another
+            one.
+    """
+    flavour = _tell(tensors, source)
+    rest: dict[str, Tensor | np.ndarray] = {}
+    buffers: dict[str, Tensor | np.ndarray] = {}
+    for name, value in tensors.items():
+        if not name.endswith("num_batches_tracked"):
+            is_buffer = "anchor_generator.cell_anchors." in name or name in _PIXELS
+            (buffers if is_buffer else rest)[name] = value
+    with_attributes = any(_name_in(flavour, name) in rest for name in attribute_shapes())
+    names = {name: _name_in(flavour, name) for name in canonical_shapes(with_attributes)}
+    check_shapes(rest, _shapes_in(flavour, with_attributes), source)
+    _check_buffers(buffers, flavour, source)
+    canonical = {name: _float32(rest[found]) for name, found in names.items()}
+    if flavour == "milvlg":
+        canonical = {name: _from_milvlg(name, value) for name, value in canonical.items()}
+    return canonical, flavour, with_attributes
+
+
+def check_shapes(tensors: Mapping[str, Any], expected: Shapes, source: str) -> None:
+    """Compare names and shapes, and list everything that differs.
+
+    Raises:
+        ValueError: Something differs.
+    """
+    problems = {
+        "are missing": expected.keys() - tensors.keys(),
+        "are unknown": tensors.keys() - expected.keys(),
+        "have another shape": [
+            f"{name} {tuple(tensors[name].shape)} instead of {shape}"
+            for name, shape in expected.items()
+            if name in tensors and tuple(tensors[name].shape) != shape
+        ],
+    }
+    if any(problems.values()):
+        raise ValueError(
+            f"{source} does not hold the Visual Genome Faster R-CNN with ResNet-101:\n  "
+            + "\n  ".join(_listed(what, names) for what, names in problems.items() if names)
+            + "\nGive unc-nlp/frcnn-vg-finetuned, a faster_rcnn_from_caffe*.pkl of "
+            "py-bottom-up-attention or a bua-caffe-frcn-r101*.pth of MILVLG, whole as published."
+        )
+
+
+def _listed(what: str, names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{len(names)} tensors {what}: {', '.join(names[:_LISTED])}{more}"
+
+
+def _tell(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flavour:
+    for pattern, why in _FOREIGN.items():
+        if name := next((name for name in tensors if re.search(pattern, name)), None):
+            raise ValueError(f"{source} cannot be loaded: {why} (its tensor {name})")
+    rows = {name.split(".")[-2]: len(v) for name, v in tensors.items() if name.endswith(".weight")}
+    if any(rows.get(part) == count for part, count in _MILVLG_ROWS.items()) or any(
+        part in rows for part in _MILVLG_NAMES.values()
+    ):
+        return "milvlg"
+    arrays = all(isinstance(value, np.ndarray) for value in tensors.values())
+    return "airsplay" if arrays else "hf"
+
+
+def _name_in(flavour: Flavour, name: str) -> str:
+    if flavour != "milvlg":
+        return name
+    *path, module, part = name.split(".")
+    return ".".join([*path, _MILVLG_NAMES.get(module, module), part])
+
+
+def _shapes_in(flavour: Flavour, with_attributes: bool) -> Shapes:
+    shapes = {
+        _name_in(flavour, name): shape for name, shape in canonical_shapes(with_attributes).items()
+    }
+    if flavour == "milvlg":
+        for name, (rows, *others) in shapes.items():
+            shapes[name] = (_MILVLG_ROWS.get(name.split(".")[-2], rows), *others)
+    return shapes
+
+
+def _check_buffers(
+    buffers: Mapping[str, Tensor | np.ndarray], flavour: Flavour, source: str
+) -> None:
+    """Refuse other anchors and means: a file's are what its network was trained with."""
+    anchors = caffe_anchors() if flavour == "milvlg" else d2_anchors()
+    for name, value in buffers.items():
+        expected = np.array(_PIXELS.get(name, anchors))
+        found = _float32(value).numpy()
+        if name in _PIXELS:
+            found = found.reshape(-1)
+        if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-3, atol=1e-2):
+            raise ValueError(
+                f"{source}: {name} {list(found.shape)} begins {_first(found)}, but the published "
+                f"networks of this kind have {list(expected.shape)}, beginning {_first(expected)}; "
+                "one that was trained with others would put its boxes elsewhere here"
+            )
+
+
+def _first(values: np.ndarray) -> list[float]:
+    return [round(float(value), 2) for value in values.reshape(-1)[:4]]
+
+
+def _float32(value: Tensor | np.ndarray) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().to(torch.float32).contiguous()
+    return torch.from_numpy(np.array(value, np.float32))  # copies: an unpickled one is read-only
+
+
+def _from_milvlg(name: str, value: Tensor) -> Tensor:
+    """Reorder the rows of one tensor, whether weight or bias."""
+    # Row a of the canonical anchors: size a // 3, ratio a % 3. Of Caffe's: ratio first.
+    order = torch.arange(ANCHORS).view(len(RATIOS), SIZES).T.flatten()
+    match name.split(".")[-2]:
+        case "objectness_logits":  # the sigmoid of the difference is the softmax of the two
+            return (value[ANCHORS:] - value[:ANCHORS])[order]
+        case "anchor_deltas":
+            return value.view(ANCHORS, 4, *value.shape[1:])[order].flatten(0, 1)
+        case "cls_score" | "cls_embedding" | "attr_score":
+            return value.roll(-1, 0)
+        case "bbox_pred":  # the background's box has no meaning
+            scale = torch.tensor(BOX_WEIGHTS * OBJECTS)
+            return value[4:] * scale.view(-1, *[1] * (value.dim() - 1))
+    return value
