@@ -10,8 +10,6 @@ COMMANDS = {
     "demo": "The main job on photographs, from nothing to a page to look at.",
     "extract": "Detect the regions of images and write them as Parquet.",
     "view": "Draw the regions of an output and put them into a gallery page.",
-    "convert": "Bring region features of other tools in, and write them for other tools.",
-    "compare": "Measure how two outputs of the same images differ.",
     "env": "Show and change the settings that last.",
 }
 

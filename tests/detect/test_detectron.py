@@ -174,7 +174,7 @@ def detectron2s_own(
     cfg.merge_from_file(str(network.config))
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = options.score_thresh
-    cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = options.nms_thresh
+    cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = options.nms_thresh or 0.5
     cfg.TEST.DETECTIONS_PER_IMAGE = options.max_boxes
     cfg.MODEL.MASK_ON = False
     model = build_model(cfg).eval()
@@ -201,7 +201,7 @@ def detectron2s_own(
     scores = torch.stack([stage.softmax(-1) for stage in logits]).mean(0)
     _, kept = fast_rcnn_inference(
         [boxes], [scores], [image.shape[:2]],
-        options.score_thresh, options.nms_thresh, options.max_boxes,
+        options.score_thresh, options.nms_thresh or 0.5, options.max_boxes,
     )  # fmt: skip
     return Expected(instances, vectors[-1][kept[0]].flatten(1))
 

@@ -124,7 +124,8 @@ def test_settled_options_hold_in_other_folders_and_processes(
     assert settled(done) == done
     url = "https://example.org/config.yaml"
     assert settled(options(url, weights=f"{url}#sha256=00")).name == url
-    assert settled(options("lite")) == options("lite")
+    assert settled(options("lite")) == options("lite", nms_thresh=0.5)
+    assert settled(options("vg-caffe")).nms_thresh == 0.3
 
 
 @pytest.mark.parametrize(
@@ -132,9 +133,10 @@ def test_settled_options_hold_in_other_folders_and_processes(
     [
         ("lit", r"no detector 'lit'; did you mean 'lite'\?"),
         ("mime", r"no detector 'mime'; did you mean 'mine'\?"),
-        ("something", r"no detector 'something'; give one of lite, mine, a Detectron2"),
-        ("vg-caffe", r"'vg-caffe' is not in this version"),
-        ("vg-pbua", r"'vg-pbua' is not in this version"),
+        (
+            "something",
+            r"no detector 'something'; give one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
+        ),
         ("none.yaml", r"no configuration file 'none\.yaml'"),
         ("none.py:Mine", r"there is no file"),
     ],

@@ -16,7 +16,9 @@ torch.set_num_threads(1)
 
 
 def options(**values: float) -> DetectorSection:
-    return DetectorSection.model_validate({"min_boxes": 0, "max_boxes": 100, **values})
+    return DetectorSection.model_validate(
+        {"min_boxes": 0, "max_boxes": 100, "nms_thresh": 0.5, **values}
+    )
 
 
 @st.composite

@@ -15,11 +15,13 @@ class DetectorSection(Section):
     """Which detector, and which of its boxes to keep."""
 
     name: str = "lite"
-    """A preset (``lite``), a stored name (``vlray env set models.NAME ...``), a Detectron2
-    ``config.yaml``, or a class of your own: ``module:Class`` or ``path/to/file.py:Class``."""
+    """A preset (``lite``, ``vg-caffe``, ``vg-pbua``), a stored name (``vlray env set models.NAME
+    ...``), a Detectron2 ``config.yaml``, or a class of your own: ``module:Class`` or
+    ``path/to/file.py:Class``."""
 
     weights: str = ""
-    """Weights for it: a local file or a URL. Empty: the detector's own."""
+    """Weights for it: a local file or a URL; ``vg-*`` take each of the three published
+    files. Empty: the detector's own."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` is CUDA where the cluster gives the detector's actor a GPU, else the CPU."""
@@ -36,8 +38,13 @@ class DetectorSection(Section):
     score_thresh: Annotated[float, Field(ge=0, le=1)] = 0.2
     """A region's best class score to be kept beyond ``min_boxes``."""
 
-    nms_thresh: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Of two boxes of one class whose IoU is above this, the lower score goes."""
+    nms_thresh: Annotated[float, Field(ge=0, le=1)] = 0
+    """Of two boxes of one class whose IoU is above this, the lower score goes. 0: the detector's
+    own (``vg-caffe`` 0.3; ``vg-pbua`` 0.5, 0.6, ... 0.9 in turn, until there are ``min_boxes``;
+    others 0.5)."""
+
+    post_nms_topk: Annotated[int, Field(ge=0)] = 0
+    """Proposals of an image that are pooled at most. 0: the detector's own (``vg-*`` 300)."""
 
     min_boxes: Annotated[int, Field(ge=0)] = BOXES
     """Regions kept per image at least, however low their scores; fewer only where the image
@@ -45,6 +52,9 @@ class DetectorSection(Section):
 
     max_boxes: Annotated[int, Field(ge=1)] = BOXES
     """Regions kept per image at most. Not below a ``min_boxes`` that is given alone."""
+
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Of the convolutions; boxes, scores and means are always float32. ``tf32`` needs a GPU."""
 
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Whatever else a detector of your own wants to know, by name."""

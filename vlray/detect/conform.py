@@ -57,6 +57,24 @@ def build_detector(cls: Any, options: DetectorSection, target: str) -> Detector:
     return detector
 
 
+def refuse_vg_options(options: DetectorSection) -> None:
+    """Refuse the options that only the Visual Genome detector follows.
+
+    Raises:
+        ValueError: One of them is given.
+    """
+    if options.precision != "fp32":
+        raise ValueError(
+            f"detector.precision={options.precision} is for vg-caffe and vg-pbua; this detector "
+            "runs in fp32"
+        )
+    if options.post_nms_topk:
+        raise ValueError(
+            f"detector.post_nms_topk={options.post_nms_topk} is for vg-caffe and vg-pbua; "
+            "Detectron2's configurations say MODEL.RPN.POST_NMS_TOPK_TEST"
+        )
+
+
 def check_regions(batch: object, image_hw: Int32[np.ndarray, "N 2"], info: DetectorInfo) -> None:
     """Check what a detector returned for N images before anything is made of it.
 

@@ -17,6 +17,7 @@ from jaxtyping import Int32, UInt8
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.checkpoint import load_weights
+from vlray.detect.conform import refuse_vg_options
 from vlray.detect.detectron_config import load_config, weights_of
 from vlray.detect.device import device_of
 from vlray.detect.features import feature_dim_of, find_regions_of
@@ -57,6 +58,7 @@ class Detectron:
                 f"detector.options {sorted(unknown)} mean nothing to a Detectron2 configuration; "
                 "it knows obj_names"
             )
+        refuse_vg_options(options)
         cfg = load_config(options)
         cfg.MODEL.DEVICE = str(device_of(options))
         weights = locate(weights_of(options))

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.conform import refuse_vg_options
 from vlray.detect.protocol import DetectorInfo
 from vlray.detect.weights import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
@@ -45,6 +46,7 @@ class Lite:
         """
         if options.options:
             raise ValueError(f"lite has no detector.options, remove {sorted(options.options)}")
+        refuse_vg_options(options)
         # Torch and Detectron2 take seconds to import; the driver, which asks this class for
         # `resize` only, does without them.
         from vlray.detect.device import device_of
@@ -78,6 +80,6 @@ def _say_what_lite_is_for() -> None:
     """Log it once in a process."""
     logger.info(
         "The detector lite was trained on a few hundred photographs: it is for a first run, tests "
-        "and small studies, not for results to compare with published ones. The Visual Genome "
-        "detector for these (--detector.name vg-caffe) comes with a later version of vlray."
+        "and small studies, not for results to compare with published ones. For these there is the "
+        "Visual Genome detector: --detector.name vg-caffe."
     )

@@ -17,14 +17,19 @@ from vlray.detect.weights import is_url, locate, sha256
 
 __all__ = ["check_regions", "detector_class", "identify", "load_detector", "resize_of", "settled"]
 
-PRESETS = {"lite": "vlray.detect.lite:Lite"}
+PRESETS = {
+    "lite": "vlray.detect.lite:Lite",
+    "vg-caffe": "vlray.detect.vg:VgCaffe",
+    "vg-pbua": "vlray.detect.vg:VgPbua",
+}
+NMS_THRESH = 0.5
+OWN_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: several in turn
 _LITE_WEIGHTS = Path(__file__).with_name("lite.safetensors")
 _DETECTRON = "vlray.detect.detectron:Detectron"
-_NOT_YET = ("vg-caffe", "vg-pbua")
 
 
 def settled(options: DetectorSection) -> DetectorSection:
-    """Replace what only this process knows: stored names, and paths relative to its folder.
+    """Replace what only this process knows: stored names, relative paths, a detector's own NMS.
 
     Raises:
         ValueError: There is no detector of that name.
@@ -36,7 +41,12 @@ def settled(options: DetectorSection) -> DetectorSection:
     elif _is_config(name):
         name = _absolute(name)
     file, mark, digest = options.weights.partition("#sha256=")
-    return options.model_copy(update={"name": name, "weights": f"{_absolute(file)}{mark}{digest}"})
+    found = {
+        "name": name,
+        "weights": f"{_absolute(file)}{mark}{digest}",
+        "nms_thresh": options.nms_thresh or OWN_NMS_THRESH.get(name, NMS_THRESH),
+    }
+    return options.model_copy(update=found)
 
 
 def detector_class(options: DetectorSection) -> type[Detector]:
@@ -92,7 +102,11 @@ def identify(options: DetectorSection) -> dict[str, str]:
             "target": f"{Path(place).name}:{attribute}",
             "source_sha256": sha256(place),
         }
-    if options.weights:
+    if options.name in OWN_NMS_THRESH:
+        from vlray.detect.vg import weights_of as vg_weights_of
+
+        identity["weights_sha256"] = sha256(locate(vg_weights_of(options)))
+    elif options.weights:
         identity |= _identify_weights(options.weights)
     elif target == PRESETS["lite"]:
         identity["weights_sha256"] = sha256(_LITE_WEIGHTS)
@@ -112,11 +126,6 @@ def _full_name(name: str) -> str:
         return name
     if name.endswith(".py"):
         raise ValueError(f"{name!r} is a file; name its class as well, as in {name}:Detector")
-    if name in _NOT_YET:
-        raise ValueError(
-            f"the Visual Genome detector {name!r} is not in this version of vlray yet; "
-            f"give {_choices({})}"
-        )
     stored = stored_models()
     if name not in stored:
         close = nearest(name, [*PRESETS, *stored])

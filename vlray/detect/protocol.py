@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,9 @@ class DetectorInfo:
 
     weights_sha256: str = ""
     """Of the weights file, hexadecimal; empty where there is none."""
+
+    conventions: Mapping[str, Any] = field(default_factory=dict)
+    """The rules by which an image became regions, in plain types; part of the provenance."""
 
 
 class Detector(Protocol):

@@ -12,6 +12,8 @@ from torchvision.ops import batched_nms
 
 from vlray.config.detector import DetectorSection
 
+NMS_THRESH = 0.5  # where the options leave it to the detector
+
 
 def boxes_of_class(
     boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"], obj_ids: Int64[Tensor, " P"]
@@ -57,7 +59,9 @@ def select_regions(
     usable_indices = usable.nonzero().squeeze(1)
     order = scores[usable_indices].argsort(descending=True, stable=True)
     indices = usable_indices[order]
-    indices = indices[_survivors(candidates[indices], obj_ids[indices], options.nms_thresh)]
+    indices = indices[
+        _survivors(candidates[indices], obj_ids[indices], options.nms_thresh or NMS_THRESH)
+    ]
 
     above = int((scores[indices] >= options.score_thresh).sum())
     indices = indices[: min(max(above, options.min_boxes), options.max_boxes)]

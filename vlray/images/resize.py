@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 
 
@@ -40,3 +40,37 @@ class ResizeShortestEdge:
             return image
         resized = Image.fromarray(image).resize((new_w, new_h), Image.Resampling.BILINEAR)
         return np.asarray(resized)
+
+
+@dataclass(frozen=True)
+class ResizeLikeCaffe:
+    """Resize by one scale for both axes, on float32, as the published Caffe features were.
+
+    Values are not rounded, so subtracting the mean before or after is the same.
+
+    Source:
+        py-faster-rcnn, lib/utils/blob.py (``prep_im_for_blob``): OpenCV, bilinear.
+    """
+
+    min_size: int
+    max_size: int
+
+    def scale(self, height: int, width: int) -> float:
+        """Give resized pixels per pixel of an image of this size."""
+        shorter, longer = min(height, width), max(height, width)
+        scale = self.min_size / shorter
+        # The reference rounds before it compares.
+        return self.max_size / longer if round(scale * longer) > self.max_size else scale
+
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w 3"]:
+        """Resize one decoded image; its sides are rounded, its scale is not."""
+        import cv2
+
+        scale = self.scale(*image.shape[:2])
+        pixels = image.astype(np.float32)
+        # A side of a pixel or two may round to nothing.
+        size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
+        if min(image.shape[:2]) * scale < 1:
+            return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR))
+        resized = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(resized, np.float32)

@@ -145,6 +145,7 @@ def _provenance(info: DetectorInfo) -> dict[str, Any]:
         "detector_name": info.name,
         "feature_dim": info.feature_dim,
         "weights_sha256": info.weights_sha256,
+        "conventions": dict(info.conventions),
         "labels_sha256": hashlib.sha256(labels).hexdigest(),
     }
 

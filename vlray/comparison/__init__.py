@@ -1,1 +1,0 @@
-"""Two outputs of the same images beside each other."""

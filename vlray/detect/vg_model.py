@@ -1,0 +1,202 @@
+"""The network of the Visual Genome detector, of Detectron2's modules, made fast for inference.
+
+Shapes: N images, H and W of the C4 map (stride 16), R regions of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# isort: off
+import vlray.detect.compat  # noqa: F401  before detectron2
+# isort: on
+
+import torch
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResNet
+from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import roi_pool
+
+NUM_CLASSES, NUM_ATTRIBUTES = 1600, 400
+FEATURE_DIM, C4_DIM = 2048, 1024
+NUM_ANCHORS = 12
+STRIDE = 16
+POOL_SIZE = 14
+PIXEL_MEAN = (102.9801, 115.9465, 122.7717)  # BGR
+DTYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+# RoIs of one pass through res5 on a CPU: what they need stays in its caches. Measured on 2 cores:
+# 300 at once take twice as long.
+CPU_CHUNK = 20
+GPU_CHUNK = 300
+
+
+class CaffeStem(BasicStem):  # type: ignore[misc]
+    """The stem with Caffe's pooling: no padding, the last window may stick out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the map of stride 4."""
+        x = functional.relu_(self.conv1(x))
+        return functional.max_pool2d(x, kernel_size=3, stride=2, padding=0, ceil_mode=True)
+
+
+class VgPredictor(nn.Module):
+    """Classes, box deltas and, where the weights have them, attributes of pooled vectors."""
+
+    def __init__(self, with_attributes: bool) -> None:
+        super().__init__()
+        self.with_attributes = with_attributes
+        self.cls_score = nn.Linear(FEATURE_DIM, NUM_CLASSES + 1)
+        self.bbox_pred = nn.Linear(FEATURE_DIM, NUM_CLASSES * 4)
+        if with_attributes:
+            self.cls_embedding = nn.Embedding(NUM_CLASSES + 1, 256)
+            self.fc_attr = nn.Linear(FEATURE_DIM + 256, 512)
+            self.attr_score = nn.Linear(512, NUM_ATTRIBUTES + 1)
+
+    def attributes(
+        self, visual_feats: Float[Tensor, "R 2048"], class_logits: Float[Tensor, "R 1601"]
+    ) -> Float[Tensor, "R 401"]:
+        """Give attribute logits, which depend on the best class; it may be the background."""
+        embedded = self.cls_embedding(class_logits.argmax(dim=1))
+        hidden = self.fc_attr(torch.cat([visual_feats, embedded], dim=1)).relu()
+        logits: Tensor = self.attr_score(hidden)
+        return logits
+
+
+class VgNetwork(nn.Module):
+    """ResNet-101 C4 with res5 at stride 1 and dilation 2 over each pooled region.
+
+    The names of its tensors are those of Detectron2 and of the canonical checkpoint.
+    """
+
+    def __init__(self, with_attributes: bool) -> None:
+        super().__init__()
+        self.precision = "fp32"
+        self.backbone = _backbone()
+        head = StandardRPNHead(in_channels=C4_DIM, num_anchors=NUM_ANCHORS, conv_dims=[512])
+        self.proposal_generator = nn.ModuleDict({"rpn_head": head})
+        self.roi_heads = nn.ModuleDict(
+            {"res5": nn.Sequential(*_res5()), "box_predictor": VgPredictor(with_attributes)}
+        )
+
+    @property
+    def predictor(self) -> VgPredictor:
+        """The heads, always in float32."""
+        predictor = self.roi_heads["box_predictor"]
+        assert isinstance(predictor, VgPredictor)
+        return predictor
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.predictor.cls_score.weight.device
+
+    def c4(self, images: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N 1024 H W"]:
+        """Give the map of stride 16 of images whose mean is subtracted."""
+        x = images.to(DTYPES[self.precision], memory_format=torch.channels_last)
+        maps: dict[str, Tensor] = self.backbone(x)
+        return maps["res4"]
+
+    def objectness(
+        self, c4: Float[Tensor, "N 1024 H W"]
+    ) -> tuple[Float[Tensor, "N M"], Float[Tensor, "N M 4"]]:
+        """Give logits and box deltas of the M = H * W * 12 anchors, row by row, in float32."""
+        (logits,), (deltas,) = self.proposal_generator["rpn_head"]([c4])
+        num_images, _, height, width = logits.shape
+        deltas = deltas.view(num_images, NUM_ANCHORS, 4, height, width).permute(0, 3, 4, 1, 2)
+        return (
+            logits.permute(0, 2, 3, 1).reshape(num_images, -1).float(),
+            deltas.reshape(num_images, -1, 4).float(),
+        )
+
+    def pool(
+        self, c4: Float[Tensor, "1 1024 H W"], boxes: Float[Tensor, "R 4"]
+    ) -> Float[Tensor, "R 2048"]:
+        """Pool boxes of one image, in resized pixels, into the vectors that the heads see."""
+        plane = c4.float().contiguous()
+        dtype = DTYPES[self.precision]
+        vectors = [boxes.new_zeros(0, FEATURE_DIM)]
+        for chunk in torch.split(boxes, GPU_CHUNK if boxes.is_cuda else CPU_CHUNK):
+            cells = roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
+            cells = cells.to(dtype, memory_format=torch.channels_last)
+            vectors.append(self.roi_heads["res5"](cells).float().mean(dim=(2, 3)))
+        return torch.cat(vectors)
+
+
+def build_vg(tensors: Mapping[str, Tensor], precision: str) -> VgNetwork:
+    """Build the network on canonical weights, for inference.
+
+    Args:
+        tensors: Every tensor of the network and no other.
+        precision: Of the convolutions: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+    """
+    with_attributes = "roi_heads.box_predictor.attr_score.weight" in tensors
+    with torch.device("meta"):
+        network = VgNetwork(with_attributes)
+    network.to_empty(device="cpu")
+    network.load_state_dict(dict(tensors), strict=True)
+    _fold_norms(network)
+    network.precision = precision
+    for part in (network.backbone, network.proposal_generator, network.roi_heads["res5"]):
+        part.to(DTYPES[precision]).to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
+
+
+def _backbone() -> ResNet:
+    stages = []
+    channels = 64
+    for name, blocks, width, stride in (
+        ("res2", 3, 64, 1),
+        ("res3", 4, 128, 2),
+        ("res4", 23, 256, 2),
+    ):
+        stage = _stage(blocks, channels, width, stride, dilation=1)
+        channels = width * 4
+        stages.append((name, stage))
+    return ResNet(
+        CaffeStem(3, 64, norm="FrozenBN"), [stage for _, stage in stages], out_features=["res4"]
+    )
+
+
+def _res5() -> list[Any]:
+    return _stage(3, C4_DIM, 512, 1, dilation=2)
+
+
+def _stage(blocks: int, channels: int, width: int, stride: int, dilation: int) -> list[Any]:
+    """Build the blocks of a stage; the stride is in the first 1x1 convolution, as in MSRA's."""
+    return [
+        BottleneckBlock(
+            channels if index == 0 else width * 4,
+            width * 4,
+            bottleneck_channels=width,
+            stride=stride if index == 0 else 1,
+            norm="FrozenBN",
+            stride_in_1x1=True,
+            dilation=dilation,
+        )
+        for index in range(blocks)
+    ]
+
+
+def _fold_norms(network: nn.Module) -> None:
+    """Fold each frozen norm into its convolution, computed in float64."""
+    module: Any
+    for module in network.modules():
+        conv = module
+        norm = getattr(conv, "norm", None)
+        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, FrozenBatchNorm2d):
+            continue
+        scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+        shift = norm.bias.double() - norm.running_mean.double() * scale
+        weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
+        conv.weight = nn.Parameter(weight.float())
+        conv.bias = nn.Parameter(shift.float())
+        conv.norm = None

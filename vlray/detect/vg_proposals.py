@@ -1,0 +1,116 @@
+"""Anchors and proposals of the Visual Genome detector, by the conventions of a preset.
+
+Shapes: A anchors of a cell, M anchors of the map, P proposals kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchvision.ops import nms
+
+from vlray.detect.vg_conventions import Conventions
+
+RATIOS = (0.5, 1.0, 2.0)  # height over width
+SIZES = (64, 128, 256, 512)
+STRIDE = 16
+_SCALE_CLAMP = math.log(1000 / 16)
+
+
+@functools.cache
+def cell_anchors(kind: str) -> Float[Tensor, "A 4"]:
+    """Give the 12 anchors of the first cell, sizes outside, ratios inside.
+
+    Caffe's are given with their right and lower edges one further than in its own table, so that
+    "x2 - x1" is their width.
+
+    Source:
+        lib/rpn/generate_anchors.py of py-faster-rcnn; DefaultAnchorGenerator of Detectron2.
+    """
+    if kind == "centered":
+        sides = [(math.sqrt(s * s / r), r * math.sqrt(s * s / r)) for s in SIZES for r in RATIOS]
+        return torch.tensor([[-w / 2, -h / 2, w / 2, h / 2] for w, h in sides])
+    boxes = []
+    for size in SIZES:
+        for ratio in RATIOS:
+            base = round(math.sqrt(STRIDE * STRIDE / ratio))
+            width = base * size / STRIDE
+            height = round(base * ratio) * size / STRIDE
+            left, top = 7.5 - 0.5 * (width - 1), 7.5 - 0.5 * (height - 1)
+            boxes.append([left, top, left + width, top + height])
+    return torch.tensor(boxes)
+
+
+def anchors_of(kind: str, height: int, width: int) -> Float[Tensor, "M 4"]:
+    """Give the anchors of a map: row by row, the 12 of a cell beside each other."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4) * STRIDE
+    return (shifts + cell_anchors(kind)).reshape(-1, 4)
+
+
+def decode(
+    deltas: Float[Tensor, "*M 4"], boxes: Float[Tensor, "*M 4"], clamp: bool
+) -> Float[Tensor, "*M 4"]:
+    """Move and stretch boxes: ``(dx, dy, dw, dh)`` in units of their sides, logarithmic for both.
+
+    Source:
+        R-CNN (arXiv:1311.2524), appendix C.
+    """
+    sides = boxes[..., 2:] - boxes[..., :2]
+    centers = boxes[..., :2] + 0.5 * sides
+    centers = centers + deltas[..., :2] * sides
+    growth = deltas[..., 2:].clamp(max=_SCALE_CLAMP) if clamp else deltas[..., 2:]
+    half = 0.5 * growth.exp() * sides
+    return torch.cat([centers - half, centers + half], dim=-1)
+
+
+def clip(
+    boxes: Float[Tensor, "*M 4"], height: float, width: float, plus_one: bool
+) -> Float[Tensor, "*M 4"]:
+    """Clip to an image; with ``plus_one`` its last pixel is at ``width - 1``."""
+    limit = boxes.new_tensor([width, height, width, height]) - int(plus_one)
+    return boxes.clamp(min=0).minimum(limit)
+
+
+def widened(boxes: Float[Tensor, "P 4"], plus_one: bool) -> Float[Tensor, "P 4"]:
+    """Move right and lower edges out by one, so that plain IoU is the IoU of whole pixels."""
+    return boxes + boxes.new_tensor([0, 0, 1, 1]) if plus_one else boxes
+
+
+def propose(
+    logits: Float[Tensor, " M"],
+    boxes: Float[Tensor, "M 4"],
+    height: int,
+    width: int,
+    scale: float,
+    rules: Conventions,
+) -> Float[Tensor, "P 4"]:
+    """Choose the proposals of one image, best first.
+
+    Args:
+        logits: Objectness of each anchor.
+        boxes: The anchors, moved by their deltas; resized pixels, not clipped.
+        height: Of the resized image.
+        width: Likewise.
+        scale: Resized pixels in one pixel of the original image.
+        rules: The conventions.
+    """
+    if rules.min_side:
+        boxes = clip(boxes, height, width, rules.plus_one)
+        sides = boxes[:, 2:] - boxes[:, :2] + int(rules.plus_one)
+        large = (sides >= rules.min_side * scale).all(dim=1).nonzero().squeeze(1)
+        order = large[logits[large].argsort(descending=True, stable=True)[: rules.pre_nms_topk]]
+        boxes = boxes[order]
+    else:
+        order = logits.argsort(descending=True, stable=True)[: rules.pre_nms_topk]
+        boxes = clip(boxes[order], height, width, rules.plus_one)
+        filled = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        boxes, order = boxes[filled], order[filled]
+    # Ranks stand for the logits: equal ones keep their order on any device.
+    ranks = torch.arange(len(boxes), 0, -1, dtype=boxes.dtype, device=boxes.device)
+    kept = nms(widened(boxes, rules.plus_one), ranks, rules.rpn_nms_thresh)
+    return boxes[kept[: rules.post_nms_topk]]

@@ -1,0 +1,197 @@
+"""From images to the regions of the Visual Genome detector, by the conventions of a preset.
+
+Shapes: N images, P proposals of one image, K = 1,600 classes, R regions kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int32, Int64
+from torch import Tensor
+from torchvision.ops import box_iou, nms
+
+from vlray.config.detector import DetectorSection
+from vlray.detect.vg_conventions import Conventions
+from vlray.detect.vg_model import NUM_CLASSES, PIXEL_MEAN, VgNetwork
+from vlray.detect.vg_proposals import anchors_of, clip, decode, propose, widened
+from vlray.regions.batch import RegionBatch
+
+_BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+class RegionFinder:
+    """A network, the conventions and what to keep."""
+
+    def __init__(self, network: VgNetwork, rules: Conventions, options: DetectorSection) -> None:
+        self._network = network
+        self._rules = rules
+        self._options = options
+
+    @torch.inference_mode()
+    def __call__(
+        self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]
+    ) -> RegionBatch:
+        """Find the regions of N images of one size.
+
+        Raises:
+            ValueError: The images differ in size: the smaller would have to be padded, which
+                changes their features.
+        """
+        shapes = sorted({image.shape for image in images})
+        if len(shapes) != 1:
+            raise ValueError(
+                f"images of one call must be of one size, these are of {shapes}; group them by size"
+            )
+        network, (height, width) = self._network, shapes[0][:2]
+        # A copy: Ray hands out arrays that are not writable, which torch warns of.
+        pixels = torch.from_numpy(np.stack(images).astype(np.float32)).to(network.device)
+        pixels -= pixels.new_tensor(PIXEL_MEAN)
+        with _tf32(network.precision == "tf32"):
+            maps = network.c4(pixels.permute(0, 3, 1, 2))
+            logits, deltas = network.objectness(maps)
+            anchors = anchors_of(self._rules.anchors, *maps.shape[2:]).to(network.device)
+            boxes = decode(deltas, anchors, self._rules.clamp_deltas)
+            found = []
+            for index, (original_height, original_width) in enumerate(image_hw.tolist()):
+                scales = (height / original_height, width / original_width)
+                if self._rules.resize == "opencv":
+                    scales = (_caffe_scale(original_height, original_width, self._rules),) * 2
+                rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
+                one = maps[index : index + 1]
+                found.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
+        return RegionBatch.concat(found)
+
+    def _regions(
+        self,
+        c4: Float[Tensor, "1 1024 H W"],
+        rois: Float[Tensor, "P 4"],
+        resized_hw: tuple[int, int],
+        scales: tuple[float, float],
+        image_hw: Int32[np.ndarray, " 2"],
+    ) -> RegionBatch:
+        """Pool, classify and select the proposals of one image."""
+        predictor, rules = self._network.predictor, self._rules
+        visual_feats = self._network.pool(c4, rois)
+        class_logits = predictor.cls_score(visual_feats)
+        probs = class_logits.softmax(dim=1)[:, :NUM_CLASSES]
+        obj_probs, obj_ids = probs.max(dim=1)
+        per_axis = rois.new_tensor([scales[1], scales[0]]).repeat(2)
+        if rules.regressed_boxes:
+            deltas = predictor.bbox_pred(visual_feats).view(-1, NUM_CLASSES, 4)
+            deltas = deltas[torch.arange(len(rois), device=rois.device), obj_ids]
+            boxes = decode(deltas / deltas.new_tensor(_BOX_WEIGHTS), rois, rules.clamp_deltas)
+            boxes = clip(boxes, *resized_hw, rules.plus_one)
+            kept = _best_class(boxes, obj_probs, rules, self._options)
+            boxes = boxes[kept] / per_axis
+        else:
+            boxes = rois / per_axis
+            kept = _each_class(boxes, probs, rules, self._options)
+            boxes = boxes[kept]
+        boxes = clip(boxes, int(image_hw[0]), int(image_hw[1]), plus_one=False)
+        attr_ids = attr_probs = None
+        if predictor.with_attributes:
+            scores = predictor.attributes(visual_feats[kept], class_logits[kept])
+            if not rules.attribute_background:
+                scores = scores[:, :-1]
+            probs_of_attributes = scores.softmax(dim=1)
+            found = probs_of_attributes[:, :400].max(dim=1)
+            attr_probs, attr_ids = (values.cpu().numpy() for values in found)
+        return RegionBatch(
+            image_hw=image_hw[None],
+            num_boxes=np.array([len(kept)], np.int32),
+            boxes=boxes.cpu().numpy(),
+            visual_feats=visual_feats[kept].cpu().numpy(),
+            obj_ids=obj_ids[kept].int().cpu().numpy(),
+            obj_probs=obj_probs[kept].cpu().numpy(),
+            attr_ids=None if attr_ids is None else attr_ids.astype(np.int32),
+            attr_probs=attr_probs,
+        )
+
+
+def _each_class(
+    boxes: Float[Tensor, "P 4"],
+    probs: Float[Tensor, "P K"],
+    rules: Conventions,
+    options: DetectorSection,
+) -> Int64[Tensor, " R"]:
+    """Keep the proposals with the best class in which they survive suppression.
+
+    Source:
+        generate_tsv.py of bottom-up attention: in the proposals' order as long as the number is
+        within the limits, else by falling confidence.
+    """
+    (nms_thresh,) = rules.nms_thresh
+    overlaps = box_iou(*(widened(boxes.double(), rules.plus_one),) * 2) > nms_thresh
+    confidence = (probs * _survivors(overlaps, probs)).amax(dim=1)
+    kept = (confidence >= options.score_thresh).nonzero().squeeze(1)
+    if options.min_boxes <= len(kept) <= options.max_boxes:
+        return kept
+    limit = options.min_boxes if len(kept) < options.min_boxes else options.max_boxes
+    return confidence.argsort(descending=True, stable=True)[:limit]
+
+
+def _survivors(overlaps: Bool[Tensor, "P P"], probs: Float[Tensor, "P K"]) -> Bool[Tensor, "P K"]:
+    """Suppress within every class at once: the boxes, and so their overlaps, are the same in all.
+
+    One pass over the ranks instead of one NMS for each of 1,600 classes.
+    """
+    order = probs.argsort(dim=0, descending=True, stable=True)
+    alive = torch.ones_like(probs, dtype=torch.bool).T.contiguous()  # (K, P)
+    classes = torch.arange(probs.shape[1], device=probs.device)
+    ranked = torch.zeros_like(alive)
+    for rank in range(len(probs)):
+        best = order[rank]
+        ranked[classes, best] = True
+        stays = alive[classes, best]
+        # What is suppressed comes later in its class; what came earlier stays as it is.
+        alive &= ~(overlaps[best] & stays[:, None] & ~ranked)
+    return alive.T
+
+
+def _best_class(
+    boxes: Float[Tensor, "P 4"],
+    scores: Float[Tensor, " P"],
+    rules: Conventions,
+    options: DetectorSection,
+) -> Int64[Tensor, " R"]:
+    """Keep the regions that survive suppression by all others, by falling score.
+
+    Where no threshold leaves ``min_boxes`` of them, the last one's are kept: fewer, but this
+    image's own.
+
+    Source:
+        detectron2_mscoco_proposal_maxnms.py of py-bottom-up-attention.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    ranks = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
+    kept = order
+    for nms_thresh in rules.nms_thresh:
+        kept = order[nms(boxes[order], ranks, nms_thresh)]
+        if len(kept) >= options.min_boxes:
+            break
+    above = int((scores[kept] >= options.score_thresh).sum())
+    return kept[: min(max(above, options.min_boxes), options.max_boxes)]
+
+
+def _caffe_scale(height: int, width: int, rules: Conventions) -> float:
+    from vlray.images.resize import ResizeLikeCaffe
+
+    return ResizeLikeCaffe(rules.min_size, rules.max_size).scale(height, width)
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Let a GPU round float32 to 19 bits inside, or make sure that it does not."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,1 +1,0 @@
-"""Region features in the files of other tools: read and written as streams."""
