@@ -199,4 +199,4 @@ def _fold_norms(network: nn.Module) -> None:
         weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
         conv.weight = nn.Parameter(weight.float())
         conv.bias = nn.Parameter(shift.float())
-        conv.norm = None
+        module.norm = None
