@@ -10,6 +10,8 @@ COMMANDS = {
     "demo": "The main job on photographs, from nothing to a page to look at.",
     "extract": "Detect the regions of images and write them as Parquet.",
     "view": "Draw the regions of an output and put them into a gallery page.",
+    "convert": "Bring other tools' region files into an output, and an output into theirs.",
+    "compare": "Compare two outputs of the same images, box by box.",
     "env": "Show and change the settings that last.",
 }
 

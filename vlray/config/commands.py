@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 COMMANDS = {
     "extract": "vlray.config.extract:ExtractConfig",
     "view": "vlray.config.view:ViewConfig",
+    "convert": "vlray.config.convert:ConvertConfig",
+    "compare": "vlray.config.compare:CompareConfig",
 }
 
 

@@ -1,0 +1,1 @@
+"""Region features in the files that others made: read into vlray's table, and written from it."""
