@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
-import importlib
-import pickle
 import re
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +17,13 @@ from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vlray.pickles import ARRAY_GLOBALS, ArrayUnpickler
+
 # Parts of a checkpoint that boxes and vectors do not need, and what files hold for nothing: anchors
 # and normalization follow from the configuration, the batches that a norm has seen matter to none.
 _UNUSED_PREFIXES = ("roi_heads.mask_head.", "roi_heads.keypoint_head.", "sem_seg_head.")
 _UNUSED_ENDINGS = ("num_batches_tracked", "pixel_mean", "pixel_std")
 _LISTED = 8
-
-# What arrays and their dictionaries are pickled as, by NumPy 1, NumPy 2 and Python 2.
-_ARRAY_GLOBALS: dict[str, Any] = {
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    "collections.OrderedDict": OrderedDict,
-    "_codecs.encode": codecs.encode,
-}
-for _module, _name in (
-    ("multiarray", "_reconstruct"),
-    ("multiarray", "scalar"),
-    ("numeric", "_frombuffer"),
-):
-    _found = getattr(importlib.import_module(f"numpy._core.{_module}"), _name)
-    _ARRAY_GLOBALS[f"numpy.core.{_module}.{_name}"] = _found
-    _ARRAY_GLOBALS[f"numpy._core.{_module}.{_name}"] = _found
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -133,7 +115,7 @@ def _open(path: Path) -> tuple[dict[str, Any], bool]:
             data = _load_torch(path)
         else:
             with path.open("rb") as file:
-                data = _ArrayUnpickler(file, encoding="latin1").load()
+                data = ArrayUnpickler(file, encoding="latin1").load()
             # Before torch 1.6 its files were several pickles, the first of which is a number.
             is_pickle = data != torch.serialization.MAGIC_NUMBER
             if not is_pickle:
@@ -181,18 +163,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
     )
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles dictionaries, numbers, strings and arrays; anything else could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Refuse what is not part of an array."""
-        found = _ARRAY_GLOBALS.get(f"{module}.{name}")
-        if found is None:
-            raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
-        return found
-
-
 def _torch_globals() -> list[Any]:
     """Allow torch's own restricted reader arrays too: some tools write them among the tensors."""
     dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
-    return [*dtypes, *((value, name) for name, value in _ARRAY_GLOBALS.items())]
+    return [*dtypes, *((value, name) for name, value in ARRAY_GLOBALS.items())]
