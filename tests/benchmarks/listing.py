@@ -24,9 +24,10 @@ from tests.benchmarks.report import print_header, print_table, verdict
 from vlray.config.extract import ExtractConfig
 from vlray.images.find import list_images
 from vlray.regions import parts
+from vlray.regions.claim import claim
 from vlray.regions.schema import FAILURES
 from vlray.stream import plan as plans
-from vlray.stream.identity import claim, identity_of
+from vlray.stream.identity import identity_of
 
 SECONDS, GIB = 60.0, 1.5
 SHARDS_WITHOUT_FAILURES = 100  # one shard in so many has a file of failures, which is read

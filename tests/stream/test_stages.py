@@ -22,13 +22,14 @@ from vlray.config.extract import ExtractConfig
 from vlray.detect.load import resize_of
 from vlray.images.find import list_images
 from vlray.regions import parts
+from vlray.regions.claim import claim
+from vlray.regions.lock import only_writer
 from vlray.regions.schema import FAILURES, from_table
 from vlray.stream import progress
 from vlray.stream.block import DECODED, image_rows, pack, unpack
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
-from vlray.stream.identity import claim, identity_of
-from vlray.stream.lock import only_writer
+from vlray.stream.identity import identity_of
 from vlray.stream.progress import Progress
 from vlray.stream.write import WriteShard
 
@@ -321,7 +322,7 @@ def test_progress_is_told_once_and_in_one_way(
 
 def test_a_second_writer_is_refused_by_name_until_the_first_is_gone(tmp_path: Path) -> None:
     program = (
-        "import sys; from pyarrow.fs import LocalFileSystem; from vlray.stream.lock import *\n"
+        "import sys; from pyarrow.fs import LocalFileSystem; from vlray.regions.lock import *\n"
         "with only_writer(LocalFileSystem(), sys.argv[1], 'out'): print(flush=True); input()"
     )
     with subprocess.Popen(

@@ -7,6 +7,7 @@
     OUT/plan/plan-00000.parquet      the listing, cut into shards
     OUT/regions/part-00000.parquet   the regions of shard 0; being there means the shard is done
     OUT/failures/part-00000.parquet  the images of shard 0 that failed, where there are any
+    OUT/flags/part-00000.parquet     of a converted output: its doubtful images, where there are any
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-REGIONS, FAILURES, PLAN = "regions", "failures", "plan"
+REGIONS, FAILURES, PLAN, FLAGS = "regions", "failures", "plan", "flags"
 SETTINGS, LABELS = "vlray.json", "labels.json"
 
 # Small enough that reading one image of a file is cheap, large enough to compress well.

@@ -1,19 +1,14 @@
-"""What makes an output itself: one folder holds the regions of one detector with one setting."""
+"""What makes an extraction's output itself: its detector and settings."""
 
 from __future__ import annotations
 
-import json
 from pathlib import PurePath
 from typing import Any
 
-import pyarrow.fs as pafs
-
 import vlray
-from vlray import files
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import identify
 from vlray.images.find import Listing
-from vlray.regions import parts
 from vlray.regions.schema import SCHEMA_VERSION
 
 # Where a detector runs is no part of what it is; its name and weights are known by content.
@@ -40,59 +35,3 @@ def identity_of(config: ExtractConfig, listing: Listing) -> dict[str, Any]:
         "detector": {"name": PurePath(config.detector.name).name} | identify(config.detector),
         "settings": settings,
     }
-
-
-def claim(fs: pafs.FileSystem, root: str, uri: str, identity: dict[str, Any]) -> None:
-    """Write an output's identity, or check that it is the one that is there.
-
-    Raises:
-        ValueError: The output was made with other settings; each difference is named.
-    """
-    path = files.join(root, parts.SETTINGS)
-    try:
-        there = json.loads(files.read_bytes(fs, path))
-    except FileNotFoundError:
-        if files.list_names(fs, files.join(root, parts.REGIONS)):
-            raise ValueError(
-                f"{uri} has a folder {parts.REGIONS}/ but no {parts.SETTINGS}; it is not an "
-                "output of vlray, so give another folder"
-            ) from None
-        files.write_atomic(fs, path, _as_json(identity))
-        return
-    differing = _differences(there, identity)
-    if differing and not files.list_names(fs, files.join(root, parts.REGIONS)):
-        # An earlier run was refused or stopped before its first file: nothing holds us to it.
-        for folder in (parts.PLAN, parts.FAILURES):
-            for name in files.list_names(fs, files.join(root, folder)):
-                files.remove(fs, files.join(root, folder, name))
-        files.write_atomic(fs, path, _as_json(identity))
-    elif differing:
-        raise ValueError(
-            f"{uri} was made with other settings, and one output holds one kind of regions:\n"
-            + "\n".join(differing)
-            + "\nGive the same settings to finish it, or another folder for the new ones."
-        )
-
-
-def _as_json(identity: dict[str, Any]) -> bytes:
-    return (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    lines = []
-    for name in ("schema_version", "dataset"):
-        lines += _difference(name, there.get(name), here[name])
-    for group in ("settings", "detector"):
-        old, new = there.get(group, {}), here[group]
-        for name in sorted(old.keys() | new.keys()):
-            label = name if group == "settings" else f"detector: {name}"
-            lines += _difference(label, old.get(name), new.get(name))
-    return lines
-
-
-def _difference(name: str, there: object, here: object) -> list[str]:
-    if there == here:
-        return []
-    if name.endswith("sha256"):  # a file's content: an edited file is another detector
-        there, here = (str(value)[:12] for value in (there, here))
-    return [f"  {name}: {there!r} there, {here!r} now"]

@@ -16,9 +16,10 @@ from vlray.detect.load import settled
 from vlray.images.find import Listing, list_images
 from vlray.images.splits import is_split
 from vlray.regions import parts
+from vlray.regions.claim import claim
+from vlray.regions.lock import only_writer
 from vlray.stream import plan as plans
-from vlray.stream.identity import claim, identity_of
-from vlray.stream.lock import only_writer
+from vlray.stream.identity import identity_of
 from vlray.stream.progress import Progress
 
 log = logging.getLogger("vlray.stream")
