@@ -1,0 +1,24 @@
+"""Weights of the Visual Genome detector that several tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.detect.vg_flavours import write_hf
+from tests.detect.vg_weights import random_vg_state
+from vlray.detect.vg_checkpoint import load_vg
+
+
+@pytest.fixture(scope="session")
+def vg_weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``random_vg_state()`` in the canonical form: 260 MB, written once, not to be changed."""
+    folder = tmp_path_factory.mktemp("vg")
+    published = write_hf(random_vg_state(), folder / "model.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        load_vg(str(published))
+    (converted,) = (folder / "cache").rglob("*.safetensors")
+    published.unlink()
+    return converted.rename(folder / "vg.safetensors")
