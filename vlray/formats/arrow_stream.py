@@ -1,0 +1,266 @@
+"""Arrow streams of Hugging Face's LXMERT scripts and of vltk, read one image at a time.
+
+Shapes: R regions of one image, D feature length.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlray.formats.checked import attempt, found, size
+from vlray.formats.reader import Found, Unreadable
+
+# Pages of a mapped file that have been looked at stay part of this process until it is unmapped.
+_MAPPED = 32 * 2**20
+
+
+@dataclass
+class _Contents:
+    """Where the batches of a stream begin: in the file, and in rows."""
+
+    offsets: list[int]
+    starts: list[int]
+    rows: int = 0
+    damage: str = ""
+
+
+class _ArrowReader(ABC):
+    """A stream of rows, one per image, read from wherever a conversion has stopped.
+
+    A stream has no table of contents: opening it goes from batch to batch, without reading what
+    is in them. One that was cut off is read up to there.
+    """
+
+    pickled: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]]
+    id_column: ClassVar[str]
+
+    def __init__(self, source: Path, trust_pickle: bool = False) -> None:
+        del trust_pickle
+        self._source = source
+        try:
+            self._schema = _read_schema(source)
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{source} is no Arrow stream: {error}") from error
+        missing = [name for name in self.columns if name not in self._schema.names]
+        if missing:
+            raise ValueError(
+                f"{source} has no column {', '.join(missing)}; it has "
+                f"{', '.join(self._schema.names) or 'none'}"
+            )
+        self._contents = _find_batches(source, self._schema)
+        self._lost = self._list_lost(self._contents)
+        self.end = self._contents.rows + len(self._lost)
+
+    @classmethod
+    def recognizes(cls, source: Path) -> bool:
+        """Look at the columns."""
+        if not source.is_file():
+            return False
+        try:
+            return set(cls.columns) <= set(_read_schema(source).names)
+        except (OSError, pa.ArrowException):
+            return False
+
+    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
+        """Yield each image from there on, in the order of rows; then those that were cut off."""
+        starts = [*self._contents.starts, self._contents.rows]
+        batch = max(bisect.bisect_right(starts, position) - 1, 0)
+        while position < self._contents.rows:
+            rows = self._read_batch(batch)
+            while position < starts[batch + 1]:
+                row = position - starts[batch]
+                image_id = f"row {position}"
+                if not isinstance(rows, str):
+                    image_id = str(rows.column(self.id_column)[row].as_py() or image_id)
+                position += 1
+                yield position, attempt(image_id, self._read_row, rows, row, image_id)
+            batch += 1
+        for image_id in self._lost[position - self._contents.rows :]:
+            position += 1
+            reason = self._contents.damage or "the file ends before its row"
+            yield position, Unreadable(image_id, "CutOff", reason)
+
+    def _read_batch(self, batch: int) -> pa.RecordBatch | str:
+        """Map one batch; gives the reason where it is damaged."""
+        try:
+            with pa.memory_map(str(self._source)) as mapped:
+                mapped.seek(self._contents.offsets[batch])
+                rows = pa.ipc.read_record_batch(pa.ipc.read_message(mapped), self._schema)
+            rows.validate(full=True)  # lengths that point elsewhere would read foreign memory
+        except pa.ArrowException as error:
+            return f"its batch is damaged: {error}"
+        return rows
+
+    def _read_row(self, rows: pa.RecordBatch | str, row: int, image_id: str) -> Found:
+        if isinstance(rows, str):
+            raise ValueError(rows)
+        return self._read(rows, row, image_id)
+
+    @abstractmethod
+    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> Found:
+        """Read one row."""
+
+    def _list_lost(self, contents: _Contents) -> list[str]:
+        """Name the images that the stream does not reach, where that is known."""
+        return [f"rows from {contents.rows} on"] if contents.damage else []
+
+
+class HfArrowReader(_ArrowReader):
+    """Written by extracting_data.py of Hugging Face's LXMERT: a row of 36 regions per image.
+
+    ``boxes`` are fractions of the image, ``sizes`` height and width of the *resized* image, ids
+    are floats, and ``preds_per_image`` says how many rows are no padding. Where it ran with
+    batches of more than one image, boxes were divided by the size of another image of the batch,
+    which nothing in the file tells.
+
+    Args:
+        source: The file.
+        trust_pickle: Of no effect: nothing is pickled.
+
+    Raises:
+        ValueError: It is no such stream.
+
+    Source:
+        huggingface/transformers-research-projects, lxmert/extracting_data.py and
+        lxmert/modeling_frcnn.py (``norm_box``, ``pad_list_tensors``).
+    """
+
+    name: ClassVar[str] = "arrow-hf"
+    columns: ClassVar[tuple[str, ...]] = ("img_id", "boxes", "roi_features", "sizes")
+    id_column: ClassVar[str] = "img_id"
+
+    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> Found:
+        boxes, feats = _matrix(rows, "boxes", row), _matrix(rows, "roi_features", row)
+        labels = {
+            name: _vector(rows, name, row)
+            for name in ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
+        }
+        remarks: tuple[str, ...] = ("normalized-boxes", "resized-size")
+        count = len(boxes)
+        if "preds_per_image" in rows.schema.names:
+            count = int(rows.column("preds_per_image")[row].as_py())
+        if count < len(boxes):
+            remarks += ("padded",)
+        sizes = _vector(rows, "sizes", row)
+        return found(
+            image_id,
+            boxes[:count],
+            feats[:count],
+            image_hw=None if sizes is None else size(*sizes),
+            labels={name: v if v is None else v[:count] for name, v in labels.items()},
+            remarks=remarks,
+        )
+
+
+class VltkArrowReader(_ArrowReader):
+    """Written by vltk's Faster R-CNN: ``<split>.arrow``, a row of 36 regions per image.
+
+    ``box`` is in pixels or in fractions of the image, by vltk's version; image sizes and scores
+    are not in it, ids are floats. Rows of zeros at the end only fill up. The metadata say which
+    image is in which row, and so which ones are missing from a file that was cut off.
+
+    Args:
+        source: The file.
+        trust_pickle: Of no effect: nothing is pickled.
+
+    Raises:
+        ValueError: It is no such stream.
+
+    Source:
+        eltoto1219/vltk, vltk/abc/extraction.py and vltk/adapters/frcnn.py.
+    """
+
+    name: ClassVar[str] = "arrow-vltk"
+    columns: ClassVar[tuple[str, ...]] = ("imgid", "box", "features")
+    id_column: ClassVar[str] = "imgid"
+
+    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> Found:
+        boxes, feats = _matrix(rows, "box", row), _matrix(rows, "features", row)
+        labels = {
+            "obj_ids": _vector(rows, "object_ids", row),
+            "attr_ids": _vector(rows, "attr_ids", row),
+        }
+        remarks: tuple[str, ...] = ()
+        if len(boxes) == len(feats):
+            real = np.flatnonzero(boxes.any(axis=1) | feats.any(axis=1))
+            count = int(real[-1]) + 1 if len(real) else 0
+            if count < len(boxes):
+                remarks = ("padded",)
+                boxes, feats = boxes[:count], feats[:count]
+                labels = {name: v if v is None else v[:count] for name, v in labels.items()}
+        return found(image_id, boxes, feats, labels=labels, remarks=remarks)
+
+    def _list_lost(self, contents: _Contents) -> list[str]:
+        try:
+            rows = json.loads((self._schema.metadata or {})[b"img_to_row_map"])
+            lost = [str(name) for name, row in rows.items() if int(row) >= contents.rows]
+        except (KeyError, ValueError, TypeError, AttributeError):  # not every version has it
+            lost = []
+        return lost or super()._list_lost(contents)
+
+
+def _read_schema(source: Path) -> pa.Schema:
+    with pa.memory_map(str(source)) as mapped:
+        return pa.ipc.open_stream(mapped).schema
+
+
+def _find_batches(source: Path, schema: pa.Schema) -> _Contents:
+    contents, position = _Contents([], []), 0
+    while True:
+        with pa.memory_map(str(source)) as mapped:
+            mapped.seek(position)
+            stop = position + _MAPPED
+            while position < stop:
+                try:
+                    message = pa.ipc.read_message(mapped)
+                    if message.type == "record batch":
+                        rows = pa.ipc.read_record_batch(message, schema).num_rows
+                        contents.offsets.append(position)
+                        contents.starts.append(contents.rows)
+                        contents.rows += rows
+                except EOFError:
+                    return contents
+                except (OSError, pa.ArrowException) as error:
+                    contents.damage = (
+                        f"the stream is cut off or damaged at byte {position}: {error}"
+                    )
+                    return contents
+                position = mapped.tell()
+
+
+def _vector(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray | None:
+    """Copy one row's list; None where there is no such column."""
+    if name not in rows.schema.names:
+        return None
+    return np.array(_items(rows, name, row).to_numpy(zero_copy_only=False))
+
+
+def _matrix(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray:
+    """Copy one row's list of lists, which must be of one length."""
+    lists = _items(rows, name, row)
+    lengths = set(pc.list_value_length(lists).to_pylist())
+    if len(lengths) != 1:
+        raise ValueError(f"{name} has rows of {len(lengths)} different lengths")
+    values = np.array(lists.flatten().to_numpy(zero_copy_only=False))
+    return values.reshape(len(lists), -1)
+
+
+def _items(rows: pa.RecordBatch, name: str, row: int) -> Any:
+    column = rows.column(name)
+    if isinstance(column, pa.ExtensionArray):  # where Hugging Face's datasets is imported
+        column = column.storage
+    items = column[row].values
+    if items is None:
+        raise ValueError(f"{name} is empty")
+    return items

@@ -1,0 +1,194 @@
+"""HDF5 files: VOLTA's with a group per image, and the rows of BUTD-VQA and BAN.
+
+Shapes: N images, R regions of one image, S regions of all images, D feature length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import h5py
+import numpy as np
+
+from vlray.formats.checked import attempt, found, size
+from vlray.formats.pickles import require_trust, unpickle_dict
+from vlray.formats.reader import Found, Unreadable
+
+_LABELS = {
+    "obj_ids": "obj_id",
+    "obj_probs": "obj_conf",
+    "attr_ids": "attr_id",
+    "attr_probs": "attr_conf",
+}
+_ROWS = ("image_features", "image_bb")
+_INDEX = "_imgid2idx.pkl"
+
+
+class Hdf5Reader:
+    """VOLTA's: a group per image, named by its id, with ``features``, ``boxes`` and labels.
+
+    Boxes are in pixels of the original image, whose size is ``img_h`` and ``img_w``. Images come
+    in the order of their names.
+
+    Args:
+        source: The file.
+        trust_pickle: Of no effect: nothing is pickled.
+
+    Raises:
+        ValueError: It is damaged, or no such file.
+
+    Source:
+        e-bug/volta, features_extraction/tsv_to_h5.py, detectron2_proposal_maxnms.py and
+        detectron2_given_box_maxnms.py.
+    """
+
+    name: ClassVar[str] = "hdf5"
+    pickled: ClassVar[bool] = False
+
+    def __init__(self, source: Path, trust_pickle: bool = False) -> None:
+        del trust_pickle
+        self._source = source
+        with _open(source) as file:
+            self._names = sorted(file)
+            if not self._names or not isinstance(file[self._names[0]], h5py.Group):
+                raise ValueError(
+                    f"{source} has no groups, one per image; it has "
+                    f"{', '.join(self._names[:8]) or 'nothing'} at its top"
+                )
+        self.end = len(self._names)
+
+    @classmethod
+    def recognizes(cls, source: Path) -> bool:
+        """Look at one member of the file's top: a group with features or boxes."""
+        if not source.is_file() or not h5py.is_hdf5(source):
+            return False
+        try:
+            with h5py.File(source, "r") as file:
+                member = file[next(iter(file))] if len(file) else None
+                return isinstance(member, h5py.Group) and bool({"features", "boxes"} & set(member))
+        except OSError:  # cut off: its magic number stands, what follows cannot be read
+            return False
+
+    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
+        """Yield each image from there on, by name."""
+        with _open(self._source) as file:
+            for index in range(position, self.end):
+                name = self._names[index]
+                yield index + 1, attempt(name, _read_group, file, name)
+
+
+class Hdf5RowsReader:
+    """BUTD-VQA's and BAN's: arrays ``image_features`` and ``image_bb`` of all images together.
+
+    Of a fixed number of boxes they are (N, R, D) and (N, R, 4); of an adaptive number (S, D) and
+    (S, 4), and ``pos_boxes`` (N, 2) has the first row of each image and the one behind its last.
+    Which image a row is of stands in a pickle beside the file: of ``train36.hdf5`` it is
+    ``train36_imgid2idx.pkl``. The file has no image sizes; they follow from ``spatial_features``,
+    which are the boxes over the image's width and height.
+
+    Args:
+        source: The ``.hdf5`` file.
+        trust_pickle: Whether the pickle of ids may be opened.
+
+    Raises:
+        ValueError: The pickle is missing or not trusted, or it is no such file.
+
+    Source:
+        hengyuan-hu/bottom-up-attention-vqa, tools/detection_features_converter.py;
+        jnhwkim/ban-vqa, tools/adaptive_detection_features_converter.py.
+    """
+
+    name: ClassVar[str] = "hdf5-butd"
+    pickled: ClassVar[bool] = True
+
+    def __init__(self, source: Path, trust_pickle: bool = False) -> None:
+        self._source = source
+        with _open(source) as file:
+            missing = [name for name in _ROWS if name not in file]
+            if missing:
+                raise ValueError(f"{source} has no {' and no '.join(missing)} at its top")
+        index = source.with_name(source.stem + _INDEX)
+        if not index.is_file():
+            raise ValueError(
+                f"{source} does not say which image each row is of; put {index.name}, which was "
+                "written with it, beside it"
+            )
+        require_trust(trust_pickle, index, "the list of image ids of an HDF5 file")
+        rows = unpickle_dict(index.read_bytes(), index.name)
+        self._images = sorted((int(row), str(image_id)) for image_id, row in rows.items())
+        self.end = len(self._images)
+
+    @classmethod
+    def recognizes(cls, source: Path) -> bool:
+        """Look for the two arrays."""
+        if not source.is_file() or not h5py.is_hdf5(source):
+            return False
+        try:
+            with h5py.File(source, "r") as file:
+                return all(name in file for name in _ROWS)
+        except OSError:
+            return False
+
+    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
+        """Yield each image from there on, in the order of rows."""
+        with _open(self._source) as file:
+            for index in range(position, self.end):
+                row, image_id = self._images[index]
+                yield index + 1, attempt(image_id, _read_rows, file, row, image_id)
+
+
+def _open(source: Path) -> h5py.File:
+    try:
+        return h5py.File(source, "r")
+    except OSError as error:
+        raise ValueError(f"{source} cannot be opened as HDF5: {error}") from error
+
+
+def _read_group(file: h5py.File, name: str) -> Found:
+    group = file[name]
+    if not isinstance(group, h5py.Group):
+        raise ValueError(f"{name} is no group with the arrays of an image")
+    values = {key: group[key][()] for key in (*_LABELS.values(), "img_h", "img_w") if key in group}
+    for key in ("features", "boxes"):
+        if key not in group:
+            raise ValueError(f"{name} has no {key}; it has {', '.join(group) or 'nothing'}")
+    return found(
+        name,
+        group["boxes"][()],
+        group["features"][()],
+        image_hw=size(values.get("img_h"), values.get("img_w")),
+        labels={label: values.get(key) for label, key in _LABELS.items()},
+    )
+
+
+def _read_rows(file: h5py.File, row: int, image_id: str) -> Found:
+    where: Any = row
+    if "pos_boxes" in file:
+        start, stop = (int(edge) for edge in file["pos_boxes"][row])
+        where = slice(start, stop)
+        if not 0 <= start <= stop <= len(file["image_bb"]):
+            raise ValueError(f"its boxes are rows {start} to {stop} of {len(file['image_bb'])}")
+    elif not 0 <= row < len(file["image_bb"]):
+        raise ValueError(f"it is row {row} of {len(file['image_bb'])}")
+    boxes = file["image_bb"][where]
+    image_hw = None
+    if "spatial_features" in file:
+        image_hw = _size_of_ratio(boxes, file["spatial_features"][where])
+    remarks = () if image_hw is None else ("size-from-ratio",)
+    return found(image_id, boxes, file["image_features"][where], image_hw=image_hw, remarks=remarks)
+
+
+def _size_of_ratio(boxes: np.ndarray, fractions: np.ndarray) -> tuple[float, float] | None:
+    """Find an image's size from boxes in pixels and the same in fractions of the image."""
+    sides = []
+    for column in (3, 2):  # y2 of the height, x2 of the width: never zero
+        known = fractions[:, column] > 0
+        if not known.any():
+            return None
+        side = float(np.median(boxes[known, column] / fractions[known, column]))
+        if abs(side - round(side)) > 0.01:
+            return None
+        sides.append(float(round(side)))
+    return sides[0], sides[1]

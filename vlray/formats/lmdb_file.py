@@ -1,0 +1,158 @@
+"""LMDB databases of MMF, and of VOLTA and ViLBERT: a pickled dictionary per image.
+
+Shapes: R regions of one image, D feature length.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lmdb
+import numpy as np
+
+from vlray.formats.checked import attempt, found, numbers, size
+from vlray.formats.npy import read_mmf
+from vlray.formats.pickles import require_trust, unpickle_dict
+from vlray.formats.reader import Found, Unreadable
+
+_DATA = "data.mdb"
+_MAGIC = b"\xde\xc0\xef\xbe"  # behind the header of the first page
+_MAGIC_AT = 16
+_KEYS = b"keys"
+_TENSORPACK = b"__keys__"
+# Values are copied out this many bytes at a time and the database is closed in between: pages that
+# have been read would stay part of this process, and of its memory, for as long as it is open.
+_CHUNK = 32 * 2**20
+
+_LABELS: dict[str, tuple[tuple[str, ...], type[np.generic]]] = {
+    "obj_ids": (("objects_id", "obj_id"), np.int64),
+    "obj_probs": (("objects_conf", "obj_conf"), np.float32),
+    "attr_ids": (("attrs_id", "attr_id"), np.int64),
+    "attr_probs": (("attrs_conf", "attr_conf"), np.float32),
+}
+
+
+class LmdbReader:
+    """A key per image, whose value is a pickled dictionary; the key ``keys`` lists the others.
+
+    MMF's values have ``bbox`` and are read as its folders are (``npy.read_mmf``). VOLTA's and
+    ViLBERT's have ``boxes`` and come in three forms: out of a TSV, where everything is base64;
+    out of HDF5, where everything is an array; out of MMF's folders, where boxes and features are
+    base64. Images come in the order of their keys, which are their ids.
+
+    Args:
+        source: The folder with ``data.mdb``, or such a file.
+        trust_pickle: Whether pickles may be opened; without, there is nothing to be read.
+
+    Raises:
+        ValueError: Pickles are not trusted, or it is no such database.
+
+    Source:
+        facebookresearch/mmf, tools/scripts/features/lmdb_conversion.py; e-bug/volta,
+        features_extraction/h5_to_lmdb.py and npy_to_lmdb.py, data/mscoco/convert_coco_lmdb.py,
+        volta/datasets/_image_features_reader.py.
+    """
+
+    name: ClassVar[str] = "lmdb"
+    pickled: ClassVar[bool] = True
+
+    def __init__(self, source: Path, trust_pickle: bool = False) -> None:
+        require_trust(trust_pickle, source, "an LMDB database of region features")
+        self._source = source
+        with self._open() as env, env.begin() as txn:
+            if txn.get(_TENSORPACK) is not None:
+                raise ValueError(
+                    f"{source} is a database of tensorpack, whose values are in a form of its own; "
+                    "give the HDF5 file that it was made of (VOLTA's h5_to_td-lmdb.py)"
+                )
+            self.end = txn.stat()["entries"] - (txn.get(_KEYS) is not None)
+
+    @classmethod
+    def recognizes(cls, source: Path) -> bool:
+        """Look for LMDB's magic number; what its values are is seen when they are opened."""
+        path = source / _DATA if source.is_dir() else source
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+
+    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
+        """Yield each image from there on, in the order of keys."""
+        last: bytes | None = None
+        while chunk := self._read_chunk(last, 0 if last is not None else position):
+            for key, value in chunk:
+                position += 1
+                image_id = key.decode("utf-8", "backslashreplace")
+                yield position, attempt(image_id, _read, image_id, value)
+            last = chunk[-1][0]
+
+    def _open(self) -> lmdb.Environment:
+        try:
+            return lmdb.open(
+                str(self._source),
+                subdir=self._source.is_dir(),
+                readonly=True,
+                create=False,
+                lock=False,
+                readahead=False,
+                max_readers=1,
+            )
+        except lmdb.Error as error:
+            raise ValueError(f"{self._source} cannot be opened as LMDB: {error}") from error
+
+    def _read_chunk(self, last: bytes | None, skip: int) -> list[tuple[bytes, bytes]]:
+        """Copy the next few values, behind a key or behind a number of them from the first."""
+        chunk: list[tuple[bytes, bytes]] = []
+        held = 0
+        with self._open() as env, env.begin() as txn, txn.cursor() as cursor:
+            if last is None:
+                more = cursor.first()
+            else:
+                more = cursor.set_range(last)
+                if more and cursor.key() == last:
+                    more = cursor.next()
+            while more and held < _CHUNK:
+                if cursor.key() == _KEYS:
+                    pass
+                elif skip:
+                    skip -= 1
+                else:
+                    chunk.append(cursor.item())
+                    held += len(chunk[-1][1])
+                more = cursor.next()
+        return chunk
+
+
+def _read(image_id: str, value: bytes) -> Found:
+    item = unpickle_dict(value, f"the value of {image_id!r}")
+    if "bbox" in item:
+        return read_mmf(image_id, item.get("features"), item)
+    boxes = _array(item.get("boxes"), "boxes", np.float32)
+    boxes = boxes.reshape(-1, 4) if boxes.ndim == 1 else boxes
+    feats = _array(item.get("features"), "features", np.float32)
+    if feats.ndim == 1 and len(boxes):
+        feats = feats.reshape(len(boxes), -1)
+    height = _number(item.get("img_h", item.get("image_h")))
+    width = _number(item.get("img_w", item.get("image_w")))
+    if "objects" in item:  # MMF's, under VOLTA's names
+        info = {**item, "bbox": boxes, "image_height": height, "image_width": width}
+        return read_mmf(image_id, feats, info)
+    labels = {}
+    for name, (keys, dtype) in _LABELS.items():
+        there = next((key for key in keys if item.get(key) is not None), None)
+        labels[name] = None if there is None else _array(item[there], name, dtype)
+    return found(image_id, boxes, feats, image_hw=size(height, width), labels=labels)
+
+
+def _array(value: Any, what: str, dtype: type[np.generic]) -> np.ndarray:
+    """Take an array as it is, or out of base64 with the type that the form gives it."""
+    if not isinstance(value, str | bytes):
+        return numbers(value, what)
+    return np.frombuffer(base64.b64decode(value, validate=True), dtype)
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, str | bytes) else value

@@ -1,0 +1,131 @@
+"""Folders of ``.npz`` files, one per image: MILVLG's two modes, MCAN's, openvqa's of GQA.
+
+Shapes: R regions of one image, D feature length.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vlray.formats.checked import attempt, class_labels, found, image_id_of, list_files, size
+from vlray.formats.pickles import LABELS_NEED_TRUST, read_object_npy
+from vlray.formats.reader import Found, Unreadable
+
+_ENDING = ".npz"
+_LOOKED_AT = 8  # a few damaged files do not hide what the rest is
+_LABELS = {
+    "obj_ids": "objects_id",
+    "obj_probs": "objects_conf",
+    "attr_ids": "attrs_id",
+    "attr_probs": "attrs_conf",
+}
+
+
+class NpzReader:
+    """One ``.npz`` per image, in one folder or in folders of it.
+
+    Every form has ``bbox`` (R, 4) in pixels of the original image.
+
+    - MILVLG, Caffe modes: ``x`` (R, D), ``num_bbox``, ``image_h``, ``image_w``, and the labels in
+      ``info``, a pickled dictionary; of mode ``bboxes`` neither ``x`` nor ``info``.
+    - MILVLG, Detectron2 mode (told by ``image_h_inner``): ``info`` has ``objects`` and
+      ``cls_prob``. Its ``attrs_id`` holds probabilities, and the other attribute scores are of all
+      proposals in another order, so attributes are left out.
+    - MCAN: ``x`` is (D, R), and is turned.
+    - openvqa's GQA: sizes are called ``height`` and ``width``.
+
+    ``info`` is opened only when pickles are trusted; all else is read without unpickling.
+
+    Args:
+        source: The folder, or one file.
+        trust_pickle: Whether ``info`` may be opened.
+
+    Raises:
+        ValueError: There is no ``.npz`` file.
+
+    Source:
+        MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py and utils/extract_d2features.py;
+        MILVLG/openvqa, openvqa/datasets/vqa/vqa_loader.py and data/gqa/gqa_feat_preproc.py.
+    """
+
+    name: ClassVar[str] = "npz"
+    pickled: ClassVar[bool] = False
+
+    def __init__(self, source: Path, trust_pickle: bool = False) -> None:
+        self._folder, self._names = list_files(source, _ENDING)
+        if not self._names:
+            raise ValueError(f"{source} has no .npz files in it or below; give their folder")
+        self._trust_pickle = trust_pickle
+        self.end = len(self._names)
+
+    @classmethod
+    def recognizes(cls, source: Path) -> bool:
+        """Look for an archive with ``bbox.npy`` among the first files."""
+        folder, names = list_files(source, _ENDING)
+        return any(_has_boxes(folder / name) for name in names[:_LOOKED_AT])
+
+    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
+        """Yield each image from there on, by name."""
+        for index in range(position, self.end):
+            name = self._names[index]
+            yield index + 1, attempt(image_id_of(name, _ENDING), self._read, name)
+
+    def _read(self, name: str) -> Found:
+        with np.load(self._folder / name, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError(f"{name} is one array, not an archive of several")
+            boxes = archive.get("bbox")
+            if boxes is None:
+                raise ValueError(f"{name} has no bbox; it has {', '.join(archive) or 'nothing'}")
+            feats, remarks = _features(archive, len(boxes))
+            labels, more = self._labels(archive, name)
+            height = archive.get("image_h", archive.get("height"))
+            width = archive.get("image_w", archive.get("width"))
+        return found(
+            image_id_of(name, _ENDING),
+            boxes,
+            feats,
+            image_hw=size(height, width),
+            labels=labels,
+            remarks=remarks + more,
+        )
+
+    def _labels(self, archive: Any, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+        if "info" not in archive:
+            return {}, ()
+        if not self._trust_pickle:
+            return {}, (LABELS_NEED_TRUST,)
+        with archive.zip.open("info.npy") as file:
+            info = read_object_npy(file, f"info of {name}")
+        if "objects" not in info:
+            return {key: info.get(there) for key, there in _LABELS.items()}, ()
+        labels, remarks = class_labels(info["objects"], info.get("cls_prob"))
+        if "attrs_id" in info:
+            remarks += ("unaligned-attributes",)
+        return labels, remarks
+
+
+def _has_boxes(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "bbox.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _features(archive: Any, num_boxes: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read ``x`` as (R, D), whichever way round it lies."""
+    if "x" not in archive:
+        return np.zeros((num_boxes, 0), np.float32), ("no-features",)
+    feats = archive["x"]
+    rows, columns = feats.shape if feats.ndim == 2 else (-1, -1)
+    if rows == columns == num_boxes:
+        return feats, ("ambiguous-orientation",)
+    if rows != num_boxes and columns == num_boxes:
+        return np.ascontiguousarray(feats.T), ("transposed",)
+    return feats, ()
