@@ -53,6 +53,19 @@ class DetectorSection(Section):
     max_boxes: Annotated[int, Field(ge=1)] = BOXES
     """Regions kept per image at most. Not below a ``min_boxes`` that is given alone."""
 
+    features: Literal["pooled", "grid", "none"] = "pooled"
+    """``pooled``: the vector of each region. ``none``: boxes and classes only, a table without
+    ``visual_feats``. ``grid``: instead of what was detected, the cells of a grid over the image,
+    row by row, without classes (arXiv:2001.03615); ``vg-*`` and Detectron2's ResNets have one."""
+
+    grid_layer: Literal["res5", "c4"] = "res5"
+    """The network's map whose vectors the cells of ``features=grid`` take: ``c4`` has 16 pixels of
+    the resized image to a cell; ``res5`` is that map after the network's last stage."""
+
+    grid_size: Annotated[int, Field(ge=0)] = 0
+    """Cells of each row and of each column; the map is averaged to them. 0: the map's own size,
+    which for ``vg-caffe`` is about 38 x 50."""
+
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """Of the convolutions; boxes, scores and means are always float32. ``tf32`` needs a GPU."""
 
@@ -75,6 +88,15 @@ class DetectorSection(Section):
         if given == "min_boxes" and number > BOXES:
             return {**values, "max_boxes": number}
         return values
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> Self:
+        if self.features != "grid" and (self.grid_size or self.grid_layer != "res5"):
+            raise ValueError(
+                f"grid_layer={self.grid_layer} and grid_size={self.grid_size} are for "
+                f"features=grid, not {self.features}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_boxes(self) -> Self:

@@ -194,4 +194,5 @@ def _explain_value(path: Path, detail: ErrorDetails, layers: list[Layer]) -> str
         if option[: len(path)] == path and option[-1] in message
     }
     origins = f" (given: {', '.join(inside.values())})" if inside else ""
-    return f"{'.'.join(path)}: {message}{origins}"
+    name = f"{'.'.join(path)}: " if path else ""  # a rule between sections has no one place
+    return f"{name}{message}{origins}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,19 @@ def refuse_vg_options(options: DetectorSection) -> None:
         )
 
 
-def check_regions(batch: object, image_hw: Int32[np.ndarray, "N 2"], info: DetectorInfo) -> None:
+def check_regions(
+    batch: object,
+    image_hw: Int32[np.ndarray, "N 2"],
+    info: DetectorInfo,
+    given: Sequence[np.ndarray] | None = None,
+) -> None:
     """Check what a detector returned for N images before anything is made of it.
+
+    Args:
+        batch: What it returned.
+        image_hw: What it was called with.
+        info: What it says of itself.
+        given: The boxes that it was to pool, of each image; None: it was to find its own.
 
     Raises:
         ValueError: It is no ``RegionBatch`` of these images, or holds what no region can be; the
@@ -95,7 +107,10 @@ def check_regions(batch: object, image_hw: Int32[np.ndarray, "N 2"], info: Detec
         raise ValueError(f"{who}: num_boxes is {num_boxes}; give one count for each image")
     _check_arrays(batch, info, who)
     images = np.repeat(np.arange(len(num_boxes)), num_boxes)
-    _check_boxes(batch, images, who)
+    if given is None:
+        _check_boxes(batch, images, who)
+    else:
+        _check_given(batch, given, who)
     for name in ("visual_feats", "obj_probs", "attr_probs"):
         values = getattr(batch, name)
         if values is not None:
@@ -142,6 +157,16 @@ def _check_boxes(batch: RegionBatch, images: np.ndarray, who: str) -> None:
         raise ValueError(
             f"{who}: {_first(bad, images)} is {boxes[row].tolist()}, no box of its "
             f"{width}x{height} image; give x1, y1, x2, y2 in pixels of the original image, clipped"
+        )
+
+
+def _check_given(batch: RegionBatch, given: Sequence[np.ndarray], who: str) -> None:
+    counts = [len(boxes) for boxes in given]
+    if batch.num_boxes.tolist() != counts or not np.array_equal(batch.boxes, np.concatenate(given)):
+        raise ValueError(
+            f"{who} was given {counts} boxes of {len(counts)} images to pool and returned "
+            f"{batch.num_boxes.tolist()}, or others; pool_boxes must return the boxes that it was "
+            "called with, all of them and in their order"
         )
 
 

@@ -13,14 +13,15 @@ import vlray.detect.compat  # noqa: F401  before detectron2
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.checkpoint import load_weights
 from vlray.detect.conform import refuse_vg_options
-from vlray.detect.detectron_config import load_config, weights_of
+from vlray.detect.detectron_config import check_grid, load_config, weights_of
+from vlray.detect.detectron_grid import grid_dim_of, grid_of
 from vlray.detect.device import device_of
-from vlray.detect.features import feature_dim_of, find_regions_of
+from vlray.detect.features import feature_dim_of, find_regions_of, pool_boxes_of
 from vlray.detect.protocol import DetectorInfo, Resize
 from vlray.detect.weights import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
@@ -66,9 +67,13 @@ class Detectron:
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
         self._model = build_model(cfg).eval()
         load_weights(self._model, weights)
+        feature_dim = feature_dim_of(self._model)
+        if options.features == "grid":
+            check_grid(options)
+            feature_dim = grid_dim_of(self._model, options)
         self.info = DetectorInfo(
             name=Path(options.name).stem,
-            feature_dim=feature_dim_of(self._model),
+            feature_dim=feature_dim,
             obj_names=_obj_names(cfg, options),
             weights_sha256=sha256(weights),
         )
@@ -81,9 +86,26 @@ class Detectron:
         Beyond the multiple of 32 that a feature pyramid needs, nothing is padded, so that an
         image's regions do not depend on the others in its batch.
         """
-        if self._is_rgb:
-            images = [image[:, :, ::-1] for image in images]
-        return find_regions_of(self._model, images, image_hw, self._options)
+        return find_regions_of(self._model, self._in_order(images), image_hw, self._options)
+
+    def pool_boxes(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        image_hw: Int32[np.ndarray, "N 2"],
+        boxes: Sequence[Float32[np.ndarray, "R 4"]],
+    ) -> RegionBatch:
+        """Pool given boxes, in pixels of the original images; see ``pool_boxes_of``."""
+        return pool_boxes_of(self._model, self._in_order(images), image_hw, boxes)
+
+    def grid(
+        self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]
+    ) -> RegionBatch:
+        """Give the cells of ``options.grid_layer``'s map over the whole images."""
+        return grid_of(self._model, self._in_order(images), image_hw, self._options)
+
+    def _in_order(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Bring BGR into the network's order of channels."""
+        return [image[:, :, ::-1] for image in images] if self._is_rgb else images
 
 
 def _obj_names(cfg: Any, options: DetectorSection) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from vlray.config.detector import DetectorSection
 from vlray.detect.weights import is_url, locate
 
 ARCHITECTURES = ("GeneralizedRCNN", "PanopticFPN")
+RESNETS = ("build_resnet_backbone", "build_resnet_fpn_backbone")
 ROI_HEADS = ("Res5ROIHeads", "StandardROIHeads", "CascadeROIHeads")
 
 
@@ -97,6 +98,28 @@ def load_config(options: DetectorSection) -> Any:
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
     return cfg
+
+
+def check_grid(options: DetectorSection) -> None:
+    """Refuse a configuration whose network has no maps that are called C4 and res5.
+
+    Raises:
+        ValueError: Its backbone is no ResNet, alone or below a feature pyramid, or ends before
+            the map that the options name.
+    """
+    model = load_config(options).MODEL
+    backbone, stages = model.BACKBONE.NAME, model.RESNETS.OUT_FEATURES
+    if backbone not in RESNETS:
+        raise ValueError(
+            f"{options.name} has MODEL.BACKBONE.NAME={backbone}, and detector.features=grid takes "
+            f"the maps c4 and res5 of a ResNet: {' or '.join(RESNETS)}"
+        )
+    has_res5 = "res5" in stages or model.ROI_HEADS.NAME == "Res5ROIHeads"
+    if not has_res5 and (options.grid_layer == "res5" or "res4" not in stages):
+        raise ValueError(
+            f"{options.name} has MODEL.RESNETS.OUT_FEATURES={stages}, so its network ends before "
+            f"detector.grid_layer={options.grid_layer}"
+        )
 
 
 def _check(cfg: Any, path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Float32, Int32, UInt8
 from torch import Tensor
 
 from vlray.config.detector import DetectorSection
@@ -71,16 +71,10 @@ def find_regions_of(
         ValueError: The images differ in size: the smaller would have to be padded, which changes
             their features.
     """
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) != 1:
-        raise ValueError(
-            f"images of one call must be of one size, these are of {shapes}; group them by size"
-        )
-    # Copies: Ray hands out arrays that are not writable, which torch warns of.
-    tensors = [torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images]
-    outputs = run_box_head(model, model.preprocess_image([{"image": x} for x in tensors]))
+    pixels, resized_hw = normalized(model, images)
+    outputs = run_box_head(model, pixels)
     found = [
-        _select(output, shapes[0][:2], original_hw, options)
+        _select(output, resized_hw, original_hw, options)
         for output, original_hw in zip(outputs, image_hw.tolist(), strict=True)
     ]
     boxes, visual_feats, obj_ids, obj_probs = (
@@ -96,8 +90,71 @@ def find_regions_of(
     )
 
 
-def run_box_head(model: GeneralizedRCNN, images: ImageList) -> list[BoxHeadOutput]:
+@torch.inference_mode()
+def pool_boxes_of(
+    model: GeneralizedRCNN,
+    images: Sequence[UInt8[np.ndarray, "h w 3"]],
+    image_hw: Int32[np.ndarray, "N 2"],
+    given: Sequence[Float32[np.ndarray, "R 4"]],
+) -> RegionBatch:
+    """Pool given boxes, as they are, from images of one size; every stage of a cascade does.
+
+    The boxes that ``find_regions_of`` finds were moved after pooling: given here, they have other
+    vectors.
+
+    Args:
+        model: In evaluation mode.
+        images: Resized; their channels in the network's order.
+        image_hw: Height and width of the original images, pixels.
+        given: Boxes of each image, in pixels of the original image.
+
+    Raises:
+        ValueError: The images differ in size.
+    """
+    pixels, resized_hw = normalized(model, images)
+    boxes = []
+    for boxes_of_image, original_hw in zip(given, image_hw.tolist(), strict=True):
+        tensor = torch.tensor(boxes_of_image, device=model.device)
+        boxes.append(tensor * _scale(original_hw, resized_hw, tensor))
+    outputs = run_box_head(model, pixels, boxes)
+    obj_probs, obj_ids = torch.cat([output.probs for output in outputs]).max(dim=1)
+    return RegionBatch(
+        image_hw=image_hw,
+        num_boxes=np.array([len(boxes_of_image) for boxes_of_image in given], np.int32),
+        boxes=np.concatenate(given),
+        visual_feats=torch.cat([o.visual_feats for o in outputs]).float().cpu().numpy(),
+        obj_ids=obj_ids.int().cpu().numpy(),
+        obj_probs=obj_probs.float().cpu().numpy(),
+    )
+
+
+def normalized(
+    model: GeneralizedRCNN, images: Sequence[UInt8[np.ndarray, "h w 3"]]
+) -> tuple[ImageList, tuple[int, int]]:
+    """Bring images into the network's form; give their height and width as well.
+
+    Raises:
+        ValueError: The images differ in size.
+    """
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) != 1:
+        raise ValueError(
+            f"images of one call must be of one size, these are of {shapes}; group them by size"
+        )
+    # Copies: Ray hands out arrays that are not writable, which torch warns of.
+    tensors = [torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images]
+    return model.preprocess_image([{"image": x} for x in tensors]), shapes[0][:2]
+
+
+def run_box_head(
+    model: GeneralizedRCNN, images: ImageList, given: Sequence[Float[Tensor, "P 4"]] | None = None
+) -> list[BoxHeadOutput]:
     """Go from normalized images to what the box head says of each image's proposals.
+
+    Args:
+        model: In evaluation mode.
+        images: Of one size.
+        given: Boxes in the resized images, instead of proposals; a cascade does not move them.
 
     Source:
         Detectron2's inference, up to where its heads drop the vectors. A cascade's probabilities
@@ -105,12 +162,15 @@ def run_box_head(model: GeneralizedRCNN, images: ImageList) -> list[BoxHeadOutpu
     """
     roi_heads = model.roi_heads
     feature_maps = model.backbone(images.tensor)
-    proposals, _ = model.proposal_generator(images, feature_maps, None)
+    if given is None:
+        proposals, _ = model.proposal_generator(images, feature_maps, None)
+    else:
+        proposals = _as_proposals(given, images.image_sizes, clip=False)
     num_stages = getattr(roi_heads, "num_cascade_stages", 1)
     boxes: Sequence[Tensor] = ()
     stage_probs = []
     for stage in range(num_stages):
-        if stage:
+        if stage and given is None:
             proposals = _as_proposals(boxes, images.image_sizes)
         predictor, vectors = _pool(roi_heads, stage, feature_maps, proposals)
         predictions = predictor(vectors)
@@ -142,14 +202,18 @@ def _pool(
 
 
 def _as_proposals(
-    boxes: Sequence[Float[Tensor, "P 4"]], image_sizes: Sequence[tuple[int, int]]
+    boxes: Sequence[Float[Tensor, "P 4"]],
+    image_sizes: Sequence[tuple[int, int]],
+    *,
+    clip: bool = True,
 ) -> list[Instances]:
-    """Hand the boxes of one stage to the next, clipped to the images."""
+    """Hand boxes to the next stage, clipped to the images if they come from the one before."""
     proposals = []
     for boxes_of_image, size in zip(boxes, image_sizes, strict=True):
         instances = Instances(size)
         instances.proposal_boxes = Boxes(boxes_of_image.clone())
-        instances.proposal_boxes.clip(size)
+        if clip:
+            instances.proposal_boxes.clip(size)
         proposals.append(instances)
     return proposals
 
@@ -167,10 +231,14 @@ def _select(
     """Give boxes in the original image, vectors, classes and probabilities of what is kept."""
     clipped = _clip(output.boxes, resized_hw)
     indices, obj_ids, obj_probs = select_regions(clipped, output.probs, options)
-    (height, width), (original_height, original_width) = resized_hw, original_hw
-    scale = clipped.new_tensor([original_width / width, original_height / height]).repeat(2)
+    scale = _scale(resized_hw, original_hw, clipped)
     boxes = _clip(boxes_of_class(clipped[indices], obj_ids) * scale, original_hw)
     return boxes, output.visual_feats[indices], obj_ids, obj_probs
+
+
+def _scale(from_hw: Sequence[int], to_hw: Sequence[int], like: Tensor) -> Float[Tensor, " 4"]:
+    """Give what takes corners from one size of an image to another."""
+    return like.new_tensor([to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]]).repeat(2)
 
 
 def _clip(boxes: Float[Tensor, "*P 4"], hw: Sequence[int]) -> Float[Tensor, "*P 4"]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.conform import refuse_vg_options
@@ -50,7 +50,7 @@ class Lite:
         # Torch and Detectron2 take seconds to import; the driver, which asks this class for
         # `resize` only, does without them.
         from vlray.detect.device import device_of
-        from vlray.detect.features import find_regions_of
+        from vlray.detect.features import find_regions_of, pool_boxes_of
         from vlray.detect.lite_model import FEATURE_DIM
         from vlray.detect.lite_weights import load_lite
 
@@ -58,6 +58,7 @@ class Lite:
         self.model, obj_names = load_lite(path)
         self.model.to(device_of(options))
         self._find = functools.partial(find_regions_of, self.model, options=options)
+        self._pool = functools.partial(pool_boxes_of, self.model)
         self.info = DetectorInfo(
             name="lite", feature_dim=FEATURE_DIM, obj_names=obj_names, weights_sha256=sha256(path)
         )
@@ -72,6 +73,16 @@ class Lite:
                 [self([image], image_hw[i : i + 1]) for i, image in enumerate(images)]
             )
         regions: RegionBatch = self._find(images, image_hw)
+        return regions
+
+    def pool_boxes(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"]],
+        image_hw: Int32[np.ndarray, "N 2"],
+        boxes: Sequence[Float32[np.ndarray, "R 4"]],
+    ) -> RegionBatch:
+        """Pool given boxes of images of one size; the boxes are in pixels of the originals."""
+        regions: RegionBatch = self._pool(images, image_hw, boxes)
         return regions
 
 

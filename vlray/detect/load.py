@@ -11,11 +11,19 @@ from vlray.config.detector import DetectorSection
 from vlray.config.options import nearest
 from vlray.config.state import stored_models
 from vlray.detect.conform import HOW_TO, build_detector, check_regions
-from vlray.detect.detectron_config import config_files, config_path, weights_of
+from vlray.detect.detectron_config import check_grid, config_files, config_path, weights_of
 from vlray.detect.protocol import Detector, Resize
 from vlray.detect.weights import is_url, locate, sha256
 
-__all__ = ["check_regions", "detector_class", "identify", "load_detector", "resize_of", "settled"]
+__all__ = [
+    "check_regions",
+    "check_ways",
+    "detector_class",
+    "identify",
+    "load_detector",
+    "resize_of",
+    "settled",
+]
 
 PRESETS = {
     "lite": "vlray.detect.lite:Lite",
@@ -24,6 +32,10 @@ PRESETS = {
 }
 NMS_THRESH = 0.5
 OWN_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: several in turn
+CAPABLE = {
+    "pool_boxes": "lite, vg-caffe, vg-pbua or a Detectron2 config.yaml",
+    "grid": "vg-caffe, vg-pbua or a Detectron2 config.yaml",
+}
 _LITE_WEIGHTS = Path(__file__).with_name("lite.safetensors")
 _DETECTRON = "vlray.detect.detectron:Detectron"
 
@@ -75,6 +87,28 @@ def resize_of(options: DetectorSection) -> Resize | None:
     options = settled(options)
     resize = getattr(detector_class(options), "resize", None)
     return None if resize is None else resize(options)
+
+
+def check_ways(options: DetectorSection, *, boxes_given: bool) -> None:
+    """Refuse what a detector's class cannot do, before its weights are loaded.
+
+    Raises:
+        ValueError: Boxes are given, or a grid is asked for, and it has no method for that.
+    """
+    options = settled(options)
+    target = _target(options.name)
+    cls = detector_class(options)
+    for method, wanted, what in (
+        ("pool_boxes", boxes_given, "pool boxes that are given"),
+        ("grid", options.features == "grid", "give grid features"),
+    ):
+        if wanted and not callable(getattr(cls, method, None)):
+            raise ValueError(
+                f"{options.name} cannot {what}: {target} has no method {method}, which "
+                f"vlray/detect/protocol.py describes; add it, or choose {CAPABLE[method]}"
+            )
+    if options.features == "grid" and target == _DETECTRON:
+        check_grid(options)
 
 
 def identify(options: DetectorSection) -> dict[str, str]:

@@ -44,6 +44,16 @@ class Detector(Protocol):
     A class may also have ``resize(options) -> Resize`` (a classmethod): how each image is brought
     to the detector's input size. vlray then runs it in the decoding tasks, and the images of one
     call all have the same resized size. Without it, images arrive in their original size.
+
+    Two more methods may be there; without them, vlray refuses what needs them:
+
+    - ``pool_boxes(images, image_hw, boxes) -> RegionBatch``, for boxes that the user gives. Images
+      and image_hw are as in a call; boxes are N arrays (R, 4), float32, in pixels of the original
+      images, each of them filled and in its image, give or take a pixel. All of them come back, the
+      very same numbers in the same order, with their vectors and labels; nothing is selected.
+    - ``grid(images, image_hw) -> RegionBatch``, where ``options.features`` is ``grid``: the cells
+      of a map over the whole image, row by row, without labels, as ``options.grid_layer`` and
+      ``options.grid_size`` say; ``info.feature_dim`` is then the length of their vectors.
     """
 
     info: DetectorInfo

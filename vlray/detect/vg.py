@@ -19,7 +19,7 @@ from vlray.images.resize import ResizeLikeCaffe, ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 from vlray.regions.vocabulary import visual_genome_attributes, visual_genome_objects
 
-FEATURE_DIM = 2048
+FEATURE_DIM, C4_DIM = 2048, 1024
 
 
 def weights_of(options: DetectorSection) -> str:
@@ -90,9 +90,10 @@ class VgDetector:
         checkpoint = load_vg(weights_of(options))
         network = build_vg(checkpoint.tensors, options.precision).to(device_of(options))
         self._find = RegionFinder(network, rules, options)
+        on_c4 = options.features == "grid" and options.grid_layer == "c4"
         self.info = DetectorInfo(
             name=self.name,
-            feature_dim=FEATURE_DIM,
+            feature_dim=C4_DIM if on_c4 else FEATURE_DIM,
             obj_names=visual_genome_objects(),
             attr_names=visual_genome_attributes() if checkpoint.has_attributes else (),
             weights_sha256=checkpoint.sha256,
@@ -111,6 +112,27 @@ class VgDetector:
             image_hw: (N, 2) height and width of the original images, pixels.
         """
         return self._find(images, image_hw)
+
+    def pool_boxes(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]],
+        image_hw: Int32[np.ndarray, "N 2"],
+        boxes: Sequence[Float32[np.ndarray, "R 4"]],
+    ) -> RegionBatch:
+        """Pool given boxes, in pixels of the original images, as they are.
+
+        The boxes that ``vg-caffe`` finds are those that it pooled: given back, they have the same
+        features. Those of ``vg-pbua`` were moved after pooling, so given back they have others.
+        """
+        return self._find.pool_boxes(images, image_hw, boxes)
+
+    def grid(
+        self,
+        images: Sequence[UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]],
+        image_hw: Int32[np.ndarray, "N 2"],
+    ) -> RegionBatch:
+        """Give the cells of ``options.grid_layer``'s map over the whole images."""
+        return self._find.grid(images, image_hw)
 
 
 class VgCaffe(VgDetector):

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int32, Int64
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.grid import grid_regions
 from vlray.detect.vg_conventions import Conventions
 from vlray.detect.vg_model import NUM_CLASSES, PIXEL_MEAN, VgNetwork
 from vlray.detect.vg_proposals import anchors_of, clip, decode, propose, widened
@@ -41,29 +42,91 @@ class RegionFinder:
             ValueError: The images differ in size: the smaller would have to be padded, which
                 changes their features.
         """
-        shapes = sorted({image.shape for image in images})
-        if len(shapes) != 1:
-            raise ValueError(
-                f"images of one call must be of one size, these are of {shapes}; group them by size"
-            )
-        network, (height, width) = self._network, shapes[0][:2]
-        # A copy: Ray hands out arrays that are not writable, which torch warns of.
-        pixels = torch.from_numpy(np.stack(images).astype(np.float32)).to(network.device)
-        pixels -= pixels.new_tensor(PIXEL_MEAN)
+        network = self._network
         with _tf32(network.precision == "tf32"):
-            maps = network.c4(pixels.permute(0, 3, 1, 2))
+            maps, (height, width) = self._maps(images)
             logits, deltas = network.objectness(maps)
             anchors = anchors_of(self._rules.anchors, *maps.shape[2:]).to(network.device)
             boxes = decode(deltas, anchors, self._rules.clamp_deltas)
             found = []
             for index, (original_height, original_width) in enumerate(image_hw.tolist()):
-                scales = (height / original_height, width / original_width)
-                if self._rules.resize == "opencv":
-                    scales = (_caffe_scale(original_height, original_width, self._rules),) * 2
+                scales = self._scales((height, width), (original_height, original_width))
                 rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
                 one = maps[index : index + 1]
                 found.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
         return RegionBatch.concat(found)
+
+    @torch.inference_mode()
+    def pool_boxes(
+        self,
+        images: Sequence[np.ndarray],
+        image_hw: Int32[np.ndarray, "N 2"],
+        boxes: Sequence[Float32[np.ndarray, "R 4"]],
+    ) -> RegionBatch:
+        """Pool given boxes of N images of one size, raw: neither clipped nor moved nor selected.
+
+        Args:
+            images: As for a call.
+            image_hw: Likewise.
+            boxes: Those of each image, in pixels of the original image.
+
+        Raises:
+            ValueError: The images differ in size.
+        """
+        network, found = self._network, []
+        with _tf32(network.precision == "tf32"):
+            maps, resized_hw = self._maps(images)
+            for index, given in enumerate(boxes):
+                height, width = image_hw[index].tolist()
+                scales = self._scales(resized_hw, (height, width))
+                rois = torch.tensor(given, device=network.device) * _per_axis(scales, maps)
+                visual_feats = network.pool(maps[index : index + 1], rois)
+                logits = network.predictor.cls_score(visual_feats)
+                best = logits.softmax(dim=1)[:, :NUM_CLASSES].max(dim=1)
+                found.append(self._batch(image_hw[index], given, visual_feats, logits, *best))
+        return RegionBatch.concat(found)
+
+    @torch.inference_mode()
+    def grid(self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]) -> RegionBatch:
+        """Give the cells of the map that the options name, of N images of one size.
+
+        ``res5`` is run as it is in the heads, at stride 1 and dilation 2, over the whole image. The
+        paper runs it at stride 2 and dilation 1: this is every second cell of ours, both ways.
+
+        Raises:
+            ValueError: The images differ in size.
+
+        Source:
+            In Defense of Grid Features (arXiv:2001.03615); facebookresearch/grid-feats-vqa,
+            extract_grid_feature.py.
+        """
+        with _tf32(self._network.precision == "tf32"):
+            maps, _ = self._maps(images)
+            if self._options.grid_layer == "res5":
+                maps = self._network.roi_heads["res5"](maps)
+            return grid_regions(maps, image_hw, self._options.grid_size)
+
+    def _maps(
+        self, images: Sequence[np.ndarray]
+    ) -> tuple[Float[Tensor, "N 1024 H W"], tuple[int, int]]:
+        """Run the backbone; give the C4 maps, and height and width of the resized images."""
+        shapes = sorted({image.shape for image in images})
+        if len(shapes) != 1:
+            raise ValueError(
+                f"images of one call must be of one size, these are of {shapes}; group them by size"
+            )
+        # A copy: Ray hands out arrays that are not writable, which torch warns of.
+        pixels = torch.from_numpy(np.stack(images).astype(np.float32)).to(self._network.device)
+        pixels -= pixels.new_tensor(PIXEL_MEAN)
+        return self._network.c4(pixels.permute(0, 3, 1, 2)), shapes[0][:2]
+
+    def _scales(
+        self, resized_hw: tuple[int, int], original_hw: tuple[int, int]
+    ) -> tuple[float, float]:
+        """Give resized pixels per original pixel, down and across."""
+        if self._rules.resize == "opencv":
+            return (_caffe_scale(*original_hw, self._rules),) * 2
+        return resized_hw[0] / original_hw[0], resized_hw[1] / original_hw[1]
 
     def _regions(
         self,
@@ -79,7 +142,7 @@ class RegionFinder:
         class_logits = predictor.cls_score(visual_feats)
         probs = class_logits.softmax(dim=1)[:, :NUM_CLASSES]
         obj_probs, obj_ids = probs.max(dim=1)
-        per_axis = rois.new_tensor([scales[1], scales[0]]).repeat(2)
+        per_axis = _per_axis(scales, rois)
         if rules.regressed_boxes:
             deltas = predictor.bbox_pred(visual_feats).view(-1, NUM_CLASSES, 4)
             deltas = deltas[torch.arange(len(rois), device=rois.device), obj_ids]
@@ -92,21 +155,41 @@ class RegionFinder:
             kept = _each_class(boxes, probs, rules, self._options)
             boxes = boxes[kept]
         boxes = clip(boxes, int(image_hw[0]), int(image_hw[1]), plus_one=False)
+        return self._batch(
+            image_hw,
+            boxes.cpu().numpy(),
+            visual_feats[kept],
+            class_logits[kept],
+            obj_probs[kept],
+            obj_ids[kept],
+        )
+
+    def _batch(
+        self,
+        image_hw: Int32[np.ndarray, " 2"],
+        boxes: Float32[np.ndarray, "R 4"],
+        visual_feats: Float[Tensor, "R 2048"],
+        class_logits: Float[Tensor, "R 1601"],
+        obj_probs: Float[Tensor, " R"],
+        obj_ids: Int64[Tensor, " R"],
+    ) -> RegionBatch:
+        """Find the attributes of one image's regions, and put all together."""
+        predictor = self._network.predictor
         attr_ids = attr_probs = None
         if predictor.with_attributes:
-            scores = predictor.attributes(visual_feats[kept], class_logits[kept])
-            if not rules.attribute_background:
+            scores = predictor.attributes(visual_feats, class_logits)
+            if not self._rules.attribute_background:
                 scores = scores[:, :-1]
             probs_of_attributes = scores.softmax(dim=1)
             found = probs_of_attributes[:, :400].max(dim=1)
             attr_probs, attr_ids = (values.cpu().numpy() for values in found)
         return RegionBatch(
             image_hw=image_hw[None],
-            num_boxes=np.array([len(kept)], np.int32),
-            boxes=boxes.cpu().numpy(),
-            visual_feats=visual_feats[kept].cpu().numpy(),
-            obj_ids=obj_ids[kept].int().cpu().numpy(),
-            obj_probs=obj_probs[kept].cpu().numpy(),
+            num_boxes=np.array([len(boxes)], np.int32),
+            boxes=boxes,
+            visual_feats=visual_feats.cpu().numpy(),
+            obj_ids=obj_ids.int().cpu().numpy(),
+            obj_probs=obj_probs.cpu().numpy(),
             attr_ids=None if attr_ids is None else attr_ids.astype(np.int32),
             attr_probs=attr_probs,
         )
@@ -175,6 +258,10 @@ def _best_class(
             break
     above = int((scores[kept] >= options.score_thresh).sum())
     return kept[: min(max(above, options.min_boxes), options.max_boxes)]
+
+
+def _per_axis(scales: tuple[float, float], like: Tensor) -> Float[Tensor, " 4"]:
+    return torch.tensor([scales[1], scales[0]] * 2, device=like.device)
 
 
 def _caffe_scale(height: int, width: int, rules: Conventions) -> float:

@@ -21,7 +21,7 @@ class RegionBatch:
         image_hw: Height and width of each original image (after EXIF rotation), pixels.
         num_boxes: Regions of each image; their sum is R.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
-        visual_feats: Pooled vector of each region.
+        visual_feats: Vector of each region; (R, 0) where only boxes were asked for.
         obj_ids: Object class of each region, an index into the detector's ``obj_names``.
         obj_probs: Probability of that class.
         attr_ids: Attribute of each region; None where the detector has no such head.

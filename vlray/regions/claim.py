@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -11,8 +13,21 @@ from vlray import files
 from vlray.regions import parts
 
 
-def claim(fs: pafs.FileSystem, root: str, uri: str, identity: dict[str, Any]) -> None:
+def claim(
+    fs: pafs.FileSystem,
+    root: str,
+    uri: str,
+    identity: dict[str, Any],
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write an output's identity, or check that it is the one that is there.
+
+    Args:
+        fs: Where the output is.
+        root: Its folder there.
+        uri: The folder as the user wrote it.
+        identity: What its rows depend on.
+        defaults: Of settings that an identity may lack: an older version did not know them.
 
     Raises:
         ValueError: The output was made with other settings; each difference is named.
@@ -28,7 +43,7 @@ def claim(fs: pafs.FileSystem, root: str, uri: str, identity: dict[str, Any]) ->
             ) from None
         files.write_atomic(fs, path, _as_json(identity))
         return
-    differing = _differences(there, identity)
+    differing = _differences(there, identity, defaults)
     if differing and not files.list_names(fs, files.join(root, parts.REGIONS)):
         # An earlier run was refused or stopped before its first file: nothing holds us to it.
         for folder in (parts.PLAN, parts.FAILURES, parts.FLAGS):
@@ -47,7 +62,9 @@ def _as_json(identity: dict[str, Any]) -> bytes:
     return (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+def _differences(
+    there: dict[str, Any], here: dict[str, Any], defaults: Mapping[str, Any]
+) -> list[str]:
     lines = []
     for name in ("schema_version", "dataset"):
         lines += _difference(name, there.get(name), here[name])
@@ -55,7 +72,8 @@ def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
         old, new = there.get(group, {}), here[group]
         for name in sorted(old.keys() | new.keys()):
             label = name if group == "settings" else f"detector: {name}"
-            lines += _difference(label, old.get(name), new.get(name))
+            default = defaults.get(label)
+            lines += _difference(label, old.get(name, default), new.get(name, default))
     return lines
 
 

@@ -45,7 +45,9 @@ def encode_regions(table: pa.Table, compression: Compression) -> pa.Buffer:
     smaller. For float16 it would save a tenth as well, but DuckDB cannot read it.
     """
     name = "visual_feats.list.element.list.element"
-    wide = pa.types.is_float32(table.schema.field("visual_feats").type.value_type.value_type)
+    wide = "visual_feats" in table.column_names and pa.types.is_float32(
+        table.schema.field("visual_feats").type.value_type.value_type
+    )
     split = [name] if wide and compression == "zstd" else False
     return _encode(table, compression, use_byte_stream_split=split, use_dictionary=["split"])
 

@@ -25,7 +25,8 @@ FAILURES = pa.schema(
         ("image_id", pa.string()),
         ("path", pa.string()),
         ("split", pa.string()),
-        ("stage", pa.string()),  # "decode": the file is bad; "detect": the detector raised
+        # "decode": the file is bad; "boxes": those given for it are; "detect": the detector raised
+        ("stage", pa.string()),
         ("error", pa.string()),
         ("reason", pa.string()),
     ]
@@ -40,12 +41,13 @@ def regions_schema(
     """Describe the regions table for vectors of one length.
 
     Args:
-        feature_dim: Length D of a region's vector.
+        feature_dim: Length D of a region's vector; 0: the table has no ``visual_feats``.
         dtype: Of the stored vectors.
         provenance: Kept as JSON under ``vlray`` in the schema's metadata.
     """
     feature = pa.float16() if dtype == "float16" else pa.float32()
     metadata = None if provenance is None else {"vlray": json.dumps(provenance, sort_keys=True)}
+    vectors = [("visual_feats", pa.list_(pa.list_(feature, feature_dim)))] if feature_dim else []
     return pa.schema(
         [
             ("image_id", pa.string()),
@@ -55,7 +57,7 @@ def regions_schema(
             ("image_width", pa.int32()),
             ("num_boxes", pa.int32()),
             ("boxes", pa.list_(BOX)),
-            ("visual_feats", pa.list_(pa.list_(feature, feature_dim))),
+            *vectors,
             ("obj_ids", pa.list_(pa.int32())),
             ("obj_probs", pa.list_(pa.float32())),
             ("attr_ids", pa.list_(pa.int32())),
@@ -79,16 +81,8 @@ def to_table(
     Raises:
         ValueError: A vector is not finite, or not as long as the schema says.
     """
-    feature = schema.field("visual_feats").type.value_type
-    _check_features(batch, image_ids, feature.list_size)
-    values = batch.visual_feats
-    if pa.types.is_float16(feature.value_type):
-        limit = np.finfo(np.float16).max
-        values = np.clip(values, -limit, limit).astype(np.float16)
-    else:
-        values = values.astype(np.float32)
+    _check_features(batch, image_ids, _feature_dim(schema))
     offsets = np.concatenate([[0], np.cumsum(batch.num_boxes)]).astype(np.int32)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=feature)
     boxes = pa.FixedSizeListArray.from_arrays(
         pa.array(np.ascontiguousarray(batch.boxes, np.float32).reshape(-1)), type=BOX
     )
@@ -100,33 +94,41 @@ def to_table(
         "image_width": pa.array(batch.image_hw[:, 1], pa.int32()),
         "num_boxes": pa.array(batch.num_boxes, pa.int32()),
         "boxes": pa.ListArray.from_arrays(offsets, boxes),
-        "visual_feats": pa.ListArray.from_arrays(offsets, vectors),
         "obj_ids": _lists(batch.obj_ids, offsets, pa.int32()),
         "obj_probs": _lists(batch.obj_probs, offsets, pa.float32()),
         "attr_ids": _lists(batch.attr_ids, offsets, pa.int32()),
         "attr_probs": _lists(batch.attr_probs, offsets, pa.float32()),
     }
+    if "visual_feats" in schema.names:
+        vectors = _vectors(batch.visual_feats, schema.field("visual_feats").type.value_type)
+        columns["visual_feats"] = pa.ListArray.from_arrays(offsets, vectors)
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
 def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
-    """Turn rows back into arrays; the vectors keep the dtype they are stored in."""
+    """Turn rows back into arrays; the vectors keep the dtype they are stored in.
+
+    Rows without the column ``visual_feats`` give vectors of length 0.
+    """
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
     num_boxes = table["num_boxes"].to_numpy().astype(np.int32)
-    feature_dim = table.schema.field("visual_feats").type.value_type.list_size
+    regions = int(num_boxes.sum())
+    visual_feats = np.zeros((regions, 0), np.float32)
+    if feature_dim := _feature_dim(table.schema):
+        visual_feats = _flat(table["visual_feats"]).reshape(-1, feature_dim)
     optional: dict[str, np.ndarray | None] = {}
     for name, dtype in _LABEL_COLUMNS.items():
         values = _flat(table[name]).astype(dtype, copy=False)
         # No labels at all while there are regions: the detector has no such head.
-        optional[name] = values if len(values) == num_boxes.sum() else None
+        optional[name] = values if len(values) == regions else None
     return RegionBatch(
         image_hw=np.stack(
             [table["image_height"].to_numpy(), table["image_width"].to_numpy()], axis=1
         ).astype(np.int32),
         num_boxes=num_boxes,
         boxes=_flat(table["boxes"]).reshape(-1, 4),
-        visual_feats=_flat(table["visual_feats"]).reshape(-1, feature_dim),
+        visual_feats=visual_feats,
         **optional,
     )
 
@@ -137,6 +139,21 @@ _LABEL_COLUMNS = {
     "attr_ids": np.int32,
     "attr_probs": np.float32,
 }
+
+
+def _feature_dim(schema: pa.Schema) -> int:
+    if "visual_feats" not in schema.names:
+        return 0
+    return int(schema.field("visual_feats").type.value_type.list_size)
+
+
+def _vectors(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_float16(kind.value_type):
+        limit = np.finfo(np.float16).max
+        values = np.clip(values, -limit, limit).astype(np.float16)
+    else:
+        values = values.astype(np.float32)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
 
 
 def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: int) -> None:

@@ -1,0 +1,48 @@
+"""Grid features: the cells of a network's map over the whole image, instead of regions.
+
+Shapes: N images, D feature length, H and W of the map, R cells of one image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from vlray.regions.batch import RegionBatch
+
+
+def grid_regions(
+    maps: Float[Tensor, "N D H W"], image_hw: Int32[np.ndarray, "N 2"], size: int
+) -> RegionBatch:
+    """Make a region of each cell, row by row.
+
+    Args:
+        maps: Of images that were resized to one size.
+        image_hw: Height and width of the original images, pixels.
+        size: Cells of a row and of a column, to which the map is averaged; 0: the map's own.
+
+    Returns:
+        Regions without classes. Their boxes cut the original image into equal parts.
+    """
+    maps = maps.float()
+    if size:
+        maps = adaptive_avg_pool2d(maps, size)
+    rows, columns = maps.shape[2:]
+    vectors = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+    return RegionBatch(
+        image_hw=image_hw,
+        num_boxes=np.full(len(maps), rows * columns, np.int32),
+        boxes=np.concatenate([cells(rows, columns, *hw) for hw in image_hw.tolist()]),
+        visual_feats=vectors.cpu().numpy(),
+    )
+
+
+def cells(rows: int, columns: int, height: int, width: int) -> Float32[np.ndarray, "R 4"]:
+    """Cut an image into equal cells: ``x1, y1, x2, y2`` in its pixels, row by row."""
+    y = np.linspace(0, height, rows + 1, dtype=np.float32)
+    x = np.linspace(0, width, columns + 1, dtype=np.float32)
+    top, left = np.meshgrid(y[:-1], x[:-1], indexing="ij")
+    bottom, right = np.meshgrid(y[1:], x[1:], indexing="ij")
+    return np.stack([left, top, right, bottom], axis=-1).reshape(-1, 4)
