@@ -29,7 +29,7 @@ NONE = 0xFFFF
 LEAST_ATTRIBUTE = 0.1
 """An attribute of less probability says nothing about its region and is not shown."""
 
-SCRIPTS = ("data", "boxes", "filters", "grid", "large", "main")
+SCRIPTS = ("elements", "data", "boxes", "filters", "grid", "large", "main")
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,44 @@ def page(
             for entry, file, thumbnail in zip(entries, files, thumbnails, strict=True)
         ],
     }
-    script, style = _script(), _text("page.css")
+    return assemble(
+        page_text("page.html"),
+        title=about["dataset"] or "vlray",
+        style=page_text("page.css"),
+        script=join_scripts(page_text(f"js/{name}.js") for name in SCRIPTS),
+        data=data,
+        thumbnails=thumbnails,
+    )
+
+
+def assemble(
+    template: str,
+    *,
+    title: str,
+    style: str,
+    script: str,
+    data: dict[str, Any],
+    thumbnails: Sequence[bytes | None],
+) -> bytes:
+    """Put a page together that neither fetches anything nor runs anything but its own script.
+
+    Args:
+        template: HTML up to the script, with ``$policy``, ``$title``, ``$css``, ``$data``, ``$js``.
+        title: Plain text.
+        style: CSS.
+        script: JavaScript; ``join_scripts`` makes one of several.
+        data: What the script reads from the element ``data``.
+        thumbnails: JPEGs; number n becomes the element ``tn``, where it is not None.
+    """
     # Only this very script may run, and nothing may be fetched: a name that slipped through the
     # escaping could still do no harm.
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
-    head = Template(_text("page.html")).substitute(
+    head = Template(template).substitute(
         policy=html.escape(policy),
-        title=html.escape(about["dataset"] or "vlray"),
+        title=html.escape(title),
         css=style,
         data=_json(data),
         js=script,
@@ -160,15 +188,15 @@ def _json(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-@cache
-def _script() -> str:
-    parts = "\n".join(_text(f"js/{name}.js") for name in SCRIPTS)
-    return f'(() => {{\n"use strict";\n{parts}}})();\n'
+def join_scripts(parts: Iterable[str]) -> str:
+    """Make one script of several, whose names nothing else sees."""
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
 @cache
-def _text(name: str) -> str:
-    return resources.files("vlray.gallery").joinpath(name).read_text("utf-8")
+def page_text(name: str, package: str = "vlray.gallery") -> str:
+    """Read a file that lies beside the code."""
+    return resources.files(package).joinpath(name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:

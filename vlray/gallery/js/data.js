@@ -1,5 +1,4 @@
 // What the page shows. Regions lie flat in typed arrays: those of image i are start[i] .. start[i + 1].
-const $ = (id) => document.getElementById(id);
 const DATA = JSON.parse($("data").textContent);
 const NONE = 0xffff;
 const UNIT = 0xffff; // boxes are in 65535ths of the image's width and height
@@ -31,8 +30,6 @@ const regions = (() => {
 })();
 
 const hasLabels = DATA.labels.length > 0;
-const number = (value) => value.toLocaleString("en-US");
-const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 const short = (score) => (score / FULL).toFixed(2).replace(/^0/, "");
 
 const color = (label) => (label === NONE ? DATA.plain_color : DATA.colors[label]);
@@ -64,21 +61,4 @@ function thumbnail(i) {
   // A block is complete once the parser has gone on to the next element.
   if (!block || !(block.nextElementSibling || document.readyState !== "loading")) return null;
   return `data:image/jpeg;base64,${block.textContent}`;
-}
-
-/** An element with properties and children; text goes in as text, never as HTML. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in element && name !== "style") element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-function svg(tag, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
 }

@@ -26,14 +26,6 @@ function drawHeader() {
   });
 }
 
-function table(headings, rows, className = "") {
-  const head = make("tr", {}, ...headings.map((text) => make("th", { scope: "col", textContent: text })));
-  const body = rows.map((cells) => make("tr", {}, ...cells.map((cell) =>
-    (cell instanceof Node ? make("td", {}, cell) : make("td", { textContent: cell })))));
-  return make("div", { className: "scroll" },
-    make("table", { className }, make("thead", {}, head), make("tbody", {}, ...body)));
-}
-
 function drawLabels() {
   const count = new Uint32Array(DATA.labels.length);
   const sum = new Float64Array(DATA.labels.length);

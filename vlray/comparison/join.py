@@ -1,0 +1,58 @@
+"""Read two outputs side by side, image by image, in whatever order each has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlray.comparison.sides import Side
+from vlray.regions.batch import RegionBatch
+from vlray.regions.parts import ROW_GROUP_SIZE
+from vlray.regions.schema import from_table
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """One image on both sides; the regions share their arrays with those of its neighbours."""
+
+    image_id: str
+    path_a: str
+    path_b: str
+    a: RegionBatch
+    b: RegionBatch
+
+
+def join(a: Side, b: Side, image_ids: Set[str]) -> Iterator[Joined]:
+    """Yield the images of both sides in A's order, a few at a time in memory.
+
+    Where B has them in the same order every file is read once. In another order each image costs
+    reading the row group that it is in.
+    """
+    batches = a.output.iter_batches(batch_size=ROW_GROUP_SIZE)
+
+    def read() -> tuple[pa.Table, pa.Table] | None:
+        for batch in batches:
+            wanted = pa.array([i in image_ids for i in batch.column("image_id").to_pylist()])
+            if pc.any(wanted).as_py():
+                rows = pa.Table.from_batches([batch]).filter(wanted)
+                return rows, b.output.read(rows["image_id"].to_pylist())
+        return None
+
+    # The next images are read and decompressed while these are being compared.
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read)
+        while tables := ahead.result():
+            ahead = pool.submit(read)
+            texts = [
+                table.column(name).to_pylist()
+                for table, name in zip(
+                    (tables[0], tables[0], tables[1]), ("image_id", "path", "path"), strict=True
+                )
+            ]
+            sides = map(from_table, tables)
+            for image_id, path_a, path_b, *regions in zip(*texts, *sides, strict=True):
+                yield Joined(image_id, path_a, path_b, *regions)

@@ -1,0 +1,245 @@
+// Two sides of the worst images: partners point at each other.
+const DATA = JSON.parse($("data").textContent);
+const digits = (value, count) => (value === null ? "" : value.toFixed(count).replace(/^(-?)0\./, "$1."));
+/** A cosine with as many nines as it has: .998, .99998. */
+const cosine = (distance) => {
+  if (distance === null) return "";
+  if (distance === 0) return "1";
+  return digits(1 - distance, Math.min(Math.max(Math.ceil(-Math.log10(distance)) + 1, 3), 9));
+};
+
+function name(box, withScore = true) {
+  const [, label, score, attribute] = box;
+  if (label === "") return "box";
+  const words = attribute === "" ? label : `${attribute} ${label}`;
+  return withScore && score !== null ? `${words} ${digits(score, 2)}` : words;
+}
+
+const withAttribute = (box) => (box[3] === "" || box[4] === null ? "" : ` (${box[3]} ${digits(box[4], 2)})`);
+
+/** What became of each box of an image: its state, and the number of its pair. */
+function states(image) {
+  const found = image.sides.map((boxes) => boxes.map(() => ({ state: "lone", pair: -1 })));
+  image.pairs.forEach((pair, k) => {
+    const state = pair.other ? "other" : "same";
+    found[0][pair.a] = found[1][pair.b] = { state, pair: k };
+  });
+  return found;
+}
+
+function outline([[x1, y1, x2, y2]]) {
+  return `M${x1} ${y1}H${x2}V${y2}H${x1}Z`;
+}
+
+const DEPTH = { same: 0, other: 1, lone: 2 };
+
+/** One side's photograph with its boxes; those without a partner on top. */
+function shot(image, side, found) {
+  const [width, height] = image.size[side];
+  const element = make("div", { className: "shot" });
+  element.style.setProperty("--ratio", width / height);
+  const source = image.missing ? null : $(`t${image.thumbnail}`).textContent;
+  if (source) element.append(make("img", { alt: "", decoding: "async", draggable: false, src: `data:image/jpeg;base64,${source}` }));
+  else element.append(make("span", { className: "missing-note", textContent: "image cannot be read" }));
+  element.classList.toggle("missing", !source);
+  const layer = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  const order = image.sides[side].map((_, k) => k).sort((a, b) => DEPTH[found[side][a].state] - DEPTH[found[side][b].state]);
+  for (const kind of ["casing", "box"]) {
+    for (const k of order) {
+      layer.append(svg("path", { class: `${kind} ${found[side][k].state}`, d: outline(image.sides[side][k]), "data-box": k }));
+    }
+  }
+  element.append(layer);
+  return element;
+}
+
+/** The smallest box under the pointer among those that are shown. */
+function hit(image, side, found, event) {
+  const area = event.currentTarget.getBoundingClientRect();
+  const [width, height] = image.size[side];
+  const x = ((event.clientX - area.left) / area.width) * width;
+  const y = ((event.clientY - area.top) / area.height) * height;
+  let best = -1;
+  let smallest = Infinity;
+  image.sides[side].forEach(([[x1, y1, x2, y2]], k) => {
+    const size = (x2 - x1) * (y2 - y1);
+    if (document.body.classList.contains(`hide-${found[side][k].state}`)) return;
+    if (x1 <= x && x <= x2 && y1 <= y && y <= y2 && size < smallest) [best, smallest] = [k, size];
+  });
+  return best;
+}
+
+function facts(image) {
+  const row = image.figures;
+  const list = [
+    ["boxes", `${row.boxes_a} | ${row.boxes_b}`], ["matched", row.matched],
+    ["IoU", digits(row.iou_mean, 3)],
+    ["cosine", row.cosine_mean === null ? "" : cosine(1 - row.cosine_mean)],
+    ["relative L2", row.rel_l2_mean === null ? "" : row.rel_l2_mean.toPrecision(3)],
+    ["same class", row.same_class], ["same attribute", row.same_attribute],
+    ["score", row.score_diff_mean === null ? "" : (row.score_diff_mean >= 0 ? "+" : "") + digits(row.score_diff_mean, 3)],
+  ];
+  const shown = list.filter(([, value]) => value !== "" && value !== null);
+  return make("span", { className: "facts" }, ...shown.flatMap(([title, value], k) => [
+    k ? " \u00b7 " : "", `${title} `, make("b", { textContent: String(value) })]),
+  image.figures.same_size ? "" : " \u00b7 the sides disagree about the image's size");
+}
+
+function measures(pair) {
+  const words = [`IoU ${digits(pair.iou, 3)}`];
+  if (pair.cosine !== null) words.push(`cosine ${cosine(pair.cosine)}`);
+  if (pair.l2 !== null) words.push(`relative L2 ${pair.l2.toPrecision(2)}`);
+  return words.join(" \u00b7 ");
+}
+
+/** A table of all boxes of an image: those without a partner, then other classes, then the least similar. */
+function boxTable(image, found) {
+  const rows = [];
+  for (const side of [0, 1]) {
+    image.sides[side].forEach((box, k) => {
+      if (found[side][k].state !== "lone") return;
+      rows.push({ boxes: side ? [-1, k] : [k, -1], cells: side ? ["", name(box)] : [name(box), ""], key: -2, state: "lone" });
+    });
+  }
+  image.pairs.forEach((pair) => rows.push({
+    boxes: [pair.a, pair.b], key: pair.other ? -1 : 1 - (pair.cosine ?? 1 - pair.iou), state: pair.other ? "other" : "same",
+    cells: [name(image.sides[0][pair.a]), name(image.sides[1][pair.b]), digits(pair.iou, 3), cosine(pair.cosine),
+      pair.l2 === null ? "" : pair.l2.toPrecision(3)],
+  }));
+  rows.sort((a, b) => a.key - b.key);
+  const box = table(["A", "B", "IoU", "Cosine", "Relative L2"], rows.map(({ cells }) => [...cells, "", "", ""].slice(0, 5)), "pairs-table");
+  [...box.querySelectorAll("tbody tr")].forEach((element, k) => {
+    element.classList.add(rows[k].state);
+    element.boxes = rows[k].boxes;
+  });
+  return box;
+}
+
+function card(image) {
+  const found = states(image);
+  const shots = [0, 1].map((side) => shot(image, side, found));
+  const lone = found.flat().filter((box) => box.state === "lone").length;
+  const details = make("details", {}, make("summary", { textContent: `${plural(image.pairs.length, "pair")} and ${number(lone)} without a partner` }));
+  const element = make("article", { className: "pair" },
+    make("div", { className: "head" }, make("h2", { textContent: image.id, title: image.path }), facts(image)),
+    make("div", { className: "sides" }, ...shots.map((one, side) => make("figure", {},
+      make("figcaption", { title: DATA.names[side] }, make("b", { textContent: "AB"[side] }), DATA.names[side]), one))),
+    details);
+  const point = (boxes) => {
+    shots.forEach((one, side) => mark(one, boxes[side]));
+    for (const row of details.querySelectorAll("tbody tr")) {
+      row.classList.toggle("marked", boxes.some((k, side) => k >= 0 && row.boxes[side] === k));
+    }
+  };
+  const partners = (side, k) => {
+    if (k < 0) return [-1, -1];
+    const pair = image.pairs[found[side][k].pair];
+    if (pair) return [pair.a, pair.b];
+    return side ? [-1, k] : [k, -1];
+  };
+  shots.forEach((one, side) => {
+    const over = (event) => {
+      const boxes = partners(side, hit(image, side, found, event));
+      point(boxes);
+      showTip(image, boxes, image.pairs[boxes[side] < 0 ? -1 : found[side][boxes[side]].pair], event);
+    };
+    one.addEventListener("pointermove", over);
+    one.addEventListener("click", over);
+    one.addEventListener("pointerleave", () => { point([-1, -1]); showTip(image, [-1, -1]); });
+  });
+  details.addEventListener("toggle", () => {
+    if (details.children.length > 1) return;
+    details.append(boxTable(image, found));
+    details.addEventListener("pointerover", (event) => point(event.target.closest("tbody tr")?.boxes ?? [-1, -1]));
+    details.addEventListener("pointerleave", () => point([-1, -1]));
+  });
+  return element;
+}
+
+function mark(one, box) {
+  one.classList.toggle("marking", box >= 0);
+  for (const path of one.querySelectorAll("path")) path.classList.toggle("marked", Number(path.dataset.box) === box);
+}
+
+function showTip(image, boxes, pair, event) {
+  const tip = $("tip");
+  tip.hidden = boxes[0] < 0 && boxes[1] < 0;
+  if (tip.hidden) return;
+  const line = (side) => {
+    const box = boxes[side] < 0 ? null : image.sides[side][boxes[side]];
+    return make("div", {}, make("b", { textContent: "AB"[side] }), box ? name(box) + withAttribute(box) : "no partner");
+  };
+  tip.replaceChildren(line(0), line(1), ...(pair ? [make("div", { textContent: measures(pair) })] : []));
+  const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
+  const below = event.clientY + 18;
+  tip.style.left = `${Math.max(left, 8)}px`;
+  tip.style.top = `${below + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 10 : below}px`;
+}
+
+function drawPairs() {
+  const order = DATA.orders[$("order").selectedIndex];
+  $("pairs").replaceChildren(...order ? order[1].map((i) => card(DATA.images[i]))
+    : [make("p", { className: "empty", textContent: "No image differs in what was compared." })]);
+}
+
+function drawHeader() {
+  $("subtitle").textContent = `A: ${DATA.names[0]} \u00b7 B: ${DATA.names[1]}, ${DATA.date}`;
+  $("totals").append(...DATA.totals.map(([title, value]) => make("div", {},
+    make("dt", { textContent: title }), make("dd", { textContent: value }))));
+  $("order").append(...DATA.orders.map(([title]) => make("option", { textContent: title })));
+  $("order").parentNode.hidden = !DATA.orders.length;
+  document.querySelector(".legend").hidden = !DATA.orders.length;
+  document.querySelector("[data-state=other]").parentNode.hidden = !DATA.classes;
+  $("tab-worst").lastElementChild.textContent = number(DATA.images.length);
+  $("tab-origins").lastElementChild.textContent = number(DATA.differing);
+  $("tab-missing").lastElementChild.textContent = number(DATA.absent_count);
+}
+
+function drawTables() {
+  $("figures").append(
+    ...DATA.notes.map((text) => make("p", { className: "quiet", textContent: text })),
+    table(["", ...DATA.columns], DATA.rows, "figures-table"),
+    make("h3", { textContent: "Counts" }), table(["", ""], DATA.counts, "figures-table"));
+  $("origins").append(table(["", "A", "B"], DATA.origins.map(([title, a, b]) =>
+    [a === b ? title : make("span", { className: "differs", textContent: title }), a, b]), "origins-table"));
+  const left = DATA.absent_count - DATA.absent.length;
+  $("missing").append(DATA.absent.length
+    ? table(["Image", "Only in", "The other side says"], DATA.absent, "text")
+    : make("p", { className: "empty", textContent: "Both sides have the same images." }));
+  if (left > 0) $("missing").append(make("p", { className: "quiet", textContent: `and ${number(left)} more in compare.json` }));
+}
+
+function setUpTabs() {
+  const tabs = [...document.querySelectorAll("[role=tab]")];
+  const open = (wanted) => {
+    for (const tab of tabs) {
+      tab.setAttribute("aria-selected", tab === wanted);
+      tab.tabIndex = tab === wanted ? 0 : -1;
+      $(tab.getAttribute("aria-controls")).hidden = tab !== wanted;
+    }
+  };
+  tabs.forEach((tab, k) => {
+    tab.addEventListener("click", () => open(tab));
+    tab.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!by) return;
+      const to = tabs[(k + by + tabs.length) % tabs.length];
+      open(to);
+      to.focus();
+    });
+  });
+  open(tabs[0]);
+}
+
+for (const button of document.querySelectorAll(".legend button")) {
+  button.addEventListener("click", () => {
+    const hidden = document.body.classList.toggle(`hide-${button.dataset.state}`);
+    button.setAttribute("aria-pressed", !hidden);
+  });
+}
+$("order").addEventListener("change", drawPairs);
+drawHeader();
+drawTables();
+setUpTabs();
+// Thumbnails follow the script in the document.
+document.addEventListener("DOMContentLoaded", drawPairs);

@@ -1,0 +1,165 @@
+"""The page of a comparison: the worst images, side A's boxes beside side B's, and all figures."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vlray.comparison.result import Comparison
+from vlray.comparison.sides import Side
+from vlray.comparison.table import COLUMNS, cosine_text, count_rows, notes, percent, spread_rows
+from vlray.comparison.worst import ORDERS, BadImage, Labelled
+from vlray.gallery.entries import Entry
+from vlray.gallery.page import LEAST_ATTRIBUTE, Names, assemble, join_scripts, name_of, page_text
+from vlray.gallery.pictures import Draw, Picture, in_parallel, thumbnail_size
+from vlray.images.decode import MAX_PIXELS
+
+ABSENT_LISTED = 1_000
+_NONE = np.empty(0, np.float32)
+
+
+def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
+    """Make the page.
+
+    Args:
+        result: The comparison, with its worst images.
+        images_root: Where the images are now; where they were at the extraction, if empty.
+
+    Returns:
+        The page, and why images cannot be read any more, one sentence for each of them.
+    """
+    images, orders = result.worst.images()
+    pictures = _thumbnails(result, images, images_root)
+    data = {
+        **_about(result),
+        "orders": [[ORDERS[name][0], places] for name, places in orders.items() if places],
+        "images": [
+            _image(result, image, index, picture.thumbnail is None)
+            for index, (image, picture) in enumerate(zip(images, pictures, strict=True))
+        ],
+    }
+    here = "vlray.comparison"
+    page = assemble(
+        page_text("page.html", here),
+        title="Comparison",
+        style=page_text("page.css") + page_text("page.css", here),
+        script=join_scripts([page_text("js/elements.js"), page_text("page.js", here)]),
+        data=data,
+        thumbnails=[picture.thumbnail for picture in pictures],
+    )
+    return page, [picture.problem for picture in pictures if picture.thumbnail is None]
+
+
+def _thumbnails(result: Comparison, images: Sequence[BadImage], images_root: str) -> list[Picture]:
+    """Read the photographs where A has them, and those that are not there where B has them."""
+    pictures = _read(result.a, [image.path_a for image in images], images_root)
+    lost = [index for index, picture in enumerate(pictures) if picture.thumbnail is None]
+    again = _read(result.b, [images[index].path_b for index in lost], images_root)
+    for index, picture in zip(lost, again, strict=True):
+        if picture.thumbnail is not None:
+            pictures[index] = picture
+    return pictures
+
+
+def _read(side: Side, paths: Sequence[str], images_root: str) -> list[Picture]:
+    info = side.output.info
+    draw = Draw(
+        images_root or info.images_root or ".",
+        Names((), ()),
+        thumbnail_size(len(paths)),
+        1.0,
+        int(info.settings.get("images.max_pixels", MAX_PIXELS)),
+        None,
+    )
+    boxes = _NONE.reshape(0, 4)
+    labels = (_NONE.astype(np.int32), _NONE) * 2
+    entries = [Entry("", path, "", 1, 1, boxes, *labels) for path in paths]
+    return list(in_parallel(draw, entries, paths, os.cpu_count() or 1))
+
+
+def _about(result: Comparison) -> dict[str, Any]:
+    """Collect what the header and the other tabs show."""
+    overall = result.overall
+    absent = [
+        *([image_id, "A", why] for image_id, why in result.only_a.items()),
+        *([image_id, "B", why] for image_id, why in result.only_b.items()),
+    ]
+    totals = [
+        ["images", f"{overall.images:,}"],
+        ["boxes with a partner", percent(overall.share(overall.matched))],
+    ]
+    if overall.cosine.count:
+        totals.append(["median cosine", cosine_text(overall.cosine.percentile(0.5))])
+    if overall.classes:
+        totals.append(["same class", percent(overall.same_class / overall.classes)])
+    totals.append(["the same bits", f"{overall.identical:,}"])
+    names = [*result.a.facts, *(name for name in result.b.facts if name not in result.a.facts)]
+    return {
+        "names": [_name(side) for side in (result.a, result.b)],
+        "date": datetime.date.today().isoformat(),
+        "totals": totals,
+        "notes": notes(result),
+        "columns": COLUMNS,
+        "rows": spread_rows(overall),
+        "counts": count_rows(result),
+        "differing": len(result.differences),
+        "origins": [
+            ["output", result.a.output.path, result.b.output.path],
+            *([name, result.a.facts.get(name, ""), result.b.facts.get(name, "")] for name in names),
+        ],
+        "absent": absent[:ABSENT_LISTED],
+        "absent_count": len(absent),
+        "classes": result.comparable.objects,
+    }
+
+
+def _name(side: Side) -> str:
+    folder = side.output.path.rstrip("/").rpartition("/")[2] or side.output.path
+    detector = side.facts["detector"]
+    return f"{folder} ({detector})" if detector else folder
+
+
+def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> dict[str, Any]:
+    figures, pairs = image.figures, image.figures.pairs
+    measured = (figures.cosine_distance, figures.rel_l2)
+    return {
+        "id": image.image_id,
+        "path": image.path_a,
+        "missing": missing,
+        "thumbnail": index,
+        "size": [[side.image_hw[1], side.image_hw[0]] for side in (image.a, image.b)],
+        "figures": figures.as_row(),
+        "sides": [_boxes(result.a, image.a), _boxes(result.b, image.b)],
+        "pairs": [
+            {
+                "a": int(pairs.a[row]),
+                "b": int(pairs.b[row]),
+                "iou": float(pairs.iou[row]),
+                "cosine": None if measured[0] is None else float(measured[0][row]),
+                "l2": None if measured[1] is None else float(measured[1][row]),
+                "other": figures.same_class is not None and not figures.same_class[row],
+            }
+            for row in range(len(pairs))
+        ],
+    }
+
+
+def _boxes(side: Side, regions: Labelled) -> list[list[Any]]:
+    """List each box as corners, label, score, attribute and its score, as the script reads them."""
+    boxes = []
+    for row, box in enumerate(regions.boxes.astype(np.float64).round(1).tolist()):
+        label, attribute = "", ""
+        score, attribute_score = (
+            None if values is None else round(float(values[row]), 4)
+            for values in (regions.obj_probs, regions.attr_probs)
+        )
+        if regions.obj_ids is not None:
+            label = name_of(int(regions.obj_ids[row]), side.output.obj_names)
+        if regions.attr_ids is not None and (attribute_score or 0) >= LEAST_ATTRIBUTE:
+            attribute = name_of(int(regions.attr_ids[row]), side.output.attr_names)
+        boxes.append([box, label, score, attribute, attribute_score])
+    return boxes

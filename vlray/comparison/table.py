@@ -1,0 +1,148 @@
+"""A comparison as lines of aligned text, and as the rows that the page shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from vlray.comparison.result import Comparison
+from vlray.comparison.spread import Spread
+from vlray.comparison.tally import Tally
+
+COLUMNS = ("mean", "median", "95 %", "99 %", "worst")
+"""Of ``spread_rows``; ``95 %`` is the value than which 95 % of the pairs are not worse."""
+
+_LISTED = 3  # ids named on the terminal
+_WIDEST = 48  # characters of a value on the terminal
+
+
+def table(result: Comparison) -> str:
+    """Print a comparison as lines of text."""
+    lines = []
+    for side in (result.a, result.b):
+        about = (
+            f"{side.facts['detector'] or 'an unnamed detector'}, {side.feature_dim} x {side.dtype}"
+        )
+        lines.append(f"{side.letter}  {side.output.path}  ({about})")
+    if result.differences:
+        lines += ["", *_aligned([("differs", "A", "B"), *map(_shortened, result.differences)])]
+    lines += ["", *_aligned(count_rows(result))]
+    rows = spread_rows(result.overall)
+    if rows:
+        lines += ["", *_aligned([("of matched boxes", *COLUMNS), *rows], right=True)]
+    lines += ["", *notes(result)]
+    return "\n".join(lines)
+
+
+def count_rows(result: Comparison) -> list[tuple[str, str]]:
+    """Give the counts: what is counted, and how many of how many there are."""
+    overall = result.overall
+    rows = [("images on both sides", f"{overall.images:,}")]
+    for letter, ids in (("A", result.only_a), ("B", result.only_b)):
+        if ids:
+            some = ", ".join(list(ids)[:_LISTED])
+            more = ", ..." if len(ids) > _LISTED else ""
+            rows.append((f"images only in {letter}", f"{len(ids):,}: {some}{more}"))
+    if overall.other_size:
+        rows.append(("images of another size", _of(overall.other_size, overall.images)))
+    rows.append(("images of the same bits", _of(overall.identical, overall.images)))
+    rows.append(("boxes of A with a partner in B", _of(overall.matched, overall.boxes_a)))
+    rows.append(("boxes of B with a partner in A", _of(overall.matched, overall.boxes_b)))
+    for step, pairs in overall.matched_at.items():
+        rows.append((f"of both, at IoU >= {step:g}", percent(overall.share(pairs))))
+    if overall.classes:
+        rows.append(("pairs of the same class", _of(overall.same_class, overall.classes)))
+    if overall.attributes:
+        attributes = _of(overall.same_attribute, overall.attributes)
+        rows.append(("pairs of the same attribute", attributes))
+    return rows
+
+
+def spread_rows(overall: Tally) -> list[tuple[str, ...]]:
+    """Give the measures of matched boxes as texts, each with the values of ``COLUMNS``."""
+    rows = []
+    for name, spread, similarity in (
+        ("IoU", overall.iou, True),
+        ("feature cosine", overall.cosine, True),
+        ("feature relative L2", overall.rel_l2, False),
+        ("  of it float16's rounding", overall.rounding, False),
+        ("score difference", overall.score_diff, False),
+    ):
+        if spread.count:
+            texts = (cosine_text(v) if similarity else _short(v) for v in _values(spread))
+            rows.append((name, *texts))
+    return rows
+
+
+def notes(result: Comparison) -> list[str]:
+    """Say in sentences what a reader of the figures has to know."""
+    lines = []
+    if result.identical:
+        lines.append("A and B hold the same images and regions, the same bits.")
+    for kind, reason in result.reasons.items():
+        lines.append(f"{kind} are not compared: {reason}.")
+    overall = result.overall
+    if overall.matched and not result.identical:
+        lines.append("Of the pairs, 95 % and 99 % are as good as the values under these heads say.")
+    if overall.rounding.count:
+        lines.append("One side is stored as float16: its rounding alone is in the table.")
+    elif overall.rel_l2.count and result.a.dtype == "float16":
+        lines.append("Both sides are stored as float16: differences below 2e-4 are rounded away.")
+    if overall.score_diff.worst:
+        shift = overall.score_shift / overall.score_diff.count
+        lines.append(
+            f"B's scores are {abs(shift):.4f} {'above' if shift > 0 else 'below'} A's on average."
+        )
+    if overall.other_size:
+        lines.append(
+            "Where the sides disagree about an image's size, B's boxes were scaled to A's."
+        )
+    return lines
+
+
+def percent(share: float) -> str:
+    """Write a share so that only all of them are 100 %."""
+    text = f"{100 * share:.1f} %"
+    return "99.9 %" if text == "100.0 %" and share < 1 else text
+
+
+def cosine_text(distance: float) -> str:
+    """Write ``1 - distance`` with as many digits as tell it from 1."""
+    if distance <= 0:
+        return "1"
+    digits = min(max(math.ceil(-math.log10(distance)) + 1, 3), 12)
+    return f"{1 - distance:.{digits}f}"
+
+
+def _values(spread: Spread) -> tuple[float, ...]:
+    percentiles = (spread.percentile(share) for share in (0.5, 0.95, 0.99))
+    return (spread.mean, *percentiles, spread.worst)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count:,} of {total:,} ({percent(count / total)})" if total else "0 of 0"
+
+
+def _shortened(row: tuple[str, str, str]) -> tuple[str, ...]:
+    """Cut long values; of two hashes or paths the ends still tell them apart."""
+    return (row[0], *(_cut(value) for value in row[1:]))
+
+
+def _cut(value: str) -> str:
+    if len(value) == 64 and set(value) <= set("0123456789abcdef"):
+        return value[:12]
+    return value if len(value) <= _WIDEST else f"{value[:20]}...{value[-25:]}"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], *, right: bool = False) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        rest = zip(row[1:], widths[1:], strict=True)
+        cells = [cell.rjust(width) if right else cell.ljust(width) for cell, width in rest]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
+    return lines
