@@ -96,12 +96,13 @@ class _Parser(ArgumentParser):
 
 def _parser(cls: type[Command]) -> ArgumentParser:
     lines = "\n".join(f"  python -m vlray.{cls.command} {example}" for example in cls.examples)
+    notes = f"{cls.notes}\n\n" if cls.notes else ""
     parser = _Parser(
         prog=f"vlray {cls.command}",
         usage=_usage(cls),
         description=cls.__doc__,
         epilog=f"""\
-examples:
+{notes}examples:
 {lines}
 
 The last part of an option's name is enough where it is unique: --min-boxes 10. Each option is

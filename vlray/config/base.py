@@ -66,6 +66,9 @@ class Command(BaseSettings):
     examples: ClassVar[tuple[str, ...]] = ()
     """Arguments that the help shows."""
 
+    notes: ClassVar[str] = ""
+    """What the help says below the options, as it is."""
+
     config: Paths = ()
     """YAML files of settings, a later one over an earlier one; repeat the flag or list them."""
 

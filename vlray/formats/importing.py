@@ -1,0 +1,229 @@
+"""Other tools' files become an output: read, correct, write; and finish what is missing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vlray import files
+from vlray.config.convert import ConvertConfig
+from vlray.formats.correct import Corrector
+from vlray.formats.flags import DOUBTS, Flag
+from vlray.formats.known import open_reader, recognize
+from vlray.formats.origin import identity_of
+from vlray.formats.progress import Progress
+from vlray.formats.reader import Found, Reader, Unreadable
+from vlray.formats.sizes import Photographs, read_sizes, renamer
+from vlray.formats.survey import Survey, survey
+from vlray.formats.write import Shard, ShardWriter
+from vlray.images.find import list_images
+from vlray.regions import parts
+from vlray.regions.claim import claim
+from vlray.regions.lock import only_writer
+
+log = logging.getLogger("vlray.formats")
+
+
+@dataclass
+class ImportResult:
+    """What one run did, and what is noticed in the whole output."""
+
+    output: str
+    images: int = 0  # with regions, written by this run
+    regions: int = 0
+    failed: int = 0
+    there: int = 0  # images that earlier runs had written
+    bytes: int = 0
+    seconds: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)  # of this run's failures, by kind
+    first_failure: str = ""
+
+    @property
+    def done(self) -> int:
+        """Images of this run, failed ones included."""
+        return self.images + self.failed
+
+
+def import_file(config: ConvertConfig) -> ImportResult:
+    """Bring an output up to date with a file of region features.
+
+    Raises:
+        ValueError: Something in the settings, the file or the output forbids to begin.
+    """
+    source = Path(config.source).expanduser()
+    name = config.format or recognize(source)
+    reader = open_reader(name, source, trust_pickle=config.trust_pickle)
+    photographs = _photographs(config)
+    rename = renamer(config.id_rule)
+    seen = survey(
+        reader, source, photographs, rename, boxes=config.boxes, labels=tuple(config.labels)
+    )
+    _say(config, name, seen)
+    fs, root = files.resolve(config.output)
+    identity = identity_of(config, name, source, seen, photographs)
+    with only_writer(fs, root, config.output):
+        claim(fs, root, config.output, identity)
+        for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN, parts.FLAGS):
+            files.remove_temporaries(fs, files.join(root, folder))
+        writer = ShardWriter(fs, root, identity, seen.feature_dim, config.dtype)
+        run = _Import(config, reader, seen, photographs, rename, writer)
+        return run.finish()
+
+
+def _photographs(config: ConvertConfig) -> Photographs:
+    sizes = read_sizes(Path(config.sizes), config.id_rule) if config.sizes else None
+    if not config.images:
+        return Photographs.of(None, sizes, config.split)
+    rule = "stem" if config.id_rule == "keep" else config.id_rule
+    listing = list_images(config.images, id_rule=rule)
+    log.info("%s: %s photographs", config.images, f"{listing.table.num_rows:,}")
+    return Photographs.of(listing, sizes, config.split)
+
+
+def _say(config: ConvertConfig, name: str, seen: Survey) -> None:
+    """Say how the file is read, and warn of what would go wrong with each of its images."""
+    log.info("%s: %s, vectors of %d, labels: %s", config.source, name, *_what(seen))
+    for key, value in seen.settings().items():
+        log.debug("%s: %s", key, value)
+    if seen.frame.normalized:
+        log.info("its boxes are fractions of the images")
+    if seen.frame.swapped:
+        log.info("its sizes are width before height, other than its form has them; exchanged")
+    first = ", ".join(seen.first_ids)
+    if config.images and not seen.with_photograph:
+        raise ValueError(
+            f"none of the first {seen.images} images ({first}, ...) is a photograph in "
+            f"{config.images}; --id-rule coco or regex:PATTERN makes one id of both names"
+        )
+    if not seen.with_size:
+        log.warning(
+            "the first %d images (%s, ...) have no size: where their boxes are useless without, "
+            "they become failures; give --images FOLDER or --sizes FILE",
+            seen.images,
+            first,
+        )
+
+
+def _what(seen: Survey) -> tuple[int, str]:
+    return seen.feature_dim, seen.labels.origin
+
+
+class _Import:
+    """One run over the file, shard by shard; a shard is written while the next one is read."""
+
+    def __init__(
+        self,
+        config: ConvertConfig,
+        reader: Reader,
+        seen: Survey,
+        photographs: Photographs,
+        rename: Callable[[str], str],
+        writer: ShardWriter,
+    ) -> None:
+        self._reader, self._writer = reader, writer
+        self._photographs, self._rename = photographs, rename
+        self._size, self._strict = config.shard_size, config.strict
+        names = writer.labels() or (seen.labels.objects, seen.labels.attributes)
+        self._correct = Corrector(seen, *names, float16=config.dtype == "float16")
+        self._taken: set[str] = set()  # ids that have a row
+        self._planned: set[str] = set()  # ids that came up
+        self.result = ImportResult(config.output)
+
+    def finish(self) -> ImportResult:
+        """Write every shard that is missing."""
+        began = time.monotonic()
+        position = number = 0
+        unit = getattr(self._reader, "unit", " images")
+        with ThreadPoolExecutor(1) as pool, Progress(self._reader.end, unit) as progress:
+            pending: Future[int] | None = None
+            stream: Iterator[tuple[int, Found | Unreadable]] | None = None
+            while position < self._reader.end:
+                there = self._writer.stored(number)
+                if there is not None and there.begin == position:
+                    self._remember(there.image_ids, there.planned)
+                    position, stream = there.end, None
+                    progress.skip(position)
+                else:
+                    stream = stream or self._reader.read(position)
+                    shard = self._fill(Shard(number, position), stream, progress)
+                    if not len(shard):
+                        break
+                    position = shard.end
+                    # At most two shards are in memory: the one that is written, and this one.
+                    self.result.bytes += pending.result() if pending else 0
+                    pending = pool.submit(self._writer.write, shard)
+                number += 1
+            self.result.bytes += pending.result() if pending else 0
+        self.result.seconds = time.monotonic() - began
+        return self.result
+
+    def _remember(self, image_ids: list[str], planned: list[str]) -> None:
+        self._taken.update(image_ids)
+        self._planned.update(planned)
+        self.result.there += len(image_ids)
+
+    def _fill(
+        self,
+        shard: Shard,
+        stream: Iterator[tuple[int, Found | Unreadable]],
+        progress: Progress,
+    ) -> Shard:
+        """Take the next images of the file into a shard."""
+        for position, found in stream:
+            shard.end = position
+            self._take(shard, found)
+            progress.to(position, self.result.done, self.result.failed)
+            if len(shard) == self._size:
+                break
+        else:
+            shard.end = self._reader.end  # empty lines behind the last image included
+        shard.labels = list(self._correct.objects.names), list(self._correct.attributes.names)
+        return shard
+
+    def _take(self, shard: Shard, found: Found | Unreadable) -> None:
+        try:
+            image_id = self._rename(found.image_id)
+        except ValueError as error:
+            self._fail(shard, found.image_id, "", "", "BadId", str(error))
+            return
+        photograph = self._photographs.look_up(image_id, found.image_id)
+        path, split = photograph.path, photograph.split
+        if image_id not in self._planned:
+            self._planned.add(image_id)
+            shard.plan.append((image_id, path, split))
+        if isinstance(found, Unreadable):
+            self._fail(shard, image_id, path, split, found.error, found.reason)
+            return
+        if image_id in self._taken:
+            reason = f"the file has a row of the id {image_id} already; the first one is kept"
+            self._fail(shard, image_id, path, split, "DuplicateId", reason)
+            return
+        row, flags, reason = self._correct(found, photograph.image_hw)
+        if photograph.flag:
+            flags.append(Flag(photograph.flag, path))
+        shard.flags += [(image_id, flag) for flag in flags]
+        doubts = [flag for flag in flags if flag.flag in DOUBTS] if self._strict else []
+        if row is None:
+            self._fail(shard, image_id, path, split, "BadRow", reason)
+        elif doubts:
+            reason = "; ".join(f"{flag.flag}: {flag.detail}" for flag in doubts)
+            self._fail(shard, image_id, path, split, "Doubtful", reason)
+        else:
+            self._taken.add(image_id)
+            shard.rows.append((image_id, path, split, row))
+            self.result.images += 1
+            self.result.regions += len(row.boxes)
+
+    def _fail(
+        self, shard: Shard, image_id: str, path: str, split: str, error: str, reason: str
+    ) -> None:
+        row = {"image_id": image_id, "path": path, "split": split, "stage": "read"}
+        shard.failures.append(row | {"error": error, "reason": reason})
+        self.result.failed += 1
+        self.result.reasons[error] += 1
+        self.result.first_failure = self.result.first_failure or f"{image_id}: {reason}"

@@ -1,0 +1,66 @@
+"""The last words of a conversion: what was done, what failed, what is doubtful."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+
+import pyarrow.parquet as pq
+
+from vlray import files
+from vlray.formats.flags import DOUBTS, MEANINGS
+from vlray.formats.importing import ImportResult
+from vlray.regions import parts
+
+EXAMPLES = 3
+
+
+def report(result: ImportResult) -> list[str]:
+    """Sum up an import, in lines for the log."""
+    flags = flag_lines(result.output)
+    if not result.done:
+        return [f"nothing to do: all {result.there:,} images are in {result.output}", *flags]
+    rate = result.done / max(result.seconds, 1e-9)
+    lines = [
+        f"{result.images:,} images, {result.regions:,} regions, {result.bytes / 1e6:,.2f} MB in "
+        f"{result.seconds:.1f} s ({rate:,.1f} images/s)"
+    ]
+    if result.there:
+        lines.append(f"{result.there:,} images were there already")
+    if result.failed:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in result.reasons.most_common())
+        lines.append(
+            f"{result.failed:,} images failed ({kinds}), the first: {result.first_failure}; "
+            f"failures/ in {result.output} tells which and why"
+        )
+    lines += flags
+    if result.images:
+        lines.append(f"look at them: vlray view {shlex.quote(result.output)}")
+    return lines
+
+
+def flag_lines(output: str) -> list[str]:
+    """Count what was noticed in an output, with examples; nothing where nothing was."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    fs, root = files.resolve(output)
+    folder = files.join(root, parts.FLAGS)
+    for name in files.list_names(fs, folder):
+        for row in pq.read_table(files.join(folder, name), filesystem=fs).to_pylist():
+            counts[row["flag"]] += 1
+            some = examples.setdefault(row["flag"], [])
+            if len(some) < EXAMPLES:
+                some.append(
+                    f"{row['image_id']} ({row['detail']})" if row["detail"] else row["image_id"]
+                )
+    if not counts:
+        return []
+    lines = [f"noticed (flags/ in {output} has it image by image):"]
+    # What is doubtful comes first.
+    for flag, count in sorted(counts.items(), key=lambda item: (item[0] not in DOUBTS, -item[1])):
+        about = MEANINGS.get(flag, "")
+        lines.append(
+            f"  {flag}: {count:,} images{': ' if about else ''}{about}; e.g. "
+            + ", ".join(examples[flag])
+        )
+    return lines

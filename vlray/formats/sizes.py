@@ -1,0 +1,150 @@
+"""True sizes of the images, from the photographs themselves or from a file of sizes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from vlray import files
+from vlray.images.find import Listing
+from vlray.images.ids import image_ids
+from vlray.images.splits import ALL
+
+HeightWidth = tuple[int, int]
+
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """What is known of one image besides its regions.
+
+    Attributes:
+        path: Relative to the photographs' root; the file's own id where there is no photograph.
+        split: Of its folder.
+        image_hw: True height and width; None where they are not known.
+        flag: Why the photograph did not help, if it did not.
+    """
+
+    path: str
+    split: str
+    image_hw: HeightWidth | None
+    flag: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """The photographs and sizes that go with a file; without any, nothing is known.
+
+    Attributes:
+        root: Of the photographs.
+        split: Of all images; empty: that of each photograph's folder.
+        sizes: Heights and widths by image id, which count more than the photographs'.
+    """
+
+    root: str = ""
+    split: str = ""
+    sizes: dict[str, HeightWidth] = field(default_factory=dict)
+    _files: dict[str, tuple[str, str]] | None = None  # path and split by image id
+
+    @classmethod
+    def of(
+        cls, listing: Listing | None, sizes: dict[str, HeightWidth] | None = None, split: str = ""
+    ) -> Photographs:
+        """Take a listing of photographs, a table of sizes, or both."""
+        if listing is None:
+            return cls(split=split, sizes=sizes or {})
+        columns = [listing.table[name].to_pylist() for name in ("image_id", "path", "split")]
+        found = {image_id: (path, part) for image_id, path, part in zip(*columns, strict=True)}
+        return cls(listing.root, split, sizes or {}, found)
+
+    def __contains__(self, image_id: str) -> bool:
+        """Tell whether there is a photograph of this id."""
+        return self._files is not None and image_id in self._files
+
+    def look_up(self, image_id: str, raw_id: str) -> Photograph:
+        """Find out about an image; ``raw_id`` is its id in the file."""
+        size = self.sizes.get(image_id)
+        if self._files is None:
+            return Photograph(raw_id, self.split or ALL, size)
+        if image_id not in self._files:
+            return Photograph(raw_id, self.split or ALL, size, "photograph-missing")
+        path, part = self._files[image_id]
+        seen = size or _size_of(self.root, path)
+        return Photograph(path, self.split or part, seen, "" if seen else "photograph-unreadable")
+
+
+def renamer(rule: str) -> Callable[[str], str]:
+    """Give the function that makes an image id of a file's id, as ``--id-rule`` says."""
+    return (lambda raw: raw) if rule == "keep" else (lambda raw: image_ids([raw], rule)[0])
+
+
+def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
+    """Read the file of ``--sizes``.
+
+    Args:
+        path: COCO's JSON, a CSV or TSV with the columns id, height and width, or ``hw.tsv``.
+        rule: How its ids become image ids; a COCO image also counts by its file's name.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    rename = renamer(rule)
+    sizes: dict[str, HeightWidth] = {}
+    try:
+        for names, height, width in _size_rows(path):
+            for name in filter(None, names):
+                try:
+                    sizes.setdefault(rename(name), (int(height), int(width)))
+                except ValueError:
+                    if len(names) == 1:
+                        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"--sizes {path} cannot be read ({error!r}); give COCO's JSON (images with id, height "
+            "and width), a CSV with the columns id,height,width, or VinVL's hw.tsv"
+        ) from error
+    if not sizes:
+        raise ValueError(f"--sizes {path} holds no sizes; it needs id, height and width")
+    return sizes
+
+
+def _size_rows(path: Path) -> Iterable[tuple[list[str], Any, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        if path.suffix == ".json":
+            found = json.load(stream)
+            for image in found["images"] if isinstance(found, dict) else found:
+                name = Path(image.get("file_name", "")).stem
+                yield [str(image["id"]), name], image["height"], image["width"]
+            return
+        first = stream.readline()
+        stream.seek(0)
+        if "\t" in first and "{" in first:  # key, then [{"height": .., "width": ..}]
+            for line in stream:
+                key, _, text = line.partition("\t")
+                size = json.loads(text)
+                size = size[0] if isinstance(size, list) else size
+                yield [key], size["height"], size["width"]
+            return
+        for row in csv.DictReader(stream, delimiter="\t" if "\t" in first else ","):
+            yield [row["id"]], row["height"], row["width"]
+
+
+def _size_of(root: str, path: str) -> HeightWidth | None:
+    """Read a photograph's size as it stands upright, without decoding its pixels."""
+    try:
+        fs, place = files.locate(root, path)
+        source = files.restore_bytes(place) if files.is_local(fs) else fs.open_input_file(place)
+        with warnings.catch_warnings(), Image.open(source) as image:
+            warnings.simplefilter("ignore")
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # damaged files raise whatever the code that meets the damage raises
+        return None

@@ -1,0 +1,155 @@
+"""The two TSV forms of bottom-up attention: ten columns (LXMERT), six (the original).
+
+Shapes: R regions of one image, D feature length.
+
+Source:
+    airsplay/lxmert, src/utils.py, and airsplay/py-bottom-up-attention,
+    demo/detectron2_mscoco_proposal_maxnms.py (ten columns); peteanderson80/bottom-up-attention,
+    tools/generate_tsv.py (six).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from vlray.formats.lines import DamagedError, decode_base64, first_lines, lines, numbers
+from vlray.formats.reader import Found, Unreadable
+
+COLUMNS_10 = (
+    *("img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf"),
+    *("num_boxes", "boxes", "features"),
+)
+COLUMNS_6 = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
+
+_INTEGERS, _FLOATS = ("<i8", "<i4"), ("<f4", "<f8")
+_LOOKED_AT = 5  # lines: the first ones may be damaged
+
+
+class _TsvReader:
+    """What both forms have in common; a position is a byte."""
+
+    name: ClassVar[str]
+    pickled: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def recognizes(cls, source: Path) -> bool:
+        """Tell by the first lines: as many columns, and fields that decode."""
+        return any(isinstance(cls._parse(line), Found) for line in first_lines(source, _LOOKED_AT))
+
+    def __init__(self, source: Path) -> None:
+        """Open it.
+
+        Raises:
+            ValueError: None of its first lines is of this form; what is wrong is said.
+        """
+        found = [self._parse(line) for line in first_lines(source, _LOOKED_AT)]
+        if not any(isinstance(item, Found) for item in found):
+            wrong = next((i.reason for i in found if isinstance(i, Unreadable)), "it has no lines")
+            raise ValueError(f"{source} is not of the form {self.name}: {wrong}")
+        self._source = source
+        self.end = source.stat().st_size
+
+    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
+        """Yield each line from there on, with the byte behind it."""
+        for behind, line in lines(self._source, position):
+            if line.startswith(self.columns[0].encode() + b"\t"):
+                continue  # a header, which some tools write
+            yield behind, self._parse(line)
+
+    @classmethod
+    def _parse(cls, line: bytes) -> Found | Unreadable:
+        # From the right: an id may hold a tab, base64 and numbers cannot.
+        fields = line.rsplit(b"\t", len(cls.columns) - 1)
+        try:
+            image_id = _unquoted(fields[0].decode("utf-8"))
+        except UnicodeDecodeError:
+            return Unreadable(repr(fields[0][:40]), "UnicodeDecodeError", "its id is not UTF-8")
+        try:
+            if len(fields) != len(cls.columns):
+                raise DamagedError(f"{len(fields)} columns instead of {len(cls.columns)}")
+            if not image_id:
+                raise DamagedError("its id is empty")
+            return cls._found(image_id, dict(zip(cls.columns, fields, strict=True)))
+        except DamagedError as error:
+            short = image_id if len(image_id) < 256 else image_id[:40] + "..."
+            return Unreadable(short, "Damaged", str(error))
+
+    @classmethod
+    def _found(cls, image_id: str, row: dict[str, bytes]) -> Found:
+        raise NotImplementedError
+
+
+class Tsv10Reader(_TsvReader):
+    """LXMERT's ten columns, height before width, labels counted from 0 without background."""
+
+    name = "tsv10"
+    columns = COLUMNS_10
+
+    @classmethod
+    def _found(cls, image_id: str, row: dict[str, bytes]) -> Found:
+        count = _count(row)
+        return Found(
+            image_id,
+            boxes=numbers("boxes", row["boxes"], count * 4, _FLOATS).reshape(count, 4),
+            visual_feats=_features(row["features"], count),
+            image_hw=(_number(row, "img_h"), _number(row, "img_w")),
+            obj_ids=numbers("objects_id", row["objects_id"], count, _INTEGERS),
+            obj_probs=numbers("objects_conf", row["objects_conf"], count, _FLOATS),
+            attr_ids=numbers("attrs_id", row["attrs_id"], count, _INTEGERS),
+            attr_probs=numbers("attrs_conf", row["attrs_conf"], count, _FLOATS),
+        )
+
+
+class Tsv6Reader(_TsvReader):
+    """The original six columns, width before height, no labels."""
+
+    name = "tsv6"
+    columns = COLUMNS_6
+
+    @classmethod
+    def _found(cls, image_id: str, row: dict[str, bytes]) -> Found:
+        count = _count(row)
+        return Found(
+            image_id,
+            boxes=numbers("boxes", row["boxes"], count * 4, _FLOATS).reshape(count, 4),
+            visual_feats=_features(row["features"], count),
+            image_hw=(_number(row, "image_h"), _number(row, "image_w")),
+        )
+
+
+def _unquoted(field: str) -> str:
+    """Undo what Python's csv module does to an id with a quotation mark or a tab."""
+    if len(field) > 1 and field[0] == field[-1] == '"':
+        return field[1:-1].replace('""', '"')
+    return field
+
+
+def _number(row: dict[str, bytes], name: str) -> float:
+    try:
+        value = float(row[name])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DamagedError(f"{name} is {row[name][:20]!r}, not a number")
+    return value
+
+
+def _count(row: dict[str, bytes]) -> int:
+    count = _number(row, "num_boxes")
+    if count < 0 or count != int(count):
+        raise DamagedError(f"num_boxes is {count}; it counts regions")
+    return int(count)
+
+
+def _features(text: bytes, count: int) -> np.ndarray:
+    """Decode (R, D) vectors; how long they are follows from the number of bytes."""
+    data = decode_base64("features", text)
+    if len(data) % max(count * 4, 1) or (data and not count):
+        raise DamagedError(f"features has {len(data):,} bytes, which {count} regions cannot share")
+    return np.frombuffer(data, "<f4").reshape(count, len(data) // (count * 4) if count else 0)

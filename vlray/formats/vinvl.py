@@ -1,0 +1,130 @@
+"""VinVL's TSV forms: ``predictions.tsv`` and Oscar's ``feature.tsv``, a key and JSON per line.
+
+Shapes: R regions of one image, D feature length.
+
+Source:
+    microsoft/scene_graph_benchmark, maskrcnn_benchmark/engine/inference.py (convert_predictions_to_
+    tsv); microsoft/Oscar, oscar/run_captioning.py (num_boxes, features of 2054 numbers).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vlray.formats.lines import DamagedError, decode_base64, first_lines, lines
+from vlray.formats.reader import Found, Unreadable
+
+_LOOKED_AT = 5
+_GEOMETRY = 6  # numbers behind Oscar's vectors: x1, y1, x2, y2, width, height over the image's
+
+
+class VinvlReader:
+    """Objects with their class as a word; a position is a byte.
+
+    The rows hold no sizes of images: ``--sizes`` takes the ``hw.tsv`` that VinVL keeps beside them.
+    """
+
+    name: ClassVar[str] = "vinvl"
+    pickled: ClassVar[bool] = False
+
+    @classmethod
+    def recognizes(cls, source: Path) -> bool:
+        """Tell by the first lines: a key, a tab, and JSON that holds objects or features."""
+        return any(isinstance(_parse(line), Found) for line in first_lines(source, _LOOKED_AT))
+
+    def __init__(self, source: Path) -> None:
+        """Open it.
+
+        Raises:
+            ValueError: None of its first lines is of this form; what is wrong is said.
+        """
+        found = [_parse(line) for line in first_lines(source, _LOOKED_AT)]
+        if not any(isinstance(item, Found) for item in found):
+            wrong = next((i.reason for i in found if isinstance(i, Unreadable)), "it has no lines")
+            raise ValueError(f"{source} is not of the form {self.name}: {wrong}")
+        self._source = source
+        self.end = source.stat().st_size
+
+    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
+        """Yield each line from there on, with the byte behind it."""
+        for behind, line in lines(self._source, position):
+            yield behind, _parse(line)
+
+
+def _parse(line: bytes) -> Found | Unreadable:
+    key, tab, text = line.partition(b"\t")
+    image_id = key[:255].decode("utf-8", "backslashreplace")
+    try:
+        if not tab or not image_id or b"\t" in text[:64]:
+            raise DamagedError("a line is not a key, a tab and JSON")
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            raise DamagedError(f"its JSON is broken: {error}") from error
+        if isinstance(row, list):  # older files hold the list of objects by itself
+            row = {"objects": row}
+        if isinstance(row, dict) and isinstance(row.get("objects"), list):
+            return _objects(image_id, row["objects"])
+        if isinstance(row, dict) and {"num_boxes", "features"} <= row.keys():
+            return _oscar(image_id, row)
+        raise DamagedError("its JSON has neither objects nor num_boxes and features")
+    except DamagedError as error:
+        return Unreadable(image_id, "Damaged", str(error))
+    except (TypeError, ValueError, KeyError) as error:
+        return Unreadable(image_id, type(error).__name__, f"its JSON is not VinVL's: {error}")
+
+
+def _objects(image_id: str, objects: list[dict[str, Any]]) -> Found:
+    # An image without any object says nothing about what the others have.
+    labelled = all("class" in item and "conf" in item for item in objects)
+    attributed = all(item.get("attributes") and item.get("attr_scores") for item in objects)
+    vectors = [
+        np.frombuffer(decode_base64("feature", item["feature"].encode()), "<f4")
+        for item in objects
+        if "feature" in item
+    ]
+    if len({len(vector) for vector in vectors}) > 1 or len(vectors) not in (0, len(objects)):
+        raise DamagedError("its objects have features of different lengths, or only some have one")
+    boxes = np.array([item["rect"] for item in objects], np.float32).reshape(-1, 4)
+    best = [_best(item) for item in objects] if attributed else []
+    return Found(
+        image_id,
+        boxes=boxes,
+        visual_feats=np.stack(vectors) if vectors else np.zeros((len(boxes), 0), np.float32),
+        obj_names=tuple(str(item["class"]) for item in objects) if labelled else None,
+        obj_probs=np.array([item["conf"] for item in objects], np.float32) if labelled else None,
+        attr_names=tuple(name for name, _ in best) if attributed else None,
+        attr_probs=np.array([score for _, score in best], np.float32) if attributed else None,
+        remarks=() if vectors or not objects else ("no-features",),
+    )
+
+
+def _best(item: dict[str, Any]) -> tuple[str, float]:
+    """Take the attribute of the greatest score; VinVL gives several for each object."""
+    pairs = zip(item["attributes"], item["attr_scores"], strict=True)
+    name, score = max(pairs, key=lambda pair: float(pair[1]))
+    return str(name), float(score)
+
+
+def _oscar(image_id: str, row: dict[str, Any]) -> Found:
+    count = int(row["num_boxes"])
+    data = decode_base64("features", row["features"].encode())
+    if len(data) % max(count * 4, 1) or (data and not count):
+        raise DamagedError(f"features has {len(data):,} bytes, which {count} regions cannot share")
+    values = np.frombuffer(data, "<f4").reshape(count, -1) if count else np.zeros((0, 0), "<f4")
+    if count and values.shape[1] <= _GEOMETRY:
+        raise DamagedError(
+            f"its features are {values.shape[1]} numbers long, too few to hold boxes"
+        )
+    split = values.shape[1] - _GEOMETRY if count else 0
+    return Found(
+        image_id,
+        boxes=values[:, split : split + 4] if count else np.zeros((0, 4), np.float32),
+        visual_feats=values[:, :split] if count else values,
+        remarks=("normalized-boxes",),
+    )

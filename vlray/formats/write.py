@@ -1,0 +1,163 @@
+"""Write the shards of an imported output, and find where an earlier run stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from vlray import files
+from vlray.formats.flags import FLAGS, Flag
+from vlray.regions import parts
+from vlray.regions.batch import RegionBatch
+from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
+
+PLAN = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+
+
+@dataclass(eq=False)
+class Shard:
+    """Some images of a file that follow each other, on their way into the output.
+
+    Attributes:
+        number: Of the shard.
+        begin: Where they begin in the file, as a position of its reader.
+        end: Where they end.
+        rows: Image id, path, split and regions of each image that can be kept.
+        failures: Rows as `FAILURES`.
+        flags: Image id and what was noticed.
+        plan: Image id, path and split of each image that came up for the first time.
+        labels: Names of the object and attribute ids so far.
+    """
+
+    number: int
+    begin: int
+    end: int = 0
+    rows: list[tuple[str, str, str, RegionBatch]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    flags: list[tuple[str, Flag]] = field(default_factory=list)
+    plan: list[tuple[str, str, str]] = field(default_factory=list)
+    labels: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
+
+    def __len__(self) -> int:
+        """Give the number of images, failed ones included."""
+        return len(self.rows) + len(self.failures)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the output has of a shard already."""
+
+    begin: int
+    end: int
+    image_ids: list[str]
+    planned: list[str]
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """Writes shards one after the other; each file is there whole or not at all.
+
+    The regions come last, as in an extraction: their being there means that the shard is done.
+    Their metadata say where in the source the shard begins and ends, so that the next run seeks.
+    """
+
+    fs: pafs.FileSystem
+    root: str
+    identity: dict[str, Any]
+    feature_dim: int
+    dtype: FeatureDtype
+
+    def stored(self, number: int) -> Stored | None:
+        """Read what is there of a shard; None where it is not done."""
+        path = self._path(parts.REGIONS, parts.part_name(number))
+        if self.fs.get_file_info(path).type != pafs.FileType.File:
+            return None
+        with pq.ParquetFile(path, filesystem=self.fs) as part:
+            about = json.loads((part.schema_arrow.metadata or {}).get(b"vlray", b"{}"))
+            ids = part.read(columns=["image_id"])["image_id"].to_pylist()
+        plan = self._path(parts.PLAN, _plan_name(number))
+        planned = pq.read_table(plan, filesystem=self.fs, columns=["image_id"])
+        begin, end = about["source"]
+        return Stored(begin, end, ids, planned["image_id"].to_pylist())
+
+    def write(self, shard: Shard) -> int:
+        """Write a shard, and give the number of bytes of its regions."""
+        name = parts.part_name(shard.number)
+        flags = [(image_id, flag.flag, flag.detail) for image_id, flag in shard.flags]
+        self._put(parts.FLAGS, name, _table(flags, FLAGS))
+        rows = [tuple(row[column] for column in FAILURES.names) for row in shard.failures]
+        self._put(parts.FAILURES, name, _table(rows, FAILURES))
+        plan = [(shard.number, *row) for row in shard.plan]
+        self._put(parts.PLAN, _plan_name(shard.number), _table(plan, PLAN))
+        self.write_labels(*shard.labels)
+        encoded = parts.encode_regions(self._regions(shard), "zstd")
+        files.write_atomic(self.fs, self._path(parts.REGIONS, name), encoded)
+        return int(encoded.size)
+
+    def write_labels(self, objects: list[str], attributes: list[str]) -> None:
+        """Write the names, if they are not those that are there."""
+        path = self._path(parts.LABELS)
+        labels = {"obj_names": objects, "attr_names": attributes}
+        data = json.dumps(labels, ensure_ascii=False, indent=1).encode()
+        try:
+            if files.read_bytes(self.fs, path) == data:
+                return
+        except FileNotFoundError:
+            pass
+        files.write_atomic(self.fs, path, data)
+
+    def labels(self) -> tuple[list[str], list[str]] | None:
+        """Read the names that earlier shards gave; None where there is no shard."""
+        if self.stored(0) is None:
+            return None
+        labels = json.loads(files.read_bytes(self.fs, self._path(parts.LABELS)))
+        return labels["obj_names"], labels["attr_names"]
+
+    def _path(self, *names: str) -> str:
+        return files.join(self.root, *names)
+
+    def _put(self, folder: str, name: str, table: pa.Table) -> None:
+        """Write a table of a shard, or remove that of an earlier attempt where there is none."""
+        path = self._path(folder, name)
+        if table.num_rows or folder == parts.PLAN:
+            files.write_atomic(self.fs, path, parts.encode_plain(table))
+        else:
+            files.remove(self.fs, path)
+
+    def _regions(self, shard: Shard) -> pa.Table:
+        provenance = self.identity | {"source": [shard.begin, shard.end]}
+        schema = regions_schema(self.feature_dim, self.dtype, provenance)
+        tables = [schema.empty_table()]
+        # Batches of images with the same heads: one image may lack what its neighbours have.
+        for _, some in groupby(shard.rows, key=lambda row: _heads(row[3])):
+            ids, paths, splits, regions = zip(*some, strict=True)
+            tables.append(to_table(RegionBatch.concat(regions), ids, paths, splits, schema))
+        return pa.concat_tables(tables).combine_chunks()
+
+
+def _heads(regions: RegionBatch) -> tuple[bool, ...]:
+    columns = regions.obj_ids, regions.obj_probs, regions.attr_ids, regions.attr_probs
+    return tuple(values is None for values in columns)
+
+
+def _plan_name(number: int) -> str:
+    return f"plan-{number:05d}.parquet"
+
+
+def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+    return pa.table(arrays, schema=schema)
