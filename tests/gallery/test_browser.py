@@ -105,7 +105,8 @@ def test_hovering_a_box_tells_its_label_and_score(make_output, visit):
     page = visit(build(make_output(), min_score=0).path)
     frame = page.locator(".card .frame").first
     hover(page, frame, 15 / 80, 15 / 60)  # inside two boxes: the smaller one answers
-    assert page.locator("#tip").inner_text() == "orange orange .12"
+    # The label's score, then how sure the detector is of the attribute.
+    assert page.locator("#tip").inner_text().split("\n") == ["orange orange .12", "orange .40"]
     assert frame.locator(".box.marked").count() == 1
     hover(page, frame, 50 / 80, 30 / 60)
     assert page.locator("#tip").inner_text() == "plate .64"
@@ -182,6 +183,7 @@ def test_the_large_view_links_boxes_and_rows(make_output, visit):
     hover(page, page.locator("#stage .frame"), 15 / 80, 15 / 60)
     assert page.locator(".region.marked").inner_text() == "orange orange\n.12"
     assert "box 30, 5, 75, 55" in rows.nth(1).get_attribute("title")
+    assert rows.first.locator(".attribute").get_attribute("title") == "attribute .80"
     with page.expect_popup() as popup:
         page.get_by_role("link", name="Annotated file").click()
     assert popup.value.url.endswith("/annotated/84002.jpg")

@@ -106,7 +106,7 @@ function showTip(region, event) {
   }
   const swatch = make("i", { className: "swatch" });
   swatch.style.background = color(regions.label[region]);
-  tip.replaceChildren(swatch, titleAndScore(region));
+  tip.replaceChildren(swatch, titleAndScore(region), ...attributeAndScore(region));
   tip.hidden = false;
   const width = tip.offsetWidth;
   const height = tip.offsetHeight;

@@ -45,6 +45,14 @@ function titleAndScore(region) {
   return regions.label[region] === NONE ? "region" : `${title(region)} ${short(regions.score[region])}`;
 }
 
+/** The attribute with a score of its own, for where there is room; nothing where there is none. */
+function attributeAndScore(region) {
+  const attr = regions.attr[region];
+  if (attr === NONE) return [];
+  const text = `${DATA.attributes[attr]} ${short(regions.attrScore[region])}`;
+  return [make("span", { className: "attribute", textContent: text })];
+}
+
 /** Corners of a region in pixels of the original image. */
 function corners(image, region) {
   const box = regions.box.subarray(4 * region, 4 * region + 4);
