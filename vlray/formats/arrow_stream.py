@@ -22,6 +22,7 @@ from vlray.formats.reader import Found, Unreadable
 
 # Pages of a mapped file that have been looked at stay part of this process until it is unmapped.
 _MAPPED = 32 * 2**20
+_END = 8  # bytes that a writer may put behind the last batch; without them a stream ends as well
 
 
 @dataclass
@@ -80,9 +81,8 @@ class _ArrowReader(ABC):
             rows = self._read_batch(batch)
             while position < starts[batch + 1]:
                 row = position - starts[batch]
-                image_id = f"row {position}"
-                if not isinstance(rows, str):
-                    image_id = str(rows.column(self.id_column)[row].as_py() or image_id)
+                value = None if isinstance(rows, str) else rows.column(self.id_column)[row].as_py()
+                image_id = f"row {position}" if value is None else str(value)
                 position += 1
                 yield position, attempt(image_id, self._read_row, rows, row, image_id)
             batch += 1
@@ -204,10 +204,9 @@ class VltkArrowReader(_ArrowReader):
     def _list_lost(self, contents: _Contents) -> list[str]:
         try:
             rows = json.loads((self._schema.metadata or {})[b"img_to_row_map"])
-            lost = [str(name) for name, row in rows.items() if int(row) >= contents.rows]
+            return [str(name) for name, row in rows.items() if int(row) >= contents.rows]
         except (KeyError, ValueError, TypeError, AttributeError):  # not every version has it
-            lost = []
-        return lost or super()._list_lost(contents)
+            return super()._list_lost(contents)
 
 
 def _read_schema(source: Path) -> pa.Schema:
@@ -232,6 +231,8 @@ def _find_batches(source: Path, schema: pa.Schema) -> _Contents:
                 except EOFError:
                     return contents
                 except (OSError, pa.ArrowException) as error:
+                    if mapped.size() - position < _END:
+                        return contents
                     contents.damage = (
                         f"the stream is cut off or damaged at byte {position}: {error}"
                     )

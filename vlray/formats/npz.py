@@ -76,7 +76,8 @@ class NpzReader:
             yield index + 1, attempt(image_id_of(name, _ENDING), self._read, name)
 
     def _read(self, name: str) -> Found:
-        with np.load(self._folder / name, allow_pickle=False) as archive:
+        with (self._folder / name).open("rb") as file:  # numpy leaves a damaged one open
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError(f"{name} is one array, not an archive of several")
             boxes = archive.get("bbox")

@@ -1,0 +1,105 @@
+"""HDF5 files: VOLTA's groups, and the rows of BUTD-VQA and BAN."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.formats import written
+from tests.formats.written import assert_resumes, assert_same, read_all, some_images
+from vlray.formats.hdf5 import Hdf5Reader, Hdf5RowsReader
+from vlray.formats.reader import Found, Unreadable
+
+
+def test_voltas_groups_are_read_by_name(tmp_path: Path) -> None:
+    images = some_images()
+    source = written.hdf5_volta(tmp_path / "a.h5", reversed(images))
+    assert Hdf5Reader.recognizes(source)
+    assert not Hdf5RowsReader.recognizes(source)
+    reader = Hdf5Reader(source)
+    for got, image in zip(read_all(reader), images, strict=True):
+        assert_same(got, image)
+        assert got.image_hw == (image.height, image.width)
+        assert got.remarks == ()
+    assert_resumes(reader)
+
+
+def test_a_damaged_group_leaves_the_others_readable(tmp_path: Path) -> None:
+    images = some_images(5)
+    source = written.hdf5_volta(tmp_path / "a.h5", images)
+    ids = [image.image_id for image in images]
+    with h5py.File(source, "a") as file:
+        del file[ids[1]]["boxes"]
+        del file[ids[2]]["features"]
+        file[ids[2]]["features"] = np.ones((2, 12))
+        del file[ids[3]]
+        file[ids[3]] = 5
+    got = read_all(Hdf5Reader(source))
+    assert [type(item) for item in got] == [Found, Unreadable, Unreadable, Unreadable, Found]
+    reasons = [item.reason for item in got if isinstance(item, Unreadable)]
+    assert f"{ids[1]} has no boxes; it has attr_conf" in reasons[0]
+    assert reasons[1] == "features are of shape (2, 12), but there are 4 boxes"
+    assert "is no group" in reasons[2]
+
+
+@pytest.mark.parametrize("adaptive", [False, True], ids=["fixed", "adaptive"])
+def test_rows_of_all_images_are_read_in_their_order(adaptive: bool, tmp_path: Path) -> None:
+    images = some_images(regions=0 if adaptive else 3)
+    source = written.hdf5_butd(tmp_path / "train36.hdf5", images, adaptive)
+    assert Hdf5RowsReader.recognizes(source)
+    assert not Hdf5Reader.recognizes(source)
+    reader = Hdf5RowsReader(source, trust_pickle=True)
+    for got, image in zip(read_all(reader), reversed(images), strict=True):
+        assert_same(got, image, labels="")
+        assert got.image_id == str(int(image.image_id[-12:]))
+        assert got.image_hw == (image.height, image.width)  # out of boxes over their fractions
+        assert got.remarks == ("size-from-ratio",)
+    assert_resumes(reader)
+
+
+def test_rows_that_point_elsewhere_are_named(tmp_path: Path) -> None:
+    images = some_images(3)
+    source = written.hdf5_butd(tmp_path / "train.hdf5", images, adaptive=True)
+    with h5py.File(source, "a") as file:
+        file["pos_boxes"][1] = [4, 999]
+        del file["spatial_features"]
+    got = read_all(Hdf5RowsReader(source, trust_pickle=True))
+    assert [type(item) for item in got] == [Found, Unreadable, Found]
+    assert got[1] == Unreadable("1", "ValueError", "its boxes are rows 4 to 999 of 11")
+    assert isinstance(got[0], Found)
+    assert got[0].image_hw is None
+
+
+def test_rows_want_the_list_of_ids_and_trust_in_it(tmp_path: Path) -> None:
+    source = written.hdf5_butd(tmp_path / "train.hdf5", some_images(2), adaptive=True)
+    with pytest.raises(ValueError, match=r"train_imgid2idx\.pkl is the list.*--trust-pickle"):
+        Hdf5RowsReader(source)
+    index = tmp_path / "train_imgid2idx.pkl"
+    index.write_bytes(pickle.dumps(Path("a")))
+    with pytest.raises(ValueError, match=r"imgid2idx\.pkl wants pathlib\S* and vlray runs no code"):
+        Hdf5RowsReader(source, trust_pickle=True)
+    index.unlink()
+    with pytest.raises(ValueError, match=r"put train_imgid2idx\.pkl.* beside it"):
+        Hdf5RowsReader(source, trust_pickle=True)
+
+
+@pytest.mark.parametrize("reader", [Hdf5Reader, Hdf5RowsReader])
+def test_files_of_another_kind_and_damaged_ones_are_named(reader: Any, tmp_path: Path) -> None:
+    source = written.hdf5_volta(tmp_path / "a.h5", some_images())
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"a\.h5 cannot be opened as HDF5: .*truncated"):
+        reader(source, trust_pickle=True)
+    assert not reader.recognizes(source)
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["images"] = np.ones(3)
+    with pytest.raises(ValueError, match=r"has no groups, one per image; it has images|has no im"):
+        reader(other, trust_pickle=True)
+    assert not reader.recognizes(other)
+    assert not reader.recognizes(tmp_path)
