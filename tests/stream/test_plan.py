@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
 from vlray.regions import parts
-from vlray.regions.schema import FAILURES
+from vlray.regions.schema import FAILURES, PLAN
 from vlray.stream import plan as plans
-from vlray.stream.plan import PLAN, Plan
+from vlray.stream.plan import Plan
 
 FS = LocalFileSystem()
 EMPTY = Plan(PLAN.empty_table(), 0)

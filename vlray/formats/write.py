@@ -15,16 +15,7 @@ from vlray import files
 from vlray.formats.flags import FLAGS, Flag
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
-from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
-
-PLAN = pa.schema(
-    [
-        ("shard", pa.int32()),
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("split", pa.string()),
-    ]
-)
+from vlray.regions.schema import FAILURES, PLAN, FeatureDtype, regions_schema, to_table
 
 
 @dataclass(eq=False)

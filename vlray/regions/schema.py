@@ -32,6 +32,15 @@ FAILURES = pa.schema(
     ]
 )
 
+PLAN = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+
 
 def regions_schema(
     feature_dim: int,

@@ -19,17 +19,9 @@ import pyarrow.parquet as pq
 
 from vlray import files
 from vlray.regions import parts
+from vlray.regions.schema import PLAN
 
 READERS = 16  # files of failures read at the same time
-
-PLAN = pa.schema(
-    [
-        ("shard", pa.int32()),
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("split", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)

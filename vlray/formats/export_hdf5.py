@@ -1,0 +1,114 @@
+"""VOLTA's HDF5: a group per image.
+
+HDF5 changes its inner tables in place, so a file that is killed while it grows may be lost. This
+one is laid out first, with everything but the vectors; then each image's vectors are written into
+the room that was kept for them, which changes no table, and can be done again.
+
+Source:
+    e-bug/volta, features_extraction/detectron2_proposal_maxnms.py and large_tsv_to_h5.py.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from vlray.regions.batch import RegionBatch
+from vlray.regions.output import RegionOutput
+from vlray.regions.schema import from_table
+
+_COLUMNS = (
+    *("image_id", "image_height", "image_width", "num_boxes", "boxes"),
+    *("obj_ids", "obj_probs", "attr_ids", "attr_probs"),
+)
+
+
+class Hdf5Export:
+    """Fills the vectors into a file that is laid out."""
+
+    def __init__(
+        self,
+        place: Path,
+        output: RegionOutput,
+        image_ids: list[str],
+        state: dict[str, int] | None,
+    ) -> None:
+        """Lay the file out, or go on with one that is.
+
+        Raises:
+            ValueError: An id cannot be the name of a group.
+        """
+        for image_id in image_ids:
+            if not image_id or "/" in image_id or "\0" in image_id or image_id == ".":
+                raise ValueError(
+                    f"the id {image_id!r} cannot be the name of a group of HDF5 ('/' makes groups "
+                    "in groups); export to a folder or to OUT.tsv instead"
+                )
+        self._images = state["images"] if state else 0
+        if not state:
+            _lay_out(place, output, image_ids)
+        self._file = h5py.File(place, "r+")
+
+    def add(self, image_id: str, regions: RegionBatch) -> None:
+        """Write the vectors of the next image."""
+        if regions.visual_feats.size:
+            self._file[image_id]["features"][...] = regions.visual_feats.astype(np.float32)
+        self._images += 1
+
+    def commit(self) -> dict[str, int]:
+        """Make the vectors last."""
+        self._file.flush()
+        descriptor = os.open(self._file.filename, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return {"images": self._images}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _lay_out(place: Path, output: RegionOutput, image_ids: list[str]) -> None:
+    """Write everything but the vectors, whose room is kept."""
+    growing = place.with_name("layout")
+    wanted = set(image_ids)
+    feature_dim = output[image_ids[0]].visual_feats.shape[1]
+    with h5py.File(growing, "w") as file:
+        for batch in output.iter_batches(_COLUMNS, batch_size=1024):
+            for row, image_id in enumerate(batch.column("image_id").to_pylist()):
+                if image_id in wanted:
+                    _add_group(file, image_id, from_table(batch.slice(row, 1)), feature_dim)
+    growing.replace(place)
+
+
+def _add_group(file: h5py.File, image_id: str, regions: RegionBatch, feature_dim: int) -> None:
+    group = file.create_group(image_id)
+    count = len(regions.boxes)
+    _keep_room(group, "features", (count, feature_dim))
+    for name, values, kind in (
+        ("obj_id", regions.obj_ids, "<i8"),
+        ("obj_conf", regions.obj_probs, "<f4"),
+        ("attr_id", regions.attr_ids, "<i8"),
+        ("attr_conf", regions.attr_probs, "<f4"),
+    ):
+        # Readers of VOLTA's expect every head; zeros are what they have without one.
+        group[name] = np.zeros(count, kind) if values is None else values.astype(kind)
+    group["boxes"] = regions.boxes
+    group["img_w"] = int(regions.image_hw[0, 1])
+    group["img_h"] = int(regions.image_hw[0, 0])
+
+
+def _keep_room(group: h5py.Group, name: str, shape: tuple[int, int]) -> None:
+    """Make a dataset whose bytes have their place in the file already."""
+    created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    created.set_layout(h5py.h5d.CONTIGUOUS)
+    created.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    created.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    created.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(shape)
+    h5py.h5d.create(group.id, name.encode(), h5py.h5t.IEEE_F32LE, space, created)

@@ -1,0 +1,90 @@
+"""A folder of ``.npz`` files in the layout of MILVLG's caffe modes.
+
+Source:
+    MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py (save_roi_features).
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyarrow.fs import LocalFileSystem
+
+from vlray import files
+from vlray.regions.batch import RegionBatch
+from vlray.regions.output import RegionOutput
+
+LONGEST = 200  # bytes of a file's name; most file systems take 255
+
+
+class NpzExport:
+    """Writes one file per image, each of which is there whole or not at all."""
+
+    def __init__(
+        self,
+        place: Path,
+        output: RegionOutput,
+        image_ids: list[str],
+        state: dict[str, int] | None,
+    ) -> None:
+        """Begin or go on.
+
+        Raises:
+            ValueError: An id cannot be the name of a file.
+        """
+        for image_id in image_ids:
+            if (
+                posixpath.normpath(image_id) != image_id
+                or image_id.startswith((".", "/"))
+                or "\0" in image_id
+                or any(len(name.encode()) > LONGEST for name in image_id.split("/"))
+            ):
+                raise ValueError(
+                    f"the id {image_id!r} cannot be the name of a file; export to OUT.tsv instead"
+                )
+        self._images = state["images"] if state else 0
+        self._folder, self._fs = place, LocalFileSystem()
+        place.mkdir(parents=True, exist_ok=True)
+        files.remove_temporaries(self._fs, str(place))
+
+    def add(self, image_id: str, regions: RegionBatch) -> None:
+        """Write the file of the next image."""
+        height, width = regions.image_hw[0].tolist()
+        count = len(regions.boxes)
+        info: dict[str, Any] = {
+            "image_id": image_id,
+            "image_h": height,
+            "image_w": width,
+            "num_boxes": count,
+        }
+        if regions.obj_ids is not None:
+            info["objects_id"] = regions.obj_ids.astype(np.int64)
+        if regions.obj_probs is not None:
+            info["objects_conf"] = regions.obj_probs
+        if regions.attr_ids is not None:
+            info["attrs_id"] = regions.attr_ids.astype(np.int64)
+        if regions.attr_probs is not None:
+            info["attrs_conf"] = regions.attr_probs
+        sink = io.BytesIO()
+        np.savez(
+            sink,
+            x=regions.visual_feats.astype(np.float32),
+            bbox=regions.boxes,
+            num_bbox=count,
+            image_h=height,
+            image_w=width,
+            info=np.array(info, object),
+        )
+        files.write_atomic(self._fs, str(self._folder / f"{image_id}.npz"), sink.getbuffer())
+        self._images += 1
+
+    def commit(self) -> dict[str, int]:
+        """Say how many files there are; each of them lasts already."""
+        return {"images": self._images}
+
+    def close(self) -> None:
+        """There is nothing to close."""
