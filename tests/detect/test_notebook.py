@@ -77,8 +77,13 @@ def photographs(tmp_path: Path) -> list[Path]:
     return paths
 
 
+def load_halves(own: Path) -> object:
+    options = notebook._settle(f"{own}:Halves", {}).model_dump_json()
+    return notebook._load(options)[0]
+
+
 def module_of(own: Path) -> object:
-    return sys.modules[type(notebook._load(notebook._settle(f"{own}:Halves", {}))[0]).__module__]
+    return sys.modules[type(load_halves(own)).__module__]
 
 
 def equal(one: RegionBatch, two: RegionBatch) -> bool:

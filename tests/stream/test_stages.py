@@ -80,7 +80,7 @@ def decoded(images: list[np.ndarray | None]) -> pa.Table:
     for index, image in enumerate(images):
         row: dict[str, Any] = {"image_id": f"{index}", "path": f"{index}.png", "split": "all"}
         if image is None:
-            row |= {"error": "ImageError", "reason": "no image at all"}
+            row |= {"stage": "decode", "error": "ImageError", "reason": "no image at all"}
         else:
             row |= {"image_height": image.shape[0], "image_width": image.shape[1]}
             row |= {"pixels": image.tobytes(), "shape": list(image.shape), "dtype": "uint8"}

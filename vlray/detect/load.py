@@ -10,13 +10,12 @@ from vlray import plugins
 from vlray.config.detector import DetectorSection
 from vlray.config.options import nearest
 from vlray.config.state import stored_models
-from vlray.detect.conform import HOW_TO, build_detector, check_regions
+from vlray.detect.conform import HOW_TO, build_detector
 from vlray.detect.detectron_config import check_grid, config_files, config_path, weights_of
 from vlray.detect.protocol import Detector, Resize
 from vlray.detect.weights import is_url, locate, sha256
 
 __all__ = [
-    "check_regions",
     "check_ways",
     "detector_class",
     "identify",

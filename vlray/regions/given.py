@@ -103,12 +103,12 @@ def what_is_wrong(boxes: Float32[np.ndarray, "R 4"], height: int, width: int) ->
     A box may reach beyond its image by a pixel, since many annotations do.
     """
     with np.errstate(invalid="ignore"):
-        finite: np.ndarray = np.isfinite(boxes).all(axis=1)
-        filled: np.ndarray = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        finite = np.asarray(np.isfinite(boxes).all(axis=1))
+        filled = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
         limits = np.array([width, height])
         inside = ((boxes[:, :2] >= -TOLERANCE) & (boxes[:, :2] < limits)).all(axis=1)
         inside &= ((boxes[:, 2:] <= limits + TOLERANCE) & (boxes[:, 2:] > 0)).all(axis=1)
-    good: np.ndarray = finite & filled & inside
+    good = finite & filled & inside
     if good.all():
         return ""
     row = good.tolist().index(False)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vlray.regions.schema import BOX
+
 DECODED = pa.schema(
     [
         ("image_id", pa.string()),
@@ -22,6 +24,8 @@ DECODED = pa.schema(
         ("pixels", pa.large_binary()),  # null where decoding failed
         ("shape", pa.list_(pa.int32(), 3)),
         ("dtype", pa.string()),
+        ("boxes", pa.list_(BOX)),  # those given for it; null: the detector finds its own
+        ("stage", pa.string()),  # where it failed, as in the failures; null if it did not
         ("error", pa.string()),
         ("reason", pa.string()),
     ]
@@ -52,10 +56,15 @@ def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
 
 
 def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a `DECODED` table; ``image`` is a copy that a detector may write to."""
+    """Yield the rows of a `DECODED` table; ``image`` is a copy that a detector may write to.
+
+    ``boxes`` is an (R, 4) array, or None where none are given.
+    """
     names = [name for name in table.column_names if name != "pixels"]
     for index, row in enumerate(table.select(names).to_pylist()):
         row["image"] = None
+        if row["boxes"] is not None:
+            row["boxes"] = np.array(row["boxes"], np.float32).reshape(-1, 4)
         if row["error"] is None:
             pixels = table["pixels"][index].as_buffer()
             row["image"] = np.frombuffer(pixels, row["dtype"]).reshape(row["shape"])

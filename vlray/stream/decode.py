@@ -16,6 +16,7 @@ import ray
 from vlray import files
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
+from vlray.regions.given import what_is_wrong
 from vlray.stream.block import DECODED, pack
 
 log = logging.getLogger("vlray.stream")
@@ -33,7 +34,8 @@ class DecodeShard:
     the size of a shard by the detector's input size, however large the photographs are.
 
     Attributes:
-        plan: The whole plan in the object store; nodes fetch it once.
+        plan: The whole plan in the object store; nodes fetch it once. If it has a column ``boxes``,
+            each image gets its own of these, and an image without any is a failure.
         images_root: What the plan's paths are relative to.
         max_pixels: Larger images are refused as decompression bombs.
         resize: The detector's; None leaves the images as they are.
@@ -54,17 +56,29 @@ class DecodeShard:
 
     def _row(self, image: dict[str, Any], fs: Any, root: str) -> dict[str, Any]:
         row = {name: image[name] for name in ("image_id", "path", "split")}
+        if "boxes" in image:
+            row["boxes"] = image["boxes"]
+            if row["boxes"] is None:
+                return row | _boxes_error("no boxes are given for it")
         try:
             data = _read(image["path"], fs, root)
             original = decode(data, max_pixels=self.max_pixels)
             pixels = original if self.resize is None else self.resize(original)
         except ImageError as error:
-            return row | {"error": "ImageError", "reason": error.reason}
+            return row | {"stage": "decode", "error": "ImageError", "reason": error.reason}
         except StorageError:
             raise
         except OSError as error:  # gone, or not readable
-            return row | {"error": type(error).__name__, "reason": str(error)}
+            return row | {
+                "stage": "decode",
+                "error": type(error).__name__,
+                "reason": str(error),
+            }
         height, width = original.shape[:2]
+        if "boxes" in row:
+            boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
+            if problem := what_is_wrong(boxes, height, width):
+                return row | _boxes_error(problem)
         return row | {
             "image_height": height,
             "image_width": width,
@@ -72,6 +86,10 @@ class DecodeShard:
             "shape": list(pixels.shape),
             "dtype": str(pixels.dtype),
         }
+
+
+def _boxes_error(reason: str) -> dict[str, str]:
+    return {"stage": "boxes", "error": "ValueError", "reason": reason}
 
 
 def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:

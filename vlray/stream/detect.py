@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from vlray import files
 from vlray.config.detector import DetectorSection
-from vlray.detect.load import check_regions, load_detector
+from vlray.detect.load import load_detector
 from vlray.detect.protocol import DetectorInfo
+from vlray.detect.ways import info_of, regions_of
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
@@ -52,7 +53,8 @@ class DetectShard:
         """Load the detector."""
         log_to_stderr()
         self._detector = load_detector(options.detector)
-        info = self._detector.info
+        self._options = options.detector
+        info = info_of(self._detector, options.detector)
         # A detector of the user's may do without torch, and its import takes seconds.
         self._batch_size = options.detector.batch_size or 1
         if (torch := sys.modules.get("torch")) is not None:
@@ -70,7 +72,7 @@ class DetectShard:
         shard, tables = unpack(row)
         rows = list(image_rows(tables["images"]))
         good = [row for row in rows if row["image"] is not None]
-        failed = {id(row): row | {"stage": "decode"} for row in rows if row["image"] is None}
+        failed = {id(row): row for row in rows if row["image"] is None}
         found: dict[int, RegionBatch] = {}
         for batch in _batches(good, self._batch_size):
             for image, regions in zip(batch, self._attempt(batch), strict=True):
@@ -116,9 +118,14 @@ class DetectShard:
         image_hw = np.array(
             [(row["image_height"], row["image_width"]) for row in batch], np.int32
         ).reshape(-1, 2)
-        regions: RegionBatch = self._detector([row["image"] for row in batch], image_hw)
-        check_regions(regions, image_hw, self._detector.info)
-        return regions
+        boxes = [row["boxes"] for row in batch]
+        return regions_of(
+            self._detector,
+            self._options,
+            [row["image"] for row in batch],
+            image_hw,
+            None if boxes[0] is None else boxes,  # given for every image of a run or for none
+        )
 
     def _table(self, rows: list[dict[str, Any]], regions: list[RegionBatch]) -> pa.Table:
         if not rows:

@@ -6,16 +6,31 @@ from pathlib import PurePath
 from typing import Any
 
 import vlray
+from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import identify
 from vlray.images.find import Listing
+from vlray.regions.given import GivenBoxes
 from vlray.regions.schema import SCHEMA_VERSION
 
+# What it selects regions by: no matter where none are selected.
+_SELECTION = {"score_thresh", "nms_thresh", "post_nms_topk", "min_boxes", "max_boxes"}
 # Where a detector runs is no part of what it is; its name and weights are known by content.
 _FREE = {"device", "name", "weights"}
 
 
-def identity_of(config: ExtractConfig, listing: Listing) -> dict[str, Any]:
+def defaults() -> dict[str, Any]:
+    """Give what outputs were made with that are older than an option.
+
+    Of given boxes, an identity has the hash of their content.
+    """
+    fields = DetectorSection.model_fields.items()
+    return {f"detector.{name}": field.default for name, field in fields} | {"boxes_sha256": "none"}
+
+
+def identity_of(
+    config: ExtractConfig, listing: Listing, given: GivenBoxes | None = None
+) -> dict[str, Any]:
     """Collect what the rows of an output depend on."""
     settings = {
         "images.id_rule": config.images.id_rule,
@@ -24,10 +39,15 @@ def identity_of(config: ExtractConfig, listing: Listing) -> dict[str, Any]:
         "output.compression": config.output.compression,
         "output.shard_size": config.output.shard_size,
     }
+    selects = given is None and config.detector.features != "grid"
     for name, value in config.detector.model_dump(mode="json").items():
-        if name not in _FREE:
+        if name not in (_FREE if selects else _FREE | _SELECTION):
             settings[f"detector.{name}"] = value
-    return {
+    source = {}
+    if given is not None:
+        settings["boxes_sha256"] = given.sha256  # the file may move, or change its form
+        source = {"boxes": config.boxes}
+    return source | {
         "schema_version": SCHEMA_VERSION,
         "vlray_version": vlray.__version__,
         "dataset": config.images.dataset or listing.dataset,

@@ -13,6 +13,7 @@ import ray.data
 
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import resize_of
+from vlray.regions.given import GivenBoxes
 from vlray.stream.cluster import WRITE_CPUS, allot, connect, living_nodes
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
@@ -34,8 +35,17 @@ def shard_rows(
     identity: dict[str, Any],
     plan: Plan,
     todo: np.ndarray,
+    given: GivenBoxes | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run the shards and yield a summary of each as it is written, in no particular order.
+
+    Args:
+        config: All settings.
+        images_root: What the plan's paths are relative to.
+        identity: Of the output; part of each file.
+        plan: All images in shards.
+        todo: The shards to run.
+        given: Boxes to pool; None: the detector finds its own.
 
     Raises:
         ValueError: The cluster cannot hold the actors that are asked for.
@@ -48,12 +58,17 @@ def shard_rows(
         log.info("detectors: %s; loading them", allotment)
         watch = Watch(allotment)
         _set_up_ray_data(watch)
-        images = ray.put(plan.table.select(["image_id", "path", "split"]).combine_chunks())
-        decode = DecodeShard(images, images_root, config.images.max_pixels, resize)
+        images = plan.table.select(["image_id", "path", "split"])
+        if given is not None:
+            images = images.append_column("boxes", given.of(images["image_id"]))
+        plan_ref = ray.put(images.combine_chunks())
+        decode = DecodeShard(plan_ref, images_root, config.images.max_pixels, resize)
         options = DetectOptions(
             config.detector, config.output.dtype, config.output.path, identity, allotment.threads
         )
-        write = WriteShard(config.output.path, config.output.compression, config.detector.min_boxes)
+        selects = given is None and config.detector.features != "grid"
+        min_boxes = config.detector.min_boxes if selects else 0
+        write = WriteShard(config.output.path, config.output.compression, min_boxes)
         one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
         rows = (
             ray.data.from_arrow(_shard_tables(plan, todo))

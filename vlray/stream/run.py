@@ -12,14 +12,16 @@ import numpy as np
 
 from vlray import files
 from vlray.config.extract import ExtractConfig
-from vlray.detect.load import settled
+from vlray.detect.load import check_ways, settled
 from vlray.images.find import Listing, list_images
+from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
 from vlray.regions import parts
 from vlray.regions.claim import claim
+from vlray.regions.given import GivenBoxes, read_boxes
 from vlray.regions.lock import only_writer
 from vlray.stream import plan as plans
-from vlray.stream.identity import identity_of
+from vlray.stream.identity import defaults, identity_of
 from vlray.stream.progress import Progress
 
 log = logging.getLogger("vlray.stream")
@@ -54,11 +56,13 @@ def extract(config: ExtractConfig) -> ExtractResult:
         ValueError: Something in the settings, the listing or the output forbids to begin.
     """
     config = _placed(config)
+    check_ways(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
     listing = _list(config)
-    identity = identity_of(config, listing)
+    given = _given(config, listing) if config.boxes else None
+    identity = identity_of(config, listing, given)
     with only_writer(fs, root, config.output.path):
-        claim(fs, root, config.output.path, identity)
+        claim(fs, root, config.output.path, identity, defaults())
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
             files.remove_temporaries(fs, files.join(root, folder))
         plan = plans.load(fs, root)
@@ -73,7 +77,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
         )
         result = ExtractResult(config.output.path, plan.table.num_rows)
         if len(todo):
-            _run_shards(config, listing.root, identity, plan, todo, result)
+            _run_shards(config, listing.root, identity, plan, todo, given, result)
         return result
 
 
@@ -126,12 +130,44 @@ def _list(config: ExtractConfig) -> Listing:
     return listing
 
 
+def _given(config: ExtractConfig, listing: Listing) -> GivenBoxes:
+    """Read the boxes that are given, and say which of them belong to no image.
+
+    Raises:
+        ValueError: They belong to none of the images.
+    """
+    began = time.monotonic()
+    given = read_boxes(config.boxes, lambda paths: image_ids(paths, config.images.id_rule))
+    ids = listing.table["image_id"]
+    unknown = given.not_among(ids)
+    images, boxes = len(given.image_ids), len(given)
+    counts = f"{boxes:,} boxes of {images:,} images"
+    log.info("%s: %s read in %.1f s", config.boxes, counts, time.monotonic() - began)
+    if len(unknown) == images:
+        raise ValueError(
+            f"{config.boxes} has boxes of {images:,} images, such as {unknown[:3]}, but the images "
+            f"are called otherwise, such as {ids[:3].to_pylist()}; choose their names with "
+            "--images.id-rule, or change the ids of the boxes"
+        )
+    if unknown:
+        log.warning(
+            "%s has boxes of %s ids that are not among the images, the first: %s",
+            config.boxes,
+            f"{len(unknown):,}",
+            unknown[:5],
+        )
+    if without := len(ids) - (images - len(unknown)):
+        log.warning("%s images have no boxes and go to the failures", f"{without:,}")
+    return given
+
+
 def _run_shards(
     config: ExtractConfig,
     images_root: str,
     identity: dict[str, Any],
     plan: plans.Plan,
     todo: np.ndarray,
+    given: GivenBoxes | None,
     result: ExtractResult,
 ) -> None:
     """Send the shards through Ray and count what comes back."""
@@ -145,7 +181,7 @@ def _run_shards(
         while not complete:
             done: list[int] = []
             try:
-                for row in shard_rows(config, images_root, identity, plan, todo):
+                for row in shard_rows(config, images_root, identity, plan, todo, given):
                     done.append(row["shard"])
                     result.add(row)
                     progress.add(row["images"] + row["failed"], row["failed"])
