@@ -5,6 +5,7 @@ Shapes: R regions of one image, D feature length.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -97,9 +98,9 @@ class Corrector:
             flags[:] = [flag for flag in flags if flag.flag != "float-ids"]
             flags.append(Flag("float-ids", ", ".join(floats)))
         if objects is not None and len(objects) >= MANY:
-            values, counts = np.unique(objects, return_counts=True)
-            if (count := int(counts.max())) >= NEARLY_ALL * len(objects):
-                name = _name(self.objects.names, int(values[counts.argmax()]))
+            label, count = Counter(objects.tolist()).most_common(1)[0]
+            if count >= NEARLY_ALL * len(objects):
+                name = _name(self.objects.names, label)
                 flags.append(Flag("one-label", f"{name} on {count} of {len(objects)} boxes"))
         return {
             "obj_ids": objects,

@@ -35,6 +35,7 @@ class _TsvReader:
 
     name: ClassVar[str]
     pickled: ClassVar[bool] = False
+    unit: ClassVar[str] = "B"
     columns: ClassVar[tuple[str, ...]]
 
     @classmethod
@@ -57,9 +58,10 @@ class _TsvReader:
 
     def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
         """Yield each line from there on, with the byte behind it."""
+        header = "\t".join(self.columns).encode()
         for behind, line in lines(self._source, position):
-            if line.startswith(self.columns[0].encode() + b"\t"):
-                continue  # a header, which some tools write
+            if line == header:  # which some tools write
+                continue
             yield behind, self._parse(line)
 
     @classmethod

@@ -31,6 +31,7 @@ class VinvlReader:
 
     name: ClassVar[str] = "vinvl"
     pickled: ClassVar[bool] = False
+    unit: ClassVar[str] = "B"
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
