@@ -19,11 +19,19 @@ _ROUNDING = np.float16
 
 @dataclass(frozen=True)
 class Comparable:
-    """What the two outputs have in common, so that it can be compared; boxes always can."""
+    """What the two outputs have in common, so that it can be compared; boxes always can.
+
+    Attributes:
+        features: Vectors of one length.
+        objects: Classes of the same names.
+        attributes: Attributes of the same names.
+        all: Whether nothing of either side is left out.
+    """
 
     features: bool
     objects: bool
     attributes: bool
+    all: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +134,7 @@ def compare_image(
         same_class=_same(a.obj_ids, b.obj_ids, pairs) if objects else None,
         same_attribute=attributes,
         same_size=same_size,
-        identical=_identical(a, b),
+        identical=comparable.all and _identical(a, b),
     )
 
 

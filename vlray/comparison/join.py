@@ -26,20 +26,33 @@ class Joined:
     b: RegionBatch
 
 
-def join(a: Side, b: Side, image_ids: Set[str]) -> Iterator[Joined]:
+COLUMNS = (
+    *("image_id", "path", "image_height", "image_width", "num_boxes", "boxes"),
+    *("obj_ids", "obj_probs", "attr_ids", "attr_probs"),
+)
+
+
+def join(a: Side, b: Side, image_ids: Set[str], *, features: bool) -> Iterator[Joined]:
     """Yield the images of both sides in A's order, a few at a time in memory.
 
     Where B has them in the same order every file is read once. In another order each image costs
     reading the row group that it is in.
+
+    Args:
+        a: The side whose order counts.
+        b: The other side.
+        image_ids: Images of both sides, those that are wanted.
+        features: Whether the vectors are read; without them it is quicker.
     """
-    batches = a.output.iter_batches(batch_size=ROW_GROUP_SIZE)
+    columns = [*COLUMNS, *(["visual_feats"] if features else [])]
+    batches = a.output.iter_batches(columns, batch_size=ROW_GROUP_SIZE)
 
     def read() -> tuple[pa.Table, pa.Table] | None:
         for batch in batches:
             wanted = pa.array([i in image_ids for i in batch.column("image_id").to_pylist()])
             if pc.any(wanted).as_py():
                 rows = pa.Table.from_batches([batch]).filter(wanted)
-                return rows, b.output.read(rows["image_id"].to_pylist())
+                return rows, b.output.read(rows["image_id"].to_pylist(), columns)
         return None
 
     # The next images are read and decompressed while these are being compared.

@@ -46,12 +46,7 @@ class Comparison:
     @property
     def identical(self) -> bool:
         """Whether both sides hold the same images with the same regions, bit for bit."""
-        return (
-            self.overall.identical == self.overall.images
-            and not self.only_a
-            and not self.only_b
-            and not self.reasons
-        )
+        return self.overall.identical == self.overall.images and not self.only_a and not self.only_b
 
 
 def as_dict(result: Comparison) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def compare(
     - ``not_compared``: why ``features``, ``classes`` or ``attributes`` were not, by name;
     - ``images``: ``both``, ``identical``, ``other_size``, ``only_a``, ``only_b`` (counts);
     - ``only_a`` and ``only_b``: ``{image_id: what the other side says}``;
-    - ``overall``: ``boxes_a``, ``boxes_b``, ``matched``, ``matched_share`` (of both sides' boxes),
+    - ``overall``: ``boxes_a``, ``boxes_b``, ``images_with_more_boxes_in_a``,
+      ``images_with_more_boxes_in_b``, ``matched``, ``matched_share`` (of both sides' boxes),
       ``matched_share_a``, ``matched_share_b``, ``matched_share_at_iou``, and spreads: ``iou`` and
       ``cosine`` (``mean``, ``median``, ``p5``, ``p1``, ``min``), ``rel_l2``,
       ``rel_l2_of_rounding`` and ``score_diff`` (absolute; ``mean``, ``median``, ``p95``, ``p99``,
@@ -89,7 +90,7 @@ def compare(
     # One line for each image: on disk, not in memory, until all of them are known.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
         with tqdm(total=len(both), unit="image", desc="compare", disable=None) as progress:
-            for image in join(side_a, side_b, both):
+            for image in join(side_a, side_b, both, features=comparable.features):
                 figures = compare_image(image.a, image.b, comparable, iou_thresh)
                 result.overall.add(figures)
                 result.worst.add(image, figures)

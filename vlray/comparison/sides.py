@@ -33,12 +33,16 @@ class Side:
 
     @property
     def feature_dim(self) -> int:
-        """Length of its vectors."""
+        """Length of its vectors; 0 where there are only boxes."""
+        if "visual_feats" not in self.schema.names:
+            return 0
         return int(self.schema.field("visual_feats").type.value_type.list_size)
 
     @property
     def dtype(self) -> str:
-        """Dtype of its vectors: float16 or float32."""
+        """Dtype of its vectors: float16, float32, or none where there are only boxes."""
+        if not self.feature_dim:
+            return "none"
         kind = self.schema.field("visual_feats").type.value_type.value_type
         return "float16" if pa.types.is_float16(kind) else "float32"
 
@@ -129,18 +133,20 @@ def what_compares(a: Side, b: Side) -> tuple[Comparable, dict[str, str]]:
     """
     reasons = {}
     if a.feature_dim != b.feature_dim:
-        reasons["features"] = f"A's vectors are {a.feature_dim} long, B's {b.feature_dim}"
-    elif not a.feature_dim:
-        reasons["features"] = "neither side has any"
+        reasons["features"] = f"A's vectors are {_long(a.feature_dim)}, B's {_long(b.feature_dim)}"
     for kind, names in (
         ("classes", (a.output.obj_names, b.output.obj_names)),
         ("attributes", (a.output.attr_names, b.output.attr_names)),
     ):
         if names[0] != names[1]:
             reasons[kind] = _names_differ(*names)
-    return Comparable(*(kind not in reasons for kind in ("features", "classes", "attributes"))), (
-        reasons
+    comparable = Comparable(
+        features="features" not in reasons and a.feature_dim > 0,
+        objects="classes" not in reasons,
+        attributes="attributes" not in reasons,
+        all=not reasons,
     )
+    return comparable, reasons
 
 
 def explain_disjoint(a: Side, b: Side) -> str:
@@ -163,9 +169,13 @@ def _no_output(path: str) -> str:
     )
 
 
+def _long(feature_dim: int) -> str:
+    return f"{feature_dim} long" if feature_dim else "not there"
+
+
 def _names_differ(a: Sequence[str], b: Sequence[str]) -> str:
     if len(a) != len(b):
-        return f"A knows {len(a) or 'no'} names, B {len(b) or 'none'}"
+        return f"A has {len(a) or 'no'} names for them, B {len(b) or 'none'}"
     index = next(index for index, pair in enumerate(zip(a, b, strict=True)) if pair[0] != pair[1])
     return f"A and B name id {index} differently: {a[index]!r} and {b[index]!r}"
 

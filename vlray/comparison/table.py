@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from vlray.comparison.result import Comparison
+from vlray.comparison.sides import Side
 from vlray.comparison.spread import Spread
 from vlray.comparison.tally import Tally
 
@@ -20,9 +21,7 @@ def table(result: Comparison) -> str:
     """Print a comparison as lines of text."""
     lines = []
     for side in (result.a, result.b):
-        about = (
-            f"{side.facts['detector'] or 'an unnamed detector'}, {side.feature_dim} x {side.dtype}"
-        )
+        about = f"{side.facts['detector'] or 'an unnamed detector'}, {_features(side)}"
         lines.append(f"{side.letter}  {side.output.path}  ({about})")
     if result.differences:
         lines += ["", *_aligned([("differs", "A", "B"), *map(_shortened, result.differences)])]
@@ -98,6 +97,10 @@ def notes(result: Comparison) -> list[str]:
             "Where the sides disagree about an image's size, B's boxes were scaled to A's."
         )
     return lines
+
+
+def _features(side: Side) -> str:
+    return f"{side.feature_dim} x {side.dtype}" if side.feature_dim else "boxes only"
 
 
 def percent(share: float) -> str:
