@@ -88,7 +88,7 @@ class VgDetector:
 
         rules = self.rules(options)
         checkpoint = load_vg(weights_of(options))
-        network = build_vg(checkpoint.tensors, options.precision).to(device_of(options))
+        network = build_vg(checkpoint.tensors, options.precision, device_of(options))
         self._find = RegionFinder(network, rules, options)
         on_c4 = options.features == "grid" and options.grid_layer == "c4"
         self.info = DetectorInfo(

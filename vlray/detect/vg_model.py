@@ -5,7 +5,7 @@ Shapes: N images, H and W of the C4 map (stride 16), R regions of one image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 # isort: off
@@ -20,6 +20,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_pool
+
+from vlray.detect.vg_fused import can_fuse, fuse_blocks
+from vlray.detect.vg_pool import RoiPool
 
 NUM_CLASSES, NUM_ATTRIBUTES = 1600, 400
 FEATURE_DIM, C4_DIM = 2048, 1024
@@ -121,22 +124,33 @@ class VgNetwork(nn.Module):
         self, c4: Float[Tensor, "1 1024 H W"], boxes: Float[Tensor, "R 4"]
     ) -> Float[Tensor, "R 2048"]:
         """Pool boxes of one image, in resized pixels, into the vectors that the heads see."""
-        plane = c4.float().contiguous()
-        dtype = DTYPES[self.precision]
+        chunks = self._chunks_on_gpu if boxes.is_cuda else self._chunks_on_cpu
         vectors = [boxes.new_zeros(0, FEATURE_DIM)]
-        for chunk in torch.split(boxes, GPU_CHUNK if boxes.is_cuda else CPU_CHUNK):
-            cells = roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
-            cells = cells.to(dtype, memory_format=torch.channels_last)
-            vectors.append(self.roi_heads["res5"](cells).float().mean(dim=(2, 3)))
+        for cells in chunks(c4, boxes):
+            vectors.append(self.roi_heads["res5"](cells).mean(dim=(2, 3), dtype=torch.float32))
         return torch.cat(vectors)
 
+    def _chunks_on_cpu(self, c4: Tensor, boxes: Tensor) -> Iterator[Tensor]:
+        pooled = RoiPool(c4, boxes, POOL_SIZE, 1 / STRIDE)
+        for start in range(0, len(boxes), CPU_CHUNK):
+            yield pooled(start, start + CPU_CHUNK)
 
-def build_vg(tensors: Mapping[str, Tensor], precision: str) -> VgNetwork:
+    def _chunks_on_gpu(self, c4: Tensor, boxes: Tensor) -> Iterator[Tensor]:
+        plane = c4.float().contiguous()
+        for chunk in torch.split(boxes, GPU_CHUNK):
+            cells = roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
+            yield cells.to(c4.dtype, memory_format=torch.channels_last)
+
+
+def build_vg(
+    tensors: Mapping[str, Tensor], precision: str, device: torch.device | str = "cpu"
+) -> VgNetwork:
     """Build the network on canonical weights, for inference.
 
     Args:
         tensors: Every tensor of the network and no other.
         precision: Of the convolutions: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+        device: Where it is to run; it cannot be moved afterwards.
     """
     with_attributes = "roi_heads.box_predictor.attr_score.weight" in tensors
     with torch.device("meta"):
@@ -145,9 +159,16 @@ def build_vg(tensors: Mapping[str, Tensor], precision: str) -> VgNetwork:
     network.load_state_dict(dict(tensors), strict=True)
     _fold_norms(network)
     network.precision = precision
-    for part in (network.backbone, network.proposal_generator, network.roi_heads["res5"]):
-        part.to(DTYPES[precision]).to(memory_format=torch.channels_last)
-    return network.eval().requires_grad_(False)
+    network.to(device)
+    res5 = network.roi_heads["res5"]
+    dtype = DTYPES[precision]
+    for part in (network.backbone, network.proposal_generator, res5):
+        part.to(dtype).to(memory_format=torch.channels_last)
+    network.eval().requires_grad_(False)
+    if network.device.type == "cpu" and can_fuse(dtype):
+        for stage in (*network.backbone.stages, res5):
+            fuse_blocks(stage, dtype)
+    return network
 
 
 def _backbone() -> ResNet:

@@ -1,0 +1,79 @@
+"""Residual blocks whose convolutions do what follows them in the same pass, for CPUs.
+
+Eager PyTorch writes a convolution's result to memory, reads it to add the shortcut, and once more
+for the ReLU; it also brings the weights into the kernel's own order at every call. oneDNN does
+all of it at once. Its operators are those that ``torch.compile`` calls, without a compiler.
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.modeling.backbone.resnet import BottleneckBlock
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def can_fuse(dtype: torch.dtype) -> bool:
+    """Tell whether this processor and this PyTorch have the fused convolutions for a precision."""
+    ops = torch.ops.mkldnn
+    if not hasattr(ops, "_convolution_pointwise"):  # built without oneDNN
+        return False
+    if dtype == torch.bfloat16:
+        return bool(ops._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or bool(ops._is_mkldnn_fp16_supported())
+
+
+class FusedConv(nn.Module):
+    """A convolution with bias; its weights are stored in the kernel's order."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, relu: bool) -> None:
+        super().__init__()
+        assert conv.bias is not None
+        self._geometry = [list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups]
+        self._after = "relu" if relu else "none"
+        weight = conv.weight.detach().to(dtype).contiguous()
+        ordered = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry)
+        self.register_buffer("weight", ordered)
+        self.register_buffer("bias", conv.bias.detach().to(dtype))
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K h w"]:
+        """Convolve, and cut off below 0 where that follows."""
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self.weight, self.bias, *self._geometry, self._after, [], ""
+        )
+        return out
+
+    def onto(
+        self, x: Float[Tensor, "N C H W"], shortcut: Float[Tensor, "N K h w"]
+    ) -> Float[Tensor, "N K h w"]:
+        """Convolve, add to ``shortcut`` in its place, and cut off below 0."""
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            shortcut, x, self.weight, self.bias, *self._geometry, "add", 1.0, "relu", [], ""
+        )
+        return out
+
+
+class FusedBlock(nn.Module):
+    """A bottleneck block whose norms are folded already; it may overwrite its input."""
+
+    def __init__(self, block: BottleneckBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.conv1 = FusedConv(block.conv1, dtype, relu=True)
+        self.conv2 = FusedConv(block.conv2, dtype, relu=True)
+        self.conv3 = FusedConv(block.conv3, dtype, relu=False)
+        shortcut = block.shortcut
+        self.shortcut = None if shortcut is None else FusedConv(shortcut, dtype, relu=False)
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K h w"]:
+        """Give the block's result."""
+        hidden = self.conv2(self.conv1(x))
+        return self.conv3.onto(hidden, x if self.shortcut is None else self.shortcut(x))
+
+
+def fuse_blocks(stage: nn.Sequential, dtype: torch.dtype) -> None:
+    """Replace the blocks of a stage."""
+    for index, block in enumerate(stage):
+        stage[index] = FusedBlock(block, dtype)

@@ -1,0 +1,102 @@
+"""RoI max pooling of many boxes on one map, by looking up maxima that are made once.
+
+Shapes: H and W of the map, C channels, R boxes, L levels of the table.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+class RoiPool:
+    """RoIPool of one image: bit for bit torchvision's ``roi_pool``, several times as fast on a CPU.
+
+    The table holds the maximum over each window of ``2**a`` by ``2**b`` cells. A bin of any size is
+    covered by four such windows that may overlap, so it takes four look-ups of C numbers that lie
+    beside each other, whatever its size.
+
+    Source:
+        Fast R-CNN (arXiv:1504.08083) and torchvision's roi_pool for how bins are rounded; the
+        sparse table is Bender and Farach-Colton's (2000) for range maximum queries.
+    """
+
+    def __init__(
+        self, plane: Float[Tensor, "1 C H W"], boxes: Float[Tensor, "R 4"], size: int, scale: float
+    ) -> None:
+        """Look at the boxes' bins, and make the table that these need.
+
+        Args:
+            plane: The map of one image.
+            boxes: ``(x1, y1, x2, y2)`` in pixels of the resized image.
+            size: Bins of a side.
+            scale: Cells in a pixel.
+        """
+        height, width = plane.shape[2:]
+        self._size = size
+        x0, x1, levels_x = _bins(boxes[:, 0::2], width, size, scale)
+        y0, y1, levels_y = _bins(boxes[:, 1::2], height, size, scale)
+        empty = (x1 <= x0)[:, None, :] | (y1 <= y0)[:, :, None]
+        across = 1 + int(levels_x.max()) if len(boxes) else 1
+        down = 1 + int(levels_y.max()) if len(boxes) else 1
+        self._table = _maxima(plane[0].permute(1, 2, 0), down, across)
+        window = levels_y[:, :, None] * across + levels_x[:, None, :]
+        last_x, last_y = x1 - (1 << levels_x), y1 - (1 << levels_y)
+        # Where a bin lies outside the map, its value is 0: the last row of the table.
+        zero = len(self._table) - 1
+        self._corners = [
+            ((window * height + y[:, :, None]) * width + x[:, None, :]).where(~empty, zero)
+            for y in (y0, last_y)
+            for x in (x0, last_x)
+        ]
+
+    def __call__(self, start: int, stop: int) -> Float[Tensor, "R C bins bins"]:
+        """Pool some of the boxes; the result is channels-last."""
+        first, *others = (corner[start:stop].reshape(-1) for corner in self._corners)
+        cells = self._table.index_select(0, first)
+        for rows in others:
+            torch.maximum(cells, self._table.index_select(0, rows), out=cells)
+        return cells.view(-1, self._size, self._size, cells.shape[1]).permute(0, 3, 1, 2)
+
+
+def _bins(
+    sides: Float[Tensor, "R 2"], limit: int, size: int, scale: float
+) -> tuple[Int64[Tensor, "R bins"], Int64[Tensor, "R bins"], Int64[Tensor, "R bins"]]:
+    """Give begin and end of each bin along one axis, and the largest power of 2 inside it."""
+    cells = sides * scale
+    # Halves away from 0, as C++ rounds.
+    cells = cells.sign() * (cells.abs() + 0.5).floor()
+    length = (cells[:, 1] - cells[:, 0] + 1).clamp(min=1)
+    step = (length / size)[:, None]
+    index = torch.arange(size, dtype=step.dtype, device=step.device)
+    begin = (cells[:, :1] + (index * step).floor()).clamp(0, limit).long()
+    end = (cells[:, :1] + ((index + 1) * step).ceil()).clamp(0, limit).long()
+    width = (end - begin).clamp(min=1)
+    return begin, end, width.float().frexp().exponent.long() - 1
+
+
+def _maxima(plane: Float[Tensor, "H W C"], down: int, across: int) -> Float[Tensor, "rows C"]:
+    """Stack the maxima over windows of ``2**a`` rows and ``2**b`` columns, and a row of zeros."""
+    height, width, channels = plane.shape
+    table = plane.new_empty(down * across * height * width + 1, channels)
+    table[-1] = 0
+    windows = table[:-1].view(down, across, height, width, channels)
+    windows[0, 0] = plane
+    for a in range(down):
+        if a:
+            _double(windows[a - 1, 0], windows[a, 0], 1 << (a - 1), 0)
+        for b in range(1, across):
+            _double(windows[a, b - 1], windows[a, b], 1 << (b - 1), 1)
+    return table
+
+
+def _double(source: Tensor, target: Tensor, step: int, axis: int) -> None:
+    """Give maxima over ``2 * step`` cells from those over ``step``; the edge is never looked up."""
+    count = max(source.shape[axis] - step, 0)
+    target.copy_(source)
+    torch.maximum(
+        source.narrow(axis, 0, count),
+        source.narrow(axis, source.shape[axis] - count, count),
+        out=target.narrow(axis, 0, count),
+    )
