@@ -154,7 +154,7 @@ def explain_disjoint(a: Side, b: Side) -> str:
     return (
         f"no image is in both outputs: A has {len(a.image_ids):,} such as {a.image_ids[0]!r}, "
         f"B has {len(b.image_ids):,} such as {b.image_ids[0]!r}; images are joined by their ids, "
-        "so make both with the same --images.id-rule, of the same images"
+        "so make both with the same --id-rule (of extract and of convert), of the same images"
     )
 
 
