@@ -76,10 +76,10 @@ def test_fractions_are_multiplied_by_the_true_size(true: tuple[int, int] | None)
 
 def test_fractions_without_a_size_are_refused_with_the_way_out() -> None:
     image = found([[0, 0.25, 0.5, 1]], None)
-    with pytest.raises(RowError, match="size is not known; give --images FOLDER .* or --sizes"):
+    with pytest.raises(RowError, match=r"size is not known; give --images FOLDER .* or --sizes"):
         place(image, voted(image), None)
     with pytest.raises(RowError, match="no size for this image; give --images"):
-        place(LANDSCAPE := found([[0, 0, 639, 479]], None), voted(LANDSCAPE), None)
+        place(replace(LANDSCAPE, image_hw=None), voted(LANDSCAPE), None)
 
 
 def test_the_option_wins_over_what_the_boxes_tell() -> None:
@@ -133,7 +133,7 @@ def test_boxes_outside_are_clipped_and_flagged_beyond_a_pixel() -> None:
 
 
 def test_corners_in_the_wrong_order_are_refused_or_put_right() -> None:
-    with pytest.raises(RowError, match="ends 200.0 px before it begins.*x, y, width, height"):
+    with pytest.raises(RowError, match=r"ends 200.0 px before it begins.*x, y, width, height"):
         place(found([[300, 0, 100, 50]], (480, 640)), Frame(), None)
     boxes, _, flags = place(found([[30, 0, 29.5, 50]], (480, 640)), Frame(), None)
     assert names(flags) == ["boxes-inverted", "boxes-empty"]

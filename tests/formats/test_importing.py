@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image as PIL
 
 from tests.formats.written_text import Image, b64, write
 from vlray.config.convert import ConvertConfig
@@ -48,7 +48,7 @@ def photographs(tmp_path: Path) -> Path:
     folder = tmp_path / "photographs" / "train2014"
     folder.mkdir(parents=True)
     for image in MANY:
-        PIL.new("RGB", image.hw[::-1]).save(folder / f"{image.image_id}.jpg", quality=1)
+        PIL.Image.new("RGB", image.hw[::-1]).save(folder / f"{image.image_id}.jpg", quality=1)
     return folder
 
 
@@ -127,7 +127,7 @@ def test_a_finished_output_has_nothing_to_do(source: Path, tmp_path: Path) -> No
 
 def test_other_settings_and_an_edited_file_are_refused(source: Path, tmp_path: Path) -> None:
     convert(source, tmp_path / "out")
-    with pytest.raises(ValueError, match="output.dtype: 'float16' there, 'float32' now"):
+    with pytest.raises(ValueError, match=r"output\.dtype: 'float16' there, 'float32' now"):
         convert(source, tmp_path / "out", dtype="float32")
     write(source, [image.tsv10() for image in MANY[:19]])
     with pytest.raises(ValueError, match="detector: bytes"):

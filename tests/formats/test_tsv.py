@@ -59,7 +59,7 @@ def test_each_text_form_is_told_by_its_content_alone(tmp_path: Path) -> None:
 
 
 def test_a_form_that_a_file_is_not_of_says_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not of the form tsv6: image_h is b'.*', not a number"):
+    with pytest.raises(ValueError, match=r"not of the form tsv6: image_h is b'.*', not a number"):
         Tsv6Reader(ten(tmp_path))
     with pytest.raises(ValueError, match="not of the form tsv10: it has no lines"):
         Tsv10Reader(write(tmp_path / "empty.tsv", []))
