@@ -19,13 +19,11 @@ _SELECTION = {"score_thresh", "nms_thresh", "post_nms_topk", "min_boxes", "max_b
 _FREE = {"device", "name", "weights"}
 
 
-def defaults() -> dict[str, Any]:
-    """Give what outputs were made with that are older than an option.
-
-    Of given boxes, an identity has the hash of their content.
-    """
-    fields = DetectorSection.model_fields.items()
-    return {f"detector.{name}": field.default for name, field in fields} | {"boxes_sha256": "none"}
+def defaults(config: ExtractConfig) -> dict[str, Any]:
+    """Give what an identity without a setting means: it is older than the option, or needs none."""
+    values = {name: field.default for name, field in DetectorSection.model_fields.items()}
+    values["nms_thresh"] = config.detector.nms_thresh  # its default is the detector's own
+    return {f"detector.{name}": value for name, value in values.items()} | {"boxes_sha256": "none"}
 
 
 def identity_of(

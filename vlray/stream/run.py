@@ -62,7 +62,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
     given = _given(config, listing) if config.boxes else None
     identity = identity_of(config, listing, given)
     with only_writer(fs, root, config.output.path):
-        claim(fs, root, config.output.path, identity, defaults())
+        claim(fs, root, config.output.path, identity, defaults(config))
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
             files.remove_temporaries(fs, files.join(root, folder))
         plan = plans.load(fs, root)
@@ -83,18 +83,25 @@ def extract(config: ExtractConfig) -> ExtractResult:
 
 def _placed(config: ExtractConfig) -> ExtractConfig:
     """Make local paths absolute: tasks and actors run in other folders than the driver."""
-    root = config.images.root
-    if not files.is_uri(root) and not Path(root).expanduser().exists():
-        stored = config.env.data_dir / root
-        if config.env.data_dir != Path() and stored.exists():
-            root = str(stored)
+    root = _found(config.images.root, config.env.data_dir)
+    boxes = config.boxes and _absolute(_found(config.boxes, config.env.data_dir))
     return config.model_copy(
         update={
+            "boxes": boxes,
             "images": config.images.model_copy(update={"root": _absolute(root)}),
             "output": config.output.model_copy(update={"path": _absolute(config.output.path)}),
             "detector": settled(config.detector),
         }
     )
+
+
+def _found(place: str, data_dir: Path) -> str:
+    """Look up a relative path of data that is not in the current folder."""
+    if not files.is_uri(place) and not Path(place).expanduser().exists():
+        stored = data_dir / place
+        if data_dir != Path() and stored.exists():
+            return str(stored)
+    return place
 
 
 def _absolute(uri: str) -> str:
