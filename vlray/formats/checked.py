@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vlray.files import escape_bytes
 from vlray.formats.reader import Found, Unreadable
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -118,22 +119,31 @@ def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str
 def list_files(source: Path, ending: str) -> tuple[Path, list[str]]:
     """List the files of an ending below a folder, in an order that is always the same.
 
+    Links are followed, hidden files and folders are not looked at.
+
     Returns:
         The folder, and the files' paths relative to it; for a file its own folder and name.
     """
     if source.is_file():
         return source.parent, [source.name]
-    top, names = os.fspath(source), []
-    for folder, _, files in os.walk(top):
+    top, names, entered = os.fspath(source), list[str](), set[str]()
+    for folder, folders, files in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
+        # In order: of two links to one folder, or a link to a folder above, the same one counts.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
         below = os.path.relpath(folder, top)
         prefix = "" if below == "." else f"{below}/"
-        names += [prefix + name for name in files if name.endswith(ending)]
+        names += [prefix + name for name in files if name.endswith(ending) and name[0] != "."]
     return source, sorted(names)
 
 
 def image_id_of(name: str, ending: str) -> str:
     """Name the image of a file: its relative path without endings (``a.jpg.npz`` is ``a``)."""
-    stem = name.removesuffix(ending)
+    stem = escape_bytes(name.removesuffix(ending))
     for image_ending in _IMAGE_ENDINGS:
         if stem.lower().endswith(image_ending):
             return stem[: -len(image_ending)]
