@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "memory": [],
     "engine": ["--images=40", "--rounds=1"],
     "lite_accuracy": ["--images=20"],
+    "convert": ["--few=50", "--many=400"],
 }
 
 
