@@ -42,9 +42,9 @@ def test_a_damaged_group_leaves_the_others_readable(tmp_path: Path) -> None:
     got = read_all(Hdf5Reader(source))
     assert [type(item) for item in got] == [Found, Unreadable, Unreadable, Unreadable, Found]
     reasons = [item.reason for item in got if isinstance(item, Unreadable)]
-    assert f"{ids[1]} has no boxes; it has attr_conf" in reasons[0]
+    assert "it has no boxes; it has attr_conf" in reasons[0]
     assert reasons[1] == "features are of shape (2, 12), but there are 4 boxes"
-    assert "is no group" in reasons[2]
+    assert "it is no group" in reasons[2]
 
 
 @pytest.mark.parametrize("adaptive", [False, True], ids=["fixed", "adaptive"])
@@ -93,13 +93,23 @@ def test_files_of_another_kind_and_damaged_ones_are_named(reader: Any, tmp_path:
     source = written.hdf5_volta(tmp_path / "a.h5", some_images())
     data = source.read_bytes()
     source.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match=r"a\.h5 cannot be opened as HDF5: .*truncated"):
-        reader(source, trust_pickle=True)
     assert not reader.recognizes(source)
+    with pytest.raises(ValueError, match=r"a\.h5 cannot be opened as HDF5: .*truncated"):
+        reader(source)
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["images"] = np.ones(3)
-    with pytest.raises(ValueError, match=r"has no groups, one per image; it has images|has no im"):
-        reader(other, trust_pickle=True)
     assert not reader.recognizes(other)
+    with pytest.raises(ValueError, match=r"has no groups, one per image; it has images|has no im"):
+        reader(other)
     assert not reader.recognizes(tmp_path)
+
+
+def test_bytes_of_a_name_that_are_no_text_are_spelled(tmp_path: Path) -> None:
+    images = some_images(2)
+    source = written.hdf5_volta(tmp_path / "a.h5", images)
+    with h5py.File(source, "a") as file:
+        file.move(images[1].image_id, b"caf\xe9")
+    got = read_all(Hdf5Reader(source))
+    assert [item.image_id for item in got] == [images[0].image_id, r"caf\xe9"]
+    assert isinstance(got[1], Found)

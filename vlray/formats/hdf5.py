@@ -5,13 +5,16 @@ Shapes: N images, R regions of one image, S regions of all images, D feature len
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import h5py
 import numpy as np
 
+from vlray.files import escape_bytes
 from vlray.formats.checked import attempt, found, size
 from vlray.formats.pickles import require_trust, unpickle_dict
 from vlray.formats.reader import Found, Unreadable
@@ -34,7 +37,6 @@ class Hdf5Reader:
 
     Args:
         source: The file.
-        trust_pickle: Of no effect: nothing is pickled.
 
     Raises:
         ValueError: It is damaged, or no such file.
@@ -47,36 +49,33 @@ class Hdf5Reader:
     name: ClassVar[str] = "hdf5"
     pickled: ClassVar[bool] = False
 
-    def __init__(self, source: Path, trust_pickle: bool = False) -> None:
-        del trust_pickle
+    def __init__(self, source: Path) -> None:
         self._source = source
-        with _open(source) as file:
-            self._names = sorted(file)
-            if not self._names or not isinstance(file[self._names[0]], h5py.Group):
-                raise ValueError(
-                    f"{source} has no groups, one per image; it has "
-                    f"{', '.join(self._names[:8]) or 'nothing'} at its top"
-                )
+        with _opened(source) as file:
+            self._names = sorted(file, key=os.fsencode)  # bytes where they are no UTF-8
+            has_groups = bool(self._names) and isinstance(file[self._names[0]], h5py.Group)
+        if not has_groups:
+            raise ValueError(
+                f"{source} has no groups, one per image; it has {_list(self._names[:8])} at its top"
+            )
         self.end = len(self._names)
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
         """Look at one member of the file's top: a group with features or boxes."""
-        if not source.is_file() or not h5py.is_hdf5(source):
-            return False
         try:
-            with h5py.File(source, "r") as file:
+            with _opened(source) as file:
                 member = file[next(iter(file))] if len(file) else None
                 return isinstance(member, h5py.Group) and bool({"features", "boxes"} & set(member))
-        except OSError:  # cut off: its magic number stands, what follows cannot be read
+        except ValueError:
             return False
 
     def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
         """Yield each image from there on, by name."""
-        with _open(self._source) as file:
+        with h5py.File(self._source, "r") as file:
             for index in range(position, self.end):
                 name = self._names[index]
-                yield index + 1, attempt(name, _read_group, file, name)
+                yield index + 1, attempt(_id_of(name), _read_group, file, name)
 
 
 class Hdf5RowsReader:
@@ -105,10 +104,10 @@ class Hdf5RowsReader:
 
     def __init__(self, source: Path, trust_pickle: bool = False) -> None:
         self._source = source
-        with _open(source) as file:
+        with _opened(source) as file:
             missing = [name for name in _ROWS if name not in file]
-            if missing:
-                raise ValueError(f"{source} has no {' and no '.join(missing)} at its top")
+        if missing:
+            raise ValueError(f"{source} has no {' and no '.join(missing)} at its top")
         index = source.with_name(source.stem + _INDEX)
         if not index.is_file():
             raise ValueError(
@@ -123,39 +122,52 @@ class Hdf5RowsReader:
     @classmethod
     def recognizes(cls, source: Path) -> bool:
         """Look for the two arrays."""
-        if not source.is_file() or not h5py.is_hdf5(source):
-            return False
         try:
-            with h5py.File(source, "r") as file:
+            with _opened(source) as file:
                 return all(name in file for name in _ROWS)
-        except OSError:
+        except ValueError:
             return False
 
     def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
         """Yield each image from there on, in the order of rows."""
-        with _open(self._source) as file:
+        with h5py.File(self._source, "r") as file:
             for index in range(position, self.end):
                 row, image_id = self._images[index]
                 yield index + 1, attempt(image_id, _read_rows, file, row, image_id)
 
 
-def _open(source: Path) -> h5py.File:
+@contextlib.contextmanager
+def _opened(source: Path) -> Iterator[h5py.File]:
+    """Open a file to look at what it has.
+
+    Raises:
+        ValueError: It is no HDF5, or damaged.
+    """
     try:
-        return h5py.File(source, "r")
-    except OSError as error:
+        with h5py.File(source, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise ValueError(f"{source} cannot be opened as HDF5: {error}") from error
 
 
-def _read_group(file: h5py.File, name: str) -> Found:
+def _id_of(name: str | bytes) -> str:
+    return escape_bytes(os.fsdecode(name))
+
+
+def _list(names: Iterable[str | bytes]) -> str:
+    return ", ".join(map(_id_of, names)) or "nothing"
+
+
+def _read_group(file: h5py.File, name: str | bytes) -> Found:
     group = file[name]
     if not isinstance(group, h5py.Group):
-        raise ValueError(f"{name} is no group with the arrays of an image")
+        raise ValueError("it is no group with the arrays of an image")
     values = {key: group[key][()] for key in (*_LABELS.values(), "img_h", "img_w") if key in group}
     for key in ("features", "boxes"):
         if key not in group:
-            raise ValueError(f"{name} has no {key}; it has {', '.join(group) or 'nothing'}")
+            raise ValueError(f"it has no {key}; it has {_list(group)}")
     return found(
-        name,
+        _id_of(name),
         group["boxes"][()],
         group["features"][()],
         image_hw=size(values.get("img_h"), values.get("img_w")),
