@@ -125,6 +125,18 @@ def test_the_published_features_are_viewed_with_their_labels(
     assert len(list(Path("out/gallery/annotated").glob("*.jpg"))) == 10
 
 
+def test_photographs_may_turn_up_after_the_import(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    butd = shared / "fixtures" / "butd"
+    write(Path("copy.tsv"), [(butd / "train2014_obj36.tsv").read_text()])
+    convert.main(["copy.tsv", "out"])
+    view.main(["out", "--no-annotated"])
+    assert "10 not readable now" in capsys.readouterr().err
+    view.main(["out", "--no-annotated", "--images-root", str(butd)])
+    assert "0 not readable now" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "place"),
     [

@@ -11,6 +11,7 @@ import pytest
 
 from tests.formats.written_text import Image, b64, write
 from vlray.config.convert import ConvertConfig
+from vlray.formats.exporting import export_output
 from vlray.formats.importing import ImportResult, import_file
 from vlray.formats.report import flag_lines, report
 from vlray.regions.output import RegionOutput, open_output
@@ -238,6 +239,29 @@ def test_words_get_ids_in_the_order_of_their_coming_even_after_a_kill(tmp_path: 
         (tmp_path / "out" / "regions" / f"part-0000{number}.parquet").unlink()
     convert(source, tmp_path / "out", **options)
     assert files_of(tmp_path / "out") == whole
+
+
+def test_ids_beyond_the_names_are_flagged(tmp_path: Path) -> None:
+    names = tmp_path / "objects.txt"
+    names.write_text("\n".join(f"name {n}" for n in range(1600)))
+    one_based = MANY[0].tsv10(objects_id=b64([1, 2, 1600, 4, 5], "<i8"))
+    source = write(tmp_path / "labels.tsv", [one_based, MANY[1].tsv10()])
+    output, _ = convert(source, tmp_path / "out", labels=(str(names),))
+    assert output.obj_names[7] == "name 7"
+    (line,) = flag_lines(str(tmp_path / "out"))[1:]
+    assert "labels-unknown: 1 images" in line
+    assert "object id 1600, but 1,600 names; perhaps the ids count from 1" in line
+
+
+def test_an_output_in_a_bucket_is_written_finished_and_exported(
+    source: Path, bucket: str, tmp_path: Path
+) -> None:
+    output, _ = convert(source, bucket)  # type: ignore[arg-type]
+    assert len(output) == 20
+    _, again = convert(source, bucket)  # type: ignore[arg-type]
+    assert (again.there, again.done) == (20, 0)
+    export_output(ConvertConfig(source=bucket, output=str(tmp_path / "again.tsv")))
+    assert (tmp_path / "again.tsv").read_bytes() == source.read_bytes()
 
 
 def test_no_readable_row_at_all_is_a_mistake_that_says_why(tmp_path: Path) -> None:

@@ -53,4 +53,5 @@ def test_a_photograph_has_the_size_of_its_upright_image(tmp_path: Path) -> None:
     assert photographs.look_up("turned", "turned").image_hw == (40, 30)
     assert photographs.look_up("broken", "broken").flag == "photograph-unreadable"
     assert photographs.look_up("other", "raw").flag == "photograph-missing"
-    assert photographs.look_up("other", "raw").path == "raw"
+    assert photographs.look_up("other", "raw").path == "raw.jpg"
+    assert photographs.look_up("other", "raw.png").path == "raw.png"

@@ -66,15 +66,16 @@ class Corrector:
         return row, flags, ""
 
     def _features(self, found: Found, flags: list[Flag]) -> np.ndarray:
+        """Check the vectors, and bring them into the type in which they are stored."""
         values = np.asarray(found.visual_feats)
-        dim = self._survey.feature_dim
+        dim, kind = self._survey.feature_dim, np.float16 if self._float16 else np.float32
         if not len(found.boxes) and not values.size:
-            return np.zeros((0, dim), np.float32)
+            return np.zeros((0, dim), kind)
         if values.ndim != 2 or values.shape[1] != dim:
             raise RowError(f"vectors are of the shape {values.shape}, those of the file (R, {dim})")
         values = values.astype(np.float32, copy=False)
-        if not dim:
-            return values
+        if not values.size:
+            return values.astype(kind)
         least, largest = float(values.min()), float(values.max())
         if not np.isfinite([least, largest]).all():  # min and max pass on what is not finite
             raise RowError("vectors have a value that is not finite")
@@ -83,7 +84,9 @@ class Corrector:
             flags.append(Flag("features-negative", f"{count:,} values, down to {least:.3g}"))
         if self._float16 and max(-least, largest) > _LARGEST_FLOAT16:
             flags.append(Flag("features-clipped", f"up to {max(-least, largest):.6g}"))
-        return values
+            values = np.clip(values, -_LARGEST_FLOAT16, _LARGEST_FLOAT16)
+        # One image at a time stays in the processor's cache.
+        return values.astype(kind, copy=False)
 
     def _heads(self, found: Found, flags: list[Flag]) -> dict[str, np.ndarray | None]:
         objects, object_probs = _head(

@@ -49,7 +49,7 @@ NOTES = {
     "transposed": "vectors lay crosswise; they were turned",
     "ambiguous-orientation": "as many regions as vectors are long; taken as regions by values",
     "unaligned-attributes": "attributes are those of other regions; they were left out",
-    "resized-size": "the file's size is that of the resized image",
+    "resized-size": "the file's size is the resized image's; --images or --sizes know the true one",
     "padded": "rows of zeros that only fill up were dropped",
     "num-boxes-differs": "the file's count is not its number of rows; all rows were kept",
     "background-first": "class 0 was background; labels were taken again without it",

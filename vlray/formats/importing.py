@@ -87,7 +87,8 @@ def _photographs(config: ConvertConfig) -> Photographs:
 
 def _say(config: ConvertConfig, name: str, seen: Survey) -> None:
     """Say how the file is read, and warn of what would go wrong with each of its images."""
-    log.info("%s: %s, vectors of %d, labels: %s", config.source, name, *_what(seen))
+    vectors = f"vectors of {seen.feature_dim}" if seen.feature_dim else "no vectors"
+    log.info("%s: %s, %s, labels: %s", config.source, name, vectors, seen.labels.origin)
     for key, value in seen.settings().items():
         log.debug("%s: %s", key, value)
     if seen.frame.normalized:
@@ -107,10 +108,6 @@ def _say(config: ConvertConfig, name: str, seen: Survey) -> None:
             seen.images,
             first,
         )
-
-
-def _what(seen: Survey) -> tuple[int, str]:
-    return seen.feature_dim, seen.labels.origin
 
 
 class _Import:

@@ -40,7 +40,8 @@ def identity_of(
         "schema_version": SCHEMA_VERSION,
         "vlray_version": vlray.__version__,
         "dataset": source.resolve().name.partition(".")[0],
-        "images_root": photographs.root,
+        # Without photographs: somewhere, so that a gallery shows placeholders and names the option.
+        "images_root": photographs.root or str(source.absolute().parent),
         "detector": {"name": source.resolve().name, "format": form} | fingerprint(source),
         "settings": settings,
     }

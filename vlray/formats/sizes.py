@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -16,6 +16,7 @@ from vlray import files
 from vlray.images.find import Listing
 from vlray.images.ids import image_ids
 from vlray.images.splits import ALL
+from vlray.images.walk import EXTENSIONS
 
 HeightWidth = tuple[int, int]
 
@@ -27,7 +28,8 @@ class Photograph:
     """What is known of one image besides its regions.
 
     Attributes:
-        path: Relative to the photographs' root; the file's own id where there is no photograph.
+        path: Relative to the photographs' root; where there is no photograph, what it is called
+            most often: the file's own id and ``.jpg``.
         split: Of its folder.
         image_hw: True height and width; None where they are not known.
         flag: Why the photograph did not help, if it did not.
@@ -73,12 +75,17 @@ class Photographs:
         """Find out about an image; ``raw_id`` is its id in the file."""
         size = self.sizes.get(image_id)
         if self._files is None:
-            return Photograph(raw_id, self.split or ALL, size)
+            return Photograph(_likely_path(raw_id), self.split or ALL, size)
         if image_id not in self._files:
-            return Photograph(raw_id, self.split or ALL, size, "photograph-missing")
+            path = _likely_path(raw_id)
+            return Photograph(path, self.split or ALL, size, "photograph-missing")
         path, part = self._files[image_id]
         seen = size or _size_of(self.root, path)
         return Photograph(path, self.split or part, seen, "" if seen else "photograph-unreadable")
+
+
+def _likely_path(raw_id: str) -> str:
+    return raw_id if PurePath(raw_id).suffix.lower() in EXTENSIONS else f"{raw_id}.jpg"
 
 
 def renamer(rule: str) -> Callable[[str], str]:

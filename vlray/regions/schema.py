@@ -158,8 +158,9 @@ def _feature_dim(schema: pa.Schema) -> int:
 
 def _vectors(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if pa.types.is_float16(kind.value_type):
-        limit = np.finfo(np.float16).max
-        values = np.clip(values, -limit, limit).astype(np.float16)
+        if values.dtype != np.float16:  # else it is within the limit, and clipping it is slow
+            limit = np.finfo(np.float16).max
+            values = np.clip(values, -limit, limit).astype(np.float16)
     else:
         values = values.astype(np.float32)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
