@@ -145,10 +145,10 @@ def _strings(image_ids: pa.Array, place: str) -> pa.Array:
             image_ids = image_ids.cast(pa.int64())
         except pa.ArrowInvalid as error:
             raise ValueError(f"{place} has an image_id that is no whole number: {error}") from error
-    if image_ids.null_count:
-        row = image_ids.is_null().index(True).as_py()
+    texts = image_ids.cast(pa.string()).fill_null("")
+    if (row := texts.index("").as_py()) >= 0:
         raise ValueError(f"{place}: row {row} has no image_id; name the image of each box")
-    return image_ids.cast(pa.string())
+    return texts
 
 
 def _from_json(data: bytes, place: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
