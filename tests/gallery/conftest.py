@@ -87,7 +87,7 @@ FAILED = (
 )
 
 
-def _batch(photos: Sequence[Photo], labels: bool) -> RegionBatch:
+def _batch(photos: Sequence[Photo], labels: bool, scores: bool) -> RegionBatch:
     rows = np.array([row for photo in photos for row in photo.regions], np.float32).reshape(-1, 8)
     heads = {}
     if labels:
@@ -97,6 +97,8 @@ def _batch(photos: Sequence[Photo], labels: bool) -> RegionBatch:
             "attr_ids": rows[:, 6].astype(np.int32),
             "attr_probs": rows[:, 7],
         }
+        if not scores:
+            heads = {name: heads[name] for name in ("obj_ids", "attr_ids")}
     return RegionBatch(
         np.array([[photo.height, photo.width] for photo in photos], np.int32).reshape(-1, 2),
         np.array([len(photo.regions) for photo in photos], np.int32),
@@ -114,7 +116,10 @@ def make_output(tmp_path: Path) -> MakeOutput:
     """Write photographs and the output of a detector on them; files of two images each."""
 
     def make(
-        photos: Sequence[Photo] = PHOTOS, failed: Sequence[tuple[str, ...]] = FAILED, labels=True
+        photos: Sequence[Photo] = PHOTOS,
+        failed: Sequence[tuple[str, ...]] = FAILED,
+        labels=True,
+        scores=True,
     ) -> RegionOutput:
         images, out = tmp_path / "photos", tmp_path / "out"
         for photo in photos:
@@ -127,7 +132,7 @@ def make_output(tmp_path: Path) -> MakeOutput:
         for shard, start in enumerate(range(0, len(photos), 2)):
             some = photos[start : start + 2]
             names = ([getattr(p, name) for p in some] for name in ("image_id", "path", "split"))
-            table = to_table(_batch(some, labels), *names, regions_schema(FEATURE_DIM))
+            table = to_table(_batch(some, labels, scores), *names, regions_schema(FEATURE_DIM))
             part = out / parts.REGIONS / parts.part_name(shard)
             part.write_bytes(parts.encode_regions(table, "zstd"))
         rows = [dict(zip(FAILURES.names, row, strict=True)) for row in failed]

@@ -204,6 +204,18 @@ def test_an_output_without_labels_shows_plain_boxes(make_output, visit):
     assert page.locator("#tip").inner_text() == "region"
 
 
+def test_labels_without_scores_are_shown_alone(make_output, visit):
+    page = visit(build(make_output(scores=False)).path)
+    hover(page, page.locator(".card .frame").first, 0.6, 0.5)
+    assert page.locator("#tip").inner_text() == "plate"
+    page.get_by_role("tab", name="Labels").click()
+    row = page.locator("#labels tbody tr").first.locator("td")
+    assert row.all_inner_texts() == ["carrot", "", "3", "2", ""]
+    page.get_by_role("tab", name="Images").click()
+    page.locator(".card .frame").first.click()
+    assert page.locator(".region").all_inner_texts() == ["plate", "carrot", "orange"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1360, 400])
 def test_the_page_fits_any_screen(make_output, visit, tmp_path, width, scheme):

@@ -168,6 +168,17 @@ def test_an_output_without_labels_has_a_gallery(make_output):
     assert "no labelled region" in table(result.summary)
 
 
+def test_labels_without_scores_have_a_gallery(make_output):
+    result = build(make_output(scores=False), annotated=True)
+    assert data_of(result.path)["labels"] == ["carrot", "plate", "orange", "<b>&\"'"]
+    assert data_of(result.path)["attributes"] == []
+    assert result.regions == 7
+    assert table(result.summary).splitlines()[1:3] == [
+        "carrot        3       2           -",
+        "plate         2       2           -",
+    ]
+
+
 def test_the_table_counts_labels(make_output):
     assert table(make_output(), min_score=0.3).splitlines() == [
         "label   regions  images  mean score",

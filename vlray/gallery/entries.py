@@ -42,7 +42,7 @@ class Entry:
         width: Likewise.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
         obj_ids: Object classes; empty where the detector has no such head.
-        obj_probs: Their probabilities; empty likewise.
+        obj_probs: Their probabilities; empty likewise, and where a converted file has none.
         attr_ids: Attributes; empty where the detector has no such head.
         attr_probs: Their probabilities; empty likewise.
     """

@@ -142,8 +142,10 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
         size = np.array([entry.width, entry.height] * 2, np.float64)
         box[rows] = np.rint(np.clip(entry.boxes / size, 0, 1) * 0xFFFF)
         if len(entry.obj_ids):
-            label[rows], score[rows] = entry.obj_ids, np.rint(entry.obj_probs * 10_000)
-        if len(entry.attr_ids):
+            label[rows] = entry.obj_ids
+        if len(entry.obj_probs):
+            score[rows] = np.rint(entry.obj_probs * 10_000)
+        if len(entry.attr_probs):  # one without a score may be anything: it is not shown
             attribute[rows] = entry.attr_ids
             attribute_score[rows] = np.rint(entry.attr_probs * 10_000)
     attribute[attribute_score < LEAST_ATTRIBUTE * 10_000] = -1

@@ -93,7 +93,9 @@ class Draw:
             [
                 name_of(attribute, self.names.attributes) if prob >= LEAST_ATTRIBUTE else ""
                 for attribute, prob in zip(entry.attr_ids.tolist(), entry.attr_probs, strict=True)
-            ],
+            ]
+            if len(entry.attr_probs)
+            else (),
         )
         return _jpeg(drawn, ANNOTATED_QUALITY)
 

@@ -14,7 +14,10 @@ from vlray.regions.output import RegionOutput
 
 @dataclass(frozen=True)
 class LabelCount:
-    """One object class of the regions with at least a certain score."""
+    """One object class of the regions with at least a certain score.
+
+    ``mean_score`` is NaN where labels have no scores.
+    """
 
     name: str
     regions: int
@@ -61,9 +64,10 @@ def summarize(
         few += len(entry) < min_boxes
         above = entry.above(min_score)
         for label in np.unique(above.obj_ids).tolist():
-            scores = above.obj_probs[above.obj_ids == label]
+            rows = above.obj_ids == label
+            scores = above.obj_probs[rows] if len(above.obj_probs) else np.array([np.nan])
             row = sums.setdefault(label, np.zeros(3))
-            row += [len(scores), 1, scores.sum(dtype=np.float64)]
+            row += [rows.sum(), 1, scores.sum(dtype=np.float64)]
     if absent := set(split) - splits:
         _refuse_absent(output, absent)
     labels = [
@@ -96,7 +100,7 @@ def table(
         return f"no labelled region with a score of at least {output.min_score:.2f}"
     cells = [("label", "regions", "images", "mean score")]
     cells += [
-        (label.name, f"{label.regions:,}", f"{label.images:,}", f"{label.mean_score:.2f}")
+        (label.name, f"{label.regions:,}", f"{label.images:,}", _score(label.mean_score))
         for label in found[:rows]
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -110,6 +114,10 @@ def table(
         f"{len(found):,} labels{more}"
     )
     return "\n".join(lines)
+
+
+def _score(score: float) -> str:
+    return "-" if np.isnan(score) else f"{score:.2f}"
 
 
 def _refuse_absent(output: RegionOutput, absent: set[str]) -> None:

@@ -30,7 +30,7 @@ const regions = (() => {
 })();
 
 const hasLabels = DATA.labels.length > 0;
-const short = (score) => (score / FULL).toFixed(2).replace(/^0/, "");
+const short = (score) => (score === NONE ? "" : (score / FULL).toFixed(2).replace(/^0/, ""));
 
 const color = (label) => (label === NONE ? DATA.plain_color : DATA.colors[label]);
 
@@ -42,7 +42,7 @@ function title(region) {
 }
 
 function titleAndScore(region) {
-  return regions.label[region] === NONE ? "region" : `${title(region)} ${short(regions.score[region])}`;
+  return regions.label[region] === NONE ? "region" : `${title(region)} ${short(regions.score[region])}`.trimEnd();
 }
 
 /** The attribute with a score of its own, for where there is room; nothing where there is none. */

@@ -75,7 +75,7 @@ function row(image, region) {
     type: "button", className: "region", title: `box ${x1}, ${y1}, ${x2}, ${y2}: ${x2 - x1} \u00d7 ${y2 - y1} pixels`,
     "data-region": region,
   }, swatch, name);
-  if (label !== NONE) {
+  if (label !== NONE && regions.score[region] !== NONE) {
     const meter = make("span", { className: "meter" });
     meter.style.setProperty("--score", regions.score[region] / FULL);
     button.append(meter, make("span", { className: "region-score", textContent: short(regions.score[region]) }));
