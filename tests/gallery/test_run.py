@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,14 @@ def test_an_output_without_labels_has_a_gallery(make_output):
     assert data_of(result.path)["labels"] == []
     assert result.regions == 7
     assert "no labelled region" in table(result.summary)
+
+
+def test_regions_without_their_photographs_have_a_gallery(make_output, caplog):
+    output = make_output()
+    output = replace(output, info=replace(output.info, images_root=""))
+    result = build(output)
+    assert (result.images, result.missing) == (5, 5)
+    assert "the output does not say where its images are; --images-root" in caplog.text
 
 
 def test_labels_without_scores_have_a_gallery(make_output):

@@ -60,6 +60,8 @@ class Draw:
     def _read(self, path: str) -> bytes:
         if files.is_uri(path) or path.startswith("/"):
             return files.read_bytes(*files.resolve(path))
+        if not self.images_root:  # converted without its photographs
+            raise ImageError("the output does not say where its images are")
         fs, root = self._root
         return files.read_bytes(fs, files.join(root, path))
 
