@@ -127,6 +127,15 @@ def test_tensorpacks_databases_are_refused_with_the_way_out(tmp_path: Path) -> N
         LmdbReader(source, trust_pickle=True)
 
 
+def test_a_database_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    images = some_images(3, dim=2048)
+    source = written.save_lmdb(tmp_path / "a", {image.image_id: mmf(image) for image in images})
+    path = source / "data.mdb"
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(ValueError, match=r"data\.mdb is cut off: .*copy it again"):
+        LmdbReader(source, trust_pickle=True)
+
+
 def test_what_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "data.mdb"
     path.write_bytes(np.random.default_rng(0).bytes(8192))

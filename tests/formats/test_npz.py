@@ -129,6 +129,23 @@ def test_folders_below_are_part_of_the_id(tmp_path: Path) -> None:
     assert ids == [f"train/{images[0].image_id}", f"val/{images[1].image_id}"]
 
 
+def test_links_are_followed_once_and_hidden_files_are_not_looked_at(tmp_path: Path) -> None:
+    images = some_images(3)
+    (tmp_path / "elsewhere").mkdir()
+    source = tmp_path / "source"
+    source.mkdir()
+    written.npz_mcan(tmp_path / "elsewhere", images[0])
+    (source / "train").symlink_to(tmp_path / "elsewhere")
+    (source / "train" / "up").symlink_to(source)
+    written.npz_mcan(source, images[1])
+    hidden = written.npz_mcan(source, images[2])
+    hidden.rename(source / f"._{hidden.name}")
+    (source / ".cache").mkdir()
+    written.npz_mcan(source / ".cache", images[2])
+    ids = [got.image_id for got in read_all(NpzReader(source))]
+    assert ids == [images[1].image_id, f"train/{images[0].image_id}"]
+
+
 def test_a_damaged_file_leaves_the_others_readable(tmp_path: Path) -> None:
     images = some_images(6)
     paths = [written.npz_caffe(tmp_path, image) for image in images]

@@ -46,13 +46,9 @@ class _ArrowReader(ABC):
     columns: ClassVar[tuple[str, ...]]
     id_column: ClassVar[str]
 
-    def __init__(self, source: Path, trust_pickle: bool = False) -> None:
-        del trust_pickle
+    def __init__(self, source: Path) -> None:
         self._source = source
-        try:
-            self._schema = _read_schema(source)
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{source} is no Arrow stream: {error}") from error
+        self._schema = _read_schema(source)
         missing = [name for name in self.columns if name not in self._schema.names]
         if missing:
             raise ValueError(
@@ -66,11 +62,9 @@ class _ArrowReader(ABC):
     @classmethod
     def recognizes(cls, source: Path) -> bool:
         """Look at the columns."""
-        if not source.is_file():
-            return False
         try:
             return set(cls.columns) <= set(_read_schema(source).names)
-        except (OSError, pa.ArrowException):
+        except ValueError:
             return False
 
     def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
@@ -126,7 +120,6 @@ class HfArrowReader(_ArrowReader):
 
     Args:
         source: The file.
-        trust_pickle: Of no effect: nothing is pickled.
 
     Raises:
         ValueError: It is no such stream.
@@ -172,7 +165,6 @@ class VltkArrowReader(_ArrowReader):
 
     Args:
         source: The file.
-        trust_pickle: Of no effect: nothing is pickled.
 
     Raises:
         ValueError: It is no such stream.
@@ -210,8 +202,11 @@ class VltkArrowReader(_ArrowReader):
 
 
 def _read_schema(source: Path) -> pa.Schema:
-    with pa.memory_map(str(source)) as mapped:
-        return pa.ipc.open_stream(mapped).schema
+    try:
+        with pa.memory_map(str(source)) as mapped:
+            return pa.ipc.open_stream(mapped).schema
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{source} is no Arrow stream: {error}") from error
 
 
 def _find_batches(source: Path, schema: pa.Schema) -> _Contents:

@@ -25,7 +25,7 @@ _KEYS = b"keys"
 _TENSORPACK = b"__keys__"
 # Values are copied out this many bytes at a time and the database is closed in between: pages that
 # have been read would stay part of this process, and of its memory, for as long as it is open.
-_CHUNK = 32 * 2**20
+_CHUNK = 8 * 2**20
 
 _LABELS: dict[str, tuple[tuple[str, ...], type[np.generic]]] = {
     "obj_ids": (("objects_id", "obj_id"), np.int64),
@@ -63,6 +63,7 @@ class LmdbReader:
         require_trust(trust_pickle, source, "an LMDB database of region features")
         self._source = source
         with self._open() as env, env.begin() as txn:
+            self._check_whole(env)
             if txn.get(_TENSORPACK) is not None:
                 raise ValueError(
                     f"{source} is a database of tensorpack, whose values are in a form of its own; "
@@ -102,6 +103,17 @@ class LmdbReader:
             )
         except lmdb.Error as error:
             raise ValueError(f"{self._source} cannot be opened as LMDB: {error}") from error
+
+    def _check_whole(self, env: lmdb.Environment) -> None:
+        """Refuse a file that was cut off: looking behind its end would end the process."""
+        path = self._source / _DATA if self._source.is_dir() else self._source
+        there = path.stat().st_size
+        wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        if there < wanted:
+            raise ValueError(
+                f"{path} is cut off: its pages take {wanted:,} bytes, of which {there:,} are "
+                "there; copy it again"
+            )
 
     def _read_chunk(self, last: bytes | None, skip: int) -> list[tuple[bytes, bytes]]:
         """Copy the next few values, behind a key or behind a number of them from the first."""
