@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,18 @@ def test_the_published_features_are_the_same_in_every_form(
         for letter, name in NAMES.items():
             there = getattr(image, name) if letter in labels else None
             np.testing.assert_array_equal(getattr(row, name), there)
+
+
+def test_what_was_cut_off_is_a_failure_with_its_reason(images: list[Image], tmp_path: Path) -> None:
+    table = written.vltk_table(images).replace_schema_metadata(None)
+    source = written.save_stream(tmp_path / "train.arrow", table)
+    os.truncate(source, source.stat().st_size - 1000)
+    sizes = tmp_path / "sizes.csv"
+    rows = [f"{image.image_id},{image.height},{image.width}" for image in images]
+    sizes.write_text("\n".join(["id,height,width", *rows]))
+    out = str(tmp_path / "out")
+    config = ConvertConfig(source=str(source), output=out, sizes=str(sizes), id_rule="coco")
+    assert import_file(config).images == 2
+    (failure,) = open_output(out).failures().to_pylist()
+    assert (failure["image_id"], failure["error"]) == ("rows from 2 on", "CutOff")
+    assert "cut off or damaged at byte" in failure["reason"]

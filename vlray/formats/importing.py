@@ -186,7 +186,10 @@ class _Import:
         try:
             image_id = self._rename(found.image_id)
         except ValueError as error:
-            self._fail(shard, found.image_id, "", "", "BadId", str(error))
+            name, reason = "BadId", str(error)
+            if isinstance(found, Unreadable):  # its id may be missing as well
+                name, reason = found.error, found.reason
+            self._fail(shard, found.image_id, "", "", name, reason)
             return
         photograph = self._photographs.look_up(image_id, found.image_id)
         path, split = photograph.path, photograph.split
