@@ -195,6 +195,17 @@ def test_a_rule_between_options_names_where_they_were_given(capsys, home) -> Non
     assert "--detector.min-boxes" in message
 
 
+def test_options_that_exclude_each_other_are_refused(capsys) -> None:
+    message = refusal(capsys, [*ARGS, "--boxes", "b.csv", "--features", "grid"])
+    assert message.startswith("vlray extract: boxes are given, but with detector.features=grid")
+    assert "(given: --boxes, --detector.features)" in message
+    for flags in (["--grid-size", "7"], ["--grid-layer", "c4", "--features", "none"]):
+        message = refusal(capsys, [*ARGS, *flags])
+        assert f"for features=grid, not {'none' if flags[2:] else 'pooled'}" in message
+    config = ExtractConfig.from_cli([*ARGS, "--features", "grid", "--grid-size", "7"])
+    assert (config.detector.grid_layer, config.detector.grid_size) == ("res5", 7)
+
+
 @pytest.mark.parametrize("project", ["a/b", "..", "", "a\\b"])
 def test_a_project_is_the_name_of_a_folder(capsys, project) -> None:
     assert "give the name of a folder" in refusal(capsys, [*ARGS, "--project", project])

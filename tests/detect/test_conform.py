@@ -68,6 +68,16 @@ def test_what_no_region_can_be_is_named(batch: Any, message: str) -> None:
         check_regions(batch, HW, INFO)
 
 
+@pytest.mark.parametrize("change", [lambda b: b[::-1], lambda b: b[:1], lambda b: b + 1e-3])
+def test_given_boxes_come_back_all_of_them_and_in_their_order(change: Any) -> None:
+    # A pixel beyond the image, as given boxes may be and found ones not.
+    boxes = np.array([[0, 0, 641, 480], [1, 2, 3, 4], [0, 0, 50, 100]], np.float32)
+    regions = replace(GOOD, boxes=boxes)
+    check_regions(regions, HW, INFO, [boxes[:1], boxes[1:]])
+    with pytest.raises(ValueError, match="pool_boxes must return the boxes that it was called"):
+        check_regions(regions, HW, INFO, [boxes[:1], change(boxes[1:]).astype(np.float32)])
+
+
 class WithoutInfo:
     def __init__(self, options: DetectorSection) -> None:
         pass

@@ -80,6 +80,17 @@ def test_it_finds_the_person_and_enough_regions(lite: Lite, astronaut: np.ndarra
     assert found.visual_feats.any(axis=1).all()
 
 
+def test_a_given_box_around_the_cat_is_a_cat_and_stays_where_it_is(lite: Lite) -> None:
+    image = np.ascontiguousarray(data.chelsea()[:, :, ::-1])
+    boxes = np.array([[20, 5, 420, 299], [400, 0, 451, 60]], np.float32)
+    hw = np.array([image.shape[:2]], np.int32)
+    found = lite.pool_boxes([Lite.resize(DetectorSection())(image)], hw, [boxes])
+    assert found.boxes.tobytes() == boxes.tobytes()
+    assert found.visual_feats.shape == (2, 512)
+    assert lite.info.obj_names[found.obj_ids[0]] == "cat"
+    assert found.obj_probs[0] > 0.5 > found.obj_probs[1]
+
+
 def test_it_finds_the_cat(lite: Lite) -> None:
     found = detect(lite, np.ascontiguousarray(data.chelsea()[:, :, ::-1]))
     names = [lite.info.obj_names[index] for index in found.obj_ids]

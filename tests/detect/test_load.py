@@ -13,6 +13,7 @@ import pytest
 from vlray.config.detector import DetectorSection
 from vlray.config.state import store
 from vlray.detect.load import (
+    check_ways,
     detector_class,
     identify,
     load_detector,
@@ -75,6 +76,17 @@ def config(tmp_path: Path) -> Path:
 
 def options(name: object, **values: Any) -> DetectorSection:
     return DetectorSection.model_validate({"name": str(name), **values})
+
+
+def test_what_a_class_cannot_do_is_refused_with_the_method_to_add(own: Path) -> None:
+    check_ways(options(f"{own}:Whole", features="none"), boxes_given=False)
+    with pytest.raises(ValueError, match=r"cannot pool boxes .*:Whole has no method pool_boxes"):
+        check_ways(options(f"{own}:Whole"), boxes_given=True)
+    with pytest.raises(ValueError, match=r"has no method grid, .*protocol\.py.*vg-caffe"):
+        check_ways(options(f"{own}:Whole", features="grid"), boxes_given=False)
+    for name in ("lite", "vg-caffe", "vg-pbua"):
+        check_ways(options(name, weights="of no matter"), boxes_given=True)
+    check_ways(options("vg-pbua", features="grid"), boxes_given=False)
 
 
 def test_a_file_of_ones_own_is_a_detector(own: Path) -> None:

@@ -55,6 +55,20 @@ class Halves:
         )
 
 
+class Pools(Halves):
+    def pool_boxes(self, images, image_hw, boxes):
+        SEEN.append([len(given) for given in boxes])
+        given = np.concatenate(boxes)
+        return RegionBatch(
+            image_hw=image_hw,
+            num_boxes=np.array([len(one) for one in boxes], np.int32),
+            boxes=given,
+            visual_feats=given[:, :3] * 2,
+            obj_ids=np.zeros(len(given), np.int32),
+            obj_probs=np.ones(len(given), np.float32),
+        )
+
+
 class Broken(Halves):
     def __call__(self, images, image_hw):
         return [1, 2]
@@ -134,6 +148,40 @@ def test_a_detector_is_loaded_once_for_the_same_options(
     assert len(module.LOADED) == 1  # type: ignore[attr-defined]
     vlray.find_regions(photographs[0], f"{own}:Halves", min_size=16)
     assert len(module.LOADED) == 2  # type: ignore[attr-defined]
+
+
+def test_given_boxes_stay_with_their_images(own: Path, photographs: list[Path]) -> None:
+    name = f"{own}:Pools"
+    boxes = [[[1, 2, 30, 40]], [], [[5, 6, 7, 8], [0, 0, 99.5, 200]]]
+    mixed = [photographs[i] for i in (1, 0, 1)]
+    found = vlray.find_regions(mixed, name, boxes=boxes, batch_size=8)
+    assert found.num_boxes.tolist() == [1, 0, 2]
+    assert found.boxes.tolist() == [*boxes[0], *boxes[2]]
+    assert found.visual_feats.tolist() == [[2, 4, 60], [10, 12, 14], [0, 0, 199]]
+    one = vlray.find_regions(photographs[1], name, boxes=np.array(boxes[2]))
+    assert one.boxes.tolist() == boxes[2]
+
+
+def test_wrong_boxes_are_named_with_their_image(own: Path, photographs: list[Path]) -> None:
+    for boxes, message in (
+        ([[[1, 2, 3, 4]]], "boxes of 1 images are given for 2"),
+        ([[[1, 2, 3, 4]], [[1, 2, 3]]], "no arrays of x1, y1, x2, y2"),
+        ([[[1, 2, 3, 4]], [[0, 0, 700, 10]]], r"image 1: given box 0 of 1 is .*its 600x400 image"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            vlray.find_regions(photographs[:2], f"{own}:Pools", boxes=boxes)
+    with pytest.raises(ValueError, match=r"own\.py:Halves has no method pool_boxes"):
+        vlray.find_regions(photographs[:1], f"{own}:Halves", boxes=[[[1, 2, 3, 4]]])
+
+
+def test_vectors_can_be_left_out(own: Path, photographs: list[Path]) -> None:
+    name = f"{own}:Halves"
+    bare = vlray.find_regions(photographs, name, features="none")
+    assert bare.visual_feats.shape == (6, 0)
+    whole = vlray.find_regions(photographs, name)
+    assert bare.boxes.tobytes() == whole.boxes.tobytes()
+    assert bare.obj_ids.tolist() == whole.obj_ids.tolist()
+    assert vlray.detector_info(name, features="none").feature_dim == 0
 
 
 def test_info_tells_what_the_ids_mean(own: Path) -> None:

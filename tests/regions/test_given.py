@@ -188,6 +188,17 @@ def test_other_tables_folders_and_missing_files_are_refused_with_the_forms(tmp_p
         read_boxes(str(tmp_path / "triple.parquet"), coco_ids)
 
 
+def test_images_without_boxes_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.parquet"
+    boxes = pa.array([[], None, [[1, 2, 3, 4]]], pa.list_(pa.list_(pa.int64())))
+    table = pa.table({"image_id": ["a", "b", "c"], "boxes": boxes})
+    pq.write_table(table, path)
+    assert read_boxes(str(path), coco_ids).image_ids.to_pylist() == ["c"]
+    pq.write_table(table.slice(0, 2), path)
+    with pytest.raises(ValueError, match="holds no boxes"):
+        read_boxes(str(path), coco_ids)
+
+
 def test_ids_are_text_as_they_are_written(tmp_path: Path) -> None:
     path = tmp_path / "boxes.csv"
     path.write_text("image_id,x1,y1,x2,y2\n007,1,2,3,4\nNA,1,2,3,4\n1e3,1,2,3,4\n")

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,8 @@ class GridDetector:
         return ResizeShortestEdge(options.min_size or 64, options.max_size or 128)
 
     def __init__(self, options: DetectorSection) -> None:
+        self._section = options
         self._options = options.options
-        self._max_boxes = options.max_boxes
         self._random = random.Random(os.getpid())
 
     def __call__(self, images: Sequence[np.ndarray], image_hw: np.ndarray) -> RegionBatch:
@@ -47,20 +48,54 @@ class GridDetector:
             [self._one(image, image_hw[index : index + 1]) for index, image in enumerate(images)]
         )
 
-    def _one(self, image: np.ndarray, image_hw: np.ndarray) -> RegionBatch:
+    def pool_boxes(
+        self, images: Sequence[np.ndarray], image_hw: np.ndarray, boxes: Sequence[np.ndarray]
+    ) -> RegionBatch:
+        """Give the mean colours of each box, in place of everything else zeros."""
+        feats = []
+        for image, (height, width), given in zip(images, image_hw, boxes, strict=True):
+            self._misbehave(image)
+            scale = np.tile(image.shape[1::-1] / np.array([width, height]), 2)
+            for x1, y1, x2, y2 in np.rint(given * scale).astype(int):
+                cell = image[max(y1, 0) : max(y2, 1), max(x1, 0) : max(x2, 1)]
+                feats.append([*cell.mean((0, 1)), *[0] * 5])
+        found = np.array(feats, np.float32).reshape(-1, 8)
+        bright = found[:, :3].mean(1) / 255
+        return RegionBatch(
+            image_hw,
+            np.array([len(given) for given in boxes], np.int32),
+            np.concatenate(boxes),
+            found,
+            (bright > 0.5).astype(np.int32),
+            bright,
+        )
+
+    def grid(self, images: Sequence[np.ndarray], image_hw: np.ndarray) -> RegionBatch:
+        """Give all cells, without labels."""
+        size = self._section.grid_size or CELLS
+        parts = [
+            self._one(image, image_hw[index : index + 1], size, limit=size * size)
+            for index, image in enumerate(images)
+        ]
+        return replace(RegionBatch.concat(parts), obj_ids=None, obj_probs=None)
+
+    def _one(
+        self, image: np.ndarray, image_hw: np.ndarray, size: int = CELLS, limit: int = 0
+    ) -> RegionBatch:
         self._misbehave(image)
         height, width = image.shape[:2]
-        ys = np.linspace(0, height, CELLS + 1).astype(int)
-        xs = np.linspace(0, width, CELLS + 1).astype(int)
+        ys = np.linspace(0, height, size + 1).astype(int)
+        xs = np.linspace(0, width, size + 1).astype(int)
         boxes, feats = [], []
-        for row in range(CELLS):
-            for column in range(CELLS):
+        for row in range(size):
+            for column in range(size):
                 cell = image[ys[row] : ys[row + 1], xs[column] : xs[column + 1]]
                 feats.append([*cell.mean((0, 1)), *cell.std((0, 1)), row, column])
                 boxes.append([xs[column], ys[row], xs[column + 1], ys[row + 1]])
         scale = image_hw[0] / (height, width)
-        feats = np.array(feats, np.float32)[: self._max_boxes]
-        boxes = (np.array(boxes) * np.tile(scale[::-1], 2))[: self._max_boxes]
+        limit = limit or self._section.max_boxes
+        feats = np.array(feats, np.float32)[:limit]
+        boxes = (np.array(boxes) * np.tile(scale[::-1], 2))[:limit]
         bright = feats[:, :3].mean(1) / 255
         return RegionBatch(
             image_hw,

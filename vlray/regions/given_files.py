@@ -131,7 +131,8 @@ def _from_table(table: pa.Table, place: str, names: Sequence[str] = ()) -> Rows:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{place}: {error}; boxes are numbers. Give\n{FORMS}") from error
     inner = lists.flatten()
-    if not pc.all(pc.fill_null(pc.equal(pc.list_value_length(inner), 4), False)).as_py():
+    fours = pc.fill_null(pc.equal(pc.list_value_length(inner), 4), False)
+    if not pc.all(fours, min_count=0).as_py():
         raise ValueError(f"{place} has a box that is not of four numbers x1, y1, x2, y2")
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     repeated = image_ids.take(pa.array(np.repeat(np.arange(len(lists)), counts), pa.int64()))

@@ -41,11 +41,9 @@ def identity_of(
     for name, value in config.detector.model_dump(mode="json").items():
         if name not in (_FREE if selects else _FREE | _SELECTION):
             settings[f"detector.{name}"] = value
-    source = {}
     if given is not None:
-        settings["boxes_sha256"] = given.sha256  # the file may move, or change its form
-        source = {"boxes": config.boxes}
-    return source | {
+        settings["boxes_sha256"] = given.sha256  # their file may move, or change its form
+    return {
         "schema_version": SCHEMA_VERSION,
         "vlray_version": vlray.__version__,
         "dataset": config.images.dataset or listing.dataset,
