@@ -74,7 +74,8 @@ def main() -> None:
                 peaks.setdefault(name, []).append(done.peak_rss)
             if (home / f"{images}-again.tsv").stat().st_size != source.stat().st_size:
                 raise AssertionError("what came out again is of another size than what went in")
-    print_table(["", "images", "seconds", "images/s", "MB/s of TSV", "peak RSS, MiB"], rows)
+    columns = ["", "images", "seconds", "CPU seconds", "images/s", "MB/s of TSV", "peak RSS, MiB"]
+    print_table(columns, rows)
     for name, (few, many) in peaks.items():
         if name.startswith("vlray"):
             growth = many / few
@@ -95,6 +96,7 @@ def _row(name: str, images: int, source: Path, done: Finished) -> tuple[object, 
         name,
         images,
         round(done.seconds, 1),
+        round(done.cpu_seconds, 1),
         round(images / done.seconds, 1),
         round(megabytes / done.seconds, 1),
         round(done.peak_rss / 2**20),

@@ -213,6 +213,11 @@ def test_forms_that_are_only_read_are_refused_by_name(output: Path, tmp_path: Pa
         export_output(ConvertConfig(source=str(output), output="s3://bucket/there.tsv"))
 
 
+def test_options_of_an_import_are_not_ignored(output: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--dtype, --shard-size only matter to an import"):
+        export(output, tmp_path / "there.tsv", dtype="float32", shard_size=7)
+
+
 @pytest.mark.parametrize(
     ("image_id", "name", "reason"),
     [

@@ -37,6 +37,8 @@ _WRITERS = {
     "npz": "vlray.formats.export_npz:NpzExport",
 }
 
+_EXPORT_OPTIONS = {"source", "output", "format", "split", "project", "env"}
+
 State = dict[str, int]
 
 
@@ -97,6 +99,9 @@ def export_output(config: ConvertConfig) -> ExportResult:
     Raises:
         ValueError: The form, the images or what is there already forbid it.
     """
+    if useless := sorted(config.changed().keys() - _EXPORT_OPTIONS):
+        flags = ", ".join("--" + name.replace("_", "-") for name in useless)
+        raise ValueError(f"{config.source} is an output of vlray; {flags} only matter to an import")
     if files.is_uri(config.output):
         raise ValueError(f"{config.output}: an export goes to a local file or folder; copy it then")
     place = Path(config.output).expanduser().absolute()
@@ -113,27 +118,39 @@ def export_output(config: ConvertConfig) -> ExportResult:
         result.there = len(image_ids)
         return result
     with only_writer(pafs.LocalFileSystem(), str(work), str(work)):
-        state = _state(work, identity, place if form == "npz" else work / "data")
-        try:
-            writer = _open(form, place, work, output, image_ids, state)
-        except ValueError:
-            if state is None:
-                _remove(work)
-            raise
-        result.there = state["images"] if state else 0
         began = time.monotonic()
-        try:
-            _write(output, image_ids[result.there :], writer, work, identity, result)
-        finally:
-            writer.close()
-        sidecar = json.dumps(identity, ensure_ascii=False, indent=1).encode()
-        files.write_atomic(pafs.LocalFileSystem(), f"{place}{SIDECAR}", sidecar)
-        if (work / "data").exists():
-            (work / "data").replace(place)
+        _export(output, image_ids, work, identity, result)
         result.seconds = time.monotonic() - began
-        _remove(work)
     result.bytes = _bytes_of(place)
     return result
+
+
+def _export(
+    output: RegionOutput,
+    image_ids: list[str],
+    work: Path,
+    identity: dict[str, Any],
+    result: ExportResult,
+) -> None:
+    """Write what is missing, and give the file its name."""
+    data = result.place if result.form == "npz" else work / "data"
+    state = _state(work, identity, data)
+    try:
+        writer: Export = plugins.load(_WRITERS[result.form])(data, output, image_ids, state)
+    except ValueError:
+        if state is None:
+            _remove(work)
+        raise
+    result.there = state["images"] if state else 0
+    try:
+        _write(output, image_ids[result.there :], writer, work, identity, result)
+    finally:
+        writer.close()
+    sidecar = json.dumps(identity, ensure_ascii=False, indent=1).encode()
+    files.write_atomic(pafs.LocalFileSystem(), f"{result.place}{SIDECAR}", sidecar)
+    if data != result.place:
+        data.replace(result.place)
+    _remove(work)
 
 
 def _form(name: str, place: Path) -> str:
@@ -232,19 +249,6 @@ def _state(work: Path, identity: dict[str, Any], data: Path) -> State | None:
         )
     state: State = there["state"]
     return state if data.exists() else None
-
-
-def _open(
-    form: str,
-    place: Path,
-    work: Path,
-    output: RegionOutput,
-    image_ids: list[str],
-    state: State | None,
-) -> Export:
-    target = place if form == "npz" else work / "data"
-    writer: Export = plugins.load(_WRITERS[form])(target, output, image_ids, state)
-    return writer
 
 
 def _write(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from vlray.formats.frame import Frame, FrameVotes
 from vlray.formats.labels import Labels, given_labels, labels_for
-from vlray.formats.reader import Reader, Unreadable
+from vlray.formats.reader import Found, Reader, Unreadable
 from vlray.formats.sizes import Photographs
 
 LOOKED_AT = 256  # images
@@ -70,54 +70,66 @@ def survey(
     Raises:
         ValueError: Not one of them can be read; the first reasons are given.
     """
-    votes, lengths = FrameVotes(), Counter[int]()
-    ids: list[str] = []
-    reasons: list[str] = []
-    largest = [-1, -1]
-    with_photograph = with_size = 0
-    words = False
+    tally = _Tally(photographs)
     for _, found in islice(reader.read(), LOOKED_AT):
         if isinstance(found, Unreadable):
-            reasons.append(f"{found.image_id}: {found.reason}")
+            tally.reasons.append(f"{found.image_id}: {found.reason}")
             continue
         try:
-            image_id = rename(found.image_id)
-        except ValueError as error:
-            reasons.append(str(error))
-            continue
-        photograph = photographs.look_up(image_id, found.image_id)
-        ids.append(image_id)
-        with_photograph += image_id in photographs
-        with_size += photograph.image_hw is not None or found.image_hw is not None
-        votes.add(found, photograph.image_hw)
-        if len(found.boxes):
-            lengths[np.asarray(found.visual_feats).shape[-1]] += 1
-        words |= found.obj_names is not None
-        for head, numbers in enumerate((found.obj_ids, found.attr_ids)):
-            largest[head] = max(largest[head], _largest(numbers))
-    if not ids:
+            tally.add(found, rename(found.image_id))
+        except ValueError as error:  # the rule makes no id of its id
+            tally.reasons.append(str(error))
+    if not tally.ids:
         raise ValueError(
-            f"not one of the first {len(reasons)} images of {source} can be converted: "
-            + "; ".join(reasons[:3])
-            if reasons
+            f"not one of the first {len(tally.reasons)} images of {source} can be converted: "
+            + "; ".join(tally.reasons[:3])
+            if tally.reasons
             else f"{source} holds no images"
         )
-    feature_dim = lengths.most_common(1)[0][0] if lengths else 0
+    feature_dim = tally.lengths.most_common(1)[0][0] if tally.lengths else 0
     if labels:
         names = given_labels(labels)
-    elif words:
+    elif tally.words:
         names = Labels((), (), "the words of the file")
     else:
-        names = labels_for(source, (largest[0], largest[1]), feature_dim)
+        names = labels_for(source, (tally.largest[0], tally.largest[1]), feature_dim)
     return Survey(
         feature_dim,
-        votes.frame(boxes),
+        tally.votes.frame(boxes),
         names,
-        len(ids),
-        with_photograph,
-        with_size,
-        tuple(ids[:3]),
+        len(tally.ids),
+        tally.with_photograph,
+        tally.with_size,
+        tuple(tally.ids[:3]),
     )
+
+
+@dataclass
+class _Tally:
+    """Counts over the first images."""
+
+    photographs: Photographs
+    votes: FrameVotes = field(default_factory=FrameVotes)
+    lengths: Counter[int] = field(default_factory=Counter)  # of vectors
+    ids: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)  # why images cannot be converted
+    largest: list[int] = field(default_factory=lambda: [-1, -1])  # object and attribute id
+    with_photograph: int = 0
+    with_size: int = 0
+    words: bool = False
+
+    def add(self, found: Found, image_id: str) -> None:
+        """Count one image."""
+        photograph = self.photographs.look_up(image_id, found.image_id)
+        self.ids.append(image_id)
+        self.with_photograph += image_id in self.photographs
+        self.with_size += photograph.image_hw is not None or found.image_hw is not None
+        self.votes.add(found, photograph.image_hw)
+        if len(found.boxes):
+            self.lengths[np.asarray(found.visual_feats).shape[-1]] += 1
+        self.words |= found.obj_names is not None
+        for head, numbers in enumerate((found.obj_ids, found.attr_ids)):
+            self.largest[head] = max(self.largest[head], _largest(numbers))
 
 
 def _largest(numbers: np.ndarray | None) -> int:
