@@ -34,15 +34,16 @@ def stage(dilation: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("size", [(14, 14), (9, 20)], ids=["as expected", "another size"])
 def test_fused_blocks_give_the_same_and_leave_their_input_alone(
-    dtype: torch.dtype, dilation: int
+    dtype: torch.dtype, dilation: int, size: tuple[int, int]
 ) -> None:
     if not can_fuse(dtype):
         pytest.skip(f"this processor has no fused convolutions for {dtype}")
     eager = stage(dilation).to(dtype).to(memory_format=torch.channels_last)
     fused = copy.deepcopy(eager)
-    fuse_blocks(fused, dtype)
-    x = torch.randn(3, 32, 14, 14).to(dtype).to(memory_format=torch.channels_last)
+    fuse_blocks(fused, dtype, 3, 14, 14)
+    x = torch.randn(3, 32, *size).to(dtype).to(memory_format=torch.channels_last)
     before = x.clone()
     with torch.inference_mode():
         expected, found = eager(x), fused(x)

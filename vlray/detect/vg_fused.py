@@ -29,13 +29,17 @@ class FusedConv(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, relu: bool) -> None:
+    def __init__(
+        self, conv: nn.Conv2d, dtype: torch.dtype, relu: bool, images: int, height: int, width: int
+    ) -> None:
         super().__init__()
         assert conv.bias is not None
         self._geometry = [list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups]
         self._after = "relu" if relu else "none"
         weight = conv.weight.detach().to(dtype).contiguous()
-        ordered = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry)
+        ordered = torch.ops.mkldnn._reorder_convolution_weight(
+            weight, *self._geometry, [images, conv.in_channels, height, width]
+        )
         self.register_buffer("weight", ordered)
         self.register_buffer("bias", conv.bias.detach().to(dtype))
 
@@ -59,13 +63,18 @@ class FusedConv(nn.Module):
 class FusedBlock(nn.Module):
     """A bottleneck block whose norms are folded already; it may overwrite its input."""
 
-    def __init__(self, block: BottleneckBlock, dtype: torch.dtype) -> None:
+    def __init__(
+        self, block: BottleneckBlock, dtype: torch.dtype, images: int, height: int, width: int
+    ) -> None:
         super().__init__()
-        self.conv1 = FusedConv(block.conv1, dtype, relu=True)
-        self.conv2 = FusedConv(block.conv2, dtype, relu=True)
-        self.conv3 = FusedConv(block.conv3, dtype, relu=False)
+        size = images, height, width
+        (step, _) = block.conv1.stride
+        inner = images, -(-height // step), -(-width // step)
+        self.conv1 = FusedConv(block.conv1, dtype, True, *size)
+        self.conv2 = FusedConv(block.conv2, dtype, True, *inner)
+        self.conv3 = FusedConv(block.conv3, dtype, False, *inner)
         shortcut = block.shortcut
-        self.shortcut = None if shortcut is None else FusedConv(shortcut, dtype, relu=False)
+        self.shortcut = None if shortcut is None else FusedConv(shortcut, dtype, False, *size)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K h w"]:
         """Give the block's result."""
@@ -73,7 +82,20 @@ class FusedBlock(nn.Module):
         return self.conv3.onto(hidden, x if self.shortcut is None else self.shortcut(x))
 
 
-def fuse_blocks(stage: nn.Sequential, dtype: torch.dtype) -> None:
-    """Replace the blocks of a stage."""
+def fuse_blocks(
+    stage: nn.Sequential, dtype: torch.dtype, images: int, height: int, width: int
+) -> None:
+    """Replace the blocks of a stage.
+
+    Args:
+        stage: Of ``BottleneckBlock`` whose norms are folded.
+        dtype: Of the convolutions.
+        images: The usual size of what comes in, which the order of the weights is made for. Others
+            give the same result, only slower.
+        height: Likewise.
+        width: Likewise.
+    """
     for index, block in enumerate(stage):
-        stage[index] = FusedBlock(block, dtype)
+        stage[index] = FusedBlock(block, dtype, images, height, width)
+        (step, _) = block.conv1.stride
+        height, width = -(-height // step), -(-width // step)

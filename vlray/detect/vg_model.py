@@ -40,6 +40,7 @@ DTYPES = {
 # 300 at once take twice as long.
 CPU_CHUNK = 20
 GPU_CHUNK = 300
+USUAL_HW = (800, 1072)  # of a resized photograph
 
 
 class CaffeStem(BasicStem):  # type: ignore[misc]
@@ -166,8 +167,9 @@ def build_vg(
         part.to(dtype).to(memory_format=torch.channels_last)
     network.eval().requires_grad_(False)
     if network.device.type == "cpu" and can_fuse(dtype):
-        for stage in (*network.backbone.stages, res5):
-            fuse_blocks(stage, dtype)
+        for stage, step in zip(network.backbone.stages, (4, 4, 8), strict=True):
+            fuse_blocks(stage, dtype, 1, *(side // step for side in USUAL_HW))
+        fuse_blocks(res5, dtype, CPU_CHUNK, POOL_SIZE, POOL_SIZE)
     return network
 
 
