@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.formats.written_text import Image, write
-from vlray import convert, view
+from vlray import convert, extract, view
 from vlray.regions.output import open_output
 
 
@@ -135,6 +135,16 @@ def test_photographs_may_turn_up_after_the_import(
     assert "10 not readable now" in capsys.readouterr().err
     view.main(["out", "--no-annotated", "--images-root", str(butd)])
     assert "0 not readable now" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_extraction_comes_back_from_a_tsv_as_it_was(photos: Path, grid_detector: str) -> None:
+    extract.main([str(photos), "extracted", "--detector.name", grid_detector])
+    convert.main(["extracted", "there.tsv"])
+    convert.main(["there.tsv", "back", "--images", str(photos)])
+    one, other = open_output("extracted"), open_output("back")
+    assert one.read(one.image_ids) == other.read(one.image_ids)
+    assert (one.obj_names, one.attr_names) == (other.obj_names, other.attr_names)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class ViewConfig(Command):
     """Splits to show: one, several with commas between them, or repeated. Empty: every one."""
 
     output: Annotated[str, Field(min_length=1)]
-    """Folder or URI that ``vlray extract`` wrote."""
+    """Folder or URI that ``vlray extract`` or ``vlray convert`` wrote."""
 
     page: str = ""
     """Folder for the gallery. Empty: ``gallery`` inside the output."""

@@ -35,7 +35,7 @@ class OutputInfo:
 
 @dataclass(frozen=True)
 class RegionOutput:
-    """A folder that ``vlray extract`` wrote, complete or still growing. Made by `open_output`.
+    """An output of ``vlray extract`` or ``convert``, complete or growing. Made by `open_output`.
 
     >>> output = open_output("out")  # doctest: +SKIP
     >>> output["000000000009"].boxes  # doctest: +SKIP
@@ -180,7 +180,7 @@ def open_output(path: str) -> RegionOutput:
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path} holds no {parts.SETTINGS}, so it is not an output of vlray; give the folder "
-            "that was the second argument of `vlray extract`"
+            "that was the second argument of `vlray extract` or `vlray convert`"
         ) from None
     try:
         labels = json.loads(files.read_bytes(fs, files.join(root, parts.LABELS)))
