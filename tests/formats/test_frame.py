@@ -63,6 +63,14 @@ def test_the_photograph_tells_that_width_and_height_are_exchanged() -> None:
     assert (hw, names(flags)) == ((480, 640), ["size-order"])
 
 
+def test_boxes_of_a_photograph_that_only_exif_turns_keep_their_own_size() -> None:
+    frame = voted(*[LANDSCAPE] * 4, true=(640, 480))
+    assert not frame.swapped
+    boxes, hw, flags = place(LANDSCAPE, frame, (640, 480))
+    assert (hw, names(flags)) == ((480, 640), ["size-contradicts"])
+    np.testing.assert_array_equal(boxes, LANDSCAPE.boxes)
+
+
 @pytest.mark.parametrize("true", [None, (960, 1280)])
 def test_fractions_are_multiplied_by_the_true_size(true: tuple[int, int] | None) -> None:
     image = found([[0, 0.25, 0.5, 1]], (480, 640))

@@ -26,11 +26,11 @@ DOUBTS = {
     "boxes-outside": "boxes leave the image by more than a pixel; they were clipped to it",
     "boxes-empty": "boxes have no area",
     "boxes-inverted": "boxes have their corners in another order; they were put right",
-    "one-label": "nearly all regions have one label: the detector was fed wrongly",
+    "one-label": "nearly all regions have one label: a crowd, or a detector that was fed wrongly",
     "features-negative": "vectors have negative values, which pooled ReLU features cannot",
     "features-clipped": "vectors have values beyond float16, clipped to 65,504; --dtype float32",
     "labels-unknown": "label ids have no name: other --labels, or ids counted from 1?",
-    "size-contradicts": "the file's size is neither the photograph's nor a resized one's",
+    "size-contradicts": "the file's size is not the photograph's, nor a resized one's; it was kept",
 }
 """Signs that a row contradicts itself; ``--strict`` turns them into failures."""
 

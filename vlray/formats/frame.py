@@ -63,7 +63,8 @@ class FrameVotes:
         if hw is None or "resized-size" in found.remarks:
             return
         if true_hw is not None:
-            straight, swapped = near(hw, true_hw), near(hw[::-1], true_hw)
+            straight = near(hw, true_hw)
+            swapped = near(hw[::-1], true_hw) and fits(boxes, true_hw)
         else:
             straight, swapped = fits(boxes, hw), fits(boxes, hw[::-1])
         self.straight += straight and not swapped
@@ -172,10 +173,11 @@ def _in_pixels(
         return boxes, hw
     if hw is None or elsewhere or near(hw, true_hw):
         return boxes, true_hw
-    if near(hw[::-1], true_hw):
+    if near(hw[::-1], true_hw) and (not boxes.size or fits(boxes, true_hw)):
         flags.append(Flag("size-order", f"{_text(hw)} in the file, {_text(true_hw)} in truth"))
         return boxes, true_hw
     if not one_shape(hw, true_hw):
+        # Also of a photograph that EXIF turns, where the boxes are those of the unturned pixels.
         detail = f"{_text(hw)} in the file, {_text(true_hw)} in truth"
         flags.append(Flag("size-contradicts", detail))
         return boxes, hw
