@@ -25,7 +25,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(images: Path, out: Path | str, detector: str, *flags: str) -> RegionOutput:
-    extract.main([str(images), str(out), "--detector.name", detector, *flags])
+    extract.main([str(images), str(out), "--detector.name", detector, "--actors", "1", *flags])
     return open_output(str(out))
 
 
@@ -71,7 +71,7 @@ def test_given_boxes_come_out_to_the_last_bit_and_the_rest_is_accounted_for(
     }
     write_csv(tmp_path / "boxes.csv", boxes | bad)
     with caplog.at_level(logging.INFO):
-        flags = ["--boxes", "boxes.csv", "--shard-size", "16", "--max-boxes", "2"]
+        flags = ["--boxes", "boxes.csv", "--shard-size", "32", "--max-boxes", "2"]
         output = run(many_photos, tmp_path / "out", grid_detector, *flags)
     assert sorted(output.image_ids) == sorted(boxes.keys() - bad.keys())
     for image_id in output.image_ids:
@@ -112,17 +112,17 @@ def test_a_run_with_given_boxes_is_finished_by_the_same_boxes_in_any_form_and_by
 ) -> None:
     out = tmp_path / "out"
     write_csv(tmp_path / "boxes.csv", boxes)
-    run(many_photos, out, grid_detector, "--boxes", "boxes.csv", "--shard-size", "16")
+    run(many_photos, out, grid_detector, "--boxes", "boxes.csv", "--shard-size", "32")
     whole = files_of(out)
     (out / "regions" / "part-00001.parquet").unlink()
     lists = {"image_id": [*boxes], "boxes": [given.tolist() for given in boxes.values()]}
     pq.write_table(pa.table(lists), tmp_path / "boxes.parquet")
-    run(many_photos, out, grid_detector, "--boxes", "boxes.parquet", "--shard-size", "16")
+    run(many_photos, out, grid_detector, "--boxes", "boxes.parquet", "--shard-size", "32")
     assert files_of(out) == whole
     write_csv(tmp_path / "others.csv", boxes | {"crop 002": boxes["crop 003"]})
     for other in (["--boxes", "others.csv"], []):
         with pytest.raises(SystemExit) as stop:
-            run(many_photos, out, grid_detector, *other, "--shard-size", "16")
+            run(many_photos, out, grid_detector, *other, "--shard-size", "32")
         assert stop.value.code == 2
     assert "boxes_sha256: '" in caplog.text
     assert "there, 'none' now" in caplog.text
