@@ -67,7 +67,8 @@ class DetectorSection(Section):
     which for ``vg-caffe`` is about 38 x 50."""
 
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """Of the convolutions; boxes, scores and means are always float32. ``tf32`` needs a GPU."""
+    """Of ``vg-*``'s last stage, which is most of the work. The backbone and what decides where
+    regions are stay in float32. ``tf32`` needs a GPU; ``bf16`` is fast on CPUs that have it."""
 
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Whatever else a detector of your own wants to know, by name."""

@@ -7,6 +7,8 @@ all of it at once. Its operators are those that ``torch.compile`` calls, without
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from jaxtyping import Float
@@ -82,20 +84,20 @@ class FusedBlock(nn.Module):
         return self.conv3.onto(hidden, x if self.shortcut is None else self.shortcut(x))
 
 
-def fuse_blocks(
-    stage: nn.Sequential, dtype: torch.dtype, images: int, height: int, width: int
-) -> None:
+def fuse_blocks(stage: nn.Module, dtype: torch.dtype, images: int, height: int, width: int) -> None:
     """Replace the blocks of a stage.
 
     Args:
-        stage: Of ``BottleneckBlock`` whose norms are folded.
+        stage: ``Sequential`` of ``BottleneckBlock`` whose norms are folded.
         dtype: Of the convolutions.
         images: The usual size of what comes in, which the order of the weights is made for. Others
             give the same result, only slower.
         height: Likewise.
         width: Likewise.
     """
-    for index, block in enumerate(stage):
+    assert isinstance(stage, nn.Sequential)
+    for index in range(len(stage)):
+        block: Any = stage[index]
         stage[index] = FusedBlock(block, dtype, images, height, width)
         (step, _) = block.conv1.stride
         height, width = -(-height // step), -(-width // step)

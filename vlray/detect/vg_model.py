@@ -6,6 +6,7 @@ Shapes: N images, H and W of the C4 map (stride 16), R regions of one image.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 # isort: off
@@ -84,7 +85,7 @@ class VgNetwork(nn.Module):
     def __init__(self, with_attributes: bool) -> None:
         super().__init__()
         self.precision = "fp32"
-        self.backbone = _backbone()
+        self.backbone: Any = _backbone()
         head = StandardRPNHead(in_channels=C4_DIM, num_anchors=NUM_ANCHORS, conv_dims=[512])
         self.proposal_generator = nn.ModuleDict({"rpn_head": head})
         self.roi_heads = nn.ModuleDict(
@@ -105,21 +106,27 @@ class VgNetwork(nn.Module):
 
     def c4(self, images: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N 1024 H W"]:
         """Give the map of stride 16 of images whose mean is subtracted."""
-        x = images.to(DTYPES[self.precision], memory_format=torch.channels_last)
-        maps: dict[str, Tensor] = self.backbone(x)
+        maps: dict[str, Tensor] = self.backbone(images.to(memory_format=torch.channels_last))
         return maps["res4"]
 
     def objectness(
         self, c4: Float[Tensor, "N 1024 H W"]
     ) -> tuple[Float[Tensor, "N M"], Float[Tensor, "N M 4"]]:
-        """Give logits and box deltas of the M = H * W * 12 anchors, row by row, in float32."""
+        """Give logits and box deltas of the M = H * W * 12 anchors, row by row."""
         (logits,), (deltas,) = self.proposal_generator["rpn_head"]([c4])
         num_images, _, height, width = logits.shape
         deltas = deltas.view(num_images, NUM_ANCHORS, 4, height, width).permute(0, 3, 4, 1, 2)
         return (
-            logits.permute(0, 2, 3, 1).reshape(num_images, -1).float(),
-            deltas.reshape(num_images, -1, 4).float(),
+            logits.permute(0, 2, 3, 1).reshape(num_images, -1),
+            deltas.reshape(num_images, -1, 4),
         )
+
+    def res5(self, cells: Float[Tensor, "N 1024 H W"]) -> Float[Tensor, "N 2048 H W"]:
+        """Run the last stage over pooled regions or a whole map, in the precision asked for."""
+        cells = cells.to(DTYPES[self.precision], memory_format=torch.channels_last)
+        with tf32(self.precision == "tf32"):
+            found: Tensor = self.roi_heads["res5"](cells)
+        return found
 
     def pool(
         self, c4: Float[Tensor, "1 1024 H W"], boxes: Float[Tensor, "R 4"]
@@ -128,19 +135,33 @@ class VgNetwork(nn.Module):
         chunks = self._chunks_on_gpu if boxes.is_cuda else self._chunks_on_cpu
         vectors = [boxes.new_zeros(0, FEATURE_DIM)]
         for cells in chunks(c4, boxes):
-            vectors.append(self.roi_heads["res5"](cells).mean(dim=(2, 3), dtype=torch.float32))
+            vectors.append(self.res5(cells).mean(dim=(2, 3), dtype=torch.float32))
         return torch.cat(vectors)
 
     def _chunks_on_cpu(self, c4: Tensor, boxes: Tensor) -> Iterator[Tensor]:
-        pooled = RoiPool(c4, boxes, POOL_SIZE, 1 / STRIDE)
+        # Rounded first: the largest of rounded numbers is the largest one, rounded.
+        pooled = RoiPool(c4.to(DTYPES[self.precision]), boxes, POOL_SIZE, 1 / STRIDE)
         for start in range(0, len(boxes), CPU_CHUNK):
             yield pooled(start, start + CPU_CHUNK)
 
     def _chunks_on_gpu(self, c4: Tensor, boxes: Tensor) -> Iterator[Tensor]:
-        plane = c4.float().contiguous()
+        plane = c4.contiguous()
         for chunk in torch.split(boxes, GPU_CHUNK):
-            cells = roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
-            yield cells.to(c4.dtype, memory_format=torch.channels_last)
+            yield roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Let a GPU round float32 to 19 bits inside, or make sure that it does not."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def build_vg(
@@ -150,7 +171,9 @@ def build_vg(
 
     Args:
         tensors: Every tensor of the network and no other.
-        precision: Of the convolutions: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+        precision: Of res5, which is most of the work: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+            What decides where regions are stays in float32: with a backbone in half precision,
+            proposals of nearly equal scores change places, and half of the regions are others.
         device: Where it is to run; it cannot be moved afterwards.
     """
     with_attributes = "roi_heads.box_predictor.attr_score.weight" in tensors
@@ -161,16 +184,23 @@ def build_vg(
     _fold_norms(network)
     network.precision = precision
     network.to(device)
-    res5 = network.roi_heads["res5"]
-    dtype = DTYPES[precision]
+    res5 = network.roi_heads["res5"].to(DTYPES[precision])
     for part in (network.backbone, network.proposal_generator, res5):
-        part.to(dtype).to(memory_format=torch.channels_last)
+        part.to(memory_format=torch.channels_last)
     network.eval().requires_grad_(False)
-    if network.device.type == "cpu" and can_fuse(dtype):
-        for stage, step in zip(network.backbone.stages, (4, 4, 8), strict=True):
-            fuse_blocks(stage, dtype, 1, *(side // step for side in USUAL_HW))
-        fuse_blocks(res5, dtype, CPU_CHUNK, POOL_SIZE, POOL_SIZE)
+    if network.device.type == "cpu":
+        _fuse(network)
     return network
+
+
+def _fuse(network: VgNetwork) -> None:
+    stages: list[nn.Module] = network.backbone.stages
+    if can_fuse(torch.float32):
+        for stage, step in zip(stages, (4, 4, 8), strict=True):
+            fuse_blocks(stage, torch.float32, 1, *(side // step for side in USUAL_HW))
+    dtype = DTYPES[network.precision]
+    if can_fuse(dtype):
+        fuse_blocks(network.roi_heads["res5"], dtype, CPU_CHUNK, POOL_SIZE, POOL_SIZE)
 
 
 def _backbone() -> ResNet:

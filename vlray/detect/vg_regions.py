@@ -5,8 +5,7 @@ Shapes: N images, P proposals of one image, K = 1,600 classes, R regions kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torchvision.ops import box_iou, nms
 from vlray.config.detector import DetectorSection
 from vlray.detect.grid import grid_regions
 from vlray.detect.vg_conventions import Conventions
-from vlray.detect.vg_model import NUM_CLASSES, PIXEL_MEAN, VgNetwork
+from vlray.detect.vg_model import NUM_CLASSES, PIXEL_MEAN, VgNetwork, tf32
 from vlray.detect.vg_proposals import anchors_of, clip, decode, propose, widened
 from vlray.regions.batch import RegionBatch
 
@@ -43,7 +42,7 @@ class RegionFinder:
                 changes their features.
         """
         network = self._network
-        with _tf32(network.precision == "tf32"):
+        with tf32(False):
             maps, (height, width) = self._maps(images)
             logits, deltas = network.objectness(maps)
             anchors = anchors_of(self._rules.anchors, *maps.shape[2:]).to(network.device)
@@ -74,7 +73,7 @@ class RegionFinder:
             ValueError: The images differ in size.
         """
         network, found = self._network, []
-        with _tf32(network.precision == "tf32"):
+        with tf32(False):
             maps, resized_hw = self._maps(images)
             for index, given in enumerate(boxes):
                 height, width = image_hw[index].tolist()
@@ -100,10 +99,10 @@ class RegionFinder:
             In Defense of Grid Features (arXiv:2001.03615); facebookresearch/grid-feats-vqa,
             extract_grid_feature.py.
         """
-        with _tf32(self._network.precision == "tf32"):
+        with tf32(False):
             maps, _ = self._maps(images)
             if self._options.grid_layer == "res5":
-                maps = self._network.roi_heads["res5"](maps)
+                maps = self._network.res5(maps)
             return grid_regions(maps, image_hw, self._options.grid_size)
 
     def _maps(
@@ -268,17 +267,3 @@ def _caffe_scale(height: int, width: int, rules: Conventions) -> float:
     from vlray.images.resize import ResizeLikeCaffe
 
     return ResizeLikeCaffe(rules.min_size, rules.max_size).scale(height, width)
-
-
-@contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """Let a GPU round float32 to 19 bits inside, or make sure that it does not."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
