@@ -40,9 +40,9 @@ class ExtractConfig(Command):
     these, in their order; nothing is selected. Parquet, CSV, TSV or JSON lines with image_id and
     either x1, y1, x2, y2 (a row for each box) or boxes (a list for each image), in pixels of the
     original image, turned as its EXIF says; COCO's JSON (its file names become ids by the id rule,
-    its bbox is x, y, w, h); or an output of vlray. ``vg-caffe`` writes the very boxes that it pooled, so an output's own
-    boxes give its features again. The others move boxes after pooling them: there the same boxes
-    give other features than their rows have."""
+    its bbox is x, y, w, h); or an output of vlray. ``vg-caffe`` writes the very boxes that it
+    pooled, so an output's own boxes give its features again. The others move boxes after pooling
+    them: there the same boxes give other features than their rows have."""
 
     images: ImagesSection
     detector: DetectorSection = DetectorSection()
