@@ -30,6 +30,16 @@ def test_it_pools_what_torchvision_pools(height: int, width: int, seed: int, rea
     assert torch.equal(found, roi_pool(plane, [boxes], SIZE, SCALE))
 
 
+def test_bins_that_several_boxes_share_are_pooled_once() -> None:
+    plane = torch.randn(1, 8, 12, 15)
+    boxes = torch.tensor([[0.0, 0, 60, 60], [0, 0, 60, 60], [16, 0, 76, 60], [300, 300, 400, 500]])
+    cells, places = RoiPool(plane, boxes, SIZE, SCALE).distinct()
+    assert len(cells) < 2 * SIZE * SIZE
+    assert len(torch.unique(places)) == len(cells)
+    expected = roi_pool(plane, [boxes], SIZE, SCALE)
+    assert torch.equal(cells[places].permute(0, 3, 1, 2), expected)
+
+
 @pytest.mark.parametrize("corner", [8.0, 24.0, 40.0])
 def test_halves_are_rounded_away_from_zero_as_in_torchvision(corner: float) -> None:
     plane = torch.arange(100.0).view(1, 1, 10, 10)

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+# isort: off
+import vlray.detect.compat  # noqa: F401  before detectron2
+# isort: on
+
 import torch
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from jaxtyping import Float

@@ -17,13 +17,14 @@ import torch
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResNet
 from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_pool
 
 from vlray.detect.vg_fused import can_fuse, fuse_blocks
 from vlray.detect.vg_pool import RoiPool
+from vlray.detect.vg_res5 import Res5
 
 NUM_CLASSES, NUM_ATTRIBUTES = 1600, 400
 FEATURE_DIM, C4_DIM = 2048, 1024
@@ -37,10 +38,7 @@ DTYPES = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-# RoIs of one pass through res5 on a CPU: what they need stays in its caches. Measured on 2 cores:
-# 300 at once take twice as long.
-CPU_CHUNK = 20
-GPU_CHUNK = 300
+CHUNK = 300  # regions of one pass through res5
 USUAL_HW = (800, 1072)  # of a resized photograph
 
 
@@ -65,6 +63,14 @@ class VgPredictor(nn.Module):
             self.cls_embedding = nn.Embedding(NUM_CLASSES + 1, 256)
             self.fc_attr = nn.Linear(FEATURE_DIM + 256, 512)
             self.attr_score = nn.Linear(512, NUM_ATTRIBUTES + 1)
+
+    def deltas(
+        self, visual_feats: Float[Tensor, "R 2048"], obj_ids: Int64[Tensor, " R"]
+    ) -> Float[Tensor, "R 4"]:
+        """Give the box deltas of one class of each region; those of the others are not computed."""
+        weight = self.bbox_pred.weight.view(NUM_CLASSES, 4, FEATURE_DIM)[obj_ids]
+        bias = self.bbox_pred.bias.view(NUM_CLASSES, 4)[obj_ids]
+        return torch.baddbmm(bias[:, :, None], weight, visual_feats[:, :, None]).squeeze(2)
 
     def attributes(
         self, visual_feats: Float[Tensor, "R 2048"], class_logits: Float[Tensor, "R 1601"]
@@ -91,6 +97,7 @@ class VgNetwork(nn.Module):
         self.roi_heads = nn.ModuleDict(
             {"res5": nn.Sequential(*_res5()), "box_predictor": VgPredictor(with_attributes)}
         )
+        self.fast_res5: Res5 | None = None
 
     @property
     def predictor(self) -> VgPredictor:
@@ -132,22 +139,16 @@ class VgNetwork(nn.Module):
         self, c4: Float[Tensor, "1 1024 H W"], boxes: Float[Tensor, "R 4"]
     ) -> Float[Tensor, "R 2048"]:
         """Pool boxes of one image, in resized pixels, into the vectors that the heads see."""
-        chunks = self._chunks_on_gpu if boxes.is_cuda else self._chunks_on_cpu
-        vectors = [boxes.new_zeros(0, FEATURE_DIM)]
-        for cells in chunks(c4, boxes):
+        if self.fast_res5 is not None:
+            # Rounded first: the largest of rounded numbers is the largest one, rounded.
+            plane = c4.to(DTYPES[self.precision])
+            found: Tensor = self.fast_res5(RoiPool(plane, boxes, POOL_SIZE, 1 / STRIDE))
+            return found
+        plane, vectors = c4.contiguous(), [boxes.new_zeros(0, FEATURE_DIM)]
+        for chunk in torch.split(boxes, CHUNK):
+            cells = roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
             vectors.append(self.res5(cells).mean(dim=(2, 3), dtype=torch.float32))
         return torch.cat(vectors)
-
-    def _chunks_on_cpu(self, c4: Tensor, boxes: Tensor) -> Iterator[Tensor]:
-        # Rounded first: the largest of rounded numbers is the largest one, rounded.
-        pooled = RoiPool(c4.to(DTYPES[self.precision]), boxes, POOL_SIZE, 1 / STRIDE)
-        for start in range(0, len(boxes), CPU_CHUNK):
-            yield pooled(start, start + CPU_CHUNK)
-
-    def _chunks_on_gpu(self, c4: Tensor, boxes: Tensor) -> Iterator[Tensor]:
-        plane = c4.contiguous()
-        for chunk in torch.split(boxes, GPU_CHUNK):
-            yield roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
 
 
 @contextmanager
@@ -200,7 +201,7 @@ def _fuse(network: VgNetwork) -> None:
             fuse_blocks(stage, torch.float32, 1, *(side // step for side in USUAL_HW))
     dtype = DTYPES[network.precision]
     if can_fuse(dtype):
-        fuse_blocks(network.roi_heads["res5"], dtype, CPU_CHUNK, POOL_SIZE, POOL_SIZE)
+        network.fast_res5 = Res5(network.roi_heads["res5"], dtype)
 
 
 def _backbone() -> ResNet:

@@ -45,19 +45,41 @@ class RoiPool:
         last_x, last_y = x1 - (1 << levels_x), y1 - (1 << levels_y)
         # Where a bin lies outside the map, its value is 0: the last row of the table.
         zero = len(self._table) - 1
+        rows = [(window * height + y[:, :, None]) * width for y in (y0, last_y)]
         self._corners = [
-            ((window * height + y[:, :, None]) * width + x[:, None, :]).where(~empty, zero)
-            for y in (y0, last_y)
+            (row + x[:, None, :]).where(~empty, zero).flatten()
+            for row in rows
             for x in (x0, last_x)
         ]
 
     def __call__(self, start: int, stop: int) -> Float[Tensor, "R C bins bins"]:
         """Pool some of the boxes; the result is channels-last."""
-        first, *others = (corner[start:stop].reshape(-1) for corner in self._corners)
-        cells = self._table.index_select(0, first)
-        for rows in others:
-            torch.maximum(cells, self._table.index_select(0, rows), out=cells)
+        bins = self._size**2
+        cells = self._look_up([corner[start * bins : stop * bins] for corner in self._corners])
         return cells.view(-1, self._size, self._size, cells.shape[1]).permute(0, 3, 1, 2)
+
+    def distinct(self) -> tuple[Float[Tensor, "U C"], Int64[Tensor, "R bins bins"]]:
+        """Pool each bin that occurs only once, however many boxes it is in.
+
+        Boxes overlap, and small ones have fewer cells than bins: of the bins of 300 proposals a
+        third to a sixth are distinct.
+
+        Returns:
+            The distinct bins, and where each box's are among them.
+        """
+        # Two opposite corners of bins are those of no other bin.
+        keys = self._corners[0] * len(self._table) + self._corners[3]
+        found, inverse = torch.unique(keys, return_inverse=True)
+        example = inverse.new_empty(len(found))
+        example[inverse] = torch.arange(len(keys), device=keys.device)
+        cells = self._look_up([corner[example] for corner in self._corners])
+        return cells, inverse.view(-1, self._size, self._size)
+
+    def _look_up(self, corners: list[Int64[Tensor, " cells"]]) -> Float[Tensor, "cells C"]:
+        cells = self._table.index_select(0, corners[0])
+        for rows in corners[1:]:
+            torch.maximum(cells, self._table.index_select(0, rows), out=cells)
+        return cells
 
 
 def _bins(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int32, Int64
 from torch import Tensor
+from torch.nn import functional
 from torchvision.ops import box_iou, nms
 
 from vlray.config.detector import DetectorSection
@@ -21,6 +22,7 @@ from vlray.detect.vg_proposals import anchors_of, clip, decode, propose, widened
 from vlray.regions.batch import RegionBatch
 
 _BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+_BITS = 62  # flags in a word
 
 
 class RegionFinder:
@@ -143,8 +145,7 @@ class RegionFinder:
         obj_probs, obj_ids = probs.max(dim=1)
         per_axis = _per_axis(scales, rois)
         if rules.regressed_boxes:
-            deltas = predictor.bbox_pred(visual_feats).view(-1, NUM_CLASSES, 4)
-            deltas = deltas[torch.arange(len(rois), device=rois.device), obj_ids]
+            deltas = predictor.deltas(visual_feats, obj_ids)
             boxes = decode(deltas / deltas.new_tensor(_BOX_WEIGHTS), rois, rules.clamp_deltas)
             boxes = clip(boxes, *resized_hw, rules.plus_one)
             kept = _best_class(boxes, obj_probs, rules, self._options)
@@ -219,19 +220,30 @@ def _each_class(
 def _survivors(overlaps: Bool[Tensor, "P P"], probs: Float[Tensor, "P K"]) -> Bool[Tensor, "P K"]:
     """Suppress within every class at once: the boxes, and so their overlaps, are the same in all.
 
-    One pass over the ranks instead of one NMS for each of 1,600 classes.
+    One pass over the ranks instead of one NMS for each of 1,600 classes. What a proposal overlaps,
+    and what is suppressed in a class, are bits of a few words.
     """
-    order = probs.argsort(dim=0, descending=True, stable=True)
-    alive = torch.ones_like(probs, dtype=torch.bool).T.contiguous()  # (K, P)
-    classes = torch.arange(probs.shape[1], device=probs.device)
-    ranked = torch.zeros_like(alive)
-    for rank in range(len(probs)):
-        best = order[rank]
-        ranked[classes, best] = True
-        stays = alive[classes, best]
-        # What is suppressed comes later in its class; what came earlier stays as it is.
-        alive &= ~(overlaps[best] & stays[:, None] & ~ranked)
-    return alive.T
+    order = probs.T.sort(dim=1, descending=True, stable=True).indices.T.contiguous()  # (P, K)
+    words, bits = order // _BITS, order % _BITS
+    masks = _packed(overlaps)
+    suppressed = masks.new_zeros(probs.shape[1], masks.shape[1])  # (K, words)
+    survives = torch.empty_like(order, dtype=torch.bool)
+    for rank, best in enumerate(order):
+        word = suppressed.gather(1, words[rank][:, None]).squeeze(1)
+        survives[rank] = (word >> bits[rank]) & 1 == 0
+        # A proposal that was decided before may be marked again; nobody looks at it any more.
+        suppressed |= masks.index_select(0, best) * survives[rank][:, None]
+    return torch.empty_like(survives).scatter_(0, order, survives)
+
+
+def _packed(flags: Bool[Tensor, "P P"]) -> Int64[Tensor, "P words"]:
+    """Make words of ``_BITS`` flags each."""
+    rows, columns = flags.shape
+    padded = functional.pad(flags.long(), (0, -columns % _BITS))
+    weights = torch.ones(_BITS, dtype=torch.long, device=flags.device) << torch.arange(
+        _BITS, device=flags.device
+    )
+    return (padded.view(rows, -1, _BITS) * weights).sum(dim=2)
 
 
 def _best_class(
