@@ -19,7 +19,7 @@ from torchvision.ops import roi_pool
 from vlray.detect.vg_fused import can_fuse
 from vlray.detect.vg_pool import RoiPool
 from vlray.detect.vg_res5 import Res5
-from vlray.detect.winograd import TERMS, WinogradConv
+from vlray.detect.winograd import TERMS, WinogradConv, WinogradMapConv
 
 SCALE, SIZE = 1 / 16, 14
 
@@ -74,4 +74,17 @@ def test_winograds_convolution_is_the_plain_one(side: int) -> None:
         ).relu()
         found = WinogradConv(conv, torch.float32, side)(rows, buffers)
     found = found.view(side, side, 5, 24).permute(2, 3, 0, 1)
+    assert (found - expected).norm() <= 2e-6 * expected.norm()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 8), (13, 6)])
+def test_winograds_convolution_of_a_whole_map_is_the_plain_one(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 24, 3, padding=1)
+    maps = torch.randn(3, 16, height, width).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = functional.conv2d(
+            maps.double(), conv.weight.double(), conv.bias.double(), padding=1
+        ).relu()
+        found = WinogradMapConv(conv)(maps)
     assert (found - expected).norm() <= 2e-6 * expected.norm()

@@ -18,6 +18,11 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vlray.detect.winograd import WinogradMapConv
+
+WINOGRAD_FROM = 256
+"""Channels from which on it pays; with fewer, moving the tiles takes longer than multiplying."""
+
 
 def can_fuse(dtype: torch.dtype) -> bool:
     """Tell whether this processor and this PyTorch have the fused convolutions for a precision."""
@@ -77,7 +82,11 @@ class FusedBlock(nn.Module):
         (step, _) = block.conv1.stride
         inner = images, -(-height // step), -(-width // step)
         self.conv1 = FusedConv(block.conv1, dtype, True, *size)
-        self.conv2 = FusedConv(block.conv2, dtype, True, *inner)
+        self.conv2 = (
+            WinogradMapConv(block.conv2)
+            if block.conv2.in_channels >= WINOGRAD_FROM and dtype == torch.float32
+            else FusedConv(block.conv2, dtype, True, *inner)
+        )
         self.conv3 = FusedConv(block.conv3, dtype, False, *inner)
         shortcut = block.shortcut
         self.shortcut = None if shortcut is None else FusedConv(shortcut, dtype, False, *size)

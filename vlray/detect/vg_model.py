@@ -25,6 +25,7 @@ from torchvision.ops import roi_pool
 from vlray.detect.vg_fused import can_fuse, fuse_blocks
 from vlray.detect.vg_pool import RoiPool
 from vlray.detect.vg_res5 import Res5
+from vlray.detect.winograd import WinogradMapConv
 
 NUM_CLASSES, NUM_ATTRIBUTES = 1600, 400
 FEATURE_DIM, C4_DIM = 2048, 1024
@@ -196,6 +197,8 @@ def build_vg(
 
 def _fuse(network: VgNetwork) -> None:
     stages: list[nn.Module] = network.backbone.stages
+    head: Any = network.proposal_generator["rpn_head"]
+    head.conv = WinogradMapConv(head.conv)
     if can_fuse(torch.float32):
         for stage, step in zip(stages, (4, 4, 8), strict=True):
             fuse_blocks(stage, torch.float32, 1, *(side // step for side in USUAL_HW))

@@ -1,7 +1,9 @@
-"""3x3 convolutions of small maps with a third of the multiplications, as products of matrices.
+"""3x3 convolutions with a fraction of the multiplications, as products of matrices. For CPUs.
 
-Shapes: P maps of ``side * side`` cells, T = tiles of a map, C channels in and K out; rows of an
-activation are ordered by cell, then by map.
+Shapes: N images or P small maps, T = tiles of a map, C channels in and K out.
+
+Source:
+    Fast Algorithms for Convolutional Neural Networks (arXiv:1509.09308), F(4x4, 3x3).
 """
 
 from __future__ import annotations
@@ -44,28 +46,23 @@ _OUTPUT = np.array(
 )
 
 
-class WinogradConv(nn.Module):
-    """A 3x3 convolution with zeros around, its bias and a ReLU, over maps of one small size.
-
-    Source:
-        Fast Algorithms for Convolutional Neural Networks (arXiv:1509.09308), F(4x4, 3x3).
-    """
+class _Winograd(nn.Module):
+    """What both kinds hold: the transforms, and the weights in their place."""
 
     gather: Tensor
     weight: Tensor
     scatter: Tensor
     bias: Tensor
 
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, side: int) -> None:
+    def __init__(
+        self, conv: nn.Conv2d, dtype: torch.dtype, take: np.ndarray, give: np.ndarray
+    ) -> None:
         super().__init__()
         assert conv.kernel_size == (3, 3)
+        assert conv.stride == (1, 1)
         assert conv.bias is not None
-        take, give = _transforms(side)
         kernel = torch.from_numpy(_KERNEL)
-        weight = torch.einsum(
-            "ky,lx,ocyx->klco", kernel, kernel, conv.weight.detach().double().cpu()
-        )
-        self._tiles = take.shape[0] // TERMS
+        weight = torch.einsum("ky,lx,ocyx->klco", kernel, kernel, conv.weight.detach().double())
         for name, value in (
             ("gather", torch.from_numpy(take)),
             ("weight", weight.flatten(0, 1)),
@@ -73,6 +70,42 @@ class WinogradConv(nn.Module):
             ("bias", conv.bias.detach()),
         ):
             self.register_buffer(name, value.to(dtype).contiguous())
+
+
+class WinogradMapConv(_Winograd):
+    """A 3x3 convolution with zeros around, its bias and a ReLU, over maps of any size."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(
+            conv, conv.weight.dtype, np.kron(_INPUT, _INPUT), np.kron(_OUTPUT, _OUTPUT)
+        )
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K H W"]:
+        """Convolve, and cut off below 0; both sides are channels-last."""
+        images, channels, height, width = x.shape
+        down, across = -(-height // TILE), -(-width // TILE)
+        padded = x.new_zeros(images, down * TILE + 2, across * TILE + 2, channels)
+        padded[:, 1 : height + 1, 1 : width + 1] = x.permute(0, 2, 3, 1)
+        image, row, column, _ = padded.stride()
+        tiles = padded.as_strided(
+            (REACH, REACH, images, down, across, channels),
+            (row, column, image, TILE * row, TILE * column, 1),
+        )
+        terms = self.gather @ tiles.reshape(TERMS, -1)
+        products = torch.bmm(terms.view(TERMS, -1, channels), self.weight)
+        found = self.scatter @ products.view(TERMS, -1)
+        found = found.view(TILE, TILE, images, down, across, -1).permute(2, 3, 0, 4, 1, 5)
+        found = found.reshape(images, down * TILE, across * TILE, -1)[:, :height, :width]
+        return (found + self.bias).relu_().permute(0, 3, 1, 2)
+
+
+class WinogradConv(_Winograd):
+    """The same over many maps of one small size, whose rows are ordered by cell, then by map."""
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, side: int) -> None:
+        take, give = _transforms(side)
+        super().__init__(conv, dtype, take, give)
+        self._tiles = take.shape[0] // TERMS
 
     def forward(
         self, rows: Float[Tensor, "cells*P C"], buffers: list[Tensor]
