@@ -8,9 +8,9 @@ No code of the peers is part of vlray; give your own copies (both are Apache-2.0
     git clone https://github.com/airsplay/py-bottom-up-attention              --pbua ...
 
 Hugging Face's network gets the pixels that vlray resized, for its own resizing has known faults
-(local files with red and blue exchanged, no antialiasing): the second table says how much pixels
-differ. py-bottom-up-attention gets the photographs, and resizes them itself. Each runs for 36 boxes
-and for 150, which the first threshold of NMS does not leave everywhere. In fp32.
+(local files with red and blue exchanged, no antialiasing). py-bottom-up-attention gets the
+photographs, and resizes them itself. Each runs for 36 boxes and for 150, which the first threshold
+of NMS does not leave everywhere. In fp32.
 """
 
 from __future__ import annotations
@@ -86,15 +86,12 @@ def main() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_CACHE_HOME", name)
             ours = run_ours(weights["hf"], images)
-        rows = []
         for kind in ("hf", "pbua"):
             if place := getattr(args, kind):
                 theirs = run_peer(kind, place, weights[kind], folder)
-                rows += [compared(kind, count, images, ours, theirs) for count in COUNTS]
-        print_table(COLUMNS, rows)
-        for kind in ("hf", "pbua"):
-            if getattr(args, kind):
-                print(f"replaced in {kind}: " + "; ".join(REPLACED[kind]))
+                rows = [compared(kind, count, images, ours, theirs) for count in COUNTS]
+                print_table(COLUMNS, rows)
+                print(f"replaced in {kind}: " + "; ".join(REPLACED[kind]), end="\n\n", flush=True)
 
 
 def decoded(path: Path) -> dict[str, Any]:
@@ -160,6 +157,8 @@ def compared(
         name = image["name"]
         a, b = ours[name, count], theirs[name, count]
         second += len(ours[name, 0]["boxes"]) < count
+        if empty := int((a["boxes"][:, 2:] <= a["boxes"][:, :2]).any(axis=1).sum()):
+            print(f"{kind} {name}: {empty} of {len(a['boxes'])} boxes have no area")
         if b is None:  # theirs gives up, ours keeps the last threshold's
             same += len(a["boxes"]) < count
             continue

@@ -39,6 +39,8 @@ REPLACED = {
         "torchvision's in its code too)",
         "imagesize by an empty module, collections.Mapping and PIL.Image.LINEAR by their new names",
         "Tensor.cuda() by nothing, as the script runs on a CPU",
+        "boxes without area are kept: its postprocessing drops them and not their features, upon "
+        "which the notebook stops and the script's rows no longer fit each other",
         "the notebook's NMS by the script's (max-NMS), as its author recommends (its issue 6)",
     ),
 }
@@ -215,6 +217,17 @@ def pbua(folder: Path, weights: str) -> Detect:
     exec(
         imports_and_function(script, "fast_rcnn_inference_single_image", with_imports=False), names
     )
+
+    postprocess, nonempty = names["detector_postprocess"], names["Boxes"].nonempty
+
+    def keep_all(*args: Any) -> Any:
+        names["Boxes"].nonempty = lambda boxes: torch.ones(len(boxes), dtype=torch.bool)
+        try:
+            return postprocess(*args)
+        finally:
+            names["Boxes"].nonempty = nonempty
+
+    names["detector_postprocess"] = keep_all
 
     def detect(image: dict[str, Any], count: int) -> Found:
         names["NUM_OBJECTS"] = count
