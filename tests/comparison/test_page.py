@@ -163,6 +163,19 @@ def test_of_equal_sides_the_page_says_so(page_of, visit) -> None:
     assert page.get_by_label("Sort by").is_hidden()
 
 
+def test_sides_are_called_by_what_tells_them_apart(page_of, write_output, visit, tmp_path) -> None:
+    page = visit(page_of())
+    assert page.locator(".pair").first.locator("figcaption").all_inner_texts() == [
+        "Aa (lite)",
+        "Bb (lite)",
+    ]
+    names = {"obj_names": OBJECTS, "attr_names": ATTRIBUTES}
+    same = write_output("other/a", SIDE_B, ["coffee", BAD_ID, "chelsea"], **names)
+    compare(str(tmp_path / "a"), same, report=str(tmp_path / "report"))
+    page = visit(tmp_path / "report" / "compare.html")
+    assert f"B: {tmp_path}/other/a (lite)" in page.locator("#subtitle").inner_text()
+
+
 def test_sides_without_labels_or_features_show_plain_boxes(page_of, visit) -> None:
     plain = {"obj_ids": None, "obj_probs": None, "attr_ids": None, "attr_probs": None}
     a, b = (

@@ -99,7 +99,7 @@ def _about(result: Comparison) -> dict[str, Any]:
     totals.append(["the same bits", f"{overall.identical:,}"])
     names = [*result.a.facts, *(name for name in result.b.facts if name not in result.a.facts)]
     return {
-        "names": [_name(side) for side in (result.a, result.b)],
+        "names": _names(result.a, result.b),
         "date": datetime.date.today().isoformat(),
         "totals": totals,
         "notes": notes(result),
@@ -117,10 +117,15 @@ def _about(result: Comparison) -> dict[str, Any]:
     }
 
 
-def _name(side: Side) -> str:
-    folder = side.output.path.rstrip("/").rpartition("/")[2] or side.output.path
-    detector = side.facts["detector"]
-    return f"{folder} ({detector})" if detector else folder
+def _names(a: Side, b: Side) -> list[str]:
+    """Call each side by its folder, or by its whole path where the folders are called the same."""
+    paths = [side.output.path.rstrip("/") for side in (a, b)]
+    folders = [path.rpartition("/")[2] for path in paths]
+    shown = paths if folders[0] == folders[1] else folders
+    return [
+        f"{name} ({detector})" if (detector := side.facts["detector"]) else name
+        for name, side in zip(shown, (a, b), strict=True)
+    ]
 
 
 def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> dict[str, Any]:

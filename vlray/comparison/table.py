@@ -82,7 +82,7 @@ def notes(result: Comparison) -> list[str]:
         lines.append(f"{kind} are not compared: {reason}.")
     overall = result.overall
     if overall.matched and not result.identical:
-        lines.append("Of the pairs, 95 % and 99 % are as good as the values under these heads say.")
+        lines.append("95 % and 99 %: so many of the pairs have this value or a better one.")
     if overall.rounding.count:
         lines.append("One side is stored as float16: its rounding alone is in the table.")
     elif overall.rel_l2.count and result.a.dtype == "float16":
