@@ -20,8 +20,9 @@ class DetectorSection(Section):
     ``path/to/file.py:Class``."""
 
     weights: str = ""
-    """Weights for it: a local file or a URL; ``vg-*`` take each of the three published
-    files. Empty: the detector's own."""
+    """Weights for it: a local file, a URL or a name on the Hugging Face hub
+    (``unc-nlp/frcnn-vg-finetuned``); ``vg-*`` take each of the three published files. Empty: the
+    detector's own."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` is CUDA where the cluster gives the detector's actor a GPU, else the CPU."""

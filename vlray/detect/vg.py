@@ -32,7 +32,8 @@ def weights_of(options: DetectorSection) -> str:
         raise ValueError(
             f"{options.name} wants --detector.weights: pytorch_model.bin of "
             "unc-nlp/frcnn-vg-finetuned (Hugging Face), faster_rcnn_from_caffe_attr.pkl (airsplay) "
-            "or bua-caffe-frcn-r101_with_attributes.pth (MILVLG), as a local file or a URL"
+            "or bua-caffe-frcn-r101_with_attributes.pth (MILVLG), as a local file, a URL or a name "
+            "on the Hugging Face hub"
         )
     return options.weights
 

@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 from tqdm import tqdm
 
+from vlray.detect import hub
+
 logger = logging.getLogger(__name__)
 
 _DETECTRON2 = "detectron2://"
@@ -36,8 +38,10 @@ def locate(weights: str) -> Path:
     """Give the local file of some weights; a URL is downloaded once into the user's cache.
 
     Args:
-        weights: A path, ``http(s)://...`` or ``detectron2://...``, each with ``#sha256=`` and 64
-            hexadecimal digits behind it where the content must be that and no other.
+        weights: A path, ``http(s)://...``, ``detectron2://...`` or a name on the Hugging Face hub
+            (``org/name`` or ``org/name/file``; a copy that its tools keep is taken first), each
+            with ``#sha256=`` and 64 hexadecimal digits behind it where the content must be that
+            and no other.
 
     Raises:
         ValueError: There is no such file, the download fails, or the SHA-256 is another.
@@ -46,12 +50,14 @@ def locate(weights: str) -> Path:
     expected = expected.lower()
     if mark and not re.fullmatch(r"[0-9a-f]{64}", expected):
         raise ValueError(f"{weights!r}: behind #sha256= there must be 64 hexadecimal digits")
-    if not is_url(source):
-        path = _local_file(source)
-    else:
+    if is_url(source):
         path = cache_path(source)
         if not path.is_file():
             _download(source, path, expected)
+    elif name := hub.parse_name(source):
+        path = _from_hub(*name, expected)
+    else:
+        path = _local_file(source)
     if expected and (found := sha256(path)) != expected:
         raise ValueError(
             f"{path} has the SHA-256 {found}, but {expected} was asked for; it is another file or "
@@ -103,13 +109,38 @@ def _local_file(source: str) -> Path:
         return path
     if "://" in source:
         raise ValueError(
-            f"{source}: weights are read from a local path, http(s):// or detectron2://"
+            f"{source}: weights are read from a local path, http(s)://, detectron2:// or the "
+            "Hugging Face hub (org/name)"
         )
     what = "is a folder" if path.is_dir() else "does not exist"
     raise ValueError(
         f"the file {source!r} {what} (looked for at {path.absolute()}); "
-        "give the path of a file, or a URL"
+        "give the path of a file, a URL, or org/name on the Hugging Face hub"
     )
+
+
+def _from_hub(repository: str, file: str, expected: str) -> Path:
+    """Find a file of the hub: in its tools' cache, in ours, or there."""
+    urls = {name: hub.url_of(repository, name) for name in ([file] if file else hub.FILES)}
+    copies = [hub.cached(repository, name) for name in urls]
+    for path in [*copies, *map(cache_path, urls.values())]:
+        if path is not None and path.is_file():
+            return path
+    *others, last = urls.values()
+    if hub.is_offline():
+        raise ValueError(
+            f"{repository} is not here, there is no such file either, and HF_HUB_OFFLINE forbids "
+            f"to download it; put the file here by hand: {cache_path(next(iter(urls.values())))}"
+        )
+    for url in others:
+        try:
+            _download(url, cache_path(url), expected)
+            return cache_path(url)
+        except ValueError as error:
+            if getattr(error.__cause__, "code", None) != http.HTTPStatus.NOT_FOUND:
+                raise
+    _download(last, cache_path(last), expected)
+    return cache_path(last)
 
 
 def _download(url: str, path: Path, expected: str) -> None:
@@ -122,10 +153,12 @@ def _download(url: str, path: Path, expected: str) -> None:
         try:
             _fetch_all(_http_url(url), part)
         except (OSError, http.client.HTTPException) as error:
+            closed = getattr(error, "code", None) in (401, 403)
             raise ValueError(
-                f"{url} cannot be downloaded ({error or type(error).__name__}); try again when "
-                "there is a connection (what arrived is kept), or put the file here by hand: "
-                f"{path}"
+                f"{url} cannot be downloaded ({error or type(error).__name__}); "
+                + ("set HF_TOKEN where the hub wants one, " if closed else "")
+                + "try again when there is a connection (what arrived is kept), or put the file "
+                f"here by hand: {path}"
             ) from error
         found = sha256(part)
         if expected and found != expected:
@@ -187,6 +220,8 @@ def _fetch(url: str, part: Path) -> None:
 
 def _request(url: str, part: Path) -> http.client.HTTPResponse:
     request = urllib.request.Request(url, headers={"User-Agent": "vlray"})
+    if token := hub.token_for(url):  # not passed on to where the hub redirects to
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     validator = _validator_path(part)
     if part.exists() and validator.exists():
         request.add_header("Range", f"bytes={part.stat().st_size}-")
