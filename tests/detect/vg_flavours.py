@@ -13,19 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vlray.detect.vg_shapes import canonical_shapes
-
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
 PREDICTOR = "roi_heads.box_predictor"
-
-
-def random_tensors(seed: int = 0, with_attributes: bool = True) -> dict[str, Tensor]:
-    """Make canonical weights: random, and different in every row."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: torch.randn(shape, generator=generator)
-        for name, shape in canonical_shapes(with_attributes).items()
-    }
 
 
 def centered_anchors() -> Tensor:
@@ -106,10 +95,3 @@ def write_milvlg(tensors: Mapping[str, Tensor], path: Path, legacy: bool = True)
     content = {"model": milvlg_tensors(tensors), "iteration": 59999}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     return path
-
-
-def tiny(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keep the shapes, but only one number of each: a file of such tensors is small."""
-    return {
-        name: value.flatten()[:1].clone().expand(value.shape) for name, value in tensors.items()
-    }
