@@ -19,6 +19,8 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "engine": ["--images=40", "--rounds=1"],
     "lite_accuracy": ["--images=20"],
     "convert": ["--few=50", "--many=400"],
+    "vg_speed": ["--rounds=1"],
+    "vg_precision": ["--images=1"],
 }
 
 

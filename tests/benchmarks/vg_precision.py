@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import skimage
 import torch
 
+from tests.benchmarks.photographs import SOURCES
 from tests.benchmarks.report import print_header, print_table, verdict
 from tests.detect.vg_weights import random_vg_state
 from vlray.comparison.matching import match
@@ -26,6 +28,7 @@ from vlray.images.decode import as_bgr
 from vlray.regions.batch import RegionBatch
 
 PHOTOGRAPHS = Path(__file__).parents[2].parent / "shared" / "fixtures" / "butd"
+SKIMAGE = Path(skimage.__file__).parent / "data"
 IOU, COSINE, MATCHED = 0.9, 0.999, 0.97
 PRESETS: tuple[type[VgDetector], ...] = (VgCaffe, VgPbua)
 
@@ -43,7 +46,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     print_header("Half precision against fp32", sys.argv)
-    paths = sorted(args.photographs.glob("*.jpg"))[: args.images or None]
+    paths = sorted(args.photographs.glob("*.jpg")) or [SKIMAGE / name for name in SOURCES]
+    paths = paths[: args.images or None]
     found = {
         precision: detected(precision, args.device, paths)
         for precision in ("fp32", *args.precisions)
