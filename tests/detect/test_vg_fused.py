@@ -42,7 +42,7 @@ def test_fused_blocks_give_the_same_and_leave_their_input_alone(
         pytest.skip(f"this processor has no fused convolutions for {dtype}")
     eager = stage(dilation).to(dtype).to(memory_format=torch.channels_last)
     fused = copy.deepcopy(eager)
-    fuse_blocks(fused, dtype, 3, 14, 14)
+    fuse_blocks(fused, 3, 14, 14)
     x = torch.randn(3, 32, *size).to(dtype).to(memory_format=torch.channels_last)
     before = x.clone()
     with torch.inference_mode():

@@ -52,7 +52,7 @@ def test_it_gives_the_means_that_the_modules_give(
     boxes = torch.cat([corners, corners + 10 + torch.rand(47, 2) * 250], 1)
     with torch.inference_mode():
         expected = blocks(roi_pool(plane, [boxes], SIZE, SCALE)).mean(dim=(2, 3))
-        res5 = Res5(copy.deepcopy(blocks), dtype)
+        res5 = Res5(copy.deepcopy(blocks).to(dtype))
         found = res5(RoiPool(plane.to(dtype), boxes, SIZE, SCALE))
         none = res5(RoiPool(plane.to(dtype), boxes[:0], SIZE, SCALE))
     assert found.dtype == torch.float32
@@ -72,7 +72,7 @@ def test_winograds_convolution_is_the_plain_one(side: int) -> None:
         expected = functional.conv2d(
             maps.double(), conv.weight.double(), conv.bias.double(), padding=1
         ).relu()
-        found = WinogradConv(conv, torch.float32, side)(rows, buffers)
+        found = WinogradConv(conv, side)(rows, buffers)
     found = found.view(side, side, 5, 24).permute(2, 3, 0, 1)
     assert (found - expected).norm() <= 2e-6 * expected.norm()
 

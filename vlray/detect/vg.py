@@ -15,11 +15,10 @@ from jaxtyping import Float32, Int32, UInt8
 from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import DetectorInfo, Resize
 from vlray.detect.vg_conventions import CAFFE, PBUA, Conventions
+from vlray.detect.vg_shapes import C4_DIM, FEATURE_DIM
 from vlray.images.resize import ResizeLikeCaffe, ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 from vlray.regions.vocabulary import visual_genome_attributes, visual_genome_objects
-
-FEATURE_DIM, C4_DIM = 2048, 1024
 
 
 def weights_of(options: DetectorSection) -> str:

@@ -18,6 +18,7 @@ from vlray.detect.vg_shapes import (
     ANCHORS,
     BOX_WEIGHTS,
     OBJECTS,
+    PIXEL_MEAN,
     RATIOS,
     SIZES,
     Shapes,
@@ -36,7 +37,7 @@ _MILVLG_NAMES = {
     "attr_score": "attr_linear2",
 }
 _MILVLG_ROWS = {"objectness_logits": 2 * ANCHORS, "bbox_pred": 4 * (OBJECTS + 1)}
-_PIXELS = {"pixel_mean": (102.9801, 115.9465, 122.7717), "pixel_std": (1.0, 1.0, 1.0)}
+_PIXELS = {"pixel_mean": PIXEL_MEAN, "pixel_std": (1.0, 1.0, 1.0)}
 # What makes a network another one than this, though it is trained on the same data.
 _FOREIGN = {
     r"attribute_predictor\.": (

@@ -40,19 +40,17 @@ class FusedConv(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(
-        self, conv: nn.Conv2d, dtype: torch.dtype, relu: bool, images: int, height: int, width: int
-    ) -> None:
+    def __init__(self, conv: nn.Conv2d, relu: bool, images: int, height: int, width: int) -> None:
         super().__init__()
         assert conv.bias is not None
         self._geometry = [list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups]
         self._after = "relu" if relu else "none"
-        weight = conv.weight.detach().to(dtype).contiguous()
+        weight = conv.weight.detach().contiguous()
         ordered = torch.ops.mkldnn._reorder_convolution_weight(
             weight, *self._geometry, [images, conv.in_channels, height, width]
         )
         self.register_buffer("weight", ordered)
-        self.register_buffer("bias", conv.bias.detach().to(dtype))
+        self.register_buffer("bias", conv.bias.detach())
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K h w"]:
         """Convolve, and cut off below 0 where that follows."""
@@ -74,22 +72,20 @@ class FusedConv(nn.Module):
 class FusedBlock(nn.Module):
     """A bottleneck block whose norms are folded already; it may overwrite its input."""
 
-    def __init__(
-        self, block: BottleneckBlock, dtype: torch.dtype, images: int, height: int, width: int
-    ) -> None:
+    def __init__(self, block: BottleneckBlock, images: int, height: int, width: int) -> None:
         super().__init__()
         size = images, height, width
         (step, _) = block.conv1.stride
         inner = images, -(-height // step), -(-width // step)
-        self.conv1 = FusedConv(block.conv1, dtype, True, *size)
+        self.conv1 = FusedConv(block.conv1, True, *size)
         self.conv2 = (
             WinogradMapConv(block.conv2)
-            if block.conv2.in_channels >= WINOGRAD_FROM and dtype == torch.float32
-            else FusedConv(block.conv2, dtype, True, *inner)
+            if block.conv2.in_channels >= WINOGRAD_FROM
+            else FusedConv(block.conv2, True, *inner)
         )
-        self.conv3 = FusedConv(block.conv3, dtype, False, *inner)
+        self.conv3 = FusedConv(block.conv3, False, *inner)
         shortcut = block.shortcut
-        self.shortcut = None if shortcut is None else FusedConv(shortcut, dtype, False, *size)
+        self.shortcut = None if shortcut is None else FusedConv(shortcut, False, *size)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K h w"]:
         """Give the block's result."""
@@ -97,12 +93,11 @@ class FusedBlock(nn.Module):
         return self.conv3.onto(hidden, x if self.shortcut is None else self.shortcut(x))
 
 
-def fuse_blocks(stage: nn.Module, dtype: torch.dtype, images: int, height: int, width: int) -> None:
+def fuse_blocks(stage: nn.Module, images: int, height: int, width: int) -> None:
     """Replace the blocks of a stage.
 
     Args:
         stage: ``Sequential`` of ``BottleneckBlock`` whose norms are folded.
-        dtype: Of the convolutions.
         images: The usual size of what comes in, which the order of the weights is made for. Others
             give the same result, only slower.
         height: Likewise.
@@ -111,6 +106,6 @@ def fuse_blocks(stage: nn.Module, dtype: torch.dtype, images: int, height: int, 
     assert isinstance(stage, nn.Sequential)
     for index in range(len(stage)):
         block: Any = stage[index]
-        stage[index] = FusedBlock(block, dtype, images, height, width)
+        stage[index] = FusedBlock(block, images, height, width)
         (step, _) = block.conv1.stride
         height, width = -(-height // step), -(-width // step)

@@ -25,14 +25,11 @@ from torchvision.ops import roi_pool
 from vlray.detect.vg_fused import can_fuse, fuse_blocks
 from vlray.detect.vg_pool import RoiPool
 from vlray.detect.vg_res5 import Res5
+from vlray.detect.vg_shapes import ANCHORS, ATTRIBUTES, C4_DIM, FEATURE_DIM, OBJECTS
 from vlray.detect.winograd import WinogradMapConv
 
-NUM_CLASSES, NUM_ATTRIBUTES = 1600, 400
-FEATURE_DIM, C4_DIM = 2048, 1024
-NUM_ANCHORS = 12
 STRIDE = 16
 POOL_SIZE = 14
-PIXEL_MEAN = (102.9801, 115.9465, 122.7717)  # BGR
 DTYPES = {
     "fp32": torch.float32,
     "tf32": torch.float32,
@@ -58,19 +55,19 @@ class VgPredictor(nn.Module):
     def __init__(self, with_attributes: bool) -> None:
         super().__init__()
         self.with_attributes = with_attributes
-        self.cls_score = nn.Linear(FEATURE_DIM, NUM_CLASSES + 1)
-        self.bbox_pred = nn.Linear(FEATURE_DIM, NUM_CLASSES * 4)
+        self.cls_score = nn.Linear(FEATURE_DIM, OBJECTS + 1)
+        self.bbox_pred = nn.Linear(FEATURE_DIM, OBJECTS * 4)
         if with_attributes:
-            self.cls_embedding = nn.Embedding(NUM_CLASSES + 1, 256)
+            self.cls_embedding = nn.Embedding(OBJECTS + 1, 256)
             self.fc_attr = nn.Linear(FEATURE_DIM + 256, 512)
-            self.attr_score = nn.Linear(512, NUM_ATTRIBUTES + 1)
+            self.attr_score = nn.Linear(512, ATTRIBUTES + 1)
 
     def deltas(
         self, visual_feats: Float[Tensor, "R 2048"], obj_ids: Int64[Tensor, " R"]
     ) -> Float[Tensor, "R 4"]:
         """Give the box deltas of one class of each region; those of the others are not computed."""
-        weight = self.bbox_pred.weight.view(NUM_CLASSES, 4, FEATURE_DIM)[obj_ids]
-        bias = self.bbox_pred.bias.view(NUM_CLASSES, 4)[obj_ids]
+        weight = self.bbox_pred.weight.view(OBJECTS, 4, FEATURE_DIM)[obj_ids]
+        bias = self.bbox_pred.bias.view(OBJECTS, 4)[obj_ids]
         return torch.baddbmm(bias[:, :, None], weight, visual_feats[:, :, None]).squeeze(2)
 
     def attributes(
@@ -93,7 +90,7 @@ class VgNetwork(nn.Module):
         super().__init__()
         self.precision = "fp32"
         self.backbone: Any = _backbone()
-        head = StandardRPNHead(in_channels=C4_DIM, num_anchors=NUM_ANCHORS, conv_dims=[512])
+        head = StandardRPNHead(in_channels=C4_DIM, num_anchors=ANCHORS, conv_dims=[512])
         self.proposal_generator = nn.ModuleDict({"rpn_head": head})
         self.roi_heads = nn.ModuleDict(
             {"res5": nn.Sequential(*_res5()), "box_predictor": VgPredictor(with_attributes)}
@@ -123,7 +120,7 @@ class VgNetwork(nn.Module):
         """Give logits and box deltas of the M = H * W * 12 anchors, row by row."""
         (logits,), (deltas,) = self.proposal_generator["rpn_head"]([c4])
         num_images, _, height, width = logits.shape
-        deltas = deltas.view(num_images, NUM_ANCHORS, 4, height, width).permute(0, 3, 4, 1, 2)
+        deltas = deltas.view(num_images, ANCHORS, 4, height, width).permute(0, 3, 4, 1, 2)
         return (
             logits.permute(0, 2, 3, 1).reshape(num_images, -1),
             deltas.reshape(num_images, -1, 4),
@@ -201,10 +198,9 @@ def _fuse(network: VgNetwork) -> None:
     head.conv = WinogradMapConv(head.conv)
     if can_fuse(torch.float32):
         for stage, step in zip(stages, (4, 4, 8), strict=True):
-            fuse_blocks(stage, torch.float32, 1, *(side // step for side in USUAL_HW))
-    dtype = DTYPES[network.precision]
-    if can_fuse(dtype):
-        network.fast_res5 = Res5(network.roi_heads["res5"], dtype)
+            fuse_blocks(stage, 1, *(side // step for side in USUAL_HW))
+    if can_fuse(DTYPES[network.precision]):
+        network.fast_res5 = Res5(network.roi_heads["res5"])
 
 
 def _backbone() -> ResNet:

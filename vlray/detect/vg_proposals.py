@@ -14,9 +14,8 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from vlray.detect.vg_conventions import Conventions
+from vlray.detect.vg_shapes import ANCHORS, RATIOS, SIZES, caffe_anchors, d2_anchors
 
-RATIOS = (0.5, 1.0, 2.0)  # height over width
-SIZES = (64, 128, 256, 512)
 STRIDE = 16
 _SCALE_CLAMP = math.log(1000 / 16)
 
@@ -32,17 +31,10 @@ def cell_anchors(kind: str) -> Float[Tensor, "A 4"]:
         lib/rpn/generate_anchors.py of py-faster-rcnn; DefaultAnchorGenerator of Detectron2.
     """
     if kind == "centered":
-        sides = [(math.sqrt(s * s / r), r * math.sqrt(s * s / r)) for s in SIZES for r in RATIOS]
-        return torch.tensor([[-w / 2, -h / 2, w / 2, h / 2] for w, h in sides])
-    boxes = []
-    for size in SIZES:
-        for ratio in RATIOS:
-            base = round(math.sqrt(STRIDE * STRIDE / ratio))
-            width = base * size / STRIDE
-            height = round(base * ratio) * size / STRIDE
-            left, top = 7.5 - 0.5 * (width - 1), 7.5 - 0.5 * (height - 1)
-            boxes.append([left, top, left + width, top + height])
-    return torch.tensor(boxes)
+        return torch.tensor(d2_anchors())
+    # From ratio-major to size-major.
+    table = torch.tensor(caffe_anchors()).view(len(RATIOS), SIZES, 4).transpose(0, 1)
+    return table.reshape(ANCHORS, 4) + torch.tensor([0, 0, 1, 1])
 
 
 def anchors_of(kind: str, height: int, width: int) -> Float[Tensor, "M 4"]:

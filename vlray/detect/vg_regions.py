@@ -17,11 +17,11 @@ from torchvision.ops import box_iou, nms
 from vlray.config.detector import DetectorSection
 from vlray.detect.grid import grid_regions
 from vlray.detect.vg_conventions import Conventions
-from vlray.detect.vg_model import NUM_CLASSES, PIXEL_MEAN, VgNetwork, tf32
+from vlray.detect.vg_model import VgNetwork, tf32
 from vlray.detect.vg_proposals import anchors_of, clip, decode, propose, widened
+from vlray.detect.vg_shapes import ATTRIBUTES, BOX_WEIGHTS, OBJECTS, PIXEL_MEAN
 from vlray.regions.batch import RegionBatch
 
-_BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _BITS = 62  # flags in a word
 
 
@@ -83,7 +83,7 @@ class RegionFinder:
                 rois = torch.tensor(given, device=network.device) * _per_axis(scales, maps)
                 visual_feats = network.pool(maps[index : index + 1], rois)
                 logits = network.predictor.cls_score(visual_feats)
-                best = logits.softmax(dim=1)[:, :NUM_CLASSES].max(dim=1)
+                best = logits.softmax(dim=1)[:, :OBJECTS].max(dim=1)
                 found.append(self._batch(image_hw[index], given, visual_feats, logits, *best))
         return RegionBatch.concat(found)
 
@@ -141,12 +141,12 @@ class RegionFinder:
         predictor, rules = self._network.predictor, self._rules
         visual_feats = self._network.pool(c4, rois)
         class_logits = predictor.cls_score(visual_feats)
-        probs = class_logits.softmax(dim=1)[:, :NUM_CLASSES]
+        probs = class_logits.softmax(dim=1)[:, :OBJECTS]
         obj_probs, obj_ids = probs.max(dim=1)
         per_axis = _per_axis(scales, rois)
         if rules.regressed_boxes:
             deltas = predictor.deltas(visual_feats, obj_ids)
-            boxes = decode(deltas / deltas.new_tensor(_BOX_WEIGHTS), rois, rules.clamp_deltas)
+            boxes = decode(deltas / deltas.new_tensor(BOX_WEIGHTS), rois, rules.clamp_deltas)
             boxes = clip(boxes, *resized_hw, rules.plus_one)
             kept = _best_class(boxes, obj_probs, rules, self._options)
             boxes = boxes[kept] / per_axis
@@ -181,7 +181,7 @@ class RegionFinder:
             if not self._rules.attribute_background:
                 scores = scores[:, :-1]
             probs_of_attributes = scores.softmax(dim=1)
-            found = probs_of_attributes[:, :400].max(dim=1)
+            found = probs_of_attributes[:, :ATTRIBUTES].max(dim=1)
             attr_probs, attr_ids = (values.cpu().numpy() for values in found)
         return RegionBatch(
             image_hw=image_hw[None],

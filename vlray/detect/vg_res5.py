@@ -33,19 +33,18 @@ ROWS = 4096  # distinct bins at once, likewise
 class Res5(nn.Module):
     """res5 of folded blocks, from a map and boxes to the means of the regions."""
 
-    def __init__(self, blocks: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, blocks: nn.Module) -> None:
         super().__init__()
         assert isinstance(blocks, nn.Sequential)
         parts: list[Any] = list(blocks)
         first, *others = parts
-        self._dtype = dtype
         self._width, self._channels = first.conv1.out_channels, first.out_channels
         rows = (1, CELLS, 4 * CHUNK)
-        self.first = FusedConv(first.conv1, dtype, True, 1, 1, ROWS)
-        self.shortcut = FusedConv(first.shortcut, dtype, False, 1, 1, ROWS)
-        self.reduce = nn.ModuleList(FusedConv(b.conv1, dtype, True, *rows) for b in others)
-        self.convs = nn.ModuleList(WinogradConv(b.conv2, dtype, SIDE) for b in parts)
-        self.expand = nn.ModuleList(FusedConv(b.conv3, dtype, False, *rows) for b in parts)
+        self.first = FusedConv(first.conv1, True, 1, 1, ROWS)
+        self.shortcut = FusedConv(first.shortcut, False, 1, 1, ROWS)
+        self.reduce = nn.ModuleList(FusedConv(b.conv1, True, *rows) for b in others)
+        self.convs = nn.ModuleList(WinogradConv(b.conv2, SIDE) for b in parts)
+        self.expand = nn.ModuleList(FusedConv(b.conv3, False, *rows) for b in parts)
 
     def forward(self, pooled: RoiPool) -> Float[Tensor, "R 2048"]:
         """Give the mean over the cells of each pooled box, in float32."""

@@ -13,7 +13,8 @@ ATTRIBUTES = 400
 SIZES = 4
 RATIOS = (0.5, 1.0, 2.0)  # height over width
 ANCHORS = SIZES * len(RATIOS)
-FEATURE_DIM = 2048
+FEATURE_DIM, C4_DIM = 2048, 1024
+PIXEL_MEAN = (102.9801, 115.9465, 122.7717)  # BGR
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """What the box predictor's deltas are divided by before they move a box."""
 

@@ -54,9 +54,7 @@ class _Winograd(nn.Module):
     scatter: Tensor
     bias: Tensor
 
-    def __init__(
-        self, conv: nn.Conv2d, dtype: torch.dtype, take: np.ndarray, give: np.ndarray
-    ) -> None:
+    def __init__(self, conv: nn.Conv2d, take: np.ndarray, give: np.ndarray) -> None:
         super().__init__()
         assert conv.kernel_size == (3, 3)
         assert conv.stride == (1, 1)
@@ -69,16 +67,14 @@ class _Winograd(nn.Module):
             ("scatter", torch.from_numpy(give)),
             ("bias", conv.bias.detach()),
         ):
-            self.register_buffer(name, value.to(dtype).contiguous())
+            self.register_buffer(name, value.to(conv.weight.dtype).contiguous())
 
 
 class WinogradMapConv(_Winograd):
     """A 3x3 convolution with zeros around, its bias and a ReLU, over maps of any size."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__(
-            conv, conv.weight.dtype, np.kron(_INPUT, _INPUT), np.kron(_OUTPUT, _OUTPUT)
-        )
+        super().__init__(conv, np.kron(_INPUT, _INPUT), np.kron(_OUTPUT, _OUTPUT))
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K H W"]:
         """Convolve, and cut off below 0; both sides are channels-last."""
@@ -102,9 +98,9 @@ class WinogradMapConv(_Winograd):
 class WinogradConv(_Winograd):
     """The same over many maps of one small size, whose rows are ordered by cell, then by map."""
 
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, side: int) -> None:
+    def __init__(self, conv: nn.Conv2d, side: int) -> None:
         take, give = _transforms(side)
-        super().__init__(conv, dtype, take, give)
+        super().__init__(conv, take, give)
         self._tiles = take.shape[0] // TERMS
 
     def forward(
