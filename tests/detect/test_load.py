@@ -221,3 +221,13 @@ def test_lite_is_identified_by_its_weights() -> None:
     }
     own = identify(options("lite", weights=str(shipped)))
     assert own == identify(options("lite"))
+
+
+@pytest.mark.parametrize("given", [{"precision": "bf16"}, {"post_nms_topk": 100}])
+def test_options_of_the_visual_genome_detector_are_refused_before_another_is_loaded(
+    given: dict[str, Any],
+) -> None:
+    (name,) = given
+    with pytest.raises(ValueError, match=rf"detector\.{name}=.* is for vg-caffe and vg-pbua"):
+        check_ways(DetectorSection(**given), boxes_given=False)
+    check_ways(DetectorSection(name="vg-caffe", **given), boxes_given=False)

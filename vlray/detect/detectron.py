@@ -17,7 +17,6 @@ from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.checkpoint import load_weights
-from vlray.detect.conform import refuse_vg_options
 from vlray.detect.detectron_config import check_grid, load_config, weights_of
 from vlray.detect.detectron_grid import grid_dim_of, grid_of
 from vlray.detect.device import device_of
@@ -59,7 +58,6 @@ class Detectron:
                 f"detector.options {sorted(unknown)} mean nothing to a Detectron2 configuration; "
                 "it knows obj_names"
             )
-        refuse_vg_options(options)
         cfg = load_config(options)
         cfg.MODEL.DEVICE = str(device_of(options))
         weights = locate(weights_of(options))

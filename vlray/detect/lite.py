@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.conform import refuse_vg_options
 from vlray.detect.protocol import DetectorInfo
 from vlray.detect.weights import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
@@ -46,7 +45,6 @@ class Lite:
         """
         if options.options:
             raise ValueError(f"lite has no detector.options, remove {sorted(options.options)}")
-        refuse_vg_options(options)
         # Torch and Detectron2 take seconds to import; the driver, which asks this class for
         # `resize` only, does without them.
         from vlray.detect.device import device_of

@@ -10,7 +10,7 @@ from vlray import plugins
 from vlray.config.detector import DetectorSection
 from vlray.config.options import nearest
 from vlray.config.state import stored_models
-from vlray.detect.conform import HOW_TO, build_detector
+from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
 from vlray.detect.detectron_config import check_grid, config_files, config_path, weights_of
 from vlray.detect.protocol import Detector, Resize
 from vlray.detect.weights import is_url, locate, sha256
@@ -92,10 +92,13 @@ def check_ways(options: DetectorSection, *, boxes_given: bool) -> None:
     """Refuse what a detector's class cannot do, before its weights are loaded.
 
     Raises:
-        ValueError: Boxes are given, or a grid is asked for, and it has no method for that.
+        ValueError: Boxes are given, or a grid is asked for, and it has no method for that; or an
+            option that only the Visual Genome detector follows is given to ``lite`` or Detectron2.
     """
     options = settled(options)
     target = _target(options.name)
+    if target in (PRESETS["lite"], _DETECTRON):
+        refuse_vg_options(options)
     cls = detector_class(options)
     for method, wanted, what in (
         ("pool_boxes", boxes_given, "pool boxes that are given"),
