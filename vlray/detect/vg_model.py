@@ -5,6 +5,7 @@ Shapes: N images, H and W of the C4 map (stride 16), R regions of one image.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,8 @@ from vlray.detect.vg_pool import RoiPool
 from vlray.detect.vg_res5 import Res5
 from vlray.detect.vg_shapes import ANCHORS, ATTRIBUTES, C4_DIM, FEATURE_DIM, OBJECTS
 from vlray.detect.winograd import WinogradMapConv
+
+logger = logging.getLogger(__name__)
 
 STRIDE = 16
 POOL_SIZE = 14
@@ -201,6 +204,12 @@ def _fuse(network: VgNetwork) -> None:
             fuse_blocks(stage, 1, *(side // step for side in USUAL_HW))
     if can_fuse(DTYPES[network.precision]):
         network.fast_res5 = Res5(network.roi_heads["res5"])
+    else:
+        logger.warning(
+            "this processor has no arithmetic for detector.precision=%s and is many times slower "
+            "in it than in fp32; take fp32, or a GPU",
+            network.precision,
+        )
 
 
 def _backbone() -> ResNet:
