@@ -1,0 +1,27 @@
+"""Options that say where datasets' images, annotations and derived files are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from vlray.config.section import Section
+
+
+class DataSection(Section):
+    """Where the datasets are; ``vlray env set data.images.coco /data/coco`` says it for good."""
+
+    images: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
+    """Folder or URI of each image set, by its name in the catalogue (``coco=/data/coco``). Not
+    given: ``env.data_dir``/NAME."""
+
+    annotations: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
+    """Folder or URI of each dataset's annotation files, by the dataset's name. Not given:
+    ``env.data_dir``/NAME."""
+
+    cache_dir: str = ""
+    """Local folder for what is made of annotations and regions to read them fast; it can be
+    deleted at any time. Empty: ``vlray`` in the user's cache."""
+
+    on_bad: Literal["skip", "stop"] = "skip"
+    """What happens when examples cannot be used (a broken line, a duplicated id, an image without
+    regions): they are counted, reported and left out, or the command stops."""

@@ -1,0 +1,17 @@
+"""``vlray datasets``: the vision-language datasets by name: list, show, check, add."""
+
+from __future__ import annotations
+
+from vlray.config.datasets import DatasetsConfig
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the options, then look at the catalogue."""
+    config = DatasetsConfig.from_cli(argv)
+    from vlray.tasks.command import run
+
+    run(config)
+
+
+if __name__ == "__main__":
+    main()

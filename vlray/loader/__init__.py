@@ -1,0 +1,1 @@
+"""Examples joined with the regions of their images, as batches for a model."""

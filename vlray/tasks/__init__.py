@@ -1,0 +1,1 @@
+"""The vision-language datasets: names, splits, official files, labels, metrics, corpora."""

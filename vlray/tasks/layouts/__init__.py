@@ -1,0 +1,1 @@
+"""The layouts of official annotation files: each module reads one family of them."""
