@@ -1,0 +1,185 @@
+"""JSON and text files of any size, entry by entry; what is broken is counted and passed over."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import ijson
+
+from vlray import files
+from vlray.tasks.problems import Problems
+
+KEYS_SHOWN = 8
+BUFFER_BYTES = 1 << 20
+
+
+def open_bytes(path: str) -> io.BufferedReader:
+    """Open a file for reading from its beginning; one named ``.gz`` or ``.bz2`` is decompressed.
+
+    Args:
+        path: A local path or a URI.
+
+    Raises:
+        OSError: It is missing, unreadable, or its storage cannot be reached.
+    """
+    fs, name = files.resolve(path)
+    with files.explained(path):
+        return io.BufferedReader(fs.open_input_stream(name), BUFFER_BYTES)
+
+
+def short_name(path: str) -> str:
+    """Give the last part of a path, by which messages call a file."""
+    return files.parent(path)[1]
+
+
+def items(path: str, prefix: str, problems: Problems) -> Iterator[dict[str, Any]]:
+    """Read the objects of a list inside a JSON document, one after the other.
+
+    Where the document is cut or broken, what came before is given, and one problem says where it
+    broke. Entries that are no objects are counted and passed over.
+
+    Args:
+        path: A local path or a URI.
+        prefix: Place of the entries as ijson has it: ``annotations.item`` for the list under
+            ``annotations``, ``item`` for a document that is a list itself.
+        problems: Gets what is wrong, as ``broken-line``.
+
+    Raises:
+        ValueError: The document is of another form: there is no such list in it.
+    """
+    with open_bytes(path) as stream:
+        found = ((None, value) for value in ijson.items(stream, prefix, use_float=True))
+        for _, entry in _objects(path, prefix, found, problems):
+            yield entry
+
+
+def entries(path: str, prefix: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read the objects of a JSON object with their keys, one after the other; else as `items`.
+
+    Args:
+        path: A local path or a URI.
+        prefix: Place of the object whose values are the entries; empty: the document itself.
+        problems: Gets what is wrong, as ``broken-line``.
+    """
+    with open_bytes(path) as stream:
+        found = ijson.kvitems(stream, prefix, use_float=True)
+        for key, entry in _objects(path, prefix, found, problems):
+            assert key is not None
+            yield key, entry
+
+
+def _objects(
+    path: str, prefix: str, found: Iterator[tuple[str | None, Any]], problems: Problems
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    count = 0
+    broken = False
+    where = prefix.removesuffix("item").rstrip(".")
+    try:
+        for key, value in found:
+            count += 1
+            if isinstance(value, dict):
+                yield key, value
+            else:
+                problems.add(
+                    "broken-line",
+                    f"entry {count} of {where or 'the list'} in {short_name(path)} is "
+                    f"a {type(value).__name__}",
+                )
+    except ijson.JSONError as error:
+        if not count and not first_keys(path):
+            raise ValueError(f"{path} is no JSON document: {_reason(error)}") from error
+        broken = True
+        problems.add(
+            "broken-line",
+            f"{short_name(path)} breaks off after {count:,} entries"
+            f"{f' of {where}' if where else ''}: {_reason(error)}",
+        )
+    if not count and not broken:
+        _check_form(path, where, is_list=prefix.endswith("item"))
+
+
+def _reason(error: ijson.JSONError) -> str:
+    """Give the first line of the parser's message; the others draw the place."""
+    return str(error).strip().partition("\n")[0]
+
+
+def _check_form(path: str, where: str, *, is_list: bool) -> None:
+    """Tell an empty list or object from a document that has none at this place."""
+    opened = "start_array" if is_list else "start_map"
+    with open_bytes(path) as stream:
+        for prefix, event, _ in ijson.parse(stream):
+            if prefix == where and event == opened:
+                return
+    kind = "a list" if is_list else "an object"
+    place = f"under {where!r}" if where else "as the whole document"
+    keys = first_keys(path)
+    raise ValueError(
+        f"{path} is of another form: expected {kind} {place}, "
+        f"found {'the keys ' + ', '.join(keys) if keys else 'no keys at all'}"
+    )
+
+
+def first_keys(path: str) -> tuple[str, ...]:
+    """Give the first keys of a JSON document, or of its first entry where it is a list.
+
+    They tell one layout from another. Empty: it is no JSON document, or has no keys.
+    """
+    keys: list[str] = []
+    with open_bytes(path) as stream:
+        try:
+            for prefix, event, value in ijson.parse(stream):
+                if event == "map_key" and prefix in ("", "item"):
+                    keys.append(str(value))
+                if len(keys) == KEYS_SHOWN or (keys and (prefix, event) == ("item", "end_map")):
+                    break
+        except ijson.JSONError:
+            pass  # what came before it is all that there is
+    return tuple(keys)
+
+
+def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
+    """Read the lines of a UTF-8 text file with their numbers from 1, without the empty ones.
+
+    Lines that are no UTF-8 are counted and passed over. A byte order mark is not part of the text.
+    """
+    with open_bytes(path) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                problems.add("broken-line", f"line {number} of {short_name(path)}: {error.reason}")
+                continue
+            if text.strip():
+                yield number, text
+
+
+def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
+    """Read a file with a JSON object on each line; other lines are counted and passed over.
+
+    Raises:
+        ValueError: No line of it is a JSON object.
+    """
+    seen = good = 0
+    first_bad = ""
+    for number, text in lines(path, problems):
+        seen += 1
+        try:
+            entry = json.loads(text)
+            reason = "" if isinstance(entry, dict) else f"it is a {type(entry).__name__}"
+        except ValueError as error:
+            reason = str(error)
+        if not reason:
+            good += 1
+            yield entry
+            continue
+        first_bad = first_bad or f"line {number}: {reason}"
+        problems.add("broken-line", f"line {number} of {short_name(path)}: {reason}")
+    if seen and not good:
+        keys = ", ".join(first_keys(path)) or "none"
+        raise ValueError(
+            f"{path} is of another form: expected a JSON object on each line, found {first_bad} "
+            f"(keys of the document: {keys})"
+        )
