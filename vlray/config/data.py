@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from vlray.config.section import Section
@@ -12,11 +13,15 @@ class DataSection(Section):
 
     images: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
     """Folder or URI of each image set, by its name in the catalogue (``coco=/data/coco``). Not
-    given: ``env.data_dir``/NAME."""
+    given: ``data.root``/NAME."""
 
     annotations: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
     """Folder or URI of each dataset's annotation files, by the dataset's name. Not given:
-    ``env.data_dir``/NAME."""
+    ``data.root``/NAME."""
+
+    root: str = ""
+    """Folder or URI that has a folder for each image set and each dataset, by their names. Empty:
+    ``env.data_dir``."""
 
     cache_dir: str = ""
     """Local folder for what is made of annotations and regions to read them fast; it can be
@@ -25,3 +30,15 @@ class DataSection(Section):
     on_bad: Literal["skip", "stop"] = "skip"
     """What happens when examples cannot be used (a broken line, a duplicated id, an image without
     regions): they are counted, reported and left out, or the command stops."""
+
+    def below(self, data_dir: Path) -> DataSection:
+        """Take ``env.data_dir`` where no root is given."""
+        return self if self.root else self.model_copy(update={"root": str(data_dir)})
+
+    def cache_folder(self) -> Path:
+        """Say where derived files are: ``cache_dir``, or ``vlray`` in the user's cache."""
+        if self.cache_dir:
+            return Path(self.cache_dir).expanduser()
+        import platformdirs
+
+        return Path(platformdirs.user_cache_dir("vlray", appauthor=False))
