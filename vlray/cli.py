@@ -12,6 +12,7 @@ COMMANDS = {
     "view": "Draw the regions of an output and put them into a gallery page.",
     "convert": "Bring other tools' region files into an output, and an output into theirs.",
     "compare": "Compare two outputs of the same images, box by box.",
+    "datasets": "Look at the vision-language datasets: files, examples, what is missing.",
     "env": "Show and change the settings that last.",
 }
 

@@ -1,4 +1,4 @@
-"""``vlray datasets``: the vision-language datasets by name: list, show, check, add."""
+"""``vlray datasets``: the vision-language datasets by name, and what is here of them."""
 
 from __future__ import annotations
 

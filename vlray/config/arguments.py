@@ -26,6 +26,7 @@ METAVARS = {
     "tuple[Path,...]": "FILE.yaml",
     "tuple[str,...]": "NAME,...",
     "dict[str,Any]": "KEY=VALUE",
+    "dict[str,str]": "NAME=VALUE",
 }
 
 

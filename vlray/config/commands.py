@@ -15,6 +15,7 @@ COMMANDS = {
     "view": "vlray.config.view:ViewConfig",
     "convert": "vlray.config.convert:ConvertConfig",
     "compare": "vlray.config.compare:CompareConfig",
+    "datasets": "vlray.config.datasets:DatasetsConfig",
 }
 
 

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from vlray import plugins
 from vlray.config import state
 from vlray.tasks.example import Example
-from vlray.tasks.layout import Layout, load_layout
+from vlray.tasks.layout import load_layout
 from vlray.tasks.problems import Problems
-from vlray.tasks.protocol import Files, VisionLanguageDataset
+from vlray.tasks.protocol import Files, Layout, VisionLanguageDataset
 from vlray.tasks.spec import DatasetSpec
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as quick where it is built
@@ -128,7 +128,7 @@ def refusal(kind: str, word: str, choices: Iterable[str]) -> str:
     known = list(choices)
     near = difflib.get_close_matches(word, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"unknown {kind} {word!r}; {hint}There are {', '.join(known)}"
+    return f"unknown {kind} {word!r}; {hint}There are {', '.join(known) or 'none'}"
 
 
 def from_file(path: Path) -> VisionLanguageDataset:

@@ -1,10 +1,126 @@
-"""The datasets command: list, show, check, add."""
+"""The datasets command: list, show, check, add, remove, corpus, score."""
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import yaml
+
+from vlray.config import state
+from vlray.config.data import DataSection
 from vlray.config.datasets import DatasetsConfig
+from vlray.tasks import additions, catalogue, report
+from vlray.tasks.check import check_split_files
+from vlray.tasks.spec import Purpose
 
 
 def run(config: DatasetsConfig) -> None:
     """Do what was asked for; a mistake of the user's ends with status 2."""
-    raise NotImplementedError(config.action)
+    logging.basicConfig(format="%(message)s", level=config.env.log_level.upper())
+    data = config.data.below(config.env.data_dir)
+    try:
+        _ACTIONS[config.action](config, data)
+    except (ValueError, OSError, ImportError) as error:
+        sys.stderr.write(f"vlray datasets: {error}\n")
+        sys.exit(2)
+
+
+def _list(config: DatasetsConfig, data: DataSection) -> None:
+    purposes = get_args(Purpose)
+    if config.purpose and config.purpose not in purposes:
+        raise ValueError(catalogue.refusal("purpose", config.purpose, purposes))
+    datasets = [catalogue.find(name) for name in catalogue.names()]
+    chosen = [d for d in datasets if not config.purpose or config.purpose in d.spec.purposes]
+    print(report.catalogue_table(chosen, data))
+    if corpora := _corpora(config):
+        print(f"\ncorpora of project {config.project}: {', '.join(corpora)}")
+
+
+def _show(config: DatasetsConfig, data: DataSection) -> None:
+    if config.name in _corpora(config):
+        from vlray.tasks.corpus import load_corpus
+
+        values = load_corpus(config.name, config.project).model_dump(mode="json")
+        print(yaml.safe_dump(values, sort_keys=False), end="")
+        return
+    dataset = catalogue.find(catalogue.split_pair(_needed(config.name, "show"))[0])
+    if config.spec:
+        values = dataset.spec.model_dump(mode="json", exclude_defaults=True)
+        print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
+    else:
+        print(report.describe(dataset, data))
+
+
+def _check(config: DatasetsConfig, data: DataSection) -> None:
+    complete = True
+    for pair in _pairs(config):
+        dataset, split = catalogue.find_split(pair)
+        found = check_split_files(dataset, split, data, config.regions)
+        complete &= found.is_complete
+        print("\n".join(report.check_lines(found)))
+    if not complete:
+        sys.exit(1)
+
+
+def _pairs(config: DatasetsConfig) -> list[str]:
+    """List the splits to check, of a dataset or of a corpus."""
+    if config.name in _corpora(config):
+        from vlray.tasks.corpus import load_corpus
+
+        return [part.name for part in load_corpus(config.name, config.project).parts]
+    name, split = catalogue.split_pair(_needed(config.name, "check"))
+    if split and config.split:
+        raise ValueError(f"the split is given twice, in {config.name} and as --split; give one")
+    splits = (split,) if split else config.split or tuple(catalogue.find(name).spec.splits)
+    return [f"{name}:{split}" for split in splits]
+
+
+def _add(config: DatasetsConfig, data: DataSection) -> None:
+    spec, path = additions.add(_needed(config.name, "add"))
+    print(f"added {spec.name} ({', '.join(spec.splits)}), kept in {path}")
+
+
+def _remove(config: DatasetsConfig, data: DataSection) -> None:
+    additions.remove(_needed(config.name, "remove"))
+    print(f"removed {config.name}")
+
+
+def _corpus(config: DatasetsConfig, data: DataSection) -> None:
+    from vlray.tasks.corpus import CorpusSpec, parse_parts, save_corpus
+
+    parts = parse_parts(_needed(config.what, "corpus NAME"))
+    if config.name in catalogue.names():
+        raise ValueError(f"{config.name} is a dataset; give the corpus another name")
+    path = save_corpus(config.name, CorpusSpec(parts=parts, mix=config.mix), config.project)
+    print(f"corpus {config.name} of project {config.project}, kept in {path}")
+
+
+def _score(config: DatasetsConfig, data: DataSection) -> None:
+    raise ValueError("score is not there yet")
+
+
+def _corpora(config: DatasetsConfig) -> list[str]:
+    folder: Path = state.settings_path().parent / "corpora" / config.project
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def _needed(given: str, action: str) -> str:
+    if not given:
+        what = "PARTS, such as vqa:train,gqa:train" if action == "corpus NAME" else "NAME"
+        raise ValueError(f"{action} wants {what}; `vlray datasets list` names the datasets")
+    return given
+
+
+_ACTIONS: dict[str, Callable[[DatasetsConfig, DataSection], None]] = {
+    "list": _list,
+    "show": _show,
+    "check": _check,
+    "add": _add,
+    "remove": _remove,
+    "corpus": _corpus,
+    "score": _score,
+}

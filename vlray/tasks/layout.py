@@ -58,7 +58,7 @@ def roles_of(reader: Any) -> Roles | None:
     if roles is None:
         return None
     by_function = roles.get(reader.__name__)
-    return by_function if isinstance(by_function, Mapping) else roles  # type: ignore[no-any-return]
+    return by_function if isinstance(by_function, Mapping) else roles
 
 
 def source_digest(*readers: Any) -> str:

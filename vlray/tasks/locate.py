@@ -115,7 +115,7 @@ def join(folder: str, name: str) -> str:
 
 def exists(uri: str) -> bool:
     """Say whether a file or a folder is there."""
-    return _info(uri)[2].type != FileType.NotFound
+    return bool(_info(uri)[2].type != FileType.NotFound)
 
 
 def _info(uri: str) -> tuple[FileSystem, str, FileInfo]:

@@ -16,10 +16,11 @@ Files = Mapping[str, tuple[str, ...]]
 class Layout(Protocol):
     """Reads the files of one split: what ``spec.layout`` names.
 
-    ``roles`` of the module says which files it wants: ``{"questions": "required",
-    "annotations": "optional"}``. Reading is lazy: an example is yielded when it has been read, and
-    memory does not grow with the files. What is wrong goes to ``problems``, never to an exception,
-    unless the file as a whole is of another form (`ValueError` that says so).
+    ``ROLES`` of its module says which files it wants: ``{"questions": "required",
+    "annotations": "optional"}``. ``options`` are those of the split, and ``id_rule``. Reading is
+    lazy: an example is yielded when it has been read, and memory does not grow with the files.
+    What is wrong goes to ``problems``, never to an exception, unless the file as a whole is of
+    another form (`ValueError` that says so).
     """
 
     def __call__(
@@ -32,7 +33,10 @@ class Layout(Protocol):
 class VisionLanguageDataset(Protocol):
     """A dataset of the catalogue, or a user's own class given as ``module:Class``."""
 
-    spec: DatasetSpec
+    @property
+    def spec(self) -> DatasetSpec:
+        """What is known of it; an attribute of the class will do."""
+        ...
 
     def read(self, split: str, files: Files, problems: Problems) -> Iterator[Example]:
         """Yield the examples of a split, lazily; see `Layout` for bad input."""

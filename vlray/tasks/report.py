@@ -1,0 +1,152 @@
+"""Words for what is known of datasets and what was found of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from vlray.config.data import DataSection
+from vlray.tasks import locate
+from vlray.tasks.check import Absent, SplitReport
+from vlray.tasks.examples import open_examples
+from vlray.tasks.protocol import VisionLanguageDataset
+from vlray.tasks.spec import DatasetSpec
+
+
+def catalogue_table(datasets: Sequence[VisionLanguageDataset], data: DataSection) -> str:
+    """List datasets: a line each, with the splits whose files are here."""
+    rows = [("name", "title", "purposes", "splits", "here")]
+    for dataset in datasets:
+        spec = dataset.spec
+        here = [split for split in spec.splits if _is_here(dataset, split, data)]
+        rows.append(
+            (
+                spec.name,
+                spec.title,
+                ", ".join(spec.purposes),
+                " ".join(spec.splits),
+                "all" if len(here) == len(spec.splits) else " ".join(here) or "-",
+            )
+        )
+    return table(rows)
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Bring rows into columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _is_here(dataset: VisionLanguageDataset, split: str, data: DataSection) -> bool:
+    files = locate.wanted_files(dataset, split, data)
+    of = dataset.spec.splits[split].of
+    return (
+        bool(files)
+        and all(file.path for file in files if file.required)
+        and (not of or _is_here(dataset, of, data))
+    )
+
+
+def describe(dataset: VisionLanguageDataset, data: DataSection) -> str:
+    """Say all that is known of a dataset, its files and one of its examples."""
+    spec = dataset.spec
+    facts = {
+        "title": spec.title,
+        "purposes": ", ".join(spec.purposes),
+        "labels": _labels(spec),
+        "metric": spec.metric,
+        "licence": spec.licence,
+        "home": spec.home,
+        "cite": spec.cite,
+        "layout": spec.layout,
+        "images": f"set {spec.image_set}, ids by the rule {spec.id_rule}, looked for in "
+        f"{locate.image_folder(spec, data)}",
+        "annotations": f"looked for in {locate.annotation_folder(spec, data)}",
+    }
+    lines = [spec.name, *(f"  {name:12} {value}" for name, value in facts.items() if value)]
+    for split in spec.splits:
+        lines += ["", *_describe_split(dataset, split, data)]
+    if example := _example(dataset, data):
+        lines += ["", *example]
+    return "\n".join(lines)
+
+
+def _labels(spec: DatasetSpec) -> str:
+    if spec.labels == "classes":
+        return ", ".join(spec.classes)
+    if spec.labels == "answers":
+        return f"answers of at least {spec.min_frequency} examples, soft score {spec.soft_score}"
+    return spec.labels
+
+
+def _describe_split(dataset: VisionLanguageDataset, split: str, data: DataSection) -> list[str]:
+    part = dataset.spec.splits[split]
+    lines = [f"  split {split}"]
+    for kind, chosen in (
+        ("the first", part.first_images),
+        ("all but the first", part.except_images),
+    ):
+        if chosen:
+            lines.append(f"    of {part.of}: the examples of {kind} {chosen[1]:,} images")
+    lines += [_file_line(file) for file in locate.wanted_files(dataset, split, data)]
+    if part.images:
+        lines.append(f"    images in {', '.join(part.images)}")
+    lines += [f"    get {address}" for address in part.download]
+    return lines
+
+
+def _file_line(file: locate.Wanted) -> str:
+    need = "" if file.required else " (optional)"
+    where = file.path or f"{file.name} is not here: looked for {' and '.join(file.looked)}"
+    return f"    {file.role}{need}: {where}"
+
+
+def _example(dataset: VisionLanguageDataset, data: DataSection) -> list[str]:
+    """Show the first example of the first split that is here."""
+    for split in dataset.spec.splits:
+        if _is_here(dataset, split, data) and not dataset.spec.splits[split].of:
+            examples = open_examples(dataset, split, data)
+            if len(examples):
+                return [f"  an example of {split}", *_fields(asdict(examples[0]), "    ")]
+    return []
+
+
+def _fields(values: dict[str, Any], indent: str) -> list[str]:
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            lines += _fields(value, indent)
+        elif value not in (None, (), ""):
+            shown = ", ".join(map(str, value[:10])) if isinstance(value, tuple) else str(value)
+            more = f" and {len(value) - 10} more" if isinstance(value, tuple) and value[10:] else ""
+            lines.append(f"{indent}{name}: {shown}{more}")
+    return lines
+
+
+def check_lines(report: SplitReport) -> list[str]:
+    """Say what was found of a split."""
+    lines = [report.name, *(_file_line(file) for file in report.wanted)]
+    if report.table is None:
+        return [*lines, *(f"    {line}" for line in report.error.splitlines())]
+    lines.append(f"    {len(report.table):,} examples, {report.num_images:,} images")
+    lines += [f"    {line}" for line in report.table.problems.lines()]
+    if report.images is None:
+        lines.append(f"    the images are not here: looked in {report.image_folder}")
+    else:
+        lines.append(f"    image files: {_absent_words(report.images, report.num_images)}")
+    for absent in report.regions:
+        lines.append(f"    regions: {_absent_words(absent, report.num_images)}")
+    return lines
+
+
+def _absent_words(absent: Absent, total: int) -> str:
+    if absent.why:
+        return f"cannot be compared, {absent.why}"
+    if not absent.count:
+        return f"all {total:,} are in {absent.where}"
+    some = ", ".join(absent.examples)
+    return f"{absent.count:,} of {total:,} are missing in {absent.where}, such as {some}"
