@@ -1,0 +1,191 @@
+"""Label spaces: which answers or classes a model tells apart, and targets over them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from vlray import files
+from vlray.tasks.answers import SoftScore, answer_name, soft_scores
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.examples import ExampleTable
+from vlray.tasks.problems import Problems
+
+Known = Bool[np.ndarray, "N"]
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Names of labels; the id of each is its place."""
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        twice = [name for name, count in Counter(self.names).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"{len(twice)} labels are given twice, such as {twice[0]!r}; give each once"
+            )
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> LabelSpace:
+        """Read a label space; ids are those of the file.
+
+        Args:
+            path: ``.json`` with a list of names (LXMERT's ``trainval_label2ans.json``) or their
+                ids by name (``trainval_ans2label.json``), or ``.txt`` with a name a line (MMF's
+                ``answers_vqa.txt``).
+
+        Raises:
+            ValueError: It has another form, a name twice, or ids that are not 0, 1, 2, ...
+            FileNotFoundError: There is none.
+        """
+        data = files.read_bytes(*files.resolve(path))
+        if str(path).endswith(".txt"):
+            return cls(tuple(data.decode().splitlines()))
+        try:
+            return cls(tuple(_names_of(json.loads(data))))
+        except ValueError as error:
+            raise ValueError(f"{path} is no label space: {error}") from error
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int], min_frequency: int) -> LabelSpace:
+        """Take the names that are frequent enough, sorted."""
+        return cls(tuple(sorted(name for name, n in counts.items() if n >= min_frequency)))
+
+    def __len__(self) -> int:
+        """Give the number of labels."""
+        return len(self.names)
+
+    def id_of(self, name: str) -> int | None:
+        """Give the id of a name, or of its lower-case form if it is none; None: neither is."""
+        found = self._ids.get(name)
+        return self._ids.get(name.lower()) if found is None else found
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the names in their order: equal for spaces whose ids agree."""
+        return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.names)}
+
+
+def _names_of(value: object) -> list[str]:
+    if isinstance(value, dict):
+        if sorted(value.values()) != list(range(len(value))):
+            raise ValueError(f"the ids of its {len(value):,} names are not 0 to {len(value) - 1:,}")
+        value = sorted(value, key=value.__getitem__)
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("give a list of names, or their ids by name")
+    return value
+
+
+def unite(spaces: Sequence[LabelSpace]) -> LabelSpace:
+    """Make one space of several, the same in whatever order they are given.
+
+    Ids stay as they are where all are the same space; otherwise the names are sorted.
+    """
+    different = set(spaces)
+    if len(different) == 1:
+        return spaces[0]
+    return LabelSpace(tuple(sorted({name for space in different for name in space.names})))
+
+
+def labels_of(table: ExampleTable) -> LabelSpace:
+    """Give the label space that a dataset's spec describes.
+
+    The ``classes`` in their order, or the answers that at least ``min_frequency`` examples have,
+    sorted by name. Of answers by several people (``soft_score`` vqa or lxmert) the one that most
+    gave is counted, normalized, and of as many the one that comes first; scores of the file count
+    instead of people. This is bottom-up attention's way with VQA's ``multiple_choice_answer``. For
+    ``exact``, each answer of an example counts, in lower case.
+
+    Args:
+        table: The split whose answers are counted.
+
+    Raises:
+        ValueError: The dataset has labels of another kind; says which.
+    """
+    spec = table.spec
+    if spec.labels == "classes":
+        return LabelSpace(spec.classes)
+    if spec.labels != "answers":
+        raise ValueError(
+            f"{spec.name} has no label space: its labels are {spec.labels}; "
+            "only answers and classes make one"
+        )
+    counts: Counter[str] = Counter()
+    for answers in _answers(table):
+        counts.update(_counted(answers, spec.soft_score))
+    return LabelSpace.from_counts(counts, spec.min_frequency)
+
+
+def _answers(table: ExampleTable) -> Iterator[Answers]:
+    """Yield what the examples have as answers; nothing for those without."""
+    columns = table.column("answers"), table.column("answer_scores")
+    for start in range(0, len(table), 10_000):
+        rows = (column.slice(start, 10_000).to_pylist() for column in columns)
+        for answers, scores in zip(*rows, strict=True):
+            yield Answers(tuple(answers or ()), tuple(scores or ()))
+
+
+def _counted(answers: Answers, how: SoftScore) -> Iterable[str]:
+    if how == "exact":
+        return {answer_name(answer, how).lower() for answer in answers.answers}
+    votes: dict[str, float] = {}
+    weights = answers.scores or (1.0,) * len(answers.answers)
+    for answer, weight in zip(answers.answers, weights, strict=True):
+        votes[answer] = votes.get(answer, 0) + weight
+    # max gives the first of those with as many votes
+    return [answer_name(max(votes, key=votes.__getitem__), how)] if votes else []
+
+
+def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems) -> Known:
+    """Find the examples with an answer in the space, to keep only these or to know how many.
+
+    Args:
+        table: The examples; those whose answer is not published count as known.
+        space: The labels.
+        problems: Where the others are counted, as ``unknown-answer``.
+    """
+    how = table.spec.soft_score
+    known = np.ones(len(table), bool)
+    published = table.column("answers").is_valid().to_numpy()
+    for row, answers in enumerate(_answers(table)):
+        if published[row] and not any(
+            space.id_of(answer_name(answer, how)) is not None for answer in answers.answers
+        ):
+            known[row] = False
+            given = ", ".join(dict.fromkeys(answers.answers)) or "none at all"
+            problems.add("unknown-answer", f"{table.column('example_id')[row]} ({given})")
+    return known
+
+
+def targets(
+    examples: Sequence[Example], space: LabelSpace, how: SoftScore
+) -> Float32[np.ndarray, "B L"]:
+    """Make the targets of a batch: the soft score of every label.
+
+    A row is zero where the example has no answer, or none that is in the space, as in LXMERT;
+    `has_known_answer` finds these beforehand. Two answers of an example that are one label give
+    the higher score.
+    """
+    out = np.zeros((len(examples), len(space)), np.float32)
+    for row, example in enumerate(examples):
+        if not isinstance(example.label, Answers):
+            continue
+        for answer, score in soft_scores(example.label, how).items():
+            label = space.id_of(answer)
+            if label is not None:
+                out[row, label] = max(out[row, label], score)
+    return out
