@@ -190,7 +190,7 @@ def _selected(whole: ExampleTable, part: SplitSpec, found: Files) -> Rows:
 
     role, count = part.first_images or part.except_images or ("", 0)
     ids: dict[str, None] = {}
-    for image_id in read_image_order(found[role][0]):
+    for image_id in read_image_order(found[role][0], whole.spec.id_rule):
         ids[image_id] = None
         if len(ids) == count:
             break

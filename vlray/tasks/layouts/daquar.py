@@ -1,0 +1,72 @@
+"""DAQUAR: a text of questions and answers in turn; the question names its image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.layouts._fields import image_namer
+from vlray.tasks.layouts.documents import lines, short_name
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
+
+_IMAGE = re.compile(r"\bimage ?(\d+)\b")
+_MENTION = re.compile(r"\s*\b(?:(?:in|on|of)\s+)?(?:(?:the|this)\s+)?image ?\d+\b")
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read DAQUAR's questions; the image's name is taken out of them.
+
+    ``what is behind the table in the image12 ?`` becomes ``what is behind the table ?`` of
+    ``image12``. An answer of several objects (``table, lamp``) is one answer, as it stands. The
+    files have no ids: an example's is its place in the file, from 1.
+
+    A question that is not followed by an answer (the next line names an image too) is counted.
+
+    Args:
+        files: ``questions``: lines of a question and its answer in turn.
+        problems: Gets what is wrong.
+        options: ``id_rule``.
+
+    Raises:
+        ValueError: No question of the file names an image.
+
+    Source:
+        https://www.mpi-inf.mpg.de/departments/computer-vision-and-machine-learning/research/
+        vision-and-language/visual-turing-challenge; the reader of its authors' Kraino (questions
+        without the image's name).
+    """
+    image_id = image_namer(options)
+    for path in files["questions"]:
+        number = 0
+        question = ""
+        lonely = ""
+        for line_number, line in lines(path, problems):
+            where = f"line {line_number} of {short_name(path)}"
+            if _IMAGE.search(line):
+                if question:
+                    problems.add("no-annotation", f"before {where}")
+                number, question = number + 1, line.strip()
+            elif question:
+                image = _IMAGE.findall(question)[-1]
+                yield Example(
+                    example_id=str(number),
+                    text=_MENTION.sub("", question),
+                    image_ids=(image_id(f"image{image}.png"),),
+                    label=Answers((line.strip(),)),
+                )
+                question = ""
+            else:
+                lonely = lonely or line
+                problems.add("no-question", f"{where}: {line!r:.40}")
+        if question:
+            problems.add("no-annotation", f"at the end of {short_name(path)}")
+        if lonely and not number:
+            raise ValueError(
+                f"{path} is of another form: expected questions that name their image (... in "
+                f"the image12 ?) and answers in turn, found {lonely!r:.60}"
+            )

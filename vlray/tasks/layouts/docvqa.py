@@ -1,0 +1,55 @@
+"""DocVQA: questions about a page of a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.layouts._fields import about, examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts.documents import items
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read DocVQA's questions (single pages); several answers are all right.
+
+    ``about`` has ``document`` and ``page``, and ``question_types`` (with commas) where the file
+    tells them (``..._withQT.json``).
+
+    Args:
+        files: ``questions``: ``{"data": [{"questionId", "question", "image", "docId", "answers",
+            "ucsf_document_id", "ucsf_document_page_no"}]}``; test files have no answers.
+        problems: Gets what is wrong.
+        options: ``id_rule``.
+
+    Raises:
+        ValueError: The file is of another form.
+
+    Source:
+        https://www.docvqa.org/datasets/docvqa; eltoto1219/vltk, vltk/adapters/docvqa.py.
+    """
+    image_id = image_namer(options)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        answers = entry.get("answers")
+        found = {
+            "document": str(entry.get("ucsf_document_id", "")),
+            "page": str(entry.get("ucsf_document_page_no", "")),
+            **about(entry, "docId"),
+        }
+        if types := entry.get("question_types"):
+            found["question_types"] = ",".join(types)
+        return Example(
+            example_id=id_of(entry, "questionId"),
+            text=text_of(entry, "question"),
+            image_ids=(image_id(image_of(entry, "image")),),
+            label=Answers(tuple(map(str, answers))) if answers else None,
+            about=found,
+        )
+
+    for path in files["questions"]:
+        yield from examples(items(path, "data.item", problems), make, path, problems)

@@ -1,0 +1,157 @@
+"""LXMERT's own files: questions with soft labels, pretraining sentences, orders of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.layouts._fields import (
+    LackError,
+    about,
+    examples,
+    id_of,
+    image_namer,
+    image_of,
+    text_of,
+)
+from vlray.tasks.layouts.documents import items, open_bytes
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+_Roles = Mapping[str, Literal["required", "optional"]]
+ROLES: Mapping[str, _Roles] = {
+    "read": {"questions": "required"},
+    "pretraining": {"sentences": "required"},
+}
+
+Scores = Mapping[str, float]
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read LXMERT's questions of VQA or GQA: ``minival.json``, ``nominival.json``, ``valid.json``.
+
+    Args:
+        files: ``questions``: ``[{"question_id", "img_id", "sent", "label": {"answer": score},
+            "answer_type", "question_type"}]``; test files have no label.
+        problems: Gets what is wrong.
+        options: ``id_rule``, which is applied to ``img_id`` (``COCO_val2014_000000262148``).
+
+    Raises:
+        ValueError: The file is of another form.
+
+    Source:
+        airsplay/lxmert, src/tasks/vqa_data.py, src/tasks/gqa_data.py and data/gqa.
+    """
+    image_id = image_namer(options)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        return Example(
+            example_id=id_of(entry, "question_id"),
+            text=text_of(entry, "sent"),
+            image_ids=(image_id(image_of(entry, "img_id")),),
+            label=_label(entry.get("label")),
+            about=about(entry, "question_type", "answer_type"),
+        )
+
+    for path in files["questions"]:
+        yield from examples(items(path, "item", problems), make, path, problems)
+
+
+def pretraining(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read the sentences that LXMERT was pretrained on, flattened as it does.
+
+    An example's id is LXMERT's own ``uid``: ``COCO_train2014_000000318556_vqa_000``.
+
+    Args:
+        files: ``sentences``: ``[{"img_id", "sentf": {"vqa": [sentence]}, "labelf": {"vqa":
+            [{"answer": score}]}}]``: sentences by source (``mscoco``, ``vg``: without labels;
+            ``vqa``, ``gqa``, ``vgqa``: with them).
+        problems: Gets what is wrong.
+        options: ``id_rule``, and ``source``: only the sentences of this one.
+
+    Raises:
+        ValueError: The file is of another form.
+
+    Source:
+        airsplay/lxmert, src/pretrain/lxmert_data.py.
+    """
+    image_id = image_namer(options)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        image = image_of(entry, "img_id")
+        return Example(
+            example_id=f"{image}_{entry['source']}_{entry['index']:03d}",
+            text=text_of(entry, "sent"),
+            image_ids=(image_id(image),),
+            label=_label(entry["label"]),
+            about={"source": entry["source"]},
+        )
+
+    for path in files["sentences"]:
+        entries = _sentences(items(path, "item", problems), options.get("source", ""))
+        yield from examples(entries, make, path, problems)
+
+
+def _sentences(entries: Iterator[dict[str, Any]], only: str) -> Iterator[Mapping[str, Any]]:
+    for entry in entries:
+        if "sentf" not in entry:
+            yield {**entry, "source": only, "index": 0, "label": None}  # counted by its reader
+        for source, sentences in entry.get("sentf", {}).items():
+            if only in ("", source):
+                labels = entry.get("labelf", {}).get(source, [])
+                for index, sentence in enumerate(sentences):
+                    yield {
+                        "img_id": entry.get("img_id"),
+                        "source": source,
+                        "index": index,
+                        "sent": sentence,
+                        "label": labels[index] if index < len(labels) else None,
+                    }
+
+
+def _label(scores: Scores | None) -> Answers | None:
+    if scores is None:
+        return None
+    if not isinstance(scores, Mapping):
+        raise LackError(f"label is a {type(scores).__name__}, not answers with their scores")
+    return Answers(tuple(scores), tuple(float(score) for score in scores.values()))
+
+
+def read_image_order(path: str, id_rule: str = "stem") -> Iterator[str]:
+    """Read image ids in the order of a file, each once.
+
+    LXMERT's minival is the first 5,000 images of its ``val2014_obj36.tsv``, whose order nothing
+    else tells. Its ``minival.json`` names the same images, in an order of its own.
+
+    Args:
+        path: A features' ``.tsv`` (the first column is read), one of LXMERT's ``.json`` files, or
+            else a text with an image's name or id on each line.
+        id_rule: Rule that makes ids of the names, as the dataset's other image ids were made.
+
+    Raises:
+        ValueError: A file of JSON is of another form, or has broken entries.
+
+    Source:
+        airsplay/lxmert, src/tasks/vqa_data.py (``load_topk = 5000 if split == 'minival'``).
+    """
+    image_id = image_namer({"id_rule": id_rule})
+    seen: set[str] = set()
+    for name in _names(path):
+        found = image_id(name)
+        if found not in seen:
+            seen.add(found)
+            yield found
+
+
+def _names(path: str) -> Iterator[str]:
+    if path.endswith(".json"):
+        problems = Problems()
+        for entry in items(path, "item", problems):
+            yield image_of(entry, "img_id")
+        problems.check("stop", path)  # half an order is another split
+        return
+    with open_bytes(path) as stream:
+        for line in stream:
+            if name := line.partition(b"\t")[0].decode().strip():
+                yield name

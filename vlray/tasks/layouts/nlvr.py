@@ -1,0 +1,108 @@
+"""The two Cornell corpora of visual reasoning: NLVR (drawings) and NLVR2 (pairs of photographs)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.layouts._fields import LackError, about, examples, id_of, image_namer, text_of
+from vlray.tasks.layouts.documents import json_lines
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+_Roles = Mapping[str, Literal["required", "optional"]]
+ROLES: Mapping[str, _Roles] = {
+    "drawings": {"examples": "required"},
+    "pairs": {"examples": "required"},
+}
+
+ORDERS = 6
+"""NLVR draws the three boxes of an example in each of their orders: as many images."""
+
+
+def drawings(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read NLVR: each of the six images of a sentence is an example, as its evaluation has it.
+
+    An example's id is the image's name, ``dev-1085-3-0``: split, set, position and order.
+    ``about`` has ``identifier`` (``1085-3``), ``order``, ``group`` (the set, of which all have to
+    be right for consistency) and ``directory`` (which folder of images: a fold of ``train``).
+
+    Args:
+        files: ``examples``: on each line ``{"sentence", "identifier", "label", "directory",
+            "structured_rep", "evals"}``.
+        problems: Gets what is wrong.
+        options: ``id_rule``, and ``split``, with which the images' names begin.
+
+    Raises:
+        ValueError: The file is of another form.
+
+    Source:
+        lil-lab/nlvr, nlvr/README.md (the images' names; one prediction for each PNG file) and
+        nlvr/metrics_structured_rep.py (consistency).
+    """
+    image_id = image_namer(options)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        identifier = text_of(entry, "identifier")
+        name = f"{options['split']}-{identifier}-{entry['order']}"
+        found = about(entry, "identifier", "order", "directory")
+        return Example(
+            example_id=name,
+            text=text_of(entry, "sentence"),
+            image_ids=(image_id(f"{name}.png"),),
+            label=_label(entry),
+            about={**found, "group": identifier.partition("-")[0]},
+        )
+
+    for path in files["examples"]:
+        lines = json_lines(path, problems)
+        found = ({**entry, "order": order} for entry in lines for order in range(ORDERS))
+        yield from examples(found, make, path, problems)
+
+
+def pairs(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read NLVR2: a sentence about a left and a right image.
+
+    The images of ``dev-850-0-1`` (split, set, pair, sentence) are ``dev-850-0-img0`` and
+    ``-img1``. ``about`` has ``group`` (the sentence with all of its pairs, ``dev-850--1``, which
+    consistency is counted by), ``synset``, ``query`` and ``directory`` (a fold of ``train``).
+
+    Args:
+        files: ``examples``: on each line ``{"sentence", "identifier", "label", "synset", "query",
+            "left_url", "right_url", ...}``.
+        problems: Gets what is wrong.
+        options: ``id_rule``.
+
+    Raises:
+        ValueError: The file is of another form.
+
+    Source:
+        lil-lab/nlvr, nlvr2/README.md and nlvr2/eval/metrics.py (consistency); airsplay/lxmert,
+        data/nlvr2/process_raw_data_scripts/process_dataset.py (images).
+    """
+    image_id = image_namer(options)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        identifier = id_of(entry, "identifier")
+        parts = identifier.split("-")
+        if len(parts) != 4:
+            raise LackError(f"identifier is {identifier!r}, not split-set-pair-sentence")
+        stem = "-".join(parts[:3])
+        return Example(
+            example_id=identifier,
+            text=text_of(entry, "sentence"),
+            image_ids=(image_id(f"{stem}-img0.png"), image_id(f"{stem}-img1.png")),
+            label=_label(entry),
+            about={
+                **about(entry, "synset", "query", "directory"),
+                "group": f"{parts[0]}-{parts[1]}--{parts[3]}",
+            },
+        )
+
+    for path in files["examples"]:
+        yield from examples(json_lines(path, problems), make, path, problems)
+
+
+def _label(entry: Mapping[str, Any]) -> Answers | None:
+    return Answers((text_of(entry, "label"),)) if "label" in entry else None

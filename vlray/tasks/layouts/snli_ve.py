@@ -1,0 +1,49 @@
+"""SNLI-VE: whether a photograph of Flickr30k entails a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.layouts._fields import about, examples, image_namer, image_of, text_of
+from vlray.tasks.layouts.documents import json_lines
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {"examples": "required"}
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read SNLI-VE; the text is the hypothesis, the image stands for the premise.
+
+    ``about`` has ``premise``: the caption that was the premise in SNLI.
+
+    Args:
+        files: ``examples``: on each line ``{"pairID", "Flickr30K_ID" (``Flikr30kID`` in older
+            files), "gold_label", "sentence1", "sentence2", ...}``.
+        problems: Gets what is wrong.
+        options: ``id_rule``.
+
+    Raises:
+        ValueError: The file is of another form.
+
+    Source:
+        https://github.com/necla-ml/SNLI-VE (its generator writes ``Flickr30K_ID``);
+        facebookresearch/mmf, mmf/datasets/builders/visual_entailment/dataset.py (older key).
+    """
+    image_id = image_namer(options)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        key = "Flikr30kID" if "Flikr30kID" in entry else "Flickr30K_ID"
+        found = about(entry, "sentence1")
+        return Example(
+            example_id=text_of(entry, "pairID"),
+            text=text_of(entry, "sentence2"),
+            image_ids=(image_id(image_of(entry, key)),),
+            label=Answers((text_of(entry, "gold_label"),)) if "gold_label" in entry else None,
+            about={"premise": found["sentence1"]} if found else {},
+        )
+
+    for path in files["examples"]:
+        yield from examples(json_lines(path, problems), make, path, problems)

@@ -1,0 +1,52 @@
+"""Visual Genome's questions and answers: a list of images with theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.layouts._fields import examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts.documents import items
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read Visual Genome's ``question_answers.json``.
+
+    ``about`` has ``question_type``: the question's first word, by which Visual Genome tells them
+    apart (what, where, when, who, why, how).
+
+    Args:
+        files: ``questions``: ``[{"id", "qas": [{"qa_id", "image_id", "question", "answer",
+            "a_objects", "q_objects"}]}]``.
+        problems: Gets what is wrong.
+        options: ``id_rule``.
+
+    Raises:
+        ValueError: The file is of another form.
+
+    Source:
+        https://homes.cs.washington.edu/~ranjay/visualgenome/api.html; eltoto1219/vltk,
+        vltk/adapters/vgqa.py; Visual Genome (arXiv:1602.07332), 5.6.
+    """
+    image_id = image_namer(options)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        question = text_of(entry, "question")
+        return Example(
+            example_id=id_of(entry, "qa_id"),
+            text=question,
+            image_ids=(image_id(image_of(entry, "image_id")),),
+            label=Answers((text_of(entry, "answer"),)),
+            about={"question_type": question.partition(" ")[0].lower()},
+        )
+
+    for path in files["questions"]:
+        images = items(path, "item", problems)
+        # An image without questions is none that lacks something; without the list, it is.
+        found = (question for image in images for question in image.get("qas", [image]))
+        yield from examples(found, make, path, problems)

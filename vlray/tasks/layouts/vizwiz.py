@@ -1,0 +1,56 @@
+"""VizWiz: questions of blind people about their own photographs, with ten answers each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.layouts._fields import about, examples, image_namer, image_of, text_of
+from vlray.tasks.layouts.documents import items
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read VizWiz's questions.
+
+    An example's id is the image's file name, by which predictions are handed in. ``about`` has
+    ``answer_type`` and ``answerable`` (``1`` or ``0``).
+
+    Args:
+        files: ``questions``: ``[{"image", "question", "answers": [{"answer",
+            "answer_confidence"}], "answer_type", "answerable"}]``; test files have no answers.
+        problems: Gets what is wrong.
+        options: ``id_rule``, and ``label``: ``answerable`` makes that the label instead.
+
+    Raises:
+        ValueError: The file is of another form.
+
+    Source:
+        https://vizwiz.org/tasks-and-datasets/vqa/; facebookresearch/mmf,
+        mmf/datasets/builders/vizwiz (predictions by image).
+    """
+    image_id = image_namer(options)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        image = image_of(entry, "image")
+        return Example(
+            example_id=image,
+            text=text_of(entry, "question"),
+            image_ids=(image_id(image),),
+            label=_label(entry, options.get("label", "answers")),
+            about=about(entry, "answer_type", "answerable"),
+        )
+
+    for path in files["questions"]:
+        yield from examples(items(path, "item", problems), make, path, problems)
+
+
+def _label(entry: Mapping[str, Any], kind: str) -> Answers | None:
+    if kind == "answerable":
+        return Answers((str(entry["answerable"]),)) if "answerable" in entry else None
+    answers = entry.get("answers") or ()
+    return Answers(tuple(str(answer["answer"]) for answer in answers)) if answers else None

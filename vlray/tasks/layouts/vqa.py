@@ -1,0 +1,104 @@
+"""VQA's form: a document of questions, and one of ten answers to each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import zip_longest
+from typing import Any, Literal
+
+from vlray.tasks.example import Answers, Example
+from vlray.tasks.layouts._fields import about, examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts.documents import items, short_name
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {
+    "questions": "required",
+    "annotations": "optional",
+}
+
+Entry = Mapping[str, Any]
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read VQA's questions, joined with their annotations where there is a file of them.
+
+    The two files are read side by side; what is in another order in one of them is held until the
+    other has it, so that files of the same order, as the official ones are, take no memory.
+
+    Args:
+        files: ``questions``: ``{"questions": [{"image_id", "question", "question_id"}]}``.
+            ``annotations``: ``{"annotations": [{"question_id", "image_id", "question_type",
+            "answer_type", "multiple_choice_answer", "answers": [{"answer",
+            "answer_confidence", "answer_id"}]}]}``; none for test splits.
+        problems: Gets what is wrong; a question without annotation is left out.
+        options: ``id_rule``, and ``image_name``: the name of an image by its number, such as
+            ``COCO_val2014_{:012d}.jpg``.
+
+    Raises:
+        ValueError: A file is of another form.
+
+    Source:
+        https://visualqa.org/download.html (formats); GT-Vision-Lab/VQA,
+        PythonHelperTools/vqaTools/vqa.py. OK-VQA has the same form (its own ``question_type``).
+    """
+    [path] = files["questions"]
+    image_id = image_namer(options)
+    questions = items(path, "questions.item", problems)
+    if not files.get("annotations"):
+        yield from examples(questions, partial(_example, image_id=image_id), path, problems)
+        return
+    [annotations] = files["annotations"]
+    answers = items(annotations, "annotations.item", problems)
+    names = (short_name(path), short_name(annotations))
+    pairs = _joined(questions, answers, problems, names)
+    yield from examples(pairs, partial(_example, image_id=image_id), path, problems)
+
+
+def _example(entry: Entry, image_id: Any) -> Example:
+    """Make an example of a question, which has its annotation under ``annotation``."""
+    annotation = entry.get("annotation", {})
+    answers = annotation.get("answers") or ()
+    return Example(
+        example_id=id_of(entry, "question_id"),
+        text=text_of(entry, "question"),
+        image_ids=(image_id(image_of(entry, "image_id")),),
+        label=Answers(tuple(str(answer["answer"]) for answer in answers)) if answers else None,
+        about=about(annotation, "question_type", "answer_type", "multiple_choice_answer"),
+    )
+
+
+def _joined(
+    questions: Iterator[dict[str, Any]],
+    annotations: Iterator[dict[str, Any]],
+    problems: Problems,
+    names: tuple[str, str],
+) -> Iterator[Entry]:
+    """Give each question its annotation as soon as both have been read.
+
+    Args:
+        questions: Entries with a ``question_id``; one without it passes, to be counted later.
+        annotations: The same.
+        problems: Gets what has no other half.
+        names: Of the two files, for messages.
+    """
+    waiting: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+    for pair in zip_longest(questions, annotations):
+        for side, entry in enumerate(pair):
+            if entry is None:
+                continue
+            key = entry.get("question_id")
+            other = waiting[1 - side].pop(key, None)
+            if other is not None:
+                question, annotation = (other, entry) if side else (entry, other)
+                yield {**question, "annotation": annotation}
+            elif key is None:
+                problems.add("incomplete", f"an entry of {names[side]} without question_id")
+            elif key in waiting[side]:
+                problems.add("duplicate-id", f"question_id {key} twice in {names[side]}")
+            else:
+                waiting[side][key] = entry
+    for side, kind in enumerate(("no-annotation", "no-question")):
+        for key in waiting[side]:
+            problems.add(kind, f"question_id {key} of {names[side]}")
