@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 from jaxtyping import Bool, Float32
 
 from vlray import files
-from vlray.tasks.answers import SoftScore, answer_name, soft_scores
+from vlray.tasks.answers import SoftScore, answer_name, normalize_answer, soft_scores
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable
 from vlray.tasks.problems import Problems
@@ -106,9 +107,10 @@ def labels_of(table: ExampleTable) -> LabelSpace:
 
     The ``classes`` in their order, or the answers that at least ``min_frequency`` examples have,
     sorted by name. Of answers by several people (``soft_score`` vqa or lxmert) the one that most
-    gave is counted, normalized, and of as many the one that comes first; scores of the file count
-    instead of people. This is bottom-up attention's way with VQA's ``multiple_choice_answer``. For
-    ``exact``, each answer of an example counts, in lower case.
+    gave is counted, normalized: VQA's ``multiple_choice_answer``, or where the file does not say,
+    the first of those that most gave, or that has the highest score of the file. This is the rule
+    of the bottom-up attention VQA model and of LXMERT. For ``exact``, each answer of an example
+    counts, in lower case.
 
     Args:
         table: The split whose answers are counted.
@@ -125,8 +127,12 @@ def labels_of(table: ExampleTable) -> LabelSpace:
             "only answers and classes make one"
         )
     counts: Counter[str] = Counter()
-    for answers in _answers(table):
-        counts.update(_counted(answers, spec.soft_score))
+    most_given = pc.map_lookup(table.column("about"), "multiple_choice_answer", "first")
+    for answers, most in zip(_answers(table), most_given, strict=True):
+        if spec.soft_score == "exact":
+            counts.update({answer_name(answer, "exact").lower() for answer in answers.answers})
+        elif answers.answers:
+            counts[normalize_answer(most.as_py() or _most_given(answers))] += 1
     return LabelSpace.from_counts(counts, spec.min_frequency)
 
 
@@ -139,15 +145,12 @@ def _answers(table: ExampleTable) -> Iterator[Answers]:
             yield Answers(tuple(answers or ()), tuple(scores or ()))
 
 
-def _counted(answers: Answers, how: SoftScore) -> Iterable[str]:
-    if how == "exact":
-        return {answer_name(answer, how).lower() for answer in answers.answers}
+def _most_given(answers: Answers) -> str:
     votes: dict[str, float] = {}
     weights = answers.scores or (1.0,) * len(answers.answers)
     for answer, weight in zip(answers.answers, weights, strict=True):
         votes[answer] = votes.get(answer, 0) + weight
-    # max gives the first of those with as many votes
-    return [answer_name(max(votes, key=votes.__getitem__), how)] if votes else []
+    return max(votes, key=votes.__getitem__)  # the first of several
 
 
 def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems) -> Known:

@@ -1,0 +1,265 @@
+"""The datasets' metrics: their official evaluations' figures for a set of predictions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from vlray.tasks import gqa
+from vlray.tasks.answers import vqa_score
+from vlray.tasks.example import Answers, Boxes, Choices, Example
+from vlray.tasks.grounding import CUTOFFS, box_score, phrase_hits
+from vlray.tasks.predictions import Predictions
+from vlray.tasks.spec import Metric
+
+ANLS_THRESH = 0.5
+
+
+class Share(NamedTuple):
+    """The score of a group of examples."""
+
+    percent: float
+    num_examples: int
+    """It is the mean of so many."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What came out.
+
+    Attributes:
+        values: Every figure by name, in percent (GQA's distribution: as its script gives it).
+        by: Score of each group, by what the groups are of (``answer_type``).
+        scores: Score of each example, between 0 and 1, by its id.
+        missing: Examples without a prediction, which count as wrong.
+        unknown: Predictions for ids that no example has.
+    """
+
+    values: dict[str, float]
+    by: dict[str, dict[str, Share]]
+    scores: dict[str, float] = field(repr=False)
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Say each figure in a line, and what was missing or unknown."""
+        out = [f"{name}: {value:.2f}" for name, value in self.values.items()]
+        for kind, groups in self.by.items():
+            out += [
+                f"  {kind} {name}: {share.percent:.2f} ({share.num_examples:,})"
+                for name, share in sorted(groups.items())
+            ]
+        for ids, said in (
+            (self.missing, "examples without a prediction, counted as wrong"),
+            (self.unknown, "predictions for ids that are not in the split"),
+        ):
+            if ids:
+                out.append(f"{len(ids):,} {said}, such as {', '.join(ids[:3])}")
+        return out
+
+
+def score(
+    metric: Metric,
+    examples: Iterable[Example],
+    predictions: Predictions,
+    *,
+    choices: Mapping[str, Any] | None = None,
+) -> Metrics:
+    """Score predictions.
+
+    Args:
+        metric: A spec's ``metric``.
+        examples: Those of a split with published labels; an `ExampleTable` is fine.
+        predictions: By example_id, as `predictions.read` gives them. A text; for box accuracy a
+            box; for phrase recall the ranked boxes of each phrase; for recall at k the ranked image
+            ids of each caption.
+        choices: GQA's choices file, for its validity and plausibility.
+
+    Raises:
+        ValueError: An example has no label of the metric's kind (a test split), or a prediction is
+            not of the form that the metric wants; or the metric is measured by other tools.
+    """
+    if metric not in _SCORERS:
+        raise ValueError(
+            f"{metric!r} is not measured here; there are {', '.join(_SCORERS)}. For the others "
+            "use their own tools: pycocotools, pycocoevalcap, seqeval"
+        )
+    seen = list(examples)
+    if not seen:
+        raise ValueError("there are no examples to score; give a split that has some")
+    scores: dict[str, float] = {}
+    for example in seen:
+        predicted = predictions.get(example.example_id)
+        try:
+            scores[example.example_id] = (
+                0.0 if predicted is None else _SCORERS[metric](example, predicted)
+            )
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{metric} of example {example.example_id}: {error}") from error
+    values, by = _summary(metric, seen, scores, predictions, choices)
+    missing = tuple(name for name in scores if name not in predictions)
+    unknown = tuple(name for name in predictions if name not in scores)
+    return Metrics(values, by, scores, missing, unknown)
+
+
+By = dict[str, dict[str, Share]]
+
+
+def _summary(
+    metric: Metric,
+    examples: list[Example],
+    scores: dict[str, float],
+    predictions: Predictions,
+    choices: Mapping[str, Any] | None,
+) -> tuple[dict[str, float], By]:
+    if metric == "gqa accuracy":
+        counted = [example for example in examples if gqa.is_balanced(example)]
+        by = _groups(counted, scores, gqa.types_of)
+        return gqa.figures(examples, scores, predictions, choices), by
+    if metric == "phrase recall":
+        return _phrase_recall(examples, predictions)
+    by = _groups(examples, scores, lambda example: _types(metric, example))
+    if metric == "recall at k":
+        values = {
+            f"R@{k}": _percent(
+                [
+                    example.image_ids[0] in list(predictions.get(example.example_id, ()))[:k]
+                    for example in examples
+                ]
+            )
+            for k in CUTOFFS
+        }
+        return values, by
+    values = {"accuracy" if "and" in metric else metric: _percent(scores.values())}
+    if metric == "accuracy and consistency":
+        sentences: dict[str, bool] = {}
+        for name, value in scores.items():
+            sentence = _sentence(name)
+            sentences[sentence] = sentences.get(sentence, True) and value == 1
+        values["consistency"] = _percent(sentences.values())
+    return values, by
+
+
+def _percent(values: Iterable[float]) -> float:
+    every = list(values)
+    return 100 * sum(every) / len(every)
+
+
+def _groups(
+    examples: Iterable[Example],
+    scores: Mapping[str, float],
+    types: Callable[[Example], Mapping[str, str]],
+) -> By:
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for example in examples:
+        for kind, name in types(example).items():
+            found[kind][name].append(scores[example.example_id])
+    return {
+        kind: {name: Share(_percent(values), len(values)) for name, values in groups.items()}
+        for kind, groups in found.items()
+    }
+
+
+def _types(metric: Metric, example: Example) -> Mapping[str, str]:
+    wanted = ("answer_type", "question_type") if metric in ("vqa accuracy", "exact match") else ()
+    return {kind: example.about[kind] for kind in wanted if kind in example.about}
+
+
+def _sentence(example_id: str) -> str:
+    """Name the sentence of an NLVR2 (split-set-pair-sentence) or NLVR (set-...) example."""
+    pieces = example_id.split("-")
+    return "-".join([*pieces[:2], *pieces[3:]]) if len(pieces) > 3 else pieces[0]
+
+
+def _answers(example: Example) -> tuple[str, ...]:
+    if not isinstance(example.label, Answers) or not example.label.answers:
+        raise ValueError("it has no answer to compare with; score a split whose labels are public")
+    return example.label.answers
+
+
+def _boxes(example: Example) -> Boxes:
+    if not isinstance(example.label, Boxes):
+        raise ValueError("it has no boxes to compare with; score a split whose labels are public")
+    return example.label
+
+
+def _accuracy(example: Example, predicted: Any) -> float:
+    if isinstance(example.label, Choices):
+        return float(int(predicted) == example.label.correct)
+    return float(str(predicted).lower() in {answer.lower() for answer in _answers(example)})
+
+
+def _exact_match(example: Example, predicted: str) -> float:
+    given = {answer.strip().lower() for answer in _answers(example)}
+    return float(predicted.strip().lower() in given)
+
+
+def anls(answers: Iterable[str], predicted: str) -> float:
+    """Give DocVQA's similarity: 1 minus the edit distance over the longer length.
+
+    The best of the answers counts; less than half alike is 0. Case and the amount of space are
+    no difference.
+
+    Source: Biten et al., arXiv:1905.13648, equation 1; threshold 0.5.
+    """
+    text = " ".join(predicted.lower().split())
+    best = 0.0
+    for answer in answers:
+        given = " ".join(answer.lower().split())
+        distance = _edit_distance(given, text) / max(len(given), len(text), 1)
+        best = max(best, 1 - distance if distance < ANLS_THRESH else 0.0)
+    return best
+
+
+def _edit_distance(a: str, b: str) -> int:
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, start=1):
+        diagonal, row[0] = row[0], i
+        for j, right in enumerate(b, start=1):
+            diagonal, row[j] = (
+                row[j],
+                min(row[j] + 1, row[j - 1] + 1, diagonal + (left != right)),
+            )
+    return row[-1]
+
+
+def _phrase_recall(
+    examples: list[Example], predictions: Predictions
+) -> tuple[dict[str, float], By]:
+    """Give recall over all phrases, and R@1 by the kind of phrase."""
+    hits: list[list[bool]] = []
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for example in examples:
+        label = _boxes(example)
+        names = dict(zip(label.spans, label.names, strict=False))
+        for span, found in phrase_hits(label, predictions.get(example.example_id, ())).items():
+            hits.append(found)
+            if span in names:
+                kinds[names[span]].append(found[0])
+    if not hits:
+        raise ValueError("no example has a phrase with boxes; score a grounding dataset")
+    values = {
+        f"R@{k}": _percent(column)
+        for k, column in zip(CUTOFFS, zip(*hits, strict=True), strict=True)
+    }
+    return values, {"phrase": {name: Share(_percent(v), len(v)) for name, v in kinds.items()}}
+
+
+def _phrases(example: Example, ranked: Any) -> float:
+    hits = phrase_hits(_boxes(example), ranked)
+    return sum(found[0] for found in hits.values()) / len(hits) if hits else 0.0
+
+
+_SCORERS: dict[Metric, Callable[[Example, Any], float]] = {
+    "vqa accuracy": lambda example, text: vqa_score(_answers(example), text),
+    "exact match": _exact_match,
+    "accuracy": _accuracy,
+    "gqa accuracy": lambda example, text: float(text == _answers(example)[0]),
+    "accuracy and consistency": _accuracy,
+    "anls": lambda example, text: anls(_answers(example), text),
+    "box accuracy at IoU 0.5": lambda example, box: box_score(_boxes(example), box),
+    "phrase recall": _phrases,
+    "recall at k": lambda example, ranked: float(list(ranked)[:1] == [example.image_ids[0]]),
+}

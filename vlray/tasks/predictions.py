@@ -1,0 +1,75 @@
+"""Files of predictions, in the forms in which the datasets' own evaluations want them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vlray import files
+
+Predictions = Mapping[str, Any]
+"""What is predicted by example_id: a text; for grounding a box, for retrieval a ranking."""
+
+ID_KEYS = ("question_id", "questionId", "identifier", "example_id", "image")
+VALUE_KEYS = ("answer", "prediction")
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a file of predictions.
+
+    Args:
+        path: ``.csv`` with ``identifier,True`` a line (NLVR2), or JSON: VQA's
+            ``[{"question_id", "answer"}]``, GQA's ``[{"questionId", "prediction"}]``, or a mapping
+            of example_id to whatever is predicted.
+
+    Raises:
+        ValueError: It has another form, or an id twice; says where.
+        FileNotFoundError: There is none.
+    """
+    text = files.read_bytes(*files.resolve(path)).decode("utf-8-sig")
+    try:
+        pairs = _pairs_of_csv(text) if str(path).endswith(".csv") else _pairs_of_json(text)
+        return _unique(pairs)
+    except ValueError as error:
+        raise ValueError(f"{path} is no file of predictions: {error}") from error
+
+
+def _pairs_of_csv(text: str) -> Iterable[tuple[str, str]]:
+    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
+        if not row:
+            continue
+        if len(row) != 2:
+            raise ValueError(f"line {number} has {len(row)} values; give identifier,prediction")
+        yield row[0].strip(), row[1].strip()
+
+
+def _pairs_of_json(text: str) -> Iterable[tuple[str, Any]]:
+    value = json.loads(text, object_pairs_hook=_unique)
+    if isinstance(value, dict):
+        yield from value.items()
+        return
+    if not isinstance(value, list):
+        raise ValueError(f"it holds a {type(value).__name__}; give a list or a mapping")
+    for number, entry in enumerate(value):
+        keys = entry if isinstance(entry, dict) else {}
+        id_key = next((key for key in ID_KEYS if key in keys), None)
+        value_key = next((key for key in VALUE_KEYS if key in keys), None)
+        if id_key is None or value_key is None:
+            raise ValueError(
+                f"entry {number} is {str(entry)[:80]}; give one of {', '.join(ID_KEYS)} and one of "
+                f"{', '.join(VALUE_KEYS)}"
+            )
+        yield str(keys[id_key]), keys[value_key]
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} is given twice; keep one of them")
+        found[key] = value
+    return found
