@@ -135,9 +135,11 @@ def _summary(
     values = {"accuracy" if "and" in metric else metric: _percent(scores.values())}
     if metric == "accuracy and consistency":
         sentences: dict[str, bool] = {}
-        for name, value in scores.items():
-            sentence = _sentence(name)
-            sentences[sentence] = sentences.get(sentence, True) and value == 1
+        for example in examples:
+            # NLVR's ids do not tell its sentences from NLVR2's; the layout does.
+            sentence = example.about.get("group") or _sentence(example.example_id)
+            right = scores[example.example_id] == 1
+            sentences[sentence] = sentences.get(sentence, True) and right
         values["consistency"] = _percent(sentences.values())
     return values, by
 

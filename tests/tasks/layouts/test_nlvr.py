@@ -6,6 +6,7 @@ import pytest
 
 from vlray.tasks import catalogue
 from vlray.tasks.example import Answers, Example
+from vlray.tasks.metrics import score
 from vlray.tasks.problems import Problems
 
 
@@ -42,6 +43,20 @@ def test_pairs_of_nlvr2_are_left_and_right_of_the_identifier(shared: Path) -> No
     for example in examples:
         sentences.setdefault(example.about["group"], set()).add(example.text)
     assert all(len(texts) == 1 for texts in sentences.values())
+
+
+def test_a_set_of_drawings_is_consistent_when_all_of_its_images_are_right(tmp_path: Path) -> None:
+    lines = [
+        {"sentence": "There is a blue tower.", "identifier": identifier, "label": "true"}
+        for identifier in ("1085-0", "1085-3", "72-0")
+    ]
+    path = tmp_path / "dev.json"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    examples, _ = read("nlvr", "dev", path)
+    predictions = {example.example_id: "true" for example in examples}
+    predictions["dev-1085-3-5"] = "false"
+    values = score("accuracy and consistency", examples, predictions).values
+    assert values == {"accuracy": pytest.approx(100 * 17 / 18), "consistency": 50}
 
 
 def test_a_broken_line_costs_that_line(tmp_path: Path) -> None:
