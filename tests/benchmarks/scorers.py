@@ -36,9 +36,10 @@ from vlray.tasks.metrics import Metrics, score
 from vlray.tasks.problems import Problems
 
 PIECES = """
-    yes no none two ten 10 1,000 2,3 3.5 .5 a an the The dont doesn't somebody'd its wheres y'alld've
-    'ow'sat red blue Frisbee t-shirt on/off 50% $5 (left) [x] 10:30 U.S.A. mr. wait... no! up? `q`
-    "q" a_b <tag> @home x;y 9=9 {c} back\\slash +1 - , ... caf\u00e9 \u4e00\u4e8c \u0663 \u0663,\u0664 STRASSE \u00dc
+    yes no none two ten 10 1,000 2,3 3.5 .5 a an the The dont doesn't somebody'd its wheres
+    y'alld've 'ow'sat red blue Frisbee t-shirt on/off 50% $5 (left) [x] 10:30 U.S.A. mr. wait...
+    no! up? `q` "q" a_b <tag> @home x;y 9=9 {c} back\\slash +1 - , ... caf\u00e9
+    \u4e00\u4e8c \u0663 \u0663,\u0664 STRASSE \u00dc
 """.split()  # noqa: SIM905 - one a line would fill a page
 SPACED = ["", "line\nbreak", "\ttab\t", "  spaced  ", "rock & roll", "." * 40]
 

@@ -1,0 +1,111 @@
+"""Metrics: what counts as right, what is grouped, what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vlray.tasks.example import Answers, Boxes, Choices, Example
+from vlray.tasks.metrics import Share, anls, score
+
+
+def ask(name: str, *answers: str, **about: str) -> Example:
+    return Example(name, "What?", ("1",), Answers(answers), about)
+
+
+def test_vqa_accuracy_is_broken_down_by_the_types() -> None:
+    examples = [
+        ask("1", *["yes"] * 10, answer_type="yes/no", question_type="is the"),
+        ask("2", *["2", "two"] + ["3"] * 8, answer_type="number", question_type="how many"),
+    ]
+    found = score("vqa accuracy", examples, {"1": "yes", "2": "2"})
+    assert found.values == {"vqa accuracy": pytest.approx(80)}
+    assert found.by["answer_type"] == {"yes/no": Share(100, 1), "number": Share(60, 1)}
+    assert found.by["question_type"]["how many"].percent == pytest.approx(60)
+
+
+def test_missing_predictions_count_as_wrong_and_unknown_ones_are_said() -> None:
+    examples = [ask("1", "a"), ask("2", "b"), ask("3", "c")]
+    found = score("exact match", examples, {"1": "A ", "9": "x"})
+    assert found.values["exact match"] == pytest.approx(100 / 3)
+    assert (found.missing, found.unknown) == (("2", "3"), ("9",))
+    assert "2 examples without a prediction, counted as wrong, such as 2, 3" in found.lines()
+    assert "exact match: 33.33" in found.lines()
+
+
+def test_vqa_rad_is_scored_by_exact_match_open_and_closed(shared: Path) -> None:
+    entries = json.loads((shared / "fixtures/vqa_rad/testset.json").read_text())
+    examples = [
+        ask(str(number), str(entry["answer"]), answer_type=entry["answer_type"])
+        for number, entry in enumerate(entries)
+    ]
+    found = score("exact match", examples, {example.example_id: "YES" for example in examples})
+    yes = [entry for entry in entries if str(entry["answer"]).strip().lower() == "yes"]
+    assert yes
+    assert found.values["exact match"] == pytest.approx(100 * len(yes) / len(entries))
+    assert {"OPEN", "CLOSED"} <= {kind.strip() for kind in found.by["answer_type"]}
+
+
+def test_nlvr2_is_consistent_where_all_pairs_of_a_sentence_are_right(shared: Path) -> None:
+    lines = (shared / "fixtures/nlvr2/dev_first200.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    examples = [ask(entry["identifier"], entry["label"]) for entry in entries]
+    right = {entry["identifier"]: entry["label"].lower() for entry in entries}
+    found = score("accuracy and consistency", examples, right)
+    assert found.values == {"accuracy": 100, "consistency": 100}
+
+    right[entries[0]["identifier"]] = "neither"
+    sentences = {(entry["identifier"].split("-")[1], entry["sentence"]) for entry in entries}
+    found = score("accuracy and consistency", examples, right)
+    assert found.values["accuracy"] == pytest.approx(100 * (1 - 1 / len(entries)))
+    assert found.values["consistency"] == pytest.approx(100 * (1 - 1 / len(sentences)))
+
+
+def test_choices_are_right_by_their_index() -> None:
+    example = Example("1", "Why?", ("1",), Choices(("a", "b"), 1))
+    assert score("accuracy", [example], {"1": 1}).values["accuracy"] == 100
+    assert score("accuracy", [example], {"1": "0"}).values["accuracy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "similarity"),
+    [
+        (["Dr. Who"], "dr.  who", 1),
+        (["abcd", "abcx"], "abcx", 1),
+        (["abcd"], "abcx", 0.75),
+        (["abcd"], "abxy", 0),  # half alike is not enough
+        (["kitten"], "sitting", 1 - 3 / 7),
+        ([""], "", 1),
+    ],
+)
+def test_anls_is_the_best_similarity(answers: list[str], text: str, similarity: float) -> None:
+    assert anls(answers, text) == pytest.approx(similarity)
+
+
+def test_boxes_and_phrases_are_scored() -> None:
+    box = (0.0, 0.0, 10.0, 10.0)
+    example = Example("1", "a dog", ("1",), Boxes((box,), names=("animals",), spans=((2, 5),)))
+    assert score("box accuracy at IoU 0.5", [example], {"1": box}).values == {
+        "box accuracy at IoU 0.5": 100
+    }
+    found = score("phrase recall", [example], {"1": [[(5, 5, 9, 9), box]]})
+    assert found.values == {"R@1": 0, "R@5": 100, "R@10": 100}
+    assert found.by["phrase"] == {"animals": Share(0, 1)}
+    assert score("phrase recall", [example], {}).values["R@10"] == 0
+
+
+def test_an_image_is_recalled_within_the_first_ranks() -> None:
+    examples = [Example(str(n), "a dog", (f"i{n}",)) for n in range(2)]
+    ranked = {"0": ["i0", "i1"], "1": ["x", "y", "i1"]}
+    assert score("recall at k", examples, ranked).values == {"R@1": 50, "R@5": 100, "R@10": 100}
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    with pytest.raises(ValueError, match="example 1: it has no answer to compare with"):
+        score("vqa accuracy", [Example("1", "?", ("1",))], {"1": "a"})
+    with pytest.raises(ValueError, match="'captioning' is not measured here; there are vqa acc"):
+        score("captioning", [ask("1", "a")], {})
+    with pytest.raises(ValueError, match="no examples to score"):
+        score("accuracy", [], {})
