@@ -101,6 +101,13 @@ def test_questions_without_text_or_image_are_counted(tmp_path: Path) -> None:
     assert problems.counts == {"incomplete": 1, "no-image": 1}
 
 
+def test_misshapen_entries_are_counted_and_stop_nothing(tmp_path: Path) -> None:
+    bad = [{**ANNOTATIONS[0], "answers": ["net"]}, {**ANNOTATIONS[1], "question_id": [2]}]
+    examples, problems = read(tmp_path, QUESTIONS, [*bad, ANNOTATIONS[2]])
+    assert [example.example_id for example in examples] == ["3"]
+    assert problems.counts == {"incomplete": 2, "no-annotation": 1}
+
+
 def test_a_cut_file_gives_what_came_before_the_cut(tmp_path: Path) -> None:
     read(tmp_path, QUESTIONS, ANNOTATIONS)
     whole = (tmp_path / "annotations.json").read_text()

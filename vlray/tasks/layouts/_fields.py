@@ -23,6 +23,10 @@ class NoImageError(LackError):
     kind = "no-image"
 
 
+_MISSHAPEN = (LackError, KeyError, IndexError, TypeError, AttributeError, ValueError)
+"""What reading an entry raises whose lists and objects are not where they should be."""
+
+
 def text_of(entry: Mapping[str, Any], key: str) -> str:
     """Give a text that an example cannot do without.
 
@@ -109,11 +113,13 @@ def examples(
     for number, entry in enumerate(entries, 1):
         try:
             example = make(entry)
-        except LackError as error:
+        except _MISSHAPEN as error:
             bad += 1
+            kind = error.kind if isinstance(error, LackError) else LackError.kind
+            said = str(error) if isinstance(error, LackError) else f"misshapen ({error!r:.60})"
             if bad == 1:
-                first, reason = entry, str(error)
-            problems.add(error.kind, f"entry {number} of {short_name(path)}: {error}")
+                first, reason = entry, said
+            problems.add(kind, f"entry {number} of {short_name(path)}: {said}")
             continue
         good += 1
         yield example

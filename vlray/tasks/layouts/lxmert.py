@@ -79,10 +79,11 @@ def pretraining(files: Files, problems: Problems, options: Mapping[str, str]) ->
     image_id = image_namer(options)
 
     def make(entry: Mapping[str, Any]) -> Example:
+        sentence = text_of(entry, "sent")
         image = image_of(entry, "img_id")
         return Example(
             example_id=f"{image}_{entry['source']}_{entry['index']:03d}",
-            text=text_of(entry, "sent"),
+            text=sentence,
             image_ids=(image_id(image),),
             label=_label(entry["label"]),
             about={"source": entry["source"]},
@@ -95,11 +96,13 @@ def pretraining(files: Files, problems: Problems, options: Mapping[str, str]) ->
 
 def _sentences(entries: Iterator[dict[str, Any]], only: str) -> Iterator[Mapping[str, Any]]:
     for entry in entries:
-        if "sentf" not in entry:
-            yield {**entry, "source": only, "index": 0, "label": None}  # counted by its reader
-        for source, sentences in entry.get("sentf", {}).items():
+        sources = entry.get("sentf")
+        if not isinstance(sources, dict):
+            yield entry  # its reader counts it
+            continue
+        for source, sentences in sources.items():
             if only in ("", source):
-                labels = entry.get("labelf", {}).get(source, [])
+                labels = (entry.get("labelf") or {}).get(source, [])
                 for index, sentence in enumerate(sentences):
                     yield {
                         "img_id": entry.get("img_id"),

@@ -42,10 +42,11 @@ def drawings(files: Files, problems: Problems, options: Mapping[str, str]) -> It
         nlvr/metrics_structured_rep.py (consistency).
     """
     image_id = image_namer(options)
+    split = options["split"]
 
     def make(entry: Mapping[str, Any]) -> Example:
         identifier = text_of(entry, "identifier")
-        name = f"{options['split']}-{identifier}-{entry['order']}"
+        name = f"{split}-{identifier}-{entry['order']}"
         found = about(entry, "identifier", "order", "directory")
         return Example(
             example_id=name,

@@ -46,7 +46,11 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         )
 
     for path in files["questions"]:
-        images = items(path, "item", problems)
-        # An image without questions is none that lacks something; without the list, it is.
-        found = (question for image in images for question in image.get("qas", [image]))
-        yield from examples(found, make, path, problems)
+        yield from examples(_questions(items(path, "item", problems)), make, path, problems)
+
+
+def _questions(images: Iterator[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for image in images:
+        questions = image.get("qas")
+        # An image may have no questions; one without the list of them is no image's entry.
+        yield from questions if isinstance(questions, list) else [image]

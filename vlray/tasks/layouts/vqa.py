@@ -78,23 +78,24 @@ def _joined(
     """Give each question its annotation as soon as both have been read.
 
     Args:
-        questions: Entries with a ``question_id``; one without it passes, to be counted later.
+        questions: Entries with a ``question_id``; one without it is counted.
         annotations: The same.
         problems: Gets what has no other half.
         names: Of the two files, for messages.
     """
-    waiting: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+    waiting: tuple[dict[int | str, Entry], dict[int | str, Entry]] = ({}, {})
     for pair in zip_longest(questions, annotations):
         for side, entry in enumerate(pair):
             if entry is None:
                 continue
             key = entry.get("question_id")
+            if not isinstance(key, int | str):
+                problems.add("incomplete", f"question_id is {key!r:.40} in {names[side]}")
+                continue
             other = waiting[1 - side].pop(key, None)
             if other is not None:
                 question, annotation = (other, entry) if side else (entry, other)
                 yield {**question, "annotation": annotation}
-            elif key is None:
-                problems.add("incomplete", f"an entry of {names[side]} without question_id")
             elif key in waiting[side]:
                 problems.add("duplicate-id", f"question_id {key} twice in {names[side]}")
             else:
