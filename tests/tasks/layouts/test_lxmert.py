@@ -37,9 +37,11 @@ def test_pretraining_sentences_are_flattened_by_source(tmp_path: Path) -> None:
         "labelf": {"vgqa": [{"pipe": 1.0}, {}]},
     }
     path = tmp_path / "vgnococo.json"
-    path.write_text(json.dumps([entry]))
+    path.write_text(json.dumps([entry, {"img_id": "1", "sentf": {"vg": None}}]))
     files = {"sentences": (str(path),)}
-    everything = list(catalogue.find("lxmert-pretraining").read("train", files, Problems()))
+    problems = Problems()
+    everything = list(catalogue.find("lxmert-pretraining").read("train", files, problems))
+    assert problems.counts == {"incomplete": 1}
     assert [example.example_id for example in everything] == [
         "2354786_vg_000",
         "2354786_vgqa_000",

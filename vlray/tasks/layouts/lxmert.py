@@ -97,7 +97,7 @@ def pretraining(files: Files, problems: Problems, options: Mapping[str, str]) ->
 def _sentences(entries: Iterator[dict[str, Any]], only: str) -> Iterator[Mapping[str, Any]]:
     for entry in entries:
         sources = entry.get("sentf")
-        if not isinstance(sources, dict):
+        if not isinstance(sources, dict) or not all(map(_is_list, sources.values())):
             yield entry  # its reader counts it
             continue
         for source, sentences in sources.items():
@@ -111,6 +111,10 @@ def _sentences(entries: Iterator[dict[str, Any]], only: str) -> Iterator[Mapping
                         "sent": sentence,
                         "label": labels[index] if index < len(labels) else None,
                     }
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
 
 
 def _label(scores: Scores | None) -> Answers | None:
