@@ -86,8 +86,5 @@ def _with_places(spec: DatasetSpec, folder: Path) -> DatasetSpec:
         for name, split in spec.splits.items()
     }
     layout, colon, function = spec.layout.rpartition(":")
-    if colon and layout.endswith(".py"):
-        layout = f"{place(layout)}:{function}"
-    else:
-        layout = spec.layout
+    layout = f"{place(layout)}:{function}" if colon and layout.endswith(".py") else spec.layout
     return spec.model_copy(update={"splits": splits, "layout": layout})

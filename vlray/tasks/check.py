@@ -41,7 +41,6 @@ class SplitReport:
 
     name: str
     wanted: list[Wanted]
-    download: tuple[str, ...]
     error: str = ""
     """Why there are no examples; empty: there are."""
 
@@ -79,7 +78,6 @@ def check_split_files(
     report = SplitReport(
         f"{spec.name}:{split}",
         wanted_files(dataset, split, data),
-        spec.splits[split].download or ((spec.home,) if spec.home else ()),
         image_folder=folder,
     )
     try:
@@ -100,13 +98,20 @@ def check_split_files(
 
 
 def _missing_files(ids: pa.Array, folder: str, below: tuple[str, ...], rule: str) -> Absent:
-    """Compare the images of a split with the files of its folders."""
+    """Compare the images of a split with the files of its folders.
+
+    Where none of its folders is there, the images may be right in the set's folder: those of other
+    splits, in folders of their own, are not looked at then (COCO's years share their ids).
+    """
     there = [name for name in below if exists(join(folder, name))]
     fs, path = files.resolve(folder)
     walk = Walk(fs, path, follow_symlinks=True, leave_out="")
     try:
         with files.explained(folder):
-            found = image_ids(sorted(walk.images(there)), rule)
+            paths = sorted(walk.images(there))
+        if below and not there:
+            paths = [path for path in paths if "/" not in path]
+        found = image_ids(paths, rule)
     except ValueError as error:
         return Absent(folder, 0, (), str(error))
     return _absent(ids, found, folder)

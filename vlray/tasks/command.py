@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import get_args
 
 import yaml
 
-from vlray.config import state
 from vlray.config.data import DataSection
 from vlray.config.datasets import DatasetsConfig
-from vlray.tasks import additions, catalogue, report
+from vlray.tasks import additions, catalogue, metrics, predictions, report
 from vlray.tasks.check import check_split_files
+from vlray.tasks.corpus import CorpusSpec, corpus_names, load_corpus, parse_parts, save_corpus
+from vlray.tasks.examples import open_examples
 from vlray.tasks.spec import Purpose
 
 
@@ -36,14 +36,12 @@ def _list(config: DatasetsConfig, data: DataSection) -> None:
     datasets = [catalogue.find(name) for name in catalogue.names()]
     chosen = [d for d in datasets if not config.purpose or config.purpose in d.spec.purposes]
     print(report.catalogue_table(chosen, data))
-    if corpora := _corpora(config):
+    if corpora := corpus_names(config.project):
         print(f"\ncorpora of project {config.project}: {', '.join(corpora)}")
 
 
 def _show(config: DatasetsConfig, data: DataSection) -> None:
-    if config.name in _corpora(config):
-        from vlray.tasks.corpus import load_corpus
-
+    if config.name in corpus_names(config.project):
         values = load_corpus(config.name, config.project).model_dump(mode="json")
         print(yaml.safe_dump(values, sort_keys=False), end="")
         return
@@ -68,9 +66,7 @@ def _check(config: DatasetsConfig, data: DataSection) -> None:
 
 def _pairs(config: DatasetsConfig) -> list[str]:
     """List the splits to check, of a dataset or of a corpus."""
-    if config.name in _corpora(config):
-        from vlray.tasks.corpus import load_corpus
-
+    if config.name in corpus_names(config.project):
         return [part.name for part in load_corpus(config.name, config.project).parts]
     name, split = catalogue.split_pair(_needed(config.name, "check"))
     if split and config.split:
@@ -90,8 +86,6 @@ def _remove(config: DatasetsConfig, data: DataSection) -> None:
 
 
 def _corpus(config: DatasetsConfig, data: DataSection) -> None:
-    from vlray.tasks.corpus import CorpusSpec, parse_parts, save_corpus
-
     parts = parse_parts(_needed(config.what, "corpus NAME"))
     if config.name in catalogue.names():
         raise ValueError(f"{config.name} is a dataset; give the corpus another name")
@@ -100,18 +94,20 @@ def _corpus(config: DatasetsConfig, data: DataSection) -> None:
 
 
 def _score(config: DatasetsConfig, data: DataSection) -> None:
-    raise ValueError("score is not there yet")
-
-
-def _corpora(config: DatasetsConfig) -> list[str]:
-    folder: Path = state.settings_path().parent / "corpora" / config.project
-    return sorted(file.stem for file in folder.glob("*.yaml"))
+    dataset, split = catalogue.find_split(_needed(config.name, "score"))
+    predicted = predictions.read(_needed(config.what, "score NAME"))
+    examples = open_examples(dataset, split, data)
+    print("\n".join(metrics.score(dataset.spec.metric, examples, predicted).lines()))
 
 
 def _needed(given: str, action: str) -> str:
     if not given:
-        what = "PARTS, such as vqa:train,gqa:train" if action == "corpus NAME" else "NAME"
-        raise ValueError(f"{action} wants {what}; `vlray datasets list` names the datasets")
+        what = {
+            "corpus NAME": "PARTS, such as vqa:train,gqa:train",
+            "score NAME": "a FILE of predictions",
+            "add": "a YAML file, module:Class or file.py:Class",
+        }.get(action, "NAME; `vlray datasets list` names the datasets")
+        raise ValueError(f"{action} wants {what}")
     return given
 
 

@@ -13,6 +13,8 @@ from vlray.tasks.examples import open_examples
 from vlray.tasks.protocol import VisionLanguageDataset
 from vlray.tasks.spec import DatasetSpec
 
+SPLITS_SHOWN = 6
+
 
 def catalogue_table(datasets: Sequence[VisionLanguageDataset], data: DataSection) -> str:
     """List datasets: a line each, with the splits whose files are here."""
@@ -25,11 +27,16 @@ def catalogue_table(datasets: Sequence[VisionLanguageDataset], data: DataSection
                 spec.name,
                 spec.title,
                 ", ".join(spec.purposes),
-                " ".join(spec.splits),
+                _some(tuple(spec.splits)),
                 "all" if len(here) == len(spec.splits) else " ".join(here) or "-",
             )
         )
     return table(rows)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - SPLITS_SHOWN} more" if names[SPLITS_SHOWN:] else ""
+    return " ".join(names[:SPLITS_SHOWN]) + more
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
@@ -129,7 +136,8 @@ def _fields(values: dict[str, Any], indent: str) -> list[str]:
 
 def check_lines(report: SplitReport) -> list[str]:
     """Say what was found of a split."""
-    lines = [report.name, *(_file_line(file) for file in report.wanted)]
+    # Which of them are missing is part of the error, with where to get them.
+    lines = [report.name, *(_file_line(file) for file in report.wanted if file.path)]
     if report.table is None:
         return [*lines, *(f"    {line}" for line in report.error.splitlines())]
     lines.append(f"    {len(report.table):,} examples, {report.num_images:,} images")

@@ -108,8 +108,10 @@ class SeenIds:
         for old in self._runs:
             places = np.minimum(np.searchsorted(old, hashes), len(old) - 1)
             new &= old[places] != hashes
+        run = run[new[first]]
         while self._runs and len(self._runs[-1]) <= len(run):
-            run = np.union1d(self._runs.pop(), run)
+            run = np.concatenate((self._runs.pop(), run))
+            run.sort(kind="stable")  # of two sorted halves it makes one by merging
         if len(run):
             self._runs.append(run)
         return new
