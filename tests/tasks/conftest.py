@@ -60,8 +60,3 @@ def lines_dataset(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
-
-
-def line(number: int, *images: str, text: str = "what is it", **more: object) -> dict[str, object]:
-    """Give one entry of the file."""
-    return {"id": f"q{number}", "text": text, "images": images or (f"{number}",), **more}

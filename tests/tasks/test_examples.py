@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlray import files
 from vlray.config.data import DataSection
 from vlray.tasks import catalogue
 from vlray.tasks.columns import SCHEMA, example_of, to_batch
@@ -58,6 +59,11 @@ def some(count: int, first: int = 0) -> list[Example]:
         Example(f"q{n}", f"text {n}", (f"image {n % 7}",), Answers((f"a{n % 3}",)), {"n": str(n)})
         for n in range(first, first + count)
     ]
+
+
+def line(number: int, *images: str, text: str = "what is it", **more: object) -> dict:
+    """Give one entry of the file of `lines_dataset`."""
+    return {"id": f"q{number}", "text": text, "images": images or (f"{number}",), **more}
 
 
 def spec_of(lines_dataset) -> catalogue.SpecDataset:
@@ -121,8 +127,6 @@ def test_an_id_is_new_once(batches: list[list[str]]) -> None:
 
 
 def test_what_is_wrong_is_counted_and_still_known_the_next_time(lines_dataset, tmp_path) -> None:
-    from .conftest import line
-
     entries = [line(n, answer="yes") for n in range(ROWS + 5)]
     entries += [line(3, text="again"), "{", line(-1) | {"images": []}]
     dataset = catalogue.from_file(lines_dataset(entries))
@@ -138,8 +142,6 @@ def test_what_is_wrong_is_counted_and_still_known_the_next_time(lines_dataset, t
 
 
 def test_changed_files_and_readers_make_another_table(lines_dataset, tmp_path) -> None:
-    from .conftest import line
-
     yaml_file = lines_dataset([line(1)])
     assert len(open_examples(catalogue.from_file(yaml_file), "train", data_in(tmp_path))) == 1
     (tmp_path / "train.jsonl").write_text(f"{json.dumps(line(1))}\n{json.dumps(line(2))}\n")
@@ -167,8 +169,6 @@ def test_a_value_of_another_type_is_refused_with_its_column(lines_dataset, tmp_p
 
 
 def test_processes_that_open_a_split_at_once_read_it_once(lines_dataset, tmp_path) -> None:
-    from .conftest import line
-
     yaml_file = lines_dataset([line(n) for n in range(300)])
     program = (
         "import sys, logging; logging.basicConfig(level='INFO');"
@@ -194,8 +194,6 @@ def test_processes_that_open_a_split_at_once_read_it_once(lines_dataset, tmp_pat
 
 
 def test_a_split_of_first_images_and_its_rest_make_up_the_whole(lines_dataset, tmp_path) -> None:
-    from .conftest import line
-
     order = tmp_path / "order.txt"
     order.write_text("\n".join(f"image{n}" for n in (4, 2, 0, 1, 3)))
     part = {"of": "train", "files": {"order": "order.txt"}}
@@ -230,15 +228,30 @@ def test_a_missing_file_is_said_with_its_places_and_its_source(lines_dataset, tm
     assert len(open_examples(dataset, "test", data_in(tmp_path))) == 0
 
 
-def test_files_in_a_bucket_are_read(lines_dataset, tmp_path, bucket) -> None:
-    from vlray import files
+def test_files_in_a_bucket_are_read_and_read_again_when_they_change(tmp_path, bucket) -> None:
+    fs, path = files.resolve(f"{bucket}/testset.json")
+    dataset = catalogue.find("vqa-rad")
+    data = DataSection(annotations={"vqa-rad": bucket}, cache_dir=str(tmp_path))
+    entry = {"qid": 11, "image_name": "a.jpg", "answer": "yes", "question": "Is it?"}
+    for count in (1, 2):
+        entries = [entry | {"qid": number} for number in range(count)]
+        files.write_atomic(fs, path, json.dumps(entries).encode())
+        table = open_examples(dataset, "test", data)
+        assert [example.example_id for example in table] == [str(n) for n in range(count)]
 
-    from .conftest import line
 
+def test_a_cache_folder_that_cannot_be_made_is_said(lines_dataset, tmp_path) -> None:
+    (tmp_path / "cache").write_text("a file")
     dataset = catalogue.from_file(lines_dataset([]))
-    fs, path = files.resolve(f"{bucket}/official/test.jsonl")
-    files.write_atomic(fs, path, json.dumps(line(1)).encode())
-    from vlray.tasks.locate import split_files
+    with pytest.raises(ValueError, match=r"cannot be written to .* --data.cache-dir FOLDER"):
+        open_examples(dataset, "train", data_in(tmp_path))
 
-    data = DataSection(annotations={"mine": bucket}, cache_dir=str(tmp_path))
-    assert split_files(dataset, "test", data) == {"lines": (f"{bucket}/official/test.jsonl",)}
+
+def test_a_changed_label_rule_holds_for_a_table_that_is_there(lines_dataset, tmp_path) -> None:
+    spec = catalogue.from_file(lines_dataset([line(1)])).spec
+    for labels in ("answers", "none"):
+        dataset = catalogue.SpecDataset(spec.model_copy(update={"labels": labels}))
+        table = open_examples(dataset, "train", data_in(tmp_path))
+        assert pickle.loads(pickle.dumps(table)).spec.labels == labels
+        assert table.part("one", np.array([0])).spec.labels == labels
+    assert len(list((tmp_path / "cache" / "examples").glob("*.arrow"))) == 1

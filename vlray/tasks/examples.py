@@ -42,13 +42,21 @@ class ExampleTable:
         path: The Arrow file.
     """
 
-    def __init__(self, path: Path, split: str = "", rows: Rows | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        split: str = "",
+        rows: Rows | None = None,
+        spec: DatasetSpec | None = None,
+    ) -> None:
         """Open a table that `table_from` made.
 
         Args:
             path: Its file.
             split: Name of the split; empty: the one it was made of.
             rows: The rows that belong to the split, where it is a part of another; None: all.
+            spec: The dataset as it is known now: its labels and its metric may have changed since
+                the file was made. None: as it was then.
         """
         self.path, self._rows = path, rows
         with pa.memory_map(str(path)) as source:
@@ -57,7 +65,7 @@ class ExampleTable:
             last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
             self.problems = Problems(**json.loads(last.custom_metadata[META]))
         about = json.loads(self._table.schema.metadata[META])
-        self.spec = DatasetSpec.model_validate(about["spec"])
+        self.spec = spec or DatasetSpec.model_validate(about["spec"])
         self.split: str = split or about["split"]
         # Reading an example costs something for each column: those without any value are left out.
         self._columns = {
@@ -69,7 +77,7 @@ class ExampleTable:
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ExampleTable, (self.path, self.split, self._rows)
+        return ExampleTable, (self.path, self.split, self._rows, self.spec)
 
     @property
     def name(self) -> str:
@@ -106,7 +114,8 @@ class ExampleTable:
 
     def part(self, split: str, rows: Rows) -> ExampleTable:
         """Give some of the rows as a table of another split, of the same file."""
-        return ExampleTable(self.path, split, rows if self._rows is None else self._rows[rows])
+        chosen = rows if self._rows is None else self._rows[rows]
+        return ExampleTable(self.path, split, chosen, self.spec)
 
 
 def table_from(
@@ -159,9 +168,7 @@ def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection)
                 problems = Problems()
                 examples = dataset.read(split, found, problems)
                 write_table(examples, dataset.spec, split, path, problems)
-    table = ExampleTable(path)
-    # Labels and metrics may have changed since; the file only depends on what is read how.
-    table.spec = dataset.spec
+    table = ExampleTable(path, spec=dataset.spec)
     table.problems.check(data.on_bad, table.name)
     return table
 
@@ -174,7 +181,7 @@ def _key(dataset: VisionLanguageDataset, split: str, found: Files) -> str:
         "code": source_digest(reader, write_table, example_of),
         "layout": spec.layout,
         "id_rule": spec.id_rule,
-        "split": spec.splits[split].model_dump(mode="json"),
+        "split": spec.splits[split].model_dump(include={"files", "options"}, mode="json"),
         "files": {role: [identity(path) for path in paths] for role, paths in found.items()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -38,10 +39,22 @@ META = b"vlray"
 
 @contextmanager
 def only_builder(path: Path) -> Iterator[None]:
-    """Make one file in one process at a time; others wait. The lock ends with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".lock-{path.stem}").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    """Make one file in one process at a time; others wait. The lock ends with the process.
+
+    Raises:
+        ValueError: The folder cannot be made or written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = (path.parent / f".lock-{path.stem}").open("w")
+    except OSError as error:
+        raise ValueError(
+            f"{path.parent} cannot be written to ({error.strerror}); say where derived files may "
+            "be kept: --data.cache-dir FOLDER"
+        ) from error
+    with handle:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
