@@ -86,62 +86,72 @@ def score(
             f"{metric!r} is not measured here; there are {', '.join(_SCORERS)}. For the others "
             "use their own tools: pycocotools, pycocoevalcap, seqeval"
         )
-    seen = list(examples)
-    if not seen:
-        raise ValueError("there are no examples to score; give a split that has some")
     scores: dict[str, float] = {}
-    for example in seen:
-        predicted = predictions.get(example.example_id)
-        try:
-            scores[example.example_id] = (
-                0.0 if predicted is None else _SCORERS[metric](example, predicted)
-            )
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{metric} of example {example.example_id}: {error}") from error
-    values, by = _summary(metric, seen, scores, predictions, choices)
+    groups: Groups = defaultdict(lambda: defaultdict(list))
+    kept: list[Example] = []
+    for example in examples:
+        value = _score_one(metric, example, predictions)
+        scores[example.example_id] = value
+        for kind, name in _types(metric, example).items():
+            groups[kind][name].append(value)
+        if metric in _OF_ALL:
+            kept.append(example)
+    if not scores:
+        raise ValueError("there are no examples to score; give a split that has some")
+    values = _values(metric, kept, scores, predictions, choices)
+    if metric == "phrase recall":
+        groups = _phrase_groups(kept, predictions)
+    by = {
+        kind: {name: Share(_percent(found), len(found)) for name, found in named.items()}
+        for kind, named in groups.items()
+    }
     missing = tuple(name for name in scores if name not in predictions)
     unknown = tuple(name for name in predictions if name not in scores)
     return Metrics(values, by, scores, missing, unknown)
 
 
-By = dict[str, dict[str, Share]]
+Groups = dict[str, dict[str, list[float]]]
+
+_OF_ALL: tuple[Metric, ...] = ("gqa accuracy", "phrase recall", "recall at k")
+"""What needs all examples once more; the others forget each as it is scored."""
 
 
-def _summary(
+def _score_one(metric: Metric, example: Example, predictions: Predictions) -> float:
+    predicted = predictions.get(example.example_id)
+    if predicted is None:
+        return 0.0
+    try:
+        return _SCORERS[metric](example, predicted)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{metric} of example {example.example_id}: {error}") from error
+
+
+def _values(
     metric: Metric,
     examples: list[Example],
     scores: dict[str, float],
     predictions: Predictions,
     choices: Mapping[str, Any] | None,
-) -> tuple[dict[str, float], By]:
+) -> dict[str, float]:
     if metric == "gqa accuracy":
-        counted = [example for example in examples if gqa.is_balanced(example)]
-        by = _groups(counted, scores, gqa.types_of)
-        return gqa.figures(examples, scores, predictions, choices), by
+        return gqa.figures(examples, scores, predictions, choices)
     if metric == "phrase recall":
         return _phrase_recall(examples, predictions)
-    by = _groups(examples, scores, lambda example: _types(metric, example))
     if metric == "recall at k":
-        values = {
+        return {
             f"R@{k}": _percent(
-                [
-                    example.image_ids[0] in list(predictions.get(example.example_id, ()))[:k]
-                    for example in examples
-                ]
+                example.image_ids[0] in list(predictions.get(example.example_id, ()))[:k]
+                for example in examples
             )
             for k in CUTOFFS
         }
-        return values, by
-    values = {"accuracy" if "and" in metric else metric: _percent(scores.values())}
-    if metric == "accuracy and consistency":
-        sentences: dict[str, bool] = {}
-        for example in examples:
-            # NLVR's ids do not tell its sentences from NLVR2's; the layout does.
-            sentence = example.about.get("group") or _sentence(example.example_id)
-            right = scores[example.example_id] == 1
-            sentences[sentence] = sentences.get(sentence, True) and right
-        values["consistency"] = _percent(sentences.values())
-    return values, by
+    if metric != "accuracy and consistency":
+        return {metric: _percent(scores.values())}
+    sentences: dict[str, bool] = {}
+    for name, value in scores.items():
+        sentence = _sentence(name)
+        sentences[sentence] = sentences.get(sentence, True) and value == 1
+    return {"accuracy": _percent(scores.values()), "consistency": _percent(sentences.values())}
 
 
 def _percent(values: Iterable[float]) -> float:
@@ -149,22 +159,9 @@ def _percent(values: Iterable[float]) -> float:
     return 100 * sum(every) / len(every)
 
 
-def _groups(
-    examples: Iterable[Example],
-    scores: Mapping[str, float],
-    types: Callable[[Example], Mapping[str, str]],
-) -> By:
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for example in examples:
-        for kind, name in types(example).items():
-            found[kind][name].append(scores[example.example_id])
-    return {
-        kind: {name: Share(_percent(values), len(values)) for name, values in groups.items()}
-        for kind, groups in found.items()
-    }
-
-
 def _types(metric: Metric, example: Example) -> Mapping[str, str]:
+    if metric == "gqa accuracy":
+        return gqa.types_of(example) if gqa.is_balanced(example) else {}
     wanted = ("answer_type", "question_type") if metric in ("vqa accuracy", "exact match") else ()
     return {kind: example.about[kind] for kind in wanted if kind in example.about}
 
@@ -227,26 +224,30 @@ def _edit_distance(a: str, b: str) -> int:
     return row[-1]
 
 
-def _phrase_recall(
-    examples: list[Example], predictions: Predictions
-) -> tuple[dict[str, float], By]:
-    """Give recall over all phrases, and R@1 by the kind of phrase."""
-    hits: list[list[bool]] = []
+def _phrase_recall(examples: list[Example], predictions: Predictions) -> dict[str, float]:
+    hits = [
+        found
+        for example in examples
+        for found in phrase_hits(_boxes(example), predictions.get(example.example_id, ())).values()
+    ]
+    if not hits:
+        raise ValueError("no example has a phrase with boxes; score a grounding dataset")
+    return {
+        f"R@{k}": _percent(column)
+        for k, column in zip(CUTOFFS, zip(*hits, strict=True), strict=True)
+    }
+
+
+def _phrase_groups(examples: list[Example], predictions: Predictions) -> Groups:
+    """Give R@1 of every phrase, by its kind."""
     kinds: dict[str, list[float]] = defaultdict(list)
     for example in examples:
         label = _boxes(example)
         names = dict(zip(label.spans, label.names, strict=False))
         for span, found in phrase_hits(label, predictions.get(example.example_id, ())).items():
-            hits.append(found)
             if span in names:
                 kinds[names[span]].append(found[0])
-    if not hits:
-        raise ValueError("no example has a phrase with boxes; score a grounding dataset")
-    values = {
-        f"R@{k}": _percent(column)
-        for k, column in zip(CUTOFFS, zip(*hits, strict=True), strict=True)
-    }
-    return values, {"phrase": {name: Share(_percent(v), len(v)) for name, v in kinds.items()}}
+    return {"phrase": kinds}
 
 
 def _phrases(example: Example, ranked: Any) -> float:
