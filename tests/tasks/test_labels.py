@@ -136,6 +136,13 @@ def test_exact_answers_are_counted_in_lower_case(make_table: Make) -> None:
     assert space.id_of("Yes") == 0
 
 
+def test_answers_of_several_splits_are_counted_together(make_table: Make) -> None:
+    table = make_table([Answers(("yes",)), Answers(("no",)), Answers(("yes",))], min_frequency=2)
+    train, val = (table.part(name, np.array(rows)) for name, rows in (("a", [0, 1]), ("b", [2])))
+    assert labels_of(train).names == ()
+    assert labels_of(train, val).names == ("yes",)
+
+
 def test_classes_keep_the_order_of_the_spec(make_table: Make) -> None:
     table = make_table([Answers(("True",))], labels="classes", classes=["True", "False"])
     assert labels_of(table).names == ("True", "False")

@@ -102,7 +102,7 @@ def unite(spaces: Sequence[LabelSpace]) -> LabelSpace:
     return LabelSpace(tuple(sorted({name for space in different for name in space.names})))
 
 
-def labels_of(table: ExampleTable) -> LabelSpace:
+def labels_of(*tables: ExampleTable) -> LabelSpace:
     """Give the label space that a dataset's spec describes.
 
     The ``classes`` in their order, or the answers that at least ``min_frequency`` examples have,
@@ -113,12 +113,13 @@ def labels_of(table: ExampleTable) -> LabelSpace:
     counts, in lower case.
 
     Args:
-        table: The split whose answers are counted.
+        tables: The splits whose answers are counted together; all of one dataset, as VQA's 3,129
+            answers are of its training and validation questions.
 
     Raises:
         ValueError: The dataset has labels of another kind; says which.
     """
-    spec = table.spec
+    spec = tables[0].spec
     if spec.labels == "classes":
         return LabelSpace(spec.classes)
     if spec.labels != "answers":
@@ -127,13 +128,18 @@ def labels_of(table: ExampleTable) -> LabelSpace:
             "only answers and classes make one"
         )
     counts: Counter[str] = Counter()
+    for table in tables:
+        _count(table, counts)
+    return LabelSpace.from_counts(counts, spec.min_frequency)
+
+
+def _count(table: ExampleTable, counts: Counter[str]) -> None:
     most_given = pc.map_lookup(table.column("about"), "multiple_choice_answer", "first")
     for answers, most in zip(_answers(table), most_given, strict=True):
-        if spec.soft_score == "exact":
+        if table.spec.soft_score == "exact":
             counts.update({answer_name(answer, "exact").lower() for answer in answers.answers})
         elif answers.answers:
             counts[normalize_answer(most.as_py() or _most_given(answers))] += 1
-    return LabelSpace.from_counts(counts, spec.min_frequency)
 
 
 def _answers(table: ExampleTable) -> Iterator[Answers]:
