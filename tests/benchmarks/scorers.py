@@ -9,9 +9,9 @@ None of their code is part of vlray; give your own copies:
     gqa_eval.py of https://github.com/MILVLG/openvqa (the makers' eval.py, as a class)    --gqa
 
 Annotations and predictions are random, answers dirty on purpose: punctuation, articles, forgotten
-apostrophes, numbers, other alphabets, line breaks, nothing at all. NLVR2's are those of its own dev
-set. VQA's script is run by Python 2, for which it was written; a copy with two `print` lines in
-the form that both Pythons know is made in a temporary folder.
+apostrophes, numbers, other alphabets, line breaks, nothing at all. NLVR's and NLVR2's examples are
+their own dev sets. VQA's script is run by Python 2, for which it was written; a copy with two
+`print` lines in the form that both Pythons know is made in a temporary folder.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ from tests.benchmarks.report import print_header, print_table
 from vlray.tasks import predictions
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts import gqa as gqa_layout
+from vlray.tasks.layouts import nlvr
 from vlray.tasks.metrics import Metrics, score
 from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Layout
 
 PIECES = """
     yes no none two ten 10 1,000 2,3 3.5 .5 a an the The dont doesn't somebody'd its wheres
@@ -85,7 +87,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--vqa", type=Path, help="folder with PythonEvaluationTools/")
-    parser.add_argument("--nlvr", type=Path, help="folder with nlvr2/eval/metrics.py")
+    parser.add_argument("--nlvr", type=Path, help="folder with nlvr/ and nlvr2/")
     parser.add_argument("--gqa", type=Path, help="gqa_eval.py")
     parser.add_argument("--python2", default="python2", help="what runs VQA's script")
     parser.add_argument("--questions", type=int, default=10_000)
@@ -101,7 +103,7 @@ def main() -> None:
         if args.vqa:
             rows += compare_vqa(args.vqa, args.python2, args.questions, rng, folder)
         if args.nlvr:
-            rows += compare_nlvr2(args.nlvr, rng, folder)
+            rows += compare_nlvr(args.nlvr, rng, folder)
         if args.gqa:
             rows += compare_gqa(args.gqa, args.questions, rng, folder)
     if rows:
@@ -179,29 +181,34 @@ def compare_vqa(
     return rows
 
 
-def compare_nlvr2(clone: Path, rng: random.Random, folder: Path) -> list[Row]:
-    """Score random predictions for the real dev set with metrics.py and with ours."""
-    dev = clone / "nlvr2/data/dev.json"
-    entries = [json.loads(line) for line in dev.read_text("utf-8").splitlines()]
-    examples = [
-        Example(entry["identifier"], entry["sentence"], ("l", "r"), Answers((entry["label"],)))
-        for entry in entries
-    ]
-    wrong = {"True": "False", "False": "True"}
-    lines = [
-        f"{entry['identifier']},{entry['label'] if rng.random() < 0.8 else wrong[entry['label']]}"
-        for entry in entries
-    ]
-    file = folder / "nlvr2.csv"
-    file.write_text("\n".join(lines) + "\n")
-    command = [sys.executable, str(clone / "nlvr2/eval/metrics.py"), str(file), str(dev)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    ours = score("accuracy and consistency", examples, predictions.read(file))
-    theirs = dict(line.split("=") for line in said.split())
-    return [
-        _row(f"nlvr2 ({len(examples):,})", name, 100 * float(theirs[name]), ours.values[name])
-        for name in ("accuracy", "consistency")
-    ]
+def compare_nlvr(clone: Path, rng: random.Random, folder: Path) -> list[Row]:
+    """Score random predictions for the real dev sets with both of NLVR's scripts and with ours."""
+    versions: dict[str, tuple[Layout, str, str]] = {
+        "nlvr": (nlvr.drawings, "nlvr/metrics_images.py", "nlvr/dev/dev.json"),
+        "nlvr2": (nlvr.pairs, "nlvr2/eval/metrics.py", "nlvr2/data/dev.json"),
+    }
+    rows = []
+    for name, (read, script, dev) in versions.items():
+        files, options = {"examples": (str(clone / dev),)}, {"id_rule": "stem", "split": "dev"}
+        examples = list(read(files, Problems(), options))
+        file = folder / f"{name}.csv"
+        file.write_text("".join(f"{one.example_id},{_guess(one, rng)}\n" for one in examples))
+        command = [sys.executable, str(clone / script), str(file), str(clone / dev)]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        theirs = dict(line.split("=") for line in said.replace("precision", "accuracy").split())
+        ours = score("accuracy and consistency", examples, predictions.read(file))
+        rows += [
+            _row(f"{name} ({len(examples):,})", figure, 100 * float(theirs[figure]), value)
+            for figure, value in ours.values.items()
+        ]
+    return rows
+
+
+def _guess(example: Example, rng: random.Random) -> str:
+    assert isinstance(example.label, Answers)
+    right = example.label.answers[0]
+    wrong = {"true": "False", "false": "True"}
+    return right if rng.random() < 0.95 else wrong[right.lower()]
 
 
 def compare_gqa(script: Path, count: int, rng: random.Random, folder: Path) -> list[Row]:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from vlray.tasks.example import Answers, Boxes, Choices, Example
+from vlray.tasks.layouts import nlvr
 from vlray.tasks.metrics import Share, anls, score
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Layout
 
 
 def ask(name: str, *answers: str, **about: str) -> Example:
@@ -48,19 +51,36 @@ def test_vqa_rad_is_scored_by_exact_match_open_and_closed(shared: Path) -> None:
     assert {"OPEN", "CLOSED"} <= {kind.strip() for kind in found.by["answer_type"]}
 
 
-def test_nlvr2_is_consistent_where_all_pairs_of_a_sentence_are_right(shared: Path) -> None:
-    lines = (shared / "fixtures/nlvr2/dev_first200.jsonl").read_text().splitlines()
-    entries = [json.loads(line) for line in lines]
-    examples = [ask(entry["identifier"], entry["label"]) for entry in entries]
-    right = {entry["identifier"]: entry["label"].lower() for entry in entries}
+@pytest.mark.parametrize(  # as many sentences as the official scripts tell apart
+    ("read", "path", "num_sentences"),
+    [
+        (nlvr.pairs, "nlvr2/dev_first200.jsonl", 58),
+        (nlvr.drawings, "nlvr/dev/dev.json", 267),
+    ],
+)
+def test_nlvr_is_consistent_where_all_of_a_sentence_is_right(
+    shared: Path, read: Layout, path: str, num_sentences: int
+) -> None:
+    files = {"examples": (str(shared / "fixtures" / path),)}
+    examples = list(read(files, Problems(), {"id_rule": "stem", "split": "dev"}))
+    right = {
+        example.example_id: example.label.answers[0].title()
+        for example in examples
+        if isinstance(example.label, Answers)
+    }
     found = score("accuracy and consistency", examples, right)
     assert found.values == {"accuracy": 100, "consistency": 100}
 
-    right[entries[0]["identifier"]] = "neither"
-    sentences = {(entry["identifier"].split("-")[1], entry["sentence"]) for entry in entries}
+    right[examples[0].example_id] = "neither"
     found = score("accuracy and consistency", examples, right)
-    assert found.values["accuracy"] == pytest.approx(100 * (1 - 1 / len(entries)))
-    assert found.values["consistency"] == pytest.approx(100 * (1 - 1 / len(sentences)))
+    assert found.values["accuracy"] == pytest.approx(100 * (1 - 1 / len(examples)))
+    assert found.values["consistency"] == pytest.approx(100 * (1 - 1 / num_sentences))
+
+
+def test_lxmerts_scores_are_taken_where_its_files_give_them() -> None:
+    example = Example("1", "What?", ("1",), Answers(("red", "blue"), (0.3, 1.0)))
+    assert score("vqa accuracy", [example], {"1": "red"}).values["vqa accuracy"] == 30
+    assert score("vqa accuracy", [example], {"1": "green"}).values["vqa accuracy"] == 0
 
 
 def test_choices_are_right_by_their_index() -> None:

@@ -112,7 +112,9 @@ def score(
 
 Groups = dict[str, dict[str, list[float]]]
 
-_OF_ALL: tuple[Metric, ...] = ("gqa accuracy", "phrase recall", "recall at k")
+_OF_ALL: frozenset[Metric] = frozenset(
+    {"gqa accuracy", "accuracy and consistency", "phrase recall", "recall at k"}
+)
 """What needs all examples once more; the others forget each as it is scored."""
 
 
@@ -147,11 +149,15 @@ def _values(
         }
     if metric != "accuracy and consistency":
         return {metric: _percent(scores.values())}
-    sentences: dict[str, bool] = {}
-    for name, value in scores.items():
-        sentence = _sentence(name)
-        sentences[sentence] = sentences.get(sentence, True) and value == 1
-    return {"accuracy": _percent(scores.values()), "consistency": _percent(sentences.values())}
+    sentences: dict[str, list[float]] = defaultdict(list)
+    for example in examples:
+        # The readers' group is what NLVR's own scripts go by, a part of the identifier.
+        sentence = example.about.get("group", example.text)
+        sentences[sentence].append(scores[example.example_id])
+    return {
+        "accuracy": _percent(scores.values()),
+        "consistency": _percent(all(values) for values in sentences.values()),
+    }
 
 
 def _percent(values: Iterable[float]) -> float:
@@ -164,12 +170,6 @@ def _types(metric: Metric, example: Example) -> Mapping[str, str]:
         return gqa.types_of(example) if gqa.is_balanced(example) else {}
     wanted = ("answer_type", "question_type") if metric in ("vqa accuracy", "exact match") else ()
     return {kind: example.about[kind] for kind in wanted if kind in example.about}
-
-
-def _sentence(example_id: str) -> str:
-    """Name the sentence of an NLVR2 (split-set-pair-sentence) or NLVR (set-...) example."""
-    pieces = example_id.split("-")
-    return "-".join([*pieces[:2], *pieces[3:]]) if len(pieces) > 3 else pieces[0]
 
 
 def _answers(example: Example) -> tuple[str, ...]:
@@ -188,6 +188,14 @@ def _accuracy(example: Example, predicted: Any) -> float:
     if isinstance(example.label, Choices):
         return float(int(predicted) == example.label.correct)
     return float(str(predicted).lower() in {answer.lower() for answer in _answers(example)})
+
+
+def _vqa_accuracy(example: Example, predicted: str) -> float:
+    """Score by the people's answers, or by the scores where only these are given (LXMERT)."""
+    answers = _answers(example)
+    if isinstance(example.label, Answers) and example.label.scores:
+        return dict(zip(answers, example.label.scores, strict=True)).get(predicted, 0.0)
+    return vqa_score(answers, predicted)
 
 
 def _exact_match(example: Example, predicted: str) -> float:
@@ -256,7 +264,7 @@ def _phrases(example: Example, ranked: Any) -> float:
 
 
 _SCORERS: dict[Metric, Callable[[Example, Any], float]] = {
-    "vqa accuracy": lambda example, text: vqa_score(_answers(example), text),
+    "vqa accuracy": _vqa_accuracy,
     "exact match": _exact_match,
     "accuracy": _accuracy,
     "gqa accuracy": lambda example, text: float(text == _answers(example)[0]),
