@@ -87,7 +87,7 @@ class Tokenizer:
             raise ValueError(
                 f"{path} has no token {', '.join(missing)}; give a vocabulary of BERT's kind"
             )
-        self._ids: dict[str, int] = ids
+        self._ids = {name: found for name, found in ids.items() if found is not None}
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
         before, after = (part.strip() for part in template.split("{text}"))
         self._asks = after.startswith("?")
@@ -100,7 +100,9 @@ class Tokenizer:
             )
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.enable_padding(
-            pad_id=ids[PADDING], pad_token=PADDING, length=max_tokens if fixed_length else None
+            pad_id=self._ids[PADDING],
+            pad_token=PADDING,
+            length=max_tokens if fixed_length else None,
         )
 
     def id_of(self, special: str) -> int:
@@ -130,7 +132,7 @@ class Tokenizer:
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Give the word pieces of some ids."""
-        return [self._tokenizer.id_to_token(int(number)) for number in ids]
+        return [self._tokenizer.id_to_token(int(number)) or UNKNOWN for number in ids]
 
     def _surround(self, before: str, after: str) -> None:
         """Put [CLS], [SEP] and the template around texts.

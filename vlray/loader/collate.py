@@ -1,0 +1,245 @@
+"""Makes a batch of examples and the regions of their images.
+
+Shapes: B examples, I images of an example (NLVR2: 2), N = B * I, R regions padding included,
+T tokens, C choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from vlray.config.loader import LoaderSection, PretrainingSection
+from vlray.loader import pretraining
+from vlray.loader.boxes import encode_boxes
+from vlray.loader.inputs import ModelInputs, PretrainingTargets
+from vlray.loader.pretraining import IGNORED, Texts
+from vlray.loader.text import Tokenizer, Tokens
+from vlray.tasks.answers import SoftScore
+from vlray.tasks.example import Choices, Example
+from vlray.tasks.labels import LabelSpace, targets
+
+if TYPE_CHECKING:
+    from vlray.regions.store import RegionStore
+
+
+class Collate:
+    """Turns examples and rows of a store into `ModelInputs`. It can be pickled."""
+
+    def __init__(self, options: LoaderSection | None = None) -> None:
+        """Load the vocabulary.
+
+        Raises:
+            ValueError: The tokenizer or the template is not usable; see `Tokenizer`.
+        """
+        self.options = options or LoaderSection()
+        self.tokenizer = Tokenizer(
+            self.options.tokenizer,
+            self.options.max_tokens,
+            self.options.template,
+            fixed_length=self.options.fixed_tokens,
+        )
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether texts of other images are drawn: `Texts` have to be given then."""
+        hidden = self.options.pretraining
+        return hidden is not None and hidden.sentences != "own"
+
+    def __call__(
+        self,
+        examples: Sequence[Example],
+        rows: np.ndarray,
+        store: RegionStore,
+        label_space: LabelSpace | None,
+        rng: np.random.Generator,
+        *,
+        soft_scores: SoftScore | Sequence[SoftScore] = "exact",
+        texts: Texts | None = None,
+        places: Int64[np.ndarray, B] | None = None,
+    ) -> ModelInputs:
+        """Make a batch.
+
+        Args:
+            examples: At least one; all with as many images, and all or none with choices.
+            rows: Row in the store of each image, (B,) or (B, I).
+            store: The regions.
+            label_space: What targets are made over; None: there are none.
+            rng: What pretraining draws from.
+            soft_scores: How answers become targets, for all or for each example.
+            texts: The corpus's texts, where `needs_texts`.
+            places: Indices of the examples in that corpus.
+
+        Raises:
+            ValueError: Examples with and without choices, or with several images in pretraining.
+        """
+        rows = np.asarray(rows, np.int64).reshape(len(examples), -1)
+        visual = self._visual(rows, store)
+        goals = None
+        if label_space is not None:
+            goals = _targets(examples, label_space, soft_scores)
+        common: dict[str, Any] = {
+            "example_ids": tuple(example.example_id for example in examples),
+            "image_ids": tuple(example.image_ids for example in examples),
+        }
+        if self.options.pretraining is None:
+            label_ids = _label_ids(examples, goals)
+            common |= visual | self._tokens(examples)
+            common["targets"] = None if goals is None else self._tensor(goals)
+            common["label_ids"] = None if label_ids is None else self._tensor(label_ids)
+            return ModelInputs(**common)
+        if rows.shape[1] != 1:
+            raise ValueError(
+                f"pretraining is of one image and a text, but example {examples[0].example_id} "
+                f"has {rows.shape[1]} images; leave its dataset out of the corpus"
+            )
+        common |= self._pretraining(
+            examples, rows[:, 0], store, goals, rng, visual, texts, places, self.options.pretraining
+        )
+        return ModelInputs(**common)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(values)
+        return tensor.pin_memory() if self._pins else tensor
+
+    @property
+    def _pins(self) -> bool:
+        return self.options.pin_memory and torch.cuda.is_available()
+
+    def _visual(self, rows: Int64[np.ndarray, "B I"], store: RegionStore) -> dict[str, Any]:
+        """Read regions, straight into the batch's own memory."""
+        flat = rows.reshape(-1)
+        counts = store.num_boxes[flat]
+        # One at least: attention over nothing is not defined.
+        regions = self.options.num_boxes or max(1, int(counts.max()))
+        dtype = torch.from_numpy(np.empty(0, store.feature_dtype)).dtype
+        feats = torch.empty(
+            (len(flat), regions, store.feature_dim), dtype=dtype, pin_memory=self._pins
+        )
+        store.read_feats(flat, feats.numpy())
+        mask = (np.arange(regions) < counts[:, None]).astype(np.int64)
+        shape = rows.shape if rows.shape[1] > 1 else rows.shape[:1]
+        visual_pos = None
+        if self.options.boxes != "none":
+            boxes = np.empty((len(flat), regions, 4), np.float32)
+            store.read_boxes(flat, boxes)
+            visual_pos = self._tensor(
+                encode_boxes(boxes, store.image_hw[flat], self.options.boxes)
+            ).reshape(*shape, regions, -1)
+        return {
+            "visual_feats": feats.reshape(*shape, regions, store.feature_dim),
+            "visual_pos": visual_pos,
+            "visual_attention_mask": self._tensor(mask).reshape(*shape, regions),
+        }
+
+    def _tokens(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Encode texts; with choices, every choice behind the text."""
+        choices = [e.label.texts for e in examples if isinstance(e.label, Choices)]
+        if not choices:
+            return self._text_tensors(self.tokenizer([example.text for example in examples]))
+        if len(choices) != len(examples) or len(set(map(len, choices))) != 1:
+            raise ValueError(
+                f"{len(choices)} of the {len(examples)} examples of a batch have choices, from "
+                f"{min(map(len, choices))} to {max(map(len, choices))} of them; all have to have "
+                "as many: train on this dataset alone"
+            )
+        number = len(choices[0])
+        tokens = self.tokenizer(
+            [example.text for example in examples for _ in range(number)],
+            [text for texts in choices for text in texts],
+        )
+        return {
+            name: tensor.reshape(len(examples), number, -1)
+            for name, tensor in self._text_tensors(tokens).items()
+        }
+
+    def _text_tensors(self, tokens: Tokens) -> dict[str, Tensor]:
+        return {
+            "input_ids": self._tensor(tokens.input_ids),
+            "attention_mask": self._tensor(tokens.attention_mask),
+            "token_type_ids": self._tensor(tokens.token_type_ids),
+        }
+
+    def _pretraining(
+        self,
+        examples: Sequence[Example],
+        rows: Int64[np.ndarray, B],
+        store: RegionStore,
+        goals: np.ndarray | None,
+        rng: np.random.Generator,
+        visual: dict[str, Any],
+        texts: Texts | None,
+        places: Int64[np.ndarray, B] | None,
+        options: PretrainingSection,
+    ) -> dict[str, Any]:
+        """Mask texts and regions. The order of what is drawn is part of what a seed means."""
+        own = [example.text for example in examples]
+        second: list[str] | None = None
+        matched: Bool[np.ndarray, B] = np.ones(len(own), bool)
+        if self.needs_texts:
+            assert texts is not None, "Collate.needs_texts says when texts are to be given"
+            assert places is not None
+            own, second, matched = pretraining.pair_texts(own, places, texts, options, rng)
+        tokens = self.tokenizer(own, second)
+        input_ids, mlm_labels = pretraining.mask_tokens(tokens, self.tokenizer, options, rng)
+        feats = visual["visual_feats"]
+        feat_targets = feats.clone() if options.region_rate else feats
+        feat_mask = pretraining.mask_regions(feats.numpy(), rows, store, options, rng)
+        answers = None if goals is None else pretraining.draw_answers(goals, matched, rng)
+        hidden = PretrainingTargets(
+            mlm_labels=self._tensor(mlm_labels),
+            is_matched=self._tensor(matched.astype(np.int64)),
+            feat_mask=self._tensor(feat_mask),
+            feat_targets=feat_targets,
+            answer_labels=None if answers is None else self._tensor(answers),
+            **self._region_labels(rows, store, feats.shape[1]),
+        )
+        return (
+            visual
+            | self._text_tensors(tokens)
+            | {
+                "input_ids": self._tensor(input_ids),
+                "pretraining": hidden,
+            }
+        )
+
+    def _region_labels(
+        self, rows: Int64[np.ndarray, B], store: RegionStore, regions: int
+    ) -> dict[str, Tensor]:
+        """Read what the detector saw in all regions, masked or not, and how sure it was."""
+        found = store.read_labels(rows, regions)
+        labels = {}
+        for kind in ("obj", "attr"):
+            if f"{kind}_ids" in found and f"{kind}_probs" in found:
+                ids = found[f"{kind}_ids"].astype(np.int64)
+                weights = np.where(ids >= 0, found[f"{kind}_probs"], 0).astype(np.float32)
+                labels[f"{kind}_labels"] = self._tensor(np.where(ids >= 0, ids, IGNORED))
+                labels[f"{kind}_weights"] = self._tensor(weights)
+        return labels
+
+
+def _targets(
+    examples: Sequence[Example], space: LabelSpace, how: SoftScore | Sequence[SoftScore]
+) -> np.ndarray:
+    if isinstance(how, str):
+        return targets(examples, space, how)
+    out = np.zeros((len(examples), len(space)), np.float32)
+    for one in sorted(set(how)):
+        mine = [number for number, each in enumerate(how) if each == one]
+        out[mine] = targets([examples[number] for number in mine], space, one)
+    return out
+
+
+def _label_ids(examples: Sequence[Example], goals: np.ndarray | None) -> np.ndarray | None:
+    """Give the right choice, or the label of the highest score; -100: unknown."""
+    if any(isinstance(example.label, Choices) for example in examples):
+        right = [e.label.correct if isinstance(e.label, Choices) else -1 for e in examples]
+        return np.array([number if number >= 0 else IGNORED for number in right], np.int64)
+    if goals is None or not goals.shape[1]:
+        return None
+    return np.where(goals.max(axis=1) > 0, goals.argmax(axis=1), IGNORED)
