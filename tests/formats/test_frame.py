@@ -172,3 +172,28 @@ def test_whatever_is_placed_is_inside_its_image(
     assert (boxes >= 0).all()
     assert (boxes[:, 2:] >= boxes[:, :2]).all()
     assert (boxes <= np.float32([width, height, width, height])).all()
+
+
+def test_fractions_of_something_else_than_the_image_are_refused_until_it_is_said_of_what() -> None:
+    by_shorter = found([[0, 0, 1.3328, 0.99], [0.1, 0.1, 0.5, 0.5]], None)
+    with pytest.raises(ValueError, match=r"2 of the first 3 images go up to 1\.333.*shorter-side"):
+        voted(by_shorter, by_shorter, found([[0, 0, 0.9, 0.9]], None))
+    with pytest.raises(ValueError, match="not fractions of the image"):
+        voted(by_shorter, boxes="normalized")
+    frame = voted(by_shorter, boxes="shorter-side")
+    boxes, _, flags = place(by_shorter, frame, (600, 800))
+    np.testing.assert_allclose(boxes, [[0, 0, 799.68, 594], [60, 60, 300, 300]], rtol=1e-5)
+    assert names(flags) == ["boxes-normalized"]
+    with pytest.raises(RowError, match=r"up to 1\.333 in x .* 600x800 .* than its shorter side"):
+        place(by_shorter, frame, (800, 600))
+
+
+def test_one_image_whose_fractions_pass_its_edge_by_far_is_no_good_row() -> None:
+    frame = voted(*[found([[0, 0, 0.9, 1.01]], None)] * 20, found([[0, 0, 1.2, 1]], None))
+    assert frame == Frame(normalized=True)
+    assert names(place(found([[0, 0, 0.9, 1.01]], None), frame, (480, 640))[2]) == [
+        "boxes-normalized",
+        "boxes-outside",
+    ]
+    with pytest.raises(RowError, match=r"up to 1\.2 in x and 1 in y.*than its width and height"):
+        place(found([[0, 0, 1.2, 1]], None), frame, (480, 640))

@@ -297,10 +297,29 @@ def test_the_published_features_keep_their_boxes_and_labels(shared: Path, tmp_pa
     assert (label, f"{row.obj_probs[best]:.2f}") == ("orange carrot", "0.97")
 
 
-def test_vltks_damaged_features_are_flagged(shared: Path, tmp_path: Path) -> None:
+def test_vltks_damaged_file_gives_no_wrong_boxes(shared: Path, tmp_path: Path) -> None:
+    source = shared / "fixtures/vltk/train.arrow"
     sizes = tmp_path / "sizes.csv"
     sizes.write_text("id,height,width\n" + "".join(f"{n},600,800\n" for n in range(1000, 1010)))
-    convert(shared / "fixtures/vltk/train.arrow", tmp_path / "out", sizes=str(sizes))
-    flags = flags_of(tmp_path / "out")
-    assert len(flags["one-label"]) == len(flags["boxes-normalized"]) == 10
-    assert flags["boxes-outside"]
+    with pytest.raises(ValueError, match=r"those of 10 of the first 10 images go up to 1\.495"):
+        convert(source, tmp_path / "out", sizes=str(sizes))
+    assert not (tmp_path / "out").exists()
+    output, result = convert(source, tmp_path / "out", sizes=str(sizes), boxes="shorter-side")
+    # These two are not 800 x 600, as their boxes tell: one is wider, the other is upright.
+    assert set(output.failures()["image_id"].to_pylist()) == {"1003", "1006"}
+    assert (result.images, output.info.settings["convert.boxes"]) == (8, "shorter-side")
+    assert max(output[image_id].boxes[:, 2].max() for image_id in output.image_ids) > 795
+    assert len(flags_of(tmp_path / "out")["one-label"]) == 10
+
+
+def test_an_import_in_which_every_image_failed_holds_nobody_to_its_settings(tmp_path: Path) -> None:
+    source = write(tmp_path / "sizeless.tsv", [im.tsv10(img_h=0, img_w=0) for im in MANY[:6]])
+    _, result = convert(source, tmp_path / "out")
+    assert (result.images, result.failed) == (0, 6)
+    sizes = tmp_path / "sizes.csv"
+    rows = (f"{im.image_id},{im.hw[0]},{im.hw[1]}\n" for im in MANY)
+    sizes.write_text("id,height,width\n" + "".join(rows))
+    output, result = convert(source, tmp_path / "out", sizes=str(sizes))
+    assert (result.images, output.failures().num_rows) == (6, 0)
+    with pytest.raises(ValueError, match="was made with other settings"):
+        convert(source, tmp_path / "out")

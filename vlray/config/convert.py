@@ -103,8 +103,9 @@ class ConvertConfig(Command):
     """Import: the split of all images; empty: that of the photographs' folder, or ``all``. Export:
     only images of this split."""
 
-    boxes: Literal["auto", "pixels", "normalized"] = "auto"
-    """Unit of the file's boxes: ``normalized`` are fractions of the image; ``auto``: they tell."""
+    boxes: Literal["auto", "pixels", "normalized", "shorter-side"] = "auto"
+    """Unit of the file's boxes: ``normalized`` are fractions of the image, ``shorter-side`` of its
+    shorter side on both axes; ``auto``: they tell, or are refused where they are of neither."""
 
     strict: bool = False
     """Whether an image whose row contradicts itself becomes a failure instead of being flagged."""

@@ -15,6 +15,9 @@ from vlray.formats.reader import Found
 FRACTION = 1.5
 """Up to here the largest corner of an image's boxes is a fraction, which may leave the image."""
 
+OVERHANG = 1.05
+"""Up to here fractions of the image may pass its edge; beyond, they are of something else."""
+
 PIXEL = 1.0
 """Boxes may leave their image by this much: "+1" conventions and rounding."""
 
@@ -29,11 +32,13 @@ class Frame:
 
     Attributes:
         normalized: Boxes are fractions of the image.
+        shorter_side: The fractions are of its shorter side, on both axes.
         swapped: The file's size is width before height, where its form has height first.
         resized: Boxes are in pixels of the file's size, where the photograph's is another.
     """
 
     normalized: bool = False
+    shorter_side: bool = False
     swapped: bool = False
     resized: bool = True
 
@@ -44,6 +49,8 @@ class FrameVotes:
 
     images: int = 0
     fractions: int = 0
+    beyond: int = 0  # of the fractions' images: those that pass the image's edge by far
+    furthest: float = 0.0
     straight: int = 0
     swapped: int = 0
     in_smaller: int = 0  # the boxes fit the smaller one of file's and photograph's size
@@ -58,6 +65,8 @@ class FrameVotes:
         self.images += 1
         if boxes.max() <= FRACTION or "normalized-boxes" in found.remarks:
             self.fractions += 1
+            self.beyond += boxes.max() > OVERHANG
+            self.furthest = max(self.furthest, float(boxes.max()))
             return
         hw = known(found.image_hw)
         if hw is None or "resized-size" in found.remarks:
@@ -76,15 +85,28 @@ class FrameVotes:
             self.file_is_larger += hw > true_hw
 
     def frame(self, boxes: str) -> Frame:
-        """Decide; ``boxes`` is the option of that name."""
+        """Decide; ``boxes`` is the option of that name.
+
+        Raises:
+            ValueError: Boxes are fractions, but not of the image.
+        """
         normalized = self.images > 0 and self.fractions >= 0.9 * self.images
+        normalized = normalized if boxes == "auto" else boxes != "pixels"
+        if normalized and boxes != "shorter-side" and self.beyond > 0.1 * self.fractions:
+            raise ValueError(
+                f"its boxes are fractions, but those of {self.beyond} of the first {self.images} "
+                f"images go up to {self.furthest:.4g}, so they are not fractions of the image and "
+                "nothing tells what they were divided by. If it was the shorter side, on both axes "
+                "(then no box goes beyond longer/shorter side), say --boxes shorter-side"
+            )
         # A few images that were turned by EXIF must not turn all others.
         swapped = self.swapped >= 3 and self.swapped >= 9 * self.straight
         # One image in ten beyond the smaller size is enough: boxes seldom reach all edges.
         beyond = self.in_larger > 0.1 * self.in_smaller
         file_is_larger = 2 * self.file_is_larger > self.in_smaller + self.in_larger
         return Frame(
-            normalized if boxes == "auto" else boxes == "normalized",
+            normalized,
+            boxes == "shorter-side",
             swapped,
             resized=beyond == file_is_larger,
         )
@@ -152,8 +174,17 @@ def _multiplied(
     hw = true_hw or _file_size(found, frame, flags)
     if hw is None:
         raise RowError(f"boxes are fractions of an image whose size is not known; {_NO_SIZE}")
-    flags.append(Flag("boxes-normalized", f"multiplied by {_text(hw)}"))
-    return (boxes * np.array([hw[1], hw[0]] * 2)).astype(np.float32), hw
+    scale = (min(hw),) * 2 if frame.shorter_side else hw
+    limits = [OVERHANG * side / unit for side, unit in zip(hw, scale, strict=True)]
+    if boxes.size and (boxes.max(axis=0)[2:] > limits[::-1]).any():
+        x, y = boxes.max(axis=0)[2:].tolist()
+        raise RowError(
+            f"boxes are fractions up to {x:.4g} in x and {y:.4g} in y, which an image of "
+            f"{_text(hw)} does not hold: they were divided by something else than "
+            + ("its shorter side" if frame.shorter_side else "its width and height")
+        )
+    flags.append(Flag("boxes-normalized", f"multiplied by {_text(scale)}"))
+    return (boxes * np.array([scale[1], scale[0]] * 2)).astype(np.float32), hw
 
 
 def _in_pixels(

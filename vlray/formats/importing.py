@@ -92,7 +92,8 @@ def _say(config: ConvertConfig, name: str, seen: Survey) -> None:
     for key, value in seen.settings().items():
         log.debug("%s: %s", key, value)
     if seen.frame.normalized:
-        log.info("its boxes are fractions of the images")
+        what = "the images' shorter sides" if seen.frame.shorter_side else "the images"
+        log.info("its boxes are fractions of %s", what)
     if seen.frame.swapped:
         log.info("its sizes are width before height, other than its form has them; exchanged")
     first = ", ".join(seen.first_ids)

@@ -40,10 +40,17 @@ class Survey:
     with_size: int
     first_ids: tuple[str, ...]
 
+    @property
+    def boxes(self) -> str:
+        """The unit of its boxes, as the option ``boxes`` calls it."""
+        if self.frame.shorter_side:
+            return "shorter-side"
+        return "normalized" if self.frame.normalized else "pixels"
+
     def settings(self) -> dict[str, object]:
         """Give what it found in the form of an output's settings."""
         return {
-            "convert.boxes": "normalized" if self.frame.normalized else "pixels",
+            "convert.boxes": self.boxes,
             "convert.size_order": "width, height" if self.frame.swapped else "as the form has it",
         }
 
@@ -64,11 +71,12 @@ def survey(
         source: The file, beside which there may be names of its ids.
         photographs: What is known of the images.
         rename: Makes an image id of a file's id.
-        boxes: The option: ``auto``, ``pixels`` or ``normalized``.
+        boxes: The option of that name.
         labels: The option: files of names.
 
     Raises:
-        ValueError: Not one of them can be read; the first reasons are given.
+        ValueError: Not one of them can be read; the first reasons are given. Or boxes are
+            fractions of something else than the image.
     """
     tally = _Tally(photographs)
     for _, found in islice(reader.read(), LOOKED_AT):
@@ -86,6 +94,10 @@ def survey(
             if tally.reasons
             else f"{source} holds no images"
         )
+    try:
+        frame = tally.votes.frame(boxes)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
     feature_dim = tally.lengths.most_common(1)[0][0] if tally.lengths else 0
     if labels:
         names = given_labels(labels)
@@ -95,7 +107,7 @@ def survey(
         names = labels_for(source, (tally.largest[0], tally.largest[1]), feature_dim)
     return Survey(
         feature_dim,
-        tally.votes.frame(boxes),
+        frame,
         names,
         len(tally.ids),
         tally.with_photograph,
