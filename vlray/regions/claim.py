@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from vlray import files
 from vlray.regions import parts
@@ -44,9 +46,10 @@ def claim(
         files.write_atomic(fs, path, _as_json(identity))
         return
     differing = _differences(there, identity, defaults)
-    if differing and not files.list_names(fs, files.join(root, parts.REGIONS)):
-        # An earlier run was refused or stopped before its first file: nothing holds us to it.
-        for folder in (parts.PLAN, parts.FAILURES, parts.FLAGS):
+    if differing and not _has_rows(fs, files.join(root, parts.REGIONS)):
+        # Earlier runs were refused, stopped before their first file, or every image failed: nothing
+        # holds us to them. The regions go first, since their being there means a shard is done.
+        for folder in (parts.REGIONS, parts.PLAN, parts.FAILURES, parts.FLAGS):
             for name in files.list_names(fs, files.join(root, folder)):
                 files.remove(fs, files.join(root, folder, name))
         files.write_atomic(fs, path, _as_json(identity))
@@ -56,6 +59,17 @@ def claim(
             + "\n".join(differing)
             + "\nGive the same settings to finish it, or another folder for the new ones."
         )
+
+
+def _has_rows(fs: pafs.FileSystem, folder: str) -> bool:
+    """Tell whether an image has regions; a file that cannot be read may hold some."""
+    try:
+        return any(
+            pq.read_metadata(files.join(folder, name), filesystem=fs).num_rows
+            for name in files.list_names(fs, folder)
+        )
+    except pa.ArrowInvalid:
+        return True
 
 
 def _as_json(identity: dict[str, Any]) -> bytes:
