@@ -1,6 +1,8 @@
 // Two sides of the worst images: partners point at each other.
 const DATA = JSON.parse($("data").textContent);
-const digits = (value, count) => (value === null ? "" : value.toFixed(count).replace(/^(-?)0\./, "$1."));
+// Zero has no sign, whatever it was rounded from.
+const digits = (value, count) =>
+  value === null ? "" : value.toFixed(count).replace(/^-(?=[0.]+$)/, "").replace(/^(-?)0\./, "$1.");
 /** A cosine with as many nines as it has: .998, .99998. */
 const cosine = (distance) => {
   if (distance === null) return "";
