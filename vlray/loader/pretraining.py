@@ -188,7 +188,8 @@ def mask_regions(
         others = _other_rows(rows[places[0]], store, rng)
         regions = (rng.random(len(others)) * store.num_boxes[others]).astype(np.int64)
         feats[places] = store.read_feat_rows(others, regions)
-    return chosen.astype(np.float32)
+    masked: np.ndarray = chosen.astype(np.float32)
+    return masked
 
 
 def draw_answers(
