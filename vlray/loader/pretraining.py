@@ -8,6 +8,7 @@ Shapes: B examples, T tokens, R regions padding included, D feature length, L la
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -81,13 +82,17 @@ class Texts:
     def same(self, places: Int64[np.ndarray, B], rng: np.random.Generator) -> Int64[np.ndarray, B]:
         """Draw for each example another text of its image; -1: the image has no other."""
         first, count = self._group(places)
-        # The example's own place in its group: the sorting was stable.
+        drawn = first + rng.integers(np.maximum(count - 1, 1))
+        drawn += drawn >= self._order[places]
+        drawn = np.minimum(drawn, len(self._sorted) - 1)
+        return np.where(count > 1, self._sorted[drawn], -1)
+
+    @cached_property
+    def _order(self) -> Int64[np.ndarray, E]:
+        """Where each text is in the sorted order, which is stable."""
         order = np.empty_like(self._sorted)
         order[self._sorted] = np.arange(len(order))
-        drawn = first + rng.integers(np.maximum(count - 1, 1))
-        drawn += drawn >= order[places]
-        drawn = np.minimum(drawn, len(order) - 1)
-        return np.where(count > 1, self._sorted[drawn], -1)
+        return order
 
     def _group(
         self, places: Int64[np.ndarray, B]
@@ -127,7 +132,7 @@ def pair_texts(
         others = iter(texts.read(drawn[~matched]))
         return (
             [text if yes else next(others) for text, yes in zip(own, matched, strict=True)],
-            (None),
+            None,
             matched,
         )
     siblings = texts.same(places, rng)
