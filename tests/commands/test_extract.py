@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlray import extract
+from vlray.config.state import remove, store
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
 
@@ -256,3 +257,66 @@ def test_an_output_inside_the_images_folder_is_not_taken_for_images(
     (out / "gallery").mkdir()
     shutil.copy(photos / "coffee.png", out / "gallery" / "another.png")
     assert len(run(root, out, grid_detector)) == 5
+
+
+def test_images_that_were_set_up_once_are_found_by_name_with_their_ids(
+    photos: Path, grid_detector: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "elsewhere"
+    for split, number, name in (("train2014", 9, "astronaut"), ("val2014", 42, "chelsea")):
+        (folder / split).mkdir(parents=True)
+        shutil.copy(photos / f"{name}.png", folder / split / f"COCO_{split}_{number:012d}.png")
+    store("data.images.coco", str(folder))
+    try:
+        output = run("coco", tmp_path / "out", grid_detector, "--split", "train")
+        assert output.image_ids == ["9"]
+        assert (output.info.dataset, output.info.images_root) == ("coco", str(folder))
+        by_dataset = run("vqa", tmp_path / "out", grid_detector)  # VQA's images are COCO's
+        assert by_dataset.image_ids == ["9", "42"]
+        settings = sorted(
+            tmp_path.glob("runs/default/*/settings.yaml"), key=lambda p: p.stat().st_mtime
+        )
+        with caplog.at_level(logging.INFO):
+            extract.main(["--config", str(settings[-1])])
+        assert "nothing to do: all 2 images" in caplog.text
+        own = run("coco", tmp_path / "own", grid_detector, "--id-rule", "stem", "--split", "val")
+        assert own.image_ids == ["COCO_val2014_000000000042"]
+    finally:
+        remove("data.images.coco")
+    # The same folder by its path is another dataset, as it always was.
+    plain = run(folder, tmp_path / "plain", grid_detector, "--split", "val")
+    assert (plain.info.dataset, plain.image_ids) == ("elsewhere", ["COCO_val2014_000000000042"])
+
+
+def test_image_sets_are_also_looked_for_by_their_names_in_the_folder_of_all_data(
+    photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    shutil.copytree(photos, tmp_path / "data" / "gqa")
+    shutil.copy(photos / "coffee.png", tmp_path / "data" / "mine")
+    flags = ["--data.root", str(tmp_path / "data")]
+    assert run("gqa-lxmert", tmp_path / "out", grid_detector, *flags).info.dataset == "gqa"
+    flags = ["--data.images", f"cups={tmp_path / 'data' / 'mine'}"]
+    cups = run("cups", tmp_path / "cups", grid_detector, *flags)
+    assert (cups.info.dataset, cups.image_ids) == ("cups", ["coffee"])
+    other = run("mine", tmp_path / "mine", grid_detector, "--env.data-dir", str(tmp_path / "data"))
+    assert (other.info.dataset, other.image_ids) == ("mine", ["coffee"])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ("coc", "unknown image set or dataset 'coc'; did you mean coco? There are clevr, coco"),
+        ("vqa", "vqa names the images coco, but there is no "),
+        ("vqa", "say where they are: vlray env set data.images.coco FOLDER"),
+        ("./coco", "/coco; give a directory, a list file or an image"),
+    ],
+)
+def test_a_name_that_stands_for_no_images_is_answered_with_those_that_do(
+    images: str, message: str, grid_detector: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(images, "out", grid_detector)
+    assert stop.value.code == 2
+    assert message in caplog.text
+    assert not Path("out").exists()

@@ -95,7 +95,7 @@ def test_text_stays_what_was_written(name) -> None:
         (["--options", "a"], "give KEY=VALUE or JSON"),
         (["--min-boxes"], "--detector.min-boxes: expected one argument"),
         (["c"], "'c' is one argument too many after IMAGES OUT"),
-        (["--root", "c"], "images.root is given twice, as IMAGES and as a flag"),
+        (["--images.root", "c"], "images.root is given twice, as IMAGES and as a flag"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_by_name(capsys, args, said) -> None:

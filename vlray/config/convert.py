@@ -129,7 +129,7 @@ class ConvertConfig(Command):
         if rule == "keep":
             return rule
         try:
-            ImagesSection(root=".", id_rule=rule)
+            ImagesSection(root=".", id_rule=rule or "?")  # empty means something in extract alone
         except ValueError:
             raise ValueError("give keep, stem, path, coco or regex:PATTERN") from None
         return rule

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from vlray.config.base import Command, Splits
 from vlray.config.cluster import ClusterSection
+from vlray.config.data import ImageSetsSection
 from vlray.config.detector import DetectorSection
 from vlray.config.images import ImagesSection
 from vlray.config.output import OutputSection
@@ -25,6 +26,7 @@ class ExtractConfig(Command):
         "photos/ regions/",
         "photos/ regions/ --min-boxes 10 --max-boxes 100",
         "s3://bucket/coco s3://bucket/regions --split train,val --id-rule coco",
+        "coco regions/ --split train --data.images coco=/data/coco",
         "photos/ regions/ --boxes instances_val2017.json --id-rule coco",
         "photos/ regions/ --features none",
         "photos/ grids/ --name vg-caffe --weights FILE --features grid",
@@ -45,6 +47,7 @@ class ExtractConfig(Command):
     them: there the same boxes give other features than their rows have."""
 
     images: ImagesSection
+    data: ImageSetsSection = ImageSetsSection()
     detector: DetectorSection = DetectorSection()
     output: OutputSection
     cluster: ClusterSection = ClusterSection()

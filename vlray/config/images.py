@@ -14,16 +14,18 @@ class ImagesSection(Section):
     """Which images, and what they are called."""
 
     root: Annotated[str, Field(min_length=1)]
-    """A directory, an image, a list file, or a URI such as ``s3://bucket/photos``. A relative
-    path that does not exist here is looked up in ``env.data_dir``."""
+    """A directory, an image, a list file, or a URI such as ``s3://bucket/photos``. What does not
+    exist here may be the name of an image set (``data.images``) or of a dataset that
+    ``vlray datasets list`` shows, or a relative path in ``env.data_dir``."""
 
     dataset: str = ""
-    """Name of the dataset. Empty: the name of the directory."""
+    """Name of the dataset. Empty: the name of the image set, or of the directory."""
 
-    id_rule: str = "stem"
+    id_rule: str = ""
     """How a file's name becomes its image_id: ``stem`` (no folder, no extension), ``path`` (no
     extension), ``coco`` (the number alone: COCO_train2014_000000084002.jpg is 84002), or
-    ``regex:PATTERN``, searched in the path: its group ``id``, else its first, else the match."""
+    ``regex:PATTERN``, searched in the path: its group ``id``, else its first, else the match.
+    Empty: the rule of the image set that IMAGES names; ``stem`` for anything else."""
 
     follow_symlinks: bool = True
     """Whether links to directories are entered."""
@@ -40,6 +42,6 @@ class ImagesSection(Section):
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
-        elif rule not in {"stem", "path", "coco"}:
+        elif rule not in {"", "stem", "path", "coco"}:
             raise ValueError("give stem, path, coco or regex:PATTERN")
         return rule

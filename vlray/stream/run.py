@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from vlray.regions.given import GivenBoxes, read_boxes
 from vlray.regions.lock import only_writer
 from vlray.stream import plan as plans
 from vlray.stream.identity import defaults, identity_of
+from vlray.stream.places import absolute, find_images, found
 from vlray.stream.progress import Progress
 
 log = logging.getLogger("vlray.stream")
@@ -83,29 +83,15 @@ def extract(config: ExtractConfig) -> ExtractResult:
 
 def _placed(config: ExtractConfig) -> ExtractConfig:
     """Make local paths absolute: tasks and actors run in other folders than the driver."""
-    root = _found(config.images.root, config.env.data_dir)
-    boxes = config.boxes and _absolute(_found(config.boxes, config.env.data_dir))
+    data_dir = config.env.data_dir
     return config.model_copy(
         update={
-            "boxes": boxes,
-            "images": config.images.model_copy(update={"root": _absolute(root)}),
-            "output": config.output.model_copy(update={"path": _absolute(config.output.path)}),
+            "boxes": config.boxes and absolute(found(config.boxes, data_dir)),
+            "images": find_images(config.images, config.data, data_dir),
+            "output": config.output.model_copy(update={"path": absolute(config.output.path)}),
             "detector": settled(config.detector),
         }
     )
-
-
-def _found(place: str, data_dir: Path) -> str:
-    """Look up a relative path of data that is not in the current folder."""
-    if not files.is_uri(place) and not Path(place).expanduser().exists():
-        stored = data_dir / place
-        if data_dir != Path() and stored.exists():
-            return str(stored)
-    return place
-
-
-def _absolute(uri: str) -> str:
-    return uri if files.is_uri(uri) else files.resolve(uri)[1]
 
 
 def _list(config: ExtractConfig) -> Listing:

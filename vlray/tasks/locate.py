@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from vlray import files
-from vlray.config.data import DataSection
+from vlray.config.data import DataSection, ImageSetsSection
 from vlray.tasks.catalogue import SpecDataset
 from vlray.tasks.layout import Roles, roles_of
 from vlray.tasks.protocol import Files, VisionLanguageDataset
@@ -93,10 +93,15 @@ def annotation_folder(spec: DatasetSpec, data: DataSection) -> str:
 
 def image_folder(spec: DatasetSpec, data: DataSection) -> str:
     """Say where the images of a dataset are looked for."""
-    return _folder(data, data.images.get(spec.image_set, ""), spec.image_set)
+    return image_set_folder(spec.image_set, data)
 
 
-def _folder(data: DataSection, given: str, name: str) -> str:
+def image_set_folder(name: str, data: ImageSetsSection) -> str:
+    """Say where the images of a set are looked for."""
+    return _folder(data, data.images.get(name, ""), name)
+
+
+def _folder(data: ImageSetsSection, given: str, name: str) -> str:
     """Take what is given, in ``data.root`` where it is not in the current folder."""
     if files.is_uri(given) or (given and exists(given)):
         return given
