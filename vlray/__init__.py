@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vlray.detect.notebook import detector_info, find_regions
+    from vlray.loader.open import open_loader
     from vlray.regions.output import open_output
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "detector_info", "find_regions", "open_output"]
+__all__ = ["__version__", "detector_info", "find_regions", "open_loader", "open_output"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from vlray.regions.output import open_output
 
         return open_output
+    if name == "open_loader":
+        from vlray.loader.open import open_loader
+
+        return open_loader
     if name in ("find_regions", "detector_info"):
         from vlray.detect import notebook
 

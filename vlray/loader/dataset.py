@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from vlray.loader.boxes import check_store
 from vlray.loader.join import join
 from vlray.loader.pretraining import Texts
 from vlray.loader.sampler import Part, Step
+from vlray.regions.provenance import warn_of_differences
 from vlray.tasks.corpus import Corpus
 from vlray.tasks.problems import OnBad
 
@@ -43,6 +45,7 @@ class RegionDataset:
         *,
         on_bad: OnBad = "skip",
         seed: int = 0,
+        trained_on: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Find the regions of every example, once.
 
@@ -53,6 +56,9 @@ class RegionDataset:
             collate: Makes the batches.
             on_bad: Whether examples with an image that has no regions are left out, or stop.
             seed: Of what is drawn in the batches of a DataLoader of torch's own order.
+            trained_on: Of a model that was trained before: by the name of each output what
+                `vlray.regions.provenance.provenance_of` said of it then. A warning names what is
+                different now.
 
         Raises:
             ValueError: A part's regions are not given, or have none of its images.
@@ -65,6 +71,9 @@ class RegionDataset:
         self.join = join(corpus, self.stores, on_bad)
         for store in self.stores.values():
             check_store(store)
+        for name, before in (trained_on or {}).items():
+            if name in self.stores:
+                warn_of_differences(before, self.stores[name])
         self._texts = Texts.of(corpus) if collate.needs_texts else None
         _warn_of_shared_ids(self)
 
@@ -102,7 +111,7 @@ class RegionDataset:
         (regions, _), places, rows = self.join.locate(self.corpus, indices)
         examples = self.corpus.take(places)
         owners, _ = self.corpus.locate(places)
-        return self.collate(
+        batch = self.collate(
             examples,
             rows,
             self.stores[regions],
@@ -112,6 +121,7 @@ class RegionDataset:
             texts=self._texts,
             places=places,
         )
+        return replace(batch, regions=regions)
 
     def parts(self) -> list[Part]:
         """Describe the parts to a `Sampler`."""

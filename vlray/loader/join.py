@@ -22,7 +22,7 @@ from vlray.tasks.problems import EXAMPLES_SHOWN, OnBad, Problems
 class Findable(Protocol):
     """A region output, as far as its rows are to be found by the images' ids."""
 
-    def rows(self, ids: pa.Array) -> Int64[np.ndarray, N]:
+    def rows(self, image_ids: pa.ChunkedArray, /) -> Int64[np.ndarray, N]:
         """Give the row of each image; -1: it has no regions."""
         ...
 
@@ -73,10 +73,6 @@ class Join:
         """The kinds of batches there are, in the order of the parts."""
         return list(dict.fromkeys(part.kind for part in self.parts))
 
-    def members(self, kind: tuple[str, int]) -> list[int]:
-        """List the parts whose examples may be together in a batch."""
-        return [index for index, part in enumerate(self.parts) if part.kind == kind]
-
     def locate(
         self, corpus: Corpus, indices: Int64[np.ndarray, B]
     ) -> tuple[tuple[str, int], Int64[np.ndarray, B], Int64[np.ndarray, "B I"]]:
@@ -90,9 +86,10 @@ class Join:
         present = np.unique(owners)
         kinds = {self.parts[part].kind for part in present.tolist()}
         if len(kinds) != 1:
+            found = " and ".join(f"{n} images each, regions {r!r}" for r, n in sorted(kinds))
             raise ValueError(
-                f"examples of {' and '.join(f'{r or "the output"} ({i} images each)' for r, i in sorted(kinds))} "
-                "cannot be in one batch; take the batches that RegionLoader makes"
+                f"the examples are of {found}, which cannot be in one batch; take the batches "
+                "that RegionLoader makes"
             )
         kind = kinds.pop()
         places = np.empty(len(indices), np.int64)
@@ -148,26 +145,29 @@ def choose(wanted: str, part: str, outputs: Mapping[str, F]) -> str:
 
 
 def _join_part(name: str, table: ExampleTable, output: Findable, problems: Problems) -> JoinedPart:
-    """Look every image up, chunk by chunk: memory is that of the rows."""
-    images, rows = 0, []
-    for chunk in table.column("image_ids").chunks:
-        if not len(chunk):
-            continue
-        lengths = pc.min_max(pc.list_value_length(chunk)).as_py()
-        images = images or int(lengths["max"])
-        if not lengths["min"] == lengths["max"] == images:
-            raise ValueError(
-                f"the examples of {table.spec.name}:{table.split} have from {lengths['min']} to "
-                f"{max(lengths['max'], images)} images; all examples of a split must have as many"
-            )
-        rows.append(output.rows(chunk.flatten()).astype(np.int32).reshape(-1, images))
-    whole = np.concatenate(rows) if rows else np.zeros((0, 1), np.int32)
+    """Look every image up, all at once: each look-up goes through all ids of the output."""
+    column = table.column("image_ids")
+    images = _images_of_each(table, column)
+    flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.string())
+    whole = output.rows(flat).astype(np.int32).reshape(-1, images)
     usable = (whole >= 0).all(axis=1)
     if usable.all():
         return JoinedPart(name, None, whole)
     _count_missing(table, whole, np.flatnonzero(~usable), problems)
     kept = np.flatnonzero(usable).astype(np.uint32)
     return JoinedPart(name, kept, whole[kept])
+
+
+def _images_of_each(table: ExampleTable, column: pa.ChunkedArray) -> int:
+    if not len(column):
+        return 1
+    found = pc.min_max(pc.list_value_length(column)).as_py()
+    if found["min"] != found["max"]:
+        raise ValueError(
+            f"the examples of {table.name} have from {found['min']} to {found['max']} images; "
+            "all examples of a split must have as many"
+        )
+    return int(found["max"])
 
 
 def _count_missing(

@@ -96,7 +96,7 @@ class Sampler:
         self._orders: tuple[int, list[UInt32[np.ndarray, N]]] | None = None
         self.epoch = 0
         self._used = [0] * kinds
-        if self.drop_last and sum(self._totals) and not len(self):
+        if self.drop_last and any(self._totals) and not len(self):
             raise ValueError(
                 f"{sum(self._totals)} examples do not fill a single batch of {batch_size} for each "
                 f"of {world} workers; give a smaller batch_size, or drop_last=False"

@@ -1,0 +1,66 @@
+"""Open a loader with one call: names of datasets and a place of regions in, batches out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vlray.config.data import DataSection
+from vlray.config.datasets import DatasetsConfig
+from vlray.config.loader import LoaderSection
+from vlray.loader.collate import Collate
+from vlray.loader.dataset import RegionDataset
+from vlray.loader.loader import RegionLoader
+from vlray.regions.store import open_store
+from vlray.tasks.corpus import CorpusSpec, open_corpus
+from vlray.tasks.labels import LabelSpace
+
+
+def open_loader(
+    corpus: CorpusSpec | str,
+    regions: str | Path | Mapping[str, str | Path],
+    batch_size: int = 32,
+    *,
+    options: LoaderSection | None = None,
+    data: DataSection | None = None,
+    label_space: LabelSpace | None = None,
+    **how: Any,
+) -> RegionLoader:
+    """Open the examples of some datasets with the regions of their images.
+
+    >>> loader = open_loader("vqa:train", regions="regions/")  # doctest: +SKIP
+    >>> for batch in loader:  # doctest: +SKIP
+    ...     batch.input_ids, batch.visual_feats, batch.visual_pos, batch.targets
+
+    Args:
+        corpus: ``dataset:split``, several of them separated by commas, or a spec.
+        regions: The output of ``vlray extract`` that has the images, a local path or a URI; or
+            several by the names that the corpus gives: ``{"vg": "regions-vg/"}`` for
+            ``vqa:train@vg``.
+        batch_size: Examples of one worker's batch.
+        options: Boxes, tokens, masks: what the model wants.
+        data: Where annotations are; not given: as the settings say (``vlray env set``).
+        label_space: The labels; not given: those of the corpus. An evaluation wants those of its
+            training: ``training.dataset.corpus.label_space``.
+        how: The other arguments of `RegionLoader`: seed, shuffle, drop_last, rank, world,
+            prefetch.
+
+    Raises:
+        ValueError: There is no such dataset or split, or a name of regions is not given.
+        FileNotFoundError: An annotation file or the output is not there.
+        DataError: Something is wrong with the data, and ``data.on_bad`` is stop.
+    """
+    data = data or user_data()
+    outputs = regions if isinstance(regions, Mapping) else {"": regions}
+    examples = open_corpus(corpus, data, label_space)
+    stores = {name: open_store(str(place), data.cache_folder()) for name, place in outputs.items()}
+    collate = Collate(options)
+    dataset = RegionDataset(examples, stores, collate, on_bad=data.on_bad)
+    return RegionLoader(dataset, batch_size, **how)
+
+
+def user_data() -> DataSection:
+    """Give what the user's settings and ``VLRAY_*`` say of where datasets are."""
+    config = DatasetsConfig.from_cli([])
+    return config.data.below(config.env.data_dir)
