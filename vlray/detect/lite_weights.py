@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vlray.detect.lite_model import build_lite, trained_names
+from vlray.detect.weights_check import read_header
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -19,14 +21,26 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            obj_names = json.loads((file.metadata() or {})["obj_names"])
+            obj_names = tuple(json.loads((file.metadata() or {})["obj_names"]))
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{path} holds no weights of lite ({type(error).__name__}: {error}); "
-            "give a file that jobs/train_lite.py made, or leave detector.weights empty"
+            f"{path} holds no weights of lite ({type(error).__name__}: {error}); {_way_out(path)}"
         ) from error
-    return weights, tuple(obj_names)
+    return weights, obj_names
+
+
+def _way_out(path: Path) -> str:
+    """Say what to do with a file that is not ours: what others publish comes in other forms."""
+    with path.open("rb") as file:
+        is_pickle = file.read(1) == b"\x80"
+    way_out = "give a file that jobs/train_lite.py made, or leave detector.weights empty"
+    if not (is_pickle or zipfile.is_zipfile(path) or read_header(path)[1]):
+        return way_out
+    return (
+        "weights of the Visual Genome detector want --detector.name vg-pbua or vg-caffe beside "
+        f"them, those of another network of Detectron2 its config.yaml; for lite {way_out}"
+    )
 
 
 def load_lite(path: Path) -> tuple[nn.Module, tuple[str, ...]]:

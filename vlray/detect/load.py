@@ -14,9 +14,11 @@ from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
 from vlray.detect.detectron_config import check_grid, config_files, config_path, weights_of
 from vlray.detect.protocol import Detector, Resize
 from vlray.detect.weights import is_url, locate, sha256
+from vlray.detect.weights_check import check_lite, check_vg
 
 __all__ = [
     "check_ways",
+    "check_weights",
     "detector_class",
     "identify",
     "load_detector",
@@ -111,6 +113,21 @@ def check_ways(options: DetectorSection, *, boxes_given: bool) -> None:
             )
     if options.features == "grid" and target == _DETECTRON:
         check_grid(options)
+
+
+def check_weights(options: DetectorSection) -> None:
+    """Refuse weights that vlray's own networks cannot load, before any actor tries.
+
+    Raises:
+        ValueError: The file is damaged or of another network; what differs is said.
+    """
+    options = settled(options)
+    if options.name in OWN_NMS_THRESH:
+        from vlray.detect.vg import weights_of as vg_weights_of
+
+        check_vg(locate(vg_weights_of(options)))
+    elif options.weights and _target(options.name) == PRESETS["lite"]:
+        check_lite(locate(options.weights))
 
 
 def identify(options: DetectorSection) -> dict[str, str]:

@@ -10,21 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vlray.detect.checkpoint import read_tensors
 from vlray.detect.vg_flavours import Flavour, check_shapes, to_canonical
 from vlray.detect.vg_shapes import canonical_shapes
-from vlray.detect.weights import cache_folder, locate, locked, sha256
+from vlray.detect.weights import locate, locked, sha256
+from vlray.detect.weights_check import VG_FAMILY, VG_FORMAT, converted_path, read_header
 
 __all__ = ["VgCheckpoint", "canonical_shapes", "load_vg"]
 
 logger = logging.getLogger(__name__)
-
-_FAMILY = "vlray-vg-"
-_FORMAT = f"{_FAMILY}1"  # another number where the canonical form changes
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,10 @@ def load_vg(weights: str) -> VgCheckpoint:
     """
     path = locate(weights)
     digest = sha256(path)
-    if _metadata(path).get("format", "").startswith(_FAMILY):
+    if read_header(path)[0].get("format", "").startswith(VG_FAMILY):
         tensors, metadata = _read_canonical(path)
         return VgCheckpoint(tensors, "canonical", _has_attributes(metadata), digest, path)
-    place = cache_folder() / "converted" / f"{_FORMAT}-{digest}.safetensors"
+    place = converted_path(digest)
     checkpoint = _from_cache(place, digest, path)
     if checkpoint is None:
         with _alone(place):
@@ -75,7 +73,7 @@ def load_vg(weights: str) -> VgCheckpoint:
 def _convert(path: Path, digest: str, place: Path) -> VgCheckpoint:
     tensors, flavour, has_attributes = to_canonical(read_tensors(path), str(path))
     metadata = {
-        "format": _FORMAT,
+        "format": VG_FORMAT,
         "flavour": flavour,
         "source_sha256": digest,
         "has_attributes": str(has_attributes).lower(),
@@ -116,11 +114,11 @@ def _read_canonical(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ValueError: The file is damaged, or of another version.
     """
-    metadata = _metadata(path)
+    metadata, _ = read_header(path)
     absent = {"format", "flavour", "source_sha256", "has_attributes"} - metadata.keys()
-    if absent or metadata["format"] != _FORMAT or metadata["flavour"] not in get_args(Flavour):
+    if absent or metadata["format"] != VG_FORMAT or metadata["flavour"] not in get_args(Flavour):
         raise ValueError(
-            f"{path} says of itself {metadata}, and this version of vlray reads {_FORMAT}; "
+            f"{path} says of itself {metadata}, and this version of vlray reads {VG_FORMAT}; "
             "give it the published file, which it converts"
         )
     try:
@@ -129,15 +127,6 @@ def _read_canonical(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"{path} is damaged: {error}") from error
     check_shapes(tensors, canonical_shapes(_has_attributes(metadata)), str(path))
     return tensors, metadata
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    """Give what a safetensors file says of itself; nothing for another file or a damaged one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except SafetensorError:
-        return {}
 
 
 def _has_attributes(metadata: dict[str, str]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vlray import files
 from vlray.config.extract import ExtractConfig
-from vlray.detect.load import check_ways, settled
+from vlray.detect.load import check_ways, check_weights, settled
 from vlray.images.find import Listing, list_images
 from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
@@ -61,6 +61,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
     listing = _list(config)
     given = _given(config, listing) if config.boxes else None
     identity = identity_of(config, listing, given)
+    check_weights(config.detector)
     with only_writer(fs, root, config.output.path):
         claim(fs, root, config.output.path, identity, defaults(config))
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
