@@ -167,6 +167,13 @@ def test_weights_and_conventions_are_told_apart(regions, write_output) -> None:
     assert result.identical  # whoever made them: the regions are the same
 
 
+def test_images_instead_of_an_output_are_told_how_they_become_one(
+    regions, write_output, photos
+) -> None:
+    with pytest.raises(ValueError, match=r"B: .* holds images .*: vlray extract \S+ REGIONS$"):
+        compare(write_output("a", regions), str(photos))
+
+
 def test_outputs_that_cannot_be_compared_are_refused(regions, write_output, tmp_path) -> None:
     a = write_output("a", regions)
     with pytest.raises(ValueError, match=r"no image is in both outputs: .*'astronaut'.*'x'"):

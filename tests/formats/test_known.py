@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from vlray.config.convert import EXPORTS, FORMATS
+from vlray.detect.lite import WEIGHTS
 from vlray.formats.exporting import _WRITERS
 from vlray.formats.known import open_reader, reader_of, recognize
 
@@ -27,6 +29,24 @@ def test_an_unknown_form_is_answered_with_the_known_ones(tmp_path: Path) -> None
     for source in (tmp_path, tmp_path / "notes.txt"):
         with pytest.raises(ValueError, match="of no form that vlray knows"):
             recognize(source)
+
+
+def test_images_and_weights_are_told_how_they_become_regions(photos: Path, tmp_path: Path) -> None:
+    splits = tmp_path / "my set" / "train"
+    splits.mkdir(parents=True)
+    (tmp_path / "my set" / "README").write_text("two photographs")
+    for name in ("coffee.png", "chelsea.png"):
+        shutil.copy(photos / name, splits)
+    for source in (photos, photos / "coffee.png", splits.parent):
+        with pytest.raises(ValueError, match=r"no regions yet; find .*: vlray extract .* REGIONS$"):
+            recognize(source)
+    with pytest.raises(ValueError, match=r"vlray extract '.*/my set' REGIONS"):
+        recognize(splits.parent)
+    with pytest.raises(ValueError, match=r"extract IMAGES REGIONS --weights .*/lite\.safetensors "):
+        recognize(WEIGHTS)
+    shutil.copy(WEIGHTS, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"like the weights of a detector.*--name vg-caffe"):
+        recognize(tmp_path / "model.pth")
 
 
 def test_pickles_wait_for_trust(tmp_path: Path) -> None:

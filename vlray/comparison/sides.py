@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from vlray import files
 from vlray.comparison.figures import Comparable
+from vlray.detect.inputs import explain_input
 from vlray.regions.output import RegionOutput, open_output
 
 
@@ -163,7 +164,7 @@ def _no_output(path: str) -> str:
     kind = fs.get_file_info(root).type.name
     if kind == "NotFound":
         return f"there is nothing at {path}; give the folder that `vlray extract` wrote"
-    return (
+    return explain_input(path) or (
         f"{path} is no output of vlray; bring another tool's file or folder into one first: "
         f"vlray convert {path} NEW_FOLDER"
     )

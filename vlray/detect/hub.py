@@ -10,8 +10,10 @@ from urllib.parse import quote, urlsplit
 FILES = ("pytorch_model.bin", "model.safetensors")
 """What a repository's weights are called, where a name does not say it: tried in this order."""
 
+WEIGHTS_ENDINGS = frozenset((".bin", ".pkl", ".pt", ".pth", ".safetensors"))
+"""What the names of weights files end with."""
+
 _NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:/(.+))?")
-_WEIGHTS = (".bin", ".pkl", ".pt", ".pth", ".safetensors")
 _REVISION = "main"
 
 
@@ -28,7 +30,7 @@ def parse_name(source: str) -> tuple[str, str] | None:
         return None
     repository, file = match[1], match[2] or ""
     is_path = Path(source).exists() or Path(repository.split("/")[0]).is_dir()
-    if is_path or (not file and repository.endswith(_WEIGHTS)):
+    if is_path or (not file and repository.endswith(tuple(WEIGHTS_ENDINGS))):
         return None
     return repository, file
 

@@ -9,6 +9,7 @@ from typing import cast
 
 from vlray import plugins
 from vlray.config.convert import FORMATS
+from vlray.detect.inputs import explain_input
 from vlray.formats.reader import Reader
 
 _NAMES = ", ".join(FORMATS)
@@ -31,13 +32,14 @@ def recognize(source: Path) -> str:
     """Tell the form of a file or folder by its content.
 
     Raises:
-        ValueError: It is of none of the forms.
+        ValueError: It is of none of the forms; images and weights are told what they are for.
     """
     for name in FORMATS:
         if reader_of(name).recognizes(source):
             return name
     raise ValueError(
-        f"{source} is of no form that vlray knows by its content ({_NAMES}); "
+        explain_input(str(source))
+        or f"{source} is of no form that vlray knows by its content ({_NAMES}); "
         "--format NAME insists on one and says what is wrong with it"
     )
 
