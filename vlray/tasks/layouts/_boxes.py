@@ -1,0 +1,43 @@
+"""What the layouts with boxes share: corners, and boxes that cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vlray.tasks.problems import Problems
+
+Corners = tuple[float, float, float, float]
+
+SLACK = 1.0
+"""Pixels by which a box may leave its image: files round."""
+
+
+def corners_of(box: Sequence[float]) -> Corners:
+    """Turn x, y, width, height into x1, y1, x2, y2, pixels.
+
+    Raises:
+        ValueError: It is not four numbers.
+    """
+    x, y, width, height = (float(value) for value in box)
+    return x, y, x + width, y + height
+
+
+def is_box(box: Corners, image_hw: tuple[int, int] | None, where: str, problems: Problems) -> bool:
+    """Tell whether a box has an area and lies in its image; count it as a problem if not.
+
+    Args:
+        box: x1, y1, x2, y2, pixels.
+        image_hw: Height and width of the image; None: the file does not say.
+        where: The box, for messages: ``annotation 7 of instances.json``.
+        problems: Gets ``bad-box``.
+    """
+    x1, y1, x2, y2 = box
+    if not (x2 > x1 and y2 > y1):
+        problems.add("bad-box", f"{where} is {list(box)}, without area")
+        return False
+    height, width = image_hw or (float("inf"), float("inf"))
+    if min(x1, y1) < -SLACK or x2 > width + SLACK or y2 > height + SLACK:
+        inside = f"its {width}x{height} image" if image_hw else "its image"
+        problems.add("bad-box", f"{where} is {list(box)}, outside {inside}")
+        return False
+    return True

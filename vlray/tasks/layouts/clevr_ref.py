@@ -1,0 +1,85 @@
+"""CLEVR-Ref+: expressions that refer to objects of rendered scenes."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray.tasks.example import Boxes, Example
+from vlray.tasks.layouts._boxes import corners_of, is_box
+from vlray.tasks.layouts._fields import (
+    LackError,
+    examples,
+    id_of,
+    image_namer,
+    image_of,
+    text_of,
+)
+from vlray.tasks.layouts.documents import items
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {
+    "expressions": "required",
+    "scenes": "required",
+}
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read the expressions, each an example; its text refers to one object or several.
+
+    Memory holds the scenes' boxes as numbers.
+
+    Args:
+        files: ``expressions``: ``{"refexps": [{"refexp", "refexp_index", "image_index",
+            "image_filename", "program"}]}``, where ``_output`` of the program's last step lists the
+            objects; ``scenes``: ``{"scenes": [{"image_index", "obj_bbox": {"1": [x, y, w, h]}}]}``,
+            objects numbered from 1.
+        problems: Gets what is wrong.
+        options: ``id_rule``.
+
+    Raises:
+        ValueError: A file is of another form.
+
+    Source:
+        https://github.com/ccvl/clevr-refplus-dataset-gen (arXiv:1901.00850), and readers of the
+        files: the numbering from 1, ``_output``.
+    """
+    image_id = image_namer(options)
+    scenes = _scenes(files["scenes"], problems)
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        text, number = text_of(entry, "refexp"), id_of(entry, "refexp_index")
+        scene = scenes.get(int(id_of(entry, "image_index")))
+        if scene is None:
+            raise LackError("its image is in no scene")
+        boxes = [
+            corners_of(scene[4 * place : 4 * place + 4])
+            for place in entry["program"][-1]["_output"]
+        ]
+        kept = tuple(box for box in boxes if is_box(box, None, f"a box of {number}", problems))
+        return Example(
+            example_id=number,
+            text=text,
+            image_ids=(image_id(image_of(entry, "image_filename")),),
+            label=Boxes(kept, spans=((0, len(text)),) * len(kept)),
+        )
+
+    for path in files["expressions"]:
+        yield from examples(items(path, "refexps.item", problems), make, path, problems)
+
+
+def _scenes(paths: tuple[str, ...], problems: Problems) -> dict[int, array[float]]:
+    """Read the boxes of each scene, in the order of its objects: x, y, w, h, x, ..."""
+    scenes: dict[int, array[float]] = {}
+    for path in paths:
+        for number, entry in enumerate(items(path, "scenes.item", problems), 1):
+            try:
+                boxes = entry["obj_bbox"]
+                ordered = (boxes[str(place)] for place in range(1, len(boxes) + 1))
+                flat = array("f", [float(value) for box in ordered for value in box])
+                scenes[int(entry["image_index"])] = flat
+            except (KeyError, TypeError, ValueError) as error:
+                problems.add(LackError.kind, f"scene {number}: {error!r:.60}")
+    return scenes

@@ -1,0 +1,154 @@
+"""Flickr30k: its captions, and Entities: the boxes of their phrases."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from vlray import files as storage
+from vlray.tasks.example import Boxes, Example
+from vlray.tasks.layouts._boxes import Corners, is_box
+from vlray.tasks.layouts._fields import image_namer
+from vlray.tasks.layouts.documents import lines, open_bytes, short_name
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Mapping[str, Literal["required", "optional"]]] = {
+    "captions": {"captions": "required"},
+    "entities": {"images": "required", "sentences": "required", "boxes": "required"},
+}
+
+_CAPTION = re.compile(r"(?P<image>[^#\t]+)#(?P<number>\d+)\t(?P<text>.*\S.*)")
+_PHRASE = re.compile(r"\[/EN#(?P<id>\d+)/(?P<kind>\S+) (?P<words>[^\]]*)\]")
+
+NOT_VISUAL = "0"
+"""Id of phrases that are of nothing to be seen."""
+
+
+def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read the captions, five of each image, as the file has them.
+
+    Args:
+        files: ``captions``: lines of ``1000092795.jpg#0``, a tab and the caption.
+        problems: Gets what is wrong.
+        options: ``id_rule``.
+
+    Raises:
+        ValueError: No line has this form.
+
+    Source:
+        results_20130124.token of https://shannon.cs.illinois.edu/DenotationGraph/ (its readme).
+    """
+    image_id = image_namer(options)
+    for path in files["captions"]:
+        good = bad = 0
+        for number, line in lines(path, problems):
+            match = _CAPTION.fullmatch(line)
+            if match is None:
+                bad += 1
+                problems.add("broken-line", f"line {number} of {short_name(path)}: {line!r:.60}")
+                continue
+            good += 1
+            yield Example(
+                example_id=f"{match['image']}#{match['number']}",
+                text=match["text"].strip(),
+                image_ids=(image_id(match["image"]),),
+            )
+        if bad > 1 and not good:
+            raise ValueError(
+                f"{path} is of another form: expected lines of IMAGE.jpg#0, a tab and a caption"
+            )
+
+
+def entities(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read the captions of some images with the boxes of their phrases.
+
+    The text is the caption without marks. A phrase without a box (``notvisual``, a scene, or
+    not in the image) has no span; ``about`` says how many there are, as ``phrases_without_box``.
+
+    Args:
+        files: ``images``: a list of image ids, a line each; ``sentences`` and ``boxes``: the
+            folders Sentences (``ID.txt``) and Annotations (``ID.xml``).
+        problems: Gets what is wrong.
+        options: ``id_rule``.
+
+    Raises:
+        ValueError: Not one of the listed images has a file in both folders.
+
+    Source:
+        BryanPlummer/flickr30k_entities: README.md and flickr30k_entities_utils.py, which takes 1
+        from the coordinates, as this does.
+    """
+    image_id = image_namer(options)
+    good = bad = 0
+    for path in files["images"]:
+        for _, line in lines(path, problems):
+            image = line.strip()
+            name = image_id(image)
+            try:
+                boxes = _boxes(storage.join(files["boxes"][0], f"{image}.xml"), problems)
+                found = list(lines(storage.join(files["sentences"][0], f"{image}.txt"), problems))
+            except (OSError, ElementTree.ParseError, ValueError) as error:
+                bad += 1
+                problems.add("no-annotation", f"image {image}: {error!s:.100}")
+                continue
+            good += 1
+            for number, text in found:
+                yield _sentence(f"{image}#{number - 1}", name, text, boxes)
+    if bad > 1 and not good:
+        raise ValueError(
+            f"not one of the {bad:,} images of {files['images'][0]} has annotations in "
+            f"{files['boxes'][0]} and {files['sentences'][0]}; unpack annotations.zip there"
+        )
+
+
+def _sentence(
+    example_id: str, image: str, marked: str, found: Mapping[str, list[Corners]]
+) -> Example:
+    text, boxes, kinds, spans = "", [], [], []
+    without = end = 0
+    for match in _PHRASE.finditer(marked):
+        text += marked[end : match.start()]
+        span = (len(text), len(text) + len(match["words"]))
+        text += match["words"]
+        end = match.end()
+        mine = [] if match["id"] == NOT_VISUAL else found.get(match["id"], [])
+        without += not mine
+        boxes += mine
+        kinds += [match["kind"]] * len(mine)
+        spans += [span] * len(mine)
+    text += marked[end:]
+    return Example(
+        example_id=example_id,
+        text=text.rstrip(),
+        image_ids=(image,),
+        label=Boxes(tuple(boxes), tuple(kinds), tuple(spans)),
+        about={"phrases_without_box": str(without)} if without else {},
+    )
+
+
+def _boxes(path: str, problems: Problems) -> dict[str, list[Corners]]:
+    """Read the boxes of an image by the ids of the phrases that they belong to.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It is no XML, or a box lacks a coordinate.
+    """
+    with open_bytes(path) as stream:
+        root = ElementTree.fromstring(stream.read())
+    image_hw = int(root.findtext("size/height", "0")), int(root.findtext("size/width", "0"))
+    found: dict[str, list[Corners]] = {}
+    for thing in root.findall("object"):
+        box = thing.find("bndbox")
+        if box is None:
+            continue
+        x1, y1, x2, y2 = (float(box.findtext(key, "")) - 1 for key in _COORDINATES)
+        if is_box((x1, y1, x2, y2), image_hw, f"a box in {short_name(path)}", problems):
+            for name in thing.findall("name"):
+                found.setdefault(name.text or "", []).append((x1, y1, x2, y2))
+    return found
+
+
+_COORDINATES = ("xmin", "ymin", "xmax", "ymax")

@@ -1,0 +1,76 @@
+"""FUNSD: scanned forms with their words and what these are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray import files as storage
+from vlray.tasks.example import Boxes, Example
+from vlray.tasks.layouts._boxes import is_box
+from vlray.tasks.layouts._fields import LackError
+from vlray.tasks.layouts.documents import items, short_name
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {"forms": "required"}
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read the forms, each an example: its words as the text, a box of each word.
+
+    The words are joined by blanks; each has its box, its span, and its entity's label
+    (``question``, ``answer``, ``header``, ``other``) as name. ``about.linking`` has the pairs of
+    entities that belong together (``0-3 4-7``), ``about.entities`` each word's entity.
+
+    Args:
+        files: ``forms``: a folder of ``ID.json``, ``{"form": [{"id", "label", "linking", "words":
+            [{"text", "box": [x1, y1, x2, y2]}]}]}``.
+        problems: Gets what is wrong.
+        options: None are known.
+
+    Raises:
+        ValueError: A file is of another form.
+
+    Source:
+        https://guillaumejaume.github.io/FUNSD/description/ (arXiv:1905.13538).
+    """
+    for folder in files["forms"]:
+        fs, root = storage.resolve(folder)
+        for name in sorted(storage.list_names(fs, root)):
+            if name.endswith(".json"):
+                path = storage.join(folder, name)
+                yield _form(path, name.removesuffix(".json"), problems)
+
+
+def _form(path: str, page: str, problems: Problems) -> Example:
+    text, boxes, names, spans = "", [], [], []
+    entities: list[str] = []
+    linking: dict[str, None] = {}
+    for entity in items(path, "form.item", problems):
+        try:
+            words = [
+                (str(word["text"]), tuple(map(float, word["box"]))) for word in entity["words"]
+            ]
+            label = str(entity["label"])
+            links = [f"{first}-{second}" for first, second in entity.get("linking") or ()]
+        except (KeyError, TypeError, ValueError) as error:
+            problems.add(
+                LackError.kind, f"entity {entity.get('id')} of {short_name(path)}: {error!r:.60}"
+            )
+            continue
+        linking |= dict.fromkeys(links)
+        for word, box in words:
+            x1, y1, x2, y2 = box
+            if not word.strip():
+                continue  # boxes of nothing, of which the files have some
+            if not is_box((x1, y1, x2, y2), None, f"{word!r} in {short_name(path)}", problems):
+                continue
+            text += " " * bool(text)
+            spans.append((len(text), len(text) + len(word)))
+            text += word
+            boxes.append((x1, y1, x2, y2))
+            names.append(label)
+            entities.append(str(entity.get("id")))
+    about: dict[str, Any] = {"entities": " ".join(entities), "linking": " ".join(linking)}
+    return Example(page, text, (page,), Boxes(tuple(boxes), tuple(names), tuple(spans)), about)

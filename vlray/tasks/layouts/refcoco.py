@@ -1,0 +1,96 @@
+"""RefCOCO, RefCOCO+ and RefCOCOg: expressions that refer to one object of a COCO image."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from vlray.pickles import ArrayUnpickler
+from vlray.tasks.example import Boxes, Example
+from vlray.tasks.layouts._boxes import Corners, corners_of, is_box
+from vlray.tasks.layouts._fields import LackError, examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts.documents import items, open_bytes
+from vlray.tasks.problems import Problems
+from vlray.tasks.protocol import Files
+
+ROLES: Mapping[str, Literal["required", "optional"]] = {
+    "references": "required",
+    "instances": "required",
+}
+
+
+def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
+    """Read the expressions of one split, each an example whose box its whole text refers to.
+
+    The pickle is read without running code out of it: containers, strings and numbers alone.
+
+    Args:
+        files: ``references``: ``refs(unc).p`` and the like, a pickled list of ``{"ref_id",
+            "ann_id", "image_id", "split", "sentences": [{"sent_id", "sent"}]}``; ``instances``:
+            instances.json in COCO's form.
+        problems: Gets what is wrong.
+        options: ``id_rule``, ``image_name``, and ``splits``: the file's own name of the split.
+
+    Raises:
+        ValueError: A file is of another form, or the pickle wants code.
+
+    Source:
+        lichengunc/refer: README.md, data/README.md, refer.py.
+    """
+    image_id = image_namer(options)
+    wanted = options["splits"].split(",")
+    boxes: dict[int, Corners] = {}
+    for path in files["instances"]:
+        for entry in items(path, "annotations.item", problems):
+            try:
+                boxes[int(entry["id"])] = corners_of(entry["bbox"])
+            except (KeyError, TypeError, ValueError) as error:
+                problems.add(LackError.kind, f"annotation {entry.get('id')}: {error!r:.60}")
+
+    def make(entry: Mapping[str, Any]) -> Example:
+        text, number = text_of(entry, "sent"), id_of(entry, "sent_id")
+        box = boxes.get(int(id_of(entry, "ann_id")))
+        if box is None:
+            raise LackError(f"object {entry['ann_id']} is not in the instances")
+        good = is_box(box, None, f"object {entry['ann_id']}", problems)
+        return Example(
+            example_id=number,
+            text=text,
+            image_ids=(image_id(image_of(entry, "image_id")),),
+            label=Boxes((box,), spans=((0, len(text)),)) if good else Boxes(()),
+            about={"ref_id": id_of(entry, "ref_id")},
+        )
+
+    for path in files["references"]:
+        sentences = (
+            {**{key: value for key, value in reference.items() if key != "sentences"}, **sentence}
+            for reference in _references(path)
+            if reference.get("split") in wanted
+            for sentence in reference.get("sentences") or ()
+        )
+        yield from examples(sentences, make, path, problems)
+
+
+class _Unpickler(ArrayUnpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
+
+
+def _references(path: str) -> list[dict[str, Any]]:
+    """Open the pickle, which Python 2 wrote.
+
+    Raises:
+        ValueError: It is no such pickle.
+    """
+    with open_bytes(path) as stream:
+        try:
+            found = _Unpickler(stream, encoding="latin1").load()
+        except Exception as error:  # a damaged pickle raises about anything
+            raise ValueError(
+                f"{path} is no pickle of references: {error}; give refs(unc).p, refs(google).p or "
+                "refs(umd).p"
+            ) from error
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise ValueError(f"{path} is of another form: expected a pickled list of references")
+    return found
