@@ -306,7 +306,7 @@ def test_image_sets_are_also_looked_for_by_their_names_in_the_folder_of_all_data
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ("coc", "unknown image set or dataset 'coc'; did you mean coco? There are clevr, coco"),
+        ("coc", "unknown image set or dataset 'coc'; did you mean coco? There are clevr, "),
         ("vqa", "vqa names the images coco, but there is no "),
         ("vqa", "say where they are: vlray env set data.images.coco FOLDER"),
         ("./coco", "/coco; give a directory, a list file or an image"),
