@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from vlray.loader.boxes import check_store
-from vlray.loader.join import join
+from vlray.loader.join import Join, join
 from vlray.loader.pretraining import Texts
 from vlray.loader.sampler import Part, Step
 from vlray.regions.provenance import warn_of_differences
@@ -24,6 +24,45 @@ if TYPE_CHECKING:
     from vlray.regions.store import RegionStore
 
 log = logging.getLogger("vlray.loader")
+
+
+class Assembly:
+    """Makes batches of a corpus, wherever the regions come from."""
+
+    def __init__(self, corpus: Corpus, collate: Collate) -> None:
+        """Sort the corpus's texts, where others than an example's own are drawn."""
+        self.corpus, self.collate = corpus, collate
+        self._texts = Texts.of(corpus) if collate.needs_texts else None
+
+    def batch(
+        self,
+        places: Int64[np.ndarray, B],
+        rows: Int64[np.ndarray, "B I"],
+        store: RegionStore,
+        regions: str,
+        rng: np.random.Generator,
+    ) -> ModelInputs:
+        """Make a batch.
+
+        Args:
+            places: The examples, by their indices in the corpus.
+            rows: Of their images, in the store.
+            store: The regions.
+            regions: Name of the store.
+            rng: What masks and other sentences are drawn from.
+        """
+        owners, _ = self.corpus.locate(places)
+        batch = self.collate(
+            self.corpus.take(places),
+            rows,
+            store,
+            self.corpus.label_space,
+            rng,
+            soft_scores=[self.corpus.tables[owner].spec.soft_score for owner in owners],
+            texts=self._texts,
+            places=places,
+        )
+        return replace(batch, regions=regions)
 
 
 class RegionDataset:
@@ -64,7 +103,7 @@ class RegionDataset:
             ValueError: A part's regions are not given, or have none of its images.
             DataError: Images have no regions, and ``on_bad`` is stop.
         """
-        self.corpus, self.collate, self.seed = corpus, collate, seed
+        self.corpus, self.seed = corpus, seed
         self.stores: dict[str, RegionStore] = (
             dict(stores) if isinstance(stores, Mapping) else {"": stores}
         )
@@ -74,8 +113,8 @@ class RegionDataset:
         for name, before in (trained_on or {}).items():
             if name in self.stores:
                 warn_of_differences(before, self.stores[name])
-        self._texts = Texts.of(corpus) if collate.needs_texts else None
-        _warn_of_shared_ids(self)
+        self._assembly = Assembly(corpus, collate)
+        warn_of_shared_ids(self.join, corpus)
 
     def __len__(self) -> int:
         """Give the number of usable examples."""
@@ -109,19 +148,7 @@ class RegionDataset:
             rng: What masks and other sentences are drawn from.
         """
         (regions, _), places, rows = self.join.locate(self.corpus, indices)
-        examples = self.corpus.take(places)
-        owners, _ = self.corpus.locate(places)
-        batch = self.collate(
-            examples,
-            rows,
-            self.stores[regions],
-            self.corpus.label_space,
-            rng,
-            soft_scores=[self.corpus.tables[owner].spec.soft_score for owner in owners],
-            texts=self._texts,
-            places=places,
-        )
-        return replace(batch, regions=regions)
+        return self._assembly.batch(places, rows, self.stores[regions], regions, rng)
 
     def parts(self) -> list[Part]:
         """Describe the parts to a `Sampler`."""
@@ -134,10 +161,10 @@ class RegionDataset:
         ]
 
 
-def _warn_of_shared_ids(dataset: RegionDataset) -> None:
+def warn_of_shared_ids(joined: Join, corpus: Corpus) -> None:
     """Warn where one id would mean an image of one set here and of another set there."""
     seen: dict[str, dict[str, np.ndarray]] = {}
-    for part, table in zip(dataset.join.parts, dataset.corpus.tables, strict=True):
+    for part, table in zip(joined.parts, corpus.tables, strict=True):
         sets = seen.setdefault(part.regions, {})
         rows = np.unique(part.rows)
         images = table.spec.image_set

@@ -90,7 +90,9 @@ class RegionLoader:
                 yield self._next(ahead)
             self.sampler.set_epoch(epoch + 1)
         finally:
-            pool.shutdown(cancel_futures=True)
+            # At the interpreter's end, when a loader is dropped half-way, queue is gone already.
+            if not sys.is_finalizing():
+                pool.shutdown(cancel_futures=True)
 
     def _next(self, ahead: deque[tuple[Step, Future[ModelInputs]]]) -> ModelInputs:
         step, future = ahead.popleft()
