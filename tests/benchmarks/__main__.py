@@ -1,6 +1,6 @@
 """All measurements, one after the other, each in a process of its own.
 
-python -m tests.benchmarks                  all of them, about half an hour on two cores
+python -m tests.benchmarks                  all of them, about 45 minutes on two cores
 python -m tests.benchmarks --quick          a few minutes; the numbers say little
 python -m tests.benchmarks listing memory   only these
 python -m tests.benchmarks.engine --help    one of them, with its options
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "engine": ["--images=40", "--rounds=1"],
     "lite_accuracy": ["--images=20"],
     "convert": ["--few=50", "--many=400"],
+    "loader": ["--images=500", "--questions=70000", "--rounds=1"],
     "vg_speed": ["--rounds=1"],
     "vg_precision": ["--images=1"],
 }
