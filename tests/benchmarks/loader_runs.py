@@ -71,10 +71,9 @@ def store(work: Path) -> None:
 def ours(work: Path, rank: int = 0, world: int = 1) -> None:
     """Train on nothing: vlray's loader."""
     begin = time.time()
-    from vlray.loader.collate import Collate
-
     from vlray.config.data import DataSection
     from vlray.config.loader import LoaderSection
+    from vlray.loader.collate import Collate
     from vlray.loader.dataset import RegionDataset
     from vlray.loader.loader import RegionLoader
     from vlray.regions.store import open_store

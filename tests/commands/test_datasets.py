@@ -192,3 +192,55 @@ def test_mistakes_end_with_status_2_and_the_choices(vlray, mine, args, said) -> 
     status, out, err = vlray(*args)
     assert (status, out) == (2, "")
     assert said in err
+
+
+def test_a_broken_file_is_not_in_order(vlray, tmp_path) -> None:
+    (tmp_path / "texts").mkdir()
+    folder = ("--data.annotations", "vqa-rad=texts")
+    entry = {"image_name": "a.jpg", "question": "what?", "answer": "lung"}
+    text = json.dumps([{**entry, "qid": number} for number in range(9)])
+    (tmp_path / "texts" / "trainset.json").write_text(text)
+    assert vlray("check", "vqa-rad:train", *folder)[0] == 0
+    (tmp_path / "texts" / "trainset.json").write_text(text[: len(text) // 2])
+    status, out, _ = vlray("check", "vqa-rad:train", *folder)
+    assert (status, "breaks off after" in out) == (1, True)
+    (tmp_path / "texts" / "trainset.json").write_text("[]")
+    assert vlray("check", "vqa-rad:train", *folder)[0] == 1
+
+
+def test_files_are_found_by_a_name_with_hyphens_in_a_variable(vlray, tmp_path, monkeypatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    entry = {"qid": 1, "image_name": "a.jpg", "question": "what?", "answer": "lung"}
+    (tmp_path / "elsewhere" / "trainset.json").write_text(json.dumps([entry]))
+    monkeypatch.setenv("VLRAY_DATA__ANNOTATIONS__VQA_RAD", str(tmp_path / "elsewhere"))
+    assert vlray("check", "vqa-rad:train")[0] == 0
+
+
+def test_a_spec_without_a_file_that_its_layout_needs_is_refused(vlray, mine, tmp_path) -> None:
+    spec = yaml.safe_load(Path(mine).read_text())
+    spec |= {"layout": "vqa_rad", "splits": {"train": {"files": {"question": "train.jsonl"}}}}
+    Path(mine).write_text(yaml.safe_dump(spec))
+    status, _, err = vlray("add", mine)
+    assert (status, "names no file for questions" in err) == (2, True)
+    Path(mine).write_text(yaml.safe_dump(spec | {"id_rule": "stemm"}))
+    status, _, err = vlray("add", mine)
+    assert (status, "give stem, path, coco or regex" in err) == (2, True)
+
+
+def test_predictions_for_other_examples_are_refused_and_numbers_are_texts(
+    vlray, mine, tmp_path
+) -> None:
+    vlray("add", mine)
+    (tmp_path / "other.json").write_text(json.dumps({"x": "a cat"}))
+    status, _, err = vlray("score", "mine:train", "other.json")
+    assert (status, "none of them for an example of mine:train" in err) == (2, True)
+    (tmp_path / "numbers.json").write_text(json.dumps({"0": 3, "1": None, "2": "A cat "}))
+    status, out, _ = vlray("score", "mine:train", "numbers.json")
+    assert (status, "33.33" in out, "1 examples without a prediction" in out) == (0, True, True)
+
+
+def test_a_corpus_is_checked_against_the_outputs_that_its_parts_name(vlray, mine) -> None:
+    vlray("add", mine)
+    vlray("corpus", "named", "mine:train@vg")
+    status, _, err = vlray("check", "named", "--regions", "vg=nowhere,other=elsewhere")
+    assert (status, "nowhere" in err, "elsewhere" in err) == (2, True, False)

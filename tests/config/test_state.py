@@ -101,3 +101,10 @@ def test_without_a_home_the_file_is_in_the_users_configuration(monkeypatch) -> N
     monkeypatch.setenv("XDG_CONFIG_HOME", "/somewhere")
     assert state.settings_path().name == "settings.yaml"
     assert state.settings_path().parent.name == "vlray"
+
+
+def test_names_of_the_users_own_keep_their_hyphens(home) -> None:
+    state.store("data.annotations.vqa-rad", "/data/vqa-rad")
+    assert state.read_state() == {"data": {"annotations": {"vqa-rad": "/data/vqa-rad"}}}
+    state.remove("data.annotations.vqa-rad")
+    assert not state.entries()

@@ -23,6 +23,7 @@ from vlray.loader import (
     open_store,
 )
 from vlray.loader.inputs import ModelInputs, PretrainingTargets
+from vlray.tasks.corpus import CorpusSpec, save_corpus
 
 PRETRAINING = LoaderSection(pretraining=PretrainingSection())
 
@@ -125,8 +126,9 @@ def test_an_error_of_the_background_names_the_examples(
 
 
 def test_one_call_opens_official_files_and_regions(
-    write_regions: Callable[..., str], tmp_path: Path
+    write_regions: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("VLRAY_HOME", str(tmp_path / "home"))
     questions = [
         {"question_id": i, "image_id": i % 10, "question": f"is it {i}?"} for i in range(30)
     ]
@@ -158,3 +160,9 @@ def test_one_call_opens_official_files_and_regions(
     assert loader.dataset.corpus.label_space.names == ("yes",)
     assert batches[0].targets is not None
     assert batches[0].targets.tolist() == [[1.0]] * 10
+    spec = CorpusSpec.model_validate({"parts": "vqa:train", "mix": "weight"})
+    save_corpus("kept", spec, "default")
+    kept = vlray.open_loader("kept", regions=out, batch_size=10, data=data)
+    assert kept.dataset.corpus.spec.mix == "weight"
+    with pytest.raises(ValueError, match="of a loader of gqa:train, but here it is vqa:train"):
+        loader.load_state_dict(loader.state_dict() | {"corpus": "gqa:train"})

@@ -55,7 +55,8 @@ a dataset of your own:
     """Splits to check: one, several with commas between them, or repeated. Empty: every one."""
 
     regions: Splits = ()
-    """Outputs of ``vlray extract`` or ``convert``: ``check`` says which images they lack."""
+    """Outputs of ``vlray extract`` or ``convert``: ``check`` says which images they lack. Of a
+    corpus whose parts name theirs: ``NAME=OUT``."""
 
     mix: Literal["size", "weight", "round-robin"] = "size"
     """How the parts of a ``corpus`` are mixed: every example once, by the parts' weights, or in

@@ -10,6 +10,23 @@ from pydantic import Field, field_validator
 from vlray.config.section import Section
 
 
+def check_id_rule(rule: str) -> str:
+    """Refuse what is no rule by which names become ids.
+
+    Raises:
+        ValueError: It is none of the rules, or its regular expression is none.
+    """
+    kind, _, pattern = rule.partition(":")
+    if kind == "regex" and pattern:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    elif rule not in {"stem", "path", "coco"}:
+        raise ValueError("give stem, path, coco or regex:PATTERN")
+    return rule
+
+
 class ImagesSection(Section):
     """Which images, and what they are called."""
 
@@ -36,12 +53,4 @@ class ImagesSection(Section):
     @field_validator("id_rule")
     @classmethod
     def _check_id_rule(cls, rule: str) -> str:
-        kind, _, pattern = rule.partition(":")
-        if kind == "regex" and pattern:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
-        elif rule not in {"", "stem", "path", "coco"}:
-            raise ValueError("give stem, path, coco or regex:PATTERN")
-        return rule
+        return rule and check_id_rule(rule)

@@ -90,7 +90,7 @@ def remove(key: str) -> None:
     """
     stored = entries()
     names = {".".join(path): path for path in stored}
-    key = key if key in names else key.replace("-", "_")
+    key = key if key in names else ".".join(parse_key(key))
     if key not in names:
         there = f"set are {', '.join(names)}" if names else "nothing is"
         raise ValueError(f"{key} is not set; {there}")
@@ -99,14 +99,21 @@ def remove(key: str) -> None:
 
 
 def parse_key(key: str) -> Path:
-    """Turn ``detector.min-boxes`` into a path; the name of a model may hold anything.
+    """Turn ``detector.min-boxes`` into a path; the names of models and entries stay as they are.
 
     Raises:
         ValueError: A model's name is empty or looks like a file, a class or a URL.
     """
     section, _, name = key.partition(".")
     if section != "models":
-        return tuple(key.replace("-", "_").split("."))
+        path = tuple(key.replace("-", "_").split("."))
+        for length in range(1, len(path)):
+            if any(
+                is_mapping(options_of(settings_of(name))[path[:length]])
+                for name in commands_with(path[:length])
+            ):
+                return *path[:length], ".".join(key.split(".")[length:])  # of the user's naming
+        return path
     if not name or set(name) & set(":/\\") or name.endswith((".py", ".yaml", ".yml")):
         raise ValueError(
             f"{key!r} names no model; give a plain name, such as "

@@ -116,14 +116,20 @@ class RegionLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Say where the epoch stands: after the batch that was given last. Plain types."""
-        return self.sampler.state_dict()
+        return self.sampler.state_dict() | {"corpus": str(self.dataset.corpus.spec)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another run stood, with as many workers or another number.
 
         Raises:
-            ValueError: That run had other examples, another mix or another seed.
+            ValueError: That run had another corpus, other examples, another mix or another seed.
         """
+        own = str(self.dataset.corpus.spec)
+        if state.get("corpus") != own:
+            raise ValueError(
+                f"the state is of a loader of {state.get('corpus')}, but here it is {own}; open "
+                "the loader as that run did, or start a new epoch"
+            )
         self.sampler.load_state_dict(state)
 
 

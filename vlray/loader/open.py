@@ -13,7 +13,7 @@ from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.loader import RegionLoader
 from vlray.regions.store import open_store
-from vlray.tasks.corpus import CorpusSpec, open_corpus
+from vlray.tasks.corpus import CorpusSpec, corpus_names, load_corpus, open_corpus
 from vlray.tasks.labels import LabelSpace
 
 
@@ -34,7 +34,8 @@ def open_loader(
     ...     batch.input_ids, batch.visual_feats, batch.visual_pos, batch.targets
 
     Args:
-        corpus: ``dataset:split``, several of them separated by commas, or a spec.
+        corpus: ``dataset:split``, several of them separated by commas, the name of a corpus that
+            ``vlray datasets corpus`` keeps in the project, or a spec.
         regions: The output of ``vlray extract`` that has the images, a local path or a URI; or
             several by the names that the corpus gives: ``{"vg": "regions-vg/"}`` for
             ``vqa:train@vg``.
@@ -51,7 +52,7 @@ def open_loader(
         FileNotFoundError: An annotation file or the output is not there.
         DataError: Something is wrong with the data, and ``data.on_bad`` is stop.
     """
-    data = data or user_data()
+    corpus, data = user_settings(corpus, data)
     outputs = regions if isinstance(regions, Mapping) else {"": regions}
     examples = open_corpus(corpus, data, label_space)
     stores = {name: open_store(str(place), data.cache_folder()) for name, place in outputs.items()}
@@ -60,7 +61,11 @@ def open_loader(
     return RegionLoader(dataset, batch_size, **how)
 
 
-def user_data() -> DataSection:
-    """Give what the user's settings and ``VLRAY_*`` say of where datasets are."""
+def user_settings(
+    corpus: CorpusSpec | str, data: DataSection | None
+) -> tuple[CorpusSpec | str, DataSection]:
+    """Read a corpus that the project keeps by this name, and what the settings say of data."""
     config = DatasetsConfig.from_cli([])
-    return config.data.below(config.env.data_dir)
+    if isinstance(corpus, str) and corpus in corpus_names(config.project):
+        corpus = load_corpus(corpus, config.project)
+    return corpus, data or config.data.below(config.env.data_dir)

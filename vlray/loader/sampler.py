@@ -139,9 +139,9 @@ class Sampler:
         """
         own = self.state_dict()
         for name in ("examples", "seed", "shuffle", "mix"):
-            if state[name] != own[name]:
+            if state.get(name) != own[name]:
                 raise ValueError(
-                    f"the state is of a loader with {name} {state[name]}, but here it is "
+                    f"the state is of a loader with {name} {state.get(name)}, but here it is "
                     f"{own[name]}; open the loader as that run did, or start a new epoch"
                 )
         self.epoch, self._used = int(state["epoch"]), [int(used) for used in state["used"]]

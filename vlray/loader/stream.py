@@ -18,7 +18,7 @@ from vlray.loader.collate import Collate
 from vlray.loader.dataset import Assembly, warn_of_shared_ids
 from vlray.loader.join import join
 from vlray.loader.loader import own_share
-from vlray.loader.open import user_data
+from vlray.loader.open import user_settings
 from vlray.loader.spans import Span
 from vlray.loader.windows import Epoch, lay_out, read_windows
 from vlray.regions.part_rows import PartIndex, open_parts
@@ -246,7 +246,7 @@ def open_stream(
     """Open a stream as `vlray.open_loader` opens a loader; Ray is started if it does not run.
 
     Args:
-        corpus: ``dataset:split``, several of them separated by commas, or a spec.
+        corpus: As for `vlray.open_loader`.
         regions: The output that has the images, or several by name; local or in object storage.
         batch_size: Examples of one worker's batch.
         options: Boxes, tokens, masks: what the model wants.
@@ -254,7 +254,7 @@ def open_stream(
         label_space: The labels; not given: those of the corpus.
         how: The other arguments of `RegionStream`.
     """
-    data = data or user_data()
+    corpus, data = user_settings(corpus, data)
     outputs = regions if isinstance(regions, Mapping) else {"": regions}
     examples = open_corpus(corpus, data, label_space)
     indexes = {name: open_parts(str(place)) for name, place in outputs.items()}

@@ -10,6 +10,7 @@ import yaml
 from vlray import files
 from vlray.tasks import catalogue
 from vlray.tasks.layout import load_layout
+from vlray.tasks.locate import check_roles
 from vlray.tasks.spec import DatasetSpec
 
 
@@ -35,6 +36,8 @@ def add(source: str) -> tuple[DatasetSpec, Path]:
         spec = catalogue.parse_spec(path.read_text("utf-8"), str(path))
         spec = _with_places(spec, path.absolute().parent)
         load_layout(spec.layout)
+        for split in spec.splits:
+            check_roles(catalogue.SpecDataset(spec), split)
         values = spec.model_dump(mode="json", exclude_defaults=True)
     else:
         file, colon, name = source.rpartition(":")

@@ -54,9 +54,14 @@ class SplitReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing: a folder of images that is elsewhere is none of it."""
+        """Whether nothing is missing or broken; a folder of images may be elsewhere."""
         absent = [*([self.images] if self.images else []), *self.regions]
-        return not self.error and not any(found.is_wrong for found in absent)
+        return (
+            self.table is not None
+            and len(self.table) > 0
+            and "broken-line" not in self.table.problems.counts
+            and not any(found.is_wrong for found in absent)
+        )
 
 
 def check_split_files(

@@ -45,34 +45,51 @@ def _show(config: DatasetsConfig, data: DataSection) -> None:
         values = load_corpus(config.name, config.project).model_dump(mode="json")
         print(yaml.safe_dump(values, sort_keys=False), end="")
         return
-    dataset = catalogue.find(catalogue.split_pair(_needed(config.name, "show"))[0])
+    name, split = catalogue.split_pair(_needed(config.name, "show"))
+    dataset = catalogue.find(name)
+    if split:
+        catalogue.check_split(dataset.spec, split)
     if config.spec:
         values = dataset.spec.model_dump(mode="json", exclude_defaults=True)
         print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
     else:
-        print(report.describe(dataset, data))
+        print(report.describe(dataset, data, split))
 
 
 def _check(config: DatasetsConfig, data: DataSection) -> None:
     complete = True
-    for pair in _pairs(config):
+    outputs = _outputs(config.regions)
+    for pair, regions in _pairs(config):
         dataset, split = catalogue.find_split(pair)
-        found = check_split_files(dataset, split, data, config.regions)
+        own = outputs[regions] if regions in outputs else sum(outputs.values(), ())
+        found = check_split_files(dataset, split, data, own)
         complete &= found.is_complete
         print("\n".join(report.check_lines(found)))
     if not complete:
         sys.exit(1)
 
 
-def _pairs(config: DatasetsConfig) -> list[str]:
-    """List the splits to check, of a dataset or of a corpus."""
+def _outputs(regions: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Sort region outputs by the names that they are given, as in ``vg=regions/``."""
+    found: dict[str, tuple[str, ...]] = {}
+    for given in regions:
+        name, equals, place = given.partition("=")
+        if not equals or set(name) & set(":/"):
+            name, place = "", given
+        found[name] = (*found.get(name, ()), place)
+    return found
+
+
+def _pairs(config: DatasetsConfig) -> list[tuple[str, str]]:
+    """List the splits to check, of a dataset or of a corpus, and the names of their regions."""
     if config.name in corpus_names(config.project):
-        return [part.name for part in load_corpus(config.name, config.project).parts]
+        parts = load_corpus(config.name, config.project).parts
+        return [(part.name, part.regions) for part in parts]
     name, split = catalogue.split_pair(_needed(config.name, "check"))
     if split and config.split:
         raise ValueError(f"the split is given twice, in {config.name} and as --split; give one")
     splits = (split,) if split else config.split or tuple(catalogue.find(name).spec.splits)
-    return [f"{name}:{split}" for split in splits]
+    return [(f"{name}:{split}", "") for split in splits]
 
 
 def _add(config: DatasetsConfig, data: DataSection) -> None:
@@ -97,7 +114,13 @@ def _score(config: DatasetsConfig, data: DataSection) -> None:
     dataset, split = catalogue.find_split(_needed(config.name, "score"))
     predicted = predictions.read(_needed(config.what, "score NAME"))
     examples = open_examples(dataset, split, data)
-    print("\n".join(metrics.score(dataset.spec.metric, examples, predicted).lines()))
+    found = metrics.score(dataset.spec.metric, examples, predicted)
+    if len(found.missing) == len(examples):
+        raise ValueError(
+            f"{config.what} has {len(predicted):,} predictions, none of them for an example of "
+            f"{config.name}; its ids are like {', '.join(list(found.missing)[:3])}"
+        )
+    print("\n".join(found.lines()))
 
 
 def _needed(given: str, action: str) -> str:

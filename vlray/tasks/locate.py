@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
@@ -59,6 +60,24 @@ def _roles(dataset: VisionLanguageDataset, split: SplitSpec) -> Roles | None:
     return roles_of(dataset.layout)
 
 
+def check_roles(dataset: VisionLanguageDataset, split: str) -> None:
+    """See that a split names every file that its layout cannot do without.
+
+    Raises:
+        ValueError: It does not; the layout's roles are said.
+    """
+    part = dataset.spec.splits[split]
+    roles = _roles(dataset, part) or {}
+    lacking = [
+        role for role, need in roles.items() if need == "required" and role not in part.files
+    ]
+    if lacking:
+        raise ValueError(
+            f"{dataset.spec.name}:{split} names no file for {', '.join(lacking)} under files; "
+            f"the layout {dataset.spec.layout} reads {', '.join(roles)}"
+        )
+
+
 def split_files(dataset: VisionLanguageDataset, split: str, data: DataSection) -> Files:
     """Give the files of a split by role, as a layout wants them.
 
@@ -67,6 +86,7 @@ def split_files(dataset: VisionLanguageDataset, split: str, data: DataSection) -
             be had, and how to say where it is.
     """
     wanted = wanted_files(dataset, split, data)
+    check_roles(dataset, split)
     if missing := [file for file in wanted if file.required and not file.path]:
         raise FileNotFoundError(describe_missing(dataset.spec, split, missing))
     found: dict[str, tuple[str, ...]] = {}
@@ -88,7 +108,7 @@ def describe_missing(spec: DatasetSpec, split: str, missing: list[Wanted]) -> st
 
 def annotation_folder(spec: DatasetSpec, data: DataSection) -> str:
     """Say where the annotation files of a dataset are looked for."""
-    return _folder(data, data.annotations.get(spec.name, ""), spec.name)
+    return _folder(data, _given(data.annotations, spec.name), spec.name)
 
 
 def image_folder(spec: DatasetSpec, data: DataSection) -> str:
@@ -98,7 +118,12 @@ def image_folder(spec: DatasetSpec, data: DataSection) -> str:
 
 def image_set_folder(name: str, data: ImageSetsSection) -> str:
     """Say where the images of a set are looked for."""
-    return _folder(data, data.images.get(name, ""), name)
+    return _folder(data, _given(data.images, name), name)
+
+
+def _given(folders: Mapping[str, str], name: str) -> str:
+    """Look a name up; a ``VLRAY_*`` variable can only spell it with ``_`` for ``-``."""
+    return folders.get(name) or folders.get(name.replace("-", "_"), "")
 
 
 def _folder(data: ImageSetsSection, given: str, name: str) -> str:

@@ -14,7 +14,7 @@ from vlray import files
 Predictions = Mapping[str, Any]
 """What is predicted by example_id: a text; for grounding a box, for retrieval a ranking."""
 
-ID_KEYS = ("question_id", "questionId", "identifier", "example_id", "image")
+ID_KEYS = ("question_id", "questionId", "qid", "identifier", "example_id", "image")
 VALUE_KEYS = ("answer", "prediction")
 
 
@@ -30,10 +30,14 @@ def read(path: str | Path) -> dict[str, Any]:
         ValueError: It has another form, or an id twice; says where.
         FileNotFoundError: There is none.
     """
-    text = files.read_bytes(*files.resolve(path)).decode("utf-8-sig")
+    try:
+        text = files.read_bytes(*files.resolve(path)).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file of predictions {path}") from None
     try:
         pairs = _pairs_of_csv(text) if str(path).endswith(".csv") else _pairs_of_json(text)
-        return _unique(pairs)
+        # Nothing is predicted where the file has null.
+        return {key: value for key, value in _unique(pairs).items() if value is not None}
     except ValueError as error:
         raise ValueError(f"{path} is no file of predictions: {error}") from error
 
@@ -71,5 +75,5 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in found:
             raise ValueError(f"{key!r} is given twice; keep one of them")
-        found[key] = value
+        found[key] = str(value) if isinstance(value, int | float) else value
     return found

@@ -58,8 +58,8 @@ def _is_here(dataset: VisionLanguageDataset, split: str, data: DataSection) -> b
     )
 
 
-def describe(dataset: VisionLanguageDataset, data: DataSection) -> str:
-    """Say all that is known of a dataset, its files and one of its examples."""
+def describe(dataset: VisionLanguageDataset, data: DataSection, only: str = "") -> str:
+    """Say all that is known of a dataset, its files (of one split only) and one of its examples."""
     spec = dataset.spec
     facts = {
         "title": spec.title,
@@ -75,9 +75,9 @@ def describe(dataset: VisionLanguageDataset, data: DataSection) -> str:
         "annotations": f"looked for in {locate.annotation_folder(spec, data)}",
     }
     lines = [spec.name, *(f"  {name:12} {value}" for name, value in facts.items() if value)]
-    for split in spec.splits:
+    for split in [only] if only else spec.splits:
         lines += ["", *_describe_split(dataset, split, data)]
-    if example := _example(dataset, data):
+    if example := _example(dataset, [only] if only else [*spec.splits], data):
         lines += ["", *example]
     return "\n".join(lines)
 
@@ -112,9 +112,9 @@ def _file_line(file: locate.Wanted) -> str:
     return f"    {file.role}{need}: {where}"
 
 
-def _example(dataset: VisionLanguageDataset, data: DataSection) -> list[str]:
-    """Show the first example of the first split that is here."""
-    for split in dataset.spec.splits:
+def _example(dataset: VisionLanguageDataset, splits: Sequence[str], data: DataSection) -> list[str]:
+    """Show the first example of the first of these splits that is here."""
+    for split in splits:
         if _is_here(dataset, split, data) and not dataset.spec.splits[split].of:
             examples = open_examples(dataset, split, data)
             if len(examples):

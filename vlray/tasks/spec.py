@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from vlray.config.images import check_id_rule
 from vlray.config.section import Section
 
 Purpose = Literal[
@@ -85,7 +86,7 @@ class DatasetSpec(Section):
     """Name of the images that it shares with other datasets (``coco``): ``data.images.NAME``
     says where they are."""
 
-    id_rule: str = "stem"
+    id_rule: Annotated[str, AfterValidator(check_id_rule)] = "stem"
     """How an image's name becomes its image_id, as for ``vlray extract --id-rule``."""
 
     labels: LabelKind = "none"
