@@ -1,7 +1,7 @@
 """How fast examples come with their regions, beside LXMERT's way, and what it takes of memory.
 
 One content in two forms: 20,000 made-up images of 36 x 2048 float16 as an output of vlray, and as
-the TSV that LXMERT reads; 100,000 questions about them; batches of 32 in random order.
+the TSV that LXMERT reads; 140,000 questions about them; batches of 32 in random order.
 
 opening       the output (its files, its ids) and its store, when it has been unpacked
 store         vectors of all images in random order, nothing else
@@ -9,7 +9,8 @@ vlray         from the start of the process to its 1,000th batch, and the rate a
               time": the questions are read and the regions unpacked as well
 LXMERT's way  its reading of the TSV and torch's DataLoader, in our words; or, with ``--lxmert``,
               its own classes of a clone
-second        another process that reads the other half of the same epoch: what it has of its own
+second        another process that reads the other half of the same epoch: what it has of its own,
+              and what torch alone has; and a worker process of torch's DataLoader
 
 The files take 15 GB, and LXMERT's way 7 GB of memory; ``--images`` makes both smaller.
 """
@@ -43,7 +44,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--questions", type=int, default=100_000)
+    parser.add_argument("--questions", type=int, default=140_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="keep the files here, and take those there are")
     parser.add_argument("--lxmert", type=Path, help="a clone of airsplay/lxmert to run")
@@ -92,10 +93,21 @@ def report(work: Path, theirs: list[str], rounds: int) -> None:
             ]
         ],
     )
-    second = [second_process(work) for _ in range(rounds)]
+    ours = command("ours", work)
+    second = [second_process(work, [*ours, "0", "2"], [*ours, "1", "2"]) for _ in range(rounds)]
+    torch = [second_process(work, command("bare", work), command("bare", work))]
+    worker = [measure(command("worker", work), work) for _ in range(rounds)]
+    others = {
+        "a second process": second,
+        "one that only imports torch": torch,
+        "a worker of torch's DataLoader": worker,
+    }
     print_table(
-        ["a second process has, MiB", "RSS", "PSS", "USS"],
-        [["", *(median(second, name) for name in ("rss", "pss", "uss"))]],
+        ["has in memory, MiB", "RSS", "PSS", "USS"],
+        [
+            [kind, *(median(m, name) for name in ("rss", "pss", "uss"))]
+            for kind, m in others.items()
+        ],
     )
     opening = sum(median(opened, name) for name in ("output", "ids", "store"))
     ratio, first_ratio = (rows["LXMERT's way"][1] / rows[kind][1] for kind in list(kinds)[:2][::-1])
@@ -106,6 +118,7 @@ def report(work: Path, theirs: list[str], rounds: int) -> None:
         "peak RSS, MiB": (rows["vlray"][3], MEMORY, False),
         "opening, s": (opening, OPENING, False),
         "second process, USS, MiB": (median(second, "uss"), SECOND, False),
+        "worker of a DataLoader, USS, MiB": (median(worker, "uss"), SECOND, False),
     }
     for name, (value, limit, at_least) in lines.items():
         print(f"{name}: {value:,.2f}, {verdict(value, limit, at_least=at_least)}")
@@ -126,10 +139,11 @@ def measure(arguments: list[str], work: Path) -> Result:
     return result
 
 
-def second_process(work: Path) -> Result:
+def second_process(work: Path, one: list[str], other: list[str]) -> Result:
     """Run one process and hold it, then give what another one has in memory at its end."""
+    ends = 1 + ("ours" in one)  # its RESULT lines
     first = subprocess.Popen(
-        command("ours", work, "0", "2", "hold"),
+        [*one, "hold"],
         env=environment(work),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -138,9 +152,9 @@ def second_process(work: Path) -> Result:
     with first:
         assert first.stdout is not None
         said = 0
-        while said < 2 and first.poll() is None:
+        while said < ends and first.poll() is None:
             said += first.stdout.readline().startswith("RESULT")
-        return measure(command("ours", work, "1", "2"), work)
+        return measure(other, work)
 
 
 def results(output: str) -> Result:

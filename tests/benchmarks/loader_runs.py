@@ -22,10 +22,10 @@ def say(**values: Any) -> None:
     print("RESULT " + json.dumps(values), flush=True)
 
 
-def memory() -> dict[str, float]:
-    """Give what this process has in memory now, MiB: RSS, its share of it (PSS), its own (USS)."""
+def memory(process: int | str = "self") -> dict[str, float]:
+    """Give what a process has in memory now, MiB: RSS, its share of it (PSS), its own (USS)."""
     kib = dict.fromkeys(("Rss", "Pss", "Private_Clean", "Private_Dirty"), 0)
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
         name, _, value = line.partition(":")
         if name in kib:
             kib[name] = int(value.split()[0])
@@ -68,9 +68,44 @@ def store(work: Path) -> None:
             say(rate=rows.size / seconds, gigabytes=out.nbytes * len(rows) / seconds / 1e9)
 
 
+def bare(work: Path) -> None:
+    """Import torch, and nothing else."""
+    import torch
+
+    assert torch.float16
+    say(**memory())
+
+
+def worker(work: Path) -> None:
+    """Let a worker process of torch's DataLoader read, and give what it has in memory."""
+    import psutil
+    from torch.utils.data import DataLoader
+
+    loader, *_ = _open(work, 0, 1)
+    batches = iter(
+        DataLoader(loader.dataset, batch_size=None, sampler=loader.sampler, num_workers=1)
+    )
+    for _ in range(WARM):
+        next(batches)
+    (child,) = psutil.Process().children()
+    say(**memory(child.pid))
+
+
 def ours(work: Path, rank: int = 0, world: int = 1) -> None:
     """Train on nothing: vlray's loader."""
     begin = time.time()
+    loader, imported, examples, opened = _open(work, rank, world)
+    _consume(iter(loader), begin)
+    say(
+        imports=imported - begin,
+        examples=examples - imported,
+        regions=opened - examples,
+        **memory(),
+    )
+
+
+def _open(work: Path, rank: int, world: int) -> tuple[Any, float, float, float]:
+    """Open the loader; give it, and when imports, examples and regions were done."""
     from vlray.config.data import DataSection
     from vlray.config.loader import LoaderSection
     from vlray.loader.collate import Collate
@@ -88,14 +123,7 @@ def ours(work: Path, rank: int = 0, world: int = 1) -> None:
     regions = open_store(str(work / "regions"), data.cache_folder())
     dataset = RegionDataset(corpus, regions, Collate(LoaderSection()))
     loader = RegionLoader(dataset, BATCH, seed=SEED, rank=rank, world=world)
-    opened = time.time()
-    _consume(iter(loader), begin)
-    say(
-        imports=imported - begin,
-        examples=examples - imported,
-        regions=opened - examples,
-        **memory(),
-    )
+    return loader, imported, examples, time.time()
 
 
 def theirs(work: Path) -> None:
@@ -205,7 +233,8 @@ def main() -> None:
     name, work, *rest = sys.argv[1:]
     hold = "hold" in rest
     rest = [word for word in rest if word != "hold"]
-    programs = {"opening": opening, "store": store, "theirs": theirs}
+    programs = {"opening": opening, "store": store, "theirs": theirs, "bare": bare}
+    programs["worker"] = worker
     if name == "ours":
         ours(Path(work), *map(int, rest))
     elif name == "lxmert":
