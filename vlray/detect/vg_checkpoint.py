@@ -17,8 +17,9 @@ from torch import Tensor
 from vlray.detect.checkpoint import read_tensors
 from vlray.detect.vg_flavours import Flavour, check_shapes, to_canonical
 from vlray.detect.vg_shapes import canonical_shapes
-from vlray.detect.weights import locate, locked, sha256
+from vlray.detect.weights import locate, sha256
 from vlray.detect.weights_check import VG_FAMILY, VG_FORMAT, converted_path, read_header
+from vlray.locks import locked
 
 __all__ = ["VgCheckpoint", "canonical_shapes", "load_vg"]
 
@@ -133,7 +134,7 @@ def _has_attributes(metadata: dict[str, str]) -> bool:
     return metadata["has_attributes"] == "true"
 
 
-def _alone(place: Path) -> AbstractContextManager[None]:
+def _alone(place: Path) -> AbstractContextManager[object]:
     """Let one process of a machine convert; where nothing can be written, each does."""
     lock = place.with_name(f".{place.name}.lock")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import http.client
@@ -11,8 +10,6 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +17,7 @@ import platformdirs
 from tqdm import tqdm
 
 from vlray.detect import hub
+from vlray.locks import locked
 
 logger = logging.getLogger(__name__)
 
@@ -249,11 +247,3 @@ def _remember_validator(path: Path, headers: http.client.HTTPMessage) -> None:
         path.write_text(validator)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let one process of a machine in at a time: the actors of a node want the same file."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -15,10 +15,9 @@ The flat files only ever grow: what lies beyond the regions that the index count
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -30,8 +29,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from vlray import files
-
-log = logging.getLogger("vlray.regions")
+from vlray.locks import locked
 
 VERSION = 1
 INDEX = "index.json"
@@ -160,26 +158,21 @@ def only_builder(folder: Path) -> Iterator[None]:
     Raises:
         OSError: The folder cannot be made or written to, or its file system has no locks.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("w")
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"regions cannot be unpacked there ({error.strerror}); give data.cache_dir a local "
-            "folder that you may write to",
-            str(folder),
-        ) from error
-    with handle:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another process is unpacking into %s; waiting for it", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            folder.mkdir(parents=True, exist_ok=True)
+            is_held = stack.enter_context(locked(folder / ".lock"))
         except OSError as error:
             raise OSError(
                 error.errno,
-                "its file system has no locks; give data.cache_dir a folder on a local disk",
+                f"regions cannot be unpacked there ({error.strerror}); give data.cache_dir a local "
+                "folder that you may write to",
                 str(folder),
             ) from error
+        if not is_held:
+            raise OSError(
+                errno.ENOLCK,
+                "its file system has no locks; give data.cache_dir a folder on a local disk",
+                str(folder),
+            )
         yield

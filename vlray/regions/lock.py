@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from vlray import files
+from vlray.locks import locked
 
 
 @contextmanager
@@ -25,22 +25,18 @@ def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
     if not files.is_local(fs):
         yield
         return
-    try:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        handle = (Path(root) / ".lock").open("w")
-    except OSError as error:
-        raise ValueError(
-            f"{uri} cannot be written to ({error.strerror}); give a folder for the output that "
-            "you may make and write to"
-        ) from error
-    with handle:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            Path(root).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(Path(root) / ".lock", wait=False))
         except BlockingIOError:
             raise ValueError(
                 f"another vlray process is writing to {uri}; wait for it to end, or give "
                 "another folder"
             ) from None
-        except OSError:  # some network file systems have no locks
-            pass
+        except OSError as error:
+            raise ValueError(
+                f"{uri} cannot be written to ({error.strerror}); give a folder for the output "
+                "that you may make and write to"
+            ) from error
         yield

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -20,6 +18,7 @@ from jaxtyping import Bool, Int64
 from tqdm import tqdm
 
 from vlray.files import TEMPORARY
+from vlray.locks import locked
 from vlray.tasks.columns import SCHEMA, to_batch
 from vlray.tasks.example import Example
 from vlray.tasks.problems import Problems
@@ -44,17 +43,15 @@ def only_builder(path: Path) -> Iterator[None]:
     Raises:
         ValueError: The folder cannot be made or written to.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = (path.parent / f".lock-{path.stem}").open("w")
-    except OSError as error:
-        raise ValueError(
-            f"{path.parent} cannot be written to ({error.strerror}); say where derived files may "
-            "be kept: --data.cache-dir FOLDER"
-        ) from error
-    with handle:
-        with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(path.parent / f".lock-{path.stem}"))
+        except OSError as error:
+            raise ValueError(
+                f"{path.parent} cannot be written to ({error.strerror}); say where derived files "
+                "may be kept: --data.cache-dir FOLDER"
+            ) from error
         yield
 
 
