@@ -24,7 +24,7 @@ from vlray.loader import (
     spans,
 )
 from vlray.loader.inputs import ModelInputs
-from vlray.regions.part_rows import open_parts
+from vlray.regions.reading import open_parts
 from vlray.tasks.corpus import Corpus
 from vlray.tasks.examples import ExampleTable
 

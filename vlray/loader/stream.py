@@ -21,7 +21,7 @@ from vlray.loader.loader import own_share
 from vlray.loader.open import user_settings
 from vlray.loader.spans import Span
 from vlray.loader.windows import Epoch, lay_out, read_windows
-from vlray.regions.part_rows import PartIndex, open_parts
+from vlray.regions.reading import PartIndex, open_parts
 from vlray.regions.window import RegionWindow
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
 from vlray.tasks.labels import LabelSpace

@@ -15,7 +15,7 @@ from jaxtyping import Int32, Int64, UInt32
 from vlray.loader.join import Join
 from vlray.loader.spans import Span
 from vlray.regions.batch import RegionBatch
-from vlray.regions.part_rows import PartIndex, read_part
+from vlray.regions.reading import PartIndex, read_part
 from vlray.regions.schema import from_table
 
 READ_CPUS = 0.25

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from vlray import files
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
+from vlray.regions.reading import describe, list_shards, read_ids, read_rows
 from vlray.regions.schema import FAILURES as FAILURES_SCHEMA
 from vlray.regions.schema import from_table
 
@@ -121,7 +121,7 @@ class RegionOutput:
 
     def failures(self) -> pa.Table:
         """Read the table of images that failed: id, path, split, stage, error, reason."""
-        shards = _shards(self._fs, files.join(self._root, parts.FAILURES))
+        shards = list_shards(self._fs, files.join(self._root, parts.FAILURES))
         tables = [FAILURES_SCHEMA.empty_table()]
         for shard in shards:
             with self._open(parts.FAILURES, shard) as part:
@@ -130,11 +130,7 @@ class RegionOutput:
 
     @cached_property
     def _ids_of_parts(self) -> list[list[str]]:
-        ids = []
-        for shard in self._parts:
-            with self._open(parts.REGIONS, shard) as part:
-                ids.append(part.read(columns=["image_id"])["image_id"].to_pylist())
-        return ids
+        return [ids.to_pylist() for ids in read_ids(self._fs, self._root, self._parts)]
 
     @cached_property
     def _position(self) -> dict[str, tuple[int, int]]:
@@ -149,20 +145,8 @@ class RegionOutput:
         return pq.ParquetFile(path, filesystem=self._fs)
 
     def _read_rows(self, shard: int, rows: list[int], columns: Sequence[str] | None) -> pa.Table:
-        """Read only the row groups that hold these rows of a part."""
-        names = None if columns is None else list(columns)
         with self._open(parts.REGIONS, shard) as part:
-            sizes = [part.metadata.row_group(i).num_rows for i in range(part.num_row_groups)]
-            ends = np.cumsum(sizes)
-            group_of = np.searchsorted(ends, rows, side="right")
-            groups = sorted(set(group_of.tolist()))
-            table = part.read_row_groups(groups, columns=names)
-        starts = dict(zip(groups, np.cumsum([0] + [sizes[g] for g in groups[:-1]]), strict=False))
-        local = [
-            int(starts[group] + row - (ends[group] - sizes[group]))
-            for row, group in zip(rows, group_of.tolist(), strict=True)
-        ]
-        return table.take(pa.array(local, pa.int64()))
+            return read_rows(part, np.array(rows, np.int64), columns)
 
 
 def open_output(path: str) -> RegionOutput:
@@ -175,28 +159,13 @@ def open_output(path: str) -> RegionOutput:
         FileNotFoundError: There is no output at this place.
     """
     fs, root = files.resolve(path)
-    try:
-        about = json.loads(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path} holds no {parts.SETTINGS}, so it is not an output of vlray; give the folder "
-            "that was the second argument of `vlray extract` or `vlray convert`"
-        ) from None
-    try:
-        labels = json.loads(files.read_bytes(fs, files.join(root, parts.LABELS)))
-    except FileNotFoundError:  # the first detector has not started yet
-        labels = {"obj_names": [], "attr_names": []}
+    found = describe(fs, root, path)
     return RegionOutput(
         path=path,
-        info=OutputInfo(**{name: about[name] for name in OutputInfo.__dataclass_fields__}),
-        obj_names=tuple(labels["obj_names"]),
-        attr_names=tuple(labels["attr_names"]),
+        info=OutputInfo(**{name: found.about[name] for name in OutputInfo.__dataclass_fields__}),
+        obj_names=found.obj_names,
+        attr_names=found.attr_names,
         _fs=fs,
         _root=root,
-        _parts=tuple(_shards(fs, files.join(root, parts.REGIONS))),
+        _parts=tuple(list_shards(fs, files.join(root, parts.REGIONS))),
     )
-
-
-def _shards(fs: pafs.FileSystem, folder: str) -> list[int]:
-    shards = (parts.shard_of(name) for name in files.list_names(fs, folder))
-    return sorted(shard for shard in shards if shard is not None)

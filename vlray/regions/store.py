@@ -5,7 +5,6 @@ Shapes: N images, R regions per image, padding included, K regions, D feature le
 
 from __future__ import annotations
 
-import json
 import os
 import weakref
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from jaxtyping import Float32, Int32, Int64, Num
 from vlray import files
 from vlray.regions import cache, parts, unpack
 from vlray.regions.cache import Index, Stamp
+from vlray.regions.reading import describe
 
 
 class RegionStore:
@@ -221,7 +221,8 @@ def open_store(output: str, cache_dir: Path) -> RegionStore:
     """
     fs, root = files.resolve(output)
     folder = cache.folder_of(cache_dir, fs, root, output)
-    expected = _describe(fs, root, output)
+    found = describe(fs, root, output)
+    expected = Index(output, found.about, obj_names=found.obj_names, attr_names=found.attr_names)
     stamps = _stamps(fs, root)
     there = cache.load_index(folder)
     if _goes_on(there, expected, stamps) and len(there.parts) == len(stamps):
@@ -239,23 +240,6 @@ def open_store(output: str, cache_dir: Path) -> RegionStore:
             begun = unpack.unpack(fs, root, folder, begun, new)
             cache.save_index(folder, begun)
         return RegionStore(folder, begun)
-
-
-def _describe(fs: pafs.FileSystem, root: str, output: str) -> Index:
-    """Read the small files of an output."""
-    try:
-        about = json.loads(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{output} holds no {parts.SETTINGS}, so it is not an output of vlray; give the folder "
-            "that was the second argument of `vlray extract` or `vlray convert`"
-        ) from None
-    try:
-        labels = json.loads(files.read_bytes(fs, files.join(root, parts.LABELS)))
-    except FileNotFoundError:  # the first detector has not started yet
-        labels = {"obj_names": [], "attr_names": []}
-    names = [tuple(labels[name]) for name in ("obj_names", "attr_names")]
-    return Index(output, about, obj_names=names[0], attr_names=names[1])
 
 
 def _stamps(fs: pafs.FileSystem, root: str) -> list[Stamp]:
@@ -293,10 +277,9 @@ def _reopen(folder: Path, flat: str, images: int) -> RegionStore:
 
 
 def _mapped(column: pa.ChunkedArray) -> np.ndarray:
-    """Give the values of a column of the mapped file, without a copy."""
-    if column.num_chunks == 1:
-        return column.chunk(0).to_numpy()  # type: ignore[no-any-return]
-    return column.to_numpy()  # type: ignore[no-any-return]  # an output without images
+    """Give the values of a column of the mapped file; of its one chunk, without a copy."""
+    values: np.ndarray = (column.chunk(0) if column.num_chunks == 1 else column).to_numpy()
+    return values
 
 
 def _close(descriptors: dict[str, int]) -> None:

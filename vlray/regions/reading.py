@@ -1,0 +1,170 @@
+"""What an output says of itself, which of its parts has which images, and some rows of a part.
+
+Shapes: M images that are asked for, P parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+
+from vlray import files
+from vlray.regions import parts
+
+THREADS = 16  # mostly waiting for object storage
+
+COLUMNS = ("image_height", "image_width", "num_boxes", "boxes", "visual_feats")
+LABEL_COLUMNS = ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
+
+
+@dataclass(frozen=True)
+class Description:
+    """The small files of an output.
+
+    Attributes:
+        about: What ``vlray.json`` says.
+        obj_names, attr_names: What ids stand for; empty before the first detector has started.
+    """
+
+    about: dict[str, Any]
+    obj_names: tuple[str, ...]
+    attr_names: tuple[str, ...]
+
+
+def describe(fs: pafs.FileSystem, root: str, uri: str) -> Description:
+    """Read the small files of an output.
+
+    Raises:
+        FileNotFoundError: There is no output at this place.
+    """
+    try:
+        about = json.loads(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{uri} holds no {parts.SETTINGS}, so it is not an output of vlray; give the folder "
+            "that was the second argument of `vlray extract` or `vlray convert`"
+        ) from None
+    try:
+        labels = json.loads(files.read_bytes(fs, files.join(root, parts.LABELS)))
+    except FileNotFoundError:  # the first detector has not started yet
+        labels = {"obj_names": [], "attr_names": []}
+    return Description(about, tuple(labels["obj_names"]), tuple(labels["attr_names"]))
+
+
+def list_shards(fs: pafs.FileSystem, folder: str) -> list[int]:
+    """List the shards that have a part in a folder of an output, sorted."""
+    shards = (parts.shard_of(name) for name in files.list_names(fs, folder))
+    return sorted(shard for shard in shards if shard is not None)
+
+
+def read_ids(fs: pafs.FileSystem, root: str, shards: Sequence[int]) -> list[pa.ChunkedArray]:
+    """Read the ids of the images of some parts."""
+
+    def ids_of(shard: int) -> pa.ChunkedArray:
+        path = files.join(root, parts.REGIONS, parts.part_name(shard))
+        with pq.ParquetFile(path, filesystem=fs) as part:
+            return part.read(columns=["image_id"], use_threads=False)["image_id"]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(ids_of, shards))
+
+
+def read_rows(
+    part: pq.ParquetFile, rows: Int64[np.ndarray, M], columns: Sequence[str] | None
+) -> pa.Table:
+    """Read some rows of a part: only the row groups that have them.
+
+    Args:
+        part: Of an output, open.
+        rows: Their numbers in it, sorted.
+        columns: Those wanted; None: all.
+    """
+    sizes = [part.metadata.row_group(i).num_rows for i in range(part.num_row_groups)]
+    starts = np.cumsum([0, *sizes])
+    group_of = np.searchsorted(starts, rows, side="right") - 1
+    groups = np.unique(group_of)
+    names = None if columns is None else list(columns)
+    table = part.read_row_groups(groups.tolist(), columns=names)
+    if len(rows) == len(table):
+        return table
+    kept = np.cumsum([0, *(sizes[group] for group in groups[:-1])])
+    local = rows - starts[group_of] + kept[np.searchsorted(groups, group_of)]
+    return table.take(pa.array(local, pa.int64()))
+
+
+@dataclass(frozen=True, eq=False)
+class PartIndex:
+    """The ids of an output's images by part; rows are numbered through in the parts' order.
+
+    Attributes:
+        output: The place of the output.
+        shards: Of the parts, in their order.
+        starts: Row of each part's first image, and at the end their number.
+    """
+
+    output: str
+    shards: tuple[int, ...]
+    starts: Int64[np.ndarray, P1]
+    _ids: pa.ChunkedArray
+
+    def __len__(self) -> int:
+        """Give the number of images."""
+        return int(self.starts[-1])
+
+    def rows(self, image_ids: pa.ChunkedArray) -> Int64[np.ndarray, M]:
+        """Find images by their ids; -1 where the output has no such image."""
+        found = pc.fill_null(pc.index_in(image_ids, value_set=self._ids), -1)
+        rows: np.ndarray = found.to_numpy().astype(np.int64)
+        return rows
+
+    def parts_of(self, rows: Int64[np.ndarray, M]) -> Int64[np.ndarray, M]:
+        """Give the number of the part that has each row."""
+        return np.searchsorted(self.starts, rows, side="right") - 1
+
+
+def open_parts(output: str) -> PartIndex:
+    """Read the ids of all parts.
+
+    Args:
+        output: A local path or a URI (``s3://...``, ``gs://...``).
+
+    Raises:
+        FileNotFoundError: There is no output at this place, or it has no parts yet.
+    """
+    fs, root = files.resolve(output)
+    shards = list_shards(fs, files.join(root, parts.REGIONS))
+    if not shards:
+        raise FileNotFoundError(
+            f"{output} has no {parts.REGIONS}/part-*.parquet, so it is not an output of vlray "
+            "with regions; give the folder that was the second argument of `vlray extract`"
+        )
+    ids = read_ids(fs, root, shards)
+    starts = np.cumsum([0, *map(len, ids)])
+    whole = pa.chunked_array([chunk for column in ids for chunk in column.chunks], pa.string())
+    return PartIndex(output, tuple(shards), starts, whole)
+
+
+def read_part(output: str, shard: int, rows: Int64[np.ndarray, M]) -> pa.Table:
+    """Read what a batch is made of (sizes, boxes, vectors if any, labels) of some rows of a part.
+
+    Args:
+        output: The place of the output.
+        shard: Of the part.
+        rows: Their numbers in the part, sorted.
+    """
+    fs, root = files.resolve(output)
+    path = files.join(root, parts.REGIONS, parts.part_name(shard))
+    # A range of a row group's columns is one request to object storage, not one for each column.
+    with pq.ParquetFile(path, filesystem=fs, pre_buffer=True) as part:
+        names = [n for n in (*COLUMNS, *LABEL_COLUMNS) if n in part.schema_arrow.names]
+        return read_rows(part, rows, names)
