@@ -25,7 +25,7 @@ from vlray.tasks.example import Choices, Example
 from vlray.tasks.labels import LabelSpace, targets
 
 if TYPE_CHECKING:
-    from vlray.regions.store import RegionStore
+    from vlray.regions.readable import Regions
 
 
 class Collate:
@@ -55,7 +55,7 @@ class Collate:
         self,
         examples: Sequence[Example],
         rows: np.ndarray,
-        store: RegionStore,
+        store: Regions,
         label_space: LabelSpace | None,
         rng: np.random.Generator,
         *,
@@ -111,7 +111,7 @@ class Collate:
     def _pins(self) -> bool:
         return self.options.pin_memory and torch.cuda.is_available()
 
-    def _visual(self, rows: Int64[np.ndarray, "B I"], store: RegionStore) -> dict[str, Any]:
+    def _visual(self, rows: Int64[np.ndarray, "B I"], store: Regions) -> dict[str, Any]:
         """Read regions, straight into the batch's own memory."""
         flat = rows.reshape(-1)
         counts = store.num_boxes[flat]
@@ -169,7 +169,7 @@ class Collate:
         self,
         examples: Sequence[Example],
         rows: Int64[np.ndarray, B],
-        store: RegionStore,
+        store: Regions,
         goals: np.ndarray | None,
         rng: np.random.Generator,
         visual: dict[str, Any],
@@ -209,7 +209,7 @@ class Collate:
         )
 
     def _region_labels(
-        self, rows: Int64[np.ndarray, B], store: RegionStore, regions: int
+        self, rows: Int64[np.ndarray, B], store: Regions, regions: int
     ) -> dict[str, Tensor]:
         """Read what the detector saw in all regions, masked or not, and how sure it was."""
         found = store.read_labels(rows, regions)

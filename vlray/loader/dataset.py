@@ -21,6 +21,7 @@ from vlray.tasks.problems import OnBad
 if TYPE_CHECKING:
     from vlray.loader.collate import Collate
     from vlray.loader.inputs import ModelInputs
+    from vlray.regions.readable import Regions
     from vlray.regions.store import RegionStore
 
 log = logging.getLogger("vlray.loader")
@@ -38,7 +39,7 @@ class Assembly:
         self,
         places: Int64[np.ndarray, B],
         rows: Int64[np.ndarray, "B I"],
-        store: RegionStore,
+        store: Regions,
         regions: str,
         rng: np.random.Generator,
     ) -> ModelInputs:
@@ -108,8 +109,9 @@ class RegionDataset:
             dict(stores) if isinstance(stores, Mapping) else {"": stores}
         )
         self.join = join(corpus, self.stores, on_bad)
-        for store in self.stores.values():
-            check_store(store)
+        if collate.options.boxes != "none":
+            for store in self.stores.values():
+                check_store(store)
         for name, before in (trained_on or {}).items():
             if name in self.stores:
                 warn_of_differences(before, self.stores[name])

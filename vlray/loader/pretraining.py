@@ -22,7 +22,7 @@ from vlray.tasks.corpus import Corpus
 from vlray.tasks.example import Example
 
 if TYPE_CHECKING:
-    from vlray.regions.store import RegionStore
+    from vlray.regions.readable import Regions
 
 IGNORED = -100
 """Label of what is not to be found again; torch's losses leave it out."""
@@ -164,7 +164,7 @@ def mask_tokens(
 def mask_regions(
     feats: Float[np.ndarray, "B R D"],
     rows: Int64[np.ndarray, B],
-    store: RegionStore,
+    store: Regions,
     options: PretrainingSection,
     rng: np.random.Generator,
 ) -> Float32[np.ndarray, "B R"]:
@@ -224,7 +224,7 @@ def _shares(
 
 
 def _other_rows(
-    rows: Int64[np.ndarray, K], store: RegionStore, rng: np.random.Generator
+    rows: Int64[np.ndarray, K], store: Regions, rng: np.random.Generator
 ) -> Int64[np.ndarray, K]:
     """Draw for each row another one that has regions.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -29,7 +29,6 @@ from vlray.tasks.problems import OnBad
 
 if TYPE_CHECKING:
     from vlray.loader.inputs import ModelInputs
-    from vlray.regions.store import RegionStore
 
 
 class RegionStream:
@@ -200,7 +199,7 @@ class RegionStream:
                 if number not in held:
                     assert number == numbers[place]
                     held[number] = (wanted[place], next(arriving))
-                    check_store(cast("RegionStore", RegionWindow(held[number][1])))
+                    self._check(RegionWindow(held[number][1]))
                     place += 1
             self.waited += time.perf_counter() - start
             yield self._batch(laid, taken, [held[n] for n in needed], (self.seed, epoch, kind))
@@ -227,10 +226,12 @@ class RegionStream:
             at = np.minimum(np.searchsorted(known, rows), len(known) - 1)
             local = np.where((local < 0) & (known[at] == rows), before + at, local)
             before += len(known)
-        # It reads as a store does, as far as a batch is concerned.
-        store = cast("RegionStore", window)
         rng = np.random.default_rng((*key, taken[0][0]))
-        return self._assembly.batch(places, local, store, name, rng)
+        return self._assembly.batch(places, local, window, name, rng)
+
+    def _check(self, window: RegionWindow) -> None:
+        if self._assembly.collate.options.boxes != "none":
+            check_store(window)
 
 
 def open_stream(

@@ -53,11 +53,11 @@ class RegionWindow:
         padding = np.arange(num_regions) >= self.num_boxes[rows][:, None]
         labels = {}
         for name in _LABELS:
-            if getattr(self._batches[0], name) is not None:
+            if any(getattr(batch, name) is not None for batch in self._batches):
                 labels[name] = np.empty((len(rows), num_regions), LABEL[name])
-                self._read(name, rows, labels[name])
-                if name.endswith("_ids"):
-                    labels[name][padding] = -1
+                missing = -1 if name.endswith("_ids") else 0
+                self._read(name, rows, labels[name], missing)
+                labels[name][padding] = missing
         return labels
 
     def read_feat_rows(
@@ -70,10 +70,11 @@ class RegionWindow:
             out[place] = feats[self._first[row] + region]
         return out
 
-    def _read(self, name: str, rows: np.ndarray, out: np.ndarray) -> None:
+    def _read(self, name: str, rows: np.ndarray, out: np.ndarray, missing: int = 0) -> None:
         counts = np.minimum(self.num_boxes[rows], out.shape[1]).tolist()
         for values, row, count in zip(out, rows.tolist(), counts, strict=True):
             source = getattr(self._batches[self._batch_of[row]], name)
             first = self._first[row]
-            values[:count] = source[first : first + count]
+            # Of several parts of an imported output some may lack what others have.
+            values[:count] = missing if source is None else source[first : first + count]
             values[count:] = 0
