@@ -23,7 +23,8 @@ from vlray.loader import (
     open_store,
 )
 from vlray.loader.inputs import ModelInputs, PretrainingTargets
-from vlray.tasks.corpus import CorpusSpec, save_corpus
+from vlray.tasks.corpus import CorpusSpec
+from vlray.tasks.kept import save_corpus
 
 PRETRAINING = LoaderSection(pretraining=PretrainingSection())
 

@@ -13,7 +13,8 @@ from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.loader import RegionLoader
 from vlray.regions.store import open_store
-from vlray.tasks.corpus import CorpusSpec, corpus_names, load_corpus, open_corpus
+from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
+from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.labels import LabelSpace
 
 
@@ -52,20 +53,28 @@ def open_loader(
         FileNotFoundError: An annotation file or the output is not there.
         DataError: Something is wrong with the data, and ``data.on_bad`` is stop.
     """
-    corpus, data = user_settings(corpus, data)
-    outputs = regions if isinstance(regions, Mapping) else {"": regions}
-    examples = open_corpus(corpus, data, label_space)
-    stores = {name: open_store(str(place), data.cache_folder()) for name, place in outputs.items()}
+    examples, outputs, data = open_named(corpus, regions, data, label_space)
+    stores = {name: open_store(place, data.cache_folder()) for name, place in outputs.items()}
     collate = Collate(options)
     dataset = RegionDataset(examples, stores, collate, on_bad=data.on_bad)
     return RegionLoader(dataset, batch_size, **how)
 
 
-def user_settings(
-    corpus: CorpusSpec | str, data: DataSection | None
-) -> tuple[CorpusSpec | str, DataSection]:
-    """Read a corpus that the project keeps by this name, and what the settings say of data."""
+def open_named(
+    corpus: CorpusSpec | str,
+    regions: str | Path | Mapping[str, str | Path],
+    data: DataSection | None,
+    label_space: LabelSpace | None,
+) -> tuple[Corpus, dict[str, str], DataSection]:
+    """Open the examples, and give the outputs by name and what is to be known of data.
+
+    The user's settings tell which corpora the project keeps by a name, and where data is, if
+    ``data`` does not.
+    """
     config = DatasetsConfig.from_cli([])
     if isinstance(corpus, str) and corpus in corpus_names(config.project):
         corpus = load_corpus(corpus, config.project)
-    return corpus, data or config.data.below(config.env.data_dir)
+    data = data or config.data.below(config.env.data_dir)
+    outputs = regions if isinstance(regions, Mapping) else {"": regions}
+    examples = open_corpus(corpus, data, label_space)
+    return examples, {name: str(place) for name, place in outputs.items()}, data

@@ -96,11 +96,8 @@ class Sampler:
         self._orders: tuple[int, list[UInt32[np.ndarray, N]]] | None = None
         self.epoch = 0
         self._used = [0] * kinds
-        if self.drop_last and any(self._totals) and not len(self):
-            raise ValueError(
-                f"{sum(self._totals)} examples do not fill a single batch of {batch_size} for each "
-                f"of {world} workers; give a smaller batch_size, or drop_last=False"
-            )
+        if self.drop_last:
+            refuse_no_step(len(self), sum(self._totals), batch_size, world)
 
     def __len__(self) -> int:
         """Give the number of steps of a whole epoch."""
@@ -115,7 +112,7 @@ class Sampler:
             if not any(left):
                 return
             position = sum(used)
-            kind = self._next_kind(left, epoch, position)
+            kind = next_kind(left, (self.seed, epoch, position) if self.shuffle else None)
             take = min(self.batch_size * self.world, self._totals[kind] - used[kind])
             low, high = (take * (self.rank + i) // self.world for i in (0, 1))
             indices = orders[kind][used[kind] + low : used[kind] + high].astype(np.int64)
@@ -164,16 +161,6 @@ class Sampler:
         whole, rest = divmod(examples, self.batch_size * self.world)
         return whole + bool(rest and not self.drop_last)
 
-    def _next_kind(self, left: list[int], epoch: int, position: int) -> int:
-        """Draw the kind of the next batch in proportion to the batches that are left of each.
-
-        The draw depends on nothing but the position, so that a resumed epoch goes on the same.
-        """
-        if not self.shuffle or len(left) == 1:
-            return next(kind for kind, steps in enumerate(left) if steps)
-        drawn = np.random.default_rng((self.seed, epoch, position)).integers(sum(left))
-        return int(np.searchsorted(np.cumsum(left), drawn, side="right"))
-
     def _order(self, epoch: int) -> list[UInt32[np.ndarray, N]]:
         """Give the order of each kind's examples; the epoch's is kept."""
         if self._orders is None or self._orders[0] != epoch:
@@ -196,6 +183,33 @@ class Sampler:
         if self.shuffle and len(pieces) > 1:
             np.random.default_rng((self.seed, epoch, len(self.parts) + kind)).shuffle(whole)
         return whole
+
+
+def next_kind(left: Sequence[int], key: tuple[int, ...] | None) -> int:
+    """Draw the kind of the next batch in proportion to the batches that are left of each.
+
+    Args:
+        left: Batches of each kind; one at least.
+        key: Seed, epoch and position, and nothing else: a resumed epoch goes on the same, and all
+            workers draw the same. None: one kind after the other.
+    """
+    if key is None or len(left) == 1:
+        return next(kind for kind, steps in enumerate(left) if steps)
+    drawn = np.random.default_rng(key).integers(sum(left))
+    return int(np.searchsorted(np.cumsum(left), drawn, side="right"))
+
+
+def refuse_no_step(steps: int, examples: int, batch_size: int, world: int) -> None:
+    """Refuse an epoch that has examples, but leaves all of them out.
+
+    Raises:
+        ValueError: It does.
+    """
+    if examples and not steps:
+        raise ValueError(
+            f"{examples} examples do not fill a single batch of {batch_size} for each of {world} "
+            "workers; give a smaller batch_size, or drop_last=False"
+        )
 
 
 def _counts(parts: Sequence[Part], mix: Mix) -> list[int]:

@@ -18,12 +18,13 @@ from vlray.loader.collate import Collate
 from vlray.loader.dataset import Assembly, warn_of_shared_ids
 from vlray.loader.join import join
 from vlray.loader.loader import own_share
-from vlray.loader.open import user_settings
+from vlray.loader.open import open_named
+from vlray.loader.sampler import next_kind, refuse_no_step
 from vlray.loader.spans import Span
 from vlray.loader.windows import Epoch, lay_out, read_windows
 from vlray.regions.reading import PartIndex, open_parts
 from vlray.regions.window import RegionWindow
-from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
+from vlray.tasks.corpus import Corpus, CorpusSpec
 from vlray.tasks.labels import LabelSpace
 from vlray.tasks.problems import OnBad
 
@@ -96,11 +97,8 @@ class RegionStream:
         ]
         self.epoch, self.waited = 0, 0.0
         self._left = self._whole()
-        if self.drop_last and any(self._totals) and not len(self):
-            raise ValueError(
-                f"{sum(self._totals)} examples do not fill a single batch of {batch_size} for each "
-                f"of {world} workers; give a smaller batch_size, or drop_last=False"
-            )
+        if self.drop_last:
+            refuse_no_step(len(self), sum(self._totals), batch_size, world)
 
     def __len__(self) -> int:
         """Give the number of batches of a whole epoch."""
@@ -113,7 +111,8 @@ class RegionStream:
         sources = [self._batches(epoch, kind, left) for kind, left in enumerate(begun)]
         try:
             while any(steps):
-                kind = self._next_kind(steps, epoch)
+                position = sum(map(spans.length, self._left))
+                kind = next_kind(steps, (self.seed, epoch, position) if self.shuffle else None)
                 steps[kind] -= 1
                 done[kind] += 1
                 batch = next(sources[kind], None)
@@ -143,16 +142,17 @@ class RegionStream:
             ValueError: That run had other examples, another seed or another window.
         """
         for name, own in self._fixed().items():
-            if state[name] != own:
+            if state.get(name) != own:
                 raise ValueError(
-                    f"the state is of a stream with {name} {state[name]}, but here it is {own}; "
-                    "open the stream as that run did, or start a new epoch"
+                    f"the state is of a stream with {name} {state.get(name)}, but here it is "
+                    f"{own}; open the stream as that run did, or start a new epoch"
                 )
         self.epoch = int(state["epoch"])
         self._left = [[(int(a), int(b)) for a, b in kind] for kind in state["left"]]
 
     def _fixed(self) -> dict[str, Any]:
         return {
+            "corpus": str(self._assembly.corpus.spec),
             "seed": self.seed,
             "shuffle": self.shuffle,
             "window": self.window,
@@ -168,14 +168,6 @@ class RegionStream:
         if self.drop_last:
             return each // self.batch_size
         return -(-(each + bool(more)) // self.batch_size)
-
-    def _next_kind(self, steps: list[int], epoch: int) -> int:
-        """Draw the kind of the next batch, as `Sampler` does: the same on every worker."""
-        if not self.shuffle or len(steps) == 1:
-            return next(kind for kind, left in enumerate(steps) if left)
-        position = sum(map(spans.length, self._left))
-        drawn = np.random.default_rng((self.seed, epoch, position)).integers(sum(steps))
-        return int(np.searchsorted(np.cumsum(steps), drawn, side="right"))
 
     def _batches(self, epoch: int, kind: int, left: list[Span]) -> Generator[ModelInputs]:
         """Give this worker's batches of one kind."""
@@ -255,8 +247,6 @@ def open_stream(
         label_space: The labels; not given: those of the corpus.
         how: The other arguments of `RegionStream`.
     """
-    corpus, data = user_settings(corpus, data)
-    outputs = regions if isinstance(regions, Mapping) else {"": regions}
-    examples = open_corpus(corpus, data, label_space)
-    indexes = {name: open_parts(str(place)) for name, place in outputs.items()}
+    examples, outputs, data = open_named(corpus, regions, data, label_space)
+    indexes = {name: open_parts(place) for name, place in outputs.items()}
     return RegionStream(examples, indexes, Collate(options), batch_size, on_bad=data.on_bad, **how)

@@ -13,8 +13,9 @@ from vlray.config.data import DataSection
 from vlray.config.datasets import DatasetsConfig
 from vlray.tasks import additions, catalogue, metrics, predictions, report
 from vlray.tasks.check import check_split_files
-from vlray.tasks.corpus import CorpusSpec, corpus_names, load_corpus, parse_parts, save_corpus
+from vlray.tasks.corpus import CorpusSpec, parse_parts
 from vlray.tasks.examples import open_examples
+from vlray.tasks.kept import corpus_names, load_corpus, save_corpus
 from vlray.tasks.spec import Purpose
 
 

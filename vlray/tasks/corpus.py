@@ -8,15 +8,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import yaml
 from jaxtyping import Int64
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from vlray.config import state
 from vlray.config.data import DataSection
 from vlray.config.section import Section
 from vlray.tasks import catalogue
@@ -164,14 +161,14 @@ class Corpus:
     def take(self, indices: Int64[np.ndarray, B]) -> list[Example]:
         """Read examples, in the order asked for."""
         parts, rows = self.locate(np.asarray(indices))
-        examples: list[Example] = [None] * len(rows)  # type: ignore[list-item]
+        examples: dict[int, Example] = {}
         for part in np.unique(parts):
             places = np.flatnonzero(parts == part)
             for place, example in zip(
                 places.tolist(), self.tables[part].take(rows[places]), strict=True
             ):
                 examples[place] = example
-        return examples
+        return [examples[place] for place in range(len(rows))]
 
 
 def resolve(spec: CorpusSpec) -> list[tuple[VisionLanguageDataset, str]]:
@@ -267,60 +264,3 @@ def _unknown_answers(
         if table.spec.labels in ("answers", "classes"):
             has_known_answer(table, space, found.setdefault(part.name, Problems()))
     return found
-
-
-def corpora_folder(project: str) -> Path:
-    """Say where a project's corpora are kept: beside ``settings.yaml``."""
-    return state.settings_path().parent / "corpora" / project
-
-
-def corpus_names(project: str) -> list[str]:
-    """List the corpora of a project, sorted."""
-    return sorted(file.stem for file in corpora_folder(project).glob("*.yaml"))
-
-
-def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
-    """Keep a corpus under a name, in the place of one that has it.
-
-    Raises:
-        ValueError: The name cannot be a file's, or a part does not exist.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", name):
-        raise ValueError(
-            f"{name!r} cannot be the name of a corpus; use letters, digits and + . _ - in it"
-        )
-    resolve(spec)
-    path = corpora_folder(project) / f"{name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = spec.model_dump(mode="json", exclude_defaults=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    temporary.replace(path)
-    return path
-
-
-def load_corpus(name: str, project: str) -> CorpusSpec:
-    """Read a corpus that was kept.
-
-    Raises:
-        ValueError: The project has none of that name (those it has are said), or its file was
-            changed into something else.
-    """
-    path = corpora_folder(project) / f"{name}.yaml"
-    if name not in corpus_names(project):
-        raise ValueError(
-            catalogue.refusal(f"corpus of project {project}", name, corpus_names(project))
-        )
-    return read_spec(path)
-
-
-def read_spec(path: Path) -> CorpusSpec:
-    """Read a corpus from a YAML file: ``parts``, ``mix``, ``labels``.
-
-    Raises:
-        ValueError: It is no such file.
-    """
-    try:
-        return CorpusSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} describes no corpus: {error}") from error

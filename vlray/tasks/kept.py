@@ -1,0 +1,61 @@
+"""Corpora that are kept under a name, in a project: YAML files beside ``settings.yaml``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from vlray.config import state
+from vlray.tasks import catalogue
+from vlray.tasks.corpus import CorpusSpec, resolve
+
+
+def corpora_folder(project: str) -> Path:
+    """Say where a project's corpora are kept: beside ``settings.yaml``."""
+    return state.settings_path().parent / "corpora" / project
+
+
+def corpus_names(project: str) -> list[str]:
+    """List the corpora of a project, sorted."""
+    return sorted(file.stem for file in corpora_folder(project).glob("*.yaml"))
+
+
+def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
+    """Keep a corpus under a name, in the place of one that has it.
+
+    Raises:
+        ValueError: The name cannot be a file's, or a part does not exist.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", name):
+        raise ValueError(
+            f"{name!r} cannot be the name of a corpus; use letters, digits and + . _ - in it"
+        )
+    resolve(spec)
+    path = corpora_folder(project) / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = spec.model_dump(mode="json", exclude_defaults=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def load_corpus(name: str, project: str) -> CorpusSpec:
+    """Read a corpus that was kept.
+
+    Raises:
+        ValueError: The project has none of that name (those it has are said), or its file was
+            changed into something else.
+    """
+    path = corpora_folder(project) / f"{name}.yaml"
+    if name not in corpus_names(project):
+        raise ValueError(
+            catalogue.refusal(f"corpus of project {project}", name, corpus_names(project))
+        )
+    try:
+        return CorpusSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} describes no corpus: {error}") from error
