@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from vlray.comparison.matching import iou_of, match
+from vlray.comparison.matching import match
+from vlray.regions.overlap import iou_of
 
 
 @st.composite

@@ -5,18 +5,11 @@ from __future__ import annotations
 import pytest
 
 from vlray.tasks.example import Boxes
-from vlray.tasks.grounding import box_score, iou, phrase_hits
+from vlray.tasks.grounding import box_score, phrase_hits
 
 FULL = (0.0, 0.0, 10.0, 10.0)
 HALF = (0.0, 0.0, 5.0, 10.0)
 FAR = (20.0, 20.0, 30.0, 30.0)
-
-
-def test_iou_is_the_shared_part_of_the_whole() -> None:
-    assert iou(FULL, FULL) == 1
-    assert iou(FULL, HALF) == 0.5
-    assert iou(FULL, FAR) == 0
-    assert iou((0, 0, 10, 10), (5, 5, 15, 15)) == pytest.approx(25 / 175)
 
 
 def test_half_of_a_box_is_a_hit_and_less_is_not() -> None:

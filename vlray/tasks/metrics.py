@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from rapidfuzz.distance import Levenshtein
+
 from vlray.tasks import gqa
 from vlray.tasks.answers import vqa_score
 from vlray.tasks.example import Answers, Boxes, Choices, Example
@@ -214,22 +216,9 @@ def anls(answers: Iterable[str], predicted: str) -> float:
     text = " ".join(predicted.lower().split())
     best = 0.0
     for answer in answers:
-        given = " ".join(answer.lower().split())
-        distance = _edit_distance(given, text) / max(len(given), len(text), 1)
+        distance = Levenshtein.normalized_distance(" ".join(answer.lower().split()), text)
         best = max(best, 1 - distance if distance < ANLS_THRESH else 0.0)
     return best
-
-
-def _edit_distance(a: str, b: str) -> int:
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, start=1):
-        diagonal, row[0] = row[0], i
-        for j, right in enumerate(b, start=1):
-            diagonal, row[j] = (
-                row[j],
-                min(row[j] + 1, row[j - 1] + 1, diagonal + (left != right)),
-            )
-    return row[-1]
 
 
 def _phrase_recall(examples: list[Example], predictions: Predictions) -> dict[str, float]:
