@@ -73,8 +73,8 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         raise ValueError("the path is empty; give a local path, file://, s3:// or gs://")
     check_scheme(text)
     match = _SCHEME.match(text)
-    if match is None:
-        return LocalFileSystem(), os.path.abspath(os.path.expanduser(text))  # noqa: PTH100,PTH111
+    if match is None:  # abspath, for resolve() follows links
+        return LocalFileSystem(), os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
     if match[1].lower() == "file":
         host, slash, path = text[match.end() :].partition("/")
         if host not in ("", "localhost"):

@@ -173,7 +173,7 @@ def theirs(work: Path) -> None:
                 found[row["img_id"]] = row
         return found
 
-    class Questions(Dataset):  # type: ignore[type-arg]
+    class Questions(Dataset):
         def __init__(self) -> None:
             self.images = load(work / "data" / "mscoco_imgfeat" / "train2014_obj36.tsv")
             folder = work / "data" / "vqa"
@@ -207,7 +207,7 @@ def lxmert(work: Path, clone: str) -> None:
     sys.path.insert(0, str(Path(clone) / "src"))
     sys.argv = sys.argv[:1]  # its options are read from there when it is imported
     os.chdir(work)
-    from tasks.vqa_data import VQADataset, VQATorchDataset  # type: ignore[import-not-found]
+    from tasks.vqa_data import VQADataset, VQATorchDataset
     from torch.utils.data import DataLoader
 
     dataset = VQATorchDataset(VQADataset("train"))

@@ -296,7 +296,7 @@ def _row(script: str, figure: str, theirs: float, ours: float) -> Row:
 def _run(python: str, driver: str, *arguments: Path) -> dict[str, Any]:
     command = [python, "-c", driver, *map(str, arguments)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return json.loads(arguments[-1].read_text())  # type: ignore[no-any-return]
+    return json.loads(arguments[-1].read_text())
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def pbua(folder: Path, weights: str) -> Detect:
         cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 300
         cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, "cpu"
         predictor = DefaultPredictor(cfg)
-    torch.Tensor.cuda = lambda self: self  # type: ignore[method-assign, assignment]
+    torch.Tensor.cuda = lambda self: self
     remember(predictor.model.roi_heads)
     script = (folder / "demo" / "detectron2_mscoco_proposal_maxnms.py").read_text()
     names: dict[str, Any] = {"predictor": predictor, "np": np, "torch": torch}

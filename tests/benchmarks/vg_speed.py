@@ -103,10 +103,10 @@ def _ours(
     hw = np.array([[480, 640]], np.int32)
     counts: list[int] = []
     pool = network.pool
-    network.pool = lambda c4, rois: (counts.append(len(rois)), pool(c4, rois))[1]  # type: ignore[method-assign]
+    network.pool = lambda c4, rois: (counts.append(len(rois)), pool(c4, rois))[1]
     find([photograph], hw)
     assert counts == [PROPOSALS], f"{counts} proposals instead of {PROPOSALS}"
-    network.pool = pool  # type: ignore[method-assign]
+    network.pool = pool
     with torch.inference_mode():
         c4 = network.c4(
             torch.from_numpy(photograph.astype(np.float32))

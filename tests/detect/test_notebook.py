@@ -133,21 +133,21 @@ def test_regions_come_in_the_order_of_the_images(own: Path, photographs: list[Pa
 def test_only_images_of_one_size_share_a_batch(own: Path, photographs: list[Path]) -> None:
     module = module_of(own)
     vlray.find_regions([photographs[i] for i in (1, 0, 1, 1)], f"{own}:Halves", batch_size=2)
-    assert module.SEEN == [[(32, 48, 3)] * 2, [(32, 48, 3)], [(32, 32, 3)]]  # type: ignore[attr-defined]
+    assert module.SEEN == [[(32, 48, 3)] * 2, [(32, 48, 3)], [(32, 32, 3)]]
 
 
 def test_a_detector_is_loaded_once_for_the_same_options(
     own: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = module_of(own)
-    assert len(module.LOADED) == 1  # type: ignore[attr-defined]
+    assert len(module.LOADED) == 1
     for _ in range(2):
         vlray.find_regions(photographs[0], f"{own}:Halves")
     monkeypatch.chdir(own.parent)
     vlray.find_regions(photographs[0], "own.py:Halves")  # the same file
-    assert len(module.LOADED) == 1  # type: ignore[attr-defined]
+    assert len(module.LOADED) == 1
     vlray.find_regions(photographs[0], f"{own}:Halves", min_size=16)
-    assert len(module.LOADED) == 2  # type: ignore[attr-defined]
+    assert len(module.LOADED) == 2
 
 
 def test_given_boxes_stay_with_their_images(own: Path, photographs: list[Path]) -> None:

@@ -49,7 +49,7 @@ def image(seed: int, count: int, heads: str = "oa") -> RegionBatch:
 def write_output(out: Path, images: dict[str, RegionBatch], dtype: str = "float16") -> Path:
     """Write an output as extract does, in files of a few images."""
     (out / parts.REGIONS).mkdir(parents=True)
-    schema = regions_schema(DIM, dtype)  # type: ignore[arg-type]
+    schema = regions_schema(DIM, dtype)
     rows = iter(images.items())
     for shard, some in enumerate(iter(lambda: list(islice(rows, SHARD)), [])):
         tables = [to_table(r, [i], ["p"], [f"s{n % 2}"], schema) for n, (i, r) in enumerate(some)]

@@ -256,9 +256,9 @@ def test_ids_beyond_the_names_are_flagged(tmp_path: Path) -> None:
 def test_an_output_in_a_bucket_is_written_finished_and_exported(
     source: Path, bucket: str, tmp_path: Path
 ) -> None:
-    output, _ = convert(source, bucket)  # type: ignore[arg-type]
+    output, _ = convert(source, bucket)
     assert len(output) == 20
-    _, again = convert(source, bucket)  # type: ignore[arg-type]
+    _, again = convert(source, bucket)
     assert (again.there, again.done) == (20, 0)
     export_output(ConvertConfig(source=bucket, output=str(tmp_path / "again.tsv")))
     assert (tmp_path / "again.tsv").read_bytes() == source.read_bytes()

@@ -35,12 +35,12 @@ def dataset(
 ) -> RegionDataset:
     """A hundred questions about forty images, masked for pretraining."""
     corpus = corpus_of(table("one", [(str(i * 7 % 40),) for i in range(100)]))
-    return RegionDataset(corpus, open_store(regions, tmp_path), Collate(PRETRAINING))  # type: ignore[arg-type]
+    return RegionDataset(corpus, open_store(regions, tmp_path), Collate(PRETRAINING))
 
 
 def same(one: object, other: object) -> bool:
     """Tell whether two batches are equal in every bit."""
-    for field in fields(one):  # type: ignore[arg-type]
+    for field in fields(one):
         a, b = getattr(one, field.name), getattr(other, field.name)
         if isinstance(a, torch.Tensor):
             if a.dtype != b.dtype or not torch.equal(a, b):

@@ -186,7 +186,9 @@ def test_the_workers_of_a_ray_train_run_share_an_epoch(
         resumed, state = stream(), json.loads(json.dumps(begun.state_dict()))
         resumed.load_state_dict(state)
         seen += ids(list(resumed))
-        result = {"seen": seen, "state": state, "world": begun.world}
+        store = open_store(config["regions"], Path(config["out"], "cache"))
+        loader = RegionLoader(RegionDataset(config["corpus"], store, Collate()), 8)
+        result = {"seen": seen, "state": state, "world": begun.world, "loaded": ids(list(loader))}
         Path(config["out"], f"{begun.rank}.json").write_text(json.dumps(result))
 
     TorchTrainer(
@@ -201,6 +203,8 @@ def test_the_workers_of_a_ray_train_run_share_an_epoch(
     assert workers[0]["state"] == workers[1]["state"]
     seen = [example_id for worker in workers for example_id in worker["seen"]]
     assert len(seen) == len(set(seen)) == 96  # six full batches for each of the two
+    loaded = [example_id for worker in workers for example_id in worker["loaded"]]
+    assert len(loaded) == len(set(loaded)) == 96
     for rank in range(2):
         assert workers[rank]["seen"] == ids(list(stream_of(corpus, regions, rank=rank, world=2)))
 

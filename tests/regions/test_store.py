@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -270,17 +269,13 @@ def test_a_damaged_part_leaves_what_was_there(tmp_path: Path) -> None:
     assert_same(open_store(out, tmp_path / "cache"), out)
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, small_disk: Path) -> None:
     out = str(tmp_path / "out")
     write_output(out, {0: [3, 1]})
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**7))
     with pytest.raises(OSError, match=r"needs 0.1 GB, and 0.0 GB are free.*data.cache_dir") as seen:
-        open_store(out, tmp_path / "cache")
+        open_store(out, small_disk / "cache")
     assert seen.value.errno == errno.ENOSPC
-    assert [file.name for file in (tmp_path / "cache").rglob("*") if file.is_file()] == [".lock"]
+    assert [file.name for file in small_disk.rglob("*") if file.is_file()] == [".lock"]
 
 
 def test_a_cut_file_is_made_again(tmp_path: Path) -> None:

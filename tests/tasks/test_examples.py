@@ -163,7 +163,7 @@ def test_a_reader_that_fails_leaves_nothing_behind(lines_dataset, tmp_path) -> N
 
 
 def test_a_value_of_another_type_is_refused_with_its_column(lines_dataset, tmp_path) -> None:
-    wrong = [Example("q1", 7, ("a",))]  # type: ignore[arg-type]
+    wrong = [Example("q1", 7, ("a",))]
     with pytest.raises(ValueError, match="text of an example from 'q1' on is no string"):
         table_from(iter(wrong), spec_of(lines_dataset).spec, "train", tmp_path / "t.arrow")
 

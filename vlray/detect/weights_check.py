@@ -62,7 +62,8 @@ def read_header(path: Path) -> tuple[dict[str, str], Shapes]:
     """
     try:
         with safe_open(path, framework="np") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             return dict(file.metadata() or {}), shapes
     except SafetensorError:
         return {}, {}

@@ -81,7 +81,7 @@ class Walk:
         """Walk without recursion; links that lead back to a folder above them are not entered."""
         leave_out = _identity(self._leave_out) if os.path.isdir(self._leave_out) else None  # noqa: PTH112
         top = files.restore_bytes(below) if below else ""
-        path = os.path.join(self._folder, top)  # noqa: PTH118
+        path = os.path.join(self._folder, top)  # noqa: PTH118 - scandir gives strings
         above: tuple[_Identity, ...] = (_identity(self._folder), _identity(path))
         stack = [(path, below and below + "/", above)]
         while stack:
@@ -102,5 +102,5 @@ class Walk:
 
 
 def _identity(folder: str) -> _Identity:
-    found = os.stat(folder)  # noqa: PTH116
+    found = os.stat(folder)  # noqa: PTH116 - of a string
     return found.st_dev, found.st_ino

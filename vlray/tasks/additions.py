@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import yaml
@@ -42,7 +41,7 @@ def add(source: str) -> tuple[DatasetSpec, Path]:
     else:
         file, colon, name = source.rpartition(":")
         if colon and file.endswith(".py"):
-            source = f"{os.path.abspath(os.path.expanduser(file))}:{name}"  # noqa: PTH100, PTH111
+            source = f"{files.resolve(file)[1]}:{name}"
         spec = catalogue.from_class(source).spec
         values = {"class": source}
     if spec.name in catalogue.built_in_names():

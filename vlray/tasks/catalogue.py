@@ -153,7 +153,7 @@ def from_class(target: str) -> VisionLanguageDataset:
     Raises:
         ValueError: There is no such class, or it is no `VisionLanguageDataset`.
     """
-    dataset = plugins.load(target)()
+    dataset: VisionLanguageDataset = plugins.load(target)()
     if not isinstance(getattr(dataset, "spec", None), DatasetSpec) or not callable(
         getattr(dataset, "read", None)
     ):
@@ -161,7 +161,7 @@ def from_class(target: str) -> VisionLanguageDataset:
             f"{target} is no dataset: it needs a `spec` (vlray.tasks.spec.DatasetSpec) and a "
             "method `read(split, files, problems)`"
         )
-    return dataset  # type: ignore[no-any-return]
+    return dataset
 
 
 def parse_spec(text: str, origin: str) -> DatasetSpec:

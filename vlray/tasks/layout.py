@@ -29,14 +29,16 @@ def load_layout(name: str) -> Layout:
         ValueError: There is none of that name; the built-in ones are listed.
     """
     if ":" in name:
-        return plugins.load(name)  # type: ignore[no-any-return]
+        own: Layout = plugins.load(name)
+        return own
     module, _, function = name.partition(".")
     if module not in layout_names():
         raise ValueError(
             f"unknown layout {name!r}; there are {', '.join(layout_names())}, or give "
             "module:function or path/to/file.py:function of your own"
         )
-    return plugins.load(f"{PACKAGE}.{module}:{function or 'read'}")  # type: ignore[no-any-return]
+    built_in: Layout = plugins.load(f"{PACKAGE}.{module}:{function or 'read'}")
+    return built_in
 
 
 def layout_names() -> list[str]:

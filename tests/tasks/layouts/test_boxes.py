@@ -192,7 +192,7 @@ def test_entities_have_the_boxes_of_their_phrases(tmp_path: Path) -> None:
         Example("5#1", "They pull .", ("5",), Boxes(()), {"phrases_without_box": "1"}),
     ]
     text = examples[0].text
-    assert [text[start:end] for start, end in examples[0].label.spans] == [  # type: ignore[union-attr]
+    assert [text[start:end] for start, end in examples[0].label.spans] == [
         "Two men",
         "Two men",
         "a long rope",

@@ -25,7 +25,7 @@ def test_every_drawing_of_nlvr_is_an_example_and_there(shared: Path) -> None:
     images = {file.stem: file.parent.name for file in (folder / "images").rglob("*.png")}
     assert {example.image_ids[0] for example in examples} == set(images)
     assert {example.about["directory"] for example in examples} == set(images.values())
-    labels = Counter(example.label.answers[0] for example in examples)  # type: ignore[union-attr]
+    labels = Counter(example.label.answers[0] for example in examples)
     assert set(labels) == set(catalogue.find("nlvr").spec.classes)
 
 

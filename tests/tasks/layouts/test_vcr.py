@@ -60,6 +60,6 @@ def test_unpublished_labels_and_unknown_objects_are_told_apart(tmp_path: Path) -
     hidden = {key: value for key, value in ENTRY.items() if not key.endswith("_label")}
     wrong = {**ENTRY, "annot_id": "test-1", "question": ["Is", [4], "?"]}
     examples, problems = read("vcr-qa", "test", tmp_path / "test.jsonl", hidden, wrong)
-    assert [example.label.correct for example in examples] == [-1]  # type: ignore[union-attr]
+    assert [example.label.correct for example in examples] == [-1]
     assert problems.counts == {"incomplete": 1}
     assert "object [4] of 4" in problems.examples["incomplete"][0]
