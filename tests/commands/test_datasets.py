@@ -182,6 +182,7 @@ def test_the_published_files_are_read(vlray, shared, tmp_path) -> None:
         (("check", "mine", "--split", "val"), "unknown split of mine 'val'; There are train, test"),
         (("check", "mine:test", "--split", "train"), "the split is given twice"),
         (("list", "--purpose", "groundin"), "unknown purpose 'groundin'; did you mean grounding?"),
+        (("list", "mine"), "list takes no name; give: vlray datasets show mine"),
         (("lst",), "it should be 'list', 'show'"),
         (("check",), "check wants NAME"),
         (("add", "nothing.yaml"), "there is no file nothing.yaml"),

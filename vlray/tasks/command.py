@@ -31,6 +31,8 @@ def run(config: DatasetsConfig) -> None:
 
 
 def _list(config: DatasetsConfig, data: DataSection) -> None:
+    if config.name:
+        raise ValueError(f"list takes no name; give: vlray datasets show {config.name}")
     purposes = get_args(Purpose)
     if config.purpose and config.purpose not in purposes:
         raise ValueError(catalogue.refusal("purpose", config.purpose, purposes))
