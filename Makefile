@@ -35,11 +35,11 @@ $(BIN)/uv:
 # Compiled at once: otherwise each of Ray's processes compiles torch anew where Python may not write.
 # uv, because pip cannot build Detectron2 without a compiler; see pyproject.toml.
 $(VENV)/.installed: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,minilm]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,minilm,dev]'
 	@touch $@ $(VENV)/.installed
 
 # The gallery's tests open it in a real browser. Without one they are skipped, and say so.

@@ -13,6 +13,9 @@ COMMANDS = {
     "convert": "Bring other tools' region files into an output, and an output into theirs.",
     "compare": "Compare two outputs of the same images, box by box.",
     "datasets": "Look at the vision-language datasets: files, examples, what is missing.",
+    "train": "Train LXMERT, VisualBERT or a model of your own on regions.",
+    "test": "Test a trained model: metrics, the official file, a page of examples.",
+    "logs": "List the runs of a project, and follow the log of one.",
     "env": "Show and change the settings that last.",
 }
 

@@ -46,7 +46,7 @@ def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
         cli_parse_none_str="\0",  # no text stands for None; a dataset may be called null
     )
     try:
-        return source(args=_spell_out(argv))()
+        return source(args=_spell_out(cls, argv))()
     except SettingsError as error:
         raise ValueError(f"{error}; give KEY=VALUE or JSON") from error
 
@@ -74,14 +74,18 @@ def _shortcuts(cls: type[Command]) -> dict[str, str]:
     }
 
 
-def _spell_out(argv: list[str]) -> list[str]:
+def _spell_out(cls: type[Command], argv: list[str]) -> list[str]:
     """Bring flags into kebab-case, and give each file after ``--config`` a flag of its own."""
     args: list[str] = []
     for index, arg in enumerate(argv):
         if arg == "--":
             return args + argv[index:]
         if arg.startswith("--"):
-            arg = re.sub("^[^=]+", lambda flag: flag[0].replace("_", "-"), arg)
+            flag, equals, value = arg.partition("=")
+            flag = flag.replace("_", "-")
+            if flag[2:] in cls.aliases:
+                flag = f"--{cls.aliases[flag[2:]]}"
+            arg = f"{flag}{equals}{value}"
         elif len(args) > 1 and args[-2] == "--config" and arg.endswith((".yaml", ".yml")):
             args.append("--config")
         args.append(arg)

@@ -63,6 +63,9 @@ class Command(BaseSettings):
     positionals: ClassVar[dict[str, str]] = {}
     """Arguments without a flag, in their order, and the option that each of them sets."""
 
+    aliases: ClassVar[dict[str, str]] = {}
+    """Further names of flags, and the option that each of them sets."""
+
     examples: ClassVar[tuple[str, ...]] = ()
     """Arguments that the help shows."""
 

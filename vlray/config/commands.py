@@ -16,6 +16,9 @@ COMMANDS = {
     "convert": "vlray.config.convert:ConvertConfig",
     "compare": "vlray.config.compare:CompareConfig",
     "datasets": "vlray.config.datasets:DatasetsConfig",
+    "train": "vlray.config.train:TrainConfig",
+    "test": "vlray.config.test:TestConfig",
+    "logs": "vlray.config.logs:LogsConfig",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -50,12 +50,8 @@ class PretrainingSection(Section):
         return self
 
 
-class LoaderSection(Section):
-    """How examples and regions become a batch."""
-
-    boxes: BoxForm = "xyxy"
-    """How the model is told where regions are. ``none``: not at all (VisualBERT). ``xyxy``: LXMERT.
-    ``xyxy_area``: ViLBERT. ``xyxy_wh``: Oscar, VinVL. ``xyxy_wh_area``: UNITER."""
+class _BatchSection(Section):
+    """What is the same whether the model or the user says how boxes and texts are given."""
 
     num_boxes: Annotated[int, Field(ge=0)] = 0
     """Regions an image has in a batch: more are cut, fewer padded. 0: those of the image that has
@@ -68,9 +64,6 @@ class LoaderSection(Section):
     """Pad every text to ``max_tokens``, so that all batches have one shape (torch.compile);
     otherwise to the longest of the batch."""
 
-    template: str = "{text}"
-    """What the model reads; VisualBERT answers questions from ``{text} ? [MASK]``."""
-
     tokenizer: str = ""
     """A ``vocab.txt`` or ``tokenizer.json`` of BERT's kind. Empty: that of bert-base-uncased."""
 
@@ -79,3 +72,41 @@ class LoaderSection(Section):
 
     pretraining: PretrainingSection | None = None
     """Mask for pretraining; none: fine-tuning and evaluation."""
+
+
+class LoaderSection(_BatchSection):
+    """How examples and regions become a batch."""
+
+    boxes: BoxForm = "xyxy"
+    """How the model is told where regions are. ``none``: not at all (VisualBERT). ``xyxy``: LXMERT.
+    ``xyxy_area``: ViLBERT. ``xyxy_wh``: Oscar, VinVL. ``xyxy_wh_area``: UNITER."""
+
+    template: str = "{text}"
+    """What the model reads; VisualBERT answers questions from ``{text} ? [MASK]``."""
+
+
+class ModelLoaderSection(_BatchSection):
+    """How examples and regions become a batch; what is not given is as the model wants it."""
+
+    boxes: BoxForm | Literal["model"] = "model"
+    """How the model is told where regions are: ``none``, ``xyxy`` (LXMERT), ``xyxy_area``,
+    ``xyxy_wh``, ``xyxy_wh_area``; ``model``: as it wants them."""
+
+    template: str = "model"
+    """What the model reads, such as ``{text} ? [MASK]``; ``model``: as it wants it."""
+
+    def settled(self, **of_model: Any) -> LoaderSection:
+        """Take the model's values where none are given.
+
+        Args:
+            of_model: What the model wants, by the names of `LoaderSection`.
+        """
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        for name, value in of_model.items():
+            if given[name] in ("model", None):
+                given[name] = value
+        plain = LoaderSection()
+        for name in ("boxes", "template"):
+            if given[name] == "model":
+                given[name] = getattr(plain, name)
+        return LoaderSection(**given)

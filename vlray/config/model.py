@@ -1,0 +1,60 @@
+"""Options that say which model is trained or tested, and what it starts from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field
+
+from vlray.config.base import Splits
+from vlray.config.section import Section
+
+
+def _plain(value: Any) -> Any:
+    """Read numbers and the like that flags and variables give as text."""
+    if not isinstance(value, dict):
+        return value
+    return {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in value.items()}
+
+
+class ModelSection(Section):
+    """Which model, its size, and what it starts from."""
+
+    name: str = "lxmert"
+    """``lxmert``, ``visualbert``, a name that ``vlray env set models.NAME`` keeps, or a class of
+    your own: ``module:Class``, ``path/to/file.py:Class``; ``vlray/models/protocol.py`` says what
+    it has to be."""
+
+    weights: str = ""
+    """What it starts from: a folder that ``save_pretrained`` or ``vlray train`` wrote, a model of
+    the hub (``unc-nlp/lxmert-base-uncased``), or ``minilm``; of a BERT (bert-base-uncased, minilm)
+    the text side is taken. Empty: random numbers, or in a resumed run those of the checkpoint."""
+
+    architecture: Annotated[dict[str, Any], BeforeValidator(_plain)] = {}  # noqa: RUF012 - pydantic copies it
+    """Fields of its transformers configuration, in the place of their defaults or of those of
+    ``weights``: ``l_layers=4``, ``hidden_dropout_prob=0.2``."""
+
+    loss: Literal["model", "bce", "kl", "cross-entropy"] = "model"
+    """Loss over answers. ``bce``: of each label alone, times the number of labels (LXMERT).
+    ``kl``: of the distribution (VisualBERT). ``cross-entropy``: of the best answer. ``model``: as
+    the model was published for this kind of task."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Share of the target that all labels get alike; for ``kl`` and ``cross-entropy``."""
+
+    box_feats: bool = False
+    """Append the normalized box (x1, y1, x2, y2, area) to each region's vector, for a model that
+    is told of no places otherwise (VisualBERT)."""
+
+    freeze: Splits = ()
+    """Parameters that are not trained, by their names or patterns of them:
+    ``*.word_embeddings.*``."""
+
+    activation_checkpointing: bool = False
+    """Compute each layer once more on the way back in the place of keeping what it gave: less
+    memory, about a third more time."""
+
+    compile: bool = False
+    """Compile it by torch.compile; give ``loader.fixed_tokens`` and ``loader.num_boxes`` too, so
+    that shapes do not change."""

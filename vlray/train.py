@@ -1,0 +1,17 @@
+"""``vlray train DATA REGIONS OUT``: regions and a dataset in, a trained model out."""
+
+from __future__ import annotations
+
+from vlray.config.train import TrainConfig
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the options, then train."""
+    config = TrainConfig.from_cli(argv)
+    from vlray.engine.command import run
+
+    run(config)
+
+
+if __name__ == "__main__":
+    main()
