@@ -12,6 +12,7 @@ import pytest
 from vlray.config.base import Command
 from vlray.config.extract import ExtractConfig
 from vlray.config.section import Section
+from vlray.config.test import TestConfig
 from vlray.config.view import ViewConfig
 
 
@@ -53,6 +54,13 @@ def test_every_spelling_means_the_same(args) -> None:
     config = ExtractConfig.from_cli(args.split())
     assert (config.images.root, config.output.path) == ("photos", "regions")
     assert config.detector.min_boxes == 10
+
+
+def test_a_further_name_of_a_flag_is_the_same_flag() -> None:
+    args = ["--checkpoint", "models/vqa", "--data", "vqa:minival"]
+    config = TestConfig.from_cli(args)
+    assert (config.checkpoint, config.corpus) == ("models/vqa", "vqa:minival")
+    assert TestConfig.from_cli([*args[:2], "--data=vqa:minival"]) == config
 
 
 def test_a_positional_of_view_is_the_output() -> None:
@@ -136,7 +144,7 @@ def test_help_teaches_every_option(capsys) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("command", ["extract", "view"])
+@pytest.mark.parametrize("command", ["extract", "view", "train", "test", "logs"])
 def test_help_is_quick_and_imports_nothing_heavy(command) -> None:
     code = (
         "import sys\n"
