@@ -122,3 +122,23 @@ def test_masked_regions_are_zero_another_images_or_their_own(store: RegionStore)
     assert hidden.obj_labels is not None
     assert (hidden.obj_labels[one.visual_attention_mask == 0] == -100).all()
     assert hidden.attr_labels is None
+
+
+@pytest.mark.parametrize("hidden", [None, PretrainingSection(sentences="own", region_rate=1)])
+def test_without_images_nothing_of_them_is_in_the_batch(
+    store: RegionStore, hidden: PretrainingSection | None
+) -> None:
+    collate = Collate(LoaderSection(visual="none", num_boxes=5, pretraining=hidden))
+    pair = Example("p", "both are dogs", ("0", "1"), Answers(("no",)))
+    examples, rows = ([pair], [[0, 1]]) if hidden is None else ([question(0)], [[0]])
+    batch = collate(examples, np.array(rows), store, SPACE, np.random.default_rng(0))
+    assert batch.visual_attention_mask.flatten().tolist() == [1] * len(rows[0])
+    assert batch.visual_feats.shape[-2:] == (1, 16)
+    assert not batch.visual_feats.any()
+    assert batch.visual_pos is not None
+    assert not batch.visual_pos.any()
+    assert (batch.pretraining is None) == (hidden is None)
+    if batch.pretraining is not None:
+        assert not batch.pretraining.feat_targets.any()
+        assert not batch.pretraining.feat_mask.any()
+        assert batch.pretraining.obj_labels is None

@@ -53,6 +53,10 @@ class PretrainingSection(Section):
 class _BatchSection(Section):
     """What is the same whether the model or the user says how boxes and texts are given."""
 
+    visual: Literal["regions", "none"] = "regions"
+    """``none``: each image is one region of zeros in the place of its own, to learn how far the
+    texts alone go."""
+
     num_boxes: Annotated[int, Field(ge=0)] = 0
     """Regions an image has in a batch: more are cut, fewer padded. 0: those of the image that has
     the most of them in the batch."""

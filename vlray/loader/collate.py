@@ -114,20 +114,25 @@ class Collate:
     def _visual(self, rows: Int64[np.ndarray, "B I"], store: Regions) -> dict[str, Any]:
         """Read regions, straight into the batch's own memory."""
         flat = rows.reshape(-1)
-        counts = store.num_boxes[flat]
+        blind = self.options.visual == "none"
+        counts = np.ones(len(flat), np.int32) if blind else store.num_boxes[flat]
         # One at least: attention over nothing is not defined.
-        regions = self.options.num_boxes or max(1, int(counts.max()))
+        regions = 1 if blind else self.options.num_boxes or max(1, int(counts.max()))
         dtype = torch.from_numpy(np.empty(0, store.feature_dtype)).dtype
         feats = torch.empty(
             (len(flat), regions, store.feature_dim), dtype=dtype, pin_memory=self._pins
         )
-        store.read_feats(flat, feats.numpy())
+        if blind:
+            feats.zero_()
+        else:
+            store.read_feats(flat, feats.numpy())
         mask = (np.arange(regions) < counts[:, None]).astype(np.int64)
         shape = rows.shape if rows.shape[1] > 1 else rows.shape[:1]
         visual_pos = None
         if self.options.boxes != "none":
-            boxes = np.empty((len(flat), regions, 4), np.float32)
-            store.read_boxes(flat, boxes)
+            boxes = np.zeros((len(flat), regions, 4), np.float32)
+            if not blind:
+                store.read_boxes(flat, boxes)
             visual_pos = self._tensor(
                 encode_boxes(boxes, store.image_hw[flat], self.options.boxes)
             ).reshape(*shape, regions, -1)
@@ -187,9 +192,12 @@ class Collate:
             own, second, matched = pretraining.pair_texts(own, places, texts, options, rng)
         tokens = self.tokenizer(own, second)
         input_ids, mlm_labels = pretraining.mask_tokens(tokens, self.tokenizer, options, rng)
-        feats = visual["visual_feats"]
-        feat_targets = feats.clone() if options.region_rate else feats
-        feat_mask = pretraining.mask_regions(feats.numpy(), rows, store, options, rng)
+        feats = feat_targets = visual["visual_feats"]
+        feat_mask, labels = np.zeros(feats.shape[:2], np.float32), {}
+        if self.options.visual == "regions":
+            feat_targets = feats.clone() if options.region_rate else feats
+            feat_mask = pretraining.mask_regions(feats.numpy(), rows, store, options, rng)
+            labels = self._region_labels(rows, store, feats.shape[1])
         answers = None if goals is None else pretraining.draw_answers(goals, matched, rng)
         hidden = PretrainingTargets(
             mlm_labels=self._tensor(mlm_labels),
@@ -197,7 +205,7 @@ class Collate:
             feat_mask=self._tensor(feat_mask),
             feat_targets=feat_targets,
             answer_labels=None if answers is None else self._tensor(answers),
-            **self._region_labels(rows, store, feats.shape[1]),
+            **labels,
         )
         return (
             visual
