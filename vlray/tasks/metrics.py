@@ -263,3 +263,6 @@ _SCORERS: dict[Metric, Callable[[Example, Any], float]] = {
     "phrase recall": _phrases,
     "recall at k": lambda example, ranked: float(list(ranked)[:1] == [example.image_ids[0]]),
 }
+
+SCORED = frozenset(_SCORERS)
+"""The metrics that `score` measures; the others are their own tools' part."""

@@ -1,0 +1,289 @@
+"""What a model says of every example of a dataset, and how right it is.
+
+Shapes: B examples, L labels, C choices, P phrases padding included, R regions padding included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlray.config.training import Precision
+from vlray.loader.dataset import RegionDataset
+from vlray.loader.inputs import ModelInputs
+from vlray.models.precision import autocast
+from vlray.models.protocol import ModelOutputs, VisionLanguageModel
+from vlray.tasks.example import Example
+from vlray.tasks.grounding import CUTOFFS
+from vlray.tasks.metrics import SCORED, Metrics, score
+
+
+class Tally(NamedTuple):
+    """A mean as the sum and the number of what it is of, so that shares can be put together."""
+
+    sum: float
+    count: float
+
+    @property
+    def mean(self) -> float:
+        """Not a number where nothing was counted."""
+        return self.sum / self.count if self.count else math.nan
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was predicted of some examples. It can be pickled.
+
+    Attributes:
+        predictions: By example_id, in the form that `vlray.tasks.metrics.score` wants: the name of
+            a label, the number of a choice, the ranked boxes of each phrase (in box accuracy: one
+            box). Empty where nothing is to be predicted (pretraining, matching).
+        losses: Of the model, by name.
+        accuracy: Score of what was taken for the best, by the batches' own targets: the soft score
+            of the answer, 1 or 0 for text and image that belong together. Counts nothing where the
+            model gives no scores.
+        num_examples: How many examples there were.
+    """
+
+    predictions: dict[str, Any] = field(default_factory=dict, repr=False)
+    losses: dict[str, Tally] = field(default_factory=dict)
+    accuracy: Tally = Tally(0, 0)
+    num_examples: int = 0
+
+    @property
+    def means(self) -> dict[str, float]:
+        """``loss``, its parts as ``loss/NAME`` where there are several, and ``accuracy``, %."""
+        parts = {name: tally.mean for name, tally in self.losses.items() if tally.count}
+        values = {"loss": sum(parts.values())} if parts else {}
+        if len(parts) > 1:
+            values |= {f"loss/{name}": value for name, value in parts.items()}
+        if self.accuracy.count:
+            values["accuracy"] = 100 * self.accuracy.mean
+        return values
+
+
+def predict(
+    model: VisionLanguageModel,
+    loader: Iterable[ModelInputs],
+    dataset: RegionDataset,
+    *,
+    device: torch.device | str,
+    precision: Precision,
+    progress: Callable[[int], object] | None = None,
+) -> Predicted:
+    """Go once through a loader.
+
+    The model is in evaluation mode meanwhile, and in its own mode afterwards. torch's random
+    numbers go on as if nothing had happened, and whatever a model draws is the same every time.
+
+    Args:
+        model: On the device. Not wrapped for several workers: these have different numbers of
+            batches, and would wait for each other.
+        loader: Gives this worker's share of the dataset, each example once.
+        dataset: What the loader reads.
+        device: Where batches go.
+        precision: Of the model's arithmetic.
+        progress: Told the number of examples after each batch.
+
+    Raises:
+        ValueError: The model's scores do not fit the dataset's labels.
+    """
+    device = torch.device(device)
+    module = cast(torch.nn.Module, model)
+    was_training = module.training
+    collected = _Collected(dataset)
+    generators = [device] if device.type == "cuda" else []
+    module.eval()
+    try:
+        with torch.random.fork_rng(devices=generators), torch.inference_mode():
+            torch.manual_seed(0)
+            for batch in loader:
+                moved = batch.to(device, non_blocking=True)
+                with autocast(precision, device):
+                    outputs = model(moved)
+                collected.add(moved, outputs)
+                if progress is not None:
+                    progress(len(batch))
+    finally:
+        module.train(was_training)
+    return collected.result()
+
+
+def merge(shares: Sequence[Predicted]) -> Predicted:
+    """Put the workers' shares together."""
+    predictions: dict[str, Any] = {}
+    losses: dict[str, Tally] = {}
+    for share in shares:
+        predictions |= share.predictions
+        for name, tally in share.losses.items():
+            losses[name] = _add(losses.get(name), tally)
+    accuracy = Tally(0, 0)
+    for share in shares:
+        accuracy = _add(accuracy, share.accuracy)
+    return Predicted(predictions, losses, accuracy, sum(share.num_examples for share in shares))
+
+
+def measure(predicted: Predicted, dataset: RegionDataset) -> Metrics | None:
+    """Score predictions by the dataset's own metric.
+
+    Only the dataset's usable examples count. None where there is nothing to score: nothing was
+    predicted, labels are not published, the metric is measured by other tools, or the dataset is
+    of several parts, of which each may have another metric and ids of its own.
+    """
+    if not predicted.predictions or len(dataset.corpus.tables) != 1:
+        return None
+    metric = dataset.corpus.tables[0].spec.metric
+    if metric not in SCORED or not has_labels(dataset):
+        return None
+    return score(metric, usable_examples(dataset), predicted.predictions)
+
+
+def headline(metrics: Metrics | None, losses: Mapping[str, float]) -> tuple[str, float, bool]:
+    """Give the one figure that checkpoints are compared by.
+
+    Args:
+        metrics: What `measure` gave.
+        losses: ``Predicted.means``.
+
+    Returns:
+        Its name, its value, and whether higher is better.
+    """
+    if metrics is not None:
+        name, value = next(iter(metrics.values.items()))
+        return name, value, True
+    if "accuracy" in losses:
+        return "accuracy", losses["accuracy"], True
+    return "loss", losses.get("loss", math.nan), False
+
+
+def usable_examples(dataset: RegionDataset) -> Iterable[Example]:
+    """Yield the examples that have regions, in their order."""
+    for table, part in zip(dataset.corpus.tables, dataset.join.parts, strict=True):
+        if part.examples is None:
+            yield from table
+        else:
+            yield from (table[int(index)] for index in part.examples)
+
+
+def has_labels(dataset: RegionDataset) -> bool:
+    """Say whether any example has a published answer, choice or box."""
+    for table in dataset.corpus.tables:
+        for name in ("answers", "boxes"):
+            if pc.any(pc.greater(pc.list_value_length(table.column(name)), 0)).as_py():
+                return True
+        if pc.any(pc.greater_equal(table.column("correct"), 0)).as_py():
+            return True
+    return False
+
+
+def _add(one: Tally | None, other: Tally) -> Tally:
+    return other if one is None else Tally(one.sum + other.sum, one.count + other.count)
+
+
+class _Collected:
+    """Takes batches in, one after the other."""
+
+    def __init__(self, dataset: RegionDataset) -> None:
+        self._dataset = dataset
+        self._predictions: dict[str, Any] = {}
+        self._losses: dict[str, Tally] = {}
+        self._accuracy = Tally(0, 0)
+        self._num_examples = 0
+
+    def result(self) -> Predicted:
+        return Predicted(self._predictions, self._losses, self._accuracy, self._num_examples)
+
+    def add(self, batch: ModelInputs, outputs: ModelOutputs) -> None:
+        self._num_examples += len(batch)
+        for name, loss in outputs.losses.items():
+            count = loss.count.item()
+            # The mean over nothing may be not a number; it has no weight either.
+            tally = Tally(loss.mean.item() * count if count else 0.0, count)
+            self._losses[name] = _add(self._losses.get(name), tally)
+        if outputs.scores is None:
+            return
+        scores = outputs.scores.float()
+        if scores.dim() == 1:
+            self._add_matched(batch, scores)
+        elif scores.dim() == 3:
+            self._add_phrases(batch, scores)
+        else:
+            self._add_best(batch, scores)
+
+    def _add_matched(self, batch: ModelInputs, scores: Float[Tensor, B]) -> None:
+        if batch.pretraining is not None:
+            right = (scores > 0) == (batch.pretraining.is_matched > 0)
+            self._accuracy = _add(self._accuracy, Tally(right.sum().item(), len(batch)))
+
+    def _add_best(self, batch: ModelInputs, scores: Float[Tensor, "B L"]) -> None:
+        best = scores.argmax(dim=1)
+        found: Sequence[Any] = best.tolist()
+        if batch.input_ids.dim() == 2:
+            names = self._names(scores.shape[1])
+            found = [names[place] for place in found]
+        self._predictions |= zip(batch.example_ids, found, strict=True)
+        if batch.targets is not None and batch.input_ids.dim() == 2:
+            points = batch.targets.gather(1, best[:, None]).sum().item()
+            self._accuracy = _add(self._accuracy, Tally(points, len(batch)))
+        elif batch.label_ids is not None:
+            right = (best == batch.label_ids).sum().item()
+            known = (batch.label_ids >= 0).sum().item()
+            self._accuracy = _add(self._accuracy, Tally(right, known))
+
+    def _names(self, given: int) -> tuple[str, ...]:
+        space = self._dataset.corpus.label_space
+        if space is None or len(space) != given:
+            raise ValueError(
+                f"the model scores {given:,} labels, but the dataset was opened with "
+                f"{'none' if space is None else f'{len(space):,}'}; open it with the label space "
+                "that the model was trained on"
+            )
+        return space.names
+
+    def _add_phrases(self, batch: ModelInputs, scores: Float[Tensor, "B P R"]) -> None:
+        phrases = batch.phrases
+        assert phrases is not None, "only batches with phrases give scores of their regions"
+        boxes, counts = self._boxes(batch, scores.shape[2])
+        order = scores.argsort(dim=2, descending=True, stable=True).cpu().numpy()
+        given = phrases.mask.cpu().numpy()
+        for row, example_id in enumerate(batch.example_ids):
+            ranked: list[list[list[float]]] = []
+            for place in range(len(phrases.spans[row])):
+                real = order[row, place][order[row, place] < counts[row]][: CUTOFFS[-1]]
+                # A phrase that was cut off behind the longest text has no scores.
+                ranked.append(boxes[row, real].tolist() if given[row, place] else [])
+            self._predictions[example_id] = ranked
+            if self._wants_one_box:
+                self._predictions[example_id] = ranked[0][0] if ranked and ranked[0] else None
+
+    def _boxes(self, batch: ModelInputs, regions: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read the regions' boxes in pixels of the original images, and how many are real."""
+        store = self._dataset.stores[batch.regions]
+        rows = np.array([self._rows[batch.regions, ids[0]] for ids in batch.image_ids], np.int64)
+        boxes = np.empty((len(rows), regions, 4), np.float32)
+        store.read_boxes(rows, boxes)
+        return boxes, store.num_boxes[rows]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str], int]:
+        """Row of each image, by its output and id: the store would look through all its ids."""
+        rows: dict[tuple[str, str], int] = {}
+        for table, part in zip(self._dataset.corpus.tables, self._dataset.join.parts, strict=True):
+            images = pc.list_element(table.column("image_ids"), 0)
+            chosen = images if part.examples is None else images.take(part.examples)
+            for image_id, row in zip(chosen.to_pylist(), part.rows[:, 0].tolist(), strict=True):
+                rows[part.regions, image_id] = row
+        return rows
+
+    @property
+    def _wants_one_box(self) -> bool:
+        return self._dataset.corpus.tables[0].spec.metric == "box accuracy at IoU 0.5"
