@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from vlray.config.section import Section
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+HoldoutGroup = Literal["image", "example"]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -128,7 +129,12 @@ class HoldoutSection(Section):
 
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0
     """Share of DATA that is kept out of the training and evaluated on, in the place of ``valid``;
-    the same examples whatever the seed, all examples of an image together."""
+    the same examples whatever the seed."""
+
+    holdout_by: HoldoutGroup = "image"
+    """What stays together: all examples of an ``image``, so that images are evaluated on that were
+    never seen; or each ``example`` alone, where the test split has the training's images too
+    (VQA-RAD)."""
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:

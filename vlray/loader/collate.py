@@ -201,7 +201,7 @@ class Collate:
         answers = None if goals is None else pretraining.draw_answers(goals, matched, rng)
         hidden = PretrainingTargets(
             mlm_labels=self._tensor(mlm_labels),
-            is_matched=self._tensor(matched.astype(np.int64)),
+            is_matched=self._tensor(matched.astype(np.int64)) if self.needs_texts else None,
             feat_mask=self._tensor(feat_mask),
             feat_targets=feat_targets,
             answer_labels=None if answers is None else self._tensor(answers),

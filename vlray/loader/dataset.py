@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,10 +31,18 @@ log = logging.getLogger("vlray.loader")
 class Assembly:
     """Makes batches of a corpus, wherever the regions come from."""
 
-    def __init__(self, corpus: Corpus, collate: Collate) -> None:
-        """Sort the corpus's texts, where others than an example's own are drawn."""
+    def __init__(
+        self, corpus: Corpus, collate: Collate, places: Int64[np.ndarray, N] | None = None
+    ) -> None:
+        """Sort the texts, where others than an example's own are drawn.
+
+        Args:
+            corpus: The examples.
+            collate: Makes the batches.
+            places: Indices in the corpus of the examples whose texts are drawn; None: all.
+        """
         self.corpus, self.collate = corpus, collate
-        self._texts = Texts.of(corpus) if collate.needs_texts else None
+        self._texts = Texts.of(corpus, places) if collate.needs_texts else None
 
     def batch(
         self,
@@ -151,6 +160,20 @@ class RegionDataset:
         """
         (regions, _), places, rows = self.join.locate(self.corpus, indices)
         return self._assembly.batch(places, rows, self.stores[regions], regions, rng)
+
+    def subset(self, indices: Int64[np.ndarray, B]) -> RegionDataset:
+        """Give some of the usable examples as a dataset of their own, in their order.
+
+        Corpus and stores are shared; texts of other images are drawn among the subset's alone.
+
+        Args:
+            indices: Of the examples, each once; any order.
+        """
+        chosen = copy.copy(self)
+        chosen.join = self.join.narrowed(indices)
+        places = chosen.join.places(self.corpus)
+        chosen._assembly = Assembly(self.corpus, self._assembly.collate, places)
+        return chosen
 
     def parts(self) -> list[Part]:
         """Describe the parts to a `Sampler`."""

@@ -20,7 +20,8 @@ class PretrainingTargets:
 
     Attributes:
         mlm_labels: The token that was at a masked place; -100 elsewhere.
-        is_matched: 1 if the text belongs to the image, 0 if it is of another one.
+        is_matched: 1 if the text belongs to the image, 0 if it is of another one; None where every
+            text stays with its image.
         feat_mask: 1 for the regions that were masked.
         feat_targets: Their features before; all regions, masked or not.
         obj_labels, obj_weights: Class of each region and the detector's confidence in it.
@@ -29,7 +30,7 @@ class PretrainingTargets:
     """
 
     mlm_labels: Int64[Tensor, "B T"]
-    is_matched: Int64[Tensor, B]
+    is_matched: Int64[Tensor, B] | None
     feat_mask: Float[Tensor, "B R"]
     feat_targets: Float[Tensor, "B R D"]
     obj_labels: Int64[Tensor, "B R"] | None = None

@@ -73,6 +73,25 @@ class Join:
         """The kinds of batches there are, in the order of the parts."""
         return list(dict.fromkeys(part.kind for part in self.parts))
 
+    def places(self, corpus: Corpus) -> Int64[np.ndarray, N]:
+        """Give the index in the corpus of every usable example."""
+        found = [
+            (np.arange(len(part)) if part.examples is None else part.examples) + start
+            for part, start in zip(self.parts, corpus.starts, strict=False)
+        ]
+        return np.concatenate(found).astype(np.int64)
+
+    def narrowed(self, indices: Int64[np.ndarray, B]) -> Join:
+        """Keep some of the usable examples, in the order in which they are."""
+        kept = np.zeros(len(self), bool)
+        kept[indices] = True
+        parts = []
+        for part, start in zip(self.parts, self.starts, strict=False):
+            local = np.flatnonzero(kept[start : start + len(part)]).astype(np.uint32)
+            examples = local if part.examples is None else part.examples[local]
+            parts.append(JoinedPart(part.regions, examples, part.rows[local]))
+        return Join(tuple(parts))
+
     def locate(
         self, corpus: Corpus, indices: Int64[np.ndarray, B]
     ) -> tuple[tuple[str, int], Int64[np.ndarray, B], Int64[np.ndarray, "B I"]]:

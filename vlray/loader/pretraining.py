@@ -2,7 +2,8 @@
 
 Everything is drawn from the generator that is given: equal seeds give equal batches.
 
-Shapes: B examples, T tokens, R regions padding included, D feature length, L labels, E texts.
+Shapes: B examples, T tokens, R regions padding included, D feature length, L labels, E texts,
+K any number of them.
 """
 
 from __future__ import annotations
@@ -34,29 +35,40 @@ class Texts:
     """All texts of a corpus by their images, to draw one of another image, or of the same."""
 
     def __init__(
-        self, images: Int64[np.ndarray, E], take: Callable[[np.ndarray], list[Example]]
+        self,
+        images: Int64[np.ndarray, E],
+        take: Callable[[np.ndarray], list[Example]],
+        places: Int64[np.ndarray, K] | None = None,
     ) -> None:
         """Keep what texts are found by.
 
         Args:
             images: Number of each text's image: equal numbers, equal images.
             take: Reads examples by their indices.
+            places: Indices of the texts that may be drawn; None: all of them.
 
         Raises:
             ValueError: All texts are of one image, so that there is none of another.
         """
-        if len(images) == 0 or (images == images[0]).all():
+        drawable = np.arange(len(images)) if places is None else places
+        own = images[drawable]
+        if len(own) == 0 or (own == own[0]).all():
             raise ValueError(
-                f"all {len(images)} texts are of one image, so none is of another; give a corpus "
+                f"all {len(own)} texts are of one image, so none is of another; give a corpus "
                 "of several images, or pretraining.sentences own"
             )
         self._images, self._take = images, take
-        self._sorted = np.argsort(images, kind="stable")
+        self._sorted = drawable[np.argsort(own, kind="stable")]
         self._values = images[self._sorted]
 
     @classmethod
-    def of(cls, corpus: Corpus) -> Self:
-        """Number the images of a corpus; those of one image set are the same in all its parts."""
+    def of(cls, corpus: Corpus, places: Int64[np.ndarray, K] | None = None) -> Self:
+        """Number the images of a corpus; those of one image set are the same in all its parts.
+
+        Args:
+            corpus: The examples.
+            places: Indices of those whose texts may be drawn; None: all of them.
+        """
         names = pa.chunked_array(
             [
                 pc.binary_join_element_wise(table.spec.image_set, pc.list_element(chunk, 0), "/")
@@ -66,7 +78,7 @@ class Texts:
             pa.string(),
         )
         codes = names.combine_chunks().dictionary_encode().indices
-        return cls(codes.to_numpy().astype(np.int64), corpus.take)
+        return cls(codes.to_numpy().astype(np.int64), corpus.take, places)
 
     def read(self, places: Int64[np.ndarray, B]) -> list[str]:
         """Give the texts at some indices."""
@@ -76,7 +88,7 @@ class Texts:
         """Draw for each example a text of another image, every such text equally likely."""
         # Texts of an image are neighbours in the sorted order: what is drawn skips over them.
         first, count = self._group(places)
-        drawn = rng.integers(len(self._images) - count)
+        drawn = rng.integers(len(self._sorted) - count)
         return self._sorted[drawn + np.where(drawn >= first, count, 0)]
 
     def same(self, places: Int64[np.ndarray, B], rng: np.random.Generator) -> Int64[np.ndarray, B]:
@@ -89,9 +101,9 @@ class Texts:
 
     @cached_property
     def _order(self) -> Int64[np.ndarray, E]:
-        """Where each text is in the sorted order, which is stable."""
-        order = np.empty_like(self._sorted)
-        order[self._sorted] = np.arange(len(order))
+        """Where each drawable text is in the sorted order, which is stable."""
+        order = np.empty_like(self._images)
+        order[self._sorted] = np.arange(len(self._sorted))
         return order
 
     def _group(
