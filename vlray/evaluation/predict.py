@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.compute as pc
@@ -27,11 +27,15 @@ from vlray.tasks.grounding import CUTOFFS
 from vlray.tasks.metrics import SCORED, Metrics, score
 
 
-class Tally(NamedTuple):
+@dataclass(frozen=True)
+class Tally:
     """A mean as the sum and the number of what it is of, so that shares can be put together."""
 
-    sum: float
-    count: float
+    sum: float = 0
+    count: float = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.sum + other.sum, self.count + other.count)
 
     @property
     def mean(self) -> float:
@@ -56,7 +60,7 @@ class Predicted:
 
     predictions: dict[str, Any] = field(default_factory=dict, repr=False)
     losses: dict[str, Tally] = field(default_factory=dict)
-    accuracy: Tally = Tally(0, 0)
+    accuracy: Tally = field(default_factory=Tally)
     num_examples: int = 0
 
     @property
@@ -125,10 +129,8 @@ def merge(shares: Sequence[Predicted]) -> Predicted:
     for share in shares:
         predictions |= share.predictions
         for name, tally in share.losses.items():
-            losses[name] = _add(losses.get(name), tally)
-    accuracy = Tally(0, 0)
-    for share in shares:
-        accuracy = _add(accuracy, share.accuracy)
+            losses[name] = losses.get(name, Tally()) + tally
+    accuracy = sum((share.accuracy for share in shares), Tally())
     return Predicted(predictions, losses, accuracy, sum(share.num_examples for share in shares))
 
 
@@ -185,10 +187,6 @@ def has_labels(dataset: RegionDataset) -> bool:
     return False
 
 
-def _add(one: Tally | None, other: Tally) -> Tally:
-    return other if one is None else Tally(one.sum + other.sum, one.count + other.count)
-
-
 class _Collected:
     """Takes batches in, one after the other."""
 
@@ -196,7 +194,7 @@ class _Collected:
         self._dataset = dataset
         self._predictions: dict[str, Any] = {}
         self._losses: dict[str, Tally] = {}
-        self._accuracy = Tally(0, 0)
+        self._accuracy = Tally()
         self._num_examples = 0
 
     def result(self) -> Predicted:
@@ -207,8 +205,8 @@ class _Collected:
         for name, loss in outputs.losses.items():
             count = loss.count.item()
             # The mean over nothing may be not a number; it has no weight either.
-            tally = Tally(loss.mean.item() * count if count else 0.0, count)
-            self._losses[name] = _add(self._losses.get(name), tally)
+            total = loss.mean.item() * count if count else 0.0
+            self._losses[name] = self._losses.get(name, Tally()) + Tally(total, count)
         if outputs.scores is None:
             return
         scores = outputs.scores.float()
@@ -222,7 +220,7 @@ class _Collected:
     def _add_matched(self, batch: ModelInputs, scores: Float[Tensor, B]) -> None:
         if batch.pretraining is not None:
             right = (scores > 0) == (batch.pretraining.is_matched > 0)
-            self._accuracy = _add(self._accuracy, Tally(right.sum().item(), len(batch)))
+            self._accuracy += Tally(right.sum().item(), len(batch))
 
     def _add_best(self, batch: ModelInputs, scores: Float[Tensor, "B L"]) -> None:
         best = scores.argmax(dim=1)
@@ -233,11 +231,11 @@ class _Collected:
         self._predictions |= zip(batch.example_ids, found, strict=True)
         if batch.targets is not None and batch.input_ids.dim() == 2:
             points = batch.targets.gather(1, best[:, None]).sum().item()
-            self._accuracy = _add(self._accuracy, Tally(points, len(batch)))
+            self._accuracy += Tally(points, len(batch))
         elif batch.label_ids is not None:
-            right = (best == batch.label_ids).sum().item()
-            known = (batch.label_ids >= 0).sum().item()
-            self._accuracy = _add(self._accuracy, Tally(right, known))
+            right = torch.eq(best, batch.label_ids).sum().item()
+            known = torch.ge(batch.label_ids, 0).sum().item()
+            self._accuracy += Tally(right, known)
 
     def _names(self, given: int) -> tuple[str, ...]:
         space = self._dataset.corpus.label_space
