@@ -1,0 +1,178 @@
+"""The curves of a run as one picture: losses, what was evaluated, learning rate, speed."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from vlray import files
+from vlray.engine.trackers import Record, figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE = 12, 8
+"""Inches; at 100 dots each the picture is 1200 by 800 pixels."""
+SMOOTHED_OVER = 40
+"""The smoothed curve is a running mean over this part of the points."""
+LOG_FROM = 50.0
+"""Losses that fall by this factor or more are drawn on a logarithmic scale."""
+
+TRAIN, VALID = "tab:blue", "tab:orange"
+
+Curve = npt.NDArray[np.float64]
+
+
+def draw(path: Path, history: Sequence[Record], title: str) -> None:
+    """Write the curves as a PNG of 1200 by 800 pixels, which appears whole or not at all.
+
+    Args:
+        path: The file.
+        history: What was measured; values that are no numbers are left out of the curves.
+        title: Stands above them.
+    """
+    # Not pyplot: it would keep the figure, and ask for a window where there is a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    train = [record for record in history if record["kind"] == "train"]
+    valid = [record for record in history if record["kind"] == "valid"]
+    figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    panels = [_draw_loss]
+    panels += [_draw_parts] * any(map(_parts, (train, valid)))
+    panels += [_draw_metric] * bool(_headline(valid))
+    panels += [_draw_lr, _draw_speed]
+    rows = math.ceil(len(panels) / 2)
+    grid = figure.add_gridspec(rows, 2)
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, 2)
+        alone = number == len(panels) - 1 and column == 0
+        axes = figure.add_subplot(grid[row, :] if alone else grid[row, column])
+        panel(axes, train, valid)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    fs, place = files.resolve(path)
+    files.write_atomic(fs, place, buffer.getvalue())
+
+
+def smoothed(values: Curve) -> Curve:
+    """Average each value with those before it, over a part of the curve.
+
+    Args:
+        values: The curve; a part of it (1 in `SMOOTHED_OVER`) is what is averaged over.
+    """
+    span = max(1, len(values) // SMOOTHED_OVER)
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(ends - span, 0)
+    averages: Curve = (sums[ends] - sums[begins]) / (ends - begins)
+    return averages
+
+
+def _draw_loss(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
+    steps, losses = _series(train, "loss")
+    _line(axes, steps, losses, color=TRAIN, alpha=0.3)
+    _line(axes, steps, smoothed(losses), color=TRAIN, label="training")
+    evaluated = _series(valid, "loss")
+    _line(axes, *evaluated, color=VALID, label="evaluation", always_marked=True)
+    _scale(axes, [losses, evaluated[1]])
+    axes.set_title("loss")
+
+
+def _draw_parts(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
+    shown = []
+    for number, name in enumerate(sorted(_parts(train) | _parts(valid))):
+        color, short = f"C{number}", name.removeprefix("loss/")
+        steps, losses = _series(train, name)
+        _line(axes, steps, smoothed(losses), color=color, label=short)
+        evaluated = _series(valid, name)
+        label = short if not len(steps) else None
+        _line(axes, *evaluated, color=color, label=label, always_marked=True, linestyle=":")
+        shown += [losses, evaluated[1]]
+    _scale(axes, shown)
+    axes.set_title("parts of the loss (dotted: evaluation)")
+
+
+def _draw_metric(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
+    name = _headline(valid)
+    _line(axes, *_series(valid, name), color=VALID, always_marked=True)
+    best = next((record for record in reversed(valid) if record.get("best")), None)
+    if best is not None and _finite(best.get(name)):
+        label = f"best: {best[name]:.4g} at step {best['step']:,}"
+        axes.plot(best["step"], best[name], "*", color="tab:red", markersize=14, label=label)
+    axes.set_title(f"evaluation: {name}")
+
+
+def _draw_lr(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
+    _line(axes, *_series(train, "lr"), color=TRAIN)
+    axes.set_ylim(bottom=0)
+    axes.set_title("learning rate")
+
+
+def _draw_speed(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
+    steps, speeds = _series(train, "examples_per_s")
+    _line(axes, steps, speeds, color=TRAIN)
+    if len(speeds):
+        axes.set_ylim(0, 1.1 * speeds.max())
+    waited = _series(train, "waited")[1]
+    share = f"; {np.median(waited):.1%} of the time waiting for data" if len(waited) else ""
+    axes.set_title(f"examples/s{share}")
+
+
+def _line(
+    axes: Axes,
+    steps: Curve,
+    values: Curve,
+    *,
+    color: str,
+    label: str | None = None,
+    alpha: float = 1.0,
+    linestyle: str = "-",
+    always_marked: bool = False,
+) -> None:
+    """Draw a curve, and its points where they are few: one alone makes no line."""
+    if len(steps):
+        marker = "o" if always_marked or len(steps) == 1 else ""
+        axes.plot(
+            steps, values, color=color, label=label, alpha=alpha, linestyle=linestyle,
+            marker=marker, markersize=4,
+        )  # fmt: skip
+
+
+def _scale(axes: Axes, curves: Iterable[Curve]) -> None:
+    values = np.concatenate([*curves, []])
+    if len(values) and values.min() > 0 and values.max() / values.min() >= LOG_FROM:
+        axes.set_yscale("log")
+
+
+def _series(records: Sequence[Record], name: str) -> tuple[Curve, Curve]:
+    """Collect the finite values of a figure and their steps."""
+    found = [(record["step"], record[name]) for record in records if _finite(record.get(name))]
+    steps, values = np.array(found, np.float64).reshape(-1, 2).T
+    return steps, values
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _parts(records: Sequence[Record]) -> set[str]:
+    return {name for record in records for name in record if name.startswith("loss/")}
+
+
+def _headline(valid: Sequence[Record]) -> str:
+    """Name the figure that the best evaluation is told by: the first, unless it is the loss."""
+    name = next((name for record in valid for name in figures(record)), "")
+    return "" if name == "loss" else name

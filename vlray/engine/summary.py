@@ -1,0 +1,67 @@
+"""The table of a run that has ended: what it was, how long it took, what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlray import files
+from vlray.engine.trackers import Record, figures
+
+
+def write_summary(
+    path: Path, title: str, about: Mapping[str, Any], history: Sequence[Record], seconds: float
+) -> None:
+    """Write the table as Markdown.
+
+    Args:
+        path: The file.
+        title: Its heading.
+        about: What the run was; the first rows.
+        history: What was measured; the other rows.
+        seconds: How long the run took.
+    """
+    rows = {**about, **_measured(history), "time": str(timedelta(seconds=round(seconds)))}
+    lines = [f"# {title}", "", "| | |", "|---|---|"]
+    lines += [f"| {_cell(name)} | {_cell(_said(value))} |" for name, value in rows.items()]
+    fs, place = files.resolve(path)
+    files.write_atomic(fs, place, ("\n".join(lines) + "\n").encode())
+
+
+def _measured(history: Sequence[Record]) -> dict[str, Any]:
+    """Say the best evaluation, the last losses, and how fast it was."""
+    train = [record for record in history if record["kind"] == "train"]
+    valid = [record for record in history if record["kind"] == "valid"]
+    rows: dict[str, Any] = {}
+    if history:
+        rows["steps"] = history[-1]["step"]
+    best = next((record for record in reversed(valid) if record.get("best")), None)
+    if best:
+        name, value = next(iter(figures(best).items()))
+        rows[f"best {name}"] = f"{value:.4g} at step {best['step']:,}"
+    for what, records in (("training", train), ("evaluation", valid)):
+        if records:
+            rows |= {
+                f"{what} {name}, at the end": value
+                for name, value in figures(records[-1]).items()
+                if name == "loss" or name.startswith("loss/") or what == "evaluation"
+            }
+    for name, said in (("examples_per_s", "examples/s"), ("waited", "share of time waiting")):
+        values = [record[name] for record in train if name in record]
+        if values:
+            rows[f"{said}, median"] = float(np.median(values))
+    return rows
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
