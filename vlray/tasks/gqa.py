@@ -38,8 +38,8 @@ def figures(
     scores: Mapping[str, float],
     predictions: Predictions,
     choices: Mapping[str, Any] | None,
-) -> dict[str, float]:
-    """Give every figure of the official script that the files allow.
+) -> dict[str, Sequence[float]]:
+    """Give what every figure of the official script is the mean of, as far as the files allow.
 
     Args:
         examples: All questions; those that are entailed by others have to be among them for
@@ -48,40 +48,44 @@ def figures(
         predictions: The answers, by example_id.
         choices: ``{id: {"valid": [...], "plausible": [...]}}`` of the choices file.
 
-    Returns:
-        In percent, and ``distribution``: the chi-square statistic over 100, lower is better.
-
     Raises:
         ValueError: No question is of the balanced set, or one has no choices.
     """
-    counted = [example for example in examples if is_balanced(example)]
-    if not counted:
-        raise ValueError(
-            "none of the questions is of GQA's balanced set; there is nothing to score"
-        )
+    counted = _counted(examples)
     binary: list[float] = []
     other: list[float] = []
     for example in counted:
         part = other if example.about.get("structural") == "query" else binary
         part.append(scores[example.example_id])
-    values = {
-        "accuracy": _percent([scores[example.example_id] for example in counted]),
-        "binary": _percent(binary),
-        "open": _percent(other),
+    values: dict[str, Sequence[float]] = {
+        "accuracy": [scores[example.example_id] for example in counted],
+        "binary": binary,
+        "open": other,
     }
     entailed = _consistencies(counted, scores)
     if entailed is not None:
-        values["consistency"] = _percent(entailed)
+        values["consistency"] = entailed
     if choices is not None:
         for name, kind in (("validity", "valid"), ("plausibility", "plausible")):
-            values[name] = _percent([_belongs(one, predictions, choices, kind) for one in counted])
-    if any("group" in example.about for example in counted):
-        values["distribution"] = _chi_square(counted, predictions) / 100
+            values[name] = [_belongs(one, predictions, choices, kind) for one in counted]
     return values
 
 
-def _percent(values: Sequence[float]) -> float:
-    return 100 * sum(values) / len(values) if values else 0.0  # 0 for none, as the script does
+def distribution(examples: Sequence[Example], predictions: Predictions) -> float | None:
+    """Give the chi-square statistic over 100, lower is better; None where there are no groups."""
+    counted = _counted(examples)
+    if not any("group" in example.about for example in counted):
+        return None
+    return _chi_square(counted, predictions) / 100
+
+
+def _counted(examples: Sequence[Example]) -> list[Example]:
+    counted = [example for example in examples if is_balanced(example)]
+    if not counted:
+        raise ValueError(
+            "none of the questions is of GQA's balanced set; there is nothing to score"
+        )
+    return counted
 
 
 def _consistencies(counted: Sequence[Example], scores: Mapping[str, float]) -> list[float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,6 +35,8 @@ class Metrics:
         values: Every figure by name, in percent (GQA's distribution: as its script gives it).
         by: Score of each group, by what the groups are of (``answer_type``).
         scores: Score of each example, between 0 and 1, by its id.
+        samples: What each figure is the mean of (of examples, phrases, groups of sentences), by
+            its name; of a group by what it is of and its name. GQA's distribution is no mean.
         missing: Examples without a prediction, which count as wrong.
         unknown: Predictions for ids that no example has.
     """
@@ -42,6 +44,7 @@ class Metrics:
     values: dict[str, float]
     by: dict[str, dict[str, Share]]
     scores: dict[str, float] = field(repr=False)
+    samples: dict[tuple[str, ...], Sequence[float]] = field(repr=False)
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
@@ -100,16 +103,23 @@ def score(
             kept.append(example)
     if not scores:
         raise ValueError("there are no examples to score; give a split that has some")
-    values = _values(metric, kept, scores, predictions, choices)
+    samples = {
+        (name,): found
+        for name, found in _figures(metric, kept, scores, predictions, choices).items()
+    }
+    values = {name: _percent(found) for (name,), found in samples.items()}
+    if metric == "gqa accuracy":
+        spread = gqa.distribution(kept, predictions)
+        values |= {} if spread is None else {"distribution": spread}
     if metric == "phrase recall":
         groups = _phrase_groups(kept, predictions)
-    by = {
-        kind: {name: Share(_percent(found), len(found)) for name, found in named.items()}
-        for kind, named in groups.items()
-    }
+    by: dict[str, dict[str, Share]] = {}
+    for kind, named in groups.items():
+        by[kind] = {name: Share(_percent(found), len(found)) for name, found in named.items()}
+        samples |= {(kind, name): found for name, found in named.items()}
     missing = tuple(name for name in scores if name not in predictions)
     unknown = tuple(name for name in predictions if name not in scores)
-    return Metrics(values, by, scores, missing, unknown)
+    return Metrics(values, by, scores, samples, missing, unknown)
 
 
 Groups = dict[str, dict[str, list[float]]]
@@ -130,41 +140,41 @@ def _score_one(metric: Metric, example: Example, predictions: Predictions) -> fl
         raise ValueError(f"{metric} of example {example.example_id}: {error}") from error
 
 
-def _values(
+def _figures(
     metric: Metric,
     examples: list[Example],
     scores: dict[str, float],
     predictions: Predictions,
     choices: Mapping[str, Any] | None,
-) -> dict[str, float]:
+) -> Mapping[str, Sequence[float]]:
+    """Give what each figure is the mean of."""
     if metric == "gqa accuracy":
         return gqa.figures(examples, scores, predictions, choices)
     if metric == "phrase recall":
         return _phrase_recall(examples, predictions)
     if metric == "recall at k":
         return {
-            f"R@{k}": _percent(
+            f"R@{k}": [
                 example.image_ids[0] in list(predictions.get(example.example_id, ()))[:k]
                 for example in examples
-            )
+            ]
             for k in CUTOFFS
         }
     if metric != "accuracy and consistency":
-        return {metric: _percent(scores.values())}
+        return {metric: list(scores.values())}
     sentences: dict[str, list[float]] = defaultdict(list)
     for example in examples:
         # The readers' group is what NLVR's own scripts go by, a part of the identifier.
         sentence = example.about.get("group", example.text)
         sentences[sentence].append(scores[example.example_id])
     return {
-        "accuracy": _percent(scores.values()),
-        "consistency": _percent(all(values) for values in sentences.values()),
+        "accuracy": list(scores.values()),
+        "consistency": [all(values) for values in sentences.values()],
     }
 
 
-def _percent(values: Iterable[float]) -> float:
-    every = list(values)
-    return 100 * sum(every) / len(every)
+def _percent(values: Sequence[float]) -> float:
+    return 100 * sum(values) / len(values) if values else 0.0  # 0 for none, as GQA's script says
 
 
 def _types(metric: Metric, example: Example) -> Mapping[str, str]:
@@ -221,7 +231,7 @@ def anls(answers: Iterable[str], predicted: str) -> float:
     return best
 
 
-def _phrase_recall(examples: list[Example], predictions: Predictions) -> dict[str, float]:
+def _phrase_recall(examples: list[Example], predictions: Predictions) -> dict[str, Sequence[float]]:
     hits = [
         found
         for example in examples
@@ -229,10 +239,7 @@ def _phrase_recall(examples: list[Example], predictions: Predictions) -> dict[st
     ]
     if not hits:
         raise ValueError("no example has a phrase with boxes; score a grounding dataset")
-    return {
-        f"R@{k}": _percent(column)
-        for k, column in zip(CUTOFFS, zip(*hits, strict=True), strict=True)
-    }
+    return {f"R@{k}": column for k, column in zip(CUTOFFS, zip(*hits, strict=True), strict=True)}
 
 
 def _phrase_groups(examples: list[Example], predictions: Predictions) -> Groups:
