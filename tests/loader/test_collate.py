@@ -17,7 +17,7 @@ from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import regions_schema, to_table
 from vlray.regions.store import RegionStore, open_store
-from vlray.tasks.example import Answers, Choices, Example
+from vlray.tasks.example import Answers, Boxes, Choices, Example
 from vlray.tasks.labels import LabelSpace
 
 COUNTS = [3, 7, 0, 5]
@@ -142,3 +142,28 @@ def test_without_images_nothing_of_them_is_in_the_batch(
         assert not batch.pretraining.feat_targets.any()
         assert not batch.pretraining.feat_mask.any()
         assert batch.pretraining.obj_labels is None
+
+
+def test_phrases_are_of_the_regions_in_the_batch(store: RegionStore) -> None:
+    boxes = np.empty((4, 7, 4), np.float32)
+    store.read_boxes(np.arange(4), boxes)
+
+    def grounded(row: int, region: int) -> Example:
+        box = tuple(boxes[row, region].tolist())
+        return Example(f"g{row}", "a dog and a cat", (str(row),), Boxes((box,), (), ((0, 5),)))
+
+    examples = [grounded(3, 1), grounded(1, 6)]
+    for count in (0, 4, 9):
+        collate = Collate(LoaderSection(num_boxes=count))
+        batch = collate(examples, np.array([3, 1]), store, None, np.random.default_rng(0))
+        phrases = batch.to("cpu").phrases
+        assert phrases is not None
+        assert phrases.targets.shape == (2, 1, batch.visual_feats.shape[1])
+        assert phrases.targets[0, 0, 1] > 0
+        assert not phrases.targets[batch.visual_attention_mask[:, None] == 0].any()
+        assert (phrases.targets.sum() > 1) == (count != 4)
+        words = batch.input_ids.gather(1, phrases.positions)
+        assert collate.tokenizer.tokens(words.flatten().tolist()) == ["dog"] * 2
+    mixed = [grounded(3, 1), question(1)]
+    batch = Collate()(mixed, np.array([3, 1]), store, SPACE, np.random.default_rng(0))
+    assert batch.phrases is None

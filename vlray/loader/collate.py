@@ -17,7 +17,8 @@ from torch import Tensor
 from vlray.config.loader import LoaderSection, PretrainingSection
 from vlray.loader import pretraining
 from vlray.loader.boxes import encode_boxes
-from vlray.loader.inputs import ModelInputs, PretrainingTargets
+from vlray.loader.inputs import ModelInputs, PhraseTargets, PretrainingTargets
+from vlray.loader.phrases import are_grounded, phrases_of
 from vlray.loader.pretraining import IGNORED, Texts
 from vlray.loader.text import Tokenizer, Tokens
 from vlray.tasks.answers import SoftScore
@@ -89,7 +90,7 @@ class Collate:
         }
         if self.options.pretraining is None:
             label_ids = _label_ids(examples, goals)
-            common |= visual | self._tokens(examples)
+            common |= visual | self._texts(examples, rows, store, visual["visual_feats"].shape[-2])
             common["targets"] = None if goals is None else self._tensor(goals)
             common["label_ids"] = None if label_ids is None else self._tensor(label_ids)
             return ModelInputs(**common)
@@ -142,11 +143,21 @@ class Collate:
             "visual_attention_mask": self._tensor(mask).reshape(*shape, regions),
         }
 
-    def _tokens(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Encode texts; with choices, every choice behind the text."""
+    def _texts(
+        self,
+        examples: Sequence[Example],
+        rows: Int64[np.ndarray, "B I"],
+        store: Regions,
+        regions: int,
+    ) -> dict[str, Any]:
+        """Encode texts; with choices, every choice behind the text; with boxes, their phrases."""
         choices = [e.label.texts for e in examples if isinstance(e.label, Choices)]
         if not choices:
-            return self._text_tensors(self.tokenizer([example.text for example in examples]))
+            tokens = self.tokenizer([example.text for example in examples])
+            encoded: dict[str, Any] = self._text_tensors(tokens)
+            if rows.shape[1] == 1 and are_grounded(examples):
+                encoded["phrases"] = self._phrases(examples, tokens, rows[:, 0], store, regions)
+            return encoded
         if len(choices) != len(examples) or len(set(map(len, choices))) != 1:
             raise ValueError(
                 f"{len(choices)} of the {len(examples)} examples of a batch have choices, from "
@@ -162,6 +173,24 @@ class Collate:
             name: tensor.reshape(len(examples), number, -1)
             for name, tensor in self._text_tensors(tokens).items()
         }
+
+    def _phrases(
+        self,
+        examples: Sequence[Example],
+        tokens: Tokens,
+        rows: Int64[np.ndarray, B],
+        store: Regions,
+        regions: int,
+    ) -> PhraseTargets:
+        boxes = np.zeros((len(rows), regions, 4), np.float32)
+        counts = np.zeros(len(rows), np.int32)
+        if self.options.visual == "regions":
+            store.read_boxes(rows, boxes)
+            counts = store.num_boxes[rows]
+        positions, mask, targets, spans = phrases_of(examples, tokens, boxes, counts)
+        return PhraseTargets(
+            self._tensor(positions), self._tensor(mask), self._tensor(targets), spans
+        )
 
     def _text_tensors(self, tokens: Tokens) -> dict[str, Tensor]:
         return {

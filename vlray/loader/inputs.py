@@ -1,7 +1,7 @@
 """What a model gets: a batch of examples as tensors.
 
 Shapes: B examples, T tokens, R regions padding included, D feature length, P numbers of a box,
-I images of an example (NLVR2: 2), L labels.
+I images of an example (NLVR2: 2), L labels, Q phrases padding included.
 """
 
 from __future__ import annotations
@@ -41,6 +41,24 @@ class PretrainingTargets:
 
 
 @dataclass(frozen=True, eq=False)
+class PhraseTargets:
+    """Phrases of the texts, and the regions that they speak of.
+
+    Attributes:
+        positions: The last token of each phrase, as an index into ``input_ids``.
+        mask: 1 for phrases, 0 for padding and for what the end of a long text was cut off with.
+        targets: Share of each region in the phrase: those with an IoU of 0.5 or more with one of
+            its boxes share it alike. Zero where there is none; such phrases can only be missed.
+        spans: Of each example's phrases: start and end in its text, in characters.
+    """
+
+    positions: Int64[Tensor, "B Q"]
+    mask: Int64[Tensor, "B Q"]
+    targets: Float[Tensor, "B Q R"]
+    spans: tuple[tuple[tuple[int, int], ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class ModelInputs:
     """A batch: examples joined with the regions of their images.
 
@@ -57,6 +75,7 @@ class ModelInputs:
         targets: Soft score of each label, for losses over the whole label space.
         label_ids: The one right label (or choice); -100: unknown.
         pretraining: What was masked; None in fine-tuning.
+        phrases: Of grounding datasets; None for others, and in pretraining.
         regions: Name of the region output that the batch is of.
     """
 
@@ -71,6 +90,7 @@ class ModelInputs:
     targets: Float[Tensor, "B L"] | None = None
     label_ids: Int64[Tensor, B] | None = None
     pretraining: PretrainingTargets | None = None
+    phrases: PhraseTargets | None = None
     regions: str = ""
 
     def __len__(self) -> int:
@@ -88,6 +108,6 @@ def _moved(batch: Any, device: torch.device | str, non_blocking: bool) -> dict[s
         value = getattr(batch, field.name)
         if isinstance(value, Tensor):
             moved[field.name] = value.to(device, non_blocking=non_blocking)
-        elif isinstance(value, PretrainingTargets):
+        elif isinstance(value, PretrainingTargets | PhraseTargets):
             moved[field.name] = replace(value, **_moved(value, device, non_blocking))
     return moved
