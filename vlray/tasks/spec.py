@@ -37,6 +37,8 @@ Metric = Literal[
     "captioning",
 ]
 
+Submission = Literal["none", "vqa", "gqa", "vizwiz", "docvqa", "nlvr"]
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")]
 
 
@@ -100,6 +102,10 @@ class DatasetSpec(Section):
     """How answers become a target: VQA's leave-one-out score, LXMERT's 0/.3/.6/.9/1, or 1."""
 
     metric: Metric
+
+    submission: Submission = "none"
+    """The form that its official evaluation wants predictions in; ``vlray test`` writes it."""
+
     splits: Annotated[dict[str, SplitSpec], Field(min_length=1)]
 
     @model_validator(mode="after")

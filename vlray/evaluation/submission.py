@@ -1,0 +1,57 @@
+"""The file that a dataset's official evaluation, or its leaderboard, wants predictions in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vlray.tasks.spec import Submission
+
+
+def encode(predictions: Mapping[str, Any], form: Submission) -> tuple[str, bytes] | None:
+    """Put predictions into their official form.
+
+    Ids that are numbers in the dataset's own files are numbers again.
+
+    Args:
+        predictions: By example_id.
+        form: Of the dataset, as its spec says; ``none``: it has no form of its own.
+
+    Returns:
+        Name and content of the file; None without a form.
+
+    Source:
+        ``vqa``: visualqa.org and GT-Vision-Lab/VQA, ``[{"question_id", "answer"}]``. ``gqa``:
+        eval.py of gqadataset.org, ``[{"questionId", "prediction"}]``. ``vizwiz``: its challenge,
+        ``[{"image", "answer"}]``. ``docvqa``: rrc.cvc.uab.es, ``[{"questionId", "answer"}]``.
+        ``nlvr``: lil-lab/nlvr, nlvr/metrics_images.py and nlvr2/eval/metrics.py, a line
+        ``identifier,True`` for each.
+    """
+    if form == "none":
+        return None
+    if form == "nlvr":
+        sink = io.StringIO()
+        csv.writer(sink, lineterminator="\n").writerows(predictions.items())
+        return "submission.csv", sink.getvalue().encode()
+    id_key, value_key = _KEYS[form]
+    rows = [
+        {id_key: _number(name) if form in _NUMBERED else name, value_key: value}
+        for name, value in predictions.items()
+    ]
+    return "submission.json", json.dumps(rows).encode()
+
+
+_KEYS: Mapping[Submission, tuple[str, str]] = {
+    "vqa": ("question_id", "answer"),
+    "gqa": ("questionId", "prediction"),
+    "vizwiz": ("image", "answer"),
+    "docvqa": ("questionId", "answer"),
+}
+_NUMBERED: frozenset[Submission] = frozenset({"vqa", "docvqa"})
+
+
+def _number(example_id: str) -> int | str:
+    return int(example_id) if example_id.isascii() and example_id.isdigit() else example_id
