@@ -55,6 +55,14 @@ class CheckpointStore:
         except FileNotFoundError:
             return ""
 
+    def read(self, which: Which, file: str) -> bytes:
+        """Read a file of a checkpoint, without copying the others.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        return files.read_bytes(self._fs, files.join(self._root, self.step_folder(which), file))
+
     def locate(self, which: Which) -> Path:
         """Give the folder of a checkpoint on this machine; object storage is copied from.
 

@@ -1,0 +1,81 @@
+"""What ``vlray train`` does around the training: the run's folder, the last words, the status."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+
+from vlray.config.run_folder import open_run
+from vlray.config.train import TrainConfig
+from vlray.engine.failures import explain_out_of_memory, is_out_of_memory
+from vlray.engine.trainer import run_training
+from vlray.engine.work import Result
+
+log = logging.getLogger("vlray.engine")
+
+
+def run(config: TrainConfig) -> None:
+    """Train, say what came out and how to go on; a mistake of the user's ends with status 2."""
+    try:
+        folder = open_run(config, "train")
+    except OSError as error:
+        sys.exit(f"vlray train: no run folder can be made (--env.runs-dir): {error}")
+    with folder:
+        log.info("settings and log of this run: %s", folder.path)
+        try:
+            result = run_training(config, folder.path)
+        except KeyboardInterrupt:
+            log.warning("stopped; run the same command again to go on from the last checkpoint")
+            sys.exit(130)
+        except Exception as error:
+            log.debug("where it happened", exc_info=True)
+            _explain(error, config)
+        for line in _summary(result, config):
+            log.info("%s", line)
+        if result and result.outcome == "stopped":
+            sys.exit(130)
+
+
+def _explain(error: Exception, config: TrainConfig) -> None:
+    """Say what happened, and end: 2 for a mistake of the user's, otherwise 1."""
+    if is_out_of_memory(error):
+        training, world = config.training, max(config.cluster.workers, 1)
+        log.error(
+            "vlray train: %s",
+            explain_out_of_memory(error, training.batch_size, world, training.accumulate),
+        )
+        sys.exit(1)
+    if isinstance(error, FloatingPointError):
+        log.error("vlray train: %s", error)
+        sys.exit(1)
+    if isinstance(error, ValueError | OSError | ImportError):
+        log.error("vlray train: %s", error)
+        sys.exit(2)
+    log.error(
+        "vlray train stopped: %s\nThe last checkpoint stays; run the same command again to go on "
+        "from it. With --env.log-level debug the log has the whole trace.",
+        f"{type(error).__name__}: {error}",
+    )
+    sys.exit(1)
+
+
+def _summary(result: Result | None, config: TrainConfig) -> list[str]:
+    output = shlex.quote(config.output)
+    if result is None:
+        return [f"nothing to do: the training in {config.output} has ended"]
+    if result.outcome == "stopped":
+        return [
+            f"stopped after step {result.step:,} of {result.steps:,}, with a checkpoint; run the "
+            "same command again to go on"
+        ]
+    early = f", ended early (training.patience {config.training.patience})"
+    lines = [f"{result.step:,} steps{early if result.outcome == 'early' else ''}"]
+    if result.best:
+        name, value = next(iter(result.best.items()))
+        lines.append(f"best {name} {value:.4g} after step {result.best_step:,}: {output}/best")
+    else:
+        lines.append(f"not evaluated; the model is in {output}/last")
+    split = config.validation.valid or config.corpus.split(",")[0]
+    lines.append(f"test it: vlray test {output} {shlex.quote(split)}")
+    return lines

@@ -1,0 +1,88 @@
+"""Where a training is computed: in this process, or by workers of Ray Train."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from vlray import files
+from vlray.config.train import TrainConfig
+from vlray.engine.data import named_outputs
+from vlray.engine.group import has_gpu
+from vlray.engine.resume import Resumed, check_same
+from vlray.engine.stop import Stop, on_signals
+from vlray.engine.work import Result, work
+from vlray.models.store import CheckpointStore
+from vlray.regions.lock import only_writer
+from vlray.stream.places import absolute, found
+
+log = logging.getLogger("vlray.engine")
+
+
+def run_training(config: TrainConfig, run_folder: Path) -> Result | None:
+    """Train, or go on with what is in ``config.output``.
+
+    Returns:
+        How it ended; None: there was nothing left to do.
+
+    Raises:
+        ValueError: Something in the settings, the data or the output forbids to begin.
+    """
+    config = placed(config)
+    fs, root = files.resolve(config.output)
+    with only_writer(fs, root, config.output):
+        resumed = Resumed.read(CheckpointStore(config.output, config.data.cache_folder()))
+        if resumed:
+            check_same(config, resumed)
+            if resumed.progress.ended:
+                return None
+        if is_alone(config):
+            stop = Stop()
+            with on_signals(stop):
+                return work(config, run_folder, stop)
+        from vlray.engine.workers import fit
+
+        return fit(config, run_folder)
+
+
+def placed(config: TrainConfig) -> TrainConfig:
+    """Check that all three places are given, and make the local ones absolute.
+
+    Raises:
+        ValueError: One is not given.
+        FileNotFoundError: There are no such regions.
+    """
+    for name, value in (
+        ("DATA", config.corpus),
+        ("REGIONS", config.regions),
+        ("OUT", config.output),
+    ):
+        if not value:
+            raise ValueError(
+                f"{name} is not given; vlray train DATA REGIONS OUT wants the examples "
+                "(vqa:train), the output of vlray extract that has their images, and a folder for "
+                "the model"
+            )
+    regions = []
+    for name, place in named_outputs(config).items():
+        where = absolute(found(place, config.env.data_dir))
+        if not files.is_uri(where) and not Path(where).is_dir():
+            raise FileNotFoundError(
+                f"there are no regions in {place}; give a folder that vlray extract or vlray "
+                "convert wrote"
+            )
+        regions.append(f"{name}={where}" if name else where)
+    return config.model_copy(update={"regions": tuple(regions), "output": absolute(config.output)})
+
+
+def is_alone(config: TrainConfig) -> bool:
+    """Tell whether this process is enough: no workers, no cluster and one GPU at most."""
+    cluster = config.cluster
+    if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS"):
+        return False
+    if cluster.use_gpu != "no" and has_gpu():
+        import torch
+
+        return torch.cuda.device_count() == 1
+    return True
