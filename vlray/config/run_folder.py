@@ -1,9 +1,13 @@
-"""The folder of one run: its settings, its installed versions and its log."""
+"""The folder of one run: its settings, its installed versions, its log and how it ended."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
+import os
+import socket
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,17 +18,33 @@ from typing import Any, Self
 
 from vlray.config.base import Command
 
+STATUS = "status.json"
+STOPPED = 130
+"""Exit status after Ctrl-C."""
+
+log = logging.getLogger("vlray")
+
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, open for logging until it is closed (or its ``with`` block ends)."""
+    """A run's folder, open for logging until it is closed (or its ``with`` block ends).
+
+    Its ``status.json`` says who runs what (``argv``, ``cwd``, ``host``, ``pid``), since when, and
+    later until when and how it ended: ``finished``, ``stopped`` (Ctrl-C) or ``failed``. A process
+    that is killed writes nothing any more, but the lock that it has on its log goes with it.
+    """
 
     path: Path
     log_path: Path
     handlers: tuple[logging.Handler, ...]
 
-    def close(self) -> None:
-        """Stop logging into it."""
+    def note(self, result: str) -> None:
+        """Keep what came out, in a line that ``vlray logs`` shows in its list."""
+        self._update(result=result)
+
+    def close(self, status: str = "finished") -> None:
+        """Stop logging into it, and say how the run ended."""
+        self._update(status=status, ended=_now())
         for handler in self.handlers:
             logging.getLogger("vlray").removeHandler(handler)
             handler.close()
@@ -38,7 +58,23 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        code = error.code if isinstance(error, SystemExit) else None
+        if isinstance(error, KeyboardInterrupt) or code == STOPPED:
+            self.close("stopped")
+        elif error is None or (isinstance(error, SystemExit) and code in (None, 0)):
+            self.close()
+        else:
+            self.close("failed")
+
+    def _update(self, **values: Any) -> None:
+        path = self.path / STATUS
+        whole = path.with_suffix(".tmp")
+        try:
+            known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            whole.write_text(json.dumps(known | values, indent=2) + "\n", encoding="utf-8")
+            whole.replace(path)
+        except OSError as error:  # what the run has computed is worth more
+            log.warning("%s cannot be written: %s", path, error)
 
 
 def open_run(config: Command, command: str) -> RunFolder:
@@ -46,7 +82,8 @@ def open_run(config: Command, command: str) -> RunFolder:
 
     The folder holds ``settings.yaml`` (every setting; ``--config`` of it repeats the run),
     ``changed.yaml`` (those that are not the defaults), ``requirements.txt`` (the installed
-    versions) and the log of the logger ``vlray``, whose plain messages also go to stderr.
+    versions), ``status.json`` (see `RunFolder`) and the log of the logger ``vlray``, whose plain
+    messages also go to stderr.
     """
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = _make_folder(config.env.runs_dir / config.project, f"{command}-{time}")
@@ -54,7 +91,22 @@ def open_run(config: Command, command: str) -> RunFolder:
     (path / "changed.yaml").write_text(to_yaml(config.changed()), encoding="utf-8")
     (path / "requirements.txt").write_text("\n".join(_installed()) + "\n", encoding="utf-8")
     log_path = path / f"{config.project}-{command}-{time}.log"
-    return RunFolder(path, log_path, _start_log(log_path, config.env.log_level.upper()))
+    folder = RunFolder(path, log_path, _start_log(log_path, config.env.log_level.upper()))
+    folder._update(
+        command=command,
+        argv=sys.orig_argv,
+        cwd=str(Path.cwd()),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=_now(),
+        status="running",
+    )
+    return folder
+
+
+def _now() -> str:
+    """Say the time to the second, with its distance from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def to_yaml(values: dict[str, Any]) -> str:
@@ -80,6 +132,9 @@ def _make_folder(parent: Path, name: str) -> Path:
 
 def _start_log(path: Path, level: str) -> tuple[logging.Handler, ...]:
     file = logging.FileHandler(path, encoding="utf-8")
+    assert file.stream is not None  # it is opened at once
+    with contextlib.suppress(OSError):  # some network file systems have no locks
+        fcntl.flock(file.stream, fcntl.LOCK_EX)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     console = logging.StreamHandler(sys.stderr)
     logger = logging.getLogger("vlray")

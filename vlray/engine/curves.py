@@ -124,7 +124,7 @@ def _draw_lr(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> No
 def _draw_speed(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
     steps, speeds = _series(train, "examples_per_s")
     _line(axes, steps, speeds, color=TRAIN)
-    if len(speeds):
+    if len(speeds) and speeds.max() > 0:
         axes.set_ylim(0, 1.1 * speeds.max())
     waited = _series(train, "waited")[1]
     share = f"; {np.median(waited):.1%} of the time waiting for data" if len(waited) else ""

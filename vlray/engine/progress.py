@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from datetime import timedelta
+from typing import Never
 
 from tqdm import tqdm
 
@@ -36,7 +37,7 @@ class Progress:
         self._examples = 0
         self._first: tuple[float, int] | None = None
         self._last = time.monotonic()
-        self._bar: tqdm[None] = tqdm(
+        self._bar: tqdm[Never] = tqdm(
             total=steps,
             initial=done,
             unit=" steps",
@@ -102,7 +103,7 @@ class _AboveBar(logging.Filter):
     The lines that say what the bar says already are left out.
     """
 
-    def __init__(self, bar: tqdm[None]) -> None:
+    def __init__(self, bar: tqdm[Never]) -> None:
         super().__init__()
         self._bar = bar
 
