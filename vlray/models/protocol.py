@@ -38,6 +38,9 @@ class Goal:
     soft: bool = False
     """Whether several labels of an example can be right, each to a degree (VQA)."""
 
+    classes: bool = False
+    """Whether the labels are the task's own classes (NLVR2, SNLI-VE) in the place of answers."""
+
     num_objects: int = 0
     """Object classes that regions have labels of; 0: they have none."""
 

@@ -1,0 +1,101 @@
+"""From the name of a model to the model. Imports no torch before one is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vlray import plugins
+from vlray.config.model import ModelSection
+from vlray.config.options import nearest
+from vlray.config.state import stored_models
+from vlray.models.checkpoint import CheckpointInfo
+from vlray.models.conform import HOW_TO, build_model, check_class
+from vlray.models.protocol import Goal
+
+__all__ = ["load_checkpoint", "load_model", "model_class"]
+
+PRESETS = {
+    "lxmert": "vlray.models.lxmert:Lxmert",
+    "visualbert": "vlray.models.visualbert:VisualBert",
+}
+PRETRAINING = {
+    "lxmert": "vlray.models.lxmert_pretraining:LxmertPretraining",
+    "visualbert": "vlray.models.visualbert_pretraining:VisualBertPretraining",
+}
+
+
+def model_class(options: ModelSection, goal: Goal) -> Any:
+    """Import the class that a name stands for; it conforms to `VisionLanguageModel`.
+
+    Raises:
+        ValueError: There is no model of that name, or its class is not as ``protocol.py`` says.
+    """
+    target = _target(options.name, goal)
+    cls = plugins.load(target)
+    check_class(cls, target)
+    return cls
+
+
+def load_model(options: ModelSection, goal: Goal) -> Any:
+    """Build a model for a goal, on the CPU.
+
+    Returns:
+        A `VisionLanguageModel` that is a ``torch.nn.Module``.
+
+    Raises:
+        ValueError: There is none of that name, its class is not as ``protocol.py`` says, it cannot
+            learn the goal, or the weights do not fit.
+    """
+    return build_model(model_class(options, goal), options, goal, _target(options.name, goal))
+
+
+def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
+    """Build the model of a checkpoint again.
+
+    Returns:
+        The model, and what the checkpoint says of itself.
+
+    Raises:
+        FileNotFoundError: The folder is no checkpoint.
+        ValueError: Its files are not what ``vlray.json`` says: a tensor too few, too many, or of
+            another shape.
+    """
+    info = CheckpointInfo.read(folder)
+    options = info.model.model_copy(update={"weights": str(folder)})
+    model = load_model(options, info.goal)
+    new = getattr(model, "new_parameters", frozenset)()
+    if new:
+        raise ValueError(
+            f"the checkpoint {folder} does not fill {len(new)} tensors of {info.model.name}: "
+            f"{', '.join(sorted(new)[:6])}; its files are not of one training, or were changed"
+        )
+    return model, info
+
+
+def _target(name: str, goal: Goal) -> str:
+    """Give the class behind a name, as ``plugins.load`` takes it."""
+    presets = PRETRAINING if goal.objective in ("pretraining", "matching") else PRESETS
+    if name in presets:
+        return presets[name]
+    if ":" in name:
+        return name
+    if name.endswith(".py"):
+        raise ValueError(f"{name!r} is a file; name its class as well, as in {name}:Model")
+    stored = stored_models()
+    model = stored.get(name)
+    if model is None:
+        close = nearest(name, [*presets, *stored])
+        names = ", ".join([*presets, *stored])
+        raise ValueError(
+            f"there is no model {name!r}{f'; did you mean {close!r}?' if close else ''}; give one "
+            f"of {names}, or a class of your own: module:Class or path/to/file.py:Class. {HOW_TO}"
+        )
+    if model in presets:
+        return presets[model]
+    if ":" in model:
+        return model
+    raise ValueError(
+        f"the stored model {name!r} is {model!r}, which is none; store something else with "
+        f"`vlray env set models.{name} ...`: {', '.join(presets)} or a class of your own"
+    )

@@ -1,0 +1,121 @@
+"""LXMERT for fine-tuning: answers, classes of one or two images, choices.
+
+Shapes: B examples, I images of an example, C choices, T tokens, R regions, D feature length,
+H hidden size, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import LxmertForQuestionAnswering
+
+from vlray.config.model import ModelSection
+from vlray.loader.inputs import ModelInputs
+from vlray.models.heads import LxmertForPairs
+from vlray.models.losses import chosen, label_losses
+from vlray.models.network import check_goal, looked_at, recompute, rest
+from vlray.models.protocol import Goal, ModelOutputs
+from vlray.models.weights import load_network, save_network
+
+ENDS = ("answer_head.",)
+
+
+class Lxmert(nn.Module):
+    """LXMERT of transformers, with the losses and heads of its recipes.
+
+    Source:
+        LXMERT (arXiv:1908.07490); airsplay/lxmert src/tasks.
+    """
+
+    def __init__(self, options: ModelSection, goal: Goal) -> None:
+        """Build it; see `VisionLanguageModel`.
+
+        Raises:
+            ValueError: The goal is none that it can learn, or the weights do not fit.
+        """
+        super().__init__()
+        self.options, self.goal = options, goal
+        check_goal("lxmert", goal, ("labels", "choices"))
+        if options.box_feats:
+            raise ValueError(
+                "model.box_feats=true is for models that are told of no places otherwise; "
+                "lxmert reads the boxes themselves: leave it out"
+            )
+        # Published: of GQA's answers the same as of VQA's; classes have NLVR2's.
+        classes = goal.classes or goal.num_images == 2 or goal.objective == "choices"
+        self._loss = chosen(options, "cross-entropy" if classes else "bce")
+        num_labels = len(goal.labels) if goal.objective == "labels" else 1
+        self.network, new = load_network(
+            LxmertForPairs if goal.num_images == 2 else LxmertForQuestionAnswering,
+            options,
+            goal,
+            {"num_qa_labels": num_labels, "visual_feat_dim": goal.feature_dim},
+            ENDS,
+        )
+        self._new = frozenset(f"network.{name}" for name in new)
+        encoder = self.network.lxmert.encoder
+        last = encoder.x_layers[-1]
+        rest([last.visn_self_att, last.visn_inter, last.visn_output])
+        if options.activation_checkpointing:
+            recompute([*encoder.layer, *encoder.r_layers, *encoder.x_layers])
+
+    @classmethod
+    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
+        """Give boxes, and texts as they are."""
+        return {"boxes": "xyxy", "template": "{text}"}
+
+    def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
+        """Compute losses and scores; see `VisionLanguageModel`."""
+        inputs = self._inputs(batch)
+        found = self.network(**inputs, output_attentions=attention, return_dict=True)
+        if self.goal.num_images == 2:
+            scores, layers = found
+        else:
+            scores, layers = found.question_answering_score, found.cross_encoder_attentions
+        looked = None
+        if attention:  # of [CLS], which the scores come from, to the regions
+            looked = looked_at(layers[-1].mean(1)[:, 0], batch.visual_attention_mask)
+        if self.goal.objective == "choices":
+            scores = scores.reshape(len(batch), -1)
+        losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
+        return ModelOutputs(losses, scores.float(), looked)
+
+    def save(self, folder: Path) -> None:
+        """Write it for transformers."""
+        save_network(self.network, folder)
+
+    def new_parameters(self) -> frozenset[str]:
+        """Name the parameters that ``weights`` did not fill."""
+        return self._new
+
+    def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:
+        """Rename what a batch has; images of a pair, and choices, become examples of their own."""
+        pos_dim = self.network.config.visual_pos_dim
+        if batch.visual_pos is None or batch.visual_pos.shape[-1] != pos_dim:
+            found = 0 if batch.visual_pos is None else batch.visual_pos.shape[-1]
+            raise ValueError(
+                f"the boxes of the batch are {found} numbers each, but lxmert reads {pos_dim}; "
+                "leave loader.boxes out, or give model.architecture.visual_pos_dim"
+            )
+        text = {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "token_type_ids": batch.token_type_ids,
+        }
+        visual = {
+            "visual_feats": batch.visual_feats.to(self.network.dtype),
+            "visual_pos": batch.visual_pos.to(self.network.dtype),
+            "visual_attention_mask": batch.visual_attention_mask,
+        }
+        if self.goal.num_images == 2:
+            text = {name: value.repeat_interleave(2, 0) for name, value in text.items()}
+            visual = {name: value.flatten(0, 1) for name, value in visual.items()}
+        elif self.goal.objective == "choices":
+            number = batch.input_ids.shape[1]
+            text = {name: value.flatten(0, 1) for name, value in text.items()}
+            visual = {name: value.repeat_interleave(number, 0) for name, value in visual.items()}
+        return text | visual

@@ -1,0 +1,69 @@
+"""What the networks of all goals share: what is trained of them, and what they looked at.
+
+Shapes: B examples, T tokens, R regions padding included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vlray.config.train import Objective
+from vlray.models.protocol import Goal
+
+
+def check_goal(model: str, goal: Goal, objectives: Sequence[Objective]) -> None:
+    """Refuse what a model cannot learn.
+
+    Raises:
+        ValueError: It has another objective, no labels, or too many images.
+    """
+    if goal.objective not in objectives:
+        raise ValueError(
+            f"{model} cannot learn objective={goal.objective}; it learns {', '.join(objectives)}"
+        )
+    if goal.objective == "labels" and not goal.labels:
+        raise ValueError(f"there are no labels that {model} could learn; give a dataset with some")
+    most = 2 if goal.objective == "labels" else 1
+    if not 1 <= goal.num_images <= most:
+        raise ValueError(
+            f"examples have {goal.num_images} images, but {model} reads {most} at most with "
+            f"objective={goal.objective}"
+        )
+
+
+def rest(unused: Iterable[nn.Module]) -> None:
+    """Take what the scores do not depend on out of the training.
+
+    It would get no gradient, and several workers would wait for it.
+    """
+    for module in unused:
+        module.requires_grad_(False)
+
+
+def recompute(layers: Iterable[nn.Module]) -> None:
+    """Keep no activations of layers; compute them once more on the way back."""
+    for layer in layers:
+        again = partial(checkpoint, layer.forward, use_reentrant=False)
+        layer.forward = again  # type: ignore[method-assign] # keeps the parameters' names
+
+
+def looked_at(
+    weights: Float[Tensor, "N R"], visual_attention_mask: Int64[Tensor, "B *I R"]
+) -> Float[Tensor, "B *I R"]:
+    """Turn attention weights of a token into shares of the real regions of each image.
+
+    Args:
+        weights: To all regions, of N = B * I images; or of N = B * C choices, which are averaged.
+        visual_attention_mask: 1 for real regions.
+    """
+    mask = visual_attention_mask
+    if weights.numel() != mask.numel():
+        weights = weights.reshape(len(mask), -1, mask.shape[-1]).mean(1)
+    real = weights.float().reshape(mask.shape) * mask
+    return real / real.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
