@@ -9,6 +9,7 @@ from vlray.config.loader import LoaderSection, PretrainingSection
 from vlray.config.train import Objective, TrainConfig
 from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
+from vlray.loader.open import outputs_by_name
 from vlray.models.load import model_class
 from vlray.models.protocol import Goal
 from vlray.regions.provenance import provenance_of
@@ -60,7 +61,7 @@ def open_data(
     corpus = open_corpus(named_spec(config), data)
     stores = {
         name: open_store(place, data.cache_folder())
-        for name, place in named_outputs(config).items()
+        for name, place in outputs_by_name(config.regions).items()
     }
     goal = goal_of(config, corpus, stores)
     loader = settle_loader(config, goal)
@@ -88,26 +89,6 @@ def named_spec(config: TrainConfig) -> CorpusSpec | str:
     if config.corpus in corpus_names(config.project):
         return load_corpus(config.corpus, config.project)
     return config.corpus
-
-
-def named_outputs(config: TrainConfig) -> dict[str, str]:
-    """Give the places of the regions by the names that the corpus gives; one alone has none.
-
-    Raises:
-        ValueError: One of several has no name.
-    """
-    named = {}
-    for given in config.regions:
-        name, equals, place = given.partition("=")
-        if not equals:
-            name, place = "", given
-        if name in named or (not name and len(config.regions) > 1):
-            raise ValueError(
-                f"the regions {', '.join(config.regions)} are several; give each its name, as the "
-                "corpus has it: dataset:split@NAME and NAME=OUT"
-            )
-        named[name] = place
-    return named
 
 
 def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore]) -> Goal:

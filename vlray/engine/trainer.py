@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vlray import files
 from vlray.config.train import TrainConfig
-from vlray.engine.data import named_outputs
 from vlray.engine.group import has_gpu
 from vlray.engine.resume import Resumed, check_same
 from vlray.engine.stop import Stop, on_signals
 from vlray.engine.work import Result, work
+from vlray.loader.open import outputs_by_name
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
 from vlray.stream.places import absolute, found
@@ -65,7 +65,7 @@ def placed(config: TrainConfig) -> TrainConfig:
                 "the model"
             )
     regions = []
-    for name, place in named_outputs(config).items():
+    for name, place in outputs_by_name(config.regions).items():
         where = absolute(found(place, config.env.data_dir))
         if not files.is_uri(where) and not Path(where).is_dir():
             raise FileNotFoundError(

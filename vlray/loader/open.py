@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from vlray.regions.store import open_store
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
 from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.labels import LabelSpace
+
+_NAMED = re.compile(r"([^:=@,\s/?]+)=(.+)")
+"""A name is as a corpus has it; the options of a URI have ``=`` in them as well."""
 
 
 def open_loader(
@@ -78,3 +82,25 @@ def open_named(
     outputs = regions if isinstance(regions, Mapping) else {"": regions}
     examples = open_corpus(corpus, data, label_space)
     return examples, {name: str(place) for name, place in outputs.items()}, data
+
+
+def outputs_by_name(given: Sequence[str]) -> dict[str, str]:
+    """Give the places of the regions by the names that the corpus gives; one alone has none.
+
+    Args:
+        given: As on a command line: ``OUT``, or ``NAME=OUT`` for each of several.
+
+    Raises:
+        ValueError: One of several has no name.
+    """
+    named: dict[str, str] = {}
+    for text in given:
+        match = _NAMED.fullmatch(text)
+        name, place = match.groups() if match else ("", text)
+        if name in named or (not name and len(given) > 1):
+            raise ValueError(
+                f"the regions {', '.join(given)} are several; give each its name, as the "
+                "corpus has it: dataset:split@NAME and NAME=OUT"
+            )
+        named[name] = place
+    return named
