@@ -80,7 +80,7 @@ class Collate:
             ValueError: Examples with and without choices, or with several images in pretraining.
         """
         rows = np.asarray(rows, np.int64).reshape(len(examples), -1)
-        visual = self._visual(rows, store)
+        visual = self.visual(rows, store)
         goals = None
         if label_space is not None:
             goals = _targets(examples, label_space, soft_scores)
@@ -112,8 +112,8 @@ class Collate:
     def _pins(self) -> bool:
         return self.options.pin_memory and torch.cuda.is_available()
 
-    def _visual(self, rows: Int64[np.ndarray, "B I"], store: Regions) -> dict[str, Any]:
-        """Read regions, straight into the batch's own memory."""
+    def visual(self, rows: Int64[np.ndarray, "B I"], store: Regions) -> dict[str, Any]:
+        """Read regions, straight into the batch's own memory, by the names of `ModelInputs`."""
         flat = rows.reshape(-1)
         blind = self.options.visual == "none"
         counts = np.ones(len(flat), np.int32) if blind else store.num_boxes[flat]
@@ -154,7 +154,7 @@ class Collate:
         choices = [e.label.texts for e in examples if isinstance(e.label, Choices)]
         if not choices:
             tokens = self.tokenizer([example.text for example in examples])
-            encoded: dict[str, Any] = self._text_tensors(tokens)
+            encoded: dict[str, Any] = self.text_tensors(tokens)
             if rows.shape[1] == 1 and are_grounded(examples):
                 encoded["phrases"] = self._phrases(examples, tokens, rows[:, 0], store, regions)
             return encoded
@@ -171,7 +171,7 @@ class Collate:
         )
         return {
             name: tensor.reshape(len(examples), number, -1)
-            for name, tensor in self._text_tensors(tokens).items()
+            for name, tensor in self.text_tensors(tokens).items()
         }
 
     def _phrases(
@@ -192,7 +192,8 @@ class Collate:
             self._tensor(positions), self._tensor(mask), self._tensor(targets), spans
         )
 
-    def _text_tensors(self, tokens: Tokens) -> dict[str, Tensor]:
+    def text_tensors(self, tokens: Tokens) -> dict[str, Tensor]:
+        """Give what a batch has of its texts, by the names of `ModelInputs`."""
         return {
             "input_ids": self._tensor(tokens.input_ids),
             "attention_mask": self._tensor(tokens.attention_mask),
@@ -238,7 +239,7 @@ class Collate:
         )
         return (
             visual
-            | self._text_tensors(tokens)
+            | self.text_tensors(tokens)
             | {
                 "input_ids": self._tensor(input_ids),
                 "pretraining": hidden,

@@ -127,6 +127,11 @@ class RegionDataset:
         self._assembly = Assembly(corpus, collate)
         warn_of_shared_ids(self.join, corpus)
 
+    @property
+    def collate(self) -> Collate:
+        """What makes the batches."""
+        return self._assembly.collate
+
     def __len__(self) -> int:
         """Give the number of usable examples."""
         return len(self.join)
@@ -172,7 +177,7 @@ class RegionDataset:
         chosen = copy.copy(self)
         chosen.join = self.join.narrowed(indices)
         places = chosen.join.places(self.corpus)
-        chosen._assembly = Assembly(self.corpus, self._assembly.collate, places)
+        chosen._assembly = Assembly(self.corpus, self.collate, places)
         return chosen
 
     def parts(self) -> list[Part]:
