@@ -9,6 +9,8 @@ from vlray.config.loader import LoaderSection, PretrainingSection
 from vlray.config.train import Objective, TrainConfig
 from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
+from vlray.loader.holdout import split_holdout
+from vlray.loader.phrases import check_grounded
 from vlray.loader.open import outputs_by_name
 from vlray.models.load import model_class
 from vlray.models.protocol import Goal
@@ -75,9 +77,8 @@ def open_data(
         )
     valid = None
     if config.validation.holdout:
-        from vlray.loader.holdout import split_holdout
-
-        train, valid = split_holdout(train, config.validation.holdout)
+        held = config.validation
+        train, valid = split_holdout(train, held.holdout, held.holdout_by)
     elif config.validation.valid:
         examples = open_corpus(config.validation.valid, data, corpus.label_space)
         valid = RegionDataset(examples, stores, Collate(loader), **how)
@@ -98,6 +99,8 @@ def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore])
         ValueError: The datasets have no such labels, or the outputs do not fit together.
     """
     objective = objective_of(config, corpus)
+    if objective == "phrases":
+        check_grounded(corpus)
     dims = {store.feature_dim for store in stores.values()}
     if len(dims) != 1 or 0 in dims:
         said = ", ".join(f"{store.output}: {store.feature_dim}" for store in stores.values())
