@@ -16,14 +16,23 @@ class LogsConfig(Command):
     positionals: ClassVar[dict[str, str]] = {"RUN": "run"}
     examples: ClassVar[tuple[str, ...]] = (
         "",
+        "--follow",
         "last --follow",
         "train-20261124-201500 --lines 50",
-        "--list --project nlvr2",
+        "train --list --project nlvr2",
+        "--all-projects",
     )
+    notes: ClassVar[str] = """\
+states of a run:
+  running   it goes on
+  finished  it came to its end
+  stopped   Ctrl-C, or killed; where the command can go on, run it again
+  failed    an error, which the last lines of its log say
+  unknown   no word of its end: on another host, or of a vlray before this list"""
 
     run: str = ""
-    """A run: its folder, its name, the beginning of it (``train``: the last of these), or
-    ``last``. Empty: list them."""
+    """A run: its folder, its name, the beginning of its name (``train``: the last of these), or
+    ``last``. Empty: list all of them, or with ``--follow`` the last."""
 
     follow: bool = False
     """Go on showing what is written until the run has ended, or Ctrl-C."""
@@ -32,4 +41,7 @@ class LogsConfig(Command):
     """Last lines of the log to begin with; 0: all of it."""
 
     list: bool = False
-    """List the runs, also where a run is given."""
+    """List the runs; of those whose name begins with RUN, where it is given."""
+
+    all_projects: bool = False
+    """Look at the runs of all projects."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlray import files
-from vlray.engine.trackers import Record, figures
+from vlray.runs.metrics import Record, figures, of_kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,8 +41,7 @@ def draw(path: Path, history: Sequence[Record], title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    train = [record for record in history if record["kind"] == "train"]
-    valid = [record for record in history if record["kind"] == "valid"]
+    train, valid = of_kind("train", history), of_kind("valid", history)
     figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlray import files
-from vlray.engine.trackers import Record, figures
+from vlray.runs.metrics import Record, figures, of_kind, say_best
 
 
 def write_summary(
@@ -34,15 +34,13 @@ def write_summary(
 
 def _measured(history: Sequence[Record]) -> dict[str, Any]:
     """Say the best evaluation, the last losses, and how fast it was."""
-    train = [record for record in history if record["kind"] == "train"]
-    valid = [record for record in history if record["kind"] == "valid"]
+    train, valid = of_kind("train", history), of_kind("valid", history)
     rows: dict[str, Any] = {}
     if history:
         rows["steps"] = history[-1]["step"]
     best = next((record for record in reversed(valid) if record.get("best")), None)
     if best:
-        name, value = next(iter(figures(best).items()))
-        rows[f"best {name}"] = f"{value:.4g} at step {best['step']:,}"
+        rows["best evaluation"] = say_best(best)
     for what, records in (("training", train), ("evaluation", valid)):
         if records:
             rows |= {

@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vlray.config.training import WatchSection
-
-Record = dict[str, Any]
-"""Figures of a step: ``step``, ``time`` (seconds since 1970), ``kind`` (``train`` or ``valid``),
-``best`` where an evaluation was the best so far, and the figures by name."""
-
-ABOUT = ("step", "time", "kind", "best")
-"""What a record says beside the figures."""
+from vlray.runs.metrics import Record, figures
 
 _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow-skinny", "wandb": "wandb"}
 
@@ -30,11 +24,6 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """Take no more."""
-
-
-def figures(record: Record) -> dict[str, float]:
-    """Give a record's figures without what it says beside them."""
-    return {name: value for name, value in record.items() if name not in ABOUT}
 
 
 def check(options: WatchSection) -> None:

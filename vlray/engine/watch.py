@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -15,11 +14,11 @@ from vlray.config.training import WatchSection
 from vlray.engine.curves import draw
 from vlray.engine.progress import Progress
 from vlray.engine.summary import write_summary
-from vlray.engine.trackers import Record, Tracker, check, figures, open_trackers
+from vlray.engine.trackers import Tracker, check, open_trackers
+from vlray.runs.metrics import METRICS, Record, figures, to_line
 
 __all__ = ["Watch", "check"]
 
-METRICS = "metrics.jsonl"
 CURVES = "curves.png"
 SUMMARY = "summary.md"
 SECONDS_BETWEEN_CURVES = 60.0
@@ -35,7 +34,7 @@ class Watch:
     folder is replaced by the history up to the checkpoint that the run goes on from.
 
     Attributes:
-        history: All records so far (`vlray.engine.trackers.Record`), plain data that belongs into
+        history: All records so far (`vlray.runs.metrics.Record`), plain data that belongs into
             checkpoints: the curves of a resumed run begin where the first run began.
     """
 
@@ -69,7 +68,7 @@ class Watch:
         self._drawn = -math.inf
         self._closed = False
         self._file: IO[str] = (folder / METRICS).open("w", encoding="utf-8")
-        self._file.writelines(map(_line, self.history))
+        self._file.writelines(map(to_line, self.history))
         self._file.flush()
         self._trackers: list[Tracker] = list(open_trackers(folder, options, title, history))
         done = max((record["step"] for record in self.history), default=0)
@@ -138,7 +137,7 @@ class Watch:
         record: Record = {"step": step, "time": time.time(), "kind": kind, **about}
         record |= {name: float(value) for name, value in values.items()}
         self.history.append(record)
-        self._file.write(_line(record))
+        self._file.write(to_line(record))
         self._file.flush()
         for tracker in tuple(self._trackers):
             try:
@@ -173,12 +172,3 @@ class Watch:
         if any(figures(record) for record in self.history):
             draw(self._folder / CURVES, self.history, self._title)
             self._drawn = time.monotonic()
-
-
-def _line(record: Record) -> str:
-    """Write a record as a line of JSON, which knows no NaN: what is not finite becomes null."""
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in record.items()
-    }
-    return json.dumps(finite) + "\n"

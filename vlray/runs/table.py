@@ -1,0 +1,30 @@
+"""The runs of a project as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vlray.runs.run import Run
+
+HEADER = ("run", "state", "started", "took", "result or last message")
+
+
+def table(runs: Sequence[Run], *, width: int = 0, with_project: bool = False) -> list[str]:
+    """Make the lines of the table.
+
+    Args:
+        runs: In the order of the lines.
+        width: Columns of the terminal, that the last words are cut to; 0: as they are.
+        with_project: Whether names are given with their project.
+    """
+    rows = [HEADER]
+    for run in runs:
+        name = f"{run.project}/{run.name}" if with_project else run.name
+        started = f"{run.started:%Y-%m-%d %H:%M:%S}"
+        rows.append((name, run.state, started, str(run.took), run.result))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]])
+        for row in rows
+    ]
+    return [line[:width] if width else line for line in lines]
