@@ -10,8 +10,8 @@ from vlray.config.train import Objective, TrainConfig
 from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.holdout import split_holdout
-from vlray.loader.phrases import check_grounded
 from vlray.loader.open import outputs_by_name
+from vlray.loader.phrases import check_grounded
 from vlray.models.load import model_class
 from vlray.models.protocol import Goal
 from vlray.regions.provenance import provenance_of
