@@ -31,6 +31,11 @@ class ModelSection(Section):
     the hub (``unc-nlp/lxmert-base-uncased``), or ``minilm``; of a BERT (bert-base-uncased, minilm)
     the text side is taken. Empty: random numbers, or in a resumed run those of the checkpoint."""
 
+    answers: str = ""
+    """File of the answers that the answer head of ``weights`` was trained for, where they do not
+    tell themselves: LXMERT's ``all_ans.json`` for ``unc-nlp/lxmert-base-uncased``. What that head
+    knows of an answer of DATA is where that answer starts from."""
+
     architecture: Annotated[dict[str, Any], BeforeValidator(_plain)] = {}  # noqa: RUF012 - pydantic copies it
     """Fields of its transformers configuration, in the place of their defaults or of those of
     ``weights``: ``l_layers=4``, ``hidden_dropout_prob=0.2``."""

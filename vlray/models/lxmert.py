@@ -15,6 +15,7 @@ from transformers import LxmertForQuestionAnswering
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
+from vlray.models.answers import load_answer_head
 from vlray.models.heads import LxmertForPairs
 from vlray.models.losses import chosen, label_losses
 from vlray.models.network import check_goal, looked_at, recompute, rest
@@ -56,6 +57,8 @@ class Lxmert(nn.Module):
             {"num_qa_labels": num_labels, "visual_feat_dim": goal.feature_dim},
             ENDS,
         )
+        if goal.objective == "labels" and goal.num_images == 1:
+            new -= load_answer_head(self.network, options, goal)
         self._new = frozenset(f"network.{name}" for name in new)
         encoder = self.network.lxmert.encoder
         last = encoder.x_layers[-1]

@@ -88,11 +88,11 @@ class VisualBert(nn.Module):
         """Rename what a batch has; the regions of two images are one row, of two kinds."""
         visual_embeds = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:
-            visual_embeds = torch.cat([visual_embeds, _box_feats(batch)], dim=-1)
+            visual_embeds = torch.cat([visual_embeds, box_feats_of(batch)], dim=-1)
         mask = batch.visual_attention_mask
-        kinds = torch.ones_like(mask)
+        kinds = torch.zeros_like(mask)  # as in the original; transformers' own default is 1
         if self.goal.num_images == 2:
-            kinds[:, 0] = 0
+            kinds[:, 1] = 1
             visual_embeds, mask, kinds = (x.flatten(1, 2) for x in (visual_embeds, mask, kinds))
         elif self.goal.objective == "choices":
             number = batch.input_ids.shape[1]
@@ -133,7 +133,12 @@ def _reads_mask(goal: Goal) -> bool:
     return goal.objective == "labels" and goal.num_images == 1 and not goal.classes
 
 
-def _box_feats(batch: ModelInputs) -> Float[Tensor, "B *I R 5"]:
+def box_feats_of(batch: ModelInputs) -> Float[Tensor, "B *I R 5"]:
+    """Give what ``model.box_feats`` puts behind the vector of a region.
+
+    Raises:
+        ValueError: The batch has no such boxes.
+    """
     pos = batch.visual_pos
     if pos is None or pos.shape[-1] != BOX_NUMBERS:
         raise ValueError(

@@ -41,9 +41,9 @@ class LabelSpace:
         """Read a label space; ids are those of the file.
 
         Args:
-            path: ``.json`` with a list of names (LXMERT's ``trainval_label2ans.json``) or their
-                ids by name (``trainval_ans2label.json``), or ``.txt`` with a name a line (MMF's
-                ``answers_vqa.txt``).
+            path: ``.json`` with a list of names (LXMERT's ``trainval_label2ans.json`` and
+                ``all_ans.json``) or their ids by name (``trainval_ans2label.json``), or ``.txt``
+                with a name a line (MMF's ``answers_vqa.txt``).
 
         Raises:
             ValueError: It has another form, a name twice, or ids that are not 0, 1, 2, ...
@@ -86,6 +86,8 @@ def _names_of(value: object) -> list[str]:
         if sorted(value.values()) != list(range(len(value))):
             raise ValueError(f"the ids of its {len(value):,} names are not 0 to {len(value) - 1:,}")
         value = sorted(value, key=value.__getitem__)
+    if isinstance(value, list):  # LXMERT's all_ans.json says of each which datasets have it
+        value = [entry.get("ans") if isinstance(entry, dict) else entry for entry in value]
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("give a list of names, or their ids by name")
     return value

@@ -1,0 +1,104 @@
+"""VisualBERT's pre-training, and matching of texts and images from it.
+
+Shapes: B examples, T tokens, R regions, D feature length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import VisualBertForPreTraining
+
+from vlray.config.loader import PretrainingSection
+from vlray.config.model import ModelSection
+from vlray.loader.inputs import ModelInputs
+from vlray.models.losses import cross_entropy
+from vlray.models.network import recompute, rest
+from vlray.models.pretraining import MATCHING, matched_score, token_loss
+from vlray.models.protocol import Goal, Loss, ModelOutputs
+from vlray.models.visualbert import BOX_NUMBERS, box_feats_of
+from vlray.models.weights import load_network, quiet
+
+TASK_AGNOSTIC = PretrainingSection(sentences="two", region_rate=0)
+
+
+class VisualBertPretraining(nn.Module):
+    """VisualBERT's two objectives: their losses are ``mlm`` and ``match``.
+
+    Task-agnostic pre-training, on captions: a second caption follows, of the same image or of
+    another one, which ``match`` tells apart. Task-specific pre-training, on the texts of a task:
+    ``loader.pretraining.sentences own``, and there is ``mlm`` alone. For the objective ``matching``
+    there is one caption and ``match`` alone; the score is its logit of text and image belonging
+    together above that of their not doing so.
+
+    The second class of ``match`` is that the text belongs to the image, as in the original and so
+    in what it published; transformers' documentation has it the other way round.
+
+    Source:
+        VisualBERT (arXiv:1908.03557); uclanlp/visualbert visualbert/dataloaders/coco_dataset.py,
+        bert_data_utils.py, visualbert/configs.
+    """
+
+    def __init__(self, options: ModelSection, goal: Goal) -> None:
+        """Build it; see `VisionLanguageModel`.
+
+        Raises:
+            ValueError: The weights do not fit.
+        """
+        super().__init__()
+        self.options, self.goal = options, goal
+        width = goal.feature_dim + (BOX_NUMBERS if options.box_feats else 0)
+        fields = {"visual_embedding_dim": width}
+        self.network, new = load_network(VisualBertForPreTraining, options, goal, fields, ())
+        self._new = frozenset(f"network.{name}" for name in new)
+        if goal.objective == "matching":
+            rest([self.network.cls.predictions.transform])
+            self.network.cls.predictions.bias.requires_grad_(False)
+        if options.activation_checkpointing:
+            recompute(self.network.visual_bert.encoder.layer)
+
+    @classmethod
+    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
+        """Give no boxes, or their area too, and two captions; in matching one."""
+        return {
+            "boxes": "xyxy_area" if options.box_feats else "none",
+            "template": "{text}",
+            "pretraining": MATCHING if goal.objective == "matching" else TASK_AGNOSTIC,
+        }
+
+    def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
+        """Compute losses, and in matching scores; see `VisionLanguageModel`."""
+        feats = batch.visual_feats.to(self.network.dtype)
+        if self.options.box_feats:
+            feats = torch.cat([feats, box_feats_of(batch)], dim=-1)
+        found = self.network.visual_bert(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            token_type_ids=batch.token_type_ids,
+            visual_embeds=feats,
+            visual_attention_mask=batch.visual_attention_mask,
+            visual_token_type_ids=torch.zeros_like(batch.visual_attention_mask),
+        )
+        heads, targets = self.network.cls, batch.pretraining
+        matched = heads.seq_relationship(found.pooler_output)
+        losses: dict[str, Loss] = {}
+        if targets is not None and self.goal.objective == "pretraining":
+            text = found.last_hidden_state[:, : batch.input_ids.shape[1]]
+            losses["mlm"] = token_loss(heads.predictions, text, targets.mlm_labels)
+        if targets is not None and targets.is_matched is not None:
+            losses["match"] = cross_entropy(matched, targets.is_matched)
+        scores = matched_score(matched) if self.goal.objective == "matching" else None
+        return ModelOutputs(losses, scores)
+
+    def save(self, folder: Path) -> None:
+        """Write it for transformers."""
+        with quiet():
+            self.network.save_pretrained(folder)
+
+    def new_parameters(self) -> frozenset[str]:
+        """Name the parameters that ``weights`` did not fill."""
+        return self._new
