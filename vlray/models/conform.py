@@ -36,10 +36,11 @@ def check_class(cls: Any, target: str) -> None:
         lacks.append("forward")
     if lacks:
         raise ValueError(f"{target} has no method {', '.join(lacks)}. {HOW_TO}")
+    found: Any = cls
     _check_takes(cls, target, "it", ("options", "goal"))
-    _check_takes(cls.loader_defaults, target, "loader_defaults", ("options", "goal"))
+    _check_takes(found.loader_defaults, target, "loader_defaults", ("options", "goal"))
     _check_takes(cls.forward, target, "forward", ("self", "batch"), {"attention": False})
-    _check_takes(cls.save, target, "save", ("self", "folder"))
+    _check_takes(found.save, target, "save", ("self", "folder"))
 
 
 def build_model(cls: Any, options: ModelSection, goal: Goal, target: str) -> Any:
@@ -49,14 +50,21 @@ def build_model(cls: Any, options: ModelSection, goal: Goal, target: str) -> Any
         ValueError: As its own `__init__` says, or ``new_parameters`` names what it does not have.
     """
     model = cls(options, goal)
-    named = getattr(model, "new_parameters", frozenset)()
-    strange = set(named) - {name for name, _ in model.named_parameters()}
+    strange = set(new_parameters(model)) - {name for name, _ in model.named_parameters()}
     if strange:
         raise ValueError(
             f"{target}: new_parameters names {', '.join(sorted(strange)[:3])}, which are not among "
             f"its named_parameters. {HOW_TO}"
         )
     return model
+
+
+def new_parameters(model: Any) -> frozenset[str]:
+    """Name the parameters that weights did not fill; none where the model does not say."""
+    names: frozenset[str] = (
+        model.new_parameters() if hasattr(model, "new_parameters") else frozenset()
+    )
+    return names
 
 
 def _check_takes(

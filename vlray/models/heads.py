@@ -1,13 +1,17 @@
-"""Networks that transformers does not have: LXMERT for pairs of images and for phrases."""
+"""Networks that transformers does not have: LXMERT for pairs of images and for phrases.
+
+Shapes: B examples, T tokens, R regions, P phrases, L labels.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import LxmertConfig, LxmertModel, LxmertPreTrainedModel
-from transformers.models.lxmert.modeling_lxmert import GeLU
+from transformers.models.lxmert.modeling_lxmert import GeLU, LxmertForQuestionAnsweringOutput
+from transformers.models.visual_bert.modeling_visual_bert import VisualBertRegionToPhraseAttention
 
 
 class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
@@ -21,27 +25,53 @@ class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformer
         super().__init__(config)
         self.lxmert = LxmertModel(config)
         width = config.hidden_size * 2
-        self.answer_head = nn.ModuleDict(
-            {
-                "logit_fc": nn.Sequential(
-                    nn.Linear(width, width),
-                    GeLU(),
-                    nn.LayerNorm(width, eps=1e-12),
-                    nn.Linear(width, config.num_qa_labels),
-                )
-            }
+        self.pair_head = nn.Sequential(
+            nn.Linear(width, width),
+            GeLU(),
+            nn.LayerNorm(width, eps=1e-12),
+            nn.Linear(width, config.num_qa_labels),
         )
         self.post_init()
 
-    def forward(self, **inputs: Any) -> tuple[Float[Tensor, "B L"], Any]:
-        """Compute the scores of B pairs.
+    def forward(self, **inputs: Any) -> LxmertForQuestionAnsweringOutput:
+        """Compute the scores of B pairs, (B, L).
 
         Args:
             inputs: Of LxmertModel, of 2 B images: the two of an example in turn.
-
-        Returns:
-            The scores, and the attentions of the x layers where they are asked for.
         """
         outputs = self.lxmert(**inputs)
         pairs = outputs.pooled_output.reshape(-1, 2 * self.config.hidden_size)
-        return self.answer_head["logit_fc"](pairs), outputs.cross_encoder_attentions
+        return LxmertForQuestionAnsweringOutput(
+            question_answering_score=self.pair_head(pairs),
+            cross_encoder_attentions=outputs.cross_encoder_attentions,
+        )
+
+
+class LxmertForPhrases(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
+    """LXMERT that finds the regions of phrases, by the head that VisualBERT has for it.
+
+    LXMERT was not published for this: the states of both sides of the last layer are read.
+    """
+
+    def __init__(self, config: LxmertConfig) -> None:
+        super().__init__(config)
+        self.lxmert = LxmertModel(config)
+        self.attention = VisualBertRegionToPhraseAttention(config)
+        self.post_init()
+
+    def forward(
+        self, *, region_to_phrase_position: Int64[Tensor, "B P"], **inputs: Any
+    ) -> Float[Tensor, "B P R"]:
+        """Compute the scores of the regions.
+
+        Args:
+            region_to_phrase_position: The token of each phrase that is read.
+            inputs: Of LxmertModel.
+        """
+        outputs = self.lxmert(**inputs)
+        places = region_to_phrase_position[..., None].expand(-1, -1, self.config.hidden_size)
+        phrases = outputs.language_output.gather(1, places)
+        scores: Tensor = self.attention(
+            phrases, outputs.vision_output, inputs["visual_attention_mask"]
+        )
+        return scores

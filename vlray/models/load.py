@@ -10,7 +10,7 @@ from vlray.config.model import ModelSection
 from vlray.config.options import nearest
 from vlray.config.state import stored_models
 from vlray.models.checkpoint import CheckpointInfo
-from vlray.models.conform import HOW_TO, build_model, check_class
+from vlray.models.conform import HOW_TO, build_model, check_class, new_parameters
 from vlray.models.protocol import Goal
 
 __all__ = ["load_checkpoint", "load_model", "model_class"]
@@ -62,10 +62,9 @@ def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
             another shape.
     """
     info = CheckpointInfo.read(folder)
-    options = info.model.model_copy(update={"weights": str(folder)})
+    options = info.model.model_copy(update={"weights": str(folder), "answers": ""})
     model = load_model(options, info.goal)
-    new = getattr(model, "new_parameters", frozenset)()
-    if new:
+    if new := new_parameters(model):
         raise ValueError(
             f"the checkpoint {folder} does not fill {len(new)} tensors of {info.model.name}: "
             f"{', '.join(sorted(new)[:6])}; its files are not of one training, or were changed"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlray.config.model import ModelSection
-from vlray.loader.inputs import ModelInputs
+from vlray.loader.inputs import ModelInputs, PhraseTargets
 from vlray.models.protocol import Loss
 
 LossName = Literal["bce", "kl", "cross-entropy"]
@@ -98,6 +98,22 @@ def cross_entropy(
         label_smoothing=smoothing,
     )
     return Loss(total / count.clamp(min=1), count.float())
+
+
+def phrase_losses(scores: Float[Tensor, "B P R"], phrases: PhraseTargets | None) -> dict[str, Loss]:
+    """Compute the divergence of the softmax over regions from the regions that are right.
+
+    It is summed over the phrases of an example; those without a right region add nothing.
+
+    Source:
+        VisualBERT (arXiv:1908.03557); transformers' VisualBertForRegionToPhraseAlignment.
+    """
+    if phrases is None:
+        return {}
+    goal = phrases.targets.float() * phrases.mask[..., None]
+    logs = torch.log_softmax(scores.float(), dim=-1)
+    each = functional.kl_div(logs, goal, reduction="batchmean")
+    return {"phrases": Loss(each, _number(len(scores), scores))}
 
 
 def _number(count: int, like: Tensor) -> Float[Tensor, ""]:

@@ -1,7 +1,6 @@
-"""LXMERT for fine-tuning: answers, classes of one or two images, choices.
+"""LXMERT for fine-tuning: answers, classes of one or two images, choices, phrases.
 
-Shapes: B examples, I images of an example, C choices, T tokens, R regions, D feature length,
-H hidden size, L labels.
+Shapes: B examples, I images of an example, C choices, P phrases, R regions, L labels.
 """
 
 from __future__ import annotations
@@ -16,17 +15,21 @@ from transformers import LxmertForQuestionAnswering
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
-from vlray.models.heads import LxmertForPairs
-from vlray.models.losses import chosen, label_losses
-from vlray.models.network import check_goal, looked_at, recompute, rest
+from vlray.models.heads import LxmertForPairs, LxmertForPhrases
+from vlray.models.losses import chosen, label_losses, phrase_losses
+from vlray.models.network import check_goal, looked_at, phrases_of, rest
 from vlray.models.protocol import Goal, ModelOutputs
-from vlray.models.weights import load_network, save_network
+from vlray.models.weights import load_network, names_of, save_network
 
-ENDS = ("answer_head.",)
+ENDS = ("answer_head.", "pair_head.", "attention.")
 
 
 class Lxmert(nn.Module):
     """LXMERT of transformers, with the losses and heads of its recipes.
+
+    Answers have binary cross-entropy, as of VQA and GQA; classes and choices cross-entropy, as of
+    NLVR2. A choice is scored by an answer head of one label; LXMERT was not published for choices
+    or phrases.
 
     Source:
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/tasks.
@@ -40,31 +43,24 @@ class Lxmert(nn.Module):
         """
         super().__init__()
         self.options, self.goal = options, goal
-        check_goal("lxmert", goal, ("labels", "choices"))
+        check_goal("lxmert", goal, ("labels", "choices", "phrases"))
         if options.box_feats:
             raise ValueError(
                 "model.box_feats=true is for models that are told of no places otherwise; "
                 "lxmert reads the boxes themselves: leave it out"
             )
-        # Published: of GQA's answers the same as of VQA's; classes have NLVR2's.
-        classes = goal.classes or goal.num_images == 2 or goal.objective == "choices"
-        self._loss = chosen(options, "cross-entropy" if classes else "bce")
-        num_labels = len(goal.labels) if goal.objective == "labels" else 1
-        self.network, new = load_network(
-            LxmertForPairs if goal.num_images == 2 else LxmertForQuestionAnswering,
-            options,
-            goal,
-            {"num_qa_labels": num_labels, "visual_feat_dim": goal.feature_dim},
-            ENDS,
-        )
-        if goal.objective == "labels" and goal.num_images == 1:
+        answers = goal.objective == "labels" and goal.num_images == 1 and not goal.classes
+        self._loss = chosen(options, "bce" if answers else "cross-entropy")
+        fields: dict[str, Any] = {"visual_feat_dim": goal.feature_dim}
+        if goal.objective == "labels":
+            fields |= {"num_qa_labels": len(goal.labels), **names_of(goal.labels)}
+        elif goal.objective == "choices":
+            fields["num_qa_labels"] = 1
+        self.network, new = load_network(_network_class(goal), options, goal, fields, ENDS)
+        if answers:
             new -= load_answer_head(self.network, options, goal)
         self._new = frozenset(f"network.{name}" for name in new)
-        encoder = self.network.lxmert.encoder
-        last = encoder.x_layers[-1]
-        rest([last.visn_self_att, last.visn_inter, last.visn_output])
-        if options.activation_checkpointing:
-            recompute([*encoder.layer, *encoder.r_layers, *encoder.x_layers])
+        rest(_unused(self.network, goal))
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
@@ -74,16 +70,16 @@ class Lxmert(nn.Module):
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses and scores; see `VisionLanguageModel`."""
         inputs = self._inputs(batch)
+        if self.goal.objective == "phrases":
+            phrases = phrases_of(batch)
+            scores = self.network(**inputs, region_to_phrase_position=phrases.positions)
+            return ModelOutputs(phrase_losses(scores, phrases), scores.float())
         found = self.network(**inputs, output_attentions=attention, return_dict=True)
-        if self.goal.num_images == 2:
-            scores, layers = found
-        else:
-            scores, layers = found.question_answering_score, found.cross_encoder_attentions
         looked = None
         if attention:  # of [CLS], which the scores come from, to the regions
-            looked = looked_at(layers[-1].mean(1)[:, 0], batch.visual_attention_mask)
-        if self.goal.objective == "choices":
-            scores = scores.reshape(len(batch), -1)
+            weights = found.cross_encoder_attentions[-1].mean(1)[:, 0]
+            looked = looked_at(weights, batch.visual_attention_mask)
+        scores = found.question_answering_score.reshape(len(batch), -1)
         losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
         return ModelOutputs(losses, scores.float(), looked)
 
@@ -122,3 +118,16 @@ class Lxmert(nn.Module):
             text = {name: value.flatten(0, 1) for name, value in text.items()}
             visual = {name: value.repeat_interleave(number, 0) for name, value in visual.items()}
         return text | visual
+
+
+def _network_class(goal: Goal) -> Any:
+    if goal.objective == "phrases":
+        return LxmertForPhrases
+    return LxmertForPairs if goal.num_images == 2 else LxmertForQuestionAnswering
+
+
+def _unused(network: Any, goal: Goal) -> list[nn.Module | nn.Parameter]:
+    if goal.objective == "phrases":
+        return [network.lxmert.pooler, network.attention.value]
+    last = network.lxmert.encoder.x_layers[-1]
+    return [last.visn_self_att, last.visn_inter, last.visn_output]

@@ -17,7 +17,7 @@ from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
 from vlray.models.losses import cross_entropy
-from vlray.models.network import recompute, rest
+from vlray.models.network import rest
 from vlray.models.pretraining import MATCHING, matched_score, region_losses, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
 from vlray.models.weights import find, load_network, quiet
@@ -63,8 +63,6 @@ class LxmertPretraining(nn.Module):
         if not self.network.config.task_mask_lm:
             rest([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
-        if options.activation_checkpointing:
-            recompute((*encoder.layer, *encoder.r_layers, *encoder.x_layers))
         filled = load_answer_head(self.network, options, goal)
         self._new = frozenset(f"network.{name}" for name in new - filled)
 

@@ -6,14 +6,13 @@ Shapes: B examples, T tokens, R regions padding included.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vlray.config.train import Objective
+from vlray.loader.inputs import ModelInputs, PhraseTargets
 from vlray.models.protocol import Goal
 
 
@@ -37,20 +36,27 @@ def check_goal(model: str, goal: Goal, objectives: Sequence[Objective]) -> None:
         )
 
 
-def rest(unused: Iterable[nn.Module]) -> None:
+def rest(unused: Iterable[nn.Module | nn.Parameter]) -> None:
     """Take what the scores do not depend on out of the training.
 
     It would get no gradient, and several workers would wait for it.
     """
-    for module in unused:
-        module.requires_grad_(False)
+    for part in unused:
+        part.requires_grad_(False)
 
 
-def recompute(layers: Iterable[nn.Module]) -> None:
-    """Keep no activations of layers; compute them once more on the way back."""
-    for layer in layers:
-        again = partial(checkpoint, layer.forward, use_reentrant=False)
-        layer.forward = again  # type: ignore[method-assign] # keeps the parameters' names
+def phrases_of(batch: ModelInputs) -> PhraseTargets:
+    """Give the phrases of a batch.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if batch.phrases is None:
+        raise ValueError(
+            "the batch has no phrases, which objective=phrases reads; give a grounding dataset, "
+            "such as flickr30k-entities or refcoco"
+        )
+    return batch.phrases
 
 
 def looked_at(
@@ -59,7 +65,7 @@ def looked_at(
     """Turn attention weights of a token into shares of the real regions of each image.
 
     Args:
-        weights: To all regions, of N = B * I images; or of N = B * C choices, which are averaged.
+        weights: To all regions, of N = B * I images; or of N = B * C choices, whose mean it is.
         visual_attention_mask: 1 for real regions.
     """
     mask = visual_attention_mask

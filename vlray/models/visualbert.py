@@ -1,6 +1,7 @@
-"""VisualBERT for fine-tuning: answers, classes of one or two images, choices.
+"""VisualBERT for fine-tuning: answers, classes of one or two images, choices, phrases.
 
-Shapes: B examples, I images of an example, C choices, T tokens, R regions, D feature length.
+Shapes: B examples, I images of an example, R regions; N texts (B, or B * C choices), S tokens and
+regions together.
 """
 
 from __future__ import annotations
@@ -15,22 +16,30 @@ from torch import Tensor, nn
 from transformers import (
     VisualBertForMultipleChoice,
     VisualBertForQuestionAnswering,
+    VisualBertForRegionToPhraseAlignment,
     VisualBertForVisualReasoning,
 )
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
-from vlray.models.losses import chosen, label_losses
-from vlray.models.network import check_goal, looked_at, recompute, rest
+from vlray.models.losses import chosen, label_losses, phrase_losses
+from vlray.models.network import check_goal, looked_at, phrases_of, rest
 from vlray.models.protocol import Goal, ModelOutputs
-from vlray.models.weights import load_network, save_network
+from vlray.models.weights import load_network, names_of, save_network
 
-ENDS = ("cls.",)
+ENDS = ("cls.", "attention.")
 BOX_NUMBERS = 5
 
 
 class VisualBert(nn.Module):
     """VisualBERT of transformers, with the losses and conventions of its recipes.
+
+    Answers are read of the token before the last, which is a [MASK] behind the question; of VQA's
+    soft scores there is the Kullback-Leibler divergence. All else is read of [CLS], with
+    cross-entropy.
+
+    The regions of one image are of kind 0, those of a second one of kind 1, as in the original and
+    so in what it published; transformers' documentation and default say 1.
 
     Source:
         VisualBERT (arXiv:1908.03557); uclanlp/visualbert visualbert/dataloaders.
@@ -44,19 +53,16 @@ class VisualBert(nn.Module):
         """
         super().__init__()
         self.options, self.goal = options, goal
-        check_goal("visualbert", goal, ("labels", "choices"))
+        check_goal("visualbert", goal, ("labels", "choices", "phrases"))
         self._loss = chosen(options, "kl" if goal.soft else "cross-entropy")
         fields: dict[str, Any] = {"visual_embedding_dim": goal.feature_dim}
         if options.box_feats:
             fields["visual_embedding_dim"] += BOX_NUMBERS
         if goal.objective == "labels":
-            fields["num_labels"] = len(goal.labels)
+            fields |= names_of(goal.labels)
         self.network, new = load_network(_network_class(goal), options, goal, fields, ENDS)
         self._new = frozenset(f"network.{name}" for name in new)
-        if _reads_mask(goal):
-            rest([self.network.visual_bert.pooler])
-        if options.activation_checkpointing:
-            recompute(self.network.visual_bert.encoder.layer)
+        rest(_unused(self.network, goal))
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
@@ -69,6 +75,11 @@ class VisualBert(nn.Module):
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses and scores; see `VisionLanguageModel`."""
         inputs = self._inputs(batch)
+        if self.goal.objective == "phrases":
+            phrases = phrases_of(batch)
+            places = phrases.positions
+            scores = self.network(**inputs, region_to_phrase_position=places).logits
+            return ModelOutputs(phrase_losses(scores, phrases), scores.float())
         found = self.network(**inputs, output_attentions=attention, return_dict=True)
         looked = None
         if attention:
@@ -123,9 +134,25 @@ class VisualBert(nn.Module):
 
 
 def _network_class(goal: Goal) -> Any:
+    if goal.objective == "phrases":
+        return VisualBertForRegionToPhraseAlignment
     if goal.objective == "choices":
         return VisualBertForMultipleChoice
     return VisualBertForQuestionAnswering if _reads_mask(goal) else VisualBertForVisualReasoning
+
+
+def _unused(network: Any, goal: Goal) -> list[nn.Module | nn.Parameter]:
+    """List what the scores do not depend on; not the head's decoder, which is the embeddings."""
+    if goal.objective != "phrases":
+        return [network.visual_bert.pooler] if _reads_mask(goal) else []
+    heads = network.cls
+    return [
+        network.visual_bert.pooler,
+        network.attention.value,
+        heads.seq_relationship,
+        heads.predictions.transform,
+        heads.predictions.bias,
+    ]
 
 
 def _reads_mask(goal: Goal) -> bool:
@@ -134,6 +161,11 @@ def _reads_mask(goal: Goal) -> bool:
 
 
 def box_feats_of(batch: ModelInputs) -> Float[Tensor, "B *I R 5"]:
+    """Give what is appended to the regions' vectors.
+
+    Raises:
+        ValueError: The batch has other numbers of its boxes, or none.
+    """
     """Give what ``model.box_feats`` puts behind the vector of a region.
 
     Raises:

@@ -17,7 +17,7 @@ from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.losses import cross_entropy
-from vlray.models.network import recompute, rest
+from vlray.models.network import rest
 from vlray.models.pretraining import MATCHING, matched_score, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
 from vlray.models.visualbert import BOX_NUMBERS, box_feats_of
@@ -58,8 +58,6 @@ class VisualBertPretraining(nn.Module):
         if goal.objective == "matching":
             rest([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
-        if options.activation_checkpointing:
-            recompute(self.network.visual_bert.encoder.layer)
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:

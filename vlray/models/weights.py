@@ -50,6 +50,15 @@ class Start:
     info: CheckpointInfo | None
 
     @property
+    def labels(self) -> tuple[str, ...] | None:
+        """What its scores are of; None: nothing tells."""
+        if self.info is not None:
+            return self.info.goal.labels
+        names = tuple(self.config.get("id2label", {}).values())
+        default = tuple(f"LABEL_{number}" for number in range(len(names)))
+        return None if names in ((), default) else names
+
+    @property
     def kind(self) -> str:
         """The ``model_type``: lxmert, visual_bert, bert."""
         return str(self.config.get("model_type", ""))
@@ -115,11 +124,11 @@ def load_network(
     config_class = network_class.config_class
     _check_fields(config_class, options.architecture, fields)
     if not options.weights:
-        network = network_class(_config(config_class, options.architecture | fields))
+        network = network_class(_config(config_class, options.architecture | dict(fields)))
         return network, frozenset(name for name, _ in network.named_parameters())
     start = find(options.weights)
     if start.kind == "bert":
-        network, new = _from_bert(network_class, start, options.architecture | fields)
+        network, new = _from_bert(network_class, start, options.architecture | dict(fields))
     elif start.kind == config_class.model_type:
         network, new = _from_checkpoint(network_class, start, options, goal, fields, ends)
     else:
@@ -137,6 +146,14 @@ def load_network(
         summary(new) or "none",
     )
     return network, frozenset(new)
+
+
+def names_of(labels: Sequence[str]) -> dict[str, Any]:
+    """Give the fields of a configuration that say what the scores are of."""
+    return {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
 
 
 def save_network(network: Any, folder: Path) -> None:
@@ -167,7 +184,7 @@ def quiet() -> Iterator[None]:
 
 
 def _from_bert(
-    network_class: Any, start: Start, given: Mapping[str, Any]
+    network_class: Any, start: Start, given: dict[str, Any]
 ) -> tuple[Any, frozenset[str]]:
     """Take the text side of a BERT: embeddings, layers and pooler, by their names.
 
@@ -188,7 +205,7 @@ def _from_bert(
     for name in ("layer_norm_eps", "pad_token_id"):
         if name in names and name in start.config:
             own[name] = start.config[name]
-    network = network_class(_config(config_class, own | dict(given)))
+    network = network_class(_config(config_class, own | given))
     with quiet():
         tensors = BertModel.from_pretrained(start.place, dtype=torch.float32).state_dict()
     base = network.base_model
@@ -238,7 +255,7 @@ def _from_checkpoint(
                 f"model's is {tuple(wanted)}; take what differs out of model.architecture"
             )
     new = missing | set(mismatched)
-    if start.info is not None and start.info.goal.labels != goal.labels:
+    if start.labels not in (None, goal.labels):
         new |= _start_anew(network, ends)
     return network, frozenset(new)
 
