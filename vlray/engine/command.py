@@ -10,7 +10,7 @@ from vlray.config.run_folder import open_run
 from vlray.config.train import TrainConfig
 from vlray.engine.failures import explain_out_of_memory, is_out_of_memory
 from vlray.engine.trainer import run_training
-from vlray.engine.work import Result
+from vlray.engine.training import Progress
 
 log = logging.getLogger("vlray.engine")
 
@@ -33,7 +33,7 @@ def run(config: TrainConfig) -> None:
             _explain(error, config)
         for line in _summary(result, config):
             log.info("%s", line)
-        if result and result.outcome == "stopped":
+        if result and not result.ended:
             sys.exit(130)
 
 
@@ -60,17 +60,21 @@ def _explain(error: Exception, config: TrainConfig) -> None:
     sys.exit(1)
 
 
-def _summary(result: Result | None, config: TrainConfig) -> list[str]:
+def _summary(result: Progress | None, config: TrainConfig) -> list[str]:
     output = shlex.quote(config.output)
     if result is None:
         return [f"nothing to do: the training in {config.output} has ended"]
-    if result.outcome == "stopped":
+    if not result.ended:
         return [
             f"stopped after step {result.step:,} of {result.steps:,}, with a checkpoint; run the "
             "same command again to go on"
         ]
-    early = f", ended early (training.patience {config.training.patience})"
-    lines = [f"{result.step:,} steps{early if result.outcome == 'early' else ''}"]
+    lines = [f"{result.step:,} steps"]
+    if result.step < result.steps:
+        lines = [
+            f"ended after step {result.step:,} of {result.steps:,}: no evaluation was better for "
+            f"{result.since_best} times (training.patience)"
+        ]
     if result.best:
         name, value = next(iter(result.best.items()))
         lines.append(f"best {name} {value:.4g} after step {result.best_step:,}: {output}/best")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vlray.config.loader import LoaderSection, PretrainingSection
 from vlray.config.train import Objective, TrainConfig
 from vlray.loader.collate import Collate
@@ -111,7 +113,7 @@ def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore])
     names = {(len(store.obj_names), len(store.attr_names)) for store in stores.values()}
     objects, attributes = names.pop() if len(names) == 1 else (0, 0)
     space = corpus.label_space if objective in ("labels", "pretraining") else None
-    first = corpus.take([0])[0] if len(corpus) else None
+    first = corpus.take(np.array([0]))[0] if len(corpus) else None
     return Goal(
         objective,
         dims.pop(),

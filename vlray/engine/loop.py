@@ -2,93 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vlray.config.train import TrainConfig
 from vlray.engine.batches import batches_of_steps, seed_step, steps_of_epoch
+from vlray.engine.checkpoints import save
 from vlray.engine.evaluate import Evaluated, evaluate
 from vlray.engine.failures import refuse_not_finite
 from vlray.engine.group import Group
 from vlray.engine.optim import lr_factor, set_lr
-from vlray.engine.stop import Stop
+from vlray.engine.training import Training
 from vlray.loader.loader import RegionLoader
 from vlray.models.precision import autocast
 from vlray.models.protocol import Loss
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
-    from vlray.engine.watch import Watch
-
-log = logging.getLogger("vlray.engine")
-
-Outcome = Literal["finished", "early", "stopped"]
-
-
-@dataclass
-class Progress:
-    """Where a training stands; with the parameters and the optimizer all that it goes on from."""
-
-    step: int = 0
-    """Steps that were made."""
-
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Of the last evaluation, the figure first that checkpoints are compared by."""
-
-    best: dict[str, float] = field(default_factory=dict)
-    """Of the best evaluation; empty: there was none."""
-
-    best_step: int = 0
-    since_best: int = 0
-    """Evaluations since then."""
-
-    ended: bool = False
-    """Whether nothing is left to be done: all steps were made, or it ended early."""
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """What a worker trains, by what, and where it leaves it."""
-
-    config: TrainConfig
-    group: Group
-    model: nn.Module
-    """The plain one, on the worker's device."""
-
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    loader: RegionLoader
-    valid: RegionLoader | None
-    progress: Progress
-    steps: int
-    stop: Stop
-    watch: Watch | None
-    """Of the first worker."""
-
-    save: Callable[[bool], None]
-    """Writes a checkpoint; told whether it is the best. Of the first worker, too."""
-
-    run_folder: Path
-
-    def epoch(self) -> float:
-        """How many passes over the examples were made."""
-        options = self.config.training
-        return self.progress.step / steps_of_epoch(self.loader, options.accumulate)
-
-
-def train(training: Training) -> Outcome:
-    """Make the steps that are left.
+def train(training: Training) -> None:
+    """Make the steps that are left, until the end or until somebody wants it to stop.
 
     Raises:
         FloatingPointError: A loss or gradient is not a number; its examples are in the run folder.
@@ -102,7 +38,7 @@ def train(training: Training) -> Outcome:
     clock = Clock(training.loader)
 
     for batches in batches_of_steps(training.loader, options.accumulate):
-        lr = set_lr(optimizer, lr_factor(progress.step, training.steps, config.optim))
+        lr = set_lr(optimizer, lr_factor(progress.step, progress.steps, config.optim))
         seed_step(options.seed, group.rank, progress.step)
         training.model.train()
 
@@ -113,7 +49,7 @@ def train(training: Training) -> Outcome:
                 with autocast(options.precision, group.device):
                     outputs = wrapped(batch.to(group.device, non_blocking=True))
                 loss, means = weigh(outputs.losses, group)
-                scaler.scale(loss / len(batches)).backward()
+                scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call]
             found.append(means)
 
         # The step; the scaler leaves it out where gradients of 16 bits were too large.
@@ -133,35 +69,30 @@ def train(training: Training) -> Outcome:
         if training.watch:
             total = sum(losses.values())
             training.watch.progress(progress.step, total, lr, options.batch_size)
-            if progress.step % options.log_every == 0 or progress.step == training.steps:
+            if progress.step % options.log_every == 0 or progress.step == progress.steps:
                 parts = {f"loss/{name}": value for name, value in losses.items()}
                 values = {"loss": total, **(parts if len(parts) > 1 else {})}
                 values |= {"lr": lr, "grad_norm": grad_norm, "epoch": training.epoch()}
                 training.watch.step(progress.step, values | clock.read())
 
         # Evaluation and checkpoint.
-        is_last = progress.step == training.steps
+        is_last = progress.step == progress.steps
         is_best = training.valid is None
         if training.valid and (is_last or progress.step % evaluate_every == 0):
-            is_best = note(
-                training,
-                evaluate(training.model, training.valid, training.group, options.precision),
-            )
+            evaluated = evaluate(training.model, training.valid, group, options.precision)
+            is_best = note(training, evaluated)
             clock.restart()
         is_early = bool(options.patience) and progress.since_best >= options.patience
         progress.ended = is_last or is_early
         is_due = progress.step % save_every == 0 or (is_best and training.valid is not None)
         if progress.ended or is_stopped or is_due:
-            training.save(is_best)
+            save(training, is_best=is_best)
             clock.restart()
         if progress.ended or is_stopped:
             break
-    return (
-        "finished" if progress.step == training.steps else "early" if progress.ended else "stopped"
-    )
 
 
-def weigh(losses: dict[str, Loss], group: Group) -> tuple[Tensor, dict[str, Tensor]]:
+def weigh(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dict[str, Tensor]]:
     """Weigh a batch's losses so that the workers' gradients average to those of one batch.
 
     A worker's mean counts by what it is the mean of: a loss over masked tokens is then the mean

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from vlray import files
 from vlray.config.train import TrainConfig
+from vlray.engine.checkpoints import Resumed, check_same
 from vlray.engine.group import has_gpu
-from vlray.engine.resume import Resumed, check_same
 from vlray.engine.stop import Stop, on_signals
-from vlray.engine.work import Result, work
+from vlray.engine.training import Progress
+from vlray.engine.work import work
 from vlray.loader.open import outputs_by_name
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
@@ -20,7 +21,7 @@ from vlray.stream.places import absolute, found
 log = logging.getLogger("vlray.engine")
 
 
-def run_training(config: TrainConfig, run_folder: Path) -> Result | None:
+def run_training(config: TrainConfig, run_folder: Path) -> Progress | None:
     """Train, or go on with what is in ``config.output``.
 
     Returns:

@@ -191,7 +191,7 @@ def lacking(allotment: Allotment, nodes: Sequence[Node]) -> str:
     ):
         if needed > there + _EPSILON:
             return f"{needed:g} {resource} are asked for ({parts}), but the cluster has {there:g}"
-    if (room := _room(nodes, cpus, gpus, at_most=actors)) < actors:
+    if (room := room_of(nodes, cpus, gpus, at_most=actors)) < actors:
         return (
             f"{actors} actors of {cpus:g} CPUs and {gpus:g} GPUs are asked for, but the cluster's "
             f"{len(nodes)} node(s) hold {room}: an actor does not spread over nodes"
@@ -209,7 +209,7 @@ def _may_block(allotment: Allotment, nodes: Sequence[Node]) -> bool:
     task = max(allotment.decode_cpus, WRITE_CPUS)
     enough = 0  # actors to block all nodes
     for node in nodes:
-        here = _room([node], allotment.cpus_per_actor, allotment.gpus_per_actor, at_most=10**9)
+        here = room_of([node], allotment.cpus_per_actor, allotment.gpus_per_actor, at_most=10**9)
         if node.cpus - here * allotment.cpus_per_actor > task - _EPSILON:
             return False
         if node.cpus > task - _EPSILON:
@@ -217,7 +217,7 @@ def _may_block(allotment: Allotment, nodes: Sequence[Node]) -> bool:
     return allotment.actors >= enough
 
 
-def _room(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> int:
+def room_of(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> int:
     """Count the actors that the nodes hold, each of them on one node."""
     room = 0
     for node in nodes:

@@ -1,17 +1,23 @@
-"""What a training goes on from: ``training.json`` and ``state.pt`` in its last checkpoint."""
+"""The checkpoints of a training, and what it goes on from.
+
+Beside the model's own files, the last one has ``training.json`` and ``state.pt``.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 
+import vlray
 from vlray.config.options import flatten
 from vlray.config.train import TrainConfig
-from vlray.engine.loop import Progress
+from vlray.engine.training import Progress, Training
+from vlray.models.checkpoint import CheckpointInfo
+from vlray.models.protocol import VisionLanguageModel
 from vlray.models.store import STATE, CheckpointStore
 
 FILE = "training.json"
@@ -54,16 +60,6 @@ class Resumed:
     history: list[dict[str, Any]]
     """What was watched."""
 
-    def write(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write it into a checkpoint.
-
-        Args:
-            folder: Of the checkpoint.
-            state: Of the optimizer and the scaler.
-        """
-        (folder / FILE).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-        torch.save(state, folder / STATE)
-
     @classmethod
     def read(cls, store: CheckpointStore) -> Self | None:
         """Read that of the last checkpoint; None: there is no checkpoint.
@@ -93,10 +89,9 @@ def check_same(config: TrainConfig, resumed: Resumed) -> None:
     """
     before, now = flatten(resumed.settings), flatten(config.resolved())
     lines = [
-        f"  {name}: {before.get(name)} there, {now.get(name)} here"
-        for name in (".".join(path) for path in sorted({*before, *now}))
-        if not name.startswith(MAY_DIFFER)
-        and before.get(tuple(name.split("."))) != now.get(tuple(name.split(".")))
+        f"  {'.'.join(path)}: {before.get(path)} there, {now.get(path)} here"
+        for path in sorted({*before, *now})
+        if not ".".join(path).startswith(MAY_DIFFER) and before.get(path) != now.get(path)
     ]
     if lines:
         raise ValueError(
@@ -104,3 +99,57 @@ def check_same(config: TrainConfig, resumed: Resumed) -> None:
             "Give these settings to go on with it; or another OUT, with --weights "
             f"{config.output} to start from its model"
         )
+
+
+def save(training: Training, *, is_best: bool) -> None:
+    """Write a checkpoint; the first worker does, for all of them have the same."""
+    if training.watch is None:
+        return
+    config, data, progress = training.config, training.data, training.progress
+    info = CheckpointInfo(
+        vlray_version=vlray.__version__,
+        model=config.model,
+        goal=data.goal,
+        loader=data.loader,
+        corpus=config.corpus,
+        regions=data.regions,
+        provenance=data.provenance,
+        step=progress.step,
+        epoch=training.epoch(),
+        metrics=progress.metrics,
+    )
+    left = Resumed(
+        config.resolved(),
+        progress,
+        training.loader.state_dict(),
+        tuple(sorted(training.new_parameters)),
+        training.watch.history,
+    )
+    state = {
+        "optimizer": training.optimizer.state_dict(),
+        "scaler": training.scaler.state_dict(),
+    }
+
+    def write(folder: Path) -> None:
+        cast(VisionLanguageModel, training.model).save(folder)
+        info.write(folder)
+        (folder / FILE).write_text(json.dumps(asdict(left)) + "\n", encoding="utf-8")
+        torch.save(state, folder / STATE)
+
+    training.store.save(progress.step, write, is_best=is_best)
+
+
+def restore(training: Training, resumed: Resumed, folder: Path) -> None:
+    """Put the optimizer, the scaler and the loader where they stood.
+
+    Args:
+        training: As it begins; its model is the checkpoint's already.
+        resumed: From the checkpoint.
+        folder: The checkpoint.
+    """
+    device = training.group.device
+    state = torch.load(folder / STATE, map_location=device, weights_only=True)
+    training.optimizer.load_state_dict(state["optimizer"])
+    if training.scaler.is_enabled() and state["scaler"]:
+        training.scaler.load_state_dict(state["scaler"])
+    training.loader.load_state_dict(resumed.loader)
