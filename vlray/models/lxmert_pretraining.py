@@ -16,11 +16,12 @@ from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
+from vlray.models.build import load_network
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
 from vlray.models.pretraining import MATCHING, matched_score, region_losses, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
-from vlray.models.weights import find, load_network, quiet
+from vlray.models.weights import find, quiet
 
 VISUAL_LOSS_NORMALIZER = 1 / 0.15
 """What LXMERT multiplies the losses of regions by; transformers has 6.67."""

@@ -22,10 +22,10 @@ from transformers import (
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
+from vlray.models.build import load_network, names_of, save_network
 from vlray.models.losses import chosen, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, rest
 from vlray.models.protocol import Goal, ModelOutputs
-from vlray.models.weights import load_network, names_of, save_network
 
 ENDS = ("cls.", "attention.")
 BOX_NUMBERS = 5

@@ -16,12 +16,13 @@ from transformers import VisualBertForPreTraining
 from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
+from vlray.models.build import load_network
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
 from vlray.models.pretraining import MATCHING, matched_score, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
 from vlray.models.visualbert import BOX_NUMBERS, box_feats_of
-from vlray.models.weights import load_network, quiet
+from vlray.models.weights import quiet
 
 TASK_AGNOSTIC = PretrainingSection(sentences="two", region_rate=0)
 
