@@ -120,6 +120,7 @@ def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore])
         labels=space.names if space else (),
         num_images=len(first.image_ids) if first else 1,
         soft=any(table.spec.soft_score != "exact" for table in corpus.tables),
+        classes=all(table.spec.labels == "classes" for table in corpus.tables),
         num_objects=objects,
         num_attributes=attributes,
     )
