@@ -36,6 +36,8 @@ def run(config: CompareConfig) -> None:
             log.debug("where it happened", exc_info=True)
             log.error("vlray compare: %s", error)
             sys.exit(2)
+        matched = percent(result.overall.share(result.overall.matched))
+        folder.note(f"{matched} of the boxes of A and B have a partner")
         text = table(result)
         log.debug("%s", text)
         print(text)

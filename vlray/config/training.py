@@ -114,10 +114,12 @@ class WatchSection(Section):
     """Write event files into the run folder."""
 
     mlflow: str = ""
-    """Tracking URI of MLflow (``pip install mlflow-skinny``); empty: none."""
+    """Tracking URI of MLflow: ``http://HOST:5000`` (``pip install mlflow-skinny``) or
+    ``sqlite:///runs.db`` (``pip install mlflow``); empty: none."""
 
     wandb: str = ""
-    """Project of Weights & Biases (``pip install wandb``); empty: none."""
+    """Project of Weights & Biases (``pip install wandb``; ``WANDB_MODE=offline`` keeps it here);
+    empty: none."""
 
 
 class HoldoutSection(Section):

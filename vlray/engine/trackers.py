@@ -51,15 +51,24 @@ def open_trackers(
         options: Which ones.
         title: The run's name in their lists.
         history: Of an earlier run that this one goes on with.
+
+    Raises:
+        ValueError: One of them cannot begin: no server answers, nobody is logged in.
     """
     settings_file = folder / "settings.yaml"
     settings = settings_file.read_text(encoding="utf-8") if settings_file.is_file() else ""
     if options.tensorboard:
         yield TensorBoard(folder, settings, history)
-    if options.mlflow:
-        yield MLflow(options.mlflow, folder, settings, title, history)
-    if options.wandb:
-        yield Wandb(options.wandb, folder, settings, title, history)
+    for name, begin in (("mlflow", MLflow), ("wandb", Wandb)):
+        if value := getattr(options, name):
+            try:
+                tracker = begin(value, folder, settings, title, history)
+            except Exception as error:  # theirs are of many kinds
+                raise ValueError(
+                    f"watch.{name}={value} takes no runs ({type(error).__name__}: {error}); "
+                    f"mend that, or train without --watch.{name}"
+                ) from error
+            yield tracker
 
 
 class TensorBoard:

@@ -58,6 +58,7 @@ class Watch:
 
         Raises:
             ImportError: A package that ``options`` asks for is missing; see `check`.
+            ValueError: MLflow or Weights & Biases takes no runs.
             OSError: The folder cannot be written.
         """
         check(options)
@@ -67,10 +68,10 @@ class Watch:
         self._began = time.monotonic()
         self._drawn = -math.inf
         self._closed = False
+        self._trackers: list[Tracker] = list(open_trackers(folder, options, title, history))
         self._file: IO[str] = (folder / METRICS).open("w", encoding="utf-8")
         self._file.writelines(map(to_line, self.history))
         self._file.flush()
-        self._trackers: list[Tracker] = list(open_trackers(folder, options, title, history))
         done = max((record["step"] for record in self.history), default=0)
         self._progress = Progress(steps, done)
 

@@ -33,6 +33,7 @@ def run(config: ConvertConfig) -> None:
             log.debug("where it happened", exc_info=True)
             log.error("vlray convert: %s", error)
             sys.exit(2)
+        folder.note(lines[0])
         for line in lines:
             log.info("%s", line)
         if nothing:

@@ -39,7 +39,9 @@ def run(config: ExtractConfig) -> None:
                 folder.log_path,
             )
             sys.exit(1)
-        for line in _summary(result, config):
+        lines = _summary(result, config)
+        folder.note(lines[0])
+        for line in lines:
             log.info("%s", line)
         if result.failed and not result.images:
             log.error("vlray extract: not one image gave regions")
