@@ -23,10 +23,16 @@ class TestConfig(Command):
         "REGIONS": "regions",
     }
     aliases: ClassVar[dict[str, str]] = {"data": "corpus"}
+    notes: ClassVar[str] = """\
+what is written:
+  metrics.json        every figure with its 95 % interval, overall and by type of question
+  predictions.json    what was predicted, by example_id
+  submission.json     the dataset's official file, where it has one (NLVR, NLVR2: submission.csv)
+  index.html          right and wrong examples with their regions; opens without a network"""
     examples: ClassVar[tuple[str, ...]] = (
         "models/vqa vqa:minival",
         "--checkpoint models/vqa/best --data vqa:minival --regions regions/",
-        "models/nlvr2 nlvr2:test1 regions/ --page nlvr2-page",
+        "models/nlvr2 nlvr2:test1 regions/ --output nlvr2-test1",
         "models/vqa vqa:test-dev regions-test/ --precision bf16",
     )
 

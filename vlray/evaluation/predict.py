@@ -138,12 +138,15 @@ def measure(predicted: Predicted, dataset: RegionDataset) -> Metrics | None:
     """Score predictions by the dataset's own metric.
 
     Only the dataset's usable examples count. None where there is nothing to score: nothing was
-    predicted, labels are not published, the metric is measured by other tools, or the dataset is
-    of several parts, of which each may have another metric and ids of its own.
+    predicted, labels are not published, the metric is measured by other tools, or there are parts
+    of several datasets, or several examples of one id.
     """
-    if not predicted.predictions or len(dataset.corpus.tables) != 1:
+    tables = dataset.corpus.tables
+    if not predicted.predictions or len({table.spec.name for table in tables}) != 1:
         return None
-    metric = dataset.corpus.tables[0].spec.metric
+    if len(predicted.predictions) != predicted.num_examples:
+        return None
+    metric = tables[0].spec.metric
     if metric not in SCORED or not has_labels(dataset):
         return None
     return score(metric, usable_examples(dataset), predicted.predictions)
@@ -219,7 +222,7 @@ class _Collected:
 
     def _add_matched(self, batch: ModelInputs, scores: Float[Tensor, B]) -> None:
         if batch.pretraining is not None:
-            right = (scores > 0) == (batch.pretraining.is_matched > 0)
+            right = torch.eq(scores > 0, batch.pretraining.is_matched > 0)
             self._accuracy += Tally(right.sum().item(), len(batch))
 
     def _add_best(self, batch: ModelInputs, scores: Float[Tensor, "B L"]) -> None:

@@ -1,0 +1,124 @@
+"""The figures of a test: as a table to read, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vlray.evaluation.intervals import Interval, bootstrap_mean
+from vlray.tasks.metrics import Metrics
+
+NO_PERCENT = frozenset({"distribution"})
+"""Figures that are none: GQA's chi-square over 100."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        name: Of the figure, or of the group.
+        value: In percent, or as its script or loss gives it.
+        interval: Likewise; None: none was drawn.
+        count: Over how much it is the mean; 0: it is none.
+        group: What the group is of (``answer_type``); empty: all examples.
+    """
+
+    name: str
+    value: float
+    interval: Interval | None = None
+    count: int = 0
+    group: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it in plain types."""
+        found: dict[str, Any] = {"value": self.value}
+        if self.interval is not None:
+            found |= {"low": self.interval.low, "high": self.interval.high}
+        return found | ({"n": self.count} if self.count else {})
+
+
+def figures_of(metrics: Metrics, resamples: int, seed: int) -> list[Figure]:
+    """Give every figure with its interval: overall first, then by group.
+
+    Args:
+        metrics: What was measured.
+        resamples: Of the bootstrap; 0: no intervals.
+        seed: Of the bootstrap.
+    """
+    figures = [
+        _figure(metrics, (name,), value, resamples, seed) for name, value in metrics.values.items()
+    ]
+    for kind, shares in metrics.by.items():
+        for name in sorted(shares, key=_natural):
+            figures.append(_figure(metrics, (kind, name), shares[name].percent, resamples, seed))
+    return figures
+
+
+def _figure(
+    metrics: Metrics, key: tuple[str, ...], value: float, resamples: int, seed: int
+) -> Figure:
+    samples = metrics.samples.get(key, ())
+    interval = bootstrap_mean(samples, resamples, seed, "/".join(key))
+    if interval is not None:
+        interval = Interval(100 * interval.low, 100 * interval.high)
+    return Figure(key[-1], value, interval, len(samples), key[0] if len(key) > 1 else "")
+
+
+def _natural(name: str) -> tuple[int, str]:
+    """Sort numbers (GQA's words and steps) by their value, before texts."""
+    return (int(name), "") if name.isascii() and name.isdigit() else (2**31, name)
+
+
+def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
+    """Give ``figures`` by name, and ``by`` what groups are of, by name."""
+    by: dict[str, dict[str, Any]] = {}
+    for figure in figures:
+        if figure.group:
+            by.setdefault(figure.group, {})[figure.name] = figure.as_dict()
+    overall = {figure.name: figure.as_dict() for figure in figures if not figure.group}
+    return {"figures": overall, "by": by}
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Lay the figures out: value, 95 % interval, number."""
+    rows = [("", "value", "95 % interval", "n"), *_rows(figures)]
+    if all(row[2] == "" for row in rows[1:]):
+        rows = [(name, value, "", count) for name, value, _, count in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [
+            cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True) if width
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _rows(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str]]:
+    group = ""
+    for figure in figures:
+        if figure.group != group:
+            group = figure.group
+            yield f"by {group.replace('_', ' ')}", "", "", ""
+        yield (
+            f"  {figure.name}" if figure.group else figure.name,
+            number(figure),
+            interval_text(figure),
+            f"{figure.count:,}" if figure.count else "",
+        )
+
+
+def number(figure: Figure) -> str:
+    """Write a figure: percent with two digits, others with four."""
+    digits = 4 if figure.name in NO_PERCENT or figure.name.startswith("loss") else 2
+    return f"{figure.value:.{digits}f}"
+
+
+def interval_text(figure: Figure) -> str:
+    """Write an interval; empty where there is none."""
+    if figure.interval is None:
+        return ""
+    return f"{figure.interval.low:.2f} to {figure.interval.high:.2f}"

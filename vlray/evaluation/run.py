@@ -1,0 +1,188 @@
+"""The whole test: open, predict, measure, and write what came out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import vlray
+from vlray import files
+from vlray.config.test import TestConfig
+from vlray.evaluation import submission
+from vlray.evaluation.opening import Test, open_test
+from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
+from vlray.evaluation.report import Figure, as_json, figures_of
+from vlray.loader.loader import RegionLoader
+from vlray.models.precision import warn_without_effect
+from vlray.regions.provenance import provenance_of
+from vlray.tasks.metrics import SCORED, Metrics, score
+
+log = logging.getLogger("vlray.evaluation")
+
+METRICS, PREDICTIONS, PAGE = "metrics.json", "predictions.json", "index.html"
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What a test gave.
+
+    Attributes:
+        figures: Overall first, then by group; of a pretraining its losses.
+        notes: What is to be known of them, in sentences.
+        written: Paths of the files.
+    """
+
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...]
+    written: tuple[str, ...]
+
+
+def test(config: TestConfig, output: str) -> TestResult:
+    """Test a checkpoint on a split, and write the files.
+
+    ``metrics.json`` holds:
+
+    - ``schema`` (1), ``vlray_version``, ``command``, ``data``, ``seconds``;
+    - ``checkpoint``: ``path``, ``model``, ``objective``, ``step``, ``epoch``, ``corpus``;
+    - ``regions``: of each output ``path`` and ``provenance``;
+    - ``examples``: ``predicted``, ``left_out`` (no regions), ``unknown_answers``, ``limit``;
+    - ``figures``: by name ``value``, ``low`` and ``high`` (the 95 % interval), ``n``; ``by``: the
+      same by what groups are of and their names; both are empty where labels are not published;
+    - ``losses``: the model's own, by name;
+    - ``bootstrap``: ``resamples``, ``seed``; ``notes``.
+
+    Args:
+        config: The options.
+        output: Folder or URI for the files.
+
+    Raises:
+        ValueError: Something is not given or does not fit; see `open_test`.
+        OSError: A file cannot be read or written.
+    """
+    started = time.monotonic()
+    fs, folder = files.resolve(output)
+    tested = open_test(config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    warn_without_effect(config.precision, device)
+    tested.model.to(device)
+    predicted = _predict(tested, config, device)
+    metrics = _measure(tested, predicted, config)
+    figures = _figures(metrics, predicted, config)
+    notes = _notes(tested, predicted, metrics)
+    about = _about(tested, config, predicted, figures, notes) | {
+        "seconds": round(time.monotonic() - started, 1)
+    }
+    written = {METRICS: json.dumps(about, indent=1, allow_nan=False).encode()}
+    if predicted.predictions:
+        written[PREDICTIONS] = json.dumps(predicted.predictions, indent=0).encode()
+        official = submission.encode(predicted.predictions, tested.table.spec.submission)
+        written |= dict([official] if official else [])
+    for name, content in written.items():
+        files.write_atomic(fs, files.join(folder, name), content)
+    return TestResult(
+        tuple(figures), tuple(notes), tuple(files.join(output, name) for name in written)
+    )
+
+
+def _predict(tested: Test, config: TestConfig, device: torch.device) -> Predicted:
+    loader = RegionLoader(tested.dataset, config.batch_size, shuffle=False, rank=0, world=1)
+    total = len(tested.dataset)
+    with tqdm(total=total, unit="example", desc="test", disable=None) as progress:
+        return predict(
+            tested.model,
+            loader,
+            tested.dataset,
+            device=device,
+            precision=config.precision,
+            progress=progress.update,
+        )
+
+
+def _measure(tested: Test, predicted: Predicted, config: TestConfig) -> Metrics | None:
+    """Score what was predicted; examples of the split without regions are wrong.
+
+    None where labels are not published, or nothing is measured here.
+    """
+    metric = tested.table.spec.metric
+    if not predicted.predictions or metric not in SCORED or not has_labels(tested.dataset):
+        return None
+    everything = tested.table if not config.limit else usable_examples(tested.dataset)
+    return score(metric, everything, predicted.predictions)
+
+
+def _figures(metrics: Metrics | None, predicted: Predicted, config: TestConfig) -> list[Figure]:
+    if metrics is not None:
+        return figures_of(metrics, config.resamples, config.seed)
+    if predicted.predictions:
+        return []
+    return [Figure(name, value) for name, value in predicted.means.items()]
+
+
+def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[str]:
+    notes = []
+    count = len(tested.dataset)
+    if metrics is None and predicted.predictions:
+        why = (
+            f"{tested.table.spec.metric} is measured by other tools"
+            if has_labels(tested.dataset)
+            else f"the labels of {tested.table.name} are not published"
+        )
+        notes.append(f"{why}: there are predictions of {count:,} examples, and no figures")
+    if tested.num_left_out:
+        what = "count as wrong" if metrics is not None else "have no prediction"
+        notes.append(f"{tested.num_left_out:,} examples have no regions, and {what}")
+    if metrics is not None and tested.num_unknown:
+        most = 100 * (count - tested.num_unknown) / count
+        notes.append(
+            f"{tested.num_unknown:,} of {count:,} examples have no right answer among the model's "
+            f"{len(tested.info.goal.labels):,} labels: {most:.1f} % is the most that it can reach"
+        )
+    return notes
+
+
+def _about(
+    tested: Test,
+    config: TestConfig,
+    predicted: Predicted,
+    figures: list[Figure],
+    notes: list[str],
+) -> dict[str, Any]:
+    info = tested.info
+    losses = {name: tally.mean for name, tally in predicted.losses.items() if tally.count}
+    return {
+        "schema": 1,
+        "vlray_version": vlray.__version__,
+        "command": shlex.join(["vlray", "test", *sys.argv[1:]]),
+        "data": tested.table.name,
+        "checkpoint": {
+            "path": str(tested.folder),
+            "model": info.model.name,
+            "objective": info.goal.objective,
+            "step": info.step,
+            "epoch": info.epoch,
+            "corpus": info.corpus,
+        },
+        "regions": {
+            name: {"path": store.output, "provenance": provenance_of(store)}
+            for name, store in tested.dataset.stores.items()
+        },
+        "examples": {
+            "predicted": predicted.num_examples,
+            "left_out": tested.num_left_out,
+            "unknown_answers": tested.num_unknown,
+            "limit": config.limit,
+        },
+        **as_json(figures),
+        "losses": {name: value for name, value in losses.items() if math.isfinite(value)},
+        "bootstrap": {"resamples": config.resamples, "seed": config.seed},
+        "notes": notes,
+    }
