@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "loader": ["--images=500", "--questions=140000", "--rounds=1"],
     "vg_speed": ["--rounds=1"],
     "vg_precision": ["--images=1"],
+    "gpu": ["--steps=2", "--rounds=1"],
 }
 
 

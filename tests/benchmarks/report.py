@@ -10,17 +10,15 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
-import psutil
-
 
 def print_header(title: str, command: Sequence[str]) -> None:
     """Print what was measured, and on what."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ray", "torch", "pyarrow"))
+    versions = ", ".join(map(_version, ("ray", "torch", "transformers", "pyarrow")))
     load = "/".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"\n== {title}")
     print(
-        f"   {datetime.now():%Y-%m-%d %H:%M}, {psutil.cpu_count()} cores ({_processor()}), "
-        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, load {load}"
+        f"   {datetime.now():%Y-%m-%d %H:%M}, {os.cpu_count()} cores ({_processor()}), "
+        f"{_memory() / 2**30:.0f} GiB, load {load}"
     )
     print(f"   {platform.system()}, Python {platform.python_version()}, {versions}")
     print(f"   {shlex.join(command)}", flush=True)
@@ -47,6 +45,17 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"no {package}"
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _processor() -> str:
