@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +12,10 @@ from vlray.comparison.result import Comparison
 from vlray.comparison.sides import Side
 from vlray.comparison.table import COLUMNS, cosine_text, count_rows, notes, percent, spread_rows
 from vlray.comparison.worst import ORDERS, BadImage, Labelled
-from vlray.gallery.entries import Entry
-from vlray.gallery.page import LEAST_ATTRIBUTE, Names, assemble, join_scripts, name_of, page_text
-from vlray.gallery.pictures import Draw, Picture, in_parallel, thumbnail_size
-from vlray.images.decode import MAX_PIXELS
+from vlray.gallery.page import LEAST_ATTRIBUTE, assemble, join_scripts, name_of, page_text
+from vlray.gallery.pictures import Picture, read_thumbnails
 
 ABSENT_LISTED = 1_000
-_NONE = np.empty(0, np.float32)
 
 
 def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
@@ -56,29 +52,14 @@ def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
 
 def _thumbnails(result: Comparison, images: Sequence[BadImage], images_root: str) -> list[Picture]:
     """Read the photographs where A has them, and those that are not there where B has them."""
-    pictures = _read(result.a, [image.path_a for image in images], images_root)
+    pictures = read_thumbnails(result.a.output, [image.path_a for image in images], images_root)
     lost = [index for index, picture in enumerate(pictures) if picture.thumbnail is None]
-    again = _read(result.b, [images[index].path_b for index in lost], images_root)
+    paths = [images[index].path_b for index in lost]
+    again = read_thumbnails(result.b.output, paths, images_root)
     for index, picture in zip(lost, again, strict=True):
         if picture.thumbnail is not None:
             pictures[index] = picture
     return pictures
-
-
-def _read(side: Side, paths: Sequence[str], images_root: str) -> list[Picture]:
-    info = side.output.info
-    draw = Draw(
-        images_root or info.images_root or ".",
-        Names((), ()),
-        thumbnail_size(len(paths)),
-        1.0,
-        int(info.settings.get("images.max_pixels", MAX_PIXELS)),
-        None,
-    )
-    boxes = _NONE.reshape(0, 4)
-    labels = (_NONE.astype(np.int32), _NONE) * 2
-    entries = [Entry("", path, "", 1, 1, boxes, *labels) for path in paths]
-    return list(in_parallel(draw, entries, paths, os.cpu_count() or 1))
 
 
 def _about(result: Comparison) -> dict[str, Any]:

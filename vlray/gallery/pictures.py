@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +17,9 @@ from PIL import Image
 from vlray import files
 from vlray.gallery.entries import Entry
 from vlray.gallery.page import LEAST_ATTRIBUTE, Names, name_of
-from vlray.images.decode import ImageError, decode
+from vlray.images.decode import MAX_PIXELS, ImageError, decode
 from vlray.images.draw import draw_regions
+from vlray.regions.output import RegionOutput
 
 # Images of a page, and the longest side of its thumbnails in pixels: the fewer there are, the
 # sharper they can be, and a page stays below 65 MB.
@@ -100,6 +102,31 @@ class Draw:
             else (),
         )
         return _jpeg(drawn, ANNOTATED_QUALITY)
+
+
+def read_thumbnails(
+    output: RegionOutput, paths: Sequence[str], images_root: str = ""
+) -> list[Picture]:
+    """Read images of an output again, and make a thumbnail of each.
+
+    Args:
+        output: Says what the paths are relative to, and how large an image may be.
+        paths: Of the images, as the output has them.
+        images_root: Where the images are now; where they were at the extraction, if empty.
+    """
+    info = output.info
+    draw = Draw(
+        images_root or info.images_root or ".",
+        Names((), ()),
+        thumbnail_size(len(paths)),
+        1.0,
+        int(info.settings.get("images.max_pixels", MAX_PIXELS)),
+        None,
+    )
+    none = np.empty(0, np.float32)
+    labels = (none.astype(np.int32), none) * 2
+    entries = [Entry("", path, "", 1, 1, none.reshape(0, 4), *labels) for path in paths]
+    return list(in_parallel(draw, entries, paths, os.cpu_count() or 1))
 
 
 def thumbnail_size(images: int) -> int:
