@@ -15,11 +15,12 @@ from vlray.config.train import Objective
 from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.open import outputs_by_name
+from vlray.loader.phrases import check_grounded
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.load import load_checkpoint
 from vlray.models.store import locate
 from vlray.regions.store import RegionStore, open_store
-from vlray.tasks.corpus import open_corpus, parse_parts
+from vlray.tasks.corpus import Corpus, open_corpus, parse_parts
 from vlray.tasks.examples import ExampleTable
 from vlray.tasks.labels import LabelSpace, has_known_answer
 from vlray.tasks.problems import Problems
@@ -74,7 +75,7 @@ def open_test(config: TestConfig) -> Test:
     space = LabelSpace(info.goal.labels) if info.goal.labels else None
     corpus = open_corpus(config.corpus, data, space)
     table = corpus.tables[0]
-    _check_objective(info, table)
+    _check_objective(info, corpus)
     places = outputs_by_name(config.regions) if config.regions else info.regions
     wanted = corpus.spec.parts[0].regions
     places = {wanted: places[wanted]} if wanted in places else places
@@ -113,7 +114,8 @@ def _refuse_missing(config: TestConfig) -> None:
         )
 
 
-def _check_objective(info: CheckpointInfo, table: ExampleTable) -> None:
+def _check_objective(info: CheckpointInfo, corpus: Corpus) -> None:
+    table = corpus.tables[0]
     objective, kind = info.goal.objective, table.spec.labels
     if objective in FITTING and kind not in FITTING[objective]:
         raise ValueError(
@@ -121,6 +123,8 @@ def _check_objective(info: CheckpointInfo, table: ExampleTable) -> None:
             f"{table.name} are {kind}; test it on a split with "
             f"{' or '.join(FITTING[objective])}"
         )
+    if objective == "phrases":
+        check_grounded(corpus)
 
 
 def _check_width(info: CheckpointInfo, stores: Mapping[str, RegionStore]) -> None:

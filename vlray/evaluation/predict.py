@@ -221,8 +221,9 @@ class _Collected:
             self._add_best(batch, scores)
 
     def _add_matched(self, batch: ModelInputs, scores: Float[Tensor, B]) -> None:
-        if batch.pretraining is not None:
-            right = torch.eq(scores > 0, batch.pretraining.is_matched > 0)
+        matched = None if batch.pretraining is None else batch.pretraining.is_matched
+        if matched is not None:
+            right = torch.eq(scores > 0, matched > 0)
             self._accuracy += Tally(right.sum().item(), len(batch))
 
     def _add_best(self, batch: ModelInputs, scores: Float[Tensor, "B L"]) -> None:

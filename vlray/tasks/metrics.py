@@ -95,7 +95,7 @@ def score(
     groups: Groups = defaultdict(lambda: defaultdict(list))
     kept: list[Example] = []
     for example in examples:
-        value = _score_one(metric, example, predictions)
+        value = score_one(metric, example, predictions.get(example.example_id))
         scores[example.example_id] = value
         for kind, name in _types(metric, example).items():
             groups[kind][name].append(value)
@@ -130,8 +130,12 @@ _OF_ALL: frozenset[Metric] = frozenset(
 """What needs all examples once more; the others forget each as it is scored."""
 
 
-def _score_one(metric: Metric, example: Example, predictions: Predictions) -> float:
-    predicted = predictions.get(example.example_id)
+def score_one(metric: Metric, example: Example, predicted: Any) -> float:
+    """Give the score of one prediction, between 0 and 1; None is nothing predicted, and wrong.
+
+    Raises:
+        ValueError: The example has no label of the metric's kind, or the prediction another form.
+    """
     if predicted is None:
         return 0.0
     try:
