@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import BertModel, PreTrainedModel
 
 from vlray.config.model import ModelSection
@@ -186,9 +187,14 @@ def _start_anew(network: PreTrainedModel, ends: Sequence[str]) -> set[str]:
     names = set()
     for name, module in network.named_modules():
         own = [f"{name}.{each}" for each, _ in module.named_parameters(recurse=False)]
-        if own and own[0].startswith(tuple(ends)):
-            network._init_weights(module)
-            names.update(own)
+        if not own or not own[0].startswith(tuple(ends)):
+            continue
+        if isinstance(module, nn.Linear):  # as transformers, which draws nothing twice itself
+            nn.init.normal_(module.weight, std=network.config.initializer_range)
+            nn.init.zeros_(module.bias)
+        else:
+            module.reset_parameters()
+        names.update(own)
     return names
 
 

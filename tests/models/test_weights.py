@@ -1,0 +1,29 @@
+"""Where weights are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from vlray.models.weights import find
+
+
+def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no config\.json; .* OUT/best or OUT/last"):
+        find(str(tmp_path))
+
+
+@pytest.mark.parametrize("weights", ["./nothing", "/nothing/here", "a/b/c", "~/nothing"])
+def test_a_path_of_nothing_is_not_asked_for_on_the_hub(weights: str) -> None:
+    with pytest.raises(ValueError, match=f"{weights} is no folder"):
+        find(weights)
+
+
+def test_what_cannot_be_had_from_the_hub_names_the_ways_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"cannot be had .* copy the folder .* minilm"):
+        find("unc-nlp/lxmert-base-uncased-not-here")
