@@ -42,7 +42,7 @@ def draw(path: Path, history: Sequence[Record], title: str) -> None:
     from matplotlib.figure import Figure
 
     train, valid = of_kind("train", history), of_kind("valid", history)
-    figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
+    figure = Figure(figsize=SIZE, dpi=100)
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     panels = [_draw_loss]
@@ -50,13 +50,17 @@ def draw(path: Path, history: Sequence[Record], title: str) -> None:
     panels += [_draw_metric] * bool(_headline(valid))
     panels += [_draw_lr, _draw_speed]
     rows = math.ceil(len(panels) / 2)
-    grid = figure.add_gridspec(rows, 2)
+    # Given, for it takes matplotlib longer to find out than to draw all of it.
+    grid = figure.add_gridspec(
+        rows, 2, left=0.06, right=0.98, top=0.9, bottom=0.07, wspace=0.13, hspace=0.15 * rows
+    )
     for number, panel in enumerate(panels):
         row, column = divmod(number, 2)
         alone = number == len(panels) - 1 and column == 0
         axes = figure.add_subplot(grid[row, :] if alone else grid[row, column])
         panel(axes, train, valid)
-        axes.set_xlabel("step")
+        if row == rows - 1:
+            axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small")
@@ -117,6 +121,7 @@ def _draw_metric(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -
 def _draw_lr(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
     _line(axes, *_series(train, "lr"), color=TRAIN)
     axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     axes.set_title("learning rate")
 
 

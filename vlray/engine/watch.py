@@ -66,7 +66,7 @@ class Watch:
         self.history: list[Record] = list(history)
         self._folder, self._title = folder, title
         self._began = time.monotonic()
-        self._drawn = -math.inf
+        self._drawn = self._began
         self._closed = False
         self._trackers: list[Tracker] = list(open_trackers(folder, options, title, history))
         self._file: IO[str] = (folder / METRICS).open("w", encoding="utf-8")
