@@ -23,6 +23,7 @@ from vlray.engine.training import Progress, Training
 from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
 from vlray.models.checkpoint import CheckpointInfo
+from vlray.models.conform import new_parameters
 from vlray.models.load import load_checkpoint, load_model
 from vlray.models.precision import warn_without_effect
 from vlray.models.store import CheckpointStore
@@ -104,8 +105,7 @@ def _model(
         new = frozenset(resumed.new_parameters)
     else:
         model = load_model(config.model, data.goal)
-        named = getattr(model, "new_parameters", None)
-        new = named() if callable(named) else frozenset()
+        new = new_parameters(model)
     freeze(model, config.model.freeze)
     if config.model.activation_checkpointing:
         recompute_layers(model)

@@ -55,6 +55,8 @@ def fit(config: TrainConfig, run_folder: Path) -> Progress:
             storage_path=str(run_folder.absolute()),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
             logging_config=LoggingConfig(log_level="ERROR"),
+            # torch warns of searching for parameters without a gradient where there are none.
+            worker_runtime_env={"env_vars": {"TORCH_CPP_LOG_LEVEL": "ERROR"}},
         ),
     )
     log.info("%d workers of Ray Train, %s", workers, f"{resources}")
@@ -165,6 +167,7 @@ def _work(given: dict[str, Any]) -> Progress | None:
     desk: the workers then come back at once, and the driver raises it.
     """
     log_to_stderr()
+    logging.getLogger("vlray").propagate = False  # Ray Train would print it once more
     desk = given["desk"]
     if ray.get(desk.mistake.remote()):
         return None
