@@ -211,28 +211,6 @@ function drawTables() {
   if (left > 0) $("missing").append(make("p", { className: "quiet", textContent: `and ${number(left)} more in compare.json` }));
 }
 
-function setUpTabs() {
-  const tabs = [...document.querySelectorAll("[role=tab]")];
-  const open = (wanted) => {
-    for (const tab of tabs) {
-      tab.setAttribute("aria-selected", tab === wanted);
-      tab.tabIndex = tab === wanted ? 0 : -1;
-      $(tab.getAttribute("aria-controls")).hidden = tab !== wanted;
-    }
-  };
-  tabs.forEach((tab, k) => {
-    tab.addEventListener("click", () => open(tab));
-    tab.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!by) return;
-      const to = tabs[(k + by + tabs.length) % tabs.length];
-      open(to);
-      to.focus();
-    });
-  });
-  open(tabs[0]);
-}
-
 for (const button of document.querySelectorAll(".legend button")) {
   button.addEventListener("click", () => {
     const hidden = document.body.classList.toggle(`hide-${button.dataset.state}`);

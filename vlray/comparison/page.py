@@ -43,7 +43,9 @@ def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
         page_text("page.html", here),
         title="Comparison",
         style=page_text("page.css") + page_text("page.css", here),
-        script=join_scripts([page_text("js/elements.js"), page_text("page.js", here)]),
+        script=join_scripts(
+            [page_text("js/elements.js"), page_text("js/tabs.js"), page_text("page.js", here)]
+        ),
         data=data,
         thumbnails=[picture.thumbnail for picture in pictures],
     )

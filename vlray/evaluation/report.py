@@ -9,9 +9,6 @@ from typing import Any
 from vlray.evaluation.intervals import Interval, bootstrap_mean
 from vlray.tasks.metrics import Metrics
 
-NO_PERCENT = frozenset({"distribution"})
-"""Figures that are none: GQA's chi-square over 100."""
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -111,10 +108,14 @@ def _rows(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str]]:
         )
 
 
+def is_percent(figure: Figure) -> bool:
+    """Say whether it is a share: neither GQA's chi-square nor a loss."""
+    return figure.name != "distribution" and not figure.name.startswith("loss")
+
+
 def number(figure: Figure) -> str:
     """Write a figure: percent with two digits, others with four."""
-    digits = 4 if figure.name in NO_PERCENT or figure.name.startswith("loss") else 2
-    return f"{figure.value:.{digits}f}"
+    return f"{figure.value:.{2 if is_percent(figure) else 4}f}"
 
 
 def interval_text(figure: Figure) -> str:

@@ -19,8 +19,10 @@ from vlray import files
 from vlray.config.test import TestConfig
 from vlray.evaluation import submission
 from vlray.evaluation.opening import Test, open_test
+from vlray.evaluation.page import render
 from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
 from vlray.evaluation.report import Figure, as_json, figures_of
+from vlray.evaluation.shown import choose, look_at
 from vlray.loader.loader import RegionLoader
 from vlray.models.precision import warn_without_effect
 from vlray.regions.provenance import provenance_of
@@ -86,6 +88,8 @@ def test(config: TestConfig, output: str) -> TestResult:
         written[PREDICTIONS] = json.dumps(predicted.predictions, indent=0).encode()
         official = submission.encode(predicted.predictions, tested.table.spec.submission)
         written |= dict([official] if official else [])
+    if config.examples_shown and predicted.predictions:
+        written[PAGE] = _page(tested, predicted, metrics, figures, notes, config)
     for name, content in written.items():
         files.write_atomic(fs, files.join(folder, name), content)
     return TestResult(
@@ -105,6 +109,35 @@ def _predict(tested: Test, config: TestConfig, device: torch.device) -> Predicte
             precision=config.precision,
             progress=progress.update,
         )
+
+
+def _page(
+    tested: Test,
+    predicted: Predicted,
+    metrics: Metrics | None,
+    figures: list[Figure],
+    notes: list[str],
+    config: TestConfig,
+) -> bytes:
+    chosen = choose(tested.dataset, metrics, config.examples_shown, config.seed)
+    shown = look_at(
+        tested.model,
+        tested.dataset,
+        chosen,
+        predicted.predictions,
+        metrics,
+        device=next(tested.model.parameters()).device,
+        precision=config.precision,
+    )
+    content, problems = render(tested, shown, figures, notes, config.images_root)
+    if problems:
+        log.warning(
+            "%d images of the page cannot be read and are shown by a placeholder, the first: %s; "
+            "--images-root says where they are now",
+            len(problems),
+            problems[0],
+        )
+    return content
 
 
 def _measure(tested: Test, predicted: Predicted, config: TestConfig) -> Metrics | None:

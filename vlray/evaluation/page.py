@@ -1,0 +1,204 @@
+"""The page of a test: right and wrong examples with their regions, and all figures."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vlray.evaluation.opening import Test
+from vlray.evaluation.report import Figure, interval_text, is_percent, number
+from vlray.evaluation.shown import Image, Phrase, Shown
+from vlray.gallery.page import assemble, join_scripts, page_text
+from vlray.gallery.palette import page_color
+from vlray.gallery.pictures import Picture, read_thumbnails
+from vlray.regions.output import open_output
+from vlray.tasks.answers import normalize_answer
+from vlray.tasks.example import Answers, Choices, Example
+
+KINDS = ("answer_type", "question_type", "structural", "semantic", "organ")
+"""What examples are filtered by, where they have it."""
+
+HEADLINES = 4
+SCRIPTS = ("pictures", "words", "filters", "large", "main")
+
+
+def render(
+    tested: Test,
+    shown: Sequence[Shown],
+    figures: Sequence[Figure],
+    notes: Sequence[str],
+    images_root: str,
+) -> tuple[bytes, list[str]]:
+    """Make the page.
+
+    Args:
+        tested: What was tested.
+        shown: The examples.
+        figures: Overall and by group.
+        notes: What is to be known of them.
+        images_root: Where the images are now; where they were at the extraction, if empty.
+
+    Returns:
+        The page, and why images cannot be read any more, one sentence for each of them.
+    """
+    images = {
+        (image.regions, image.image_id): image for example in shown for image in example.images
+    }
+    pictures = _thumbnails(tested, images, images_root)
+    numbers = {key: number for number, key in enumerate(images)}
+    labels = sorted({label for image in images.values() for label in image.labels if label})
+    places = {label: place for place, label in enumerate(labels)}
+
+    def image_data(image: Image) -> dict[str, Any]:
+        key = image.regions, image.image_id
+        missing = pictures[key].thumbnail is None
+        return {"thumbnail": numbers[key], "missing": missing} | _image(image, places)
+
+    data = _about(tested, figures, notes) | {
+        "examples": [
+            _example(one) | {"images": [image_data(image) for image in one.images]} for one in shown
+        ],
+        "labels": labels,
+        "colors": [page_color(label) for label in labels],
+        "plain_color": page_color(""),
+    }
+    here = "vlray.evaluation"
+    scripts = [page_text("js/elements.js"), page_text("js/tabs.js")]
+    page = assemble(
+        page_text("page.html", here),
+        title=f"{tested.table.name} by {tested.info.model.name}",
+        style=page_text("page.css") + page_text("page.css", here),
+        script=join_scripts([*scripts, *(page_text(f"js/{name}.js", here) for name in SCRIPTS)]),
+        data=data,
+        thumbnails=[pictures[key].thumbnail for key in images],
+    )
+    return page, [picture.problem for picture in pictures.values() if picture.thumbnail is None]
+
+
+def _thumbnails(
+    tested: Test, images: Iterable[tuple[str, str]], images_root: str
+) -> dict[tuple[str, str], Picture]:
+    """Read each image once, where its regions' output says that it is."""
+    found: dict[tuple[str, str], Picture] = {}
+    for name, store in tested.dataset.stores.items():
+        ids = [image_id for regions, image_id in images if regions == name]
+        if not ids:
+            continue
+        output = open_output(store.output)
+        paths = output.read(ids, ["path"])["path"].to_pylist()
+        for image_id, picture in zip(ids, read_thumbnails(output, paths, images_root), strict=True):
+            found[name, image_id] = picture
+    return found
+
+
+def _example(shown: Shown) -> dict[str, Any]:
+    example = shown.example
+    return {
+        "id": example.example_id,
+        "text": example.text,
+        "about": [example.about.get(kind, "") for kind in KINDS],
+        "score": shown.score,
+        "given": _given(example),
+        "candidates": [
+            [one.name, round(one.probability, 5), one.score] for one in shown.candidates
+        ],
+        "phrases": [_phrase(phrase) for phrase in shown.phrases],
+    }
+
+
+def _given(example: Example) -> list[list[str]]:
+    """List the right answers and how many people gave each, or the score that each has."""
+    label = example.label
+    if isinstance(label, Choices):
+        return [[label.texts[label.correct], ""]] if label.correct >= 0 else []
+    if not isinstance(label, Answers):
+        return []
+    if label.scores:
+        pairs = sorted(zip(label.answers, label.scores, strict=True), key=lambda pair: -pair[1])
+        return [[name, f"{value:g}"] for name, value in pairs]
+    if len(label.answers) == 1:
+        return [[label.answers[0], ""]]
+    counts = Counter(map(normalize_answer, label.answers)).most_common()
+    return [[name, f"{count} of {len(label.answers)}"] for name, count in counts]
+
+
+def _phrase(phrase: Phrase) -> dict[str, Any]:
+    return {
+        "span": list(phrase.span),
+        "predicted": None if phrase.predicted is None else _rounded(phrase.predicted),
+        "right": [_rounded(box) for box in phrase.right],
+        "hit": phrase.is_hit,
+    }
+
+
+def _rounded(box: Iterable[float]) -> list[float]:
+    return [round(float(value), 1) for value in box]
+
+
+def _image(image: Image, places: Mapping[str, int]) -> dict[str, Any]:
+    """List each box as corners, label and attention, as the script reads them."""
+    looked: Sequence[float | None] = image.attention or [None] * len(image.boxes)
+    labels = image.labels or ("",) * len(image.boxes)
+    return {
+        "id": image.image_id,
+        "size": list(image.size),
+        "caption": image.caption,
+        "boxes": [
+            [*_rounded(box), places.get(label, -1), None if share is None else round(share, 5)]
+            for box, label, share in zip(image.boxes.tolist(), labels, looked, strict=True)
+        ],
+    }
+
+
+def _about(tested: Test, figures: Sequence[Figure], notes: Sequence[str]) -> dict[str, Any]:
+    """Collect what the header and the other tabs show."""
+    info, today = tested.info, datetime.date.today().isoformat()
+    overall = [figure for figure in figures if not figure.group]
+    detectors = {
+        str(store.provenance.get("detector_name") or "an unnamed detector")
+        for store in tested.dataset.stores.values()
+    }
+    totals = [[figure.name, number(figure), interval_text(figure)] for figure in overall]
+    groups: dict[str, list[Figure]] = {"Overall": overall} if overall else {}
+    for figure in figures:
+        if figure.group:
+            name = figure.group.replace("_", " ")
+            groups.setdefault(f"By {name}", []).append(figure)
+    settings = {
+        "checkpoint": str(tested.folder),
+        "model": info.model.name,
+        "trained on": info.corpus,
+        "objective": info.goal.objective,
+        "step": f"{info.step:,}",
+        "epoch": f"{info.epoch:.2f}",
+        "labels": f"{len(info.goal.labels):,}",
+        **{f"regions {name}".strip(): s.output for name, s in tested.dataset.stores.items()},
+        **{f"batches: {name}": value for name, value in info.loader.model_dump().items()},
+        "vlray": info.vlray_version,
+        "page made": today,
+    }
+    return {
+        "name": tested.table.name,
+        "subtitle": (
+            f"Answers of {info.model.name}, step {info.step:,}, from regions by "
+            f"{' and '.join(sorted(detectors))}, {today}"
+        ),
+        "totals": [*totals[:HEADLINES], ["examples", f"{len(tested.dataset):,}", ""]],
+        "kinds": list(KINDS),
+        "notes": list(notes),
+        "figures": [[name, [_row(figure) for figure in rows]] for name, rows in groups.items()],
+        "settings": [[name, str(value)] for name, value in settings.items()],
+    }
+
+
+def _row(figure: Figure) -> dict[str, Any]:
+    return {
+        "name": figure.name,
+        "text": number(figure),
+        "interval": interval_text(figure),
+        "is_percent": is_percent(figure),
+        **figure.as_dict(),
+        "n": f"{figure.count:,}" if figure.count else "",
+    }
