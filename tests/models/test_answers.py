@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from tests.models.pretraining_batches import DIM, SMALL
-from vlray.config.loader import LoaderSection
 from vlray.config.model import ModelSection
 from vlray.models.answers import canonical, rows_by_answer
-from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.lxmert import Lxmert
 from vlray.models.lxmert_pretraining import LxmertPretraining
 from vlray.models.protocol import Goal
@@ -24,14 +22,16 @@ LAST = "network.answer_head.logit_fc.3"
 
 
 def pretrained(folder: Path, *, told: bool = True) -> LxmertPretraining:
-    """Save a pre-trained model; ``told``: as vlray train does, with the answers beside it."""
+    """Save a pre-trained model; not ``told``: as the published one, without names of answers."""
     torch.manual_seed(0)
-    options, goal = ModelSection(architecture=LAYERS), Goal("pretraining", DIM, labels=BEFORE)
-    model = LxmertPretraining(options, goal)
+    goal = Goal("pretraining", DIM, labels=BEFORE)
+    model = LxmertPretraining(ModelSection(architecture=LAYERS), goal)
     torch.nn.init.normal_(model.network.answer_head.logit_fc[3].bias)
     model.save(folder)
-    if told:
-        CheckpointInfo("0", options, goal, LoaderSection(), "", {}, {}).write(folder)
+    if not told:
+        config = json.loads((folder / "config.json").read_text())
+        del config["id2label"], config["label2id"]
+        (folder / "config.json").write_text(json.dumps(config))
     return model
 
 

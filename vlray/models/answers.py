@@ -109,11 +109,7 @@ def _answers_of(start: Start, options: ModelSection) -> tuple[str, ...]:
                 f"{options.weights} is of {number:,}; give the file that it was trained with"
             )
         return names
-    if start.info is not None:
-        goal = start.info.goal
-        of_answers = goal.objective in ("labels", "pretraining") and goal.num_images == 1
-        return goal.labels if of_answers else ()
-    names = tuple(config.get("id2label", {}).values())
+    names = start.labels or ()
     return names if len(names) == number else ()
 
 

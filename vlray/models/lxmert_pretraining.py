@@ -16,12 +16,12 @@ from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
-from vlray.models.build import load_network
+from vlray.models.build import load_network, names_of, save_network
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
 from vlray.models.pretraining import MATCHING, matched_score, region_losses, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
-from vlray.models.weights import find, quiet
+from vlray.models.weights import find
 
 VISUAL_LOSS_NORMALIZER = 1 / 0.15
 """What LXMERT multiplies the losses of regions by; transformers has 6.67."""
@@ -90,8 +90,7 @@ class LxmertPretraining(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write it for transformers."""
-        with quiet():
-            self.network.save_pretrained(folder)
+        save_network(self.network, folder)
 
     def new_parameters(self) -> frozenset[str]:
         """Name the parameters that ``weights`` did not fill."""
@@ -139,6 +138,8 @@ def _fields(options: ModelSection, goal: Goal) -> dict[str, Any]:
             fields[switch] = options.architecture.get(switch, True)
         else:
             fields[switch] = False
+    if goal.labels:
+        fields |= names_of(goal.labels)
     normalizer = options.architecture.get("visual_loss_normalizer", VISUAL_LOSS_NORMALIZER)
     return fields | {"visual_loss_normalizer": normalizer}
 

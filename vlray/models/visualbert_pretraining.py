@@ -16,13 +16,12 @@ from transformers import VisualBertForPreTraining
 from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
-from vlray.models.build import load_network
+from vlray.models.build import load_network, save_network
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
 from vlray.models.pretraining import MATCHING, matched_score, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
 from vlray.models.visualbert import BOX_NUMBERS, box_feats_of
-from vlray.models.weights import quiet
 
 TASK_AGNOSTIC = PretrainingSection(sentences="two", region_rate=0)
 
@@ -95,8 +94,7 @@ class VisualBertPretraining(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write it for transformers."""
-        with quiet():
-            self.network.save_pretrained(folder)
+        save_network(self.network, folder)
 
     def new_parameters(self) -> frozenset[str]:
         """Name the parameters that ``weights`` did not fill."""
