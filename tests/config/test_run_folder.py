@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
+import shutil
+import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from vlray.config.extract import ExtractConfig
@@ -82,3 +90,50 @@ def test_the_installed_versions_are_written_as_requirements() -> None:
     lines = (run.path / "requirements.txt").read_text().splitlines()
     assert f"pydantic=={version('pydantic')}" in lines
     assert lines == sorted(set(lines), key=str.lower)
+
+
+def status_of(path: Path) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads((path / "status.json").read_text())
+    return status
+
+
+def test_a_run_says_who_runs_it_and_how_to_repeat_it() -> None:
+    with open_run(ExtractConfig.from_cli(["photos", "out"]), "extract") as run:
+        status = status_of(run.path)
+        assert (status["status"], status["command"]) == ("running", "extract")
+        assert (status["pid"], status["host"]) == (os.getpid(), socket.gethostname())
+        assert (status["argv"], status["cwd"]) == (sys.orig_argv, str(Path.cwd()))
+        assert "ended" not in status
+        run.note("5 images")
+        assert status_of(run.path) == {**status, "result": "5 images"}
+    ended = status_of(run.path)
+    assert (ended["status"], ended["result"]) == ("finished", "5 images")
+    assert datetime.fromisoformat(ended["ended"]) >= datetime.fromisoformat(ended["started"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SystemExit(), "finished"),
+        (SystemExit(0), "finished"),
+        (SystemExit(1), "failed"),
+        (SystemExit("it is broken"), "failed"),
+        (ValueError("it is broken"), "failed"),
+        (SystemExit(130), "stopped"),
+        (KeyboardInterrupt(), "stopped"),
+    ],
+    ids=repr,
+)
+def test_how_a_run_ended_is_told_by_what_left_it(error: BaseException, status: str) -> None:
+    run = open_run(ExtractConfig.from_cli(["photos", "out"]), "extract")
+    with pytest.raises(type(error)), run:
+        raise error
+    assert status_of(run.path)["status"] == status
+
+
+def test_a_run_whose_folder_was_deleted_ends_like_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with open_run(ExtractConfig.from_cli(["photos", "out"]), "extract") as run:
+        shutil.rmtree(run.path)
+    assert "status.json cannot be written" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
@@ -152,5 +153,6 @@ def seek_last_lines(file: BinaryIO, count: int) -> None:
         size = min(BLOCK, at)
         at = file.seek(at - size)
         tail = file.read(size) + tail
-    wanted = b"".join(tail.splitlines(keepends=True)[-count:]) if count else b""
+    # Not splitlines, which also ends lines at the carriage returns of a bar.
+    wanted = b"".join(io.BytesIO(tail).readlines()[-count:]) if count else b""
     file.seek(at + len(tail) - len(wanted) if count else 0)

@@ -1,0 +1,156 @@
+"""vlray logs, as its users meet it: in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vlray.config.logs import LogsConfig
+from vlray.config.run_folder import RunFolder, open_run
+
+LOGS = [sys.executable, "-m", "vlray.logs"]
+log = logging.getLogger("vlray.made_up")
+
+
+def logs(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LOGS, *arguments], capture_output=True, text=True)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*LOGS, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def begin(command: str = "train", project: str = "default") -> RunFolder:
+    return open_run(LogsConfig(project=project), command)
+
+
+def fail() -> None:
+    with begin("train"):
+        log.error("there is no regions/")
+        sys.exit(2)
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_runs_of_a_project_are_listed_with_what_they_came_to() -> None:
+    with begin("extract") as run:
+        run.note("5 images, 10 regions")
+        log.info("look at them")
+    with pytest.raises(SystemExit):
+        fail()
+    with begin("view", project="other"):
+        pass
+    with begin("train"):
+        log.info("step 5 of 9")
+        done = logs()
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()[1:]
+    assert [line.split()[0].split("-")[0] for line in lines] == ["extract", "train", "train"]
+    assert [line.split()[1] for line in lines] == ["finished", "failed", "running"]
+    assert [line.rsplit("  ", 1)[1] for line in lines] == [
+        "5 images, 10 regions", "there is no regions/", "step 5 of 9",
+    ]  # fmt: skip
+    assert len(logs("train", "--list").stdout.splitlines()) == 1 + 2
+    assert " other/view-" in f" {logs('--all-projects').stdout}".replace("\n", " ")
+
+
+def test_where_there_are_no_runs_it_says_which_projects_have_some() -> None:
+    assert logs().stdout.startswith("no runs of project default in ")
+    with begin(project="nlvr2"):
+        pass
+    assert logs().stdout.endswith("; there are runs of --project nlvr2\n")
+    done = logs("--follow")
+    assert done.returncode == 2
+    assert done.stderr.startswith("vlray logs: no runs of project default")
+
+
+def test_the_last_lines_of_a_run_are_shown_and_how_to_repeat_it() -> None:
+    with begin() as run:
+        for number in range(50):
+            log.info("line %d", number)
+    done = logs("last", "--lines", "3")
+    assert [line.rpartition(" line ")[2] for line in done.stdout.splitlines()] == ["47", "48", "49"]
+    about, repeat = done.stderr.splitlines()
+    assert about.startswith(f"{run.path}: finished, started ")
+    assert repeat.startswith(f"in {Path.cwd()}: ")
+    assert "pytest" in repeat
+    assert logs("train", "--lines", "0").stdout == run.log_path.read_text()
+    assert logs(str(run.path), "--lines", "0").stdout == run.log_path.read_text()
+
+
+def test_a_run_that_is_not_there_is_refused_with_the_nearest_name() -> None:
+    with begin() as run:
+        pass
+    done = logs(f"tarin{run.path.name[5:]}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"did you mean {run.path.name}?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_log_is_followed_until_its_run_ends() -> None:
+    with begin() as run:
+        log.info("before")
+        following = start("--follow")
+        assert following.stdout is not None
+        assert following.stdout.readline().endswith(" before\n")
+        log.info("meanwhile")
+        assert following.stdout.readline().endswith(" meanwhile\n")
+        assert following.poll() is None
+        log.info("at the end")
+    out, err = following.communicate(timeout=60)
+    assert out.endswith(" at the end\n")
+    assert following.returncode == 0
+    assert f"{run.path.name}: finished after 0:00:0" in err
+
+
+def test_a_log_is_followed_that_is_not_there_yet(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "default" / "train-20261124-201500"
+    folder.mkdir(parents=True)
+    following = start(str(folder), "--follow")
+    assert following.stderr is not None
+    assert "unknown" in following.stderr.readline()  # it has begun
+    time.sleep(0.5)
+    (folder / "status.json").write_text('{"status": "finished"}')
+    (folder / "default-train.log").write_text("begun late\n")
+    assert following.communicate(timeout=60)[0] == "begun late\n"
+    assert following.returncode == 0
+
+
+def test_ctrl_c_ends_the_following_quietly() -> None:
+    with begin():
+        log.info("before")
+        following = start("--follow")
+        assert following.stdout is not None
+        following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        out, err = following.communicate(timeout=60)
+    assert following.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 2  # which run, and how it is repeated
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    with begin():
+        for number in range(5_000):  # more than a pipe holds
+            log.info("line %d", number)
+    shown = subprocess.run(
+        f"{sys.executable} -m vlray.logs last --lines 0 | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.stdout.endswith(" line 0\n")
+    assert "Traceback" not in shown.stderr
+    assert "BrokenPipe" not in shown.stderr
