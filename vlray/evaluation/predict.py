@@ -93,13 +93,10 @@ def predict(
         model: On the device. Not wrapped for several workers: these have different numbers of
             batches, and would wait for each other.
         loader: Gives this worker's share of the dataset, each example once.
-        dataset: What the loader reads.
+        dataset: What the loader reads, opened with the model's label space.
         device: Where batches go.
         precision: Of the model's arithmetic.
         progress: Told the number of examples after each batch.
-
-    Raises:
-        ValueError: The model's scores do not fit the dataset's labels.
     """
     device = torch.device(device)
     module = cast(torch.nn.Module, model)
@@ -230,8 +227,9 @@ class _Collected:
         best = scores.argmax(dim=1)
         found: Sequence[Any] = best.tolist()
         if batch.input_ids.dim() == 2:
-            names = self._names(scores.shape[1])
-            found = [names[place] for place in found]
+            space = self._dataset.corpus.label_space
+            assert space is not None, "scores of labels are made with a label space"
+            found = [space.names[place] for place in found]
         self._predictions |= zip(batch.example_ids, found, strict=True)
         if batch.targets is not None and batch.input_ids.dim() == 2:
             points = batch.targets.gather(1, best[:, None]).sum().item()
@@ -240,16 +238,6 @@ class _Collected:
             right = torch.eq(best, batch.label_ids).sum().item()
             known = torch.ge(batch.label_ids, 0).sum().item()
             self._accuracy += Tally(right, known)
-
-    def _names(self, given: int) -> tuple[str, ...]:
-        space = self._dataset.corpus.label_space
-        if space is None or len(space) != given:
-            raise ValueError(
-                f"the model scores {given:,} labels, but the dataset was opened with "
-                f"{'none' if space is None else f'{len(space):,}'}; open it with the label space "
-                "that the model was trained on"
-            )
-        return space.names
 
     def _add_phrases(self, batch: ModelInputs, scores: Float[Tensor, "B P R"]) -> None:
         phrases = batch.phrases

@@ -1,6 +1,7 @@
 // Examples of a test: images with their regions, what was asked, what was answered.
 const DATA = JSON.parse($("data").textContent);
 const PHRASES = ["#ffb224", "#58b6ff", "#7ddc7a", "#ff8aa8", "#c6a4ff", "#40d9c8", "#ffe066", "#ff9f6b"];
+const FULL_HEAT = 4;
 const JUDGED = { right: "right", wrong: "wrong", partly: "partly right" };
 const examples = DATA.examples.map((example, k) => ({ ...example, k, judged: judge(example.score) }));
 const modes = ["attention", "boxes", "phrases"].filter((mode) => examples.some((example) => has(example, mode)));
@@ -24,17 +25,21 @@ const outline = ([x1, y1, x2, y2]) => `M${x1} ${y1}H${x2}V${y2}H${x1}Z`;
 const labelOf = (box) => (box[4] < 0 ? "region" : DATA.labels[box[4]]);
 const colorOf = (box) => (box[4] < 0 ? DATA.plain_color : DATA.colors[box[4]]);
 
-/** Regions by how much was looked at them: the most on top, relative to the one that has most. */
+/**
+ * Regions by how much was looked at them, the most on top. What each would have if all had the same
+ * is as good as nothing; all of the colour has what was looked at most, or four times that.
+ */
 function heat(image) {
   const layer = overlay(image, "looked");
-  const most = Math.max(...image.boxes.map((box) => box[5]), 1e-9);
+  const even = 1 / image.boxes.length;
+  const most = Math.max(...image.boxes.map((box) => box[5]), FULL_HEAT * even);
   const order = image.boxes.map((_, r) => r).sort((a, b) => image.boxes[a][5] - image.boxes[b][5]);
   for (const r of order) {
-    const share = image.boxes[r][5] / most;
+    const share = Math.max((image.boxes[r][5] - even) / (most - even || 1), 0);
     const path = svg("path", { class: "heat", d: outline(image.boxes[r]), "data-region": r });
-    path.style.fillOpacity = (0.34 * share * share).toFixed(3);
-    path.style.strokeOpacity = (share ** 1.5).toFixed(3);
-    path.style.strokeWidth = (0.6 + 2.4 * share).toFixed(2);
+    path.style.fillOpacity = (0.3 * share).toFixed(3);
+    path.style.strokeOpacity = (0.1 + 0.9 * Math.sqrt(share)).toFixed(3);
+    path.style.strokeWidth = (0.7 + 2.6 * share).toFixed(2);
     layer.append(path);
   }
   return layer;

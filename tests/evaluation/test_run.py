@@ -1,0 +1,167 @@
+"""Whole tests of tiny models: their figures, their files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.made import ANSWERS, TRUTH, World
+from tests.loader.conftest import write_output
+from vlray.evaluation.report import table
+from vlray.evaluation.run import test as run_test
+from vlray.models.protocol import Goal
+from vlray.tasks import predictions
+from vlray.tasks.catalogue import find_split
+from vlray.tasks.examples import open_examples
+from vlray.tasks.metrics import score
+
+
+def test_figures_have_intervals_and_are_broken_down(world: World, tmp_path: Path) -> None:
+    config = world.config(world.checkpoint("lxmert", ANSWERS, prefers=3), "vqa:val")
+    result = run_test(config, str(tmp_path))
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    overall = found["figures"]["vqa accuracy"]
+    assert overall["value"] == pytest.approx(50)
+    assert overall["n"] == 24
+    assert 20 < overall["low"] < 50 < overall["high"] < 80
+    assert found["by"]["answer_type"]["yes/no"] == {
+        "value": 100.0,
+        "low": 100.0,
+        "high": 100.0,
+        "n": 12,
+    }
+    assert found["by"]["question_type"]["what color"]["value"] == 0
+    assert found["checkpoint"]["step"] == 7
+    assert found["examples"]["predicted"] == 24
+    assert found["losses"]["labels"] > 0
+    lines = table(result.figures).splitlines()
+    assert lines[0].split() == ["value", "95", "%", "interval", "n"]
+    assert lines[1].split()[:3] == ["vqa", "accuracy", "50.00"]
+    assert [line.split()[0] for line in lines[2:5]] == ["by", "other", "yes/no"]
+
+
+@pytest.mark.parametrize(
+    ("name", "goal", "split", "file"),
+    [
+        ("lxmert", ANSWERS, "vqa:val", "submission.json"),
+        ("visualbert", TRUTH, "nlvr2:dev", "submission.csv"),
+    ],
+)
+def test_the_official_file_reads_back_to_the_same_figures(
+    world: World, tmp_path: Path, name: str, goal: Goal, split: str, file: str
+) -> None:
+    config = world.config(world.checkpoint(name, goal), split, examples_shown=0)
+    result = run_test(config, str(tmp_path))
+    given = predictions.read(tmp_path / file)
+    assert given == predictions.read(tmp_path / "predictions.json")
+    dataset, part = find_split(split)
+    examples = open_examples(dataset, part, config.data)
+    metrics = score(dataset.spec.metric, examples, given)
+    overall = {figure.name: figure.value for figure in result.figures if not figure.group}
+    assert overall == metrics.values
+    assert metrics.missing == metrics.unknown == ()
+
+
+def test_consistency_is_resampled_by_its_sentences(world: World, tmp_path: Path) -> None:
+    config = world.config(world.checkpoint("visualbert", TRUTH, prefers=1), "nlvr2:dev")
+    by_name = {figure.name: figure for figure in run_test(config, str(tmp_path)).figures}
+    assert by_name["accuracy"].count == 12
+    assert by_name["consistency"].count == 12  # each sentence of each set is its own
+    assert by_name["accuracy"].interval is not None
+
+
+def test_a_limit_takes_examples_from_the_whole_split(world: World, tmp_path: Path) -> None:
+    config = world.config(
+        world.checkpoint("lxmert", ANSWERS), "vqa:val", limit=8, resamples=0, examples_shown=0
+    )
+    result = run_test(config, str(tmp_path))
+    given = predictions.read(tmp_path / "predictions.json")
+    assert list(given) == [str(1000 + number) for number in range(0, 24, 3)]
+    assert result.figures[0].count == 8
+    assert result.figures[0].interval is None
+    assert "interval" not in table(result.figures)
+
+
+def test_a_split_without_labels_gets_predictions_alone(world: World, tmp_path: Path) -> None:
+    config = world.config(world.checkpoint("lxmert", ANSWERS), "vqa:test")
+    result = run_test(config, str(tmp_path))
+    assert result.figures == ()
+    assert result.notes == (
+        "the labels of vqa:test are not published: there are predictions of 2 examples, and no "
+        "figures",
+    )
+    assert len(json.loads((tmp_path / "submission.json").read_text())) == 2
+    assert json.loads((tmp_path / "metrics.json").read_text())["figures"] == {}
+    assert (tmp_path / "index.html").is_file()
+
+
+def test_answers_that_cannot_be_given_are_counted(world: World, tmp_path: Path) -> None:
+    goal = Goal("labels", 8, ("no", "yes"), soft=True)
+    config = world.config(world.checkpoint("lxmert", goal), "vqa:val", examples_shown=0)
+    notes = run_test(config, str(tmp_path)).notes
+    assert notes == (
+        "12 of 24 examples have no right answer among the model's 2 labels: 50.0 % is the most "
+        "that it can reach",
+    )
+
+
+def test_a_pretraining_has_its_losses(world: World, tmp_path: Path) -> None:
+    goal = Goal("pretraining", 8, num_objects=9)
+    config = world.config(world.checkpoint("lxmert", goal), "vqa:val")
+    result = run_test(config, str(tmp_path))
+    names = [figure.name for figure in result.figures]
+    assert names[0] == "loss"
+    assert "loss/mlm" in names
+    assert [Path(path).name for path in result.written] == ["metrics.json"]
+
+
+def test_other_regions_are_warned_of_once(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {"detector": "vg", "weights_sha256": "0" * 64, "feature_dim": 8}
+    checkpoint = world.checkpoint("lxmert", ANSWERS, provenance={"": before})
+    with caplog.at_level(logging.WARNING, "vlray"):
+        run_test(world.config(checkpoint, "vqa:val", examples_shown=0), str(tmp_path))
+    said = [r.getMessage() for r in caplog.records if "detector: vg there" in r.getMessage()]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("goal", "options", "message"),
+    [
+        (ANSWERS, {"checkpoint": ""}, "no checkpoint is given"),
+        (ANSWERS, {"corpus": ""}, "no split is given"),
+        (ANSWERS, {"corpus": "vqa:val,nlvr2:dev"}, "is 2 splits; test them one by one"),
+        (ANSWERS, {"corpus": "vqa:nothing"}, "nothing"),
+        (ANSWERS, {"corpus": "nlvr2:dev"}, "lack False, True"),
+        (Goal("labels", 8, ("cat", "dog")), {}, "not one of the 24 examples"),
+        (Goal("choices", 8), {}, "was trained for choices .* the labels of vqa:val are answers"),
+        (
+            Goal("labels", 8, ("no", "yes"), num_images=2),
+            {},
+            "have 1 images each, but the model was trained on 2",
+        ),
+        (Goal("labels", 9, ("no", "yes")), {}, "vectors of 8, but the model was trained on 9"),
+        (ANSWERS, {"regions": ("nowhere",)}, "nowhere"),
+        (ANSWERS, {"checkpoint": "nowhere"}, "nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    world: World, tmp_path: Path, goal: Goal, options: dict[str, object], message: str
+) -> None:
+    values = {"checkpoint": world.checkpoint("lxmert", goal), "corpus": "vqa:val"} | options
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run_test(world.config(**values), str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_without_regions_count_as_wrong(world: World, tmp_path: Path) -> None:
+    few = write_output(str(tmp_path / "few"), [str(number) for number in range(1, 10)])
+    checkpoint = world.checkpoint("lxmert", ANSWERS, prefers=3)
+    config = world.config(checkpoint, "vqa:val", regions=(few,), examples_shown=0)
+    result = run_test(config, str(tmp_path / "out"))
+    assert result.figures[0].value == pytest.approx(100 * 9 / 24)
+    assert "6 examples have no regions, and count as wrong" in result.notes
