@@ -266,7 +266,7 @@ def _write(
         for image_id, regions in _rows(output, image_ids):
             writer.add(image_id, regions)
             result.images += 1
-            progress.to(result.there + result.images, result.images, 0)
+            progress.count(result.there + result.images, result.images, 0)
             if result.images % COMMITTED == 0:
                 _commit(writer, work, identity)
         _commit(writer, work, identity)

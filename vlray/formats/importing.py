@@ -175,7 +175,7 @@ class _Import:
         for position, found in stream:
             shard.end = position
             self._take(shard, found)
-            progress.to(position, self.result.done, self.result.failed)
+            progress.count(position, self.result.done, self.result.failed)
             if len(shard) == self._size:
                 break
         else:

@@ -1,47 +1,27 @@
-"""How far a run is: a bar on a terminal, plain lines in a job's log."""
+"""How far a run is."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from datetime import timedelta
-from types import TracebackType
-from typing import Literal, Self
 
-from tqdm import tqdm
+from vlray.progress import Bar, Style
 
 SECONDS_BETWEEN_LINES = 10.0
 
 log = logging.getLogger("vlray.stream")
 
 
-class Progress:
+class Progress(Bar):
     """Counts images; use it in a ``with`` block."""
 
-    def __init__(self, total: int, style: Literal["auto", "bar", "lines", "none"]) -> None:
+    def __init__(self, total: int, style: Style) -> None:
         """Begin counting towards ``total`` images."""
-        if style == "auto":
-            style = "bar" if sys.stderr.isatty() else "lines"
+        super().__init__(total, " images", SECONDS_BETWEEN_LINES, style)
         self.done = self.failed = 0
         self._total = total
-        self._lines = style == "lines"
-        self._last_line = time.monotonic()
         self._first: tuple[float, int] | None = None
-        self._bar = tqdm(total=total, unit=" images", disable=style != "bar", smoothing=0.1)
-
-    def __enter__(self) -> Self:
-        """Show the empty bar."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the bar."""
-        self._bar.close()
 
     def add(self, done: int, failed: int) -> None:
         """Count a shard: its images, and how many of them failed."""
@@ -49,11 +29,9 @@ class Progress:
         self.done += done
         self.failed += failed
         self._first = self._first or (now, self.done)
-        self._bar.set_postfix_str(f"{self.failed} failed", refresh=False)
-        self._bar.update(done)
-        finished = self.done >= self._total
-        if self._lines and (finished or now - self._last_line >= SECONDS_BETWEEN_LINES):
-            self._last_line = now
+        self.to(self.done, f"{self.failed} failed")
+        is_last = self.done >= self._total
+        if self.style == "lines" and self.is_line_due(now, is_last=is_last):
             log.info("%s", self._line(now))
 
     def _line(self, now: float) -> str:
