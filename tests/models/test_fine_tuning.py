@@ -17,21 +17,23 @@ from vlray.models.precision import autocast
 from vlray.models.protocol import Goal
 
 both = pytest.mark.parametrize("name", ["lxmert", "visualbert"])
+pooled = pytest.mark.parametrize("pooling", ["model", "mean"])
 every = pytest.mark.parametrize("task", list(GOALS))
 not_phrases = pytest.mark.parametrize("task", [task for task in GOALS if task != "phrases"])
 
 
-def build(name: str, task: str) -> tuple[nn.Module, ModelInputs]:
+def build(name: str, task: str, pooling: str = "model") -> tuple[nn.Module, ModelInputs]:
     torch.manual_seed(0)
-    model = load_model(section(name), GOALS[task])
+    model = load_model(section(name, pooling=pooling), GOALS[task])
     assert isinstance(model, nn.Module)
     return model.eval(), batch_for(GOALS[task], numbers=4 if name == "lxmert" else 0)
 
 
 @both
 @every
-def test_padding_changes_no_score(name: str, task: str) -> None:
-    model, batch = build(name, task)
+@pooled
+def test_padding_changes_no_score(name: str, task: str, pooling: str) -> None:
+    model, batch = build(name, task, pooling)
     with torch.no_grad():
         scores = model(batch).scores
         for row in range(len(batch)):
@@ -45,8 +47,11 @@ def test_padding_changes_no_score(name: str, task: str) -> None:
 
 @both
 @every
-def test_every_parameter_that_is_trained_gets_a_gradient(name: str, task: str) -> None:
-    model, batch = build(name, task)
+@pooled
+def test_every_parameter_that_is_trained_gets_a_gradient(
+    name: str, task: str, pooling: str
+) -> None:
+    model, batch = build(name, task, pooling)
     outputs = model(batch)
     sum(loss.mean for loss in outputs.losses.values()).backward()
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -69,8 +74,11 @@ def test_bf16_gives_finite_scores_and_losses_in_float32(name: str, task: str) ->
 
 @both
 @not_phrases
-def test_attention_is_a_share_of_each_images_real_regions(name: str, task: str) -> None:
-    model, batch = build(name, task)
+@pooled
+def test_attention_is_a_share_of_each_images_real_regions(
+    name: str, task: str, pooling: str
+) -> None:
+    model, batch = build(name, task, pooling)
     with torch.no_grad():
         outputs = model(batch, attention=True)
         assert model(batch).attention is None

@@ -79,6 +79,14 @@ def test_a_pair_is_scored_from_the_two_pooled_vectors() -> None:
 
 
 @torch.no_grad()
+def test_the_mean_is_of_the_real_tokens_of_the_text() -> None:
+    model, batch = build("answers", pooling="mean"), batch_for(GOALS["answers"])
+    states = model.network.lxmert(**text_of(batch), **visual_of(batch)).language_output
+    wanted = model.network.answer_head(states[1, :5].mean(0))  # of the second text five are real
+    torch.testing.assert_close(model(batch).scores[1], wanted, atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
 def test_each_choice_is_scored_as_if_it_were_alone() -> None:
     model, batch = build("choices"), batch_for(GOALS["choices"])
     scores = model(batch).scores

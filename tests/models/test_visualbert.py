@@ -60,6 +60,16 @@ def test_the_token_that_answers_are_read_of_is_the_mask_behind_the_question() ->
 
 
 @torch.no_grad()
+def test_the_mean_is_of_the_real_tokens_of_the_text_which_has_no_mask() -> None:
+    model, batch = build("answers", pooling="mean"), batch_for(GOALS["answers"])
+    states = model.network.visual_bert(**inputs_of(batch)).last_hidden_state
+    wanted = model.network.cls(states[1, :5].mean(0))  # of the second text five are real
+    torch.testing.assert_close(model(batch).scores[1], wanted, atol=1e-6, rtol=0)
+    defaults = model.loader_defaults(model.options, model.goal)
+    assert defaults["template"] == "{text}"
+
+
+@torch.no_grad()
 def test_classes_are_scored_from_the_pooled_vector() -> None:
     model, batch = build("classes"), batch_for(GOALS["classes"])
     found = model.network.visual_bert(**inputs_of(batch))

@@ -40,6 +40,11 @@ class ModelSection(Section):
     """Fields of its transformers configuration, in the place of their defaults or of those of
     ``weights``: ``l_layers=4``, ``hidden_dropout_prob=0.2``."""
 
+    pooling: Literal["model", "mean"] = "model"
+    """What answers are read of. ``model``: as published, LXMERT of its first token, VisualBERT of a
+    [MASK] behind the question. ``mean``: of the mean of the text's tokens, as a sentence encoder
+    such as minilm was trained."""
+
     loss: Literal["model", "bce", "kl", "cross-entropy"] = "model"
     """Loss over answers. ``bce``: of each label alone, times the number of labels (LXMERT).
     ``kl``: of the distribution (VisualBERT). ``cross-entropy``: of the best answer. ``model``: as

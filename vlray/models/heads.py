@@ -10,12 +10,12 @@ from typing import Any
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import LxmertConfig, LxmertModel, LxmertPreTrainedModel
-from transformers.models.lxmert.modeling_lxmert import GeLU, LxmertForQuestionAnsweringOutput
+from transformers.models.lxmert.modeling_lxmert import GeLU
 from transformers.models.visual_bert.modeling_visual_bert import VisualBertRegionToPhraseAttention
 
 
 class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
-    """LXMERT that classifies a text with two images (NLVR2).
+    """LXMERT with a head over a text and two images (NLVR2): their vectors one behind the other.
 
     Source:
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/tasks/nlvr2_model.py.
@@ -32,19 +32,6 @@ class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformer
             nn.Linear(width, config.num_qa_labels),
         )
         self.post_init()
-
-    def forward(self, **inputs: Any) -> LxmertForQuestionAnsweringOutput:
-        """Compute the scores of B pairs, (B, L).
-
-        Args:
-            inputs: Of LxmertModel, of 2 B images: the two of an example in turn.
-        """
-        outputs = self.lxmert(**inputs)
-        pairs = outputs.pooled_output.reshape(-1, 2 * self.config.hidden_size)
-        return LxmertForQuestionAnsweringOutput(
-            question_answering_score=self.pair_head(pairs),
-            cross_encoder_attentions=outputs.cross_encoder_attentions,
-        )
 
 
 class LxmertForPhrases(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here

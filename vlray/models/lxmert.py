@@ -1,13 +1,13 @@
 """LXMERT for fine-tuning: answers, classes of one or two images, choices, phrases.
 
-Shapes: B examples, I images of an example, C choices, P phrases, R regions, L labels.
+Shapes: see `vlray.loader.inputs` and `vlray.models.protocol`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from transformers import LxmertForQuestionAnswering
@@ -18,7 +18,7 @@ from vlray.models.answers import load_answer_head
 from vlray.models.build import load_network, names_of, save_network
 from vlray.models.heads import LxmertForPairs, LxmertForPhrases
 from vlray.models.losses import chosen, label_losses, phrase_losses
-from vlray.models.network import check_goal, looked_at, phrases_of, rest
+from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
 
 ENDS = ("answer_head.", "pair_head.", "attention.")
@@ -60,7 +60,8 @@ class Lxmert(nn.Module):
         if answers:
             new -= load_answer_head(self.network, options, goal)
         self._new = frozenset(f"network.{name}" for name in new)
-        rest(_unused(self.network, goal))
+        self._where: Literal["first", "mean"] = "mean" if options.pooling == "mean" else "first"
+        rest(_unused(self.network, self._where, goal))
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
@@ -74,12 +75,19 @@ class Lxmert(nn.Module):
             phrases = phrases_of(batch)
             scores = self.network(**inputs, region_to_phrase_position=phrases.positions)
             return ModelOutputs(phrase_losses(scores, phrases), scores.float())
-        found = self.network(**inputs, output_attentions=attention, return_dict=True)
+        found = self.network.lxmert(**inputs, output_attentions=attention, return_dict=True)
+        weights = reading(self._where, inputs["attention_mask"])
+        pooled = found.pooled_output
+        if self._where == "mean":
+            pooled = read(weights, found.language_output)
+        if self.goal.num_images == 2:
+            scores = self.network.pair_head(pooled.reshape(len(batch), -1))
+        else:
+            scores = self.network.answer_head(pooled).reshape(len(batch), -1)
         looked = None
-        if attention:  # of [CLS], which the scores come from, to the regions
-            weights = found.cross_encoder_attentions[-1].mean(1)[:, 0]
-            looked = looked_at(weights, batch.visual_attention_mask)
-        scores = found.question_answering_score.reshape(len(batch), -1)
+        if attention:
+            of_tokens = found.cross_encoder_attentions[-1].mean(1)
+            looked = looked_at(read(weights, of_tokens), batch.visual_attention_mask)
         losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
         return ModelOutputs(losses, scores.float(), looked)
 
@@ -126,8 +134,11 @@ def _network_class(goal: Goal) -> Any:
     return LxmertForPairs if goal.num_images == 2 else LxmertForQuestionAnswering
 
 
-def _unused(network: Any, goal: Goal) -> list[nn.Module | nn.Parameter]:
+def _unused(network: Any, where: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
+    """List what the scores do not depend on."""
+    lxmert = network.lxmert
     if goal.objective == "phrases":
-        return [network.lxmert.pooler, network.attention.value]
-    last = network.lxmert.encoder.x_layers[-1]
-    return [last.visn_self_att, last.visn_inter, last.visn_output]
+        return [lxmert.pooler, network.attention.value]
+    last = lxmert.encoder.x_layers[-1]
+    of_regions = [last.visn_self_att, last.visn_inter, last.visn_output]
+    return of_regions if where == "first" else [*of_regions, lxmert.pooler]

@@ -1,15 +1,18 @@
 """What the networks of all goals share: what is trained of them, and what they looked at.
 
-Shapes: B examples, T tokens, R regions padding included.
+Shapes: B examples, N texts (B, or B * I with images I, B * C with choices C), T tokens, R regions,
+padding included; K numbers of a token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vlray.config.train import Objective
 from vlray.loader.inputs import ModelInputs, PhraseTargets
@@ -57,6 +60,27 @@ def phrases_of(batch: ModelInputs) -> PhraseTargets:
             "such as flickr30k-entities or refcoco"
         )
     return batch.phrases
+
+
+def reading(
+    where: Literal["first", "mask", "mean"], attention_mask: Int64[Tensor, "N T"]
+) -> Float[Tensor, "N T"]:
+    """Weigh the tokens that the scores are read of; a row sums to 1.
+
+    Args:
+        where: ``first``: [CLS]. ``mask``: the token before the last one. ``mean``: all alike.
+        attention_mask: 1 for real tokens.
+    """
+    if where == "mean":
+        return attention_mask / attention_mask.sum(1, keepdim=True)
+    last = attention_mask.sum(1) - 1
+    places = last - 1 if where == "mask" else torch.zeros_like(last)
+    return functional.one_hot(places, attention_mask.shape[1]).float()
+
+
+def read(weights: Float[Tensor, "N T"], states: Float[Tensor, "N T K"]) -> Float[Tensor, "N K"]:
+    """Add up what tokens have, each with its weight."""
+    return (weights[..., None] * states).sum(1)
 
 
 def looked_at(

@@ -1,17 +1,16 @@
 """VisualBERT for fine-tuning: answers, classes of one or two images, choices, phrases.
 
-Shapes: B examples, I images of an example, R regions; N texts (B, or B * C choices), S tokens and
-regions together.
+Shapes: B examples, I images of an example, R regions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import (
     VisualBertForMultipleChoice,
@@ -24,7 +23,7 @@ from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.build import load_network, names_of, save_network
 from vlray.models.losses import chosen, label_losses, phrase_losses
-from vlray.models.network import check_goal, looked_at, phrases_of, rest
+from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
 
 ENDS = ("cls.", "attention.")
@@ -62,14 +61,15 @@ class VisualBert(nn.Module):
             fields |= names_of(goal.labels)
         self.network, new = load_network(_network_class(goal), options, goal, fields, ENDS)
         self._new = frozenset(f"network.{name}" for name in new)
-        rest(_unused(self.network, goal))
+        self._where = _where(options, goal)
+        rest(_unused(self.network, self._where, goal))
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
         """Give no boxes, or their area too; questions with the mask that the answer is read of."""
         return {
             "boxes": "xyxy_area" if options.box_feats else "none",
-            "template": "{text} ? [MASK]" if _reads_mask(goal) else "{text}",
+            "template": "{text} ? [MASK]" if _where(options, goal) == "mask" else "{text}",
         }
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
@@ -80,12 +80,19 @@ class VisualBert(nn.Module):
             places = phrases.positions
             scores = self.network(**inputs, region_to_phrase_position=places).logits
             return ModelOutputs(phrase_losses(scores, phrases), scores.float())
-        found = self.network(**inputs, output_attentions=attention, return_dict=True)
+        found = self.network.visual_bert(**inputs, output_attentions=attention, return_dict=True)
+        tokens = batch.input_ids.shape[-1]
+        weights = reading(self._where, inputs["attention_mask"])
+        pooled = found.pooler_output
+        if self._where != "first":
+            pooled = read(weights, found.last_hidden_state[:, :tokens])
+        scores = self.network.cls(self.network.dropout(pooled)).reshape(len(batch), -1)
         looked = None
         if attention:
-            looked = self._looked_at(found.attentions[-1].mean(1), batch)
-        losses = label_losses(self._loss, found.logits, batch, self.options.label_smoothing)
-        return ModelOutputs(losses, found.logits.float(), looked)
+            of_tokens = found.attentions[-1].mean(1)[:, :tokens, tokens:]
+            looked = looked_at(read(weights, of_tokens), batch.visual_attention_mask)
+        losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
+        return ModelOutputs(losses, scores.float(), looked)
 
     def save(self, folder: Path) -> None:
         """Write it for transformers."""
@@ -96,41 +103,34 @@ class VisualBert(nn.Module):
         return self._new
 
     def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:
-        """Rename what a batch has; the regions of two images are one row, of two kinds."""
+        """Rename what a batch has.
+
+        The regions of two images are one row, of two kinds; choices become examples of their own.
+        """
         visual_embeds = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:
             visual_embeds = torch.cat([visual_embeds, box_feats_of(batch)], dim=-1)
         mask = batch.visual_attention_mask
-        kinds = torch.zeros_like(mask)  # as in the original; transformers' own default is 1
+        kinds = torch.zeros_like(mask)
         if self.goal.num_images == 2:
             kinds[:, 1] = 1
-            visual_embeds, mask, kinds = (x.flatten(1, 2) for x in (visual_embeds, mask, kinds))
-        elif self.goal.objective == "choices":
-            number = batch.input_ids.shape[1]
-            visual_embeds, mask, kinds = (
-                x[:, None].expand(-1, number, *x.shape[1:]).contiguous()
-                for x in (visual_embeds, mask, kinds)
-            )
-        return {
-            "input_ids": batch.input_ids,
-            "attention_mask": batch.attention_mask,
-            "token_type_ids": batch.token_type_ids,
+        visual = {
             "visual_embeds": visual_embeds,
             "visual_attention_mask": mask,
             "visual_token_type_ids": kinds,
         }
-
-    def _looked_at(
-        self, weights: Float[Tensor, "N S S"], batch: ModelInputs
-    ) -> Float[Tensor, "B *I R"]:
-        """Take the row of the token that the scores are read of, and its columns of regions."""
-        row: Int64[Tensor, N]
-        if _reads_mask(self.goal):
-            row = batch.attention_mask.sum(1) - 2
-        else:
-            row = torch.zeros(len(weights), dtype=torch.long, device=weights.device)
-        picked = weights[torch.arange(len(weights), device=weights.device), row]
-        return looked_at(picked[:, batch.input_ids.shape[-1] :], batch.visual_attention_mask)
+        text = {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "token_type_ids": batch.token_type_ids,
+        }
+        if self.goal.num_images == 2:
+            visual = {name: value.flatten(1, 2) for name, value in visual.items()}
+        elif self.goal.objective == "choices":
+            number = batch.input_ids.shape[1]
+            text = {name: value.flatten(0, 1) for name, value in text.items()}
+            visual = {name: value.repeat_interleave(number, 0) for name, value in visual.items()}
+        return text | visual
 
 
 def _network_class(goal: Goal) -> Any:
@@ -138,13 +138,24 @@ def _network_class(goal: Goal) -> Any:
         return VisualBertForRegionToPhraseAlignment
     if goal.objective == "choices":
         return VisualBertForMultipleChoice
-    return VisualBertForQuestionAnswering if _reads_mask(goal) else VisualBertForVisualReasoning
+    return VisualBertForQuestionAnswering if _of_answers(goal) else VisualBertForVisualReasoning
 
 
-def _unused(network: Any, goal: Goal) -> list[nn.Module | nn.Parameter]:
+def _of_answers(goal: Goal) -> bool:
+    return goal.objective == "labels" and goal.num_images == 1 and not goal.classes
+
+
+def _where(options: ModelSection, goal: Goal) -> Literal["first", "mask", "mean"]:
+    """Say which tokens the scores are read of."""
+    if options.pooling == "mean":
+        return "mean"
+    return "mask" if _of_answers(goal) else "first"
+
+
+def _unused(network: Any, where: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
     """List what the scores do not depend on; not the head's decoder, which is the embeddings."""
     if goal.objective != "phrases":
-        return [network.visual_bert.pooler] if _reads_mask(goal) else []
+        return [] if where == "first" else [network.visual_bert.pooler]
     heads = network.cls
     return [
         network.visual_bert.pooler,
@@ -153,11 +164,6 @@ def _unused(network: Any, goal: Goal) -> list[nn.Module | nn.Parameter]:
         heads.predictions.transform,
         heads.predictions.bias,
     ]
-
-
-def _reads_mask(goal: Goal) -> bool:
-    """Whether the scores are read of the token before the last, not of [CLS]."""
-    return goal.objective == "labels" and goal.num_images == 1 and not goal.classes
 
 
 def box_feats_of(batch: ModelInputs) -> Float[Tensor, "B *I R 5"]:
