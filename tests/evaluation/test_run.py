@@ -136,7 +136,11 @@ def test_other_regions_are_warned_of_once(
         (ANSWERS, {"corpus": ""}, "no split is given"),
         (ANSWERS, {"corpus": "vqa:val,nlvr2:dev"}, "is 2 splits; test them one by one"),
         (ANSWERS, {"corpus": "vqa:nothing"}, "nothing"),
-        (ANSWERS, {"corpus": "nlvr2:dev"}, "lack False, True"),
+        (
+            Goal("labels", 8, ("no", "yes"), num_images=2),
+            {"corpus": "nlvr2:dev"},
+            r"labels \(no, yes, ...\) lack False, True",
+        ),
         (Goal("labels", 8, ("cat", "dog")), {}, "not one of the 24 examples"),
         (Goal("choices", 8), {}, "was trained for choices .* the labels of vqa:val are answers"),
         (
@@ -165,3 +169,29 @@ def test_images_without_regions_count_as_wrong(world: World, tmp_path: Path) -> 
     result = run_test(config, str(tmp_path / "out"))
     assert result.figures[0].value == pytest.approx(100 * 9 / 24)
     assert "6 examples have no regions, and count as wrong" in result.notes
+
+
+def test_retrieval_ranks_every_image_for_every_text(world: World, tmp_path: Path) -> None:
+    checkpoint = world.checkpoint("lxmert", Goal("matching", 8))
+    result = run_test(world.config(checkpoint, "vqa:val"), str(tmp_path))
+    by_name = {figure.name: figure for figure in result.figures}
+    assert by_name["text to image R@1"].count == 24
+    assert by_name["image to text R@10"].count == 12
+    ranked = predictions.read(tmp_path / "predictions.json")
+    assert all(sorted(images) == sorted(ranked["1000"]) for images in ranked.values())
+    own = {str(1000 + number): str(number // 2 + 1) for number in range(24)}
+    for k in (1, 5, 10):
+        hits = [own[name] in images[:k] for name, images in ranked.items()]
+        assert by_name[f"text to image R@{k}"].value == pytest.approx(100 * sum(hits) / 24)
+    assert 0 < by_name["text to image R@10"].value <= 100
+    assert (tmp_path / "index.html").is_file()
+
+
+def test_retrieval_is_limited_by_its_images(world: World, tmp_path: Path) -> None:
+    checkpoint = world.checkpoint("lxmert", Goal("matching", 8))
+    config = world.config(checkpoint, "vqa:val", limit=4, examples_shown=0)
+    result = run_test(config, str(tmp_path))
+    counts = {figure.name: figure.count for figure in result.figures}
+    assert counts["text to image R@1"] == 8
+    assert counts["image to text R@1"] == 4
+    assert {figure.value for figure in result.figures if "R@5" in figure.name} == {100}

@@ -12,6 +12,7 @@ import numpy as np
 
 from vlray.config.test import TestConfig
 from vlray.config.train import Objective
+from vlray.evaluation.retrieval import of_images
 from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.open import outputs_by_name
@@ -89,17 +90,21 @@ def open_test(config: TestConfig) -> Test:
         trained_on=_trained_on(info, stores),
     )
     num_left_out = len(table) - len(dataset)
-    if config.limit and config.limit < len(dataset) and info.goal.objective != "matching":
-        dataset, num_left_out = dataset.subset(spread(len(dataset), config.limit)), 0
+    if config.limit:
+        by_image = info.goal.objective == "matching"
+        narrowed = of_images if by_image else _of_examples
+        dataset, num_left_out = narrowed(dataset, config.limit), 0
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)
     model, _ = load_checkpoint(folder)
     return Test(folder, model.eval(), info, dataset, num_left_out, num_unknown)
 
 
-def spread(length: int, count: int) -> np.ndarray:
-    """Choose places that are evenly spread over a length."""
-    return np.arange(count) * length // count
+def _of_examples(dataset: RegionDataset, count: int) -> RegionDataset:
+    """Narrow a dataset to some of its examples, evenly spread over it."""
+    if count >= len(dataset):
+        return dataset
+    return dataset.subset(np.arange(count) * len(dataset) // count)
 
 
 def _refuse_missing(config: TestConfig) -> None:

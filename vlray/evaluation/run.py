@@ -22,8 +22,10 @@ from vlray.evaluation.opening import Test, open_test
 from vlray.evaluation.page import render
 from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
 from vlray.evaluation.report import Figure, as_json, figures_of
-from vlray.evaluation.shown import choose, look_at
+from vlray.evaluation.retrieval import Ranking, rank, show
+from vlray.evaluation.shown import Shown, choose, look_at
 from vlray.loader.loader import RegionLoader
+from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect
 from vlray.regions.provenance import provenance_of
 from vlray.tasks.metrics import SCORED, Metrics, score
@@ -76,8 +78,15 @@ def test(config: TestConfig, output: str) -> TestResult:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     warn_without_effect(config.precision, device)
     tested.model.to(device)
-    predicted = _predict(tested, config, device)
-    metrics = _measure(tested, predicted, config)
+    ranking: Ranking | None = None
+    metrics: Metrics | None
+    if tested.info.goal.objective == "matching":
+        ranking = _rank(tested, config, device)
+        predicted = Predicted(ranking.predictions(), num_examples=len(ranking.example_ids))
+        metrics = ranking.metrics()
+    else:
+        predicted = _predict(tested, config, device)
+        metrics = _measure(tested, predicted, config)
     figures = _figures(metrics, predicted, config)
     notes = _notes(tested, predicted, metrics)
     about = _about(tested, config, predicted, figures, notes) | {
@@ -89,7 +98,8 @@ def test(config: TestConfig, output: str) -> TestResult:
         official = submission.encode(predicted.predictions, tested.table.spec.submission)
         written |= dict([official] if official else [])
     if config.examples_shown and predicted.predictions:
-        written[PAGE] = _page(tested, predicted, metrics, figures, notes, config)
+        shown = _show(tested, predicted, ranking, metrics, config)
+        written[PAGE] = _page(tested, shown, figures, notes, config)
     for name, content in written.items():
         files.write_atomic(fs, files.join(folder, name), content)
     return TestResult(
@@ -111,16 +121,31 @@ def _predict(tested: Test, config: TestConfig, device: torch.device) -> Predicte
         )
 
 
-def _page(
+def _rank(tested: Test, config: TestConfig, device: torch.device) -> Ranking:
+    """Pair every text with every image, whatever the dataset's metric is."""
+    loader = PairLoader(tested.dataset, config.batch_size, rank=0, world=1)
+    pairs = len(loader.example_ids) * len(loader.image_ids)
+    with tqdm(total=pairs, unit="pair", unit_scale=True, desc="test", disable=None) as progress:
+        return rank(
+            tested.model,
+            loader,
+            device=device,
+            precision=config.precision,
+            progress=progress.update,
+        )
+
+
+def _show(
     tested: Test,
     predicted: Predicted,
+    ranking: Ranking | None,
     metrics: Metrics | None,
-    figures: list[Figure],
-    notes: list[str],
     config: TestConfig,
-) -> bytes:
+) -> list[Shown]:
     chosen = choose(tested.dataset, metrics, config.examples_shown, config.seed)
-    shown = look_at(
+    if ranking is not None:
+        return show(ranking, tested.dataset, chosen)
+    return look_at(
         tested.model,
         tested.dataset,
         chosen,
@@ -129,6 +154,15 @@ def _page(
         device=next(tested.model.parameters()).device,
         precision=config.precision,
     )
+
+
+def _page(
+    tested: Test,
+    shown: list[Shown],
+    figures: list[Figure],
+    notes: list[str],
+    config: TestConfig,
+) -> bytes:
     content, problems = render(tested, shown, figures, notes, config.images_root)
     if problems:
         log.warning(
