@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,19 @@ def make(data: Path, tmp_path: Path) -> Make:
         return TrainConfig.model_validate(values)
 
     return config
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """Wait for something that another process does; a minute at most."""
+
+    def wait(is_true: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not is_true():
+            assert time.monotonic() < end, "waited for a minute"
+            time.sleep(0.1)
+
+    return wait
 
 
 def losses(run: Path) -> list[float]:

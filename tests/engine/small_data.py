@@ -13,7 +13,7 @@ from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import regions_schema, to_table
 
 
-def write_regions(out: Path, *, images: int, dim: int) -> None:
+def write_regions(out: Path, *, images: int, dim: int, name: str = "image") -> None:
     """Write an output; image n has n % 4 + 1 regions, whose vectors say whether n is even."""
     about = {"vlray_version": "0.1.0", "schema_version": 1, "detector": {"name": "lite"}}
     about |= {"dataset": "made", "images_root": "/photographs", "settings": {}}
@@ -33,7 +33,7 @@ def write_regions(out: Path, *, images: int, dim: int) -> None:
         obj_ids=rng.integers(0, 9, regions).astype(np.int32),
         obj_probs=rng.random(regions, np.float32),
     )
-    names = [f"image{number}" for number in numbers]
+    names = [f"{name}{number}" for number in numbers]
     schema = regions_schema(dim, "float16", about | {"detector_name": "lite"})
     table = to_table(batch, names, names, [""] * images, schema)
     fs, path = files.resolve(out / parts.REGIONS / parts.part_name(0))

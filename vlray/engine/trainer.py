@@ -12,6 +12,7 @@ from vlray.engine.checkpoints import Resumed, check_same
 from vlray.engine.group import has_gpu
 from vlray.engine.stop import Stop, on_signals
 from vlray.engine.training import Progress
+from vlray.engine.watch import check as check_trackers
 from vlray.engine.work import work
 from vlray.loader.open import outputs_by_name
 from vlray.models.store import CheckpointStore
@@ -29,8 +30,10 @@ def run_training(config: TrainConfig, run_folder: Path) -> Progress | None:
 
     Raises:
         ValueError: Something in the settings, the data or the output forbids to begin.
+        ImportError: A package to watch with is missing.
     """
     config = placed(config)
+    check_trackers(config.watch)
     fs, root = files.resolve(config.output)
     with only_writer(fs, root, config.output):
         resumed = Resumed.read(CheckpointStore(config.output, config.data.cache_folder()))

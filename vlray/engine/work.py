@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
+from vlray import files
+from vlray.config.model import ModelSection
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
 from vlray.engine.checkpoints import Resumed, check_same, restore
@@ -26,7 +28,7 @@ from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import new_parameters
 from vlray.models.load import load_checkpoint, load_model
 from vlray.models.precision import warn_without_effect
-from vlray.models.store import CheckpointStore
+from vlray.models.store import CheckpointStore, locate
 
 log = logging.getLogger("vlray.engine")
 
@@ -104,7 +106,7 @@ def _model(
         model, _ = load_checkpoint(folder)
         new = frozenset(resumed.new_parameters)
     else:
-        model = load_model(config.model, data.goal)
+        model = load_model(_start(config.model, config.data.cache_folder()), data.goal)
         new = new_parameters(model)
     freeze(model, config.model.freeze)
     if config.model.activation_checkpointing:
@@ -112,6 +114,14 @@ def _model(
     if config.model.compile:
         model.compile()
     return model, new
+
+
+def _start(options: ModelSection, cache: Path) -> ModelSection:
+    """Take the best model where the weights are the OUT of a training, on a disk or elsewhere."""
+    weights = options.weights
+    if weights and (files.is_uri(weights) or CheckpointStore(weights, cache).step_folder("best")):
+        return options.model_copy(update={"weights": str(locate(weights, "best", cache))})
+    return options
 
 
 def _watch(

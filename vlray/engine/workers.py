@@ -143,7 +143,7 @@ class Desk:
         return self._mistake
 
 
-class _DeskStop(Stop):
+class DeskStop(Stop):
     """Asks the desk, now and then, and does not wait for the answer."""
 
     def __init__(self, desk: Any) -> None:
@@ -151,6 +151,7 @@ class _DeskStop(Stop):
         self._desk, self._answer, self._asked = desk, None, 0.0
 
     def wanted(self) -> bool:
+        """Tell whether the answer to the last question was yes."""
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             if ray.get(self._answer):
                 self.ask()
@@ -167,14 +168,16 @@ def _work(given: dict[str, Any]) -> Progress | None:
     desk: the workers then come back at once, and the driver raises it.
     """
     log_to_stderr()
-    logging.getLogger("vlray").propagate = False  # Ray Train would print it once more
+    # Ray Train would print that once more, and of each error the place in every worker.
+    logging.getLogger("vlray").propagate = False
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     desk = given["desk"]
     if ray.get(desk.mistake.remote()):
         return None
     if given["folder"].is_dir():
         os.chdir(given["folder"])
     try:
-        return work(given["config"], given["run_folder"], _DeskStop(desk))
+        return work(given["config"], given["run_folder"], DeskStop(desk))
     except Exception as error:
         if would_happen_again(error):
             ray.get(desk.leave.remote(_plain(error)))

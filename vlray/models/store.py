@@ -104,7 +104,12 @@ class CheckpointStore:
 
     def clean(self) -> None:
         """Delete what a killed run left, and checkpoints that are neither the best nor the last."""
-        files.remove_temporaries(self._fs, self._root) if files.is_local(self._fs) else None
+        if files.is_local(self._fs):
+            for left in Path(self._root).glob(f"{files.TEMPORARY}*"):
+                if left.is_symlink():
+                    left.unlink()
+                else:
+                    shutil.rmtree(left)
         kept = {which: self.step_folder(which) for which in NAMES}
         selector = pafs.FileSelector(self._root, allow_not_found=True)
         for found in self._fs.get_file_info(selector):

@@ -1,0 +1,201 @@
+"""The train command from its arguments to the checkpoint, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.engine.conftest import losses
+from tests.engine.small_data import write_questions, write_regions
+from vlray import open_loader, train
+from vlray.config.data import DataSection
+from vlray.models.store import locate
+
+MODEL = Path(__file__).parents[1] / "engine" / "tiny_model.py"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # run folders go there
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_regions(folder / "regions", images=40, dim=8)
+    write_regions(folder / "wide", images=40, dim=12)
+    write_regions(folder / "others", images=40, dim=8, name="photo")
+    write_questions(folder / "vqa-rad", images=40, train=100, test=24)
+    return folder
+
+
+def flags(
+    data: Path,
+    *more: str,
+    corpus: str = "vqa-rad:train",
+    regions: str = "regions",
+    out: str = "out",
+) -> list[str]:
+    """Give the arguments of a training of six steps; of flags given twice the last one counts."""
+    return [
+        *(corpus, str(data / regions) if regions else "", out, "--model.name", f"{MODEL}:Tiny"),
+        *("--batch-size", "8", "--steps", "6", "--log-every", "1", "--no-tensorboard"),
+        *("--data.annotations", f"vqa-rad={data / 'vqa-rad'}"),
+        *("--data.cache-dir", str(data / "cache"), *more),
+    ]
+
+
+def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str], status: int = 2) -> str:
+    with pytest.raises(SystemExit) as caught:
+        train.main(arguments)
+    assert caught.value.code == status
+    return capsys.readouterr().err
+
+
+def only_run(where: Path) -> Path:
+    (run,) = (where / "runs" / "default").glob("train-*")
+    return run
+
+
+def test_a_training_says_what_came_out_and_has_nothing_to_do_the_second_time(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = flags(data, "--holdout", "0.2", "--evaluate-every", "3")
+    train.main(arguments)
+    said = capsys.readouterr().err
+    assert "6 steps of 8 examples, 0.6 epochs" in said
+    assert "best exact match" in said
+    assert "test it: vlray test out vqa-rad:train" in said
+    run = only_run(tmp_path)
+    assert len(losses(run)) == 6
+    assert {"settings.yaml", "curves.png", "summary.md"} <= {path.name for path in run.iterdir()}
+    assert locate("out", "last").name == "step-00000006"
+    train.main([*arguments, "--log-every", "2"])
+    assert "nothing to do: the training in" in capsys.readouterr().err
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_end(data: Path, tmp_path: Path) -> None:
+    dropout = ("--model.architecture", "dropout=0.1", "--save-every", "2")
+    kill = ("--model.architecture", f"once={tmp_path / 'killed'}", "--model.architecture")
+    example = read_order(data)[37]  # of the fifth step
+    killed = flags(data, *dropout, *kill, f"kill_at={example}")
+    first = start(killed)
+    first.communicate()
+    assert first.returncode == -signal.SIGKILL
+    assert locate("out", "last").name == "step-00000004"
+    (tmp_path / "out" / ".tmp-left").mkdir()  # as a kill during a checkpoint leaves it
+    train.main(killed)
+    run = max((tmp_path / "runs" / "default").glob("train-*"), key=os.path.getmtime)
+    train.main(flags(data, *dropout, "--project", "other", out="whole"))
+    (whole,) = (tmp_path / "runs" / "other").glob("train-*")
+    assert losses(run) == losses(whole)
+    one, other = (load_file(locate(out, "last") / "tiny.safetensors") for out in ("out", "whole"))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        ".lock", "best", "last", "step-00000006",
+    ]  # fmt: skip
+
+
+def test_a_training_that_is_stopped_leaves_a_checkpoint(data: Path, tmp_path: Path) -> None:
+    process = start(flags(data, "--steps", "1000000", "--save-every", "50"))
+    wait_for(tmp_path / "out" / "last")
+    with pytest.raises(SystemExit):
+        train.main(flags(data, "--steps", "1000000"))  # while the other one is at work
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate()[1]
+    assert process.returncode == 130, said
+    assert "with a checkpoint; run the same command again to go on" in said
+    state = json.loads((locate("out", "last") / "training.json").read_text())
+    assert f"stopped after step {state['progress']['step']:,} of 1,000,000" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--objective", "choices"], "objective choices wants choices, but the labels of vqa-rad"),
+        (["--validation.valid", "vqa-rad:dev"], "dev"),
+        (["--accumulate", "3"], "batch_size=8 cannot be divided among 1 workers with accumulate=3"),
+        (["--batch-size", "128"], "100 examples do not fill a single batch of 128"),
+        (["--model.freeze", "nothing.*"], r"model.freeze nothing\.\* fits none"),
+        (["--model.name", "lxmret"], "did you mean 'lxmert'"),
+        (["--mlflow", "file:/tmp/x"], "mlflow-skinny, which is not installed"),
+        (["--loader.pretraining.token-rate", "0.1"], "the objective labels masks nothing"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_named_before_anything_is_computed(
+    data: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert re.search(said, refusal(flags(data, *more), capsys))
+    assert not Path("out", "last").exists()
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ({"corpus": ""}, "DATA is not given"),
+        ({"regions": ""}, "REGIONS is not given"),
+        ({"out": ""}, "OUT is not given"),
+        ({"corpus": "vqa-rad:tran"}, "unknown split of vqa-rad 'tran'; did you mean train?"),
+        ({"corpus": "refcoco:train"}, "refcoco"),
+        ({"regions": "nowhere"}, "there are no regions in"),
+        ({"regions": "others"}, "none of the 100 examples of vqa-rad:train has regions"),
+    ],
+    ids=str,
+)
+def test_places_where_nothing_fitting_is_are_refused(
+    data: Path, capsys: pytest.CaptureFixture[str], places: dict[str, str], said: str
+) -> None:
+    assert said in refusal(flags(data, **places), capsys)
+
+
+def test_another_training_in_the_same_place_is_refused(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.main(flags(data))
+    said = refusal(flags(data, "--lr", "0.1", "--steps", "9", "--precision", "bf16"), capsys)
+    assert "  optim.lr: 5e-05 there, 0.1 here\n  training.steps: 6 there, 9 here\nGive" in said
+    assert "precision" not in said
+    train.main(flags(data, "--weights", "out", "--lr", "0.1", "--new-lr", "0.2", out="next"))
+    assert "size mismatch" in refusal(
+        flags(data, "--weights", "out", regions="wide", out="wide"), capsys, status=1
+    )
+
+
+def test_too_little_memory_is_explained(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example = read_order(data)[3]
+    more = ["--model.architecture", f"memory_at={example}", "--accumulate", "2"]
+    said = refusal(flags(data, *more), capsys, status=1)
+    assert "a batch of 4 examples does not fit into the memory (CUDA out of memory" in said
+    assert "Give --accumulate 4" in said
+
+
+def read_order(data: Path) -> list[str]:
+    """Give the questions in the order in which the first epoch has them."""
+    folders = {"vqa-rad": str(data / "vqa-rad")}
+    section = DataSection(annotations=folders, cache_dir=str(data / "cache"))
+    loader = open_loader("vqa-rad:train", data / "regions", 4, data=section, seed=9595)
+    return [example_id for batch in loader for example_id in batch.example_ids]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vlray.train", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + 100
+    while not path.exists():
+        assert time.monotonic() < end, f"no {path}"
+        time.sleep(0.05)

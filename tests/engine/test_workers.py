@@ -1,0 +1,73 @@
+"""Two workers of Ray Train give what one gives, also when one of them is killed on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+
+from tests.engine.conftest import Make, losses
+from vlray.config.training import WorkersSection
+from vlray.engine.trainer import run_training
+from vlray.engine.work import work
+from vlray.engine.workers import Desk, DeskStop, allot
+from vlray.models.checkpoint import CheckpointInfo
+from vlray.stream.cluster import Node
+
+TWO = {"workers": 2, "cpus_per_worker": 0.5}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_is_killed_and_the_losses_are_those_of_one_worker(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Long questions weigh more, so the workers' shares of a batch have different weights.
+    once = tmp_path / "killed"
+    options = {"validation": {"holdout": 0.2}, "training": {"steps": 12, "save_every": 2}}
+    one = make("one", model={"architecture": {"by_words": True}}, **options)
+    kill = {"by_words": True, "kill_at": "50", "once": str(once)}
+    two = make("two", model={"architecture": kill}, cluster=TWO, **options)
+    expected = work(one, tmp_path / "run-1")
+    with caplog.at_level(logging.INFO, logger="vlray"):
+        progress = run_training(two, tmp_path / "run-2")
+    assert once.exists()
+    assert "going on after step" in caplog.text
+    assert progress is not None
+    assert progress.ended
+    assert losses(tmp_path / "run-2") == pytest.approx(losses(tmp_path / "run-1"), rel=1e-4)
+    assert progress.best == pytest.approx(expected.best, rel=1e-4)
+    ones, twos = (CheckpointInfo.read(Path(config.output, "last")) for config in (one, two))
+    assert (ones.step, ones.epoch) == (twos.step, twos.epoch) == (12, 1.2)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_would_happen_again_is_said_and_not_tried_again(make: Make, tmp_path: Path) -> None:
+    config = make(model={"architecture": {"nan_at": "7"}}, training={"steps": 12}, cluster=TWO)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FloatingPointError, match=r"the loss answer of step \d+ is not a finite"):
+        run_training(config, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_hear_that_they_are_to_stop(wait_until: Callable[..., None]) -> None:
+    desk = ray.remote(num_cpus=0)(Desk).remote()
+    stop = DeskStop(desk)
+    assert not stop.wanted()
+    ray.get(desk.stop.remote())
+    wait_until(stop.wanted)
+
+
+def test_what_the_cluster_does_not_hold_is_refused() -> None:
+    nodes = [Node(4, 0), Node(2, 0)]
+    assert allot(WorkersSection(), nodes) == (1, 0)
+    assert allot(WorkersSection(workers=6), nodes) == (6, 0)
+    assert allot(WorkersSection(), [Node(8, 2), Node(8, 4)]) == (6, 1)
+    with pytest.raises(ValueError, match=r"2 workers of 3 CPUs .* 2 node.* with 6 CPUs .* hold 1"):
+        allot(WorkersSection(workers=2, cpus_per_worker=3), nodes)
+    with pytest.raises(ValueError, match=r"3 workers .* 1 GPUs .* 2 GPUs hold 2"):
+        allot(WorkersSection(workers=3), [Node(8, 2)])
+    with pytest.raises(ValueError, match="none of the cluster's 2 nodes has a GPU"):
+        allot(WorkersSection(use_gpu="yes"), nodes)
