@@ -25,7 +25,13 @@ class Bar:
     """
 
     def __init__(
-        self, total: int, unit: str, seconds: float, style: Style = "auto", done: int = 0
+        self,
+        total: int,
+        unit: str,
+        seconds: float,
+        style: Style = "auto",
+        done: int = 0,
+        form: str | None = None,
     ) -> None:
         """Begin.
 
@@ -35,6 +41,7 @@ class Bar:
             seconds: Between two lines.
             style: ``auto``: a bar on a terminal, lines elsewhere.
             done: Where it begins.
+            form: Of the bar, as tqdm's ``bar_format``; None: tqdm's own.
         """
         if style == "auto":
             style = "bar" if sys.stderr.isatty() else "lines"
@@ -48,6 +55,7 @@ class Bar:
             unit_scale=unit == "B",
             disable=style != "bar",
             smoothing=0.1,
+            bar_format=form,
         )
         self._filter = _AboveBar(self._bar)
         if style == "bar":

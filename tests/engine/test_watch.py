@@ -240,7 +240,7 @@ def test_on_a_terminal_a_bar_moves_below_the_messages(tmp_path: Path) -> None:
     os.close(ours)
     os.close(theirs)
     assert "loss 2, lr 5.00e-05" in shown
-    assert "| 2/3 [" in shown
+    assert "| step 2/3 [" in shown
     assert "\revaluated\r\n" in shown  # from the line's begin: the bar was taken off it
     assert "after the bar" in shown
     assert "step 1/3" not in shown

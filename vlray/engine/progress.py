@@ -10,6 +10,8 @@ from datetime import timedelta
 from vlray.progress import Bar
 
 SECONDS_BETWEEN_LINES = 30.0
+BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+"""Its speed is among the words: in examples, not in steps."""
 SMOOTHING = 0.95
 """What a step's loss leaves of the smoothed one."""
 
@@ -36,7 +38,7 @@ class Progress:
         self._examples = 0
         self._since = time.monotonic()
         self._first: tuple[float, int] | None = None
-        self._bar = Bar(steps, " steps", SECONDS_BETWEEN_LINES, done=done)
+        self._bar = Bar(steps, " steps", SECONDS_BETWEEN_LINES, done=done, form=BAR)
 
     def to(self, step: int, loss: float, lr: float, examples: int) -> None:
         """Come to the end of a step.

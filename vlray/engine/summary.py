@@ -48,10 +48,13 @@ def _measured(history: Sequence[Record]) -> dict[str, Any]:
                 for name, value in figures(records[-1]).items()
                 if name == "loss" or name.startswith("loss/") or what == "evaluation"
             }
-    for name, said in (("examples_per_s", "examples/s"), ("waited", "share of time waiting")):
+    for name, said, form in (
+        ("examples_per_s", "examples/s", ",.4g"),
+        ("waited", "share of the time waiting for data", ".1%"),
+    ):
         values = [record[name] for record in train if name in record]
         if values:
-            rows[f"{said}, median"] = float(np.median(values))
+            rows[f"{said}, median"] = format(np.median(values), form)
     return rows
 
 
