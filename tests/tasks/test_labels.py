@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlray.tasks import labels
+from vlray.tasks.answers import SoftScore, answer_name, normalize_answer
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable, table_from
 from vlray.tasks.labels import LabelSpace, has_known_answer, labels_of, targets, unite
@@ -173,3 +176,44 @@ def test_a_target_has_the_score_of_each_label_and_is_zero_for_unknown_answers() 
     examples = [Example(str(n), "What?", ("1",), label) for n, label in enumerate(labels)]
     found = targets(examples, LabelSpace(("blue", "green", "red")), "vqa")
     np.testing.assert_allclose(found, [[1, 0, 0.9], [0, 0, 0], [0, 0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["vqa", "exact"])
+def test_labels_are_counted_alike_in_pieces_and_one_by_one(
+    make_table: Make, monkeypatch: pytest.MonkeyPatch, how: SoftScore
+) -> None:
+    monkeypatch.setattr(labels, "AT_ONCE", 7)
+    rng = np.random.default_rng(0)
+    words = ["yes", "Yes", "no", "No.", "2", "two", "a dog", "dog", "red", "left of it"]
+    for _ in range(10):
+        answers: list[Answers | None] = []
+        about = []
+        for _ in range(40):
+            said = tuple(words[number] for number in rng.integers(len(words), size=rng.integers(8)))
+            scores = tuple(rng.choice([0.3, 0.6, 1.0], len(said)).tolist())
+            answers.append(
+                None if rng.random() < 0.1 else Answers(said, scores if rng.random() < 0.5 else ())
+            )
+            most = {"multiple_choice_answer": said[-1]} if said and rng.random() < 0.5 else {}
+            about.append(most)
+        table = make_table(answers, about, soft_score=how, min_frequency=3)
+        counts: Counter[str] = Counter()
+        for one, most in zip(answers, about, strict=True):
+            if one is None or not one.answers:
+                continue
+            if how == "exact":
+                counts.update({answer.strip().lower() for answer in one.answers})
+                continue
+            votes: dict[str, float] = {}
+            for answer, weight in zip(one.answers, one.scores or [1.0] * 9, strict=False):
+                votes[answer] = votes.get(answer, 0) + weight
+            winner = max(votes, key=lambda answer: votes[answer])
+            counts[normalize_answer(most.get("multiple_choice_answer", winner))] += 1
+        space = labels_of(table)
+        assert space == LabelSpace.from_counts(counts, 3)
+        problems = Problems()
+        known = has_known_answer(table, space, problems)
+        for one, is_known in zip(answers, known, strict=True):
+            names = () if one is None else [answer_name(answer, how) for answer in one.answers]
+            assert is_known == (one is None or any(space.id_of(name) is not None for name in names))
+        assert problems.counts.get("unknown-answer", 0) == (~known).sum()

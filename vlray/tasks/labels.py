@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 
 from vlray import files
 from vlray.tasks.answers import SoftScore, answer_name, normalize_answer, soft_scores
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable
-from vlray.tasks.problems import Problems
+from vlray.tasks.problems import EXAMPLES_SHOWN, Problems
 
 Known = Bool[np.ndarray, "N"]
+
+AT_ONCE = 20_000
+"""Examples whose answers are looked at together: 10 MB or so with ten answers each."""
 
 
 @dataclass(frozen=True)
@@ -135,30 +139,78 @@ def labels_of(*tables: ExampleTable) -> LabelSpace:
     return LabelSpace.from_counts(counts, spec.min_frequency)
 
 
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """The answers of some examples, all at once: K of them, of N examples.
+
+    Attributes:
+        owners: Which of the examples each is of.
+        codes: Which of the texts each is.
+        texts: The different ones.
+    """
+
+    owners: Int64[np.ndarray, K]
+    codes: Int64[np.ndarray, K]
+    texts: list[str]
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> _Answers:
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+        encoded = column.combine_chunks().flatten().dictionary_encode()
+        codes = encoded.indices.to_numpy().astype(np.int64)
+        return cls(
+            np.repeat(np.arange(len(lengths)), lengths), codes, encoded.dictionary.to_pylist()
+        )
+
+
 def _count(table: ExampleTable, counts: Counter[str]) -> None:
     most_given = pc.map_lookup(table.column("about"), "multiple_choice_answer", "first")
-    for answers, most in zip(_answers(table), most_given, strict=True):
+    columns = table.column("answers"), table.column("answer_scores"), most_given
+    for start in range(0, len(table), AT_ONCE):
+        answers, scores, most = (column.slice(start, AT_ONCE) for column in columns)
+        found = _Answers.of(answers)
         if table.spec.soft_score == "exact":
-            counts.update({answer_name(answer, "exact").lower() for answer in answers.answers})
-        elif answers.answers:
-            counts[normalize_answer(most.as_py() or _most_given(answers))] += 1
+            counts.update(_each_once(found))
+        else:
+            counts.update(_most_given(found, scores, most.to_pylist()))
 
 
-def _answers(table: ExampleTable) -> Iterator[Answers]:
-    """Yield what the examples have as answers; nothing for those without."""
-    columns = table.column("answers"), table.column("answer_scores")
-    for start in range(0, len(table), 10_000):
-        rows = (column.slice(start, 10_000).to_pylist() for column in columns)
-        for answers, scores in zip(*rows, strict=True):
-            yield Answers(tuple(answers or ()), tuple(scores or ()))
+def _each_once(answers: _Answers) -> dict[str, int]:
+    """Count the examples that have each answer."""
+    names = [answer_name(text, "exact").lower() for text in answers.texts]
+    different, name_of = np.unique(np.array(names, object), return_inverse=True)
+    pairs = np.unique(answers.owners * max(len(different), 1) + name_of[answers.codes])
+    counts = np.bincount(pairs % max(len(different), 1), minlength=len(different))
+    return dict(zip(different.tolist(), counts.tolist(), strict=True))
 
 
-def _most_given(answers: Answers) -> str:
-    votes: dict[str, float] = {}
-    weights = answers.scores or (1.0,) * len(answers.answers)
-    for answer, weight in zip(answers.answers, weights, strict=True):
-        votes[answer] = votes.get(answer, 0) + weight
-    return max(votes, key=votes.__getitem__)  # the first of several
+def _most_given(
+    answers: _Answers, scores: pa.ChunkedArray, most: Sequence[str | None]
+) -> Counter[str]:
+    """Count the answer that most gave of each example, or that has the highest score.
+
+    Args:
+        answers: Of the examples.
+        scores: Of the answers, where the file has them.
+        most: What the file says most gave; None or empty: it says nothing.
+    """
+    weights = np.ones(len(answers.owners))
+    scored = pc.fill_null(pc.list_value_length(scores), 0).to_numpy() > 0
+    weights[scored[answers.owners]] = scores.combine_chunks().flatten().to_numpy()
+    width = max(len(answers.texts), 1)
+    votes, first, place = np.unique(
+        answers.owners * width + answers.codes, return_index=True, return_inverse=True
+    )
+    # Of each example the one with the most, of several the first.
+    owners, sums = votes // width, np.bincount(place, weights, len(votes))
+    order = np.lexsort((first, -sums, owners))
+    winners = order[np.unique(owners[order], return_index=True)[1]]
+    counts: Counter[str] = Counter()
+    for owner, code in zip(
+        owners[winners].tolist(), (votes[winners] % width).tolist(), strict=True
+    ):
+        counts[normalize_answer(most[owner] or answers.texts[code])] += 1
+    return counts
 
 
 def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems) -> Known:
@@ -170,15 +222,22 @@ def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems)
         problems: Where the others are counted, as ``unknown-answer``.
     """
     how = table.spec.soft_score
+    column = table.column("answers")
     known = np.ones(len(table), bool)
-    published = table.column("answers").is_valid().to_numpy()
-    for row, answers in enumerate(_answers(table)):
-        if published[row] and not any(
-            space.id_of(answer_name(answer, how)) is not None for answer in answers.answers
-        ):
-            known[row] = False
-            given = ", ".join(dict.fromkeys(answers.answers)) or "none at all"
-            problems.add("unknown-answer", f"{table.column('example_id')[row]} ({given})")
+    for start in range(0, len(table), AT_ONCE):
+        answers = _Answers.of(column.slice(start, AT_ONCE))
+        names = [answer_name(text, how) for text in answers.texts]
+        is_label = np.array([space.id_of(name) is not None for name in names], bool)
+        known[start : start + AT_ONCE] = False
+        known[start + answers.owners[is_label[answers.codes]]] = True
+    known |= ~column.is_valid().to_numpy()
+    unknown = np.flatnonzero(~known)
+    first = unknown[:EXAMPLES_SHOWN]
+    for place, example in enumerate(table.take(first)):
+        assert isinstance(example.label, Answers)
+        given = ", ".join(dict.fromkeys(example.label.answers)) or "none at all"
+        count = len(unknown) - place if place == len(first) - 1 else 1
+        problems.add("unknown-answer", f"{example.example_id} ({given})", count)
     return known
 
 
