@@ -45,6 +45,11 @@ class ModelSection(Section):
     [MASK] behind the question. ``mean``: of the mean of the text's tokens, as a sentence encoder
     such as minilm was trained."""
 
+    answer_start: Literal["random", "text"] = "random"
+    """How the last layer over answers starts. ``text``: as what the text side of ``weights`` makes
+    of each answer's words, behind a layer that is as wide as the model; answers that are rare begin
+    near those that mean the like."""
+
     loss: Literal["model", "bce", "kl", "cross-entropy"] = "model"
     """Loss over answers. ``bce``: of each label alone, times the number of labels (LXMERT).
     ``kl``: of the distribution (VisualBERT). ``cross-entropy``: of the best answer. ``model``: as

@@ -1,4 +1,4 @@
-"""Networks that transformers does not have: LXMERT for pairs of images and for phrases.
+"""Networks that transformers does not have.
 
 Shapes: B examples, T tokens, R regions, P phrases, L labels.
 """
@@ -9,9 +9,49 @@ from typing import Any
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from transformers import LxmertConfig, LxmertModel, LxmertPreTrainedModel
+from transformers import (
+    LxmertConfig,
+    LxmertModel,
+    LxmertPreTrainedModel,
+    VisualBertConfig,
+    VisualBertModel,
+    VisualBertPreTrainedModel,
+)
 from transformers.models.lxmert.modeling_lxmert import GeLU
 from transformers.models.visual_bert.modeling_visual_bert import VisualBertRegionToPhraseAttention
+
+
+def head_of_vectors(config: Any, num_labels: int) -> nn.Sequential:
+    """Make an answer head whose last layer has a vector of each answer, as wide as the states."""
+    width = config.hidden_size
+    return nn.Sequential(
+        nn.Linear(width, width),
+        nn.GELU(),
+        nn.LayerNorm(width, eps=1e-12),
+        nn.Dropout(config.hidden_dropout_prob),
+        nn.Linear(width, num_labels),
+    )
+
+
+class LxmertForAnswers(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
+    """LXMERT with a vector of each answer."""
+
+    def __init__(self, config: LxmertConfig) -> None:
+        super().__init__(config)
+        self.lxmert = LxmertModel(config)
+        self.answer_head = head_of_vectors(config, config.num_qa_labels)
+        self.post_init()
+
+
+class VisualBertForAnswers(VisualBertPreTrainedModel):  # type: ignore[misc] # the same
+    """VisualBERT with a vector of each answer."""
+
+    def __init__(self, config: VisualBertConfig) -> None:
+        super().__init__(config)
+        self.visual_bert = VisualBertModel(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.cls = head_of_vectors(config, config.num_labels)
+        self.post_init()
 
 
 class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here

@@ -16,10 +16,11 @@ from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
 from vlray.models.build import load_network, names_of, save_network
-from vlray.models.heads import LxmertForPairs, LxmertForPhrases
+from vlray.models.heads import LxmertForAnswers, LxmertForPairs, LxmertForPhrases
 from vlray.models.losses import chosen, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
+from vlray.models.text_start import fill_from_text, starts_from_text
 
 ENDS = ("answer_head.", "pair_head.", "attention.")
 
@@ -56,8 +57,12 @@ class Lxmert(nn.Module):
             fields |= {"num_qa_labels": len(goal.labels), **names_of(goal.labels)}
         elif goal.objective == "choices":
             fields["num_qa_labels"] = 1
-        self.network, new = load_network(_network_class(goal), options, goal, fields, ENDS)
-        if answers:
+        from_text = starts_from_text(options, goal)
+        network_class = LxmertForAnswers if from_text else _network_class(goal)
+        self.network, new = load_network(network_class, options, goal, fields, ENDS)
+        if from_text and any(name.startswith(ENDS) for name in new):
+            fill_from_text(self.network.answer_head, self.network.lxmert, goal.labels)
+        elif answers and not from_text:
             new -= load_answer_head(self.network, options, goal)
         self._new = frozenset(f"network.{name}" for name in new)
         self._where: Literal["first", "mean"] = "mean" if options.pooling == "mean" else "first"

@@ -22,9 +22,11 @@ from transformers import (
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.build import load_network, names_of, save_network
+from vlray.models.heads import VisualBertForAnswers
 from vlray.models.losses import chosen, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
+from vlray.models.text_start import fill_from_text, starts_from_text
 
 ENDS = ("cls.", "attention.")
 BOX_NUMBERS = 5
@@ -59,7 +61,11 @@ class VisualBert(nn.Module):
             fields["visual_embedding_dim"] += BOX_NUMBERS
         if goal.objective == "labels":
             fields |= names_of(goal.labels)
-        self.network, new = load_network(_network_class(goal), options, goal, fields, ENDS)
+        from_text = starts_from_text(options, goal)
+        network_class = VisualBertForAnswers if from_text else _network_class(goal)
+        self.network, new = load_network(network_class, options, goal, fields, ENDS)
+        if from_text and any(name.startswith(ENDS) for name in new):
+            fill_from_text(self.network.cls, self.network.visual_bert, goal.labels)
         self._new = frozenset(f"network.{name}" for name in new)
         self._where = _where(options, goal)
         rest(_unused(self.network, self._where, goal))
