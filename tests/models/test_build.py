@@ -199,6 +199,13 @@ def test_transformers_own_names_of_labels_count_as_well(name: str, tmp_path: Pat
     assert load_model(section(name, str(tmp_path)), OTHER).new_parameters()
 
 
+def test_a_head_of_pairs_is_not_taken_for_one_of_answers(tmp_path: Path) -> None:
+    trained(tmp_path, "lxmert", GOALS["pairs"])
+    overlapping = replace(GOALS["answers"], labels=("no", "yes", "blue"))
+    model = load_model(section("lxmert", str(tmp_path)), overlapping)
+    assert modules_of(model.new_parameters()) == {"answer_head"}
+
+
 @both
 def test_what_is_drawn_anew_follows_from_the_seed(name: str, tmp_path: Path) -> None:
     trained(tmp_path, name, GOALS["answers"])

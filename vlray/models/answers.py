@@ -64,7 +64,11 @@ def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozens
     if not found:
         return frozenset()
     with quiet():
-        trained = LxmertForQuestionAnswering.from_pretrained(start.place, dtype=torch.float32)
+        trained, loading = LxmertForQuestionAnswering.from_pretrained(
+            start.place, dtype=torch.float32, output_loading_info=True
+        )
+    if loading["missing_keys"]:  # a head of another kind: of pairs, or of vectors
+        return frozenset()
     layers = network.answer_head.logit_fc
     state = trained.answer_head.logit_fc.state_dict()
     last = f"{len(layers) - 1}."
