@@ -12,7 +12,7 @@ from tests.models.batches import DIM, GOALS, LABELS, batch_for, of_one, section
 from vlray.config.loader import LoaderSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.checkpoint import CheckpointInfo
-from vlray.models.load import load_checkpoint, load_model
+from vlray.models.load import load_checkpoint, load_model, model_class
 from vlray.models.precision import autocast
 from vlray.models.protocol import Goal
 
@@ -100,6 +100,17 @@ def test_a_batch_without_labels_has_scores_but_no_losses(name: str, task: str) -
         outputs = model(unlabelled)
         torch.testing.assert_close(outputs.scores, model(batch).scores)
     assert not outputs.losses
+
+
+@both
+@every
+def test_a_model_says_how_its_batches_are_made(name: str, task: str) -> None:
+    options, goal = section(name), GOALS[task]
+    settled = LoaderSection(**model_class(options, goal).loader_defaults(options, goal))
+    longest = 20 if name == "lxmert" and goal.objective == "labels" else 128
+    assert settled.max_tokens == longest
+    assert settled.boxes == {"lxmert": "xyxy", "visualbert": "none"}[name]
+    assert settled.pretraining is None
 
 
 @both

@@ -70,8 +70,9 @@ class Lxmert(nn.Module):
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
-        """Give boxes, and texts as they are."""
-        return {"boxes": "xyxy", "template": "{text}"}
+        """Give boxes, and texts as they are; long ones where LXMERT was not published."""
+        max_tokens = 20 if goal.objective == "labels" else 128
+        return {"boxes": "xyxy", "template": "{text}", "max_tokens": max_tokens}
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses and scores; see `VisionLanguageModel`."""

@@ -30,6 +30,7 @@ from vlray.models.text_start import fill_from_text, starts_from_text
 
 ENDS = ("cls.", "attention.")
 BOX_NUMBERS = 5
+MAX_TOKENS = 128
 
 
 class VisualBert(nn.Module):
@@ -74,6 +75,7 @@ class VisualBert(nn.Module):
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
         """Give no boxes, or their area too; questions with the mask that the answer is read of."""
         return {
+            "max_tokens": MAX_TOKENS,
             "boxes": "xyxy_area" if options.box_feats else "none",
             "template": "{text} ? [MASK]" if _where(options, goal) == "mask" else "{text}",
         }
