@@ -148,7 +148,7 @@ def test_predictions_are_scored_by_the_datasets_metric(vlray, mine, tmp_path) ->
     status, out, _ = vlray("score", "mine:train", "predictions.json")
     assert status == 0
     assert "33.33" in out
-    assert "1 examples without a prediction, counted as wrong, such as 2" in out
+    assert "1 example without a prediction, counted as wrong, such as 2" in out
     assert "1 predictions for ids that are not in the split, such as 9" in out
     assert "score NAME wants a FILE of predictions" in vlray("score", "mine:train")[2]
 
@@ -237,7 +237,7 @@ def test_predictions_for_other_examples_are_refused_and_numbers_are_texts(
     assert (status, "none of them for an example of mine:train" in err) == (2, True)
     (tmp_path / "numbers.json").write_text(json.dumps({"0": 3, "1": None, "2": "A cat "}))
     status, out, _ = vlray("score", "mine:train", "numbers.json")
-    assert (status, "33.33" in out, "1 examples without a prediction" in out) == (0, True, True)
+    assert (status, "33.33" in out, "1 example without a prediction" in out) == (0, True, True)
 
 
 def test_a_corpus_is_checked_against_the_outputs_that_its_parts_name(vlray, mine) -> None:

@@ -65,7 +65,7 @@ def test_examples_of_images_without_regions_are_counted_and_left_out(
     assert batch.visual_feats[:, 0, 0].tolist() == [1, 2, 3, 4]
     assert "one:train: 4 examples with an image that has no regions" in caplog.text
     assert "one-1 (image 77); one-3 (image 78); one-4 (image 79)" in caplog.text
-    assert "two:train: 1 examples" in caplog.text
+    assert "two:train: 1 example with" in caplog.text
     with pytest.raises(DataError, match=r"one:train: 4 .*\n.*two:train: 1 "):
         RegionDataset(corpus, store, Collate(), on_bad="stop")
 

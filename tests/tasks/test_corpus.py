@@ -116,8 +116,8 @@ def test_problems_of_all_parts_are_told_together(
 ) -> None:
     open_corpus("mine:train,other:train", data)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert "mine:train: 1 lines or entries that cannot be read" in warning
-    assert "other:train: 1 lines or entries that cannot be read" in warning
+    assert "mine:train: 1 line or entry that cannot be read" in warning
+    assert "other:train: 1 line or entry that cannot be read" in warning
     with pytest.raises(DataError, match=r"(?s)mine:train: 1 .*other:train: 1 .*on_bad skip"):
         open_corpus("mine:train,other:train", data.model_copy(update={"on_bad": "stop"}))
 

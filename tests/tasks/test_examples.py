@@ -136,7 +136,7 @@ def test_what_is_wrong_is_counted_and_still_known_the_next_time(lines_dataset, t
         assert table[3].text == "what is it"
         assert table.problems.counts == {"duplicate-id": 1, "broken-line": 1, "no-image": 1}
         assert table.problems.examples["duplicate-id"] == ["q3"]
-        with pytest.raises(DataError, match="1 examples whose id another one has"):
+        with pytest.raises(DataError, match="1 example whose id another one has"):
             open_examples(dataset, "train", data_in(tmp_path, on_bad="stop"))
     assert len(list((tmp_path / "cache" / "examples").glob("*.arrow"))) == 1
 

@@ -36,5 +36,5 @@ def test_only_stop_stops_and_only_at_a_problem() -> None:
     problems.check("stop", "vqa:train")
     problems.add("duplicate-id", "q1")
     problems.check("skip", "vqa:train")
-    with pytest.raises(DataError, match=r"vqa:train:\n  1 examples whose id another one has"):
+    with pytest.raises(DataError, match=r"vqa:train:\n  1 example whose id another one has"):
         problems.check("stop", "vqa:train")

@@ -40,8 +40,8 @@ def split_holdout(
     names, groups = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     if len(names) < 2:
         raise ValueError(
-            f"the {len(dataset)} examples of {dataset.corpus.spec} are of one {by}, so a share of "
-            "them cannot be held out; give a split to evaluate on (validation.valid)"
+            f"{dataset.corpus.spec} has examples of one {by} alone, so that a share of them cannot "
+            "be held out; give a split to evaluate on (validation.valid)"
         )
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     order = np.array(sorted(range(len(names)), key=digests.__getitem__))

@@ -54,7 +54,7 @@ class Texts:
         own = images[drawable]
         if len(own) == 0 or (own == own[0]).all():
             raise ValueError(
-                f"all {len(own)} texts are of one image, so none is of another; give a corpus "
+                f"all texts ({len(own)}) are of one image, so none is of another; give a corpus "
                 "of several images, or pretraining.sentences own"
             )
         self._images, self._take = images, take

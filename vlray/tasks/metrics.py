@@ -56,12 +56,13 @@ class Metrics:
                 f"  {kind} {name}: {share.percent:.2f} ({share.num_examples:,})"
                 for name, share in sorted(groups.items())
             ]
-        for ids, said in (
-            (self.missing, "examples without a prediction, counted as wrong"),
-            (self.unknown, "predictions for ids that are not in the split"),
+        for ids, one, said in (
+            (self.missing, "example", "without a prediction, counted as wrong"),
+            (self.unknown, "prediction", "for ids that are not in the split"),
         ):
             if ids:
-                out.append(f"{len(ids):,} {said}, such as {', '.join(ids[:3])}")
+                many = "s" * (len(ids) != 1)
+                out.append(f"{len(ids):,} {one}{many} {said}, such as {', '.join(ids[:3])}")
         return out
 
 

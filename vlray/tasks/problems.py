@@ -10,18 +10,36 @@ OnBad = Literal["skip", "stop"]
 
 EXAMPLES_SHOWN = 3
 
-KINDS: Mapping[str, str] = {
-    "broken-line": "lines or entries that cannot be read",
-    "incomplete": "entries that lack what an example needs",
-    "duplicate-id": "examples whose id another one has (the first is kept)",
-    "no-image": "annotations without an image",
-    "no-annotation": "questions without an annotation",
-    "no-question": "annotations without a question",
-    "bad-box": "boxes without area or outside their image",
-    "unknown-answer": "examples whose answers are all outside the vocabulary",
-    "no-regions": "examples with an image that has no regions",
+KINDS: Mapping[str, tuple[str, str]] = {
+    "broken-line": (
+        "line or entry that cannot be read",
+        "lines or entries that cannot be read",
+    ),
+    "incomplete": (
+        "entry that lacks what an example needs",
+        "entries that lack what an example needs",
+    ),
+    "duplicate-id": (
+        "example whose id another one has (the first is kept)",
+        "examples whose id another one has (the first is kept)",
+    ),
+    "no-image": ("annotation without an image", "annotations without an image"),
+    "no-annotation": ("question without an annotation", "questions without an annotation"),
+    "no-question": ("annotation without a question", "annotations without a question"),
+    "bad-box": (
+        "box without area or outside its image",
+        "boxes without area or outside their image",
+    ),
+    "unknown-answer": (
+        "example whose answers are all outside the vocabulary",
+        "examples whose answers are all outside the vocabulary",
+    ),
+    "no-regions": (
+        "example with an image that has no regions",
+        "examples with an image that has no regions",
+    ),
 }
-"""Every kind, and what is counted under it."""
+"""Every kind, and what is counted under it: one of them, and several."""
 
 
 class DataError(ValueError):
@@ -63,7 +81,7 @@ class Problems:
     def lines(self) -> list[str]:
         """Say each kind in a line: its count and the first examples."""
         return [
-            f"{count:,} {KINDS[kind]}, such as {'; '.join(self.examples[kind])}"
+            f"{count:,} {KINDS[kind][count != 1]}, such as {'; '.join(self.examples[kind])}"
             for kind, count in sorted(self.counts.items())
         ]
 
