@@ -1,9 +1,11 @@
-"""Whether a model is what ``protocol.py`` asks for. Imports no torch before one is built."""
+"""Whether a model is what ``protocol.py`` asks for."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
+
+from torch import nn
 
 from vlray.config.model import ModelSection
 from vlray.models.protocol import Goal
@@ -27,8 +29,6 @@ def check_class(cls: Any, target: str) -> None:
     Raises:
         ValueError: It is none, or lacks a method; says which.
     """
-    from torch import nn
-
     if not isinstance(cls, type) or not issubclass(cls, nn.Module):
         raise ValueError(f"{target} is {cls!r}, not a class of torch.nn.Module. {HOW_TO}")
     lacks = [name for name in ("loader_defaults", "save") if not callable(getattr(cls, name, None))]

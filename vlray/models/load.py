@@ -1,4 +1,4 @@
-"""From the name of a model to the model. Imports no torch before one is loaded."""
+"""From the name of a model to the model."""
 
 from __future__ import annotations
 
