@@ -149,7 +149,7 @@ def test_predictions_are_scored_by_the_datasets_metric(vlray, mine, tmp_path) ->
     assert status == 0
     assert "33.33" in out
     assert "1 example without a prediction, counted as wrong, such as 2" in out
-    assert "1 predictions for ids that are not in the split, such as 9" in out
+    assert "1 prediction for ids that are not in the split, such as 9" in out
     assert "score NAME wants a FILE of predictions" in vlray("score", "mine:train")[2]
 
 
