@@ -231,11 +231,14 @@ def test_regions_of_another_width_are_refused_unless_meant(name: str, tmp_path: 
 
 
 @both
-def test_fewer_layers_than_the_checkpoint_has_are_its_first(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", ["answers", "classes"])  # the checkpoint's own, and another
+def test_fewer_layers_than_the_checkpoint_has_are_its_first(
+    name: str, task: str, tmp_path: Path
+) -> None:
     before = trained(tmp_path, name, GOALS["answers"])
     fewer = {"lxmert": {"x_layers": 1}}.get(name, {"num_hidden_layers": 1})
     options = ModelSection(name=name, weights=str(tmp_path), architecture=fewer)
-    model = load_model(options, GOALS["classes"])
+    model = load_model(options, GOALS[task])
     assert not model.new_parameters()
     old, new = before.state_dict(), model.state_dict()
     assert all(torch.equal(tensor, old[key]) for key, tensor in new.items())

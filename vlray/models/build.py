@@ -14,6 +14,7 @@ from transformers import BertModel, PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.config.options import nearest
+from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.protocol import Goal
 from vlray.models.weights import Start, find, quiet
 
@@ -45,7 +46,8 @@ def load_network(
     Args:
         network_class: The class, such as ``LxmertForQuestionAnswering``.
         options: Weights and architecture.
-        goal: What the network is for: a checkpoint of the same goal has to fit to the last tensor.
+        goal: What the network is for. A checkpoint of the same goal and options has to fit to the
+            last tensor.
         fields: Of its configuration, that the goal says.
         ends: Beginnings of the parameters' names that belong to the labels. They start anew where
             the weights are of other labels.
@@ -167,7 +169,7 @@ def _from_checkpoint(
         )
     missing = set(loading["missing_keys"])
     mismatched = {name: shapes for name, *shapes in loading["mismatched_keys"]}
-    if start.info is not None and start.info.goal == goal:
+    if start.info is not None and _is_whole(start.info, options, goal):
         _refuse_any(options.weights, missing, loading["unexpected_keys"], mismatched)
     free = (*ends, *_visual_ends(network))
     for name, (found, wanted) in sorted(mismatched.items()):
@@ -180,6 +182,13 @@ def _from_checkpoint(
     if start.labels not in (None, goal.labels):
         new |= _start_anew(network, ends)
     return network, frozenset(new)
+
+
+def _is_whole(info: CheckpointInfo, options: ModelSection, goal: Goal) -> bool:
+    """Say whether a checkpoint is of this very model, so that all of it has to fit."""
+    where = {"weights": "", "answers": ""}
+    same = info.model.model_copy(update=where) == options.model_copy(update=where)
+    return same and info.goal == goal
 
 
 def _start_anew(network: PreTrainedModel, ends: Sequence[str]) -> set[str]:
