@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlray.loader.phrases import Phrases, are_grounded, check_grounded, phrases_of
+from vlray.config.loader import LoaderSection
+from vlray.loader import Collate, RegionDataset, open_store
+from vlray.loader.phrases import (
+    Phrases,
+    are_grounded,
+    check_grounded,
+    count_reachable,
+    phrases_of,
+)
 from vlray.loader.text import Tokenizer
 from vlray.tasks.corpus import Corpus
 from vlray.tasks.example import Answers, Boxes, Example
-from vlray.tasks.examples import ExampleTable
+from vlray.tasks.examples import ExampleTable, table_from
 from vlray.tasks.grounding import phrase_hits
 
 TEXT = "A man in an unbelievably Café-coloured shirt pets two dogs."
@@ -105,6 +114,36 @@ def test_only_texts_that_speak_of_boxes_are_grounded() -> None:
     assert are_grounded([one, one])
     assert not are_grounded([one, Example("q", "what?", ("1",), Answers(("yes",)))])
     assert not are_grounded([Example("d", "", ("1",), Boxes(((0.0, 0.0, 1.0, 1.0),)))])
+
+
+def test_phrases_that_no_region_lies_on_are_counted(
+    regions: str,
+    table: Callable[..., ExampleTable],
+    corpus_of: Callable[..., Corpus],
+    tmp_path: Path,
+) -> None:
+    store = open_store(regions, tmp_path)
+    boxes = np.zeros((20, 4, 4), np.float32)
+    store.read_boxes(store.rows([str(number) for number in range(20)]), boxes)
+    far = (190.0, 90.0, 199.0, 99.0)
+
+    def examples() -> Iterator[Example]:
+        for number in range(20):
+            label = example((MAN, tuple(boxes[number, number % 4].tolist())), (DOGS, far)).label
+            yield Example(f"e{number}", TEXT, (str(number),), label)
+
+    spec = table("plain", [("1",)]).spec
+    corpus = corpus_of(table_from(examples(), spec, "train", tmp_path / "boxes.arrow"))
+    dataset = RegionDataset(corpus, store, Collate(LoaderSection()))
+    phrases, reachable = count_reachable(dataset)
+    assert phrases == 40
+    hits = [dataset[index].phrases for index in range(20)]
+    assert reachable == sum(int((one.targets.sum(2) > 0).sum()) for one in hits if one)
+    assert 20 <= reachable < 40
+    assert count_reachable(dataset, 5)[0] == 10
+    # Image number n has n % 4 + 1 regions, of which the phrase's is the last.
+    few = RegionDataset(corpus, store, Collate(LoaderSection(num_boxes=1)))
+    assert 5 <= count_reachable(few)[1] < reachable
 
 
 def test_boxes_that_no_text_speaks_of_are_refused(

@@ -24,6 +24,7 @@ from vlray.engine.stop import Stop
 from vlray.engine.training import Progress, Training
 from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
+from vlray.loader.phrases import count_reachable
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import new_parameters
 from vlray.models.load import load_checkpoint, load_model
@@ -177,6 +178,10 @@ def _introduce(training: Training) -> None:
         config.training.batch_size,
         progress.steps / epoch,
     )
+    if data.goal.objective == "phrases":
+        phrases, reachable = count_reachable(data.valid or data.train)
+        share = 100 * reachable / max(phrases, 1)
+        log.info("%.1f %% of the phrases have a region: no model can find more of them", share)
     if progress.step:
         log.info("going on after step %s", f"{progress.step:,}")
 

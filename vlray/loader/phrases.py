@@ -6,7 +6,7 @@ Shapes: B examples, P phrases padding included, R regions padding included, K bo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
@@ -18,6 +18,9 @@ from vlray.tasks.corpus import Corpus
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.grounding import IOU_THRESH
 from vlray.tasks.spec import Metric
+
+if TYPE_CHECKING:
+    from vlray.loader.dataset import RegionDataset
 
 Span = tuple[int, int]
 
@@ -103,6 +106,27 @@ def phrases_of(
             if found is not None:
                 positions[row, place], mask[row, place] = found, 1
     return Phrases(positions, mask, targets, spans)
+
+
+def count_reachable(dataset: RegionDataset, most: int = 1000) -> tuple[int, int]:
+    """Count phrases, and those of them that a region lies on: no model can find more.
+
+    Args:
+        dataset: Of grounded examples.
+        most: Examples that are looked at, evenly spread.
+    """
+    phrases = reachable = 0
+    count = min(most, len(dataset))
+    for index in (np.arange(count) * len(dataset) // max(count, 1)).tolist():
+        (regions, _), places, rows = dataset.join.locate(dataset.corpus, np.array([index]))
+        store, (example,) = dataset.stores[regions], dataset.corpus.take(places)
+        given = int(store.num_boxes[rows[0, 0]])
+        boxes = np.zeros((1, min(dataset.collate.options.num_boxes or given, given), 4), np.float32)
+        store.read_boxes(rows[:, 0], boxes)
+        if spans := spans_of(example):
+            phrases += len(spans)
+            reachable += int(_hits(example, spans, boxes[0]).any(axis=1).sum())
+    return phrases, reachable
 
 
 def _hits(
