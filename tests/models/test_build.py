@@ -199,6 +199,16 @@ def test_transformers_own_names_of_labels_count_as_well(name: str, tmp_path: Pat
     assert load_model(section(name, str(tmp_path)), OTHER).new_parameters()
 
 
+@both
+@pytest.mark.parametrize("task", ["choices", "phrases"])
+def test_what_has_no_labels_keeps_all_that_is_not_of_labels(
+    name: str, task: str, tmp_path: Path
+) -> None:
+    old = trained(tmp_path, name, GOALS["answers"]).network.base_model.state_dict()
+    new = load_model(section(name, str(tmp_path)), GOALS[task]).network.base_model.state_dict()
+    assert all(torch.equal(tensor, old[key]) for key, tensor in new.items())
+
+
 def test_a_head_of_pairs_is_not_taken_for_one_of_answers(tmp_path: Path) -> None:
     trained(tmp_path, "lxmert", GOALS["pairs"])
     overlapping = replace(GOALS["answers"], labels=("no", "yes", "blue"))

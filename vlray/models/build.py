@@ -179,7 +179,7 @@ def _from_checkpoint(
                 f"model's is {tuple(wanted)}; take what differs out of model.architecture"
             )
     new = missing | set(mismatched)
-    if start.labels not in (None, goal.labels):
+    if goal.labels and start.labels not in (None, goal.labels):
         new |= _start_anew(network, ends)
     return network, frozenset(new)
 
