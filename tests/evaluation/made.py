@@ -28,7 +28,7 @@ LAYERS = {
 }
 
 COCO = [str(number) for number in range(1, 13)]
-PAIRS = [f"dev-{number}-0-img{side}" for number in range(6) for side in (0, 1)]
+PAIRS = [f"dev-{pair // 2}-{pair % 2}-img{side}" for pair in range(6) for side in (0, 1)]
 
 VQA = "v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json"
 
@@ -37,7 +37,8 @@ class World:
     """A folder with regions of real files, and the annotations of some datasets.
 
     ``vqa:val`` has 24 questions about 12 images, of which half are answered with yes, ``vqa:test``
-    two questions without answers, ``nlvr2:dev`` two sentences about each of 6 pairs.
+    two questions without answers, ``nlvr2:dev`` six sentences about two pairs each, and
+    ``flickr30k-entities:test`` two captions of each of the 12, of which one has two phrases.
     """
 
     def __init__(self, root: Path) -> None:
@@ -50,6 +51,7 @@ class World:
             Image.fromarray(pixels).save(self.images / name, "JPEG")
         self._write_vqa(root / "vqa")
         self._write_nlvr2(root / "nlvr2")
+        self._write_entities(root / "flickr30k-entities")
 
     def _write_vqa(self, folder: Path) -> None:
         folder.mkdir()
@@ -83,7 +85,7 @@ class World:
         folder.mkdir()
         lines = [
             {
-                "identifier": f"dev-{pair}-0-{sentence}",
+                "identifier": f"dev-{pair // 2}-{pair % 2}-{sentence}",
                 "sentence": f"There are {sentence + 1} things.",
                 "label": str((pair + sentence) % 2 == 0),
                 "synset": "thing",
@@ -93,6 +95,26 @@ class World:
             for sentence in (0, 1)
         ]
         (folder / "dev.json").write_text("\n".join(map(json.dumps, lines)))
+
+    def _write_entities(self, folder: Path) -> None:
+        (folder / "Sentences").mkdir(parents=True)
+        (folder / "Annotations").mkdir()
+        (folder / "test.txt").write_text("\n".join(COCO))
+        store = open_store(self.regions, self.root / "cache")
+        boxes = np.empty((1, 1, 4), np.float32)
+        for image in COCO:
+            store.read_boxes(store.rows([image]), boxes)  # of the first region: it can be found
+            corners = [[1, 1, 4, 4], (boxes[0, 0] + 1).tolist()]  # these files count from 1
+            objects = "".join(
+                f"<object><name>{number}</name><bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin>"
+                f"<xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"
+                for number, box in enumerate(corners, 1)
+            )
+            text = "[/EN#1/people A man] holds [/EN#2/other a red ball] up .\nNobody is here ."
+            (folder / "Sentences" / f"{image}.txt").write_text(text)
+            size = "<size><width>200</width><height>100</height></size>"
+            xml = f"<annotation>{size}{objects}</annotation>"
+            (folder / "Annotations" / f"{image}.xml").write_text(xml)
 
     def checkpoint(self, name: str, goal: Goal, *, prefers: int | None = None, **about: Any) -> str:
         """Write a checkpoint of a tiny model with random numbers.

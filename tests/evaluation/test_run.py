@@ -68,9 +68,10 @@ def test_the_official_file_reads_back_to_the_same_figures(
 def test_consistency_is_resampled_by_its_sentences(world: World, tmp_path: Path) -> None:
     config = world.config(world.checkpoint("visualbert", TRUTH, prefers=1), "nlvr2:dev")
     by_name = {figure.name: figure for figure in run_test(config, str(tmp_path)).figures}
-    assert by_name["accuracy"].count == 12
-    assert by_name["consistency"].count == 12  # each sentence of each set is its own
-    assert by_name["accuracy"].interval is not None
+    assert (by_name["accuracy"].count, by_name["accuracy"].value) == (12, 50)
+    # Each sentence is right about one of its two pairs.
+    assert (by_name["consistency"].count, by_name["consistency"].value) == (6, 0)
+    assert by_name["consistency"].interval == (0, 0)
 
 
 def test_a_limit_takes_examples_from_the_whole_split(world: World, tmp_path: Path) -> None:
@@ -169,6 +170,19 @@ def test_images_without_regions_count_as_wrong(world: World, tmp_path: Path) -> 
     result = run_test(config, str(tmp_path / "out"))
     assert result.figures[0].value == pytest.approx(100 * 9 / 24)
     assert "6 examples have no regions, and count as wrong" in result.notes
+
+
+def test_phrases_are_found_among_the_regions(world: World, tmp_path: Path) -> None:
+    checkpoint = world.checkpoint("visualbert", Goal("phrases", 8))
+    config = world.config(checkpoint, "flickr30k-entities:test")
+    by_name = {figure.name: figure for figure in run_test(config, str(tmp_path)).figures}
+    ranked = predictions.read(tmp_path / "predictions.json")
+    assert {len(phrases) for phrases in ranked.values()} == {0, 2}
+    # The box of one phrase is a region, of which there are four at most; the other's is none.
+    assert by_name["R@1"].count == 24
+    assert by_name["R@5"].value == 50
+    assert (by_name["other"].group, by_name["other"].count) == ("phrase", 12)
+    assert by_name["people"].value == 0
 
 
 def test_retrieval_ranks_every_image_for_every_text(world: World, tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ class Test:
     num_unknown: int
 
     @property
+    def is_retrieval(self) -> bool:
+        """Whether texts and images are ranked, and nothing is answered."""
+        return self.info.goal.objective == "matching"
+
+    @property
     def table(self) -> ExampleTable:
         """The split."""
         return self.dataset.corpus.tables[0]
@@ -91,8 +96,7 @@ def open_test(config: TestConfig) -> Test:
     )
     num_left_out = len(table) - len(dataset)
     if config.limit:
-        by_image = info.goal.objective == "matching"
-        narrowed = of_images if by_image else _of_examples
+        narrowed = of_images if info.goal.objective == "matching" else _of_examples
         dataset, num_left_out = narrowed(dataset, config.limit), 0
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)

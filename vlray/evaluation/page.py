@@ -58,7 +58,10 @@ def render(
 
     data = _about(tested, figures, notes) | {
         "examples": [
-            _example(one) | {"images": [image_data(image) for image in one.images]} for one in shown
+            _example(one)
+            | {"given": [] if tested.is_retrieval else _given(one.example)}
+            | {"images": [image_data(image) for image in one.images]}
+            for one in shown
         ],
         "labels": labels,
         "colors": [page_color(label) for label in labels],
@@ -100,7 +103,6 @@ def _example(shown: Shown) -> dict[str, Any]:
         "text": example.text,
         "about": [example.about.get(kind, "") for kind in KINDS],
         "score": shown.score,
-        "given": _given(example),
         "candidates": [
             [one.name, round(one.probability, 5), one.score] for one in shown.candidates
         ],
@@ -182,7 +184,8 @@ def _about(tested: Test, figures: Sequence[Figure], notes: Sequence[str]) -> dic
     return {
         "name": tested.table.name,
         "subtitle": (
-            f"Answers of {info.model.name}, step {info.step:,}, from regions by "
+            f"{'Retrieval' if tested.is_retrieval else 'Answers'} by {info.model.name}, step "
+            f"{info.step:,}, from regions of "
             f"{' and '.join(sorted(detectors))}, {today}"
         ),
         "totals": [*totals[:HEADLINES], ["examples", f"{len(tested.dataset):,}", ""]],

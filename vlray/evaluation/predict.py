@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from jaxtyping import Float
@@ -269,7 +270,7 @@ class _Collected:
         rows: dict[tuple[str, str], int] = {}
         for table, part in zip(self._dataset.corpus.tables, self._dataset.join.parts, strict=True):
             images = pc.list_element(table.column("image_ids"), 0)
-            chosen = images if part.examples is None else images.take(part.examples)
+            chosen = images if part.examples is None else images.take(pa.array(part.examples))
             for image_id, row in zip(chosen.to_pylist(), part.rows[:, 0].tolist(), strict=True):
                 rows[part.regions, image_id] = row
         return rows

@@ -116,11 +116,11 @@ def show(ranking: Ranking, dataset: RegionDataset, indices: Int64[np.ndarray, B]
         own, scores = int(ranking.own[index]), ranking.scores[index]
         first = ranking.first_images[index, :SHOWN].tolist()
         captions = [
-            f"{rank}. {'right' if own == place else ''}" for rank, place in enumerate(first, 1)
+            f"{rank}, its own" if place == own else str(rank) for rank, place in enumerate(first, 1)
         ]
         if own not in first:
             first.append(own)
-            captions.append(f"its own: {1 + int((scores > scores[own]).sum()):,}.")
+            captions.append(f"{1 + int((scores > scores[own]).sum()):,}, its own")
         images = tuple(
             image_of(store, regions, ranking.image_ids[place], int(rows[place]), None, caption)
             for place, caption in zip(first, captions, strict=True)

@@ -80,7 +80,7 @@ def test(config: TestConfig, output: str) -> TestResult:
     tested.model.to(device)
     ranking: Ranking | None = None
     metrics: Metrics | None
-    if tested.info.goal.objective == "matching":
+    if tested.is_retrieval:
         ranking = _rank(tested, config, device)
         predicted = Predicted(ranking.predictions(), num_examples=len(ranking.example_ids))
         metrics = ranking.metrics()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
@@ -105,8 +106,8 @@ def choose(
     Returns:
         Indices of usable examples, in their order.
     """
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    if metrics is None or count >= len(dataset):
+    order = np.random.default_rng(seed).permutation(_with_something_to_find(dataset))
+    if metrics is None or count >= len(order):
         return np.sort(order[:count])
     scores = _scores(dataset, metrics)[order]
     right, wrong = order[scores >= RIGHT], order[scores < RIGHT]
@@ -114,11 +115,23 @@ def choose(
     return np.sort(np.concatenate([right[:num_right], wrong[: count - num_right]]))
 
 
+def _with_something_to_find(dataset: RegionDataset) -> Int64[np.ndarray, N]:
+    """Leave out the texts of a grounding dataset that have no phrase with a box."""
+    table = dataset.corpus.tables[0]
+    if table.spec.labels != "boxes":
+        return np.arange(len(dataset))
+    lengths = _usable(dataset, pc.list_value_length(table.column("boxes")))
+    return np.flatnonzero(np.array(lengths.fill_null(0).to_pylist()))
+
+
 def _scores(dataset: RegionDataset, metrics: Metrics) -> Float32[np.ndarray, N]:
-    ids = dataset.corpus.tables[0].column("example_id")
+    ids = _usable(dataset, dataset.corpus.tables[0].column("example_id")).to_pylist()
+    return np.array([metrics.scores[example_id] for example_id in ids], np.float32)
+
+
+def _usable(dataset: RegionDataset, column: pa.ChunkedArray) -> pa.ChunkedArray:
     chosen = dataset.join.parts[0].examples
-    names = (ids if chosen is None else ids.take(pa.array(chosen))).to_pylist()
-    return np.array([metrics.scores[name] for name in names], np.float32)
+    return column if chosen is None else column.take(pa.array(chosen))
 
 
 def look_at(
@@ -195,10 +208,11 @@ def _phrases(example: Example, predicted: Any) -> Iterator[Phrase]:
     label = example.label
     if not isinstance(label, Boxes):
         return
-    one = not label.spans
-    ranked = [[predicted] if predicted else []] if one else (predicted or [])
     spans = spans_of(example)
-    whole = Boxes(label.boxes, spans=spans * len(label.boxes)) if one else label
+    whole, ranked = label, predicted or []
+    if not label.spans:  # the text is the one phrase, and one box is predicted
+        whole = Boxes(label.boxes, spans=spans * len(label.boxes))
+        ranked = [[predicted]] if predicted else []
     hits = phrase_hits(whole, ranked)
     for place, span in enumerate(spans):
         boxes = ranked[place] if ranked else []

@@ -32,7 +32,7 @@ const colorOf = (box) => (box[4] < 0 ? DATA.plain_color : DATA.colors[box[4]]);
 function heat(image) {
   const layer = overlay(image, "looked");
   const even = 1 / image.boxes.length;
-  const most = Math.max(...image.boxes.map((box) => box[5]), FULL_HEAT * even);
+  const most = Math.max(...image.boxes.map((box) => box[5]), Math.min(FULL_HEAT * even, 1));
   const order = image.boxes.map((_, r) => r).sort((a, b) => image.boxes[a][5] - image.boxes[b][5]);
   for (const r of order) {
     const share = Math.max((image.boxes[r][5] - even) / (most - even || 1), 0);
@@ -91,9 +91,8 @@ function shot(example, image) {
   box.append(detected(image));
   if (example.phrases.length) box.append(grounded(image, example.phrases));
   box.image = image;
-  const element = make("span", { className: "shot" }, box);
-  if (image.caption) element.append(make("span", { className: "caption", textContent: image.caption }));
-  return element;
+  if (image.caption) box.append(make("span", { className: "caption", textContent: image.caption }));
+  return make("span", { className: "shot" }, box);
 }
 
 /** The smallest region under the pointer. */

@@ -48,7 +48,7 @@ function badge(example) {
 }
 
 function card(example) {
-  const shots = make("button", { type: "button", className: "shots", "aria-label": `Enlarge example ${example.id}` },
+  const shots = make("button", { type: "button", className: `shots of-${example.images.length}`, "aria-label": `Enlarge example ${example.id}` },
     ...example.images.map((image) => shot(example, image)), ...badge(example));
   const element = make("article", { className: `example ${example.judged}`, "data-example": example.k }, shots,
     make("div", { className: "words" }, asked(example), ...answers(example), ...given(example), facts(example)));
