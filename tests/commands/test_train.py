@@ -75,7 +75,7 @@ def test_a_training_says_what_came_out_and_has_nothing_to_do_the_second_time(
     said = capsys.readouterr().err
     assert "6 steps of 8 examples, 0.6 epochs" in said
     assert "best exact match" in said
-    assert "test it: vlray test out vqa-rad:train" in said
+    assert "test it: vlray test out DATASET:SPLIT" in said
     run = only_run(tmp_path)
     assert len(losses(run)) == 6
     assert {"settings.yaml", "curves.png", "summary.md"} <= {path.name for path in run.iterdir()}

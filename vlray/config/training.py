@@ -62,7 +62,8 @@ class TrainingSection(Section):
     """Examples of a step: of all workers and accumulated batches together."""
 
     accumulate: Annotated[int, Field(ge=1)] = 1
-    """Batches that a step is computed in, one after the other: less memory, the same result."""
+    """Batches that a step is computed in, one after the other: less memory, the same result. In
+    pretraining each of them weighs the same, however much of it was masked."""
 
     precision: Precision = "fp32"
     """``bf16`` and ``fp16`` compute in 16 bits (the loss and the parameters stay in 32), ``tf32``

@@ -80,6 +80,9 @@ def _summary(result: Progress | None, config: TrainConfig) -> list[str]:
         lines.append(f"best {name} {value:.4g} after step {result.best_step:,}: {output}/best")
     else:
         lines.append(f"not evaluated; the model is in {output}/last")
-    split = config.validation.valid or config.corpus.split(",")[0]
-    lines.append(f"test it: vlray test {output} {shlex.quote(split)}")
+    if config.objective == "pretraining":
+        lines.append(f"train it further: vlray train DATA REGIONS OUT --weights {output}")
+    else:
+        split = config.validation.valid or "DATASET:SPLIT"
+        lines.append(f"test it: vlray test {output} {shlex.quote(split)}")
     return lines

@@ -17,6 +17,7 @@ from vlray.engine.work import work
 from vlray.loader.open import outputs_by_name
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
+from vlray.stream.cluster import running_here
 from vlray.stream.places import absolute, found
 
 log = logging.getLogger("vlray.engine")
@@ -83,7 +84,7 @@ def placed(config: TrainConfig) -> TrainConfig:
 def is_alone(config: TrainConfig) -> bool:
     """Tell whether this process is enough: no workers, no cluster and one GPU at most."""
     cluster = config.cluster
-    if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS"):
+    if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS") or running_here():
         return False
     if cluster.use_gpu != "no" and has_gpu():
         import torch

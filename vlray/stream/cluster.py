@@ -79,7 +79,7 @@ def _init(options: ClusterSection) -> None:
         ray.init("local", **local)
     elif options.address or os.environ.get("RAY_ADDRESS"):
         ray.init(options.address or None, **quiet)
-    elif _running_here():
+    elif running_here():
         try:
             ray.init("auto", **quiet)
         except ConnectionError as error:
@@ -112,7 +112,7 @@ def _hushed() -> Iterator[None]:
             os.close(console)
 
 
-def _running_here() -> bool:
+def running_here() -> bool:
     """Tell whether ``ray start`` was called on this machine."""
     from ray._private.utils import read_ray_address
 
