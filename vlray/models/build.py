@@ -178,7 +178,8 @@ def _from_checkpoint(
                 f"model.weights={options.weights} has {name} of the shape {tuple(found)}, but the "
                 f"model's is {tuple(wanted)}; take what differs out of model.architecture"
             )
-    new = missing | set(mismatched)
+    # Tied parameters, which have two names, are missing by the one that is not asked for.
+    new = (missing | set(mismatched)) & {name for name, _ in network.named_parameters()}
     if goal.labels and start.labels not in (None, goal.labels):
         new |= _start_anew(network, ends)
     return network, frozenset(new)
