@@ -10,6 +10,7 @@ from torch import nn
 
 from tests.models.batches import DIM, GOALS, LABELS, batch_for, of_one, section
 from vlray.config.loader import LoaderSection
+from vlray.config.training import Precision
 from vlray.loader.inputs import ModelInputs
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.load import load_checkpoint, load_model, model_class
@@ -60,10 +61,13 @@ def test_every_parameter_that_is_trained_gets_a_gradient(
 
 @both
 @every
-def test_bf16_gives_finite_scores_and_losses_in_float32(name: str, task: str) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_16_bits_give_finite_scores_and_losses_in_float32(
+    name: str, task: str, precision: Precision
+) -> None:
     model, batch = build(name, task)
     full = model(batch)
-    with autocast("bf16", torch.device("cpu")):
+    with autocast(precision, torch.device("cpu")):
         outputs = model(batch)
     assert outputs.scores.dtype == torch.float32
     assert outputs.scores.isfinite().all()
