@@ -37,8 +37,9 @@ class World:
     """A folder with regions of real files, and the annotations of some datasets.
 
     ``vqa:val`` has 24 questions about 12 images, of which half are answered with yes, ``vqa:test``
-    two questions without answers, ``nlvr2:dev`` six sentences about two pairs each, and
-    ``flickr30k-entities:test`` two captions of each of the 12, of which one has two phrases.
+    two questions without answers, ``nlvr2:dev`` six sentences about two pairs each,
+    ``flickr30k-entities:test`` two captions of each of the 12, of which one has two phrases;
+    ``vcr-qa:val`` has a question about each with four answers.
     """
 
     def __init__(self, root: Path) -> None:
@@ -52,6 +53,7 @@ class World:
         self._write_vqa(root / "vqa")
         self._write_nlvr2(root / "nlvr2")
         self._write_entities(root / "flickr30k-entities")
+        self._write_vcr(root / "vcr-qa")
 
     def _write_vqa(self, folder: Path) -> None:
         folder.mkdir()
@@ -95,6 +97,22 @@ class World:
             for sentence in (0, 1)
         ]
         (folder / "dev.json").write_text("\n".join(map(json.dumps, lines)))
+
+    def _write_vcr(self, folder: Path) -> None:
+        folder.mkdir()
+        lines = [
+            {
+                "annot_id": f"val-{number}",
+                "img_fn": f"{image}.jpg",
+                "metadata_fn": f"{image}.json",
+                "objects": ["person"],
+                "question": ["Why", "is", [0], "here", "?"],
+                "answer_choices": [["Because", "of", word] for word in ("a", "b", "c", "d")],
+                "answer_label": number % 4,
+            }
+            for number, image in enumerate(COCO)
+        ]
+        (folder / "val.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
     def _write_entities(self, folder: Path) -> None:
         (folder / "Sentences").mkdir(parents=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,8 +18,11 @@ from vlray.loader.loader import RegionLoader
 from vlray.models.load import load_checkpoint
 from vlray.models.protocol import Goal
 from vlray.regions.store import open_store
-from vlray.tasks.corpus import open_corpus
+from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
+from vlray.tasks.example import Boxes, Example
+from vlray.tasks.examples import table_from
 from vlray.tasks.labels import LabelSpace
+from vlray.tasks.spec import DatasetSpec
 
 
 def opened(world: World, checkpoint: str, corpus: str) -> tuple[torch.nn.Module, RegionDataset]:
@@ -109,3 +113,26 @@ def test_losses_are_means_over_what_was_counted() -> None:
     one = Predicted(losses={"mlm": Tally(6, 3), "answers": Tally(0, 0)}, num_examples=2)
     other = Predicted(losses={"mlm": Tally(4, 1), "match": Tally(2, 2)}, num_examples=2)
     assert merge([one, other]).means == {"loss": 3.5, "loss/mlm": 2.5, "loss/match": 1.0}
+
+
+def test_an_expression_gets_one_box_of_its_image(world: World, tmp_path: Path) -> None:
+    values = {"name": "expressions", "title": "", "purposes": ["grounding"], "layout": "a:b"}
+    values |= {"image_set": "coco", "labels": "boxes", "splits": {"val": {}}}
+    spec = DatasetSpec.model_validate(values | {"metric": "box accuracy at IoU 0.5"})
+    store = open_store(world.regions, world.root / "cache")
+    boxes = np.empty((3, 4, 4), np.float32)
+    store.read_boxes(store.rows(["1", "2", "3"]), boxes)
+    examples = (
+        Example(f"r{n}", "the red one", (str(n + 1),), Boxes((tuple(boxes[n, 0].tolist()),)))
+        for n in range(3)
+    )
+    table = table_from(examples, spec, "val", tmp_path / "expressions.arrow")
+    model, info = load_checkpoint(Path(world.checkpoint("visualbert", Goal("phrases", 8))))
+    corpus = Corpus(CorpusSpec.model_validate({"parts": "expressions:val"}), (table,))
+    dataset = RegionDataset(corpus, store, Collate(info.loader))
+    found = run(model, dataset)
+    for n in range(3):
+        assert found.predictions[f"r{n}"] in boxes[n, : n + 1].tolist()
+    metrics = measure(found, dataset)
+    assert metrics is not None
+    assert metrics.scores["r0"] == 1  # its image has one region

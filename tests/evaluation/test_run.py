@@ -172,6 +172,16 @@ def test_images_without_regions_count_as_wrong(world: World, tmp_path: Path) -> 
     assert "6 examples have no regions, and count as wrong" in result.notes
 
 
+def test_choices_are_numbers_of_the_texts(world: World, tmp_path: Path) -> None:
+    config = world.config(world.checkpoint("visualbert", Goal("choices", 8)), "vcr-qa:val")
+    [figure] = run_test(config, str(tmp_path)).figures
+    given = json.loads((tmp_path / "predictions.json").read_text())
+    assert set(given.values()) <= {0, 1, 2, 3}
+    right = [choice == int(name.removeprefix("val-")) % 4 for name, choice in given.items()]
+    assert (figure.name, figure.count) == ("accuracy", 12)
+    assert figure.value == pytest.approx(100 * sum(right) / 12)
+
+
 def test_phrases_are_found_among_the_regions(world: World, tmp_path: Path) -> None:
     checkpoint = world.checkpoint("visualbert", Goal("phrases", 8))
     config = world.config(checkpoint, "flickr30k-entities:test")

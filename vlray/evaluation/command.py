@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+import torch
+
 from vlray.config.run_folder import open_run
 from vlray.config.test import TestConfig
 from vlray.evaluation.report import table
@@ -29,6 +31,14 @@ def run(config: TestConfig) -> None:
             log.debug("where it happened", exc_info=True)
             log.error("vlray test: %s", error)
             sys.exit(2)
+        except torch.OutOfMemoryError as error:
+            log.error(
+                "vlray test: the device's memory does not hold a batch of %d; give a smaller "
+                "--batch-size, or --precision bf16: %s",
+                config.batch_size,
+                str(error).partition("\n")[0],
+            )
+            sys.exit(1)
         for note in result.notes:
             log.info("%s", note)
         if result.figures:

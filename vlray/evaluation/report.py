@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +30,8 @@ class Figure:
     group: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it in plain types."""
-        found: dict[str, Any] = {"value": self.value}
+        """Give it in plain types; no value where it is not a number."""
+        found: dict[str, Any] = {"value": self.value if math.isfinite(self.value) else None}
         if self.interval is not None:
             found |= {"low": self.interval.low, "high": self.interval.high}
         return found | ({"n": self.count} if self.count else {})
