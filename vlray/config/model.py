@@ -62,6 +62,11 @@ class ModelSection(Section):
     """Append the normalized box (x1, y1, x2, y2, area) to each region's vector, for a model that
     is told of no places otherwise (VisualBERT)."""
 
+    standardize: bool = False
+    """Bring each number of the regions' vectors to mean 0 and deviation 1 over the training's
+    images. The numbers stay with the model, in ``standardize.safetensors``: who loads it without
+    vlray has to apply them."""
+
     freeze: Splits = ()
     """Parameters that are not trained, by their names or patterns of them:
     ``*.word_embeddings.*``."""

@@ -20,6 +20,7 @@ from vlray.engine.group import Group
 from vlray.engine.layers import recompute_layers
 from vlray.engine.loop import train
 from vlray.engine.optim import freeze, make_optimizer
+from vlray.engine.standardize import standardize
 from vlray.engine.stop import Stop
 from vlray.engine.training import Progress, Training
 from vlray.engine.watch import Watch
@@ -109,6 +110,8 @@ def _model(
     else:
         model = load_model(_start(config.model, config.data.cache_folder()), data.goal)
         new = new_parameters(model)
+        if config.model.standardize and data.loader.visual == "regions":
+            standardize(model, data.train)
     freeze(model, config.model.freeze)
     if config.model.activation_checkpointing:
         recompute_layers(model)

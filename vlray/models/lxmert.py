@@ -20,6 +20,7 @@ from vlray.models.heads import LxmertForAnswers, LxmertForPairs, LxmertForPhrase
 from vlray.models.losses import chosen, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
+from vlray.models.standardize import Standardize
 from vlray.models.text_start import fill_from_text, starts_from_text
 
 ENDS = ("answer_head.", "pair_head.", "attention.")
@@ -65,6 +66,7 @@ class Lxmert(nn.Module):
         elif answers and not from_text:
             new -= load_answer_head(self.network, options, goal)
         self._new = frozenset(f"network.{name}" for name in new)
+        self.standardize = Standardize.of(options, goal.feature_dim)
         self._where: Literal["first", "mean"] = "mean" if options.pooling == "mean" else "first"
         rest(_unused(self.network, self._where, goal))
 
@@ -100,6 +102,8 @@ class Lxmert(nn.Module):
     def save(self, folder: Path) -> None:
         """Write it for transformers."""
         save_network(self.network, folder)
+        if self.standardize:
+            self.standardize.save(folder)
 
     def new_parameters(self) -> frozenset[str]:
         """Name the parameters that ``weights`` did not fill."""
@@ -119,8 +123,11 @@ class Lxmert(nn.Module):
             "attention_mask": batch.attention_mask,
             "token_type_ids": batch.token_type_ids,
         }
+        feats = batch.visual_feats
+        if self.standardize:
+            feats = self.standardize(feats)
         visual = {
-            "visual_feats": batch.visual_feats.to(self.network.dtype),
+            "visual_feats": feats.to(self.network.dtype),
             "visual_pos": batch.visual_pos.to(self.network.dtype),
             "visual_attention_mask": batch.visual_attention_mask,
         }

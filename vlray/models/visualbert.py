@@ -26,6 +26,7 @@ from vlray.models.heads import VisualBertForAnswers
 from vlray.models.losses import chosen, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
+from vlray.models.standardize import Standardize
 from vlray.models.text_start import fill_from_text, starts_from_text
 
 ENDS = ("cls.", "attention.")
@@ -68,6 +69,7 @@ class VisualBert(nn.Module):
         if from_text and any(name.startswith(ENDS) for name in new):
             fill_from_text(self.network.cls, self.network.visual_bert, goal.labels)
         self._new = frozenset(f"network.{name}" for name in new)
+        self.standardize = Standardize.of(options, goal.feature_dim)
         self._where = _where(options, goal)
         rest(_unused(self.network, self._where, goal))
 
@@ -105,6 +107,8 @@ class VisualBert(nn.Module):
     def save(self, folder: Path) -> None:
         """Write it for transformers."""
         save_network(self.network, folder)
+        if self.standardize:
+            self.standardize.save(folder)
 
     def new_parameters(self) -> frozenset[str]:
         """Name the parameters that ``weights`` did not fill."""
@@ -115,7 +119,10 @@ class VisualBert(nn.Module):
 
         The regions of two images are one row, of two kinds; choices become examples of their own.
         """
-        visual_embeds = batch.visual_feats.to(self.network.dtype)
+        feats = batch.visual_feats
+        if self.standardize:
+            feats = self.standardize(feats)
+        visual_embeds = feats.to(self.network.dtype)
         if self.options.box_feats:
             visual_embeds = torch.cat([visual_embeds, box_feats_of(batch)], dim=-1)
         mask = batch.visual_attention_mask
