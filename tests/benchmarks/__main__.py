@@ -22,6 +22,14 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "loader": ["--images=500", "--questions=140000", "--rounds=1"],
     "vg_speed": ["--rounds=1"],
     "vg_precision": ["--images=1"],
+    "training": [
+        "--images=500",
+        "--questions=3000",
+        "--small-steps=30",
+        "--base-steps=12",
+        "--steps=15",
+        "--seeds=2",
+    ],
     "gpu": ["--steps=2", "--rounds=1"],
 }
 
