@@ -82,16 +82,13 @@ def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
 def table(figures: Sequence[Figure]) -> str:
     """Lay the figures out: value, 95 % interval, number."""
     rows = [("", "value", "95 % interval", "n"), *_rows(figures)]
-    if all(row[2] == "" for row in rows[1:]):
-        rows = [(name, value, "", count) for name, value, _, count in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    # What no figure has gets no column.
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
     lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [
-            cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True) if width
-        ]
-        lines.append("  ".join(cells).rstrip())
+    for name, *cells in zip(*columns, strict=True):
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
     return "\n".join(lines)
 
 

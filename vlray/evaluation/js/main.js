@@ -54,7 +54,9 @@ function setUpModes() {
     button.hidden = !modes.includes(button.dataset.mode);
     button.addEventListener("click", () => setMode(button.dataset.mode));
   }
-  const first = ["phrases", "attention", "boxes"].find((mode) => modes.includes(mode));
+  // Boxes would hide the small pictures of a ranking.
+  const isRanking = examples.some((example) => example.images.length > 2);
+  const first = ["phrases", "attention", ...(isRanking ? [] : ["boxes"])].find((mode) => modes.includes(mode));
   if (first) setMode(first);
 }
 
