@@ -12,6 +12,7 @@ from vlray.config.state import stored_models
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import HOW_TO, build_model, check_class, new_parameters
 from vlray.models.protocol import Goal
+from vlray.models.standardize import FILE as STANDARDIZE
 
 __all__ = ["load_checkpoint", "load_model", "model_class"]
 
@@ -68,6 +69,11 @@ def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
         raise ValueError(
             f"the checkpoint {folder} does not fill {len(new)} tensors of {info.model.name}: "
             f"{', '.join(sorted(new)[:6])}; its files are not of one training, or were changed"
+        )
+    if info.model.standardize and not model.standardize.is_measured:
+        raise ValueError(
+            f"the checkpoint {folder} has no {STANDARDIZE}, which model.standardize wants; its "
+            "files are not of one training, or were changed"
         )
     return model, info
 

@@ -17,6 +17,11 @@ from torch import Tensor, nn
 from vlray.config.model import ModelSection
 
 FILE = "standardize.safetensors"
+MOST = 6
+"""Deviations that a number is off the mean at most; what is rare is else far too large."""
+
+LEAST = 1e-3
+"""Deviation, as a share of the mean one, below which a number counts as always the same."""
 
 
 class Standardize(nn.Module):
@@ -59,14 +64,15 @@ class Standardize(nn.Module):
         return built
 
     def forward(self, feats: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
-        """Standardize vectors; what comes out is float32."""
-        return (feats.float() - self.mean) / self.deviation
+        """Standardize vectors; what comes out is float32, and 6 at most."""
+        return ((feats.float() - self.mean) / self.deviation).clamp(-MOST, MOST)
 
     def measure(self, mean: Float32[np.ndarray, D], deviation: Float32[np.ndarray, D]) -> None:
         """Take what was measured; a number that is always the same is divided by 1."""
         self.is_measured = True
+        changes = deviation > LEAST * deviation.mean()
         self.mean.copy_(torch.from_numpy(mean))
-        self.deviation.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1)))
+        self.deviation.copy_(torch.from_numpy(np.where(changes, deviation, 1)))
 
     def save(self, folder: Path) -> None:
         """Write the numbers."""
