@@ -40,7 +40,8 @@ what is written:
     """A folder that ``vlray train`` wrote: OUT (its best model is taken), OUT/best or OUT/last."""
 
     corpus: str = ""
-    """``dataset:split`` to test on."""
+    """``dataset:split`` to test on. A model of matching ranks its images by each text, and its texts
+    by each image."""
 
     regions: Splits = ()
     """Outputs that have the images. Empty: those that the model was trained on."""
@@ -56,7 +57,8 @@ what is written:
     """Numbers that the model computes in."""
 
     limit: Annotated[int, Field(ge=0)] = 0
-    """Only so many examples, evenly spread over the split; 0: all of them."""
+    """Only so many examples (in retrieval: images), evenly spread over the split; 0: all of
+    them."""
 
     resamples: Annotated[int, Field(ge=0)] = 10_000
     """Of the bootstrap that gives the 95 % confidence intervals; 0: none."""

@@ -104,11 +104,11 @@ def score(
             kept.append(example)
     if not scores:
         raise ValueError("there are no examples to score; give a split that has some")
-    samples = {
-        (name,): found
-        for name, found in _figures(metric, kept, scores, predictions, choices).items()
+    figures = _figures(metric, kept, scores, predictions, choices)
+    values = {name: _percent(found) for name, found in figures.items()}
+    samples: dict[tuple[str, ...], Sequence[float]] = {
+        (name,): found for name, found in figures.items()
     }
-    values = {name: _percent(found) for (name,), found in samples.items()}
     if metric == "gqa accuracy":
         spread = gqa.distribution(kept, predictions)
         values |= {} if spread is None else {"distribution": spread}
