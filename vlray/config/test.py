@@ -40,8 +40,8 @@ what is written:
     """A folder that ``vlray train`` wrote: OUT (its best model is taken), OUT/best or OUT/last."""
 
     corpus: str = ""
-    """``dataset:split`` to test on. A model of matching ranks its images by each text, and its texts
-    by each image."""
+    """``dataset:split`` to test on. A model of matching ranks its images by each text, and its
+    texts by each image."""
 
     regions: Splits = ()
     """Outputs that have the images. Empty: those that the model was trained on."""
