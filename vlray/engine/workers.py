@@ -168,8 +168,9 @@ def _work(given: dict[str, Any]) -> Progress | None:
     desk: the workers then come back at once, and the driver raises it.
     """
     log_to_stderr()
-    # Ray Train would print that once more, and of each error the place in every worker.
+    # Ray Train prints what comes to the root, each report there, and each error of each worker.
     logging.getLogger("vlray").propagate = False
+    logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     desk = given["desk"]
     if ray.get(desk.mistake.remote()):
