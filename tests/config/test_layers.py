@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlray.config.extract import ExtractConfig
+from vlray.config.train import TrainConfig
 from vlray.config.view import ViewConfig
 
 ARGS = ["photos", "regions"]
@@ -219,7 +220,11 @@ def test_a_mapping_from_a_variable_is_json(monkeypatch, capsys) -> None:
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-COMMANDS = {"extract": (ExtractConfig, ARGS), "view": (ViewConfig, ["regions"])}
+COMMANDS = {
+    "extract": (ExtractConfig, ARGS),
+    "train": (TrainConfig, ["vqa:train", "regions", "out"]),
+    "view": (ViewConfig, ["regions"]),
+}
 
 
 @pytest.mark.parametrize(

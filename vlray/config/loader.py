@@ -11,6 +11,9 @@ from vlray.config.section import Section
 BoxForm = Literal["none", "xyxy", "xyxy_area", "xyxy_wh", "xyxy_wh_area"]
 
 Rate = Annotated[float, Field(ge=0, le=1)]
+ModelRate = Rate | Literal["model"]
+MODEL = "model"
+"""Stands for whatever the model wants."""
 
 
 class PretrainingSection(Section):
@@ -50,6 +53,38 @@ class PretrainingSection(Section):
         return self
 
 
+class ModelPretrainingSection(Section):
+    """What is hidden of an example in pretraining; what is not given is as the model wants it."""
+
+    token_rate: ModelRate = "model"
+    """Share of the tokens that have to be found again."""
+
+    region_rate: ModelRate = "model"
+    """Share of the regions that have to be found again."""
+
+    hidden: ModelRate = "model"
+    """Of these tokens and regions, the share that becomes [MASK], or zeros."""
+
+    swapped: ModelRate = "model"
+    """The share that becomes a random token of the vocabulary, or a region of another image. The
+    rest stays as it is."""
+
+    sentences: Literal["model", "own", "one", "two"] = "model"
+    """``own``: every text stays with its image. ``one``: it may be replaced by a text of another
+    image (LXMERT). ``two``: a second one follows, of the same image or of another (VisualBERT on
+    captions)."""
+
+    unmatched: ModelRate = "model"
+    """How often that text is of another image."""
+
+    def settled(self, of_model: PretrainingSection | None) -> PretrainingSection | None:
+        """Take the model's values where none are given; None: nothing is to be hidden at all."""
+        given = {name: value for name, value in self if value != MODEL}
+        if of_model is None and not given:
+            return None
+        return PretrainingSection(**((of_model or PretrainingSection()).model_dump() | given))
+
+
 class _BatchSection(Section):
     """What is the same whether the model or the user says how boxes and texts are given."""
 
@@ -61,9 +96,6 @@ class _BatchSection(Section):
     """Regions an image has in a batch: more are cut, fewer padded. 0: those of the image that has
     the most of them in the batch."""
 
-    max_tokens: Annotated[int, Field(ge=4, le=512)] = 20
-    """Tokens of a text, [CLS] and [SEP] included; a longer text is cut."""
-
     fixed_tokens: bool = False
     """Pad every text to ``max_tokens``, so that all batches have one shape (torch.compile);
     otherwise to the longest of the batch."""
@@ -74,9 +106,6 @@ class _BatchSection(Section):
     pin_memory: bool = False
     """Put batches into memory that a GPU reads while it computes; without one, no effect."""
 
-    pretraining: PretrainingSection | None = None
-    """Mask for pretraining; none: fine-tuning and evaluation."""
-
 
 class LoaderSection(_BatchSection):
     """How examples and regions become a batch."""
@@ -85,8 +114,14 @@ class LoaderSection(_BatchSection):
     """How the model is told where regions are. ``none``: not at all (VisualBERT). ``xyxy``: LXMERT.
     ``xyxy_area``: ViLBERT. ``xyxy_wh``: Oscar, VinVL. ``xyxy_wh_area``: UNITER."""
 
+    max_tokens: Annotated[int, Field(ge=4, le=512)] = 20
+    """Tokens of a text, [CLS] and [SEP] included; a longer text is cut."""
+
     template: str = "{text}"
     """What the model reads; VisualBERT answers questions from ``{text} ? [MASK]``."""
+
+    pretraining: PretrainingSection | None = None
+    """Mask for pretraining; none: fine-tuning and evaluation."""
 
 
 class ModelLoaderSection(_BatchSection):
@@ -96,8 +131,13 @@ class ModelLoaderSection(_BatchSection):
     """How the model is told where regions are: ``none``, ``xyxy`` (LXMERT), ``xyxy_area``,
     ``xyxy_wh``, ``xyxy_wh_area``; ``model``: as it wants them."""
 
+    max_tokens: Annotated[int, Field(ge=4, le=512)] | Literal["model"] = "model"
+    """Tokens of a text, [CLS] and [SEP] included; a longer text is cut. LXMERT: 20."""
+
     template: str = "model"
     """What the model reads, such as ``{text} ? [MASK]``; ``model``: as it wants it."""
+
+    pretraining: ModelPretrainingSection = ModelPretrainingSection()
 
     def settled(self, **of_model: Any) -> LoaderSection:
         """Take the model's values where none are given.
@@ -105,12 +145,6 @@ class ModelLoaderSection(_BatchSection):
         Args:
             of_model: What the model wants, by the names of `LoaderSection`.
         """
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        for name, value in of_model.items():
-            if given[name] in ("model", None):
-                given[name] = value
-        plain = LoaderSection()
-        for name in ("boxes", "template"):
-            if given[name] == "model":
-                given[name] = getattr(plain, name)
-        return LoaderSection(**given)
+        given = {name: value for name, value in self if value != MODEL}
+        given["pretraining"] = self.pretraining.settled(of_model.get("pretraining"))
+        return LoaderSection(**(of_model | given))
