@@ -19,8 +19,15 @@ from vlray.models.answers import load_answer_head
 from vlray.models.build import load_network, names_of, save_network
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
-from vlray.models.pretraining import MATCHING, matched_score, region_losses, token_loss
+from vlray.models.pretraining import (
+    MATCHING,
+    matched_score,
+    region_losses,
+    standardized,
+    token_loss,
+)
 from vlray.models.protocol import Goal, Loss, ModelOutputs
+from vlray.models.standardize import Standardize
 from vlray.models.weights import find
 
 VISUAL_LOSS_NORMALIZER = 1 / 0.15
@@ -66,6 +73,7 @@ class LxmertPretraining(nn.Module):
             self.network.cls.predictions.bias.requires_grad_(False)
         filled = load_answer_head(self.network, options, goal)
         self._new = frozenset(f"network.{name}" for name in new - filled)
+        self.standardize = Standardize.of(options, goal.feature_dim)
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
@@ -75,6 +83,7 @@ class LxmertPretraining(nn.Module):
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses, and in matching scores; see `VisionLanguageModel`."""
+        batch = standardized(batch, self.standardize)
         found = self.network.lxmert(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -91,6 +100,8 @@ class LxmertPretraining(nn.Module):
     def save(self, folder: Path) -> None:
         """Write it for transformers."""
         save_network(self.network, folder)
+        if self.standardize:
+            self.standardize.save(folder)
 
     def new_parameters(self) -> frozenset[str]:
         """Name the parameters that ``weights`` did not fill."""

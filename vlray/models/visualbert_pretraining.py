@@ -19,10 +19,12 @@ from vlray.loader.inputs import ModelInputs
 from vlray.models.build import load_network, save_network
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
-from vlray.models.pretraining import MATCHING, matched_score, token_loss
+from vlray.models.pretraining import MATCHING, matched_score, standardized, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
+from vlray.models.standardize import Standardize
 from vlray.models.visualbert import BOX_NUMBERS, box_feats_of
 
+MAX_TOKENS = 128
 TASK_AGNOSTIC = PretrainingSection(sentences="two", region_rate=0)
 
 
@@ -55,6 +57,7 @@ class VisualBertPretraining(nn.Module):
         fields = {"visual_embedding_dim": width}
         self.network, new = load_network(VisualBertForPreTraining, options, goal, fields, ())
         self._new = frozenset(f"network.{name}" for name in new)
+        self.standardize = Standardize.of(options, goal.feature_dim)
         if goal.objective == "matching":
             rest([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
@@ -63,6 +66,7 @@ class VisualBertPretraining(nn.Module):
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
         """Give no boxes, or their area too, and two captions; in matching one."""
         return {
+            "max_tokens": MAX_TOKENS,
             "boxes": "xyxy_area" if options.box_feats else "none",
             "template": "{text}",
             "pretraining": MATCHING if goal.objective == "matching" else TASK_AGNOSTIC,
@@ -70,6 +74,7 @@ class VisualBertPretraining(nn.Module):
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses, and in matching scores; see `VisionLanguageModel`."""
+        batch = standardized(batch, self.standardize)
         feats = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:
             feats = torch.cat([feats, box_feats_of(batch)], dim=-1)
@@ -95,6 +100,8 @@ class VisualBertPretraining(nn.Module):
     def save(self, folder: Path) -> None:
         """Write it for transformers."""
         save_network(self.network, folder)
+        if self.standardize:
+            self.standardize.save(folder)
 
     def new_parameters(self) -> frozenset[str]:
         """Name the parameters that ``weights`` did not fill."""
