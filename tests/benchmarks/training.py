@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--questions", type=int, default=140_000)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--small-steps", type=int, default=400)
     parser.add_argument("--base-steps", type=int, default=30)
     parser.add_argument("--steps", type=int, default=100, help="of a run of precision")
@@ -81,7 +82,8 @@ def waiting(work: Path, args: argparse.Namespace) -> None:
     """Measure how long the loop waits for batches."""
     make(work, args.images, args.questions, tsv=False)
     rows = []
-    for size, steps in (("small", args.small_steps), ("base", args.base_steps)):
+    for size in args.sizes:
+        steps = {"small": args.small_steps, "base": args.base_steps}[size]
         lines = train(
             work,
             ["bench-vqa:train", str(work / "regions")],
