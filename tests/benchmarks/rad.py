@@ -115,10 +115,10 @@ def score(run: Run, data: Path, regions: Path, work: Path, threads: int) -> dict
     call([sys.executable, "-m", "vlray.train", *train, *common], work, threads)
     test = [str(out), "vqa-rad:test", "--output", str(files)]
     call([sys.executable, "-m", "vlray.test", *test, *common], work, threads)
-    figures = json.loads((files / "metrics.json").read_text())["figures"]
-    by_type = {name.lower(): one for name, one in figures["by"]["answer_type"].items()}
+    metrics = json.loads((files / "metrics.json").read_text())
+    by_type = {name.lower(): one for name, one in metrics["by"]["answer_type"].items()}
     print(f"{run.name} done", flush=True)
-    return {"overall": figures["exact match"]["value"]} | {
+    return {"overall": metrics["figures"]["exact match"]["value"]} | {
         name: by_type[name]["value"] for name in ("closed", "open")
     }
 
