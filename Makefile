@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types install install-dev browser bench clean
+.PHONY: demo test check lint types install install-dev browser bench rad clean
 
 demo: $(VENV)/.installed  ## run the main job on photographs and look at the result
 	@$(BIN)/python -m vlray.demo
@@ -49,6 +49,12 @@ browser: | $(BIN)/uv
 	  echo "installing chromium for the gallery's tests"; \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || true; \
 	fi
+
+# VQA-RAD's folder: images/, trainset.json, testset.json.
+RAD ?= ../shared/fixtures/vqa_rad
+
+rad: $(VENV)/.installed-dev  ## VisualBERT and LXMERT on VQA-RAD, from images to test figures
+	$(BIN)/python -m tests.benchmarks.rad --data $(RAD)
 
 clean:  ## what was installed and made; outputs of yours stay
 	rm -rf $(VENV) demo
