@@ -6,7 +6,6 @@ Shapes: see `vlray.loader.inputs` and `vlray.models.protocol`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -15,18 +14,18 @@ from transformers import LxmertForQuestionAnswering
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
-from vlray.models.build import load_network, names_of, save_network
+from vlray.models.around import Around
+from vlray.models.build import load_network, names_of
 from vlray.models.heads import LxmertForAnswers, LxmertForPairs, LxmertForPhrases
 from vlray.models.losses import chosen, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
-from vlray.models.standardize import Standardize
 from vlray.models.text_start import fill_from_text, starts_from_text
 
 ENDS = ("answer_head.", "pair_head.", "attention.")
 
 
-class Lxmert(nn.Module):
+class Lxmert(Around):
     """LXMERT of transformers, with the losses and heads of its recipes.
 
     Answers have binary cross-entropy, as of VQA and GQA; classes and choices cross-entropy, as of
@@ -65,8 +64,7 @@ class Lxmert(nn.Module):
             fill_from_text(self.network.answer_head, self.network.lxmert, goal.labels)
         elif answers and not from_text:
             new -= load_answer_head(self.network, options, goal)
-        self._new = frozenset(f"network.{name}" for name in new)
-        self.standardize = Standardize.of(options, goal.feature_dim)
+        self._begin(options, goal, new)
         self._where: Literal["first", "mean"] = "mean" if options.pooling == "mean" else "first"
         rest(_unused(self.network, self._where, goal))
 
@@ -78,6 +76,7 @@ class Lxmert(nn.Module):
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses and scores; see `VisionLanguageModel`."""
+        batch = self._standardized(batch)
         inputs = self._inputs(batch)
         if self.goal.objective == "phrases":
             phrases = phrases_of(batch)
@@ -99,16 +98,6 @@ class Lxmert(nn.Module):
         losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
         return ModelOutputs(losses, scores.float(), looked)
 
-    def save(self, folder: Path) -> None:
-        """Write it for transformers."""
-        save_network(self.network, folder)
-        if self.standardize:
-            self.standardize.save(folder)
-
-    def new_parameters(self) -> frozenset[str]:
-        """Name the parameters that ``weights`` did not fill."""
-        return self._new
-
     def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:
         """Rename what a batch has; images of a pair, and choices, become examples of their own."""
         pos_dim = self.network.config.visual_pos_dim
@@ -123,11 +112,8 @@ class Lxmert(nn.Module):
             "attention_mask": batch.attention_mask,
             "token_type_ids": batch.token_type_ids,
         }
-        feats = batch.visual_feats
-        if self.standardize:
-            feats = self.standardize(feats)
         visual = {
-            "visual_feats": feats.to(self.network.dtype),
+            "visual_feats": batch.visual_feats.to(self.network.dtype),
             "visual_pos": batch.visual_pos.to(self.network.dtype),
             "visual_attention_mask": batch.visual_attention_mask,
         }

@@ -6,35 +6,33 @@ Shapes: B examples, T tokens, R regions, D feature length.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import LxmertForPreTraining
 
 from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
-from vlray.models.build import load_network, names_of, save_network
+from vlray.models.around import Around
+from vlray.models.build import load_network, names_of
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
 from vlray.models.pretraining import (
     MATCHING,
     matched_score,
     region_losses,
-    standardized,
     token_loss,
 )
 from vlray.models.protocol import Goal, Loss, ModelOutputs
-from vlray.models.standardize import Standardize
 from vlray.models.weights import find
 
 VISUAL_LOSS_NORMALIZER = 1 / 0.15
 """What LXMERT multiplies the losses of regions by; transformers has 6.67."""
 
 
-class LxmertPretraining(nn.Module):
+class LxmertPretraining(Around):
     """LXMERT's five objectives.
 
     The losses ``mlm``, ``match``, ``obj``, ``attr``, ``feat`` and ``qa`` are added up as they are.
@@ -72,8 +70,7 @@ class LxmertPretraining(nn.Module):
             rest([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
         filled = load_answer_head(self.network, options, goal)
-        self._new = frozenset(f"network.{name}" for name in new - filled)
-        self.standardize = Standardize.of(options, goal.feature_dim)
+        self._begin(options, goal, new - filled)
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
@@ -83,7 +80,7 @@ class LxmertPretraining(nn.Module):
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses, and in matching scores; see `VisionLanguageModel`."""
-        batch = standardized(batch, self.standardize)
+        batch = self._standardized(batch)
         found = self.network.lxmert(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -96,16 +93,6 @@ class LxmertPretraining(nn.Module):
         losses = self._losses(batch, found, matched)
         scores = matched_score(matched) if self.goal.objective == "matching" else None
         return ModelOutputs(losses, scores)
-
-    def save(self, folder: Path) -> None:
-        """Write it for transformers."""
-        save_network(self.network, folder)
-        if self.standardize:
-            self.standardize.save(folder)
-
-    def new_parameters(self) -> frozenset[str]:
-        """Name the parameters that ``weights`` did not fill."""
-        return self._new
 
     def _losses(self, batch: ModelInputs, found: Any, matched: Tensor) -> dict[str, Loss]:
         network, config, targets = self.network, self.network.config, batch.pretraining

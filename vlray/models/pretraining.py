@@ -7,7 +7,6 @@ V word pieces, D feature length.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -15,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlray.config.loader import PretrainingSection
-from vlray.loader.inputs import ModelInputs, PretrainingTargets
+from vlray.loader.inputs import PretrainingTargets
 from vlray.models.losses import UNKNOWN, cross_entropy
 from vlray.models.protocol import Loss
-from vlray.models.standardize import Standardize
 
 MATCHING = PretrainingSection(token_rate=0, region_rate=0, sentences="one")
 """Of batches that matching is learned from: half of the texts are of another image."""
@@ -93,16 +91,6 @@ def region_losses(
         each = functional.smooth_l1_loss(found, wanted, reduction="none").mean(dim=1)
         losses["feat"] = _mean(each.sum() * normalizer, count)
     return losses
-
-
-def standardized(batch: ModelInputs, standardize: Standardize | None) -> ModelInputs:
-    """Standardize the regions of a batch, and what has to be found again of them."""
-    if standardize is None:
-        return batch
-    targets = batch.pretraining
-    if targets is not None:
-        targets = replace(targets, feat_targets=standardize(targets.feat_targets))
-    return replace(batch, visual_feats=standardize(batch.visual_feats), pretraining=targets)
 
 
 def matched_score(scores: Float[Tensor, "B 2"]) -> Float[Tensor, B]:

@@ -6,7 +6,6 @@ Shapes: B examples, I images of an example, R regions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,12 +20,12 @@ from transformers import (
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
-from vlray.models.build import load_network, names_of, save_network
+from vlray.models.around import Around
+from vlray.models.build import load_network, names_of
 from vlray.models.heads import VisualBertForAnswers
 from vlray.models.losses import chosen, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
-from vlray.models.standardize import Standardize
 from vlray.models.text_start import fill_from_text, starts_from_text
 
 ENDS = ("cls.", "attention.")
@@ -34,7 +33,7 @@ BOX_NUMBERS = 5
 MAX_TOKENS = 128
 
 
-class VisualBert(nn.Module):
+class VisualBert(Around):
     """VisualBERT of transformers, with the losses and conventions of its recipes.
 
     Answers are read of the token before the last, which is a [MASK] behind the question; of VQA's
@@ -68,8 +67,7 @@ class VisualBert(nn.Module):
         self.network, new = load_network(network_class, options, goal, fields, ENDS)
         if from_text and any(name.startswith(ENDS) for name in new):
             fill_from_text(self.network.cls, self.network.visual_bert, goal.labels)
-        self._new = frozenset(f"network.{name}" for name in new)
-        self.standardize = Standardize.of(options, goal.feature_dim)
+        self._begin(options, goal, new)
         self._where = _where(options, goal)
         rest(_unused(self.network, self._where, goal))
 
@@ -84,6 +82,7 @@ class VisualBert(nn.Module):
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses and scores; see `VisionLanguageModel`."""
+        batch = self._standardized(batch)
         inputs = self._inputs(batch)
         if self.goal.objective == "phrases":
             phrases = phrases_of(batch)
@@ -104,25 +103,12 @@ class VisualBert(nn.Module):
         losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
         return ModelOutputs(losses, scores.float(), looked)
 
-    def save(self, folder: Path) -> None:
-        """Write it for transformers."""
-        save_network(self.network, folder)
-        if self.standardize:
-            self.standardize.save(folder)
-
-    def new_parameters(self) -> frozenset[str]:
-        """Name the parameters that ``weights`` did not fill."""
-        return self._new
-
     def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:
         """Rename what a batch has.
 
         The regions of two images are one row, of two kinds; choices become examples of their own.
         """
-        feats = batch.visual_feats
-        if self.standardize:
-            feats = self.standardize(feats)
-        visual_embeds = feats.to(self.network.dtype)
+        visual_embeds = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:
             visual_embeds = torch.cat([visual_embeds, box_feats_of(batch)], dim=-1)
         mask = batch.visual_attention_mask

@@ -6,29 +6,27 @@ Shapes: B examples, T tokens, R regions, D feature length.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import VisualBertForPreTraining
 
 from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
-from vlray.models.build import load_network, save_network
+from vlray.models.around import Around
+from vlray.models.build import load_network
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
-from vlray.models.pretraining import MATCHING, matched_score, standardized, token_loss
+from vlray.models.pretraining import MATCHING, matched_score, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
-from vlray.models.standardize import Standardize
 from vlray.models.visualbert import BOX_NUMBERS, box_feats_of
 
 MAX_TOKENS = 128
 TASK_AGNOSTIC = PretrainingSection(sentences="two", region_rate=0)
 
 
-class VisualBertPretraining(nn.Module):
+class VisualBertPretraining(Around):
     """VisualBERT's two objectives: their losses are ``mlm`` and ``match``.
 
     Task-agnostic pre-training, on captions: a second caption follows, of the same image or of
@@ -56,8 +54,7 @@ class VisualBertPretraining(nn.Module):
         width = goal.feature_dim + (BOX_NUMBERS if options.box_feats else 0)
         fields = {"visual_embedding_dim": width}
         self.network, new = load_network(VisualBertForPreTraining, options, goal, fields, ())
-        self._new = frozenset(f"network.{name}" for name in new)
-        self.standardize = Standardize.of(options, goal.feature_dim)
+        self._begin(options, goal, new)
         if goal.objective == "matching":
             rest([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
@@ -74,7 +71,7 @@ class VisualBertPretraining(nn.Module):
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses, and in matching scores; see `VisionLanguageModel`."""
-        batch = standardized(batch, self.standardize)
+        batch = self._standardized(batch)
         feats = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:
             feats = torch.cat([feats, box_feats_of(batch)], dim=-1)
@@ -96,13 +93,3 @@ class VisualBertPretraining(nn.Module):
             losses["match"] = cross_entropy(matched, targets.is_matched)
         scores = matched_score(matched) if self.goal.objective == "matching" else None
         return ModelOutputs(losses, scores)
-
-    def save(self, folder: Path) -> None:
-        """Write it for transformers."""
-        save_network(self.network, folder)
-        if self.standardize:
-            self.standardize.save(folder)
-
-    def new_parameters(self) -> frozenset[str]:
-        """Name the parameters that ``weights`` did not fill."""
-        return self._new
