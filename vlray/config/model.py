@@ -38,7 +38,7 @@ class ModelSection(Section):
 
     architecture: Annotated[dict[str, Any], BeforeValidator(_plain)] = {}  # noqa: RUF012 - pydantic copies it
     """Fields of its transformers configuration, in the place of their defaults or of those of
-    ``weights``: ``l_layers=4``, ``hidden_dropout_prob=0.2``."""
+    ``weights``; several with commas between them: ``l_layers=4,hidden_dropout_prob=0.2``."""
 
     pooling: Literal["model", "mean"] = "model"
     """What answers are read of. ``model``: as published, LXMERT of its first token, VisualBERT of a

@@ -72,7 +72,7 @@ def load_network(
         raise ValueError(
             f"model.weights={options.weights} is of the kind {start.kind!r}, but "
             f"model.name={options.name} starts from {config_class.model_type!r}, or from the text "
-            "side of a 'bert'"
+            "side of a 'bert'; give the --model.name that these weights are of, or other weights"
         )
     total = sum(1 for _ in network.parameters())
     log.info(

@@ -62,6 +62,8 @@ class CheckpointInfo:
             )
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            if "goal" not in values:
+                raise ValueError("it has no goal; an output of vlray extract has such a file, too")
             goal = values.pop("goal")
             return cls(
                 model=ModelSection.model_validate(values.pop("model")),
