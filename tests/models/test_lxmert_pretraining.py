@@ -193,3 +193,23 @@ def test_batches_are_asked_for_as_lxmert_was_trained() -> None:
     assert (asked["pretraining"].sentences, asked["pretraining"].region_rate) == ("one", 0.15)
     asked = LxmertPretraining.loader_defaults(ModelSection(), Goal("matching", DIM))
     assert (asked["pretraining"].sentences, asked["pretraining"].token_rate) == ("one", 0)
+
+
+def test_standardized_regions_are_found_again_as_the_model_reads_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = ModelSection(architecture=LAYERS, standardize=True)
+    model, batch = LxmertPretraining(options, GOAL).eval(), pretraining_batch()
+    targets = batch.pretraining
+    assert targets is not None
+    assert model.standardize is not None
+    mean, deviation = torch.arange(DIM) / 2.0, torch.arange(DIM) + 1.0
+    model.standardize.measure(mean.numpy(), deviation.numpy())
+    by_hand = replace(
+        batch,
+        visual_feats=(batch.visual_feats - mean) / deviation,
+        pretraining=replace(targets, feat_targets=(targets.feat_targets - mean) / deviation),
+    )
+    assert means(model, batch) == pytest.approx(means(build(), by_hand), abs=1e-5)
+    model.save(tmp_path)
+    again = LxmertPretraining(options.model_copy(update={"weights": str(tmp_path)}), GOAL).eval()
+    assert means(again, batch) == means(model, batch)
