@@ -137,3 +137,10 @@ def test_a_run_whose_folder_was_deleted_ends_like_others(
     with open_run(ExtractConfig.from_cli(["photos", "out"]), "extract") as run:
         shutil.rmtree(run.path)
     assert "status.json cannot be written" in caplog.text
+
+
+def test_where_no_folder_can_be_made_the_command_says_so_and_names_the_option(tmp_path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    config = ExtractConfig.from_cli(["photos", "out", "--env.runs-dir", str(tmp_path / "runs")])
+    with pytest.raises(SystemExit, match=r"^vlray extract: no run folder .*--env\.runs-dir"):
+        open_run(config, "extract")

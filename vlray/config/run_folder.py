@@ -83,8 +83,15 @@ def open_run(config: Command, command: str) -> RunFolder:
     The folder holds ``settings.yaml`` (every setting; ``--config`` of it repeats the run),
     ``changed.yaml`` (those that are not the defaults), ``requirements.txt`` (the installed
     versions), ``status.json`` (see `RunFolder`) and the log of the logger ``vlray``, whose plain
-    messages also go to stderr.
+    messages also go to stderr. Where it cannot be made, the program ends and says so.
     """
+    try:
+        return _open_run(config, command)
+    except OSError as error:
+        sys.exit(f"vlray {command}: no run folder can be made (--env.runs-dir): {error}")
+
+
+def _open_run(config: Command, command: str) -> RunFolder:
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = _make_folder(config.env.runs_dir / config.project, f"{command}-{time}")
     (path / "settings.yaml").write_text(to_yaml(config.resolved()), encoding="utf-8")

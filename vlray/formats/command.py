@@ -18,11 +18,7 @@ log = logging.getLogger("vlray.formats")
 
 def run(config: ConvertConfig) -> None:
     """Convert, say what was done and how to go on; a mistake of the user's ends with status 2."""
-    try:
-        folder = open_run(config, "convert")
-    except OSError as error:
-        sys.exit(f"vlray convert: no run folder can be made (--env.runs-dir): {error}")
-    with folder:
+    with open_run(config, "convert") as folder:
         log.info("settings and log of this run: %s", folder.path)
         try:
             lines, nothing = _convert(config)

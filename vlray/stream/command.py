@@ -15,11 +15,7 @@ log = logging.getLogger("vlray.stream")
 
 def run(config: ExtractConfig) -> None:
     """Extract, say what was done and how to go on; a mistake of the user's ends with status 2."""
-    try:
-        folder = open_run(config, "extract")
-    except OSError as error:
-        sys.exit(f"vlray extract: no run folder can be made (--env.runs-dir): {error}")
-    with folder:
+    with open_run(config, "extract") as folder:
         log.info("settings and log of this run: %s", folder.path)
         try:
             result = extract(config)
