@@ -8,20 +8,17 @@ import sys
 
 from vlray.config.run_folder import open_run
 from vlray.config.train import TrainConfig
-from vlray.engine.failures import explain_out_of_memory, is_out_of_memory
+from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.trainer import run_training
 from vlray.engine.training import Progress
+from vlray.models.memory import is_out_of_memory
 
 log = logging.getLogger("vlray.engine")
 
 
 def run(config: TrainConfig) -> None:
     """Train, say what came out and how to go on; a mistake of the user's ends with status 2."""
-    try:
-        folder = open_run(config, "train")
-    except OSError as error:
-        sys.exit(f"vlray train: no run folder can be made (--env.runs-dir): {error}")
-    with folder:
+    with open_run(config, "train") as folder:
         log.info("settings and log of this run: %s", folder.path)
         try:
             result = run_training(config, folder.path)

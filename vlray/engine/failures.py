@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from vlray.engine.group import Group
 from vlray.loader.inputs import ModelInputs
 
@@ -56,13 +54,6 @@ def refuse_not_finite(
         f"are in {path}. The last checkpoint is as it was. Look for regions of these images that "
         "are broken (vlray view), or go on with a smaller --lr, a longer --warmup, a smaller "
         "--clip, or --precision bf16 in the place of fp16"
-    )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether torch did not get the memory it wanted, of a GPU or of the machine."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
 
 

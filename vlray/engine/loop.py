@@ -36,6 +36,7 @@ def train(training: Training) -> None:
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
     clock = Clock(training.loader)
+    training.stop.has_begun = True
 
     for batches in batches_of_steps(training.loader, options.accumulate):
         lr = set_lr(optimizer, lr_factor(progress.step, progress.steps, config.optim))
@@ -49,7 +50,7 @@ def train(training: Training) -> None:
                 with autocast(options.precision, group.device):
                     outputs = wrapped(batch.to(group.device, non_blocking=True))
                 loss, means = weigh(outputs.losses, group)
-                scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call]
+                scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
             found.append(means)
 
         # The step; the scaler leaves it out where gradients of 16 bits were too large.

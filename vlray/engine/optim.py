@@ -41,7 +41,7 @@ class BertAdam(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override] # no closure, no loss
         """Change the parameters that have a gradient."""
         assert closure is None, "losses are computed outside"
         for group in self.param_groups:

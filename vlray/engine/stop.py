@@ -17,6 +17,8 @@ class Stop:
 
     def __init__(self) -> None:
         self._is_wanted = False
+        self.has_begun = False
+        """Whether there are steps that a checkpoint would keep; before, a signal interrupts."""
 
     def wanted(self) -> bool:
         """Tell whether it is."""
@@ -35,7 +37,7 @@ def on_signals(stop: Stop) -> Iterator[None]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.wanted():
+        if stop.wanted() or not stop.has_begun:
             raise KeyboardInterrupt
         log.warning("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
         stop.ask()

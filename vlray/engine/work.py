@@ -52,6 +52,7 @@ def work(config: TrainConfig, run_folder: Path, stop: Stop | None = None) -> Pro
     """
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
     warn_without_effect(config.training.precision, group.device)
+    batch_size = _own_batch_size(config, group)
     store = CheckpointStore(config.output, config.data.cache_folder())
     resumed, folder = Resumed.read(store), None
     trained_on = None
@@ -60,7 +61,7 @@ def work(config: TrainConfig, run_folder: Path, stop: Stop | None = None) -> Pro
         folder = store.locate("last")
         trained_on = CheckpointInfo.read(folder).provenance
     data = open_data(config, trained_on=trained_on)
-    loader, valid = _loaders(config, data, group)
+    loader, valid = _loaders(config, data, group, batch_size)
     progress = resumed.progress if resumed else Progress(steps=_steps(config, loader))
     model, new = _model(config, data, resumed, folder)
     model.to(group.device)
@@ -140,15 +141,13 @@ def _watch(
     )
 
 
-def _loaders(
-    config: TrainConfig, data: TrainingData, group: Group
-) -> tuple[RegionLoader, RegionLoader | None]:
-    """Open this worker's loaders.
+def _own_batch_size(config: TrainConfig, group: Group) -> int:
+    """Say how many examples of a step a worker computes at a time.
 
     Raises:
-        ValueError: A step's examples cannot be divided among workers and accumulated batches.
+        ValueError: They cannot be divided among workers and accumulated batches.
     """
-    options, rank, world = config.training, group.rank, group.world
+    options = config.training
     size, rest = divmod(options.batch_size, group.world * options.accumulate)
     if rest or not size:
         raise ValueError(
@@ -156,7 +155,15 @@ def _loaders(
             f"accumulate={options.accumulate} batches each; give a multiple of "
             f"{group.world * options.accumulate}"
         )
-    train = RegionLoader(data.train, size, seed=options.seed, rank=rank, world=world)
+    return size
+
+
+def _loaders(
+    config: TrainConfig, data: TrainingData, group: Group, size: int
+) -> tuple[RegionLoader, RegionLoader | None]:
+    """Open this worker's loaders."""
+    rank, world = group.rank, group.world
+    train = RegionLoader(data.train, size, seed=config.training.seed, rank=rank, world=world)
     if data.valid is None:
         return train, None
     return train, RegionLoader(data.valid, size, shuffle=False, rank=rank, world=world)

@@ -14,10 +14,10 @@ import ray
 from vlray.config.cluster import ClusterSection
 from vlray.config.train import TrainConfig
 from vlray.config.training import WorkersSection
-from vlray.engine.failures import is_out_of_memory
 from vlray.engine.stop import Stop, on_signals
 from vlray.engine.training import Progress
 from vlray.engine.work import work
+from vlray.models.memory import is_out_of_memory
 from vlray.stream.cluster import Node, connect, living_nodes, room_of
 from vlray.stream.log import forwarded, log_to_stderr
 
@@ -61,6 +61,7 @@ def fit(config: TrainConfig, run_folder: Path) -> Progress:
     )
     log.info("%d workers of Ray Train, %s", workers, f"{resources}")
     stop = Stop()
+    stop.has_begun = True  # the workers know; they are asked to end, whatever they do
     with forwarded(), on_signals(stop):
         return _wait(trainer, desk, stop)
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 import logging
 import sys
 
-import torch
-
 from vlray.config.run_folder import open_run
 from vlray.config.test import TestConfig
 from vlray.evaluation.report import table
 from vlray.evaluation.run import test
+from vlray.models.memory import is_out_of_memory
 
 log = logging.getLogger("vlray.evaluation")
 
 
 def run(config: TestConfig) -> None:
     """Test and report; a mistake of the user's ends with status 2."""
-    try:
-        folder = open_run(config, "test")
-    except OSError as error:
-        sys.exit(f"vlray test: no run folder can be made (--env.runs-dir): {error}")
-    with folder:
+    with open_run(config, "test") as folder:
         try:
             result = test(config, config.output or str(folder.path))
         except KeyboardInterrupt:
@@ -31,9 +26,11 @@ def run(config: TestConfig) -> None:
             log.debug("where it happened", exc_info=True)
             log.error("vlray test: %s", error)
             sys.exit(2)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             log.error(
-                "vlray test: the device's memory does not hold a batch of %d; give a smaller "
+                "vlray test: the memory does not hold a batch of %d; give a smaller "
                 "--batch-size, or --precision bf16: %s",
                 config.batch_size,
                 str(error).partition("\n")[0],
