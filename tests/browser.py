@@ -29,7 +29,7 @@ ARGS = (
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="it drives the browser")
     if CHROMIUM is None:
         pytest.skip("no chromium on the PATH")
     with sync_api.sync_playwright() as playwright:

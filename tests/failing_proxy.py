@@ -55,7 +55,7 @@ class Proxy(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815 - the library calls them so
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         host, slash, path = text[match.end() :].partition("/")
         if host not in ("", "localhost"):
             raise ValueError(f"{text!r} names the host {host!r}; write file:///folder")
-        return LocalFileSystem(), os.path.abspath(slash + unquote(path))  # noqa: PTH100
+        return LocalFileSystem(), os.path.abspath(slash + unquote(path))  # noqa: PTH100 - as above
     plain, _, options = text.partition("?")
     bucket, _, key = plain[match.end() :].partition("/")
     if not bucket:
@@ -105,7 +105,7 @@ def _open_bucket(uri: str, environment: tuple[tuple[str, str], ...]) -> tuple[Fi
 
     try:
         with explained(uri):
-            return FileSystem.from_uri(uri)  # type: ignore[no-any-return]
+            return FileSystem.from_uri(uri)  # type: ignore[no-any-return] # pyarrow's
     except ArrowInvalid as error:
         raise ValueError(f"{uri!r} cannot be opened: {error}") from error
 
@@ -149,7 +149,7 @@ def read_bytes(fs: FileSystem, path: str) -> bytes:
     """
     if not is_local(fs):
         with explained(_name(fs, path)), fs.open_input_file(path) as stream:
-            return stream.read()  # type: ignore[no-any-return]
+            return stream.read()  # type: ignore[no-any-return] # pyarrow's
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

@@ -18,7 +18,7 @@ from vlray.loader.open import open_loader
 from vlray.models.protocol import Goal
 from vlray.tasks.metrics import Metrics
 
-sync_api = pytest.importorskip("playwright.sync_api")
+sync_api = pytest.importorskip("playwright.sync_api", reason="it drives the browser")
 
 
 def made(config: TestConfig, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from vlray.gallery import build
 from vlray.gallery.entries import Entry
 from vlray.gallery.page import Names, page
 
-sync_api = pytest.importorskip("playwright.sync_api")
+sync_api = pytest.importorskip("playwright.sync_api", reason="it drives the browser")
 
 
 def cards(page) -> list[str]:

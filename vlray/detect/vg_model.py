@@ -43,7 +43,7 @@ CHUNK = 300  # regions of one pass through res5
 USUAL_HW = (800, 1072)  # of a resized photograph
 
 
-class CaffeStem(BasicStem):  # type: ignore[misc]
+class CaffeStem(BasicStem):  # type: ignore[misc] # Detectron2 is untyped
     """The stem with Caffe's pooling: no padding, the last window may stick out."""
 
     def forward(self, x: Tensor) -> Tensor:

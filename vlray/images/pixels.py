@@ -54,7 +54,7 @@ def _stretch(values: Float64[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
     low, high = values[finite].min(), values[finite].max()
     values = np.clip(np.where(np.isnan(values), low, values), low, high)
     scaled = np.clip(values, 0, 255) if low == high else (values - low) * (255 / (high - low))
-    return np.rint(scaled)  # type: ignore[no-any-return]
+    return np.rint(scaled)  # type: ignore[no-any-return] # numpy's
 
 
 @cache

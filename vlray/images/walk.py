@@ -79,7 +79,7 @@ class Walk:
 
     def _local(self, below: str) -> Iterator[str]:
         """Walk without recursion; links that lead back to a folder above them are not entered."""
-        leave_out = _identity(self._leave_out) if os.path.isdir(self._leave_out) else None  # noqa: PTH112
+        leave_out = _identity(self._leave_out) if os.path.isdir(self._leave_out) else None  # noqa: PTH112 - "" is none
         top = files.restore_bytes(below) if below else ""
         path = os.path.join(self._folder, top)  # noqa: PTH118 - scandir gives strings
         above: tuple[_Identity, ...] = (_identity(self._folder), _identity(path))

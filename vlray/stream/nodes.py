@@ -13,7 +13,7 @@ STALLED_S = 20.0
 POLL_S = 2.0
 
 
-class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc]
+class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc] # Ray is untyped
     """The cluster no longer holds the actors of a pipeline, and the pipeline stands still.
 
     Attributes:
