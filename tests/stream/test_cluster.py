@@ -151,7 +151,7 @@ def test_a_run_that_loses_a_node_goes_on_and_gives_the_unbroken_output(
 
     def command(out: str) -> list[str]:
         run = [sys.executable, "-m", "vlray.extract", str(many_photos), str(tmp_path / out)]
-        run += ["--detector.name", grid_detector, "--detector.options", '{"seconds": 0.05}']
+        run += ["--detector.name", grid_detector, "--detector.options", '{"seconds": 0.3}']
         return [*run, "--shard-size", "4"]
 
     environment = os.environ | {"RAY_ADDRESS": ray_cluster}

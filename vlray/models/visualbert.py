@@ -168,11 +168,6 @@ def _unused(network: Any, where: str, goal: Goal) -> list[nn.Module | nn.Paramet
 
 
 def box_feats_of(batch: ModelInputs) -> Float[Tensor, "B *I R 5"]:
-    """Give what is appended to the regions' vectors.
-
-    Raises:
-        ValueError: The batch has other numbers of its boxes, or none.
-    """
     """Give what ``model.box_feats`` puts behind the vector of a region.
 
     Raises:
