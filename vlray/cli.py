@@ -15,6 +15,8 @@ COMMANDS = {
     "datasets": "Look at the vision-language datasets: files, examples, what is missing.",
     "train": "Train LXMERT, VisualBERT or a model of your own on regions.",
     "test": "Test a trained model: metrics, the official file, a page of examples.",
+    "tune": "Search thresholds, sizes or training options for the best ones.",
+    "pipeline": "Run several commands as the named steps of one file.",
     "logs": "List the runs of a project, and follow the log of one.",
     "env": "Show and change the settings that last.",
 }

@@ -38,7 +38,7 @@ def test_what_is_set_is_shown_until_it_is_unset(env, tmp_path) -> None:
     rows = [line.split(maxsplit=2) for line in out.splitlines()]
     assert rows == [
         ["key", "value", "used by"],
-        ["project", "nlvr2", "extract, view, convert, compare, datasets, train, test, logs"],
+        ["project", "nlvr2", "extract, view, convert, compare, datasets, train, test, tune, pipeline, logs"],
         ["models.mine", "package:Detector", "extract"],
         ["min_score", "0.5", "view"],
     ]

@@ -144,7 +144,7 @@ def test_help_teaches_every_option(capsys) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("command", ["extract", "view", "train", "test", "logs"])
+@pytest.mark.parametrize("command", ["extract", "view", "train", "test", "tune", "pipeline", "logs"])
 def test_help_is_quick_and_imports_nothing_heavy(command) -> None:
     code = (
         "import sys\n"

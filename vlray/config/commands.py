@@ -18,6 +18,8 @@ COMMANDS = {
     "datasets": "vlray.config.datasets:DatasetsConfig",
     "train": "vlray.config.train:TrainConfig",
     "test": "vlray.config.test:TestConfig",
+    "tune": "vlray.config.tune:TuneConfig",
+    "pipeline": "vlray.config.pipeline:PipelineConfig",
     "logs": "vlray.config.logs:LogsConfig",
 }
 

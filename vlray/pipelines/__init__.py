@@ -1,0 +1,1 @@
+"""Several commands as the named steps of one file."""

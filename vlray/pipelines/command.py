@@ -1,0 +1,10 @@
+"""What ``vlray pipeline`` does around it: the run's folder, the last words, the status."""
+
+from __future__ import annotations
+
+from vlray.config.pipeline import PipelineConfig
+
+
+def run(config: PipelineConfig) -> None:
+    """Run it; a mistake of the user's ends with status 2."""
+    raise NotImplementedError(config)

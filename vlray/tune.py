@@ -1,0 +1,17 @@
+"""``vlray tune``: options in, the best of them out."""
+
+from __future__ import annotations
+
+from vlray.config.tune import TuneConfig
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the options, then run."""
+    config = TuneConfig.from_cli(argv)
+    from vlray.tuning.command import run
+
+    run(config)
+
+
+if __name__ == "__main__":
+    main()
