@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +15,11 @@ from torch import Tensor
 from vlray.loader.loader import own_share
 
 T = TypeVar("T")
+
+listener: ContextVar[Callable[[dict[str, float]], None] | None] = ContextVar(
+    "listener", default=None
+)
+"""Called with each evaluation of a training in this thread."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,16 @@ class Group:
             dist.barrier()
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Tell Ray Train, and with it the dashboard, how it goes; all workers have to."""
+        """Tell Ray Train, and with it the dashboard, how it goes; all workers have to.
+
+        And tell `listener`, which a search sets: it may end the training here.
+        """
         if in_ray_train():
             import ray.train
 
             ray.train.report(metrics)
+        if listen := listener.get():
+            listen(metrics)
 
 
 def has_gpu() -> bool:
@@ -77,6 +89,6 @@ def in_ray_train() -> bool:
 
     try:
         ray.train.get_context().get_world_size()
-    except RuntimeError:
+    except (RuntimeError, DeprecationWarning):  # the latter in a trial of Ray Tune
         return False
     return True

@@ -141,7 +141,7 @@ def own_share() -> tuple[int, int]:
         try:
             context = ray.train.get_context()
             return context.get_world_rank(), context.get_world_size()
-        except RuntimeError:  # not in a worker of Ray Train
+        except (RuntimeError, DeprecationWarning):  # not in a worker of Ray Train, or in Ray Tune
             pass
     if "torch.distributed" in sys.modules:
         import torch.distributed as dist
