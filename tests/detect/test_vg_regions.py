@@ -22,10 +22,11 @@ from torchvision.ops import box_iou, nms
 import vlray
 from vlray.config.detector import DetectorSection
 from vlray.detect import notebook
+from vlray.detect.each_class import survivors_of
 from vlray.detect.vg_conventions import CAFFE, PBUA
 from vlray.detect.vg_model import build_vg
 from vlray.detect.vg_proposals import clip
-from vlray.detect.vg_regions import RegionFinder, _best_class, _each_class, _survivors
+from vlray.detect.vg_regions import RegionFinder, _best_class, _each_class
 from vlray.images.decode import as_bgr
 from vlray.images.resize import ResizeLikeCaffe
 from vlray.regions.batch import RegionBatch
@@ -64,7 +65,7 @@ def test_suppression_is_that_of_one_nms_for_each_class(
     sides = torch.randint(1, 60, (count, 2), generator=generator).double()
     boxes = torch.cat([corners, corners + sides], 1)
     probs = torch.rand(count, 5, generator=generator)
-    found = _survivors(box_iou(boxes, boxes) > thresh, probs)
+    found = survivors_of(box_iou(boxes, boxes) > thresh, probs)
     for index in range(5):
         kept = nms(boxes, probs[:, index].double(), thresh)
         assert found[:, index].nonzero().flatten().tolist() == sorted(kept.tolist())

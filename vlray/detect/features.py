@@ -229,11 +229,12 @@ def _select(
     options: DetectorSection,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Give boxes in the original image, vectors, classes and probabilities of what is kept."""
-    clipped = _clip(output.boxes, resized_hw)
-    indices, obj_ids, obj_probs = select_regions(clipped, output.probs, options)
-    scale = _scale(resized_hw, original_hw, clipped)
-    boxes = _clip(boxes_of_class(clipped[indices], obj_ids) * scale, original_hw)
-    return boxes, output.visual_feats[indices], obj_ids, obj_probs
+    best = boxes_of_class(output.boxes, output.probs.max(dim=1).indices)
+    scale = _scale(resized_hw, original_hw, best)
+    # What decides is what is written: so the same regions can be selected from it again.
+    boxes = _clip(_clip(best, resized_hw) * scale, original_hw)
+    indices, obj_ids, obj_probs = select_regions(boxes, output.probs, options)
+    return boxes[indices], output.visual_feats[indices], obj_ids, obj_probs
 
 
 def _scale(from_hw: Sequence[int], to_hw: Sequence[int], like: Tensor) -> Float[Tensor, " 4"]:

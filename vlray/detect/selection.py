@@ -8,11 +8,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from vlray.config.detector import DetectorSection
-
-NMS_THRESH = 0.5  # where the options leave it to the detector
+from vlray.detect.reselect import select_one
 
 
 def boxes_of_class(
@@ -54,31 +52,6 @@ def select_regions(
         return empty, empty, probs.new_zeros(0)
     scores, obj_ids = probs.max(dim=1)
     candidates = boxes_of_class(boxes, obj_ids)
-    usable = candidates.isfinite().all(1) & scores.isfinite()
-    usable &= (candidates[:, 2:] > candidates[:, :2]).all(1)
-    usable_indices = usable.nonzero().squeeze(1)
-    order = scores[usable_indices].argsort(descending=True, stable=True)
-    indices = usable_indices[order]
-    indices = indices[
-        _survivors(candidates[indices], obj_ids[indices], options.nms_thresh or NMS_THRESH)
-    ]
-
-    above = int((scores[indices] >= options.score_thresh).sum())
-    indices = indices[: min(max(above, options.min_boxes), options.max_boxes)]
+    arrays = (values.cpu().numpy() for values in (candidates, obj_ids, scores))
+    indices = torch.from_numpy(select_one(*arrays, options)).to(probs.device)
     return indices, obj_ids[indices], scores[indices]
-
-
-def _survivors(
-    boxes: Float[Tensor, "Q 4"], obj_ids: Int64[Tensor, " Q"], nms_thresh: float
-) -> Int64[Tensor, " S"]:
-    """Give the rows, ascending, that suppression leaves of boxes sorted by descending score."""
-    if not len(boxes):
-        return torch.zeros(0, dtype=torch.int64, device=boxes.device)
-    # torchvision tells classes apart by moving each class's boxes aside, by more than the largest
-    # coordinate. With many classes that costs float32 whole tenths of a pixel, and negative
-    # coordinates would meet: hence float64, and boxes that begin at zero.
-    boxes = boxes.double()
-    # The rank stands for the score: among equal scores the first proposal stays, on any device.
-    ranks = torch.arange(len(boxes), 0, -1, dtype=boxes.dtype, device=boxes.device)
-    kept: Tensor = batched_nms(boxes - boxes.min(), ranks, obj_ids, nms_thresh)
-    return kept.sort().values

@@ -9,20 +9,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int32, Int64
+from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
-from torch.nn import functional
-from torchvision.ops import box_iou, nms
+from torchvision.ops import box_iou
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.each_class import survivors_of
 from vlray.detect.grid import grid_regions
+from vlray.detect.reselect import most_confident, select_one
 from vlray.detect.vg_conventions import Conventions
 from vlray.detect.vg_model import VgNetwork, tf32
 from vlray.detect.vg_proposals import anchors_of, clip, decode, propose, widened
 from vlray.detect.vg_shapes import ATTRIBUTES, BOX_WEIGHTS, OBJECTS, PIXEL_MEAN
 from vlray.regions.batch import RegionBatch
-
-_BITS = 62  # flags in a word
 
 
 class RegionFinder:
@@ -147,17 +146,18 @@ class RegionFinder:
         if rules.regressed_boxes:
             deltas = predictor.deltas(visual_feats, obj_ids)
             boxes = decode(deltas / deltas.new_tensor(BOX_WEIGHTS), rois, rules.clamp_deltas)
-            boxes = clip(boxes, *resized_hw, rules.plus_one)
-            kept = _best_class(boxes, obj_probs, rules, self._options)
-            boxes = boxes[kept] / per_axis
+            boxes = clip(boxes, *resized_hw, rules.plus_one) / per_axis
         else:
             boxes = rois / per_axis
-            kept = _each_class(boxes, probs, rules, self._options)
-            boxes = boxes[kept]
+        # What decides is what is written: so the same regions can be selected from it again.
         boxes = clip(boxes, int(image_hw[0]), int(image_hw[1]), plus_one=False)
+        if rules.nms == "best class":
+            kept = _best_class(boxes, obj_probs, rules, self._options)
+        else:
+            kept = _each_class(boxes, probs, rules, self._options)
         return self._batch(
             image_hw,
-            boxes.cpu().numpy(),
+            boxes[kept].cpu().numpy(),
             visual_feats[kept],
             class_logits[kept],
             obj_probs[kept],
@@ -209,41 +209,9 @@ def _each_class(
     """
     (nms_thresh,) = rules.nms_thresh
     overlaps = box_iou(*(widened(boxes.double(), rules.plus_one),) * 2) > nms_thresh
-    confidence = (probs * _survivors(overlaps, probs)).amax(dim=1)
-    kept = (confidence >= options.score_thresh).nonzero().squeeze(1)
-    if options.min_boxes <= len(kept) <= options.max_boxes:
-        return kept
-    limit = options.min_boxes if len(kept) < options.min_boxes else options.max_boxes
-    return confidence.argsort(descending=True, stable=True)[:limit]
-
-
-def _survivors(overlaps: Bool[Tensor, "P P"], probs: Float[Tensor, "P K"]) -> Bool[Tensor, "P K"]:
-    """Suppress within every class at once: the boxes, and so their overlaps, are the same in all.
-
-    One pass over the ranks instead of one NMS for each of 1,600 classes. What a proposal overlaps,
-    and what is suppressed in a class, are bits of a few words.
-    """
-    order = probs.T.sort(dim=1, descending=True, stable=True).indices.T.contiguous()  # (P, K)
-    words, bits = order // _BITS, order % _BITS
-    masks = _packed(overlaps)
-    suppressed = masks.new_zeros(probs.shape[1], masks.shape[1])  # (K, words)
-    survives = torch.empty_like(order, dtype=torch.bool)
-    for rank, best in enumerate(order):
-        word = suppressed.gather(1, words[rank][:, None]).squeeze(1)
-        survives[rank] = (word >> bits[rank]) & 1 == 0
-        # A proposal that was decided before may be marked again; nobody looks at it any more.
-        suppressed |= masks.index_select(0, best) * survives[rank][:, None]
-    return torch.empty_like(survives).scatter_(0, order, survives)
-
-
-def _packed(flags: Bool[Tensor, "P P"]) -> Int64[Tensor, "P words"]:
-    """Make words of ``_BITS`` flags each."""
-    rows, columns = flags.shape
-    padded = functional.pad(flags.long(), (0, -columns % _BITS))
-    weights = torch.ones(_BITS, dtype=torch.long, device=flags.device) << torch.arange(
-        _BITS, device=flags.device
-    )
-    return (padded.view(rows, -1, _BITS) * weights).sum(dim=2)
+    confidence = (probs * survivors_of(overlaps, probs)).amax(dim=1)
+    kept = most_confident(confidence.cpu().numpy(), options)
+    return torch.from_numpy(kept).to(boxes.device)
 
 
 def _best_class(
@@ -260,15 +228,16 @@ def _best_class(
     Source:
         detectron2_mscoco_proposal_maxnms.py of py-bottom-up-attention.
     """
-    order = scores.argsort(descending=True, stable=True)
-    ranks = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
-    kept = order
-    for nms_thresh in rules.nms_thresh:
-        kept = order[nms(boxes[order], ranks, nms_thresh)]
-        if len(kept) >= options.min_boxes:
-            break
-    above = int((scores[kept] >= options.score_thresh).sum())
-    return kept[: min(max(above, options.min_boxes), options.max_boxes)]
+    kept = select_one(
+        boxes.cpu().numpy(),
+        np.zeros(len(scores), np.int64),
+        scores.cpu().numpy(),
+        options.model_copy(update={"nms_thresh": 0}),
+        nms_thresh=rules.nms_thresh,
+        within_class=False,
+        filled=False,
+    )
+    return torch.from_numpy(kept).to(boxes.device)
 
 
 def _per_axis(scales: tuple[float, float], like: Tensor) -> Float[Tensor, " 4"]:
