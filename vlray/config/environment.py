@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
+from vlray.config.log_format import LogFormat
 from vlray.config.section import Section
 
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
@@ -24,3 +25,7 @@ class EnvironmentSection(Section):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much goes into the log."""
+
+    log_format: LogFormat = "text"
+    """``json``: each message as an object on a line, on the console and in the log, with its time,
+    level, run, project, and the worker and node where it happened."""

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -17,10 +18,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from vlray.config.base import Command
+from vlray.config.environment import EnvironmentSection
+from vlray.config.log_format import JsonFormatter
 
 STATUS = "status.json"
 STOPPED = 130
 """Exit status after Ctrl-C."""
+TERMINATED = (signal.SIGTERM, 128 + signal.SIGTERM)
+"""Exit status after ``ray job stop``, a scheduler's end of time and the like."""
+
+_open: list[RunFolder] = []  # the last one is the innermost
 
 log = logging.getLogger("vlray")
 
@@ -38,12 +45,19 @@ class RunFolder:
     log_path: Path
     handlers: tuple[logging.Handler, ...]
 
+    @property
+    def name(self) -> str:
+        """Its name in its project."""
+        return self.path.name
+
     def note(self, result: str) -> None:
         """Keep what came out, in a line that ``vlray logs`` shows in its list."""
         self._update(result=result)
 
     def close(self, status: str = "finished") -> None:
         """Stop logging into it, and say how the run ended."""
+        if self in _open:
+            _open.remove(self)
         self._update(status=status, ended=_now())
         for handler in self.handlers:
             logging.getLogger("vlray").removeHandler(handler)
@@ -59,7 +73,7 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         code = error.code if isinstance(error, SystemExit) else None
-        if isinstance(error, KeyboardInterrupt) or code == STOPPED:
+        if isinstance(error, KeyboardInterrupt) or code in (STOPPED, *TERMINATED):
             self.close("stopped")
         elif error is None or (isinstance(error, SystemExit) and code in (None, 0)):
             self.close()
@@ -98,7 +112,9 @@ def _open_run(config: Command, command: str) -> RunFolder:
     (path / "changed.yaml").write_text(to_yaml(config.changed()), encoding="utf-8")
     (path / "requirements.txt").write_text("\n".join(_installed()) + "\n", encoding="utf-8")
     log_path = path / f"{config.project}-{command}-{time}.log"
-    folder = RunFolder(path, log_path, _start_log(log_path, config.env.log_level.upper()))
+    about = {"project": config.project, "run": path.name}
+    folder = RunFolder(path, log_path, _start_log(log_path, config.env, about))
+    _open.append(folder)
     folder._update(
         command=command,
         argv=sys.orig_argv,
@@ -109,6 +125,11 @@ def _open_run(config: Command, command: str) -> RunFolder:
         status="running",
     )
     return folder
+
+
+def current_run() -> str:
+    """Give the name of the run that this process is in; empty: it is in none."""
+    return _open[-1].name if _open else ""
 
 
 def _now() -> str:
@@ -137,15 +158,20 @@ def _make_folder(parent: Path, name: str) -> Path:
             return path
 
 
-def _start_log(path: Path, level: str) -> tuple[logging.Handler, ...]:
+def _start_log(
+    path: Path, options: EnvironmentSection, about: dict[str, str]
+) -> tuple[logging.Handler, ...]:
     file = logging.FileHandler(path, encoding="utf-8")
     assert file.stream is not None  # it is opened at once
     with contextlib.suppress(OSError):  # some network file systems have no locks
         fcntl.flock(file.stream, fcntl.LOCK_EX)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     console = logging.StreamHandler(sys.stderr)
+    if options.log_format == "json":
+        for handler in (file, console):
+            handler.setFormatter(JsonFormatter(**about))
     logger = logging.getLogger("vlray")
-    logger.setLevel(level)
+    logger.setLevel(options.log_level.upper())
     for handler in (file, console):
         logger.addHandler(handler)
     return file, console

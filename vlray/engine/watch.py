@@ -12,6 +12,7 @@ from typing import IO, Any, Self
 
 from vlray.config.training import WatchSection
 from vlray.engine.curves import draw
+from vlray.engine.metrics import RayMetrics, in_ray
 from vlray.engine.progress import Progress
 from vlray.engine.summary import write_summary
 from vlray.engine.trackers import Tracker, check, open_trackers
@@ -69,6 +70,8 @@ class Watch:
         self._drawn = self._began
         self._closed = False
         self._trackers: list[Tracker] = list(open_trackers(folder, options, title, history))
+        if in_ray():
+            self._trackers.append(RayMetrics(folder))
         self._file: IO[str] = (folder / METRICS).open("w", encoding="utf-8")
         self._file.writelines(map(to_line, self.history))
         self._file.flush()

@@ -168,7 +168,7 @@ def _work(given: dict[str, Any]) -> Progress | None:
     Ray Train starts the workers again whatever happened. What would happen again is left at the
     desk: the workers then come back at once, and the driver raises it.
     """
-    log_to_stderr()
+    log_to_stderr(given["config"].env)
     # Ray Train prints what comes to the root, each report there, and each error of each worker.
     logging.getLogger("vlray").propagate = False
     logging.getLogger().setLevel(logging.WARNING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import posixpath
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,12 @@ import pyarrow.fs as pafs
 import ray
 
 from vlray import files
+from vlray.config.environment import EnvironmentSection
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
 from vlray.regions.given import what_is_wrong
 from vlray.stream.block import DECODED, pack
+from vlray.stream.log import log_to_stderr
 
 log = logging.getLogger("vlray.stream")
 
@@ -39,15 +41,18 @@ class DecodeShard:
         images_root: What the plan's paths are relative to.
         max_pixels: Larger images are refused as decompression bombs.
         resize: The detector's; None leaves the images as they are.
+        env: How its messages are logged.
     """
 
     plan: ray.ObjectRef
     images_root: str
     max_pixels: int
     resize: Resize | None
+    env: EnvironmentSection = field(default_factory=EnvironmentSection)
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """Turn the row of one shard into its decoded images."""
+        log_to_stderr(self.env)
         shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
         images = ray.get(self.plan).slice(start, count).to_pylist()
         fs, root = files.resolve(self.images_root)

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from vlray import files
 from vlray.config.detector import DetectorSection
+from vlray.config.environment import EnvironmentSection
 from vlray.detect.load import load_detector
 from vlray.detect.protocol import DetectorInfo
 from vlray.detect.ways import info_of, regions_of
@@ -40,6 +41,7 @@ class DetectOptions:
     output: str
     identity: dict[str, Any]
     threads: int
+    env: EnvironmentSection = field(default_factory=EnvironmentSection)
 
 
 class DetectShard:
@@ -51,7 +53,7 @@ class DetectShard:
 
     def __init__(self, options: DetectOptions) -> None:
         """Load the detector."""
-        log_to_stderr()
+        log_to_stderr(options.env)
         self._detector = load_detector(options.detector)
         self._options = options.detector
         info = info_of(self._detector, options.detector)

@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
+
+import ray
+
+from vlray.config.environment import EnvironmentSection
+from vlray.config.log_format import WORKER, JsonFormatter, LogFormat, parse_json
+
+_LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
+_TEXT = re.compile(r"(?P<levelname>[A-Z]+) (?P<message>.*)", re.DOTALL)
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(options: EnvironmentSection) -> None:
     """Let this worker's vlray messages reach its standard error, where Ray picks them up.
 
     From there they go to the Ray dashboard, to the driver's console, and (`forwarded`) to the
-    log of the run.
+    log of the run. A worker may do tasks of several runs, one after the other.
+
+    Args:
+        options: Of the run: how much is logged, and in which format.
     """
     logger = logging.getLogger("vlray")
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logger.addHandler(_Stderr())
+    for handler in logger.handlers:
+        if isinstance(handler, _Stderr):
+            handler.format_as(options.log_format)
+            logger.setLevel(options.log_level.upper())
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """A worker's own handler."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def format_as(self, log_format: LogFormat) -> None:
+        text = logging.Formatter("%(levelname)s %(message)s")
+        self.setFormatter(_WorkerFormatter() if log_format == "json" else text)
+
+
+class _WorkerFormatter(JsonFormatter):
+    """Adds where in the cluster it is said, by the names of Ray's own JSON logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        setattr(record, WORKER, _place())
+        return super().format(record)
+
+
+def _place() -> dict[str, str]:
+    """Say which worker this is, and what it does just now."""
+    if not ray.is_initialized():
+        return {}
+    here = ray.get_runtime_context()
+    place = {"job_id": here.get_job_id(), "worker_id": here.get_worker_id()}
+    place |= {"node_id": here.get_node_id(), "actor_id": here.get_actor_id()}
+    place |= {"task_id": here.get_task_id(), "task_name": here.get_task_name()}
+    place |= {"actor_name": here.get_actor_name()}
+    return {name: value for name, value in place.items() if value}
 
 
 # What workers say alike is what they say at their start; a chatty detector fills no memory.
@@ -40,18 +84,13 @@ def forwarded() -> Iterator[None]:
     except ImportError:
         yield
         return
-    logger = logging.getLogger("vlray.worker")
-
     said: set[str] = set()
 
     def handle(batch: dict[str, Any]) -> None:
         # The raylet and the autoscaler speak here too, under their names.
         if str(batch.get("pid")).isdigit():
             for line in filter(str.strip, batch.get("lines", ())):
-                if line not in said:
-                    if len(said) < REMEMBERED_LINES:
-                        said.add(line)
-                    logger.info("pid %s on %s: %s", batch["pid"], batch.get("ip"), line)
+                _log(line, batch, said)
 
     printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]
     dispatcher.remove_handler("ray_print_logs")
@@ -63,3 +102,26 @@ def forwarded() -> Iterator[None]:
     # Only after a good end: otherwise Ray prints how it takes down what was stopped.
     for name, print_logs in printing:
         dispatcher.add_handler(name, print_logs)
+
+
+def _log(line: str, batch: dict[str, Any], said: set[str]) -> None:
+    """Log a line of a worker at the level that it has, unless it was said before."""
+    there: dict[str, Any] = {"process": int(batch["pid"]), "node_ip": batch.get("ip")}
+    there |= {name: batch[name] for name in ("actor_name", "task_name") if batch.get(name)}
+    worker = there | (parse_json(line) or _parse_text(line))
+    message = worker["message"]
+    if message in said:
+        return
+    if len(said) < REMEMBERED_LINES:
+        said.add(message)
+    level = logging.getLevelNamesMapping().get(worker["levelname"], logging.INFO)
+    words = "pid %s on %s: %s", worker["process"], worker["node_ip"], message
+    logging.getLogger("vlray.worker").log(level, *words, extra={WORKER: worker})
+
+
+def _parse_text(line: str) -> dict[str, Any]:
+    """Tell the level of a message from its words; what was only printed has none of its own."""
+    found = _TEXT.fullmatch(line)
+    if found and found["levelname"] in _LEVELS:
+        return found.groupdict()
+    return {"levelname": "INFO", "message": line}

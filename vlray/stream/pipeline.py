@@ -12,12 +12,14 @@ import ray
 import ray.data
 
 from vlray.config.extract import ExtractConfig
+from vlray.config.run_folder import current_run
 from vlray.detect.load import resize_of
 from vlray.regions.given import GivenBoxes
 from vlray.stream.cluster import WRITE_CPUS, allot, connect, living_nodes
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
 from vlray.stream.log import forwarded
+from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch
 from vlray.stream.plan import Plan
 from vlray.stream.write import WriteShard
@@ -57,14 +59,22 @@ def shard_rows(
         allotment = allot(config.cluster, living_nodes(), len(todo))
         log.info("detectors: %s; loading them", allotment)
         watch = Watch(allotment)
-        _set_up_ray_data(watch)
+        metrics = ExtractMetrics(
+            config.project, current_run(), int(plan.sizes()[todo].sum()), len(todo)
+        )
+        _set_up_ray_data(watch.callback, metrics.callback)
         images = plan.table.select(["image_id", "path", "split"])
         if given is not None:
             images = images.append_column("boxes", given.of(images["image_id"]))
         plan_ref = ray.put(images.combine_chunks())
-        decode = DecodeShard(plan_ref, images_root, config.images.max_pixels, resize)
+        decode = DecodeShard(plan_ref, images_root, config.images.max_pixels, resize, config.env)
         options = DetectOptions(
-            config.detector, config.output.dtype, config.output.path, identity, allotment.threads
+            config.detector,
+            config.output.dtype,
+            config.output.path,
+            identity,
+            allotment.threads,
+            config.env,
         )
         selects = given is None and config.detector.features != "grid"
         min_boxes = config.detector.min_boxes if selects else 0
@@ -86,6 +96,7 @@ def shard_rows(
         )
         for row in rows:
             watch.moved()
+            metrics.add(row)
             yield row
 
 
@@ -105,10 +116,10 @@ def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
     ]
 
 
-def _set_up_ray_data(watch: Watch) -> None:
+def _set_up_ray_data(*callbacks: type) -> None:
     """Leave progress to vlray, and never cut the block of a shard in two."""
     context = ray.data.DataContext.get_current()
-    context.custom_execution_callback_classes = [watch.callback]
+    context.custom_execution_callback_classes = list(callbacks)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S

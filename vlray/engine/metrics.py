@@ -1,0 +1,48 @@
+"""The figures of a training at Ray's metrics endpoint, which the dashboard's Prometheus reads."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from vlray.runs.metrics import Record, figures
+
+TAGS = ("project", "run")
+
+
+class RayMetrics:
+    """A tracker whose gauges have a figure's kind and name: ``ray_vlray_train_loss``, ..."""
+
+    name = "Ray's metrics endpoint"
+
+    def __init__(self, folder: Path) -> None:
+        """Begin; the run's folder names its project and itself, which are the tags."""
+        place = folder.absolute()
+        self._tags = {"project": place.parent.name, "run": place.name}
+        self._gauges: dict[str, Any] = {}
+
+    def add(self, record: Record) -> None:
+        """Take the figures of a step."""
+        kind = record["kind"]
+        for figure, value in {"step": record["step"], **figures(record)}.items():
+            self._gauge(f"vlray_{kind}_{figure}").set(value)
+
+    def close(self) -> None:
+        """Take no more."""
+
+    def _gauge(self, name: str) -> Any:
+        """Give a gauge; its name has letters, digits and underscores alone."""
+        from ray.util.metrics import Gauge
+
+        name = re.sub(r"\W", "_", name, flags=re.ASCII)
+        if name not in self._gauges:
+            gauge = Gauge(name, "A figure of a training", TAGS)
+            self._gauges[name] = gauge.set_default_tags(self._tags)
+        return self._gauges[name]
+
+
+def in_ray() -> bool:
+    """Tell whether this process is connected to Ray; a training alone does without it."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
