@@ -1,0 +1,175 @@
+"""What a search found: a table, ``trials.parquet``, and the best settings as YAML."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlray import files
+from vlray.config.run_folder import to_yaml
+from vlray.tuning.ledger import Ledger, Trial
+from vlray.tuning.objective import Objective
+from vlray.tuning.tuned import Tuned
+
+PARQUET = "trials.parquet"
+BEST = "best.yaml"
+SHOWN = 10
+"""Trials in the printed table; all of them are in the Parquet file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """All trials of a sweep, the best first."""
+
+    tuned: Tuned
+    names: tuple[str, ...]
+    """Of the searched options."""
+
+    objective: Objective
+    trials: tuple[Trial, ...]
+
+    @classmethod
+    def of(cls, tuned: Tuned, names: Sequence[str], objective: Objective, ledger: Ledger) -> Result:
+        """Sort what the ledger has; those that failed come last."""
+
+        def place(trial: Trial) -> tuple[bool, float]:
+            return trial.state == "failed", objective.key(trial.value(objective.name))
+
+        trials = tuple(sorted(ledger.trials.values(), key=place))
+        return cls(tuned, tuple(names), objective, trials)
+
+    @property
+    def best(self) -> Trial | None:
+        """The best of those that were searched; None: none of them has the figure."""
+        found = [trial for trial in self.trials if trial.setting and self._has_value(trial)]
+        return found[0] if found else None
+
+    @property
+    def defaults(self) -> Trial | None:
+        """What the searched options are without a search; None: it failed."""
+        found = [trial for trial in self.trials if not trial.setting and self._has_value(trial)]
+        return found[0] if found else None
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+        return sum(trial.state == "failed" for trial in self.trials)
+
+    def _has_value(self, trial: Trial) -> bool:
+        return trial.state != "failed" and not math.isnan(trial.value(self.objective.name))
+
+
+def write(result: Result, folder: Path) -> None:
+    """Write the Parquet file and the best settings."""
+    buffer = io.BytesIO()
+    pq.write_table(_columns(result), buffer)
+    _write(folder / PARQUET, buffer.getvalue())
+    if best := result.best:
+        name, values = result.objective.name, best.figures
+        head = f"# {name} {values[name]:.6g}"
+        if result.defaults:
+            head += f"; without it {result.defaults.figures[name]:.6g}"
+        text = f"{head} (trial {best.id})\n{to_yaml(result.tuned.settings(best.setting))}"
+        _write(folder / BEST, text.encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    fs, place = files.resolve(path)
+    files.write_atomic(fs, place, data)
+
+
+def _columns(result: Result) -> pa.Table:
+    """Make a column of each searched option (those without a search: null) and of each figure."""
+    columns: dict[str, pa.Array] = {
+        "trial": pa.array([trial.id for trial in result.trials]),
+        "state": pa.array([trial.state for trial in result.trials]),
+    }
+    for name in result.names:
+        columns[name] = _column([trial.setting.get(name) for trial in result.trials])
+    for name in figure_names(result):
+        values = [trial.figures.get(name) for trial in result.trials]
+        columns[name] = pa.array(values, pa.float64())
+    columns["evaluations"] = pa.array(
+        [trial.evaluations for trial in result.trials], pa.list_(pa.float64())
+    )
+    columns["seconds"] = pa.array([trial.seconds for trial in result.trials], pa.float64())
+    columns["error"] = pa.array([trial.error for trial in result.trials])
+    return pa.table(columns)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Give options as numbers or texts where all are alike; lists and mixtures become JSON."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else json.dumps(value) for value in values])
+
+
+def figure_names(result: Result) -> list[str]:
+    """List the figures, the objective first."""
+    names = dict.fromkeys(name for trial in result.trials for name in trial.figures)
+    first = result.objective.name
+    return [first, *(name for name in names if name != first)] if first in names else [*names]
+
+
+def table(result: Result) -> str:
+    """Print the best trials, and what the options are without a search, as lines of text."""
+    short = _shortened(result.names)
+    figures = figure_names(result)[:6]
+    head = ("", *short, *figures)
+    rows: list[tuple[str, ...]] = []
+    searched = [trial for trial in result.trials if trial.setting and trial.state != "failed"]
+    for number, trial in enumerate(searched[:SHOWN], start=1):
+        mark = " (stopped)" if trial.state == "stopped" else ""
+        rows.append((f"{number}{mark}", *_cells(result.names, trial, figures)))
+    if result.defaults:
+        rows.append(("defaults", *_cells(result.names, result.defaults, figures)))
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    ]
+    if len(searched) > SHOWN:
+        lines.insert(1 + SHOWN, f"... {len(searched) - SHOWN:,} more")
+    return "\n".join(lines)
+
+
+def _cells(names: Sequence[str], trial: Trial, figures: Sequence[str]) -> list[str]:
+    values = [_said(trial.setting[name]) if name in trial.setting else "-" for name in names]
+    return values + [_said(trial.figures.get(name)) for name in figures]
+
+
+def _said(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Name options by their last part where it is one's own."""
+    ends = [name.rpartition(".")[2] for name in names]
+    return [end if ends.count(end) == 1 else name for end, name in zip(ends, names, strict=True)]
+
+
+def headline(result: Result) -> str:
+    """Say the best against the defaults in a line."""
+    best, name = result.best, result.objective.name
+    if best is None:
+        return f"no trial has {name}"
+    at = ", ".join(
+        f"{short}={_said(best.setting[full])}"
+        for short, full in zip(_shortened(result.names), result.names, strict=True)
+    )
+    line = f"best {name} {best.figures[name]:.4g} at {at}"
+    if result.defaults:
+        line += f"; {result.defaults.figures[name]:.4g} without a search"
+    return line
