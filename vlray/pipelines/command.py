@@ -2,9 +2,98 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
 from vlray.config.pipeline import PipelineConfig
+from vlray.config.run_folder import open_run
+from vlray.config.steps import Step, folder_of, resolve
+from vlray.locks import locked
+from vlray.pipelines.check import check
+from vlray.pipelines.page import write_page
+from vlray.pipelines.plan import check_local, plan_ahead
+from vlray.pipelines.run import STOPPED, Outcome, run_steps
+from vlray.pipelines.state import State
+from vlray.pipelines.table import plan_lines, result_lines
+
+log = logging.getLogger("vlray.pipelines")
 
 
 def run(config: PipelineConfig) -> None:
-    """Run it; a mistake of the user's ends with status 2."""
-    raise NotImplementedError(config)
+    """Run what is to be done; a mistake of the user's ends with status 2 before anything is."""
+    steps, folder = resolve(config), folder_of(config)
+    try:
+        if config.dry_run:
+            _print_plan(config, steps, folder)
+            return
+        with _only_one(folder):
+            state = _opened(config, steps, folder)
+            with open_run(config, "pipeline") as run_folder:
+                log.info("settings and log of this run: %s", run_folder.path)
+                outcome = run_steps(steps, state, config, folder)
+                run_folder.note(_summary(outcome))
+                _report(config, steps, folder, state, outcome)
+                if outcome.status:
+                    sys.exit(outcome.status)
+    except KeyboardInterrupt:
+        log.warning("stopped between two steps; run the same pipeline again to go on")
+        sys.exit(STOPPED)
+    except (OSError, ValueError) as error:
+        _refuse([str(error)])
+
+
+def _print_plan(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> None:
+    state = State.load(folder)
+    for line in plan_lines(
+        plan_ahead(steps, state.records, only=config.only, redo=config.redo), folder
+    ):
+        print(line)
+    if mistakes := check(steps):
+        _refuse(mistakes)
+
+
+def _opened(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> State:
+    """Read the state, and refuse what cannot come to its end."""
+    if mistakes := check(steps):
+        _refuse(mistakes)
+    state = State.load(folder)
+    for plan in plan_ahead(steps, state.records, only=config.only, redo=config.redo):
+        check_local(plan)
+    return state
+
+
+def _refuse(mistakes: Sequence[str]) -> None:
+    for line in mistakes:
+        sys.stderr.write(f"vlray pipeline: {line}\n")
+    sys.exit(2)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder / ".lock", wait=False):
+            yield
+    except BlockingIOError:
+        raise ValueError(
+            f"another pipeline is at work in {folder}; wait for it, or give another --output"
+        ) from None
+
+
+def _summary(outcome: Outcome) -> str:
+    counts: dict[str, list[str]] = {}
+    for name, state in outcome.states.items():
+        counts.setdefault(state, []).append(name)
+    return ", ".join(f"{state}: {' '.join(names)}" for state, names in counts.items())
+
+
+def _report(
+    config: PipelineConfig, steps: Sequence[Step], folder: Path, state: State, outcome: Outcome
+) -> None:
+    lines = result_lines(steps, outcome.states, state.records)
+    log.debug("%s", "\n".join(lines))
+    print("\n".join(lines))
+    print(f"\npage: {write_page(config, steps, folder, state, outcome)}")

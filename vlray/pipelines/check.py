@@ -1,0 +1,86 @@
+"""What can be known to fail before anything is run: places and splits that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vlray import files
+from vlray.config.data import DataSection
+from vlray.config.steps import Step, is_below
+from vlray.pipelines.inputs import ABSENT, fingerprint
+from vlray.stream.places import find_images, found
+from vlray.tasks.corpus import resolve, spec_of
+from vlray.tasks.kept import corpus_names, load_corpus
+from vlray.tasks.locate import wanted_files
+
+READ = {
+    "extract": ("boxes",),
+    "convert": ("source",),
+    "compare": ("a", "b"),
+    "view": ("output",),
+    "datasets": ("regions",),
+    "train": ("regions",),
+    "test": ("checkpoint", "regions"),
+}
+"""Options of each command that name what has to be there when it begins."""
+
+
+def check(steps: Sequence[Step]) -> list[str]:
+    """Look for what the steps read from outside of the pipeline.
+
+    Returns:
+        Of each mistake a sentence.
+
+    Raises:
+        OSError: A storage cannot be reached.
+    """
+    mistakes = []
+    for number, step in enumerate(steps):
+        written = [other.output for other in steps[:number] if other.output]
+        has_datasets = any(other.command == "datasets" for other in steps[:number])
+        for line in _check(step, written, has_datasets):
+            mistakes.append(f"step {step.name}: {line}")
+    return mistakes
+
+
+def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[str]:
+    config: Any = step.config
+    for name in READ.get(step.command, ()):
+        given = getattr(config, name)
+        for text in [given] if isinstance(given, str) else given:
+            place = text.partition("=")[2] or text  # NAME=OUT
+            if place and not any(is_below(place, output) for output in written):
+                place = found(place, config.env.data_dir)
+                if not files.is_uri(place) and fingerprint(place, deep=False) == ABSENT:
+                    yield f"{name} is {text}, which is not there, and no earlier step writes it"
+    if step.command == "extract" and not any(
+        is_below(config.images.root, output) for output in written
+    ):
+        try:
+            find_images(config.images, config.data, config.env.data_dir)
+        except (OSError, ValueError) as error:
+            yield str(error)
+    if step.command in ("train", "test") and not has_datasets:
+        valid = config.validation.valid if step.command == "train" else ""
+        for text in filter(None, (config.corpus, valid)):
+            try:
+                yield from _check_corpus(text, config)
+            except (OSError, ValueError) as error:
+                yield str(error)
+
+
+def _check_corpus(text: str, config: Any) -> Iterator[str]:
+    """Look for the annotation files of every split."""
+    data: DataSection = config.data.below(config.env.data_dir)
+    is_kept = text in corpus_names(config.project)
+    spec = load_corpus(text, config.project) if is_kept else spec_of(text)
+    for dataset, split in resolve(spec):
+        for wanted in wanted_files(dataset, split, data):
+            if wanted.required and not wanted.path:
+                name = dataset.spec.name
+                yield (
+                    f"{wanted.name} of {name}:{split} is not there, looked for as "
+                    f"{' and '.join(wanted.looked)}; say where the files of {name} are: "
+                    f"--shared data.annotations.{name}=FOLDER"
+                )

@@ -1,0 +1,164 @@
+"""The page of a pipeline: what came out of every step, with its figures, curves and files."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import vlray
+from vlray import files
+from vlray.config.pipeline import PipelineConfig
+from vlray.config.steps import Step, normal
+from vlray.gallery.page import assemble, join_scripts, page_text
+from vlray.pipelines.process import command_line
+from vlray.pipelines.run import Outcome
+from vlray.pipelines.state import Record, State
+from vlray.pipelines.table import setting_rows, took
+from vlray.runs.run import Run
+
+NAME = "index.html"
+CURVES = "curves.png"
+METRICS = "metrics.json"
+GROUPS = ("answer_type", "question_type")
+"""Groups whose figures are shown; the step's own page has all of them."""
+
+LINKED = {
+    "index.html": "page",
+    "compare.html": "page",
+    METRICS: "figures",
+    "predictions.json": "predictions",
+    "submission.json": "submission",
+    "submission.csv": "submission",
+    "best.yaml": "best settings",
+    "trials.parquet": "trials",
+    "labels.json": "labels",
+}
+"""Files of outputs that are worth a link, and what they are called."""
+
+
+def write_page(
+    config: PipelineConfig, steps: Sequence[Step], folder: Path, state: State, outcome: Outcome
+) -> Path:
+    """Write the page.
+
+    Args:
+        config: The settings of the pipeline.
+        steps: All of its steps.
+        folder: Of the pipeline.
+        state: What was done, in this run and before.
+        outcome: What this run did.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    records = [record for step in steps if (record := state.records.get(step.name))]
+    ended = sum(outcome.states[step.name] in ("finished", "done before") for step in steps)
+    names = ", ".join(map(str, config.config))
+    today = datetime.date.today().isoformat()
+    data = {
+        "name": folder.resolve().name,
+        "subtitle": f"{names}, project {config.project}, vlray {vlray.__version__}, {today}",
+        "totals": [
+            ["steps", f"{ended} of {len(steps)} done"],
+            ["time of all steps", took(sum(record.seconds for record in records))],
+        ],
+        "steps": [_step(step, folder, state.records.get(step.name), outcome) for step in steps],
+    }
+    here = "vlray.pipelines"
+    page = assemble(
+        page_text("page.html", here),
+        title=f"Pipeline {data['name']}",
+        style=page_text("page.css") + page_text("page.css", here),
+        script=join_scripts([page_text("js/elements.js"), page_text("page.js", here)]),
+        data=data,
+        thumbnails=[],
+    )
+    path = folder / NAME
+    files.write_atomic(*files.resolve(path), page)
+    return path
+
+
+def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> dict[str, Any]:
+    run = Run(Path(record.run)) if record and record.run else None
+    metrics = _metrics(step)
+    return {
+        "name": step.name,
+        "command": step.command,
+        "state": outcome.states[step.name],
+        "took": took(record.seconds) if record else "",
+        "began": f"{datetime.datetime.fromtimestamp(record.started):%Y-%m-%d %H:%M:%S}"
+        if record
+        else "",
+        "result": record.result if record else "",
+        "why": outcome.why.get(step.name, ""),
+        "after": list(step.after),
+        "output": step.output,
+        "links": _links(step, run, folder),
+        "figures": metrics,
+        "curves": _picture(run.folder / CURVES) if run else "",
+        "settings": setting_rows(step),
+        "line": f"python {shlex.join(command_line(step, folder))}",
+    }
+
+
+def _links(step: Step, run: Run | None, folder: Path) -> list[list[str]]:
+    """List words and where they lead: relative, so that a folder that is moved keeps its links."""
+    links: list[tuple[str, Path]] = []
+    if step.output and not files.is_uri(step.output):
+        output = Path(normal(step.output))
+        if output.exists():
+            links.append((step.output, output))
+        links += [
+            (word, output / name) for name, word in LINKED.items() if (output / name).is_file()
+        ]
+    if run is not None and run.folder.is_dir():
+        links.append((run.name, run.folder))
+        if run.log is not None:
+            links.append(("log", run.log))
+    start = folder.resolve()
+    return [
+        [word, Path(os.path.relpath(place.resolve(), start)).as_posix()] for word, place in links
+    ]
+
+
+def _metrics(step: Step) -> list[list[str]]:
+    """Read the figures of a test: name, value, interval, number of examples."""
+    if not step.output or files.is_uri(step.output):
+        return []
+    try:
+        metrics = json.loads((Path(normal(step.output)) / METRICS).read_text("utf-8"))
+        rows = [_figure(name, one) for name, one in metrics["figures"].items()]
+        for group in GROUPS:
+            for name, one in metrics.get("by", {}).get(group, {}).items():
+                rows.append(_figure(f"{group.replace('_', ' ')}: {name}", one))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return []  # not of a test, or half removed
+    return rows
+
+
+def _figure(name: str, figure: dict[str, Any]) -> list[str]:
+    value = figure["value"]
+    interval = f"{figure['low']:.2f} to {figure['high']:.2f}" if "low" in figure else ""
+    return [
+        name,
+        "not a number" if value is None else f"{value:.2f}",
+        interval,
+        f"{figure['n']:,}" if "n" in figure else "",
+    ]
+
+
+def _picture(path: Path) -> str:
+    """Read a PNG as text that the page can show; empty where there is none."""
+    try:
+        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    except OSError:
+        return ""
