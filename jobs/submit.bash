@@ -5,7 +5,7 @@
 : "${RAY_ADDRESS:=http://127.0.0.1:8265}"  # of the dashboard, not of the cluster itself
 : "${RUNS_DIR:=$PWD/runs}"                 # for the job's settings and its log, on the head node
 : "${PYTHON:=python}"                      # on the head node; by default the one that runs Ray
-: "${UV:=0}"                               # 1: packages by uv, as docker/requirements.txt has them
+: "${UV:=0}"                               # 1: packages by uv, as jobs/python.sh says
 
 root=$(realpath -- "$(dirname -- "${BASH_SOURCE[0]}")/..")
 PATH=$root/.venv/bin:$PATH
@@ -61,7 +61,8 @@ submit() {
   runs=$(absolute "$RUNS_DIR")
   read -r -a python <<<"$PYTHON"
   if [[ $UV == 1 ]]; then
-    python=(uv run --no-project --with-requirements docker/requirements.txt python)
+    python=(bash jobs/python.sh)
+    job_options+=(--runtime-env-json '{"py_executable": "bash jobs/python.sh"}')
   fi
   cd -- "$root" || exit  # what is sent to the nodes; .rayignore says what not
   exec ray job submit --working-dir . "${job_options[@]}" -- \
