@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.reselect import select_one
+from vlray.detect.rules import select_one
 
 
 def boxes_of_class(
@@ -52,6 +52,8 @@ def select_regions(
         return empty, empty, probs.new_zeros(0)
     scores, obj_ids = probs.max(dim=1)
     candidates = boxes_of_class(boxes, obj_ids)
-    arrays = (values.cpu().numpy() for values in (candidates, obj_ids, scores))
-    indices = torch.from_numpy(select_one(*arrays, options)).to(probs.device)
+    rows = select_one(
+        candidates.cpu().numpy(), obj_ids.cpu().numpy(), scores.cpu().numpy(), options
+    )
+    indices = torch.from_numpy(rows).to(probs.device)
     return indices, obj_ids[indices], scores[indices]

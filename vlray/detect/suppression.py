@@ -93,7 +93,7 @@ class Suppression:
         while start < len(self._left):
             limit = _PAIRS + (pairs[start - 1] if start else 0)
             at = int(np.searchsorted(pairs[ends - 1], limit, side="right")) - 1
-            end = int(ends[max(at, np.searchsorted(ends, start, side="right"))])
+            end = int(ends[max(at, int(np.searchsorted(ends, start, side="right")))])
             yield self._compare(start, end), end
             start = end
 

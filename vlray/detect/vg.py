@@ -46,6 +46,7 @@ class VgDetector:
 
     name: ClassVar[str]
     conventions: ClassVar[Conventions]
+    with_class_probs: ClassVar[bool] = False
 
     @classmethod
     def resize(cls, options: DetectorSection) -> Resize:
@@ -89,7 +90,7 @@ class VgDetector:
         rules = self.rules(options)
         checkpoint = load_vg(weights_of(options))
         network = build_vg(checkpoint.tensors, options.precision, device_of(options))
-        self._find = RegionFinder(network, rules, options)
+        self._find = RegionFinder(network, rules, options, self.with_class_probs)
         on_c4 = options.features == "grid" and options.grid_layer == "c4"
         self.info = DetectorInfo(
             name=self.name,

@@ -6,6 +6,7 @@ Shapes: N images, P proposals of one image, K = 1,600 classes, R regions kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torchvision.ops import box_iou
 from vlray.config.detector import DetectorSection
 from vlray.detect.each_class import survivors_of
 from vlray.detect.grid import grid_regions
-from vlray.detect.reselect import most_confident, select_one
+from vlray.detect.rules import most_confident, select_one
 from vlray.detect.vg_conventions import Conventions
 from vlray.detect.vg_model import VgNetwork, tf32
 from vlray.detect.vg_proposals import anchors_of, clip, decode, propose, widened
@@ -27,7 +28,15 @@ from vlray.regions.batch import RegionBatch
 class RegionFinder:
     """A network, the conventions and what to keep."""
 
-    def __init__(self, network: VgNetwork, rules: Conventions, options: DetectorSection) -> None:
+    def __init__(
+        self,
+        network: VgNetwork,
+        rules: Conventions,
+        options: DetectorSection,
+        with_class_probs: bool = False,
+    ) -> None:
+        """Keep them; ``with_class_probs`` puts those of all classes before each region's vector."""
+        self._with_class_probs = with_class_probs
         self._network = network
         self._rules = rules
         self._options = options
@@ -155,7 +164,7 @@ class RegionFinder:
             kept = _best_class(boxes, obj_probs, rules, self._options)
         else:
             kept = _each_class(boxes, probs, rules, self._options)
-        return self._batch(
+        regions = self._batch(
             image_hw,
             boxes[kept].cpu().numpy(),
             visual_feats[kept],
@@ -163,6 +172,10 @@ class RegionFinder:
             obj_probs[kept],
             obj_ids[kept],
         )
+        if self._with_class_probs:
+            vectors = torch.cat([probs[kept], visual_feats[kept]], dim=1)
+            return replace(regions, visual_feats=vectors.cpu().numpy())
+        return regions
 
     def _batch(
         self,

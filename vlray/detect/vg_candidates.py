@@ -1,0 +1,44 @@
+"""``vg-caffe``'s proposals with all that its selection looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Int32
+
+from vlray.config.detector import DetectorSection
+from vlray.detect.vg import VgCaffe
+from vlray.detect.vg_conventions import Conventions
+from vlray.detect.vg_shapes import FEATURE_DIM, OBJECTS
+from vlray.regions.batch import RegionBatch
+
+
+class VgCaffeCandidates(VgCaffe):
+    """Gives every proposal; its vector begins with the probabilities of all classes.
+
+    ``options.options["with_feats"]`` says whether the proposal's own vector follows.
+    """
+
+    with_class_probs: ClassVar[bool] = True
+
+    @classmethod
+    def rules(cls, options: DetectorSection) -> Conventions:
+        """Give those of ``vg-caffe``."""
+        own = {name: value for name, value in options.options.items() if name != "with_feats"}
+        return super().rules(options.model_copy(update={"options": own}))
+
+    def __init__(self, options: DetectorSection) -> None:
+        """Load the weights."""
+        super().__init__(options)
+        dim = OBJECTS + FEATURE_DIM if options.options.get("with_feats") else OBJECTS
+        self.info = replace(self.info, feature_dim=dim)
+
+    def __call__(
+        self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]
+    ) -> RegionBatch:
+        """Find the proposals of images of one size, as ``vg-caffe`` does."""
+        found = super().__call__(images, image_hw)
+        return replace(found, visual_feats=found.visual_feats[:, : self.info.feature_dim])
