@@ -20,8 +20,12 @@ COMMANDS = ("extract", "train")
 OUTPUT = {"extract": ("output", "path"), "train": ("output",)}
 
 FIXED = {
-    "extract": ("config", "project", "env", "output", "images", "data", "split", "boxes"),
-    "train": ("config", "project", "env", "output", "data", "watch"),
+    "extract": (
+        *("config", "project", "env", "output", "images", "data", "split", "boxes"),
+        *("cluster.address", "cluster.progress", "detector.features", "detector.grid_layer"),
+        "detector.grid_size",
+    ),
+    "train": ("config", "project", "env", "output", "data", "watch", "cluster.address"),
 }
 """Options and sections that say where things are, or what they are measured on."""
 
@@ -81,7 +85,7 @@ class Tuned:
         options = options_of(self.cls)
         found = path if find_option(path, options) else self._by_last_part(path, options)
         given = ".".join(found)
-        if found[0] in FIXED[self.name]:
+        if f"{given}.".startswith(tuple(f"{name}." for name in FIXED[self.name])):
             raise ValueError(
                 f"--space {key}: {given} says where things are or what they are, so that trials "
                 "would not compare; search other options"
