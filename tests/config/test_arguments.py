@@ -100,7 +100,9 @@ def test_text_stays_what_was_written(name) -> None:
         (["--detector", "lite"], "--detector is a section, not an option; its options are"),
         (["--min-score", ".5"], "--min-score is an option of vlray view, not of extract"),
         (["--detector.options.a", "1"], "give --detector.options a=VALUE"),
-        (["--options", "a"], "give KEY=VALUE or JSON"),
+        (["--options", "a"], "detector.options cannot be read; give KEY=VALUE, several as a=1,b=2"),
+        (["--options", '{"a": 1'], "detector.options cannot be read; give KEY=VALUE"),
+        (["--options", "a=1", "b=2"], "'b=2' is one argument too many after IMAGES OUT; several"),
         (["--min-boxes"], "--detector.min-boxes: expected one argument"),
         (["c"], "'c' is one argument too many after IMAGES OUT"),
         (["--images.root", "c"], "images.root is given twice, as IMAGES and as a flag"),
@@ -144,7 +146,9 @@ def test_help_teaches_every_option(capsys) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("command", ["extract", "view", "train", "test", "tune", "pipeline", "logs"])
+@pytest.mark.parametrize(
+    "command", ["extract", "view", "train", "test", "tune", "pipeline", "logs"]
+)
 def test_help_is_quick_and_imports_nothing_heavy(command) -> None:
     code = (
         "import sys\n"

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from vlray.config import commands
 from vlray.config.extract import ExtractConfig
+from vlray.config.options import SYNONYMS, options_of
+from vlray.config.test import TestConfig
 from vlray.config.train import TrainConfig
 from vlray.config.view import ViewConfig
 
@@ -70,6 +73,43 @@ def test_layers_are_merged_option_by_option(monkeypatch, home, tmp_path) -> None
     assert (detector.score_thresh, detector.max_boxes) == (0.1, 50)
     assert (detector.min_boxes, detector.nms_thresh) == (20, 0.7)
     assert detector.options == {"a": 1, "b": 2, "c": 3, "d": 4, "e": "four"}
+
+
+@pytest.mark.parametrize(
+    ("config", "word", "option"),
+    [
+        (TrainConfig, "learning-rate", "optim.lr"),
+        (TrainConfig, "optim.learning-rate", "optim.lr"),
+        (TrainConfig, "num-epochs", "training.epochs"),
+        (TrainConfig, "batch", "training.batch-size"),
+        (TrainConfig, "max-steps", "training.steps"),
+        (TrainConfig, "output-dir", "output"),
+        (TrainConfig, "fp16", "training.precision"),
+        (TrainConfig, "bf16", "training.precision"),
+        (TrainConfig, "gradient-accumulation-steps", "training.accumulate"),
+        (TrainConfig, "warmup-ratio", "optim.warmup"),
+        (TrainConfig, "num-workers", "cluster.workers"),
+        (TestConfig, "bf16", "precision"),
+        (TestConfig, "random-seed", "seed"),
+        (ExtractConfig, "output-dir", "output.path"),
+        (ExtractConfig, "num-workers", "cluster.actors"),
+        (ExtractConfig, "fp16", "detector.precision"),
+    ],
+)
+def test_words_of_other_tools_lead_to_the_option(config, word, option, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        config.from_cli(["a", "b", f"--{word}", "1"])
+    assert stop.value.code == 2
+    assert f"unknown flag --{word}; did you mean --{option}?" in capsys.readouterr().err
+
+
+def test_every_word_of_other_tools_stands_for_an_option() -> None:
+    known = {
+        ".".join(path)
+        for name in commands.COMMANDS
+        for path in options_of(commands.settings_of(name))
+    }
+    assert SYNONYMS.keys() <= known
 
 
 def test_several_files_may_follow_one_config_flag(tmp_path) -> None:

@@ -48,7 +48,11 @@ def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
     try:
         return source(args=_spell_out(cls, argv))()
     except SettingsError as error:
-        raise ValueError(f"{error}; give KEY=VALUE or JSON") from error
+        option = str(error).removeprefix("Parsing error encountered for ").partition(":")[0]
+        raise ValueError(
+            f"{option} cannot be read; give KEY=VALUE, several as a=1,b=2, or JSON: "
+            """'{"a": 1, "b": 2}'"""
+        ) from error
 
 
 def fail(cls: type[Command], messages: Iterable[str]) -> NoReturn:
@@ -132,9 +136,13 @@ def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Names
         if arg.startswith("-") and arg != "--":
             _refuse(cls, arg.partition("=")[0])
     if extra:
+        way = (
+            "several entries of an option have commas between them: a=1,b=2"
+            if re.match(r"[\w.]+=", extra[-1])
+            else "put quotes around a name with spaces"
+        )
         raise ValueError(
-            f"{extra[-1]!r} is one argument too many after {' '.join(cls.positionals)}; "
-            "put quotes around a name with spaces"
+            f"{extra[-1]!r} is one argument too many after {' '.join(cls.positionals)}; {way}"
         )
     for shown, name in cls.positionals.items():
         if hasattr(namespace, shown):

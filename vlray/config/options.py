@@ -12,6 +12,42 @@ from pydantic.fields import FieldInfo
 Path = tuple[str, ...]
 """Where an option is: ``("detector", "min_boxes")``, written ``detector.min_boxes``."""
 
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "optim.lr": ("learning_rate", "base_lr", "max_lr"),
+    "optim.warmup": ("warmup_ratio", "warmup_steps", "warmup_proportion", "num_warmup_steps"),
+    "optim.decay": ("lr_scheduler", "lr_scheduler_type", "scheduler"),
+    "optim.clip": ("max_grad_norm", "grad_clip", "clip_grad", "gradient_clip_val"),
+    "training.epochs": ("num_epochs", "num_train_epochs", "max_epochs", "epoch"),
+    "training.steps": ("max_steps", "num_steps", "total_steps", "max_iter", "iterations"),
+    "training.batch_size": ("batch", "bs", "train_batch_size", "per_device_train_batch_size"),
+    "training.accumulate": (
+        *("gradient_accumulation_steps", "gradient_accumulation", "grad_accum", "accum_steps"),
+        "accumulate_grad_batches",
+    ),
+    "training.precision": ("fp16", "bf16", "fp32", "tf32", "amp", "half", "mixed_precision"),
+    "training.seed": ("random_seed", "manual_seed"),
+    "training.evaluate_every": ("eval_steps", "eval_every", "val_check_interval"),
+    "training.save_every": ("save_steps", "checkpoint_every"),
+    "training.log_every": ("logging_steps", "log_interval"),
+    "training.patience": ("early_stopping", "early_stopping_patience"),
+    "cluster.workers": ("num_workers", "num_gpus", "gpus", "devices", "nproc_per_node"),
+    "model.weights": ("pretrained", "model_name_or_path", "init_from", "load"),
+    "model.activation_checkpointing": ("gradient_checkpointing",),
+    "validation.valid": ("val", "eval", "eval_data", "validation_split"),
+    "loader.max_tokens": ("max_length", "max_seq_length", "max_seq_len"),
+    # Of an extraction, or of all commands.
+    "cluster.actors": ("num_workers", "num_gpus", "gpus", "devices"),
+    "detector.score_thresh": ("conf", "conf_thresh", "confidence", "threshold"),
+    "detector.nms_thresh": ("iou", "nms", "nms_threshold"),
+    "batch_size": ("batch", "bs", "eval_batch_size", "per_device_eval_batch_size"),
+    "precision": ("fp16", "bf16", "fp32", "tf32", "amp", "half", "mixed_precision"),
+    "seed": ("random_seed", "manual_seed"),
+    "output": ("output_dir", "out", "out_dir", "save_dir"),
+    "output.path": ("output_dir", "out", "out_dir", "save_dir"),
+    "env.log_level": ("verbose", "debug", "verbosity"),
+}
+"""What other tools call an option."""
+
 
 def options_of(model: type[BaseModel], section: Path = ()) -> dict[Path, FieldInfo]:
     """List every option of a command, those of its sections included."""
@@ -63,12 +99,18 @@ def nest(flat: Mapping[Path, Any]) -> dict[str, Any]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Give the known dotted name closest to ``word``, by the whole name or by its last part."""
+    """Give the known dotted name closest to ``word``, by the whole name or by its last part.
+
+    A word that other tools have for one of the names stands for it, whatever is spelled alike.
+    """
     names: dict[str, str] = {}
     for name in known:
         names.setdefault(name.rpartition(".")[2], name)
         names[name] = name
     leaf = word.rpartition(".")[2]
+    for name, others in SYNONYMS.items():
+        if name in names and leaf in others:
+            return names[name]
     close = difflib.get_close_matches(word, names, n=1) or difflib.get_close_matches(
         leaf, names, n=1
     )
