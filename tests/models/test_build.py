@@ -263,9 +263,12 @@ def test_another_size_than_the_checkpoint_has_is_refused(name: str, tmp_path: Pa
         load_model(options, GOALS["answers"])
 
 
-def test_a_field_that_the_configuration_does_not_have_is_named() -> None:
-    options = ModelSection(architecture={"l_layer": 2})
-    with pytest.raises(ValueError, match="no field of LxmertConfig; did you mean l_layers"):
+def test_fields_that_the_configuration_does_not_have_are_named_all_at_once() -> None:
+    options = ModelSection(architecture={"l_layer": 2, "l_layers": 1, "x_layer": 2, "zzz": 0})
+    said = r"l_layer \(did you mean l_layers\?\), x_layer \(did you mean x_layers\?\), zzz, which"
+    with pytest.raises(
+        ValueError, match=f"{said} LxmertConfig has no field of; several"
+    ):
         Lxmert(options, GOALS["answers"])
 
 

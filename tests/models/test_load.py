@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel
 
-from tests.models.batches import DIM, GOALS, batch_for, section
+from tests.models.batches import DIM, GOALS, SIZES, batch_for, section
 from vlray.config.loader import LoaderSection
 from vlray.config.model import ModelSection
 from vlray.config.state import remove, store
+from vlray.models.build import save_network
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.load import load_checkpoint, load_model, model_class
 from vlray.models.lxmert import Lxmert
 from vlray.models.lxmert_pretraining import LxmertPretraining
+from vlray.models.names import named
 from vlray.models.protocol import Goal
 from vlray.models.visualbert import VisualBert
 
@@ -74,6 +77,32 @@ def test_a_name_and_an_objective_stand_for_a_class() -> None:
     assert model_class(ModelSection(name="visualbert"), GOAL) is VisualBert
     pretraining = Goal("pretraining", DIM)
     assert model_class(ModelSection(name="lxmert"), pretraining) is LxmertPretraining
+
+
+def test_a_model_without_a_name_is_that_of_its_weights(tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("lxmert", "visualbert", "mine", "other")}
+    for folder in folders.values():
+        folder.mkdir()
+    ours = checkpoint(folders["visualbert"], "visualbert")
+    theirs = checkpoint(folders["lxmert"], "lxmert")
+    (theirs / "vlray.json").unlink()  # as save_pretrained leaves it
+    own = file_of(tmp_path)
+    mine = checkpoint(folders["mine"], own)
+    (tmp_path / "best").symlink_to(ours)  # an OUT of a training
+    save_network(BertModel(BertConfig(**SIZES, num_hidden_layers=1)), folders["other"])
+    for weights, name in (
+        ("", "lxmert"),
+        (ours, "visualbert"),
+        (tmp_path / "best", "visualbert"),
+        (theirs, "lxmert"),
+        (mine, own),
+        (folders["other"], "lxmert"),
+    ):
+        assert named(ModelSection(weights=str(weights))).name == name
+    assert isinstance(load_model(ModelSection(weights=str(ours)), GOAL), VisualBert)
+    assert named(ModelSection(name="lxmert", weights=str(ours))).name == "lxmert"
+    with pytest.raises(ValueError, match="is no folder"):
+        named(ModelSection(weights="./nothing"))
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -25,5 +27,19 @@ def test_what_cannot_be_had_from_the_hub_names_the_ways_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"cannot be had .* copy the folder .* minilm"):
+    with pytest.raises(ValueError, match=r"cannot be had .* copied here; .*OFFLINE=1 .* minilm"):
         find("unc-nlp/lxmert-base-uncased-not-here")
+
+
+def test_the_hubs_client_does_not_warn_of_each_try(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(client, "propagate", True)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)  # between the tries
+    with pytest.raises(ValueError, match=r"cannot be had .* connect"):
+        find("unc-nlp/lxmert-base-uncased-not-here")
+    assert waits
+    assert [record.name for record in caplog.records if record.name.startswith(client.name)] == []

@@ -21,10 +21,10 @@ def _plain(value: Any) -> Any:
 class ModelSection(Section):
     """Which model, its size, and what it starts from."""
 
-    name: str = "lxmert"
+    name: str = "auto"
     """``lxmert``, ``visualbert``, a name that ``vlray env set models.NAME`` keeps, or a class of
     your own: ``module:Class``, ``path/to/file.py:Class``; ``vlray/models/protocol.py`` says what
-    it has to be."""
+    it has to be. ``auto``: what ``weights`` are of; lxmert where they are of a BERT, or none."""
 
     weights: str = ""
     """What it starts from: a folder that ``save_pretrained`` or ``vlray train`` wrote, a model of

@@ -15,6 +15,7 @@ from vlray.engine.training import Progress
 from vlray.engine.watch import check as check_trackers
 from vlray.engine.work import work
 from vlray.loader.open import outputs_by_name
+from vlray.models.names import AUTO, named
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
 from vlray.stream.cluster import running_here
@@ -23,8 +24,15 @@ from vlray.stream.places import absolute, found
 log = logging.getLogger("vlray.engine")
 
 
-def run_training(config: TrainConfig, run_folder: Path) -> Progress | None:
+def run_training(
+    config: TrainConfig, run_folder: Path, *, alone: bool | None = None
+) -> Progress | None:
     """Train, or go on with what is in ``config.output``.
+
+    Args:
+        config: The options.
+        run_folder: Where metrics and curves go.
+        alone: Whether this process computes it, without Ray Train; None: where it is enough.
 
     Returns:
         How it ended; None: there was nothing left to do.
@@ -38,11 +46,12 @@ def run_training(config: TrainConfig, run_folder: Path) -> Progress | None:
     fs, root = files.resolve(config.output)
     with only_writer(fs, root, config.output):
         resumed = Resumed.read(CheckpointStore(config.output, config.data.cache_folder()))
+        config = _with_name(config, resumed)
         if resumed:
             check_same(config, resumed)
             if resumed.progress.ended:
                 return None
-        if is_alone(config):
+        if is_alone(config) if alone is None else alone:
             stop = Stop()
             with on_signals(stop):
                 return work(config, run_folder, stop)
@@ -79,6 +88,14 @@ def placed(config: TrainConfig) -> TrainConfig:
             )
         regions.append(f"{name}={where}" if name else where)
     return config.model_copy(update={"regions": tuple(regions), "output": absolute(config.output)})
+
+
+def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
+    """Settle which model is trained, so that all workers and the checkpoints say the same."""
+    model = config.model
+    if resumed and model.name == AUTO:
+        model = model.model_copy(update={"name": resumed.settings["model"]["name"]})
+    return config.model_copy(update={"model": named(model, config.data.cache_folder())})
 
 
 def is_alone(config: TrainConfig) -> bool:

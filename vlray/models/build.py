@@ -187,7 +187,7 @@ def _from_checkpoint(
 
 def _is_whole(info: CheckpointInfo, options: ModelSection, goal: Goal) -> bool:
     """Say whether a checkpoint is of this very model, so that all of it has to fit."""
-    where = {"weights": "", "answers": ""}
+    where = {"name": "", "weights": "", "answers": ""}
     same = info.model.model_copy(update=where) == options.model_copy(update=where)
     return same and info.goal == goal
 
@@ -248,13 +248,15 @@ def _check_fields(
     config_class: Any, architecture: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> None:
     names = [field.name for field in dataclasses.fields(config_class)]
+    if unknown := [name for name in architecture if name not in names]:
+        close = {name: nearest(name, names) for name in unknown}
+        said = [f"{name} (did you mean {close[name]}?)" if close[name] else name for name in close]
+        raise ValueError(
+            f"model.architecture has {', '.join(said)}, which {config_class.__name__} has no field "
+            "of; several fields are written l_layers=2,x_layers=1 or "
+            """'{"l_layers": 2, "x_layers": 1}'"""
+        )
     for name, value in architecture.items():
-        if name not in names:
-            close = nearest(name, names)
-            raise ValueError(
-                f"model.architecture has {name}, which is no field of {config_class.__name__}"
-                f"{f'; did you mean {close}?' if close else ''}"
-            )
         if name in fields and fields[name] != value:
             raise ValueError(
                 f"model.architecture has {name}={value}, but the data say {fields[name]}; "

@@ -11,6 +11,7 @@ from vlray.config.options import nearest
 from vlray.config.state import stored_models
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import HOW_TO, build_model, check_class, new_parameters
+from vlray.models.names import named
 from vlray.models.protocol import Goal
 from vlray.models.standardize import FILE as STANDARDIZE
 
@@ -32,7 +33,7 @@ def model_class(options: ModelSection, goal: Goal) -> Any:
     Raises:
         ValueError: There is no model of that name, or its class is not as ``protocol.py`` says.
     """
-    target = _target(options.name, goal)
+    target = _target(named(options).name, goal)
     cls = plugins.load(target)
     check_class(cls, target)
     return cls
@@ -48,6 +49,7 @@ def load_model(options: ModelSection, goal: Goal) -> Any:
         ValueError: There is none of that name, its class is not as ``protocol.py`` says, it cannot
             learn the goal, or the weights do not fit.
     """
+    options = named(options)
     return build_model(model_class(options, goal), options, goal, _target(options.name, goal))
 
 

@@ -188,14 +188,35 @@ def locate(output: str, which: Which = "best", cache: Path | None = None) -> Pat
     Raises:
         FileNotFoundError: It is neither.
     """
-    if not files.is_uri(output):
-        folder = Path(output).expanduser()
-        if (folder / FILE).is_file():
-            return folder.resolve()
+    store, which = _place(output, which, cache)
+    return store.locate(which) if store else Path(output).expanduser().resolve()
+
+
+def described(output: str, which: Which = "best", cache: Path | None = None) -> bytes | None:
+    """Give the ``vlray.json`` of a checkpoint, without copying the others of its files.
+
+    Args:
+        output: As of `locate`.
+        which: As of `locate`.
+        cache: As of `CheckpointStore`.
+
+    Returns:
+        What the file holds; None: there is no such checkpoint.
+    """
+    store, which = _place(output, which, cache)
+    if store is None:
+        return (Path(output).expanduser() / FILE).read_bytes()
+    return store.read(which, FILE) if store.step_folder(which) else None
+
+
+def _place(output: str, which: Which, cache: Path | None) -> tuple[CheckpointStore | None, Which]:
+    """Tell the OUT and the name of a checkpoint in it; no OUT: the folder is a checkpoint."""
+    if not files.is_uri(output) and (Path(output).expanduser() / FILE).is_file():
+        return None, which
     above, name = files.parent(output.rstrip("/"))
     if name in NAMES and files.is_uri(output):
-        return CheckpointStore(above, cache).locate("best" if name == "best" else "last")
-    return CheckpointStore(output, cache).locate(which)
+        return CheckpointStore(above, cache), "best" if name == "best" else "last"
+    return CheckpointStore(output, cache), which
 
 
 def _sync(path: Path) -> None:

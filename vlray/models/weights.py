@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import transformers
 from transformers import PreTrainedConfig
 
 from vlray.models.checkpoint import FILE, CheckpointInfo
+
+log = logging.getLogger("vlray.models")
 
 MINILM = "minilm"
 
@@ -69,6 +73,8 @@ def find(weights: str) -> Start:
             f"model.weights={weights} is no folder; give one that save_pretrained or vlray train "
             f"wrote, a name on the Hugging Face hub (org/name), or {MINILM}"
         )
+    else:
+        _say_asking(place)
     with quiet():
         try:
             config, _ = PreTrainedConfig.get_config_dict(place)
@@ -80,17 +86,26 @@ def find(weights: str) -> Start:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from writing its own reports and progress bars."""
-    logging_of = transformers.utils.logging
+    """Keep transformers, and the hub's client, from their own reports and progress bars."""
+    logging_of, client = transformers.utils.logging, logging.getLogger("huggingface_hub")
     level, bars = logging_of.get_verbosity(), logging_of.is_progress_bar_enabled()
+    level_of_client = client.level
     logging_of.set_verbosity_error()
     logging_of.disable_progress_bar()
+    client.setLevel(logging.ERROR)  # it warns of each try, and what comes of it is raised
     try:
         yield
     finally:
+        client.setLevel(level_of_client)
         logging_of.set_verbosity(level)
         if bars:
             logging_of.enable_progress_bar()
+
+
+@cache
+def _say_asking(name: str) -> None:
+    """Say once what is waited for: without a connection the client tries for half a minute."""
+    log.info("looking for %s on the Hugging Face hub", name)
 
 
 def _minilm() -> str:
@@ -107,6 +122,7 @@ def _not_had(weights: str, error: Exception) -> ValueError:
     first = str(error).strip().partition("\n")[0]
     return ValueError(
         f"model.weights={weights} is no folder here, and cannot be had from the Hugging Face hub "
-        f"({first}); check the name, try again when there is a connection, copy the folder here by "
-        f"hand and give its path, or start from {MINILM}"
+        f"({first}). Check the name, and try again when there is a connection; give the path of a "
+        "folder that you copied here; set HF_HUB_OFFLINE=1 to take what was downloaded before "
+        f"without asking the hub; or start from {MINILM}"
     )
