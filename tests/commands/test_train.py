@@ -176,7 +176,7 @@ def test_too_little_memory_is_explained(data: Path, capsys: pytest.CaptureFixtur
     example = read_order(data)[3]
     more = ["--model.architecture", f"memory_at={example}", "--accumulate", "2"]
     said = refusal(flags(data, *more), capsys, status=1)
-    assert "a batch of 4 examples does not fit into the memory (CUDA out of memory" in said
+    assert "a batch of 4 examples, on each of 1 worker, does not fit into the memory (CUDA" in said
     assert "Give --accumulate 4" in said
 
 

@@ -8,7 +8,6 @@ import sys
 
 from vlray.config.run_folder import open_run
 from vlray.config.train import TrainConfig
-from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.trainer import run_training
 from vlray.engine.training import Progress
 from vlray.models.memory import is_out_of_memory
@@ -27,21 +26,17 @@ def run(config: TrainConfig) -> None:
             sys.exit(130)
         except Exception as error:
             log.debug("where it happened", exc_info=True)
-            _explain(error, config)
+            _explain(error)
         for line in _summary(result, config):
             log.info("%s", line)
         if result and not result.ended:
             sys.exit(130)
 
 
-def _explain(error: Exception, config: TrainConfig) -> None:
+def _explain(error: Exception) -> None:
     """Say what happened, and end: 2 for a mistake of the user's, otherwise 1."""
     if is_out_of_memory(error):
-        training, world = config.training, max(config.cluster.workers, 1)
-        log.error(
-            "vlray train: %s",
-            explain_out_of_memory(error, training.batch_size, world, training.accumulate),
-        )
+        log.error("vlray train: %s", str(error) or "the memory does not hold the data or the model")
         sys.exit(1)
     if isinstance(error, FloatingPointError):
         log.error("vlray train: %s", error)

@@ -66,10 +66,18 @@ def explain_out_of_memory(error: BaseException, batch: int, world: int, accumula
         world: Workers.
         accumulate: Batches that a step is computed in.
     """
+    own = batch // (world * accumulate)
+    more = next((n for n in range(2, own + 1) if own % n == 0), 1)
+    smaller = (
+        f"Give --accumulate {more * accumulate}, which computes the steps of {batch} examples in "
+        "smaller batches; or "
+        if more > 1
+        else "Give "
+    )
     return (
-        f"a batch of {batch // (world * accumulate)} examples does not fit into the memory "
-        f"({str(error).strip().splitlines()[0]}). Give --accumulate {2 * accumulate}, which "
-        f"computes the steps of {batch} examples in smaller batches; or "
+        f"a batch of {own} {'example' if own == 1 else 'examples'}, on each of {world} "
+        f"{'worker' if world == 1 else 'workers'}, does not fit into the memory "
+        f"({(str(error).strip() or type(error).__name__).splitlines()[0]}). {smaller}"
         "--activation-checkpointing, --precision bf16, fewer --loader.num-boxes or "
-        "--loader.max-tokens, or a smaller --batch-size"
+        f"--loader.max-tokens{', or a smaller --batch-size' if own > 1 else ''}"
     )

@@ -16,6 +16,7 @@ from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
 from vlray.engine.checkpoints import Resumed, check_same, restore
 from vlray.engine.data import TrainingData, open_data
+from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group
 from vlray.engine.layers import recompute_layers
 from vlray.engine.loop import train
@@ -29,6 +30,7 @@ from vlray.loader.phrases import count_reachable
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import new_parameters
 from vlray.models.load import load_checkpoint, load_model
+from vlray.models.memory import is_out_of_memory
 from vlray.models.precision import warn_without_effect
 from vlray.models.store import CheckpointStore, locate
 
@@ -84,13 +86,25 @@ def work(config: TrainConfig, run_folder: Path, stop: Stop | None = None) -> Pro
     if resumed and folder:
         restore(training, resumed, folder)
     if training.watch is None:
-        train(training)
+        _train(training)
         return progress
     _introduce(training)
     with training.watch as watch:
-        train(training)
+        _train(training)
         watch.close(_summary(training))
     return progress
+
+
+def _train(training: Training) -> None:
+    """Train, and say what helps where the memory does not hold a batch."""
+    try:
+        train(training)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        options, world = training.config.training, training.group.world
+        said = explain_out_of_memory(error, options.batch_size, world, options.accumulate)
+        raise MemoryError(said) from error
 
 
 def _steps(config: TrainConfig, loader: RegionLoader) -> int:
