@@ -212,12 +212,22 @@ def open_corpus(
     if label_space is None:
         label_space = _labels(spec, tables)
     if label_space is not None:
-        report(_unknown_answers(spec, tables, label_space), "skip")
+        said = f"kept, though nothing among the {len(label_space):,} labels is right for them"
+        report(_unknown_answers(spec, tables, label_space), "skip", said)
     return Corpus(spec, tables, label_space)
 
 
-def report(problems: Mapping[str, Problems], on_bad: Literal["skip", "stop"]) -> None:
+def report(
+    problems: Mapping[str, Problems],
+    on_bad: Literal["skip", "stop"],
+    what: str = "left out",
+) -> None:
     """Tell the problems of all parts in one message, or stop with it.
+
+    Args:
+        problems: By the name of the part.
+        on_bad: Whether to stop.
+        what: What becomes of the examples where nothing stops.
 
     Raises:
         DataError: There are problems, and the setting says to stop.
@@ -231,7 +241,7 @@ def report(problems: Mapping[str, Problems], on_bad: Literal["skip", "stop"]) ->
             f"there are problems in {', '.join(name for name in problems if problems[name])}:\n"
             f"{text}\nMend the files, or leave these out: data.on_bad skip"
         )
-    log.warning("left out or doubtful:\n%s", text)
+    log.warning("%s:\n%s", what, text)
 
 
 def _labels(spec: CorpusSpec, tables: tuple[ExampleTable, ...]) -> LabelSpace | None:

@@ -31,8 +31,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "boxes without area or outside their image",
     ),
     "unknown-answer": (
-        "example whose answers are all outside the vocabulary",
-        "examples whose answers are all outside the vocabulary",
+        "example whose answers are all outside the vocabulary of labels",
+        "examples whose answers are all outside the vocabulary of labels",
     ),
     "no-regions": (
         "example with an image that has no regions",
@@ -48,7 +48,7 @@ class DataError(ValueError):
 
 @dataclass
 class Problems:
-    """Counts of what was left out or doubtful, with the first examples of each kind."""
+    """Counts of what was left out, or cannot be answered, with the first examples of each kind."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
