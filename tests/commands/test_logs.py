@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import subprocess
@@ -32,10 +33,12 @@ def begin(command: str = "train", project: str = "default") -> RunFolder:
     return open_run(LogsConfig(project=project), command)
 
 
-def fail() -> None:
-    with begin("train"):
+def fail(status: int = 1) -> RunFolder:
+    run = begin("train")
+    with contextlib.suppress(SystemExit), run:
         log.error("there is no regions/")
-        sys.exit(2)
+        sys.exit(status)
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +50,8 @@ def test_the_runs_of_a_project_are_listed_with_what_they_came_to() -> None:
     with begin("extract") as run:
         run.note("5 images, 10 regions")
         log.info("look at them")
-    with pytest.raises(SystemExit):
-        fail()
+    fail()
+    assert not fail(status=2).path.exists()  # refused: nothing ran
     with begin("view", project="other"):
         pass
     with begin("train"):
@@ -83,8 +86,11 @@ def test_the_last_lines_of_a_run_are_shown_and_how_to_repeat_it() -> None:
     assert [line.rpartition(" line ")[2] for line in done.stdout.splitlines()] == ["47", "48", "49"]
     about, repeat = done.stderr.splitlines()
     assert about.startswith(f"{run.path}: finished, started ")
-    assert repeat.startswith(f"in {Path.cwd()}: ")
-    assert "pytest" in repeat
+    again = f"cd {Path.cwd()} && vlray train --config {run.path.absolute()}/settings.yaml"
+    assert repeat == f"again: {again}"
+    command = logs("train", "--command")
+    assert (command.returncode, command.stderr) == (0, "")
+    assert command.stdout.replace(" \\\n  ", " ") == f"{again}\n"
     assert logs("train", "--lines", "0").stdout == run.log_path.read_text()
     assert logs(str(run.path), "--lines", "0").stdout == run.log_path.read_text()
 

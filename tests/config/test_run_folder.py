@@ -120,6 +120,7 @@ def test_a_run_says_who_runs_it_and_how_to_repeat_it() -> None:
         (SystemExit("it is broken"), "failed"),
         (ValueError("it is broken"), "failed"),
         (SystemExit(130), "stopped"),
+        (SystemExit(15), "stopped"),
         (KeyboardInterrupt(), "stopped"),
     ],
     ids=repr,
@@ -129,6 +130,42 @@ def test_how_a_run_ended_is_told_by_what_left_it(error: BaseException, status: s
     with pytest.raises(type(error)), run:
         raise error
     assert status_of(run.path)["status"] == status
+
+
+def test_a_run_that_was_refused_leaves_no_folder_and_one_that_did_something_does() -> None:
+    def refuse(*made: str) -> Path:
+        run = open_run(ExtractConfig.from_cli(["photos", "out"]), "extract")
+        for name in made:
+            (run.path / name).touch()
+        with pytest.raises(SystemExit), run:
+            raise SystemExit(2)
+        return run.path
+
+    assert not refuse().exists()
+    kept = refuse("metrics.jsonl")
+    assert status_of(kept)["status"] == "failed"
+
+
+def test_json_lines_say_when_where_and_of_which_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    args = ["photos", "out", "--project", "story", "--env.log-format", "json"]
+    with open_run(ExtractConfig.from_cli(args), "extract") as run:
+        logging.getLogger("vlray.somewhere").warning("d\u00e9j\u00e0 %d\nvu", 1)
+        try:
+            raise ValueError("no")
+        except ValueError:
+            logging.getLogger("vlray").exception("it broke")
+    text = run.log_path.read_text(encoding="utf-8")
+    assert capsys.readouterr().err == text
+    first, second = map(json.loads, text.splitlines())
+    assert first["message"] == "d\u00e9j\u00e0 1\nvu"
+    assert (first["levelname"], first["name"]) == ("WARNING", "vlray.somewhere")
+    assert (first["project"], first["run"]) == ("story", run.name)
+    assert (first["process"], first["filename"]) == (os.getpid(), Path(__file__).name)
+    when = datetime.strptime(first["asctime"], "%Y-%m-%d %H:%M:%S,%f")
+    assert abs(when.timestamp() * 1e9 - first["timestamp_ns"]) < 2e6
+    assert second["exc_text"].endswith("ValueError: no")
 
 
 def test_a_run_whose_folder_was_deleted_ends_like_others(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import re
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlray.config.log_format import JsonFormatter
 from vlray.runs import run as run_module
 from vlray.runs.find import find, projects, runs_of
+from vlray.runs.repeat import command_of
 from vlray.runs.run import Run, seek_last_lines
 from vlray.runs.table import table
 
@@ -141,13 +146,70 @@ def test_runs_are_sorted_by_their_time_and_not_by_their_command(tmp_path: Path) 
     assert runs_of(tmp_path, ["a", "b"]) == [early, late, ninth, tenth]
 
 
-def test_the_table_is_cut_to_the_terminal(tmp_path: Path) -> None:
+def test_the_table_says_what_a_run_was_of_and_is_cut_to_the_terminal(tmp_path: Path) -> None:
     ended = {"status": "finished", "ended": LATER}
     run = make_run(tmp_path / "mine" / "train-20261124-201500", "x" * 300, status=ended)
+    changed = (
+        "corpus: vqa:train,gqa:train\nregions: [/data/a/, 'b=s3://bucket/b']\noutput: out/lx\n"
+    )
+    (run.folder / "changed.yaml").write_text(changed)
     head, line = table([run])
-    assert head.split() == ["run", "state", "started", "took", "result", "or", "last", "message"]
-    assert line.split() == [
-        "train-20261124-201500", "finished", "2026-11-24", "20:15:00", "1:01:01", "x" * 300,
-    ]  # fmt: skip
-    assert [len(line) for line in table([run], width=80)][1:] == [80]
+    assert head.split() == ["run", "state", "took", "of", "result", "or", "last", "message"]
+    of = "vqa:train,gqa:train a,b lx"
+    assert re.split("  +", line) == [run.name, "finished", "1:01:01", of, "x" * 300]
+    cut = table([run], width=80)
+    assert [len(line) for line in cut] == [80, 80]
+    assert cut[1].endswith("\u2026")
     assert table([run], with_project=True)[1].startswith("mine/train-20261124-201500  finished")
+
+
+def test_the_last_message_of_a_json_log_is_the_result(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "extract-20261124-201500", status={"status": "failed"})
+    assert run.log is not None
+    said = logging.LogRecord("vlray", logging.ERROR, "a.py", 1, "it broke\nhere", (), None)
+    run.log.write_text(f"{JsonFormatter(run='x').format(said)}\n")
+    assert run.result == "it broke"
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (
+            ["/v/bin/python", "-u", "-m", "vlray.train", "vqa", "a b"],
+            "python -m vlray.train vqa 'a b'",
+        ),
+        (["/v/bin/python3.11", "-m", "vlray", "train", "vqa"], "python -m vlray train vqa"),
+        (["/v/bin/python", "/v/bin/vlray", "train", "vqa"], "vlray train vqa"),
+        (["/v/bin/vlray", "train", "vqa"], "vlray train vqa"),
+    ],
+    ids=lambda value: "",
+)
+def test_the_command_of_a_run_is_what_the_user_called(
+    argv: list[str], command: str, tmp_path: Path
+) -> None:
+    status = {"argv": argv, "cwd": "/some where"}
+    run = make_run(tmp_path / "train-20261124-201500", status=status)
+    assert command_of(run) == f"cd '/some where' && {command}"
+
+
+@pytest.mark.parametrize(
+    "argv", [["python", "-m", "pytest"], ["python", "-m", "vlray.demo"], ["x/vlray", "view"], []]
+)
+def test_a_run_within_another_program_is_repeated_by_its_settings(
+    argv: list[str], tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "train-20261124-201500", status={"argv": argv})
+    settings = run.folder / "settings.yaml"
+    assert " ".join(command_of(run).split(" \\\n  ")) == f"vlray train --config {settings}"
+
+
+def test_a_long_command_is_divided_at_its_flags_and_means_the_same(tmp_path: Path) -> None:
+    words = ["vlray", "extract", "photos of mine", "out", *["--detector.options", '{"a": 1}'] * 4]
+    status = {"argv": ["python", "-m", *words], "cwd": str(tmp_path)}
+    run = make_run(tmp_path / "extract-20261124-201500", status=status)
+    lines = command_of(run).splitlines()
+    assert len(lines) == 6
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    said = command_of(run).replace("python -m vlray", "printf '%s\\n'")
+    shown = subprocess.run(["sh", "-c", said], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines() == words[1:]

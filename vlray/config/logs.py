@@ -14,11 +14,13 @@ class LogsConfig(Command):
 
     command: ClassVar[str] = "logs"
     positionals: ClassVar[dict[str, str]] = {"RUN": "run"}
+    aliases: ClassVar[dict[str, str]] = {"command": "show-command"}
     examples: ClassVar[tuple[str, ...]] = (
         "",
         "--follow",
         "last --follow",
         "train-20261124-201500 --lines 50",
+        "train --command",
         "train --list --project nlvr2",
         "--all-projects",
     )
@@ -27,7 +29,8 @@ states of a run:
   running   it goes on
   finished  it came to its end
   stopped   Ctrl-C, or killed; where the command can go on, run it again
-  failed    an error, which the last lines of its log say
+  failed    an error, which the last lines of its log say; what was refused for a mistake in its
+            options leaves no run
   unknown   no word of its end: on another host, or of a vlray before this list"""
 
     run: str = ""
@@ -39,6 +42,9 @@ states of a run:
 
     lines: Annotated[int, Field(ge=0)] = 20
     """Last lines of the log to begin with; 0: all of it."""
+
+    show_command: bool = False
+    """Write the command that repeats the run, in place of its log."""
 
     list: bool = False
     """List the runs; of those whose name begins with RUN, where it is given."""

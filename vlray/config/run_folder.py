@@ -7,9 +7,11 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
@@ -24,8 +26,14 @@ from vlray.config.log_format import JsonFormatter
 STATUS = "status.json"
 STOPPED = 130
 """Exit status after Ctrl-C."""
+REFUSED = 2
+"""Exit status after a mistake of the user's."""
 TERMINATED = (signal.SIGTERM, 128 + signal.SIGTERM)
 """Exit status after ``ray job stop``, a scheduler's end of time and the like."""
+
+_OWN = ("settings.yaml", "changed.yaml", "requirements.txt", STATUS)
+_REFUSED_WITHIN_S = 60.0
+"""What ends later has done something, whatever its status."""
 
 _open: list[RunFolder] = []  # the last one is the innermost
 
@@ -39,6 +47,9 @@ class RunFolder:
     Its ``status.json`` says who runs what (``argv``, ``cwd``, ``host``, ``pid``), since when, and
     later until when and how it ended: ``finished``, ``stopped`` (Ctrl-C) or ``failed``. A process
     that is killed writes nothing any more, but the lock that it has on its log goes with it.
+
+    A run that was refused for a mistake of the user's before it did anything leaves no folder: its
+    words were on the console.
     """
 
     path: Path
@@ -79,6 +90,17 @@ class RunFolder:
             self.close()
         else:
             self.close("failed")
+            if code == REFUSED and self._is_bare():
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    def _is_bare(self) -> bool:
+        """Tell whether the run left nothing but its beginning."""
+        try:
+            known = {self.log_path, *(self.path / name for name in _OWN)}
+            age = time.time() - (self.path / "settings.yaml").stat().st_mtime
+            return set(self.path.iterdir()) <= known and age < _REFUSED_WITHIN_S
+        except OSError:
+            return False
 
     def _update(self, **values: Any) -> None:
         path = self.path / STATUS
@@ -106,12 +128,12 @@ def open_run(config: Command, command: str) -> RunFolder:
 
 
 def _open_run(config: Command, command: str) -> RunFolder:
-    time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = _make_folder(config.env.runs_dir / config.project, f"{command}-{time}")
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = _make_folder(config.env.runs_dir / config.project, f"{command}-{now}")
     (path / "settings.yaml").write_text(to_yaml(config.resolved()), encoding="utf-8")
     (path / "changed.yaml").write_text(to_yaml(config.changed()), encoding="utf-8")
     (path / "requirements.txt").write_text("\n".join(_installed()) + "\n", encoding="utf-8")
-    log_path = path / f"{config.project}-{command}-{time}.log"
+    log_path = path / f"{config.project}-{command}-{now}.log"
     about = {"project": config.project, "run": path.name}
     folder = RunFolder(path, log_path, _start_log(log_path, config.env, about))
     _open.append(folder)

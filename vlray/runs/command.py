@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 
@@ -11,6 +10,7 @@ from vlray.config.logs import LogsConfig
 from vlray.config.run_folder import STOPPED
 from vlray.runs import find
 from vlray.runs.follow import follow, show
+from vlray.runs.repeat import command_of
 from vlray.runs.run import Run
 from vlray.runs.table import table
 
@@ -18,7 +18,7 @@ from vlray.runs.table import table
 def run(config: LogsConfig) -> None:
     """Do what was asked for; a mistake of the user's ends with status 2, Ctrl-C quietly."""
     try:
-        _list(config) if config.list or not (config.run or config.follow) else _show(config)
+        _list(config) if _is_list(config) else _show(config)
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # `vlray logs | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -29,6 +29,10 @@ def run(config: LogsConfig) -> None:
         sys.exit(STOPPED)
 
 
+def _is_list(config: LogsConfig) -> bool:
+    return config.list or not (config.run or config.follow or config.show_command)
+
+
 def _list(config: LogsConfig) -> None:
     runs = [run for run in _runs(config) if run.name.startswith(config.run)]
     if not runs:
@@ -36,6 +40,8 @@ def _list(config: LogsConfig) -> None:
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     print("\n".join(table(runs, width=width, with_project=config.all_projects)))
+    if width:
+        print("how to repeat one: vlray logs RUN --command")
 
 
 def _show(config: LogsConfig) -> None:
@@ -44,6 +50,9 @@ def _show(config: LogsConfig) -> None:
     if not runs and given == find.LAST:
         raise ValueError(_nothing(config))
     found = find.find(given, runs, config.env.runs_dir)
+    if config.show_command:
+        print(command_of(found))
+        return
     sys.stderr.write(f"{_about(found)}\n")
     if config.follow:
         ended = follow(found, config.lines, sys.stdout.buffer)
@@ -59,10 +68,8 @@ def _runs(config: LogsConfig) -> list[Run]:
 
 def _about(run: Run) -> str:
     """Say what is shown, and how to run it again."""
-    lines = [f"{run.folder}: {run.state}, started {run.started:%Y-%m-%d %H:%M:%S}, {run.took}"]
-    if argv := run.status.get("argv"):
-        lines.append(f"in {run.status['cwd']}: {shlex.join(argv)}")
-    return "\n".join(lines)
+    state = f"{run.folder}: {run.state}, started {run.started:%Y-%m-%d %H:%M:%S}, {run.took}"
+    return f"{state}\nagain: {command_of(run, width=0)}"
 
 
 def _nothing(config: LogsConfig) -> str:

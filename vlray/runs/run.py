@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from vlray.config.log_format import parse_json
 from vlray.config.run_folder import STATUS
 from vlray.runs.metrics import METRICS, last_best, say_best
 
@@ -45,16 +46,28 @@ class Run:
         return self.folder.name
 
     @property
+    def command(self) -> str:
+        """The command that it is of."""
+        match = _NAME.fullmatch(self.name)
+        assert match is not None
+        return match["command"]
+
+    @property
     def project(self) -> str:
         """The project that it is of."""
         return self.folder.absolute().parent.name
 
     @property
-    def order(self) -> tuple[str, int]:
-        """What runs are sorted by: the second in which it began, its number in that second."""
+    def order(self) -> tuple[str, int, int]:
+        """What runs are sorted by: the second in which it began, its number in that second.
+
+        Of several commands of one second: when each wrote its settings.
+        """
         match = _NAME.fullmatch(self.name)
         assert match is not None
-        return match["time"], int(match["number"] or 1)
+        settings = self.folder / "settings.yaml"
+        wrote = settings.stat().st_mtime_ns if settings.is_file() else 0
+        return match["time"], int(match["number"] or 1), wrote
 
     @property
     def log(self) -> Path | None:
@@ -119,6 +132,8 @@ class Run:
         with self.log.open("rb") as file:
             seek_last_lines(file, MESSAGE_LINES)
             lines = file.read().decode(errors="replace").splitlines()
+        if said := parse_json(lines[-1] if lines else ""):
+            return str(said["message"]).partition("\n")[0]
         begins = [line for line in lines if _STAMP.match(line)] or lines[-1:]
         return _STAMP.sub("", begins[-1]).strip() if begins else ""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vlray.runs.repeat import about
 from vlray.runs.run import Run
 
-HEADER = ("run", "state", "started", "took", "result or last message")
+HEADER = ("run", "state", "took", "of", "result or last message")
 
 
 def table(runs: Sequence[Run], *, width: int = 0, with_project: bool = False) -> list[str]:
-    """Make the lines of the table.
+    """Make the lines of the table; when a run began is in its name.
 
     Args:
         runs: In the order of the lines.
@@ -20,11 +21,16 @@ def table(runs: Sequence[Run], *, width: int = 0, with_project: bool = False) ->
     rows = [HEADER]
     for run in runs:
         name = f"{run.project}/{run.name}" if with_project else run.name
-        started = f"{run.started:%Y-%m-%d %H:%M:%S}"
-        rows.append((name, run.state, started, str(run.took), run.result))
+        result = " ".join(run.result.split())
+        rows.append((name, run.state, str(run.took), about(run), result))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
     lines = [
         "  ".join([*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]])
         for row in rows
     ]
-    return [line[:width] if width else line for line in lines]
+    return [_cut(line, width) if width else line for line in lines]
+
+
+def _cut(line: str, width: int) -> str:
+    """Let no line wrap."""
+    return line if len(line) <= width else f"{line[: width - 1]}\u2026"
