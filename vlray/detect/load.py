@@ -21,6 +21,7 @@ __all__ = [
     "check_weights",
     "detector_class",
     "identify",
+    "is_own",
     "load_detector",
     "resize_of",
     "settled",
@@ -81,6 +82,15 @@ def load_detector(options: DetectorSection) -> Detector:
     """
     options = settled(options)
     return build_detector(detector_class(options), options, _target(options.name))
+
+
+def is_own(options: DetectorSection) -> bool:
+    """Tell whether a detector is a class of the user's own.
+
+    Raises:
+        ValueError: There is no detector of that name.
+    """
+    return _target(settled(options).name) not in (*PRESETS.values(), _DETECTRON)
 
 
 def resize_of(options: DetectorSection) -> Resize | None:
