@@ -1,19 +1,20 @@
-"""jobs/extract.sh submits what it says, to a cluster that ``ray start`` began."""
+"""Jobs on a cluster that ``ray start`` began: by jobs/extract.sh, and by Ray's own job API."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import pytest
 
 from vlray import extract
 from vlray.regions.output import open_output
+from vlray.runs.run import Run
 
 SCRIPT = Path(__file__).parents[2] / "jobs" / "extract.sh"
 RAY = Path(sys.executable).with_name("ray")
@@ -44,13 +46,22 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def get(url: str) -> str:
+    request = urllib.request.Request(url, headers=HEADERS)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
 def answers(url: str) -> bool:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        get(url)
+    except OSError:
         return False
+    return True
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -80,8 +91,10 @@ def head() -> Iterator[dict[str, str]]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": TOKEN,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_metrics_report_interval_ms": "1000",
         "PATH": f"{RAY.parent}:{os.environ['PATH']}",
         "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "HEAD_FOLDER": folder,
     }
     command = [str(RAY), "start", "--head", "--block", "--num-cpus=3", "--temp-dir", folder]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
@@ -185,3 +198,126 @@ def test_the_script_says_how_to_call_it(tmp_path: Path) -> None:
     done = submit(dict(os.environ), tmp_path, "--min-boxes", "10")
     assert done.returncode == 2
     assert done.stderr == "usage: extract.sh IMAGES OUT [options of vlray extract]\n"
+
+
+# --- Ray's job API: what a scheduler of jobs uses -------------------------------------------------
+
+
+class Job:
+    """A job of ``python -m vlray.extract`` on the head."""
+
+    def __init__(self, head: dict[str, str], *arguments: str) -> None:
+        from ray.job_submission import JobSubmissionClient
+
+        self.client = JobSubmissionClient(head["RAY_ADDRESS"], headers=HEADERS)
+        self.id = self.client.submit_job(
+            entrypoint=shlex.join(["python", "-m", "vlray.extract", *arguments])
+        )
+
+    @property
+    def status(self) -> str:
+        return str(self.client.get_job_status(self.id).value)
+
+    @property
+    def words(self) -> str:
+        return str(self.client.get_job_logs(self.id))
+
+    def follow(self, meanwhile: Callable[[], object] = lambda: None) -> str:
+        """Look on until it has ended; gives how."""
+        while self.status in ("PENDING", "RUNNING"):
+            meanwhile()
+            time.sleep(0.5)
+        return self.status
+
+
+def figures_of(head: dict[str, str]) -> dict[str, float]:
+    """Read vlray's figures where Prometheus would, by name; those of project story."""
+    found = {}
+    targets = json.loads(
+        Path(head["HEAD_FOLDER"], "prom_metrics_service_discovery.json").read_text()
+    )
+    for target in targets[0]["targets"]:
+        for line in get(f"http://{target}/metrics").splitlines():
+            if line.startswith("ray_vlray_") and 'project="story"' in line:
+                name, _, rest = line.partition("{")
+                found[name] = float(rest.rpartition(" ")[2])
+    return found
+
+
+def test_a_job_is_followed_by_its_json_log_and_its_figures(
+    head: dict[str, str], many_photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    options = {"seconds": 0.1, "poison": 150}
+    seen: dict[str, list[float]] = {}
+
+    def look() -> None:
+        for name, value in figures_of(head).items():
+            seen.setdefault(name, []).append(value)
+
+    job = Job(
+        head,
+        *(str(many_photos), str(tmp_path / "out"), "--shard-size", "4", "--project", "story"),
+        *("--detector.name", grid_detector, "--detector.options", json.dumps(options)),
+        *("--env.log-format", "json", "--env.runs-dir", str(tmp_path / "runs")),
+    )
+    assert job.follow(look) == "SUCCEEDED", job.words
+
+    # Its lines are found through the job API and in the run's log, those of its actors as well.
+    (run,) = (tmp_path / "runs" / "story").iterdir()
+    said = [json.loads(line) for line in job.words.splitlines() if line.startswith("{")]
+    (log,) = run.glob("*.log")
+    assert [json.loads(line) for line in log.read_text().splitlines()] == said
+    assert {(line["project"], line["run"]) for line in said} == {("story", run.name)}
+    assert any(line["message"].startswith("62/62 images") for line in said)
+    there = next(line for line in said if "too bright for me" in line["message"])
+    assert there["levelname"] == "WARNING"
+    assert there["message"].startswith("detector raised on")
+    assert there["name"] == "vlray.stream"
+    assert there["actor_name"] == "MapWorker(MapBatches(DetectShard))"
+    assert {"timestamp_ns", "process", "node_ip", "node_id", "worker_id", "job_id"} <= there.keys()
+    assert Run(run).state == "finished"
+    assert Run(run).result.startswith(f"{len(open_output(tmp_path / 'out'))} images, ")
+
+    # The dashboard shows the actor's own log.
+    url = f"{head['RAY_ADDRESS']}/api/v0/logs/file?actor_id={there['actor_id']}&suffix=err&lines=-1"
+    assert there["message"] in json.dumps(get(url)).replace("\\", "")
+
+    # What was done is at the metrics endpoint after the end, what was left to do meanwhile.
+    out = open_output(tmp_path / "out")
+    expected = {
+        "ray_vlray_images_total": len(out),
+        "ray_vlray_failures_total": len(out.failures()),
+        "ray_vlray_regions_total": 16 * len(out),
+    }
+    deadline = time.monotonic() + 60
+    while {name: figures_of(head).get(name) for name in expected} != expected:
+        assert time.monotonic() < deadline, figures_of(head)
+        time.sleep(0.5)
+    assert max(seen["ray_vlray_images_left"]) == 62
+    assert 0 < max(seen["ray_vlray_shards_in_flight"]) <= 16
+    assert max(seen["ray_vlray_images_per_second"]) > 0
+
+
+def test_a_job_that_is_stopped_midway_is_finished_by_the_next(
+    head: dict[str, str], many_photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = [str(many_photos), str(out), "--shard-size", "4", "--detector.name", grid_detector]
+    arguments += ["--env.runs-dir", str(tmp_path / "runs")]
+    slow = Job(head, *arguments, "--detector.options", '{"seconds": 0.4}')
+    while len(list(out.glob("regions/part-*"))) < 3 and slow.status in ("PENDING", "RUNNING"):
+        time.sleep(0.1)
+    slow.client.stop_job(slow.id)
+    assert slow.follow() == "STOPPED", slow.words
+    (first,) = (tmp_path / "runs" / "default").iterdir()
+    assert Run(first).state == "stopped"
+    written = {path: path.stat().st_mtime_ns for path in out.glob("regions/part-*")}
+    assert 3 <= len(written) < 16
+
+    again = Job(head, *arguments, "--detector.options", '{"seconds": 0.4}')
+    assert again.follow() == "SUCCEEDED", again.words
+    assert f"{62 - 4 * len(written)} to do" in again.words
+    assert {path: path.stat().st_mtime_ns for path in written} == written  # done once
+    done = open_output(out)
+    ids = [*done.image_ids, *done.failures()["image_id"].to_pylist()]
+    assert sorted(ids) == sorted(path.stem for path in many_photos.iterdir())
