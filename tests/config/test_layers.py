@@ -9,6 +9,7 @@ import pytest
 from vlray.config import commands
 from vlray.config.extract import ExtractConfig
 from vlray.config.options import SYNONYMS, options_of
+from vlray.config.pipeline import PipelineConfig
 from vlray.config.test import TestConfig
 from vlray.config.train import TrainConfig
 from vlray.config.view import ViewConfig
@@ -264,6 +265,7 @@ COMMANDS = {
     "extract": (ExtractConfig, ARGS),
     "train": (TrainConfig, ["vqa:train", "regions", "out"]),
     "view": (ViewConfig, ["regions"]),
+    "pipeline": (PipelineConfig, []),
 }
 
 

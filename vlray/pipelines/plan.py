@@ -71,7 +71,7 @@ def make_plan(
         reason = "to be done again (--redo)" if redo else "not run yet"
         return Plan(step, reason, settings, inputs, redo and is_there and step.command in RESUMED)
     other_settings = _changes(record.settings, settings)
-    other_inputs = _other_inputs(record.inputs, inputs)
+    other_inputs = _other_inputs(record, inputs, is_same=not other_settings)
     reasons = []
     if redo:
         reasons.append("to be done again (--redo)")
@@ -145,13 +145,18 @@ def _word(values: Mapping[str, Any], name: str) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _other_inputs(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Say which inputs are others."""
-    return {
-        place: "is gone" if now.get(place, ABSENT) == ABSENT else "has changed"
-        for place in sorted(before.keys() | now.keys())
-        if before.get(place, ABSENT) != now.get(place, ABSENT)
-    }
+def _other_inputs(record: Record, now: Mapping[str, str], is_same: bool) -> dict[str, str]:
+    """Say which inputs are others; what appeared since then may be the step's own work.
+
+    Args:
+        record: The last time that the step was run.
+        now: Fingerprints of what is there of what its settings name now.
+        is_same: Whether these are the settings that it was run with.
+    """
+    before = record.inputs
+    changed = {place: "has changed" for place in before if now.get(place, ABSENT) != before[place]}
+    gone = {place: "is gone" for place in changed if place not in now}
+    return changed | gone if is_same else {p: how for p, how in changed.items() if p not in gone}
 
 
 def check_local(plan: Plan) -> None:
