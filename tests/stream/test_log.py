@@ -1,0 +1,97 @@
+"""What workers say, on its way from their standard error into the run's log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+import pytest
+import ray
+
+from vlray.config.environment import EnvironmentSection
+from vlray.config.log_format import JsonFormatter
+from vlray.stream import log as module
+from vlray.stream.log import forwarded, log_to_stderr
+
+WORDS = "the weights are new"
+
+
+def speak(options: EnvironmentSection) -> int:
+    log_to_stderr(options)
+    logger = logging.getLogger("vlray.made_up")
+    logger.debug("of no interest")
+    logger.warning(WORDS)
+    print("printed", flush=True)
+    return os.getpid()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_words_of_a_worker_keep_their_level_and_are_said_once(
+    log_format: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = EnvironmentSection(log_format=log_format)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no tests
+    say = ray.remote(num_cpus=0)(speak)
+    with caplog.at_level(logging.DEBUG, logger="vlray"), forwarded():
+        pids = set(ray.get([say.options(name=f"say {n}").remote(options) for n in range(3)]))
+        deadline = time.monotonic() + 60
+        while not {"printed", WORDS} <= {worker(record)["message"] for record in caplog.records}:
+            assert time.monotonic() < deadline, caplog.text
+            time.sleep(0.1)
+    (warning,) = [record for record in caplog.records if WORDS in record.getMessage()]
+    (printed,) = [record for record in caplog.records if "printed" in record.getMessage()]
+    assert (warning.levelname, printed.levelname) == ("WARNING", "INFO")
+    assert worker(warning)["process"] in pids
+    assert warning.getMessage().startswith(f"pid {worker(warning)['process']} on ")
+    assert not [record for record in caplog.records if "of no interest" in record.getMessage()]
+
+    line = json.loads(JsonFormatter(project="p", run="r").format(warning))
+    assert (line["message"], line["levelname"], line["project"]) == (WORDS, "WARNING", "p")
+    if log_format == "json":
+        assert line["name"] == "vlray.made_up"
+        assert line["filename"] == "test_log.py"
+        assert line["task_name"].startswith("say ")
+        assert {"job_id", "worker_id", "node_id", "node_ip", "task_id"} <= line.keys()
+        assert "actor_id" not in line
+
+
+def worker(record: logging.LogRecord) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(record, "worker", {"message": ""})
+    return found
+
+
+def test_a_handler_of_the_program_itself_is_left_alone() -> None:
+    logger = logging.getLogger("vlray")
+    own = logging.NullHandler()
+    before, logger.handlers, level = logger.handlers, [own], logger.level
+    try:
+        log_to_stderr(EnvironmentSection(log_format="json", log_level="error"))
+        assert logger.handlers == [own]
+        assert (own.formatter, logger.level) == (None, level)
+    finally:
+        logger.handlers = before
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "message"),
+    [
+        ("WARNING it is hot", "WARNING", "it is hot"),
+        ("ERROR: it is hot", "INFO", "ERROR: it is hot"),
+        ("ALL is well", "INFO", "ALL is well"),
+        ('{"asctime": "broken', "INFO", '{"asctime": "broken'),
+        ('{"asctime": "now"}', "INFO", '{"asctime": "now"}'),
+    ],
+)
+def test_what_is_no_message_of_ours_is_taken_as_it_is(
+    line: str, level: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="vlray"):
+        module._log(line, {"pid": "7", "ip": "10.0.0.1", "task_name": "t"}, set())
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (level, f"pid 7 on 10.0.0.1: {message}")
+    assert worker(record)["task_name"] == "t"
