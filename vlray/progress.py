@@ -10,6 +10,8 @@ from typing import Literal, Never, Self
 
 from tqdm import tqdm
 
+from vlray.config.log_format import JsonFormatter
+
 Style = Literal["auto", "bar", "lines", "none"]
 
 _IN_BAR = "is_in_bar"
@@ -39,12 +41,12 @@ class Bar:
             total: Where the end is.
             unit: Of what, with a space in front; ``B`` for bytes.
             seconds: Between two lines.
-            style: ``auto``: a bar on a terminal, lines elsewhere.
+            style: ``auto``: a bar on a terminal, lines elsewhere and where the log is JSON.
             done: Where it begins.
             form: Of the bar, as tqdm's ``bar_format``; None: tqdm's own.
         """
         if style == "auto":
-            style = "bar" if sys.stderr.isatty() else "lines"
+            style = "bar" if sys.stderr.isatty() and not _is_json() else "lines"
         self.style = style
         self._seconds = seconds
         self._last_line = time.monotonic()
@@ -133,3 +135,7 @@ def _consoles() -> list[logging.Handler]:
         if isinstance(handler, logging.StreamHandler)
         and not isinstance(handler, logging.FileHandler)
     ]
+
+
+def _is_json() -> bool:
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in _consoles())

@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "listing": ["--rounds=1", "--sizes", "1000", "10000"],
     "memory": [],
     "engine": ["--images=40", "--rounds=1"],
+    "nodes": ["--images=20", "--rounds=1"],
     "lite_accuracy": ["--images=20"],
     "convert": ["--few=50", "--many=400"],
     "loader": ["--images=500", "--questions=140000", "--rounds=1"],

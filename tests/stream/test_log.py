@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ import ray
 
 from vlray.config.environment import EnvironmentSection
 from vlray.config.log_format import JsonFormatter
+from vlray.config.logs import LogsConfig
+from vlray.config.run_folder import open_run
+from vlray.progress import Bar
 from vlray.stream import log as module
 from vlray.stream.log import forwarded, log_to_stderr
 
@@ -95,3 +99,20 @@ def test_what_is_no_message_of_ours_is_taken_as_it_is(
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == (level, f"pid 7 on 10.0.0.1: {message}")
     assert worker(record)["task_name"] == "t"
+
+
+@pytest.mark.parametrize(("log_format", "style"), [("text", "bar"), ("json", "lines")])
+def test_no_bar_is_drawn_among_lines_of_json(
+    log_format: Any,
+    style: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    env = EnvironmentSection(runs_dir=tmp_path, log_format=log_format)
+    with open_run(LogsConfig(env=env), "extract"), Bar(9, " images", 10.0) as bar:
+        assert bar.style == style
+        bar.say(logging.getLogger("vlray"), "9/9 images")
+    if log_format == "json":
+        assert json.loads(capsys.readouterr().err)["message"] == "9/9 images"
