@@ -12,6 +12,7 @@ from vlray.config.options import SYNONYMS, options_of
 from vlray.config.pipeline import PipelineConfig
 from vlray.config.test import TestConfig
 from vlray.config.train import TrainConfig
+from vlray.config.tune import TuneConfig
 from vlray.config.view import ViewConfig
 
 ARGS = ["photos", "regions"]
@@ -266,6 +267,7 @@ COMMANDS = {
     "train": (TrainConfig, ["vqa:train", "regions", "out"]),
     "view": (ViewConfig, ["regions"]),
     "pipeline": (PipelineConfig, []),
+    "tune": (TuneConfig, ["sweep"]),
 }
 
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_searched_is_refused(space: dict[str, str], words: str) -
 
 
 def test_a_name_of_several_options_has_to_be_said_whole() -> None:
-    with pytest.raises(ValueError, match="can be images.root or data.root; say which"):
+    with pytest.raises(ValueError, match=r"can be images\.root or data\.root; say which"):
         read_space({"root": "a"}, tuned(*EXTRACT))
 
 

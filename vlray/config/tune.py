@@ -76,7 +76,7 @@ what is searched: --space OPTION=VALUES ..., options of the command behind --
 objectives, behind -- extract:
   ar@10 ar@36 ar@100  recall of the first k regions of an image at IoU 0.5; ar@36:0.5:0.95: mean
                       over IoU 0.5, 0.55, ... 0.95. With --truth.
-  recall              of all regions at IoU 0.5, whatever their number. With --truth.
+  recall              of all regions, whatever their number; recall:0.5:0.95. With --truth.
   boxes               regions of an image (the fewest are the best)
   label_accuracy attribute_accuracy
                       of what the detector says of the truth's own boxes. With --truth.

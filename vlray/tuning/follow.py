@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.schedulers import ASHAScheduler
 
 from vlray.config.environment import EnvironmentSection
@@ -99,8 +100,7 @@ class Follow(tune.Callback):  # type: ignore[misc] # Ray's has no types
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Keep that a trial failed, and why; the others go on."""
-        error = _cause(trial.get_pickled_error() or RuntimeError(trial.get_error()))
-        text = f"{type(error).__name__}: {error}"
+        text = _error_of(trial)
         self._reported.pop(trial.trial_id, None)
         log.warning("a trial failed, %s: %s", _said(trial.config["setting"]), text)
         self._keep(trial, "failed", {}, [], text)
@@ -145,11 +145,15 @@ class Asha(ASHAScheduler):  # type: ignore[misc] # Ray's has no types
         return decision if trial.config["setting"] else self.CONTINUE
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Take Ray's wrappers off what a trial raised."""
+def _error_of(trial: Any) -> str:
+    """Say what a trial raised, without Ray's wrappers; its files are not in the storage yet."""
+    path = Path(trial.pickled_error_file or "")
+    if not path.is_file():
+        return "it was lost, for a reason that Ray does not tell"
+    error = cloudpickle.loads(path.read_bytes())
     while isinstance(inner := getattr(error, "cause", None), BaseException):
         error = inner
-    return error
+    return f"{type(error).__name__}: {error}"
 
 
 def _said(setting: Mapping[str, Any]) -> str:

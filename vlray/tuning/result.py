@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,8 @@ def table(result: Result) -> str:
         mark = " (stopped)" if trial.state == "stopped" else ""
         rows.append((f"{number}{mark}", *_cells(result.names, trial, figures)))
     if result.defaults:
-        rows.append(("defaults", *_cells(result.names, result.defaults, figures)))
+        given = replace(result.defaults, setting=result.tuned.defaults(result.names))
+        rows.append(("defaults", *_cells(result.names, given, figures)))
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [
         "  ".join(

@@ -31,8 +31,10 @@ class Sweep(Protocol):
     """What is particular to searching the options of one command."""
 
     objective: Objective
-    about: Mapping[str, Any]
-    """What the sweep is, beside its space and its search; another one is another sweep."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Say what the sweep is, beside its space and its search; another is another sweep."""
 
     def why_not(self, setting: Setting) -> str:
         """Say why a setting is impossible; empty: it is not."""

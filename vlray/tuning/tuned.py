@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
@@ -74,6 +74,12 @@ class Tuned:
             if path[0] not in ("config", "project", "env", "output")
         }
         return nest(kept | {tuple(name.split(".")): value for name, value in setting.items()})
+
+    def defaults(self, names: Iterable[str]) -> Setting:
+        """Give what options are without a search; those of a mapping may be nothing."""
+        values = flatten(self.config({}, "-").model_dump(mode="json"))
+        paths = {name: tuple(name.split(".")) for name in names}
+        return {name: values[path] for name, path in paths.items() if path in values}
 
     def option(self, key: str) -> Path:
         """Find the option that a key of the space means, by its full name or its last part.
