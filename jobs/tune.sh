@@ -4,10 +4,13 @@
 #   jobs/tune.sh /data/sweep --truth /data/instances_val2017.json --objective ar@36 \
 #     --space nms_thresh=0.3..0.9/10 --space score_thresh=0.05,0.1,0.2 -- extract /data/val2017
 #
-# All places must mean the same on every node: a shared disk, or s3:// and gs:// URIs. OUT, and what
-# follows `extract` or `train`, may be relative here; the files of options may not. Everything goes
-# to `python -m vlray.tune`. jobs/README.md has the rest.
+# All places must mean the same on every node: a shared disk, or s3:// and gs:// URIs. Whatever is
+# beside them goes to `python -m vlray.tune` as it is. jobs/README.md has the rest.
 set -euo pipefail
+
+: "${CONCURRENT:=0}"       # trials at the same time; 0: as many as fit
+: "${CPUS_PER_TRIAL:=1}"
+: "${GPUS_PER_TRIAL:=-1}"  # of each that trains; -1: 1 where there are GPUs
 
 # shellcheck source=jobs/submit.bash
 source "$(dirname -- "${BASH_SOURCE[0]}")/submit.bash"
@@ -22,6 +25,10 @@ shift
 options=()
 while [[ $# -gt 0 && $1 != -- ]]; do
   options+=("$1")
+  if [[ $1 == --truth || $1 == --downstream ]] && [[ $# -gt 1 ]]; then
+    shift
+    options+=("$(absolute "$1")")
+  fi
   shift
 done
 case ${2-} in
@@ -38,4 +45,8 @@ case ${2-} in
   *) usage "$names" ;;
 esac
 
-submit tune "$out" "${options[@]}" -- "${tuned[@]}" "$@"
+submit tune "$out" \
+  --cluster.concurrent "$CONCURRENT" \
+  --cluster.cpus-per-trial "$CPUS_PER_TRIAL" \
+  --cluster.gpus-per-trial "$GPUS_PER_TRIAL" \
+  "${options[@]}" -- "${tuned[@]}" "$@"
