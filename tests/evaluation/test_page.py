@@ -118,6 +118,24 @@ def test_figures_have_their_intervals(answers: Path, visit) -> None:
     assert page.get_by_role("cell", name="trained on").is_visible()
 
 
+def test_figures_are_there_without_a_script(world: World, tmp_path: Path, visit) -> None:
+    checkpoint = world.checkpoint("lxmert", ANSWERS, prefers=3, most_frequent="yes")
+    path = made(world.config(checkpoint, "vqa:val", examples_shown=2), tmp_path)
+    page = visit(path)
+    page.get_by_role("tab", name="Figures").click()
+    assert page.locator("#figures .range").count() == 5
+    bare = page.context.browser.new_context(java_script_enabled=False).new_page()
+    bare.goto(path.as_uri())
+    assert bare.locator("h1").inner_text() == "vqa:val"
+    rows = bare.locator("#figures tbody tr")
+    assert rows.first.is_visible()
+    cells = rows.first.locator("td").all_inner_texts()
+    assert (cells[0], cells[1], cells[3], cells[4]) == ("vqa accuracy", "50.00", "24", "50.00")
+    assert 'always "yes"' in bare.locator("#figures th").all_inner_texts()
+    assert not bare.locator(".filters").is_visible()
+    bare.context.close()
+
+
 def test_a_pair_has_both_of_its_images(world: World, tmp_path: Path, visit) -> None:
     checkpoint = world.checkpoint("visualbert", TRUTH, prefers=1)
     page = visit(made(world.config(checkpoint, "nlvr2:dev"), tmp_path))

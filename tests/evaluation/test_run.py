@@ -43,6 +43,31 @@ def test_figures_have_intervals_and_are_broken_down(world: World, tmp_path: Path
     assert [line.split()[0] for line in lines[2:5]] == ["by", "other", "yes/no"]
 
 
+def test_figures_stand_beside_what_one_answer_for_all_gives(world: World, tmp_path: Path) -> None:
+    checkpoint = world.checkpoint("lxmert", ANSWERS, prefers=3, most_frequent="blue")
+    result = run_test(world.config(checkpoint, "vqa:val", examples_shown=0), str(tmp_path))
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["baseline"] == {"answer": "blue", "corpus": "vqa:train"}
+    assert found["figures"]["vqa accuracy"]["baseline"] == pytest.approx(50)
+    assert {name: one["baseline"] for name, one in found["by"]["answer_type"].items()} == {
+        "yes/no": 0,
+        "other": 100,
+    }
+    assert result.notes == ('always "blue": the answer that was most frequent in vqa:train',)
+    lines = table(result.figures, result.baseline).splitlines()
+    assert lines[0].split()[-2:] == ["always", '"blue"']
+    assert [line.split()[-1] for line in (lines[1], *lines[3:5])] == ["50.00", "100.00", "0.00"]
+    limited = world.config(checkpoint, "vqa:val", examples_shown=0, limit=3, resamples=0)
+    assert run_test(limited, str(tmp_path)).figures[0].baseline == 0  # three that want yes
+
+
+def test_a_checkpoint_that_does_not_know_it_has_no_baseline(world: World, tmp_path: Path) -> None:
+    config = world.config(world.checkpoint("lxmert", ANSWERS), "vqa:val", examples_shown=0)
+    result = run_test(config, str(tmp_path))
+    assert result.baseline == ""
+    assert json.loads((tmp_path / "metrics.json").read_text())["baseline"] is None
+
+
 @pytest.mark.parametrize(
     ("name", "goal", "split", "file"),
     [

@@ -16,7 +16,14 @@ from vlray.tasks import labels
 from vlray.tasks.answers import SoftScore, answer_name, normalize_answer
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable, table_from
-from vlray.tasks.labels import LabelSpace, has_known_answer, labels_of, targets, unite
+from vlray.tasks.labels import (
+    LabelSpace,
+    has_known_answer,
+    labels_of,
+    most_frequent,
+    targets,
+    unite,
+)
 from vlray.tasks.problems import Problems
 from vlray.tasks.spec import DatasetSpec, SplitSpec
 
@@ -154,6 +161,22 @@ def test_classes_keep_the_order_of_the_spec(make_table: Make) -> None:
 def test_a_dataset_without_labels_has_no_label_space(make_table: Make) -> None:
     with pytest.raises(ValueError, match="tiny has no label space: its labels are none"):
         labels_of(make_table([None], labels="none"))
+
+
+def test_the_most_frequent_label_is_of_all_tables_and_of_the_space(make_table: Make) -> None:
+    given = [Answers((name,)) for name in ("No", "no", "no", "yes", "yes", "two")]
+    table = make_table(given, metric="exact match", soft_score="exact")
+    assert most_frequent(LabelSpace(("yes", "no", "two")), table) == "no"
+    assert most_frequent(LabelSpace(("yes", "two")), table, table) == "yes"
+    assert most_frequent(LabelSpace(("red",)), table) == ""
+    classes = make_table(
+        [Answers((name,)) for name in ("True", "False", "True")],
+        labels="classes",
+        classes=("False", "True"),
+        metric="accuracy",
+        soft_score="exact",
+    )
+    assert most_frequent(LabelSpace(("False", "True")), classes) == "True"
 
 
 def test_answers_outside_the_space_are_counted_and_found(make_table: Make) -> None:

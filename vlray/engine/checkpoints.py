@@ -117,6 +117,7 @@ def save(training: Training, *, is_best: bool) -> None:
         step=progress.step,
         epoch=training.epoch(),
         metrics=progress.metrics,
+        most_frequent=data.most_frequent,
     )
     left = Resumed(
         config.resolved(),

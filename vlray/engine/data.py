@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from vlray.regions.provenance import provenance_of
 from vlray.regions.store import RegionStore, open_store
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
 from vlray.tasks.kept import corpus_names, load_corpus
+from vlray.tasks.labels import most_frequent
 
 PLAIN = ("labels", "choices", "phrases")
 """Objectives whose batches are as the dataset has them: nothing is masked or paired anew."""
@@ -40,6 +42,14 @@ class TrainingData:
     def regions(self) -> dict[str, str]:
         """Places of the outputs, by name."""
         return {name: store.output for name, store in self.train.stores.items()}
+
+    @cached_property
+    def most_frequent(self) -> str:
+        """The answer that most of what is trained on has; empty: there are no labels."""
+        corpus, space = self.train.corpus, self.train.corpus.label_space
+        if self.goal.objective != "labels" or space is None:
+            return ""
+        return most_frequent(space, *corpus.tables)
 
     @property
     def provenance(self) -> dict[str, dict[str, Any]]:

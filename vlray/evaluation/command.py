@@ -39,9 +39,9 @@ def run(config: TestConfig) -> None:
         for note in result.notes:
             log.info("%s", note)
         if result.figures:
-            text = table(result.figures)
+            text = table(result.figures, result.baseline)
             log.debug("%s", text)
-            folder.note(text.splitlines()[1])
+            folder.note(table(result.figures[:1]).splitlines()[1])
             print(text, end="\n\n")
         for path in result.written:
             print(path)

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vlray.evaluation.opening import Test
-from vlray.evaluation.report import Figure, interval_text, is_percent, number
+from vlray.evaluation.report import Figure
 from vlray.evaluation.shown import Image, Phrase, Shown
+from vlray.evaluation.static import header, tables
 from vlray.gallery.page import assemble, join_scripts, page_text
 from vlray.gallery.palette import page_color
 from vlray.gallery.pictures import Picture, read_thumbnails
@@ -20,7 +21,6 @@ from vlray.tasks.example import Answers, Choices, Example
 KINDS = ("answer_type", "question_type", "structural", "semantic", "organ")
 """What examples are filtered by, where they have it."""
 
-HEADLINES = 4
 SCRIPTS = ("pictures", "words", "filters", "large", "main")
 
 
@@ -30,6 +30,7 @@ def render(
     figures: Sequence[Figure],
     notes: Sequence[str],
     images_root: str,
+    baseline: str = "",
 ) -> tuple[bytes, list[str]]:
     """Make the page.
 
@@ -39,6 +40,7 @@ def render(
         figures: Overall and by group.
         notes: What is to be known of them.
         images_root: Where the images are now; where they were at the extraction, if empty.
+        baseline: What ``Figure.baseline`` is of; empty: there is none.
 
     Returns:
         The page, and why images cannot be read any more, one sentence for each of them.
@@ -56,21 +58,30 @@ def render(
         missing = pictures[key].thumbnail is None
         return {"thumbnail": numbers[key], "missing": missing} | _image(image, places)
 
-    data = _about(tested, figures, notes) | {
+    data: dict[str, Any] = {
         "examples": [
             _example(one)
             | {"given": [] if tested.is_retrieval else _given(one.example)}
             | {"images": [image_data(image) for image in one.images]}
             for one in shown
         ],
+        "kinds": list(KINDS),
+        "settings": _settings(tested),
         "labels": labels,
         "colors": [page_color(label) for label in labels],
         "plain_color": page_color(""),
     }
     here = "vlray.evaluation"
     scripts = [page_text("js/elements.js"), page_text("js/tabs.js")]
+    parts = {
+        "$header": header(tested.table.name, _subtitle(tested), figures, len(tested.dataset)),
+        "$figures": tables(figures, notes, baseline),
+    }
+    template = page_text("page.html", here)
+    for mark, text in parts.items():
+        template = template.replace(mark, text.replace("$", "$$"))
     page = assemble(
-        page_text("page.html", here),
+        template,
         title=f"{tested.table.name} by {tested.info.model.name}",
         style=page_text("page.css") + page_text("page.css", here),
         script=join_scripts([*scripts, *(page_text(f"js/{name}.js", here) for name in SCRIPTS)]),
@@ -154,20 +165,21 @@ def _image(image: Image, places: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _about(tested: Test, figures: Sequence[Figure], notes: Sequence[str]) -> dict[str, Any]:
-    """Collect what the header and the other tabs show."""
-    info, today = tested.info, datetime.date.today().isoformat()
-    overall = [figure for figure in figures if not figure.group]
+def _subtitle(tested: Test) -> str:
     detectors = {
         str(store.provenance.get("detector_name") or "an unnamed detector")
         for store in tested.dataset.stores.values()
     }
-    totals = [[figure.name, number(figure), interval_text(figure)] for figure in overall]
-    groups: dict[str, list[Figure]] = {"Overall": overall} if overall else {}
-    for figure in figures:
-        if figure.group:
-            name = figure.group.replace("_", " ")
-            groups.setdefault(f"By {name}", []).append(figure)
+    return (
+        f"{'Retrieval' if tested.is_retrieval else 'Answers'} by {tested.info.model.name}, step "
+        f"{tested.info.step:,}, from regions of {' and '.join(sorted(detectors))}, "
+        f"{datetime.date.today().isoformat()}"
+    )
+
+
+def _settings(tested: Test) -> list[list[str]]:
+    """Collect what the last tab shows."""
+    info = tested.info
     settings = {
         "checkpoint": str(tested.folder),
         "model": info.model.name,
@@ -179,29 +191,6 @@ def _about(tested: Test, figures: Sequence[Figure], notes: Sequence[str]) -> dic
         **{f"regions {name}".strip(): s.output for name, s in tested.dataset.stores.items()},
         **{f"batches: {name}": value for name, value in info.loader.model_dump().items()},
         "vlray": info.vlray_version,
-        "page made": today,
+        "page made": datetime.date.today().isoformat(),
     }
-    return {
-        "name": tested.table.name,
-        "subtitle": (
-            f"{'Retrieval' if tested.is_retrieval else 'Answers'} by {info.model.name}, step "
-            f"{info.step:,}, from regions of "
-            f"{' and '.join(sorted(detectors))}, {today}"
-        ),
-        "totals": [*totals[:HEADLINES], ["examples", f"{len(tested.dataset):,}", ""]],
-        "kinds": list(KINDS),
-        "notes": list(notes),
-        "figures": [[name, [_row(figure) for figure in rows]] for name, rows in groups.items()],
-        "settings": [[name, str(value)] for name, value in settings.items()],
-    }
-
-
-def _row(figure: Figure) -> dict[str, Any]:
-    return {
-        "name": figure.name,
-        "text": number(figure),
-        "interval": interval_text(figure),
-        "is_percent": is_percent(figure),
-        **figure.as_dict(),
-        "n": f"{figure.count:,}" if figure.count else "",
-    }
+    return [[name, str(value)] for name, value in settings.items()]

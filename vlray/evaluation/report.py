@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vlray.evaluation.intervals import Interval, bootstrap_mean
@@ -21,6 +21,7 @@ class Figure:
         interval: Likewise; None: none was drawn.
         count: Over how much it is the mean; 0: it is none.
         group: What the group is of (``answer_type``); empty: all examples.
+        baseline: What one answer for all of them gives; None: not known.
     """
 
     name: str
@@ -28,22 +29,28 @@ class Figure:
     interval: Interval | None = None
     count: int = 0
     group: str = ""
+    baseline: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give it in plain types; no value where it is not a number."""
         found: dict[str, Any] = {"value": self.value if math.isfinite(self.value) else None}
         if self.interval is not None:
             found |= {"low": self.interval.low, "high": self.interval.high}
+        if self.baseline is not None:
+            found |= {"baseline": self.baseline}
         return found | ({"n": self.count} if self.count else {})
 
 
-def figures_of(metrics: Metrics, resamples: int, seed: int) -> list[Figure]:
+def figures_of(
+    metrics: Metrics, resamples: int, seed: int, baseline: Metrics | None = None
+) -> list[Figure]:
     """Give every figure with its interval: overall first, then by group.
 
     Args:
         metrics: What was measured.
         resamples: Of the bootstrap; 0: no intervals.
         seed: Of the bootstrap.
+        baseline: The same of one answer for all examples.
     """
     figures = [
         _figure(metrics, (name,), value, resamples, seed) for name, value in metrics.values.items()
@@ -51,7 +58,16 @@ def figures_of(metrics: Metrics, resamples: int, seed: int) -> list[Figure]:
     for kind, shares in metrics.by.items():
         for name in sorted(shares, key=_natural):
             figures.append(_figure(metrics, (kind, name), shares[name].percent, resamples, seed))
-    return figures
+    if baseline is None:
+        return figures
+    return [replace(figure, baseline=_of(baseline, figure)) for figure in figures]
+
+
+def _of(metrics: Metrics, figure: Figure) -> float | None:
+    if not figure.group:
+        return metrics.values.get(figure.name)
+    share = metrics.by.get(figure.group, {}).get(figure.name)
+    return share.percent if share else None
 
 
 def _figure(
@@ -79,9 +95,9 @@ def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
     return {"figures": overall, "by": by}
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Lay the figures out: value, 95 % interval, number."""
-    rows = [("", "value", "95 % interval", "n"), *_rows(figures)]
+def table(figures: Sequence[Figure], baseline: str = "") -> str:
+    """Lay the figures out: value, 95 % interval, number, and the baseline under its name."""
+    rows = [("", "value", "95 % interval", "n", baseline), *_rows(figures)]
     # What no figure has gets no column.
     columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
@@ -92,17 +108,18 @@ def table(figures: Sequence[Figure]) -> str:
     return "\n".join(lines)
 
 
-def _rows(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str]]:
+def _rows(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str, str]]:
     group = ""
     for figure in figures:
         if figure.group != group:
             group = figure.group
-            yield f"by {group.replace('_', ' ')}", "", "", ""
+            yield f"by {group.replace('_', ' ')}", "", "", "", ""
         yield (
             f"  {figure.name}" if figure.group else figure.name,
             number(figure),
             interval_text(figure),
             f"{figure.count:,}" if figure.count else "",
+            "" if figure.baseline is None else number(figure, figure.baseline),
         )
 
 
@@ -111,9 +128,9 @@ def is_percent(figure: Figure) -> bool:
     return figure.name != "distribution" and not figure.name.startswith("loss")
 
 
-def number(figure: Figure) -> str:
-    """Write a figure: percent with two digits, others with four."""
-    return f"{figure.value:.{2 if is_percent(figure) else 4}f}"
+def number(figure: Figure, value: float | None = None) -> str:
+    """Write a figure, or another value of its kind: percent with two digits, others with four."""
+    return f"{figure.value if value is None else value:.{2 if is_percent(figure) else 4}f}"
 
 
 def interval_text(figure: Figure) -> str:

@@ -8,7 +8,9 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -28,11 +30,14 @@ from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect
 from vlray.regions.provenance import provenance_of
+from vlray.tasks.example import Example
 from vlray.tasks.metrics import SCORED, Metrics, score
 
 log = logging.getLogger("vlray.evaluation")
 
 METRICS, PREDICTIONS, PAGE = "metrics.json", "predictions.json", "index.html"
+MOST_LETTERS = 24
+"""Of an answer in the heading of a column."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,13 @@ class TestResult:
 
     Attributes:
         figures: Overall first, then by group; of a pretraining its losses.
+        baseline: What ``Figure.baseline`` is of: ``always "no"``; empty: there is none.
         notes: What is to be known of them, in sentences.
         written: Paths of the files.
     """
 
     figures: tuple[Figure, ...]
+    baseline: str
     notes: tuple[str, ...]
     written: tuple[str, ...]
 
@@ -61,6 +68,8 @@ def test(config: TestConfig, output: str) -> TestResult:
     - ``examples``: ``predicted``, ``left_out`` (no regions), ``unknown_answers``, ``limit``;
     - ``figures``: by name ``value``, ``low`` and ``high`` (the 95 % interval), ``n``; ``by``: the
       same by what groups are of and their names; both are empty where labels are not published;
+      ``baseline`` is the value of always giving the answer that was most frequent in the training;
+    - ``baseline``: that ``answer``, and the ``corpus`` of the training; null: it is not known;
     - ``losses``: the model's own, by name;
     - ``bootstrap``: ``resamples``, ``seed``; ``notes``.
 
@@ -87,9 +96,13 @@ def test(config: TestConfig, output: str) -> TestResult:
     else:
         predicted = _predict(tested, config, device)
         metrics = _measure(tested, predicted, config)
-    figures = _figures(metrics, predicted, config)
+    always = tested.info.most_frequent if metrics is not None and ranking is None else ""
+    figures = _figures(tested, metrics, predicted, config, always)
+    baseline = f'always "{shorten(always, MOST_LETTERS)}"' if always else ""
     notes = _notes(tested, predicted, metrics)
-    about = _about(tested, config, predicted, figures, notes) | {
+    if always:
+        notes.append(f"{baseline}: the answer that was most frequent in {tested.info.corpus}")
+    about = _about(tested, config, predicted, figures, notes, always) | {
         "seconds": round(time.monotonic() - started, 1)
     }
     written = {METRICS: json.dumps(about, indent=1, allow_nan=False).encode()}
@@ -99,11 +112,11 @@ def test(config: TestConfig, output: str) -> TestResult:
         written |= dict([official] if official else [])
     if config.examples_shown and predicted.predictions:
         shown = _show(tested, predicted, ranking, metrics, config)
-        written[PAGE] = _page(tested, shown, figures, notes, config)
+        written[PAGE] = _page(tested, shown, figures, notes, config, baseline)
     for name, content in written.items():
         files.write_atomic(fs, files.join(folder, name), content)
     return TestResult(
-        tuple(figures), tuple(notes), tuple(files.join(output, name) for name in written)
+        tuple(figures), baseline, tuple(notes), tuple(files.join(output, name) for name in written)
     )
 
 
@@ -162,8 +175,9 @@ def _page(
     figures: list[Figure],
     notes: list[str],
     config: TestConfig,
+    baseline: str,
 ) -> bytes:
-    content, problems = render(tested, shown, figures, notes, config.images_root)
+    content, problems = render(tested, shown, figures, notes, config.images_root, baseline)
     if problems:
         log.warning(
             "%d images of the page cannot be read and are shown by a placeholder, the first: %s; "
@@ -182,13 +196,23 @@ def _measure(tested: Test, predicted: Predicted, config: TestConfig) -> Metrics 
     metric = tested.table.spec.metric
     if not predicted.predictions or metric not in SCORED or not has_labels(tested.dataset):
         return None
-    everything = tested.table if not config.limit else usable_examples(tested.dataset)
-    return score(metric, everything, predicted.predictions)
+    return score(metric, _examples(tested, config), predicted.predictions)
 
 
-def _figures(metrics: Metrics | None, predicted: Predicted, config: TestConfig) -> list[Figure]:
+def _examples(tested: Test, config: TestConfig) -> Iterable[Example]:
+    return tested.table if not config.limit else usable_examples(tested.dataset)
+
+
+def _figures(
+    tested: Test, metrics: Metrics | None, predicted: Predicted, config: TestConfig, always: str
+) -> list[Figure]:
     if metrics is not None:
-        return figures_of(metrics, config.resamples, config.seed)
+        baseline = None
+        if always:
+            metric = tested.table.spec.metric
+            same = dict.fromkeys(metrics.scores, always)
+            baseline = score(metric, _examples(tested, config), same)
+        return figures_of(metrics, config.resamples, config.seed, baseline)
     if predicted.predictions:
         return []
     return [Figure(name, value) for name, value in predicted.means.items()]
@@ -222,6 +246,7 @@ def _about(
     predicted: Predicted,
     figures: list[Figure],
     notes: list[str],
+    always: str,
 ) -> dict[str, Any]:
     info = tested.info
     losses = {name: tally.mean for name, tally in predicted.losses.items() if tally.count}
@@ -249,6 +274,7 @@ def _about(
             "limit": config.limit,
         },
         **as_json(figures),
+        "baseline": {"answer": always, "corpus": info.corpus} if always else None,
         "losses": {name: value for name, value in losses.items() if math.isfinite(value)},
         "bootstrap": {"resamples": config.resamples, "seed": config.seed},
         "notes": notes,

@@ -38,6 +38,9 @@ class CheckpointInfo:
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the evaluation when it was saved; empty: there was none."""
 
+    most_frequent: str = ""
+    """The label that most examples of the training have; empty: not known, or there are none."""
+
     def write(self, folder: Path) -> None:
         """Write ``vlray.json``."""
         values = asdict(self) | {

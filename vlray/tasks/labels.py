@@ -139,6 +139,25 @@ def labels_of(*tables: ExampleTable) -> LabelSpace:
     return LabelSpace.from_counts(counts, spec.min_frequency)
 
 
+def most_frequent(space: LabelSpace, *tables: ExampleTable) -> str:
+    """Give the label that most examples have, counted as `labels_of` does; of several the first.
+
+    Empty where no example has one.
+    """
+    counts: Counter[str] = Counter()
+    for table in tables:
+        found: Counter[str] = Counter()
+        if table.spec.labels == "classes":
+            found.update(table.column("answers").combine_chunks().flatten().to_pylist())
+        elif table.spec.labels == "answers":
+            _count(table, found)
+        for name, count in found.items():
+            label = space.id_of(name)
+            if label is not None:
+                counts[space.names[label]] += count
+    return max(sorted(counts), key=counts.__getitem__, default="")
+
+
 @dataclass(frozen=True, eq=False)
 class _Answers:
     """The answers of some examples, all at once: K of them, of N examples.

@@ -8,32 +8,17 @@ function setMode(mode) {
 }
 
 function drawHeader() {
-  $("data-name").textContent = DATA.name;
-  $("subtitle").textContent = DATA.subtitle;
-  $("totals").append(...DATA.totals.map(([title, value, interval]) => make("div", {},
-    make("dt", { textContent: title }),
-    make("dd", { textContent: value }, ...(interval ? [make("span", { className: "interval", textContent: interval })] : [])))));
   $("tab-images").lastElementChild.textContent = number(examples.length);
-  for (const element of document.querySelectorAll("dd")) if (!element.textContent) element.parentNode.remove();
+  document.querySelector(".tabs").hidden = false;
 }
 
-function range(figure) {
-  if (!figure.is_percent) return "";
-  const element = make("span", { className: "range" }, make("i", {}), make("b", {}));
-  element.style.setProperty("--value", figure.value);
-  element.style.setProperty("--low", figure.low ?? figure.value);
-  element.style.setProperty("--high", figure.high ?? figure.value);
-  return element;
-}
-
+// The tables are in the page, for whoever has no script; here come their bars.
 function drawFigures() {
-  $("figures").append(...DATA.notes.map((text) => make("p", { className: "quiet", textContent: text })));
-  if (!DATA.figures.length) $("figures").append(make("p", { className: "empty", textContent: "Nothing was measured." }));
-  for (const [title, rows] of DATA.figures) {
-    $("figures").append(make("h3", { textContent: title }),
-      table(["", "Value", "95 % interval", "n", ""], rows.map((row) => [row.name, row.text, row.interval, row.n, range(row)]), "figures-table"));
+  for (const cell of document.querySelectorAll("[data-value]")) {
+    const element = make("span", { className: "range" }, make("i", {}), make("b", {}));
+    for (const name of ["value", "low", "high"]) element.style.setProperty(`--${name}`, cell.dataset[name]);
+    cell.append(element);
   }
-  for (const cell of document.querySelectorAll(".figures-table td:last-child")) cell.classList.add("bar-cell");
   $("about").append(table(["Setting", "Value"], DATA.settings, "text"));
 }
 
