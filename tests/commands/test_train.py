@@ -14,12 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import VisualBertConfig, VisualBertForPreTraining
 
 from tests.engine.conftest import losses
 from tests.engine.small_data import write_questions, write_regions
 from vlray import open_loader, train
 from vlray.config.data import DataSection
+from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.store import locate
+from vlray.models.weights import quiet
 
 MODEL = Path(__file__).parents[1] / "engine" / "tiny_model.py"
 
@@ -178,6 +181,29 @@ def test_too_little_memory_is_explained(data: Path, capsys: pytest.CaptureFixtur
     said = refusal(flags(data, *more), capsys, status=1)
     assert "a batch of 4 examples, on each of 1 worker, does not fit into the memory (CUDA" in said
     assert "Give --accumulate 4" in said
+
+
+def test_a_model_that_is_not_named_is_that_of_its_weights_and_goes_on_without_them(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    config = VisualBertConfig(**sizes, num_hidden_layers=1, visual_embedding_dim=8)
+    with quiet():
+        VisualBertForPreTraining(config).save_pretrained(tmp_path / "weights")
+    unnamed = ("--model.name", "auto", "--loss", "model")
+    train.main(flags(data, *unnamed, "--weights", "weights"))
+    said = capsys.readouterr().err
+    assert "the model is visualbert (model.name), after the weights weights" in said
+    assert "loss: cross-entropy of the best label" in said
+    kept = CheckpointInfo.read(locate("out", "last"))
+    assert (kept.model.name, kept.most_frequent) == ("visualbert", "no")
+    train.main(flags(data, *unnamed))
+    assert "nothing to do: the training in" in capsys.readouterr().err
+    train.main(flags(data, *unnamed, "--weights", "out", "--steps", "1", out="next"))
+    assert "the model is visualbert (model.name), after the weights out" in capsys.readouterr().err
+    named = ("--weights", "out", "--model.name", "lxmert")
+    said = refusal(flags(data, *named, out="other"), capsys)
+    assert "is of the kind 'visual_bert', but model.name=lxmert starts from 'lxmert'" in said
 
 
 def read_order(data: Path) -> list[str]:

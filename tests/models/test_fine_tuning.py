@@ -59,6 +59,23 @@ def test_every_parameter_that_is_trained_gets_a_gradient(
     assert without == []
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "loss", "said"),
+    [
+        ("lxmert", "answers", "model", "bce, binary cross-entropy"),
+        ("lxmert", "pairs", "model", "cross-entropy of the best label"),
+        ("visualbert", "answers", "model", "kl, Kullback-Leibler"),
+        ("visualbert", "exact answers", "model", "cross-entropy of the best label"),
+        ("visualbert", "answers", "bce", "bce, binary cross-entropy"),
+        ("lxmert", "choices", "bce", "cross-entropy of the right choice"),
+        ("visualbert", "phrases", "model", "kl, Kullback-Leibler divergence over the regions"),
+    ],
+)
+def test_a_model_says_which_loss_it_has(name: str, task: str, loss: str, said: str) -> None:
+    model = load_model(section(name, loss=loss), GOALS[task])
+    assert model.loss_in_words().startswith(said)
+
+
 @both
 @every
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -51,9 +51,11 @@ class ModelSection(Section):
     near those that mean the like."""
 
     loss: Literal["model", "bce", "kl", "cross-entropy"] = "model"
-    """Loss over answers. ``bce``: of each label alone, times the number of labels (LXMERT).
-    ``kl``: of the distribution (VisualBERT). ``cross-entropy``: of the best answer. ``model``: as
-    the model was published for this kind of task."""
+    """Loss over answers and classes. ``bce``: binary cross-entropy of each label against its soft
+    score, summed over the labels (LXMERT on VQA, GQA). ``kl``: Kullback-Leibler divergence of the
+    softmax from the soft scores (VisualBERT on VQA). ``cross-entropy``: of the softmax and the one
+    best label (both on NLVR2, and on answers that are right or wrong for VisualBERT). ``model``:
+    as the model was published for this kind of task; the log says which it is."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0
     """Share of the target that all labels get alike; for ``kl`` and ``cross-entropy``."""

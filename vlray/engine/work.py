@@ -28,7 +28,7 @@ from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
 from vlray.loader.phrases import count_reachable
 from vlray.models.checkpoint import CheckpointInfo
-from vlray.models.conform import new_parameters
+from vlray.models.conform import loss_in_words, new_parameters
 from vlray.models.load import load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
 from vlray.models.precision import warn_without_effect
@@ -202,6 +202,7 @@ def _introduce(training: Training) -> None:
         config.training.batch_size,
         progress.steps / epoch,
     )
+    log.info("loss: %s", loss_in_words(training.model))
     if data.goal.objective == "phrases":
         phrases, reachable = count_reachable(data.valid or data.train)
         share = 100 * reachable / max(phrases, 1)
@@ -218,6 +219,7 @@ def _summary(training: Training) -> dict[str, Any]:
         "examples": len(data.train),
         "regions": ", ".join(data.regions.values()),
         "objective": data.goal.objective,
+        "loss": loss_in_words(training.model),
         "model": config.model.name,
         "weights": config.model.weights or "random",
         "parameters": _count(training.model),

@@ -67,6 +67,11 @@ def new_parameters(model: Any) -> frozenset[str]:
     return names
 
 
+def loss_in_words(model: Any) -> str:
+    """Say which loss a model has."""
+    return str(model.loss_in_words()) if hasattr(model, "loss_in_words") else "the model's own"
+
+
 def _check_takes(
     function: Any,
     target: str,

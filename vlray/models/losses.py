@@ -5,6 +5,7 @@ Shapes: B examples, L labels, C choices, P phrases padding included, R regions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -13,11 +14,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlray.config.model import ModelSection
+from vlray.config.train import Objective
 from vlray.loader.inputs import ModelInputs, PhraseTargets
 from vlray.models.protocol import Loss
 
 LossName = Literal["bce", "kl", "cross-entropy"]
 UNKNOWN = -100
+
+WORDS: Mapping[LossName, str] = {
+    "bce": "bce, binary cross-entropy summed over the labels",
+    "kl": "kl, Kullback-Leibler divergence from the soft scores",
+    "cross-entropy": "cross-entropy of the best label",
+}
 
 
 def chosen(options: ModelSection, published: LossName) -> LossName:
@@ -37,6 +45,15 @@ def chosen(options: ModelSection, published: LossName) -> LossName:
             "this model and task; give model.loss=kl or cross-entropy as well"
         )
     return how
+
+
+def in_words(how: LossName, objective: Objective) -> str:
+    """Say which loss `label_losses` or `phrase_losses` computes."""
+    if objective == "phrases":
+        return "kl, Kullback-Leibler divergence over the regions of each phrase"
+    if objective == "choices":
+        return "cross-entropy of the right choice"
+    return WORDS[how]
 
 
 def label_losses(

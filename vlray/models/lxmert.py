@@ -17,7 +17,7 @@ from vlray.models.answers import load_answer_head
 from vlray.models.around import Around
 from vlray.models.build import load_network, names_of
 from vlray.models.heads import LxmertForAnswers, LxmertForPairs, LxmertForPhrases
-from vlray.models.losses import chosen, label_losses, phrase_losses
+from vlray.models.losses import chosen, in_words, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
 from vlray.models.text_start import fill_from_text, starts_from_text
@@ -67,6 +67,10 @@ class Lxmert(Around):
         self._begin(options, goal, new)
         self._where: Literal["first", "mean"] = "mean" if options.pooling == "mean" else "first"
         rest(_unused(self.network, self._where, goal))
+
+    def loss_in_words(self) -> str:
+        """Say which loss it has."""
+        return in_words(self._loss, self.goal.objective)
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:

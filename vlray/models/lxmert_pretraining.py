@@ -72,6 +72,19 @@ class LxmertPretraining(Around):
         filled = load_answer_head(self.network, options, goal)
         self._begin(options, goal, new - filled)
 
+    def loss_in_words(self) -> str:
+        """Name the losses that are added up."""
+        config = self.network.config
+        heads = ("obj", "attr", "feat")
+        regions = [name for name in heads if getattr(config, f"visual_{name}_loss")]
+        names = [
+            *(["mlm"] if config.task_mask_lm else []),
+            *(["match"] if config.task_matched else []),
+            *(regions if config.task_obj_predict else []),
+            *(["qa"] if config.task_qa else []),
+        ]
+        return " + ".join(names)
+
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
         """Give boxes, and masks as LXMERT has them; in matching only texts of other images."""

@@ -118,3 +118,7 @@ class VisionLanguageModel(Protocol):
     def new_parameters(self) -> frozenset[str]:
         """Name the parameters that ``weights`` did not fill; optional (then: none)."""
         ...
+
+    def loss_in_words(self) -> str:
+        """Say for the log which loss it has; optional."""
+        ...

@@ -59,6 +59,10 @@ class VisualBertPretraining(Around):
             rest([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
 
+    def loss_in_words(self) -> str:
+        """Name the losses that are added up."""
+        return "match" if self.goal.objective == "matching" else "mlm, + match of two sentences"
+
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
         """Give no boxes, or their area too, and two captions; in matching one."""
