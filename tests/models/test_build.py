@@ -266,9 +266,7 @@ def test_another_size_than_the_checkpoint_has_is_refused(name: str, tmp_path: Pa
 def test_fields_that_the_configuration_does_not_have_are_named_all_at_once() -> None:
     options = ModelSection(architecture={"l_layer": 2, "l_layers": 1, "x_layer": 2, "zzz": 0})
     said = r"l_layer \(did you mean l_layers\?\), x_layer \(did you mean x_layers\?\), zzz, which"
-    with pytest.raises(
-        ValueError, match=f"{said} LxmertConfig has no field of; several"
-    ):
+    with pytest.raises(ValueError, match=f"{said} LxmertConfig has no field of; several"):
         Lxmert(options, GOALS["answers"])
 
 
