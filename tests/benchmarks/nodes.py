@@ -6,6 +6,8 @@ the same ``vlray extract`` with ``lite``.
 
     with start-up      all photographs / seconds of the whole command
     without            photographs beyond the first two / seconds beyond those of a run of two
+    CPU s an image     of all processes of the cluster and of the command, beyond those of a run of
+                       two: what is left to compare where others use the same cores
 
 Then, on two nodes again, one is killed when a third of the files are written. The run has to go on
 and to give the files of the unbroken one, byte by byte.
@@ -26,6 +28,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from tests.benchmarks.commands import run, shown
 from tests.benchmarks.photographs import link_photographs
 from tests.benchmarks.report import print_header, print_table
@@ -43,11 +47,12 @@ QUICK = {
 
 
 class Rates(NamedTuple):
-    """Images a second of one run, the seconds of its start, and the actors that it had."""
+    """Images a second of one run, the seconds of its start, CPU seconds an image, its actors."""
 
     whole: float
     steady: float
     start: float
+    cpu: float
     actors: str
 
 
@@ -103,12 +108,25 @@ def cluster_of(*cpus: int) -> Iterator[Any]:
 def measure(folder: Path, name: str, cpus: tuple[int, ...]) -> Rates:
     """Extract two photographs, then all, on a new cluster."""
     with cluster_of(*cpus) as cluster:
+        spent = [cpu_seconds()]
         few = run(command(folder, "few", f"few-{name}", cluster.address), folder)
+        spent.append(cpu_seconds())
         done = run(command(folder, "photographs", f"out-{name}", cluster.address), folder)
+        spent.append(cpu_seconds())
     images = images_of(done.output)
     said = re.search(r"detectors: (.*); loading", done.output)
     steady = (images - FEW) / (done.seconds - few.seconds)
-    return Rates(images / done.seconds, steady, few.seconds, said[1] if said else "?")
+    cpu = (spent[2] - spent[1] - (spent[1] - spent[0])) / (images - FEW)
+    return Rates(images / done.seconds, steady, few.seconds, cpu, said[1] if said else "?")
+
+
+def cpu_seconds() -> float:
+    """Count those of all processes that this one has begun, and of those that they waited for."""
+    total = sum(os.times()[2:4])
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            total += sum(process.cpu_times()[:4])
+    return total
 
 
 def images_of(output: str) -> int:
@@ -121,15 +139,18 @@ def images_of(output: str) -> int:
 def report(measured: dict[str, list[Rates]]) -> None:
     """Print the medians and the ratio of the two."""
     one, two = (
-        [statistics.median(rates[column] for rates in rounds) for column in range(3)]
+        [statistics.median(rates[column] for rates in rounds) for column in range(4)]
         for rounds in measured.values()
     )
     rows = [
-        [name, medians[1], medians[1] / one[1], medians[0], medians[0] / one[0], medians[2]]
+        [
+            *(name, medians[1], medians[1] / one[1], medians[0], medians[0] / one[0]),
+            *(medians[2], medians[3], medians[3] / one[3]),
+        ]
         for name, medians in zip(measured, (one, two), strict=True)
     ]
     columns = ["images/s (medians)", "without start-up", "ratio", "with start-up", "ratio"]
-    print_table([*columns, "start-up, s"], rows)
+    print_table([*columns, "start-up, s", "CPU s an image", "ratio"], rows)
     print(f"2 nodes / 1 node: {two[1] / one[1]:.3f} of the images/s")
 
 

@@ -58,15 +58,25 @@ def test_a_run_counts_what_came_out_and_what_is_left(
 
 
 def test_a_training_in_ray_gives_its_figures_as_gauges(
-    recorded: dict[str, list[tuple[float, dict[str, str]]]], tmp_path: Path
+    recorded: dict[str, list[tuple[float, dict[str, str]]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "story" / "train-20261124-201500"
     with Watch(folder, WatchSection(tensorboard=False), steps=9, title="it") as watch:
+        watch.progress(4, 3.0, 1e-3, 8)  # too early to be shown again
+        assert not recorded
         watch.step(5, {"loss": 2.5, "loss/mlm": math.nan, "examples_per_s": 31.0})
         watch.evaluated(6, {"accuracy": 50.0})
+        monkeypatch.setattr("vlray.engine.metrics.SECONDS_BETWEEN", 0.0)
+        watch.progress(7, 2.0, 1e-3, 8)
     tags = {"project": "story", "run": "train-20261124-201500"}
-    assert recorded["vlray_train_step"] == [(5, tags)]
-    assert recorded["vlray_train_loss"] == [(2.5, tags)]
-    assert recorded["vlray_train_examples_per_s"] == [(31, tags)]
-    assert recorded["vlray_valid_accuracy"] == [(50, tags)]
-    assert math.isnan(recorded["vlray_train_loss_mlm"][0][0])
+    assert {tuple(sorted(found.items())) for name in recorded for _, found in recorded[name]} == {
+        tuple(sorted(tags.items()))
+    }
+    shown = {name: [value for value, _ in found] for name, found in recorded.items()}
+    assert shown["vlray_train_step"] == [7]
+    assert shown["vlray_train_loss"] == [2.5, 2.5, 2.0]  # each time all of them
+    assert shown["vlray_train_examples_per_s"][:2] == [31, 31]
+    assert shown["vlray_valid_accuracy"] == [50, 50]
+    assert math.isnan(shown["vlray_train_loss_mlm"][0])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from vlray.runs.metrics import Record, figures
 
 TAGS = ("project", "run")
+SECONDS_BETWEEN = 2.0
 
 
 class RayMetrics:
@@ -22,12 +24,28 @@ class RayMetrics:
         place = folder.absolute()
         self._tags = {"project": place.parent.name, "run": place.name}
         self._gauges: dict[str, Any] = {}
+        self._values: dict[str, float] = {}
+        self._shown, self._examples = time.monotonic(), 0
+
+    def progress(self, step: int, loss: float, lr: float, examples: int) -> None:
+        """Come to the end of a step; the arguments are those of `Watch.progress`."""
+        self._examples += examples
+        seconds = time.monotonic() - self._shown
+        if seconds >= SECONDS_BETWEEN:
+            speed = {"train_examples_per_s": self._examples / seconds}
+            self._show({"train_step": step, "train_loss": loss, "train_lr": lr, **speed})
 
     def add(self, record: Record) -> None:
         """Take the figures of a step."""
         kind = record["kind"]
-        for figure, value in {"step": record["step"], **figures(record)}.items():
-            self._gauge(f"vlray_{kind}_{figure}").set(value)
+        self._show({f"{kind}_{name}": value for name, value in figures(record).items()})
+
+    def _show(self, values: dict[str, float]) -> None:
+        """Set all gauges: the endpoint forgets what nobody repeats."""
+        self._shown, self._examples = time.monotonic(), 0
+        self._values |= values
+        for name, value in self._values.items():
+            self._gauge(f"vlray_{name}").set(value)
 
     def close(self) -> None:
         """Take no more."""

@@ -70,8 +70,8 @@ class Watch:
         self._drawn = self._began
         self._closed = False
         self._trackers: list[Tracker] = list(open_trackers(folder, options, title, history))
-        if in_ray():
-            self._trackers.append(RayMetrics(folder))
+        self._ray = RayMetrics(folder) if in_ray() else None
+        self._trackers += [self._ray] if self._ray else []
         self._file: IO[str] = (folder / METRICS).open("w", encoding="utf-8")
         self._file.writelines(map(to_line, self.history))
         self._file.flush()
@@ -100,6 +100,8 @@ class Watch:
             examples: How many examples the step was of, those of all workers together.
         """
         self._progress.to(step, loss, lr, examples)
+        if self._ray:
+            self._ray.progress(step, loss, lr, examples)
 
     def step(self, step: int, values: dict[str, float]) -> None:
         """Keep the figures of the steps since the last time.

@@ -67,6 +67,9 @@ def _place() -> dict[str, str]:
     return {name: value for name, value in place.items() if value}
 
 
+_NOISE = "github.com/ray-project/ray/issues/53727"
+"""Every pool of actors makes Ray's core print an error that is none."""
+
 # What workers say alike is what they say at their start; a chatty detector fills no memory.
 REMEMBERED_LINES = 1_000
 
@@ -89,8 +92,9 @@ def forwarded() -> Iterator[None]:
     def handle(batch: dict[str, Any]) -> None:
         # The raylet and the autoscaler speak here too, under their names.
         if str(batch.get("pid")).isdigit():
-            for line in filter(str.strip, batch.get("lines", ())):
-                _log(line, batch, said)
+            for line in batch.get("lines", ()):
+                if line.strip() and _NOISE not in line:
+                    _log(line, batch, said)
 
     printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]
     dispatcher.remove_handler("ray_print_logs")
