@@ -6,6 +6,7 @@ Shapes: N images, R regions and G true boxes of all of them, E pairs of the two,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -100,7 +101,7 @@ def _blocks(counts: Int64[np.ndarray, " R"]) -> Iterator[tuple[int, int]]:
     """Cut rows so that the counts of a block add up to ``_AT_A_TIME`` or little more."""
     block = np.cumsum(counts) // _AT_A_TIME
     edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(counts)]
-    return zip(edges[:-1], edges[1:], strict=True)
+    return pairwise(edges)
 
 
 def _iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> Float64[np.ndarray, " E"]:
