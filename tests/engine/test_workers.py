@@ -52,6 +52,14 @@ def test_what_would_happen_again_is_said_and_not_tried_again(make: Make, tmp_pat
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_memory_that_is_short_is_told_of_the_workers_there_are(make: Make, tmp_path: Path) -> None:
+    config = make(model={"architecture": {"memory_at": "7"}}, training={"steps": 12}, cluster=TWO)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(MemoryError, match=r"a batch of 4 examples, on each of 2 workers, does not"):
+        run_training(config, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_workers_hear_that_they_are_to_stop(wait_until: Callable[..., None]) -> None:
     desk = ray.remote(num_cpus=0)(Desk).remote()
     stop = DeskStop(desk)

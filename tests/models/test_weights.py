@@ -6,6 +6,7 @@ import logging
 import time
 from pathlib import Path
 
+import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
@@ -36,10 +37,12 @@ def test_the_hubs_client_does_not_warn_of_each_try(
 ) -> None:
     client = logging.getLogger("huggingface_hub")
     monkeypatch.setattr(client, "propagate", True)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody is there
+    huggingface_hub.close_session()
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)  # between the tries
     with pytest.raises(ValueError, match=r"cannot be had .* connect"):
         find("unc-nlp/lxmert-base-uncased-not-here")
+    huggingface_hub.close_session()
     assert waits
     assert [record.name for record in caplog.records if record.name.startswith(client.name)] == []
