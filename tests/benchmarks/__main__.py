@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
         "--steps=15",
         "--seeds=2",
     ],
+    "tune": ["--images=20"],
     "gpu": ["--steps=2", "--rounds=1"],
 }
 

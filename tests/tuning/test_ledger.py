@@ -61,7 +61,9 @@ def test_the_best_is_none_that_failed_and_none_without_a_number(tmp_path: Path) 
 
 def test_another_sweep_in_the_folder_is_refused_with_what_differs(tmp_path: Path) -> None:
     about = {"space": {"nms_thresh": "0.3,0.5"}, "objective": "ar@36", "given": {"images": ("a",)}}
+    claim(tmp_path, about | {"objective": "boxes"})  # of which no trial has ended
     claim(tmp_path, about)
+    Ledger.open(tmp_path).add(Trial({}, "finished"))
     claim(tmp_path, about)
     other = about | {"space": {"max_boxes": "5"}, "objective": "ar@10"}
     with pytest.raises(ValueError, match="has another sweep") as error:

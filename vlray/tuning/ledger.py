@@ -110,12 +110,14 @@ def _plain(values: Any) -> Any:
 def claim(folder: Path, about: Mapping[str, Any]) -> None:
     """Keep what a sweep is, or refuse to go on with another one in its folder.
 
+    One of which no trial has ended yet is forgotten: it may have been a mistake.
+
     Raises:
         ValueError: The folder has another sweep; says what differs.
     """
     path = folder / SWEEP
     now = json.loads(json.dumps(about))
-    if not path.is_file():
+    if not (path.is_file() and (folder / TRIALS).is_file()):
         fs, place = files.resolve(path)
         files.write_atomic(fs, place, (json.dumps(now, indent=1) + "\n").encode())
         return

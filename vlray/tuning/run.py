@@ -21,8 +21,8 @@ from vlray.tuning.space import Space, read_space
 from vlray.tuning.tuned import Setting, Tuned
 from vlray.tuning.work import Resources, Work
 
-PLACES = "trials"
-"""Folder of what trials leave: trainings' models and metrics."""
+FREE = ("cluster", "watch")
+"""Sections of a command that may be other ones when a sweep goes on."""
 
 log = logging.getLogger("vlray.tuning")
 
@@ -57,9 +57,10 @@ def tune(config: TuneConfig, tuned: Tuned, run_folder: Path) -> Result:
     space = read_space(config.space, tuned)
     sweep = _open(config, tuned, space, folder)
     plan = make_plan(config, space, sweep.why_not)
+    given = tuned.settings({})
     about = {
         "command": tuned.name,
-        "given": tuned.settings({}),
+        "given": {name: given[name] for name in given if name not in FREE},
         "space": config.space,
         "search": config.search,
         "seed": config.seed,

@@ -71,7 +71,7 @@ class Tuned:
         kept = {
             path: value
             for path, value in self.given.items()
-            if path[0] not in ("config", "project", "env", "output")
+            if path[0] not in ("project", "env")
         }
         return nest(kept | {tuple(name.split(".")): value for name, value in setting.items()})
 
