@@ -27,7 +27,10 @@ def run(config: TrainConfig) -> None:
         except Exception as error:
             log.debug("where it happened", exc_info=True)
             _explain(error)
-        for line in _summary(result, config):
+        lines = _summary(result, config)
+        if result and not result.best:  # otherwise the best evaluation is what came out
+            folder.note("; ".join(lines[:2]))
+        for line in lines:
             log.info("%s", line)
         if result and not result.ended:
             sys.exit(130)
