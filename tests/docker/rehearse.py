@@ -37,9 +37,9 @@ class Stage:
         """Run it in the root folder, as the stage's user, and end with it where it fails."""
         passed = {name: os.environ[name] for name in PASSED if name in os.environ}
         home = "/home/vlray" if self.user else "/root"
+        rooted = ["chroot", f"--userspec={self.user}:{self.user}", str(self.root)]
         subprocess.run(
-            ["chroot", f"--userspec={self.user}:{self.user}", self.root, "env", "-C", self.folder]
-            + command,
+            [*rooted, "env", "-C", self.folder, *command],
             env=passed | {"HOME": home} | self.variables,
             check=True,
         )
@@ -50,7 +50,7 @@ class Stage:
         if arguments[0].startswith("--from="):
             source = stages[arguments.pop(0).removeprefix("--from=")].root
         *names, place = arguments
-        target = self.root / os.path.join(self.folder, place).lstrip("/")
+        target = self.root / str(Path(self.folder, place)).lstrip("/")
         for name in names:
             one = source / name.lstrip("/")
             into = target / one.name if place.endswith("/") else target
