@@ -163,6 +163,12 @@ def test_the_table_says_what_a_run_was_of_and_is_cut_to_the_terminal(tmp_path: P
     assert table([run], with_project=True)[1].startswith("mine/train-20261124-201500  finished")
 
 
+def test_a_run_that_is_gone_meanwhile_is_left_out_of_the_table(tmp_path: Path) -> None:
+    here = make_run(tmp_path / "view-20261124-201500", status={"status": "finished"})
+    gone = Run(tmp_path / "view-20261124-201501")
+    assert [line.split()[0] for line in table([here, gone])] == ["run", here.name]
+
+
 def test_the_last_message_of_a_json_log_is_the_result(tmp_path: Path) -> None:
     run = make_run(tmp_path / "extract-20261124-201500", status={"status": "failed"})
     assert run.log is not None

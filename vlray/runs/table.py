@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from vlray.runs.repeat import about
@@ -20,9 +21,10 @@ def table(runs: Sequence[Run], *, width: int = 0, with_project: bool = False) ->
     """
     rows = [HEADER]
     for run in runs:
-        name = f"{run.project}/{run.name}" if with_project else run.name
-        result = " ".join(run.result.split())
-        rows.append((name, run.state, str(run.took), about(run), result))
+        with contextlib.suppress(FileNotFoundError):  # it was refused, and is gone meanwhile
+            name = f"{run.project}/{run.name}" if with_project else run.name
+            result = " ".join(run.result.split())
+            rows.append((name, run.state, str(run.took), about(run), result))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
     lines = [
         "  ".join([*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]])
