@@ -82,3 +82,35 @@ class Nameless(Bright):
     def __call__(self, images: Sequence[np.ndarray], image_hw: np.ndarray) -> RegionBatch:
         found = super().__call__(images, image_hw)
         return RegionBatch(found.image_hw, found.num_boxes, found.boxes, found.visual_feats)
+
+
+class Tinted(Bright):
+    """Names boxes that are given to it by their colour, and says whether they are bright."""
+
+    info = DetectorInfo(
+        "tinted",
+        feature_dim=3,
+        obj_names=("blue", "green,grass", "red"),
+        attr_names=("dim", "bright"),
+    )
+
+    def pool_boxes(
+        self, images: Sequence[np.ndarray], image_hw: np.ndarray, boxes: Sequence[np.ndarray]
+    ) -> RegionBatch:
+        colours = []
+        for image, hw, given in zip(images, image_hw, boxes, strict=True):
+            scale = np.tile(image.shape[1::-1] / hw[::-1], 2)
+            for x1, y1, x2, y2 in np.rint(given * scale).astype(int):
+                colours.append(image[y1:y2, x1:x2].mean((0, 1)))
+        found = np.array(colours, np.float32)
+        bright = found.max(1) > 128
+        return RegionBatch(
+            image_hw,
+            np.array([len(given) for given in boxes], np.int32),
+            np.concatenate(boxes),
+            found,
+            found.argmax(1).astype(np.int32),
+            found.max(1) / 256,
+            bright.astype(np.int32),
+            np.ones(len(found), np.float32),
+        )

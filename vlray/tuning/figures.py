@@ -5,7 +5,7 @@ Shapes: N images, R regions and G true boxes of all of them, E pairs of the two,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = ["figures", "label_figures"]
 IOUS = np.linspace(0.5, 0.95, 10)
 TOP = (10, 36, 100)
 
+_NOBODY = np.iinfo(np.int64).max
 _AT_A_TIME = 1 << 20  # pairs whose IoU is computed
 
 _Pairs = tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " E"], Float64[np.ndarray, " E"]]
@@ -49,22 +50,28 @@ def figures(selection: Selection, candidates: Candidates, truth: Truth | None) -
         ValueError: The truth is of none of the images.
     """
     found = {"boxes": len(selection) / len(candidates.image_ids)}
-    if truth is None:
-        return found
-    pairs, wanted = _pairs(selection, candidates, truth)
+    if truth is not None:
+        found |= recalls(selection, candidates.image_ids, truth)
+    return found
+
+
+def recalls(selection: Selection, image_ids: Sequence[str], truth: Truth) -> dict[str, float]:
+    """Measure what ``figures`` does with a truth, of the images of these ids."""
+    pairs, wanted = _pairs(selection, image_ids, truth)
     best = _match(*pairs, _ranks(selection), len(truth))  # (T, G): rank of the finder
-    for name, limit in [(f"ar@{top}", top) for top in TOP] + [("recall", np.iinfo(np.int64).max)]:
-        recalls = (best[:, wanted] < limit).mean(axis=1) if wanted.any() else np.full(10, np.nan)
-        found[name] = float(recalls[0])
-        found[f"{name}:0.5:0.95"] = float(recalls.mean())
+    found = {}
+    for name, limit in [(f"ar@{top}", top) for top in TOP] + [("recall", _NOBODY)]:
+        at_iou = (best[:, wanted] < limit).mean(axis=1) if wanted.any() else np.full(10, np.nan)
+        found[name] = float(at_iou[0])
+        found[f"{name}:0.5:0.95"] = float(at_iou.mean())
     return found
 
 
 def _pairs(
-    selection: Selection, candidates: Candidates, truth: Truth
+    selection: Selection, image_ids: Sequence[str], truth: Truth
 ) -> tuple[_Pairs, Bool[np.ndarray, " G"]]:
     """Find the regions and true boxes of one image whose IoU counts; and the boxes to be found."""
-    place = _places(candidates, truth)
+    place = _places(image_ids, truth)
     counts = np.diff(truth.offsets)
     wanted = ~truth.ignored & np.isin(np.repeat(np.arange(len(counts)), counts), place)
     boxes = truth.boxes[wanted]
@@ -84,14 +91,14 @@ def _pairs(
     return (first, np.flatnonzero(wanted)[second], iou), wanted
 
 
-def _places(candidates: Candidates, truth: Truth) -> Int64[np.ndarray, " N"]:
+def _places(image_ids: Sequence[str], truth: Truth) -> Int64[np.ndarray, " N"]:
     """Find each image in the truth; -1 where it is not in it."""
     known = {image_id: at for at, image_id in enumerate(truth.image_ids)}
-    place = np.array([known.get(image_id, -1) for image_id in candidates.image_ids], np.int64)
+    place = np.array([known.get(image_id, -1) for image_id in image_ids], np.int64)
     if (place < 0).all():
         raise ValueError(
             f"{truth.source} is of images such as {list(truth.image_ids[:3])}, but these are "
-            f"called otherwise, such as {candidates.image_ids[:3]}; choose their names with "
+            f"called otherwise, such as {list(image_ids[:3])}; choose their names with "
             "--images.id-rule (coco for COCO's numbers), or give the truth of these images"
         )
     return place
@@ -138,7 +145,7 @@ def _match(
     That is the same, since all boxes prefer the same regions (Gale and Shapley).
 
     Returns:
-        The largest number of its type where no region finds the box.
+        ``_NOBODY`` where no region finds the box.
     """
     order = np.lexsort((-box, -iou, region))
     region, box, iou = region[order], box[order], iou[order]
@@ -146,9 +153,8 @@ def _match(
     chooser = level * len(rank) + region[pair]
     chosen = level * boxes + box[pair]
     ranks = rank[region[pair]]
-    nobody = np.iinfo(np.int64).max
     while True:
-        finder = np.full(len(IOUS) * boxes, nobody)
+        finder = np.full(len(IOUS) * boxes, _NOBODY)
         heads = np.flatnonzero(np.diff(chooser, prepend=-1))  # the best that each has left
         np.minimum.at(finder, chosen[heads], ranks[heads])
         left = ranks <= finder[chosen]
