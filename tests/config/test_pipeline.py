@@ -146,6 +146,7 @@ def test_the_settings_of_a_run_repeat_it() -> None:
         ("command: train", "command: train\n    config: nowhere.yaml", "step model: config: there "
          "is no file nowhere.yaml, here or beside the pipeline's"),
         ("photos: /data", "scores: /data", "scores is a step and one of values"),
+        ("photos: /data", "unused: 1, photos: /data", "values: $unused is in no step; there are"),
         ("  model:", "  regions:", "story.yaml has two steps named regions (line 7)"),
         ("  model:", "  2nd:", "'2nd' is no name of a step"),
         ("steps:", "stepps:", "unknown key stepps.regions.command (in story.yaml)"),

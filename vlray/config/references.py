@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vlray.config.options import nearest
@@ -17,12 +17,14 @@ class References:
     """Puts into settings what their ``$NAME`` and ``${NAME}`` stand for.
 
     Attributes:
-        known: Values, and the outputs of earlier steps.
-        later: Names of the other steps.
+        known: Values, and the outputs of earlier steps; it grows with the steps.
+        steps: Names of all steps.
+        used: Names that were filled in.
     """
 
     known: Mapping[str, Any]
-    later: Sequence[str]
+    steps: Collection[str]
+    used: set[str] = field(default_factory=set)
 
     def fill(self, value: Any) -> Any:
         """Give the same mapping, list or text with every reference filled in.
@@ -43,8 +45,9 @@ class References:
     def _value(self, match: re.Match[str]) -> Any:
         name = match[1] if match[1] is not None else match[2]
         if name in self.known:
+            self.used.add(name)
             return self.known[name]
-        if name in self.later:
+        if name in self.steps:
             raise ValueError(
                 f"${name} is the output of a step that comes later (or is this one); put the step "
                 f"{name} before this one"

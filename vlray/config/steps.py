@@ -88,21 +88,23 @@ def resolve(config: PipelineConfig) -> tuple[Step, ...]:
     mistakes = [*check_files(config.config), *_check_names(config)]
     if mistakes:
         raise ValueError(*mistakes)
-    values = spread(config.values)
+    values, given, shared = map(spread, (config.values, config.steps, config.shared))
     known: dict[str, Any] = dict(values)
+    refer = References(known, given)
     steps: list[Step] = []
-    given = spread(config.steps)
-    shared = spread(config.shared)
     for name, settings in given.items():
         try:
-            step = _resolve(name, settings, shared, known, config)
+            step = _resolve(name, settings, shared, refer, config)
         except ValueError as error:
             mistakes += [f"step {name}: {line}" for line in error.args]
             known[name] = f"output of {name}"  # so that what refers to it is no mistake as well
             continue
         steps.append(step)
         known[name] = step.output
-    mistakes += [] if mistakes else [*_check_shared(shared, steps), *_check_places(steps)]
+    if not mistakes:
+        unused = [name for name in values if name not in refer.used]
+        mistakes += [f"values: ${name} is in no step; {meant(name, refer.used)}" for name in unused]
+        mistakes += [*_check_shared(shared, steps), *_check_places(steps)]
     mistakes += [
         f"there is no step {name}; {meant(name, given)}"
         for name in (*config.only, *config.redo)
@@ -146,7 +148,7 @@ def _resolve(
     name: str,
     settings: Any,
     shared: Mapping[str, Any],
-    known: Mapping[str, Any],
+    refer: References,
     config: PipelineConfig,
 ) -> Step:
     """Build a step's settings from all of their layers."""
@@ -156,8 +158,6 @@ def _resolve(
     cls = _class_of(settings.pop("command", None))
     files = settings.pop("config", None) or []
     files = [files] if isinstance(files, str) else files
-    later = [one for one in config.steps if one not in known]
-    refer = References(known, later)
     places = [str(_find_file(str(refer.fill(file)), config)) for file in files]
     *below, variables, _ = layers.read(cls, {"config": ",".join(places) or ","}, os.environ)
     output = OUTPUTS[cls.command]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime
-import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from vlray import files
 from vlray.config.pipeline import PipelineConfig
 from vlray.config.steps import Step, normal
 from vlray.gallery.page import assemble, join_scripts, page_text
+from vlray.pipelines.figures import METRICS, figures_of
 from vlray.pipelines.process import command_line
 from vlray.pipelines.run import Outcome
 from vlray.pipelines.state import Record, State
@@ -24,9 +24,6 @@ from vlray.runs.run import Run
 
 NAME = "index.html"
 CURVES = "curves.png"
-METRICS = "metrics.json"
-GROUPS = ("answer_type", "question_type")
-"""Groups whose figures are shown; the step's own page has all of them."""
 
 LINKED = {
     "index.html": "page",
@@ -89,7 +86,6 @@ def write_page(
 
 def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> dict[str, Any]:
     run = Run(Path(record.run)) if record and record.run else None
-    metrics = _metrics(step)
     return {
         "name": step.name,
         "command": step.command,
@@ -103,7 +99,7 @@ def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> 
         "after": list(step.after),
         "output": step.output,
         "links": _links(step, run, folder),
-        "figures": metrics,
+        "figures": figures_of(step),
         "curves": _picture(run.folder / CURVES) if run else "",
         "settings": setting_rows(step),
         "line": f"python {shlex.join(command_line(step, folder))}",
@@ -127,32 +123,6 @@ def _links(step: Step, run: Run | None, folder: Path) -> list[list[str]]:
     start = folder.resolve()
     return [
         [word, Path(os.path.relpath(place.resolve(), start)).as_posix()] for word, place in links
-    ]
-
-
-def _metrics(step: Step) -> list[list[str]]:
-    """Read the figures of a test: name, value, interval, number of examples."""
-    if not step.output or files.is_uri(step.output):
-        return []
-    try:
-        metrics = json.loads((Path(normal(step.output)) / METRICS).read_text("utf-8"))
-        rows = [_figure(name, one) for name, one in metrics["figures"].items()]
-        for group in GROUPS:
-            for name, one in metrics.get("by", {}).get(group, {}).items():
-                rows.append(_figure(f"{group.replace('_', ' ')}: {name}", one))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return []  # not of a test, or half removed
-    return rows
-
-
-def _figure(name: str, figure: dict[str, Any]) -> list[str]:
-    value = figure["value"]
-    interval = f"{figure['low']:.2f} to {figure['high']:.2f}" if "low" in figure else ""
-    return [
-        name,
-        "not a number" if value is None else f"{value:.2f}",
-        interval,
-        f"{figure['n']:,}" if "n" in figure else "",
     ]
 
 

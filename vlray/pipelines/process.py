@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vlray.config.steps import Step
 
 SETTINGS = "settings"
 
+_LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # Linux's prctl.h
 
 
@@ -64,13 +66,16 @@ def run_step(step: Step, folder: Path) -> Ended:
     """
     settings = to_yaml(step.config.resolved()).encode()
     files.write_atomic(*files.resolve(settings_file(step, folder)), settings)
-    process = subprocess.Popen(
-        [sys.executable, *command_line(step, folder)],
-        env=_environment(),
-        # A group of its own: a terminal's Ctrl-C would reach it twice otherwise, once from here.
-        process_group=0,
-        preexec_fn=_end_with_parent,
-    )
+    with warnings.catch_warnings():
+        # From Python 3.12 on it warns of forks beside threads; what runs there takes no locks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = subprocess.Popen(
+            [sys.executable, *command_line(step, folder)],
+            env=_environment(),
+            # A group of its own: a terminal's Ctrl-C would reach it twice otherwise.
+            process_group=0,
+            preexec_fn=_end_with_parent,
+        )
     with _forwarding(process) as sent:
         status = process.wait()
     return Ended(status, _run_of(process.pid, step), bool(sent))
@@ -88,7 +93,7 @@ def _environment() -> dict[str, str]:
 def _end_with_parent() -> None:
     """Let a killed pipeline take its step along, where the system can."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

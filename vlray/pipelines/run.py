@@ -12,8 +12,9 @@ from pathlib import Path
 import vlray
 from vlray.config.pipeline import PipelineConfig
 from vlray.config.steps import Step
+from vlray.pipelines.figures import headline
 from vlray.pipelines.plan import Plan, check_local, make_plan
-from vlray.pipelines.process import run_step
+from vlray.pipelines.process import Ended, run_step
 from vlray.pipelines.state import Record, State, Status
 from vlray.runs.run import Run
 
@@ -94,7 +95,7 @@ def _run(plan: Plan, state: State, folder: Path) -> int:
             status=status,
             seconds=round(seconds, 1),
             run=str(ended.run.resolve()) if ended.run else "",
-            result=Run(ended.run).result if ended.run else "",
+            result=_result(step, ended),
         ),
     )
     if status == "failed":
@@ -102,6 +103,12 @@ def _run(plan: Plan, state: State, folder: Path) -> int:
     if ended.was_stopped or status == "stopped":
         return STOPPED
     return ended.status if ended.status >= 0 else 1
+
+
+def _result(step: Step, ended: Ended) -> str:
+    """Say what came out, in a line."""
+    figures = "" if ended.status else headline(step)
+    return figures or (" ".join(Run(ended.run).result.split()) if ended.run else "")
 
 
 def set_aside(output: Path) -> Path:
