@@ -38,6 +38,9 @@ def test_a_test_prints_its_figures_and_says_where_the_files_are(
     names = ["metrics.json", "predictions.json", "submission.csv", "index.html"]
     assert [Path(line).name for line in lines[4:]] == names
     assert all((run / name).is_file() for name in names)
+    said = json.loads((run / "status.json").read_text())["result"]
+    interval = " ".join(lines[1].split()[2:5])
+    assert said == f"accuracy 50.00 ({interval}, {lines[1].split()[5]} examples)"
     assert json.loads((run / "metrics.json").read_text())["command"].startswith("vlray test /")
 
 

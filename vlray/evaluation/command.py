@@ -7,7 +7,7 @@ import sys
 
 from vlray.config.run_folder import open_run
 from vlray.config.test import TestConfig
-from vlray.evaluation.report import table
+from vlray.evaluation.report import headline, table
 from vlray.evaluation.run import test
 from vlray.models.memory import is_out_of_memory
 
@@ -41,7 +41,7 @@ def run(config: TestConfig) -> None:
         if result.figures:
             text = table(result.figures, result.baseline)
             log.debug("%s", text)
-            folder.note(table(result.figures[:1]).splitlines()[1])
+            folder.note(headline(result.figures[0]))
             print(text, end="\n\n")
         for path in result.written:
             print(path)

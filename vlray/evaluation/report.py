@@ -95,6 +95,13 @@ def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
     return {"figures": overall, "by": by}
 
 
+def headline(figure: Figure) -> str:
+    """Say a figure in a line, as lists of runs have it."""
+    about = [f"{figure.interval.low:.2f} to {figure.interval.high:.2f}"] if figure.interval else []
+    about += [f"{figure.count:,} examples"] if figure.count else []
+    return f"{figure.name} {figure.value:.2f}" + (f" ({', '.join(about)})" if about else "")
+
+
 def table(figures: Sequence[Figure], baseline: str = "") -> str:
     """Lay the figures out: value, 95 % interval, number, and the baseline under its name."""
     rows = [("", "value", "95 % interval", "n", baseline), *_rows(figures)]
