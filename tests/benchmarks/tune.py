@@ -21,9 +21,9 @@ from tests.benchmarks.report import print_header, print_table, verdict
 
 COCO = Path(__file__).parents[3] / "shared" / "fixtures" / "coco_mini"
 SPACE = (
-    "nms_thresh=0.3..0.9/8",
-    "score_thresh=0.02,0.05,0.1,0.2,0.3",
-    "min_boxes=10,16,22,28,36",
+    "nms_thresh=0.4..0.78/20",
+    "score_thresh=0.05,0.2",
+    "min_boxes=10,20,28,32,36",
 )
 TARGET = 30
 

@@ -126,22 +126,22 @@ def test_input_size_is_searched_by_proposals_of_each_and_optuna_goes_on_with_mor
     def search(trials: int) -> list[str]:
         return [
             *("sweep", "--objective", "recall", "--truth", str(truth), "--search", "optuna"),
-            *("--space", "min_size=160,240", "score_thresh=0.02..0.4", "--trials", str(trials)),
+            *("--space", "min_size=160", "score_thresh=0.02..0.4", "--trials", str(trials)),
             *("--", "extract", str(photos)),
         ]
 
-    tune.main(search(4))
+    tune.main(search(2))
     lines = (tmp_path / "sweep" / "trials.jsonl").read_text().splitlines()
-    assert len(lines) == 5
-    # One for the detector's own size, for the figure without a search.
-    assert len(list((tmp_path / "sweep" / "proposals").glob("*/boxes/regions"))) == 3
-    tune.main(search(6))
+    assert len(lines) == 3
+    # One more of the detector's own size, for the figure without a search.
+    assert len(list((tmp_path / "sweep" / "proposals").glob("*/boxes/regions"))) == 2
+    tune.main(search(4))
     more = (tmp_path / "sweep" / "trials.jsonl").read_text().splitlines()
-    assert more[:5] == lines
-    assert len(more) == 7
+    assert more[:3] == lines
+    assert len(more) == 5
     table = pq.read_table("sweep/trials.parquet").to_pylist()
     assert all(row["images_per_s"] > 0 for row in table)
-    assert {row["detector.min_size"] for row in table} == {None, 160, 240}
+    assert {row["detector.min_size"] for row in table} == {None, 160}
 
 
 def test_a_search_among_trainings_is_killed_and_goes_on_without_repeating_any(
@@ -149,15 +149,15 @@ def test_a_search_among_trainings_is_killed_and_goes_on_without_repeating_any(
 ) -> None:
     command = [
         *(sys.executable, "-m", "vlray.tune", "sweep", "--cluster.address", "local"),
-        *("--space", "lr=0.0001,0.003,0.03", "--cluster.concurrent", "1"),
+        *("--space", "lr=0.0001,0.03", "--cluster.concurrent", "1"),
         *training(data, "--holdout", "0.2"),
     ]
     ledger = tmp_path / "sweep" / "trials.jsonl"
-    words = (tmp_path / "words.txt").open("w")
-    process = subprocess.Popen(command, stdout=words, stderr=words, start_new_session=True)
+    with (tmp_path / "words.txt").open("w") as words:
+        process = subprocess.Popen(command, stdout=words, stderr=words, start_new_session=True)
     try:
         end = time.monotonic() + 240
-        while not (ledger.is_file() and ledger.read_text().count("\n") >= 2):
+        while not (ledger.is_file() and ledger.read_text().endswith("\n")):
             assert process.poll() is None, (tmp_path / "words.txt").read_text()
             assert time.monotonic() < end, (tmp_path / "words.txt").read_text()
             time.sleep(0.05)
@@ -165,14 +165,14 @@ def test_a_search_among_trainings_is_killed_and_goes_on_without_repeating_any(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     kept = ledger.read_text().splitlines()
-    assert len(kept) < 4
+    assert len(kept) < 3
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = ledger.read_text().splitlines()
     assert lines[: len(kept)] == kept
     trials = [json.loads(line) for line in lines]
-    assert [trial["state"] for trial in trials] == ["finished"] * 4
-    assert len({json.dumps(trial["setting"]) for trial in trials}) == 4
+    assert [trial["state"] for trial in trials] == ["finished"] * 3
+    assert len({json.dumps(trial["setting"]) for trial in trials}) == 3
     best = max(trials, key=lambda trial: trial["figures"]["exact match"])
     assert f"{best['figures']['exact match']:.4g}" in done.stdout
     train.main(["--output", "model", "--config", "sweep/best.yaml", "--steps", "1"])

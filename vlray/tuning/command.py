@@ -57,6 +57,8 @@ def _report(result: Result, config: TuneConfig) -> None:
         log.error("vlray tune: no trial gave %s", result.objective.name)
         sys.exit(1)
     log.info("%s", headline(result))
+    if result.defaults and not result.is_better:
+        log.warning("no setting is better than leaving these options away")
     best = shlex.quote(str(out / BEST))
     if result.tuned.name == "extract":
         log.info("use it: vlray extract IMAGES REGIONS --config %s", best)

@@ -59,6 +59,14 @@ class Result:
         return found[0] if found else None
 
     @property
+    def is_better(self) -> bool:
+        """Whether the best of those that were searched beats what there is without a search."""
+        best, defaults, name = self.best, self.defaults, self.objective.name
+        if best is None or defaults is None:
+            return best is not None
+        return self.objective.beats(best.figures[name], defaults.figures[name])
+
+    @property
     def failed(self) -> int:
         """How many failed."""
         return sum(trial.state == "failed" for trial in self.trials)
