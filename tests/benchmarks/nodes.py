@@ -108,25 +108,41 @@ def cluster_of(*cpus: int) -> Iterator[Any]:
 def measure(folder: Path, name: str, cpus: tuple[int, ...]) -> Rates:
     """Extract two photographs, then all, on a new cluster."""
     with cluster_of(*cpus) as cluster:
-        spent = [cpu_seconds()]
-        few = run(command(folder, "few", f"few-{name}", cluster.address), folder)
-        spent.append(cpu_seconds())
-        done = run(command(folder, "photographs", f"out-{name}", cluster.address), folder)
-        spent.append(cpu_seconds())
+        clocks = [Clock(), Clock()]
+        few = run(command(folder, "few", f"few-{name}", cluster.address), folder, clocks[0], 0.5)
+        out = f"out-{name}"
+        done = run(command(folder, "photographs", out, cluster.address), folder, clocks[1], 0.5)
     images = images_of(done.output)
     said = re.search(r"detectors: (.*); loading", done.output)
     steady = (images - FEW) / (done.seconds - few.seconds)
-    cpu = (spent[2] - spent[1] - (spent[1] - spent[0])) / (images - FEW)
+    cpu = (clocks[1].seconds - clocks[0].seconds) / (images - FEW)
     return Rates(images / done.seconds, steady, few.seconds, cpu, said[1] if said else "?")
 
 
-def cpu_seconds() -> float:
-    """Count those of all processes that this one has begun, and of those that they waited for."""
-    total = sum(os.times()[2:4])
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            total += sum(process.cpu_times()[:4])
-    return total
+class Clock:
+    """CPU seconds of this process's children, and of theirs, as far as they are seen alive."""
+
+    def __init__(self) -> None:
+        self._before = self._times()
+        self._spent: dict[tuple[int, float], float] = {}
+
+    def __call__(self, *_: object) -> None:
+        """Look; Ray's workers leave nothing behind that could be looked at after their end."""
+        for process, seconds in self._times().items():
+            self._spent[process] = seconds - self._before.get(process, 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Give what all of them have spent since the beginning."""
+        return sum(self._spent.values())
+
+    @staticmethod
+    def _times() -> dict[tuple[int, float], float]:
+        found = {}
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                found[process.pid, process.create_time()] = sum(process.cpu_times()[:2])
+        return found
 
 
 def images_of(output: str) -> int:
