@@ -221,3 +221,17 @@ def test_the_best_class_that_survives_is_that_of_all_classes(
     every = (probs * survivors_of(box_iou(tensor, tensor) > thresh, probs)).amax(1)
     found = confidence_of(boxes, probs.numpy(), thresh)
     np.testing.assert_array_equal(found, every.numpy())
+
+
+def test_images_without_proposals_give_no_regions() -> None:
+    nothing = Proposals(
+        np.zeros(3, np.int64),
+        np.zeros((0, 4), np.float32),
+        np.zeros(0, int),
+        np.zeros(0, np.float32),
+    )
+    for name, probs in (("lite", None), ("vg-pbua", None), ("vg-caffe", np.zeros((0, 3), "f"))):
+        rule = rule_of(name, nothing, None if probs is None else lambda _, p=probs: p)
+        rule.remember()
+        rows, counts = rule.select(DetectorSection())
+        assert (rows.tolist(), counts.tolist()) == ([], [0, 0])
