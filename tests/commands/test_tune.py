@@ -214,6 +214,25 @@ def test_a_space_that_is_impossible_is_refused(photos, space, behind, words, cap
     assert words in refusal([*own, "--", "extract", str(photos), *behind], capsys)
 
 
+def test_a_training_downstream_is_judged_by_a_figure_that_is_known(
+    photos, data, tmp_path, capsys
+) -> None:
+    settings = {
+        "corpus": "vqa-rad:train",
+        "objective": "pretraining",
+        "data": {"annotations": {"vqa-rad": str(data / "vqa-rad")}},
+    }
+    own = ["sweep", "--objective", "downstream", "--downstream", "train.yaml"]
+    behind = ["--space", "max_boxes=5,10", "--", "extract", str(photos)]
+    for more, words in (
+        ({}, "give valid (DATASET:SPLIT) or holdout (0.2) in train.yaml"),
+        ({"validation": {"holdout": 0.2}}, "say by which figure it is judged"),
+        ({"validation": {"holdout": 0.2}, "corpus": "no-such:train"}, "no-such"),
+    ):
+        (tmp_path / "train.yaml").write_text(yaml.safe_dump(settings | more))
+        assert words in refusal([*own, *behind], capsys)
+
+
 def test_labels_that_the_truth_lacks_are_said(photos, truth, tmp_path, capsys) -> None:
     found = json.loads(truth.read_text())
     del found["categories"]

@@ -195,10 +195,14 @@ class ExtractSweep:
             )
 
     def _read_downstream(self) -> TrainConfig:
-        from vlray.tuning.training import check_corpus, check_validation
+        from vlray.tuning.training import check_validation, is_scored
 
         given = ["--config", self._config.downstream, "--regions", "-", "--output", "-"]
         config = TrainConfig.from_cli(given)
         check_validation(config, f"in {self._config.downstream}")
-        check_corpus(config)
+        if not is_scored(config) and self.objective.name == DOWNSTREAM:
+            raise ValueError(
+                "that training's evaluations have losses and no score; say by which figure it is "
+                f"judged: --objective {DOWNSTREAM}/loss"
+            )
         return config

@@ -51,13 +51,24 @@ class Downstream:
         folder = self.folder / name
         regions = folder / "regions"
         candidates.write(selection, extract, str(regions))
+        data = self.config.data.model_copy(update={"cache_dir": str(self._cache(folder))})
         config = self.config.model_copy(
-            update={"regions": (str(regions),), "output": str(folder / "model")}
+            update={"regions": (str(regions),), "output": str(folder / "model"), "data": data}
         )
         found = train_once(config, folder / "run", self.objective, None)
         shutil.rmtree(folder)
         first = next(iter(found.values()))
         return {DOWNSTREAM: first} | {f"{DOWNSTREAM}/{n}": value for n, value in found.items()}
+
+    def _cache(self, folder: Path) -> Path:
+        """Make a cache that goes with the trial's regions, but has everyone's examples."""
+        examples = self.config.data.cache_folder() / "examples"
+        examples.mkdir(parents=True, exist_ok=True)
+        cache = folder / "cache"
+        cache.mkdir(exist_ok=True)
+        if not (cache / "examples").exists():
+            (cache / "examples").symlink_to(examples.absolute())
+        return cache
 
 
 @dataclass(frozen=True, eq=False)

@@ -151,8 +151,11 @@ def check_validation(config: TrainConfig, where: str) -> None:
         )
 
 
-def check_corpus(config: TrainConfig) -> None:
+def is_scored(config: TrainConfig) -> bool:
     """Open the examples of a training whose regions are still to be made.
+
+    Returns:
+        Whether its evaluations are told by a score, which is better the higher it is.
 
     Raises:
         ValueError: There is no such dataset or split.
@@ -161,7 +164,11 @@ def check_corpus(config: TrainConfig) -> None:
     data = config.data.below(config.env.data_dir)
     corpus = open_corpus(named_spec(config), data)
     if config.validation.valid:
-        open_corpus(config.validation.valid, data, corpus.label_space)
+        corpus = open_corpus(config.validation.valid, data, corpus.label_space)
+    specs = {table.spec.name: table.spec for table in corpus.tables}
+    metrics = [spec.metric for spec in specs.values()]
+    is_plain = config.objective not in ("matching", "pretraining")
+    return is_plain and len(metrics) == 1 and metrics[0] in SCORED
 
 
 def _figures_of(valid: RegionDataset) -> list[str]:
