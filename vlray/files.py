@@ -104,7 +104,7 @@ def _open_bucket(uri: str, environment: tuple[tuple[str, str], ...]) -> tuple[Fi
     from pyarrow.fs import FileSystem
 
     try:
-        with explained(uri):
+        with explained(uri.partition("?")[0]):
             return FileSystem.from_uri(uri)  # type: ignore[no-any-return] # pyarrow's
     except ArrowInvalid as error:
         raise ValueError(f"{uri!r} cannot be opened: {error}") from error
