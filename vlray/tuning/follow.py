@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,8 @@ class Follow(tune.Callback):  # type: ignore[misc] # Ray's has no types
         self._reported: dict[str, list[dict[str, Any]]] = {}
         self._began: dict[str, float] = {}
         self._ended = 0
+        best = ledger.best(objective)
+        self._best = best.value(objective.name) if best else math.nan
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Look at the clock."""
@@ -118,10 +121,11 @@ class Follow(tune.Callback):  # type: ignore[misc] # Ray's has no types
         setting = trial.config["setting"]
         self._ledger.add(Trial(setting, state, figures, error, round(seconds, 3), values))
         self._ended += 1
-        best = self._ledger.best(self._objective)
-        words = (
-            f"best {self._objective.name} {best.value(self._objective.name):.4g}" if best else ""
-        )
+        name = self._objective.name
+        if self._objective.beats(value := figures.get(name, math.nan), self._best):
+            self._best = value
+        is_good = not math.isnan(self._best)
+        words = f"best {name} {self._best:.4g}" if is_good else "none with a figure so far"
         self._bar.to(self._ended, words)
         if self._bar.is_line_due(time.monotonic(), is_last=self._ended == self._total):
             self._bar.say(log, f"{self._ended:,}/{self._total:,} trials, {words}")

@@ -30,7 +30,8 @@ TRIAL, BEST, DEFAULTS = "tab:blue", "tab:orange", "tab:gray"
 def draw(result: Result, folder: Path) -> list[Path]:
     """Write the pictures that the figures are there for; each appears whole or not at all."""
     name = result.objective.name
-    shown = [trial for trial in result.trials if not math.isnan(trial.value(name))]
+    kept = [trial for trial in result.trials if trial.state != "failed"]
+    shown = [trial for trial in kept if not math.isnan(trial.value(name))]
     searched = [trial for trial in shown if trial.setting]
     if not searched:
         return []
