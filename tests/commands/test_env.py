@@ -36,9 +36,10 @@ def test_what_is_set_is_shown_until_it_is_unset(env, tmp_path) -> None:
     status, out, _ = env()
     assert status == 0
     rows = [line.split(maxsplit=2) for line in out.splitlines()]
+    every = "extract, view, convert, compare, datasets, train, test, tune, pipeline, logs"
     assert rows == [
         ["key", "value", "used by"],
-        ["project", "nlvr2", "extract, view, convert, compare, datasets, train, test, tune, pipeline, logs"],
+        ["project", "nlvr2", every],
         ["models.mine", "package:Detector", "extract"],
         ["min_score", "0.5", "view"],
     ]

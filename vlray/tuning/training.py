@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +27,9 @@ from vlray.tuning.room import for_trainings
 from vlray.tuning.space import Space
 from vlray.tuning.tuned import Setting, Tuned
 from vlray.tuning.work import Report, Resources, Work
+
+POLL_S = 0.5
+"""How often it is looked whether workers have evaluated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +67,23 @@ def train_once(
         report: Told of each evaluation; it may end the training.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
-    token = listener.set(report and (lambda metrics: report(_without_step(metrics))))
-    try:
-        run_training(config, run_folder, alone=not config.cluster.workers)
-    finally:
-        listener.reset(token)
+    if config.cluster.workers:
+        with _followed(run_folder / METRICS, report):
+            run_training(config, run_folder, alone=False)
+    else:
+        token = listener.set(report and (lambda metrics: report(_without_step(metrics))))
+        try:
+            run_training(config, run_folder, alone=True)
+        finally:
+            listener.reset(token)
     evaluations = of_kind("valid", _records(run_folder / METRICS))
     if not evaluations:
         raise ValueError(f"the training in {config.output} was not evaluated")
     if objective.name in evaluations[-1]:
         evaluations.sort(key=lambda record: objective.key(_number(record[objective.name])))
-        return figures(evaluations[0])
+        return _numbers(evaluations[0])
     marked = [record for record in evaluations if record.get("best")]
-    return figures((marked or evaluations)[-1])
+    return _numbers((marked or evaluations)[-1])
 
 
 class TrainSweep:
@@ -181,6 +190,31 @@ def _figures_of(valid: RegionDataset) -> list[str]:
     return [*names, "loss", "accuracy"]
 
 
+@contextmanager
+def _followed(path: Path, report: Report | None) -> Iterator[None]:
+    """While it lasts, tell of each evaluation that the workers of a training write."""
+    is_over = threading.Event()
+
+    def follow() -> None:
+        told = 0
+        while not is_over.wait(POLL_S):
+            found = of_kind("valid", _records(path))
+            for record in found[told:]:
+                assert report is not None
+                report(_numbers(record))  # where the search ends the trial, its process ends
+            told = max(told, len(found))
+
+    thread = threading.Thread(target=follow, name="vlray-follow", daemon=True)
+    if report:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        if report:
+            thread.join()
+
+
 def _without_step(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name != "step"}
 
@@ -191,6 +225,10 @@ def _records(path: Path) -> list[Record]:
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _numbers(record: Record) -> dict[str, float]:
+    return {name: _number(value) for name, value in figures(record).items()}
 
 
 def _number(value: float | None) -> float:

@@ -69,9 +69,7 @@ class Tuned:
     def settings(self, setting: Mapping[str, Any]) -> dict[str, Any]:
         """Give what was given and searched, in the form of a ``--config`` file."""
         kept = {
-            path: value
-            for path, value in self.given.items()
-            if path[0] not in ("project", "env")
+            path: value for path, value in self.given.items() if path[0] not in ("project", "env")
         }
         return nest(kept | {tuple(name.split(".")): value for name, value in setting.items()})
 
