@@ -28,7 +28,7 @@ def speak(options: EnvironmentSection) -> int:
     log_to_stderr(options)
     logger = logging.getLogger("vlray.made_up")
     logger.debug("of no interest")
-    logger.warning(WORDS)
+    logger.warning("%s (%s)", WORDS, options.log_format)
     print("printed", flush=True)
     return os.getpid()
 
@@ -41,13 +41,14 @@ def test_words_of_a_worker_keep_their_level_and_are_said_once(
     options = EnvironmentSection(log_format=log_format)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no tests
     say = ray.remote(num_cpus=0)(speak)
+    words = f"{WORDS} ({log_format})"  # of this case: the last one's may still be on their way
     with caplog.at_level(logging.DEBUG, logger="vlray"), forwarded():
         pids = set(ray.get([say.options(name=f"say {n}").remote(options) for n in range(3)]))
         deadline = time.monotonic() + 60
-        while not {"printed", WORDS} <= {worker(record)["message"] for record in caplog.records}:
+        while not {"printed", words} <= {worker(record)["message"] for record in caplog.records}:
             assert time.monotonic() < deadline, caplog.text
             time.sleep(0.1)
-    (warning,) = [record for record in caplog.records if WORDS in record.getMessage()]
+    (warning,) = [record for record in caplog.records if words in record.getMessage()]
     (printed,) = [record for record in caplog.records if "printed" in record.getMessage()]
     assert (warning.levelname, printed.levelname) == ("WARNING", "INFO")
     assert worker(warning)["process"] in pids
@@ -55,7 +56,7 @@ def test_words_of_a_worker_keep_their_level_and_are_said_once(
     assert not [record for record in caplog.records if "of no interest" in record.getMessage()]
 
     line = json.loads(JsonFormatter(project="p", run="r").format(warning))
-    assert (line["message"], line["levelname"], line["project"]) == (WORDS, "WARNING", "p")
+    assert (line["message"], line["levelname"], line["project"]) == (words, "WARNING", "p")
     if log_format == "json":
         assert line["name"] == "vlray.made_up"
         assert line["filename"] == "test_log.py"

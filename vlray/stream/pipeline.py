@@ -94,10 +94,13 @@ def shard_rows(
             .map_batches(write, num_cpus=WRITE_CPUS, **one_shard)
             .iter_rows()
         )
-        for row in rows:
-            watch.moved()
-            metrics.add(row)
-            yield row
+        try:
+            for row in rows:
+                watch.moved()
+                metrics.add(row)
+                yield row
+        finally:  # whatever this process, or a worker that it starts, does with Ray Data later
+            ray.data.DataContext.get_current().custom_execution_callback_classes = []
 
 
 def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
