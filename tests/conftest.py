@@ -48,7 +48,7 @@ PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycl
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kill-rounds", type=int, default=3, help="rounds of each kind of kill test (default 3)"
+        "--kill-rounds", type=int, default=2, help="rounds of each kind of kill test (default 2)"
     )
 
 

@@ -56,7 +56,7 @@ class TuneConfig(Command):
     positionals: ClassVar[dict[str, str]] = {"OUT": "output"}
     examples: ClassVar[tuple[str, ...]] = (
         "sweep/ --objective ar@36 --truth instances_val2017.json --space nms_thresh=0.3..0.9/7"
-        " score_thresh=0.05,0.1,0.2 -- extract val2017/ --id-rule coco",
+        " score_thresh=0.05,0.1,0.2 -- extract val2017/ --id-rule coco --min-boxes 10",
         "sweep/ --objective ar@36 --truth instances_val2017.json --space nms_thresh=0.3..0.9"
         " min_size=300..600/4 --search optuna --trials 100 -- extract val2017/ --id-rule coco",
         "sweep/ --objective downstream --downstream train.yaml --space max_boxes=10,36,100"

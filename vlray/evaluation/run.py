@@ -232,7 +232,7 @@ def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[
         what = "count as wrong" if metrics is not None else "have no prediction"
         notes.append(f"{tested.num_left_out:,} examples have no regions, and {what}")
     if metrics is not None and tested.num_unknown:
-        most = 100 * (count - tested.num_unknown) / count
+        most = 100 * (count - tested.num_unknown) / (count + tested.num_left_out)
         notes.append(
             f"{tested.num_unknown:,} of {count:,} examples have no right answer among the model's "
             f"{len(tested.info.goal.labels):,} labels: {most:.1f} % is the most that it can reach"

@@ -36,8 +36,8 @@ def run(config: PipelineConfig) -> None:
                 outcome = run_steps(steps, state, config, folder)
                 run_folder.note(_summary(outcome))
                 _report(config, steps, folder, state, outcome)
-                if outcome.status:
-                    sys.exit(outcome.status)
+                if outcome.status:  # 2 is for what was refused before anything was run
+                    sys.exit(STOPPED if outcome.status == STOPPED else 1)
     except KeyboardInterrupt:
         log.warning("stopped between two steps; run the same pipeline again to go on")
         sys.exit(STOPPED)
