@@ -30,6 +30,7 @@ MODEL = Path(__file__).parents[1] / "engine" / "tiny_model.py"
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # run folders go there
+    torch.set_num_threads(1)  # as in the processes that are started here: others add otherwise
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,14 @@ def test_a_training_says_what_came_out_and_has_nothing_to_do_the_second_time(
     assert locate("out", "last").name == "step-00000006"
     train.main([*arguments, "--log-every", "2"])
     assert "nothing to do: the training in" in capsys.readouterr().err
+
+
+def test_a_training_without_a_place_is_among_the_models_of_its_project(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.main(flags(data, "--project", "rad", out=""))
+    assert locate("models/rad/vqa-rad-train", "last").name == "step-00000006"
+    assert "the model is in models/rad/vqa-rad-train/last" in capsys.readouterr().err
 
 
 def test_a_training_that_is_killed_goes_on_to_the_same_end(data: Path, tmp_path: Path) -> None:
@@ -148,7 +157,6 @@ def test_a_mistake_is_named_before_anything_is_computed(
     [
         ({"corpus": ""}, "DATA is not given"),
         ({"regions": ""}, "REGIONS is not given"),
-        ({"out": ""}, "OUT is not given"),
         ({"corpus": "vqa-rad:tran"}, "unknown split of vqa-rad 'tran'; did you mean train?"),
         ({"corpus": "refcoco:train"}, "refcoco"),
         ({"regions": "nowhere"}, "there are no regions in"),

@@ -56,7 +56,7 @@ what is written:
 
     output: str = ""
     """Folder or URI of the checkpoints. With several nodes it has to be one that all of them
-    see."""
+    see. Empty: ``models/PROJECT/DATA``."""
 
     objective: Literal["auto", Objective] = "auto"
     """What is learned. ``labels``: answers or classes. ``choices``: the right one of some texts

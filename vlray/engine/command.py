@@ -8,7 +8,7 @@ import sys
 
 from vlray.config.run_folder import open_run
 from vlray.config.train import TrainConfig
-from vlray.engine.trainer import run_training
+from vlray.engine.trainer import in_project, run_training
 from vlray.engine.training import Progress
 from vlray.models.memory import is_out_of_memory
 
@@ -17,6 +17,7 @@ log = logging.getLogger("vlray.engine")
 
 def run(config: TrainConfig) -> None:
     """Train, say what came out and how to go on; a mistake of the user's ends with status 2."""
+    config = in_project(config)
     with open_run(config, "train") as folder:
         log.info("settings and log of this run: %s", folder.path)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from vlray import files
@@ -58,6 +59,14 @@ def run_training(
         from vlray.engine.workers import fit
 
         return fit(config, run_folder)
+
+
+def in_project(config: TrainConfig) -> TrainConfig:
+    """Give a training without OUT a place among the project's models: models/PROJECT/DATA."""
+    if config.output or not config.corpus:
+        return config
+    name = re.sub(r"[^\w.-]+", "-", config.corpus).strip("-")
+    return config.model_copy(update={"output": f"models/{config.project}/{name}"})
 
 
 def placed(config: TrainConfig) -> TrainConfig:
