@@ -50,6 +50,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kill-rounds", type=int, default=2, help="rounds of each kind of kill test (default 2)"
     )
+    parser.addoption("--thorough", action="store_true", help="also the tests marked thorough")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--thorough"):
+        return
+    reason = "takes half a minute and tries together what others try apart: --thorough runs it"
+    for item in items:
+        if item.get_closest_marker("thorough"):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -89,6 +89,7 @@ def test_gpus_that_no_node_has_are_refused_before_anything_starts(
     assert not list((folder / "never").glob("*/*"))  # not a checkpoint
 
 
+@pytest.mark.thorough
 def test_a_search_is_a_job(head: dict[str, str], folder: Path, photos: Path) -> None:
     (folder / "my photos").symlink_to(photos)
     searched = ["--objective", "boxes", "--space", "score_thresh=0.1,0.5", "min_boxes=1,5"]
@@ -101,6 +102,7 @@ def test_a_search_is_a_job(head: dict[str, str], folder: Path, photos: Path) -> 
     assert (folder / "sweep" / "best.yaml").is_file()
 
 
+@pytest.mark.thorough
 def test_a_pipeline_is_a_job(head: dict[str, str], folder: Path) -> None:
     data = {"annotations": {"vqa-rad": "$data/vqa-rad"}, "cache_dir": "$data/cache"}
     model = {"name": f"{MODEL}:Tiny"}
