@@ -82,7 +82,7 @@ def check(
     proposals = Proposals(offsets, found.boxes, found.obj_ids, found.obj_probs)
     probs = None
     if options.name == "vg-caffe":
-        probs = lambda i: found.visual_feats[offsets[i] : offsets[i + 1], :OBJECTS]  # noqa: E731
+        probs = lambda i: found.visual_feats[offsets[i] : offsets[i + 1], :OBJECTS]  # noqa: E731 - used once, here
     rule = rule_of(options.name, proposals, probs)
     rule.remember()
     numbers = set()
@@ -132,7 +132,7 @@ def test_the_visual_genome_detector_is_selected_again(preset: str, vg_weights_fi
             return loaded[0](*image)
         if one.max_boxes == EVERY and one.min_boxes == 0:
             return loaded[0](*image)
-        rules = detector_class(options).rules(one)  # type: ignore[attr-defined]
+        rules = detector_class(options).rules(one)  # type: ignore[attr-defined] # of vg-* alone
         return RegionFinder(loaded[0]._find._network, rules, one)(*image)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -77,7 +77,7 @@ class Suggest(Searcher):  # type: ignore[misc] # Ray's has no types
                 self._values[name] = None
                 self._asked[trial_id] = asked
                 return {"setting": setting}
-        return Searcher.FINISHED  # type: ignore[no-any-return]
+        return Searcher.FINISHED  # type: ignore[no-any-return] # as above
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
