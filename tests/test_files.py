@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from vlray import files
+from vlray.storage import files
 
 LOCAL = LocalFileSystem()
 

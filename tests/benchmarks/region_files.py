@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow.fs as pafs
 from tqdm import tqdm
 
-from vlray import files
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import regions_schema, to_table
+from vlray.storage import files
 
 COUNT, DIM = 36, 2048
 SHARD = 32

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlray import extract, files
+from vlray import extract
 from vlray.regions.output import RegionOutput, open_output
+from vlray.storage import files
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from vlray import files
 from vlray.comparison import compare, table
 from vlray.comparison.worst import ORDERS, Worst
+from vlray.storage import files
 
 FAILED = [("coffee", "coffee.png", "train", "decode", "ImageError", "cut off")]
 

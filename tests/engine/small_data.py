@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vlray import files
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import regions_schema, to_table
+from vlray.storage import files
 
 
 def write_regions(out: Path, *, images: int, dim: int, name: str = "image") -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from vlray import files
 from vlray.images.find import Listing, list_images
+from vlray.storage import files
 
 
 def make(root: Path, *names: str) -> Path:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlray import files
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import regions_schema, to_table
+from vlray.storage import files
 from vlray.tasks.corpus import Corpus, CorpusSpec
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable, table_from

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from vlray import files
 from vlray.config.loader import LoaderSection, PretrainingSection
 from vlray.loader.collate import Collate
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import regions_schema, to_table
 from vlray.regions.store import RegionStore, open_store
+from vlray.storage import files
 from vlray.tasks.example import Answers, Boxes, Choices, Example
 from vlray.tasks.labels import LabelSpace
 

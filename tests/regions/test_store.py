@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vlray import files
 from vlray.regions import cache, open_output, parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FeatureDtype, regions_schema, to_table
 from vlray.regions.store import RegionStore, open_store
+from vlray.storage import files
 
 DIM = 16
 

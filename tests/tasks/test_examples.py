@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlray import files
 from vlray.config.data import DataSection
+from vlray.storage import files
 from vlray.tasks import catalogue
 from vlray.tasks.columns import SCHEMA, example_of, to_batch
 from vlray.tasks.example import Answers, Boxes, Choices, Example

@@ -10,7 +10,6 @@ from typing import IO
 
 from tqdm import tqdm
 
-from vlray import files
 from vlray.comparison.figures import compare_image
 from vlray.comparison.join import join
 from vlray.comparison.page import render
@@ -18,6 +17,7 @@ from vlray.comparison.result import Comparison, as_dict
 from vlray.comparison.sides import Side, differences, explain_disjoint, open_side, what_compares
 from vlray.comparison.tally import Tally
 from vlray.comparison.worst import Worst
+from vlray.storage import files
 
 log = logging.getLogger("vlray.comparison")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from vlray import files
 from vlray.comparison.figures import Comparable
 from vlray.detect.inputs import explain_input
 from vlray.regions.output import RegionOutput, open_output
+from vlray.storage import files
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ def normal(place: str) -> str:
     text = place.rstrip("/") or place
     if "://" in text:
         return text
-    return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 - as vlray.files
+    return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 - as vlray.storage.files
 
 
 def is_below(place: str, folder: str) -> bool:

@@ -17,7 +17,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlray.pickles import ARRAY_GLOBALS, ArrayUnpickler
+from vlray.storage.pickles import ARRAY_GLOBALS, ArrayUnpickler
 
 # Parts of a checkpoint that boxes and vectors do not need, and what files hold for nothing: anchors
 # and normalization follow from the configuration, the batches that a norm has seen matter to none.

@@ -7,9 +7,9 @@ import shlex
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from vlray import files
 from vlray.detect.hub import WEIGHTS_ENDINGS
 from vlray.images.walk import EXTENSIONS
+from vlray.storage import files
 
 _FOLDERS = 4  # train/, val/, ...: the first few tell
 

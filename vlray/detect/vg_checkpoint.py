@@ -19,7 +19,7 @@ from vlray.detect.vg_flavours import Flavour, check_shapes, to_canonical
 from vlray.detect.vg_shapes import canonical_shapes
 from vlray.detect.weights import locate, sha256
 from vlray.detect.weights_check import VG_FAMILY, VG_FORMAT, converted_path, read_header
-from vlray.locks import locked
+from vlray.storage.locks import locked
 
 __all__ = ["VgCheckpoint", "canonical_shapes", "load_vg"]
 

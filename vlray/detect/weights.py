@@ -17,7 +17,7 @@ import platformdirs
 from tqdm import tqdm
 
 from vlray.detect import hub
-from vlray.locks import locked
+from vlray.storage.locks import locked
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from vlray import files
 from vlray.runs.metrics import Record, figures, of_kind
+from vlray.storage import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

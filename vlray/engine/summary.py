@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vlray import files
 from vlray.runs.metrics import Record, figures, of_kind, say_best
+from vlray.storage import files
 
 
 def write_summary(

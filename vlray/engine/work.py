@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
-from vlray import files
 from vlray.config.model import ModelSection
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
@@ -33,6 +32,7 @@ from vlray.models.load import load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
 from vlray.models.precision import warn_without_effect
 from vlray.models.store import CheckpointStore, locate
+from vlray.storage import files
 
 log = logging.getLogger("vlray.engine")
 

@@ -17,7 +17,6 @@ import torch
 from tqdm import tqdm
 
 import vlray
-from vlray import files
 from vlray.config.test import TestConfig
 from vlray.evaluation import submission
 from vlray.evaluation.opening import Test, open_test
@@ -30,6 +29,7 @@ from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect
 from vlray.regions.provenance import provenance_of
+from vlray.storage import files
 from vlray.tasks.example import Example
 from vlray.tasks.metrics import SCORED, Metrics, score
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from vlray.files import escape_bytes
 from vlray.formats.reader import Found, Unreadable
+from vlray.storage.files import escape_bytes
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 _CLASSES_WITH_BACKGROUND = 1601

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from pyarrow.fs import LocalFileSystem
 
-from vlray import files
 from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput
+from vlray.storage import files
 
 LONGEST = 200  # bytes of a file's name; most file systems take 255
 

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import h5py
 import numpy as np
 
-from vlray.files import escape_bytes
 from vlray.formats.checked import attempt, found, size
 from vlray.formats.pickles import require_trust, unpickle_dict
 from vlray.formats.reader import Found, Unreadable
+from vlray.storage.files import escape_bytes
 
 _LABELS = {
     "obj_ids": "obj_id",

@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vlray import files
 from vlray.config.convert import ConvertConfig
 from vlray.formats.correct import Corrector
 from vlray.formats.flags import DOUBTS, Flag
@@ -25,6 +24,7 @@ from vlray.images.find import list_images
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
+from vlray.storage import files
 
 log = logging.getLogger("vlray.formats")
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vlray.pickles import ArrayUnpickler
+from vlray.storage.pickles import ArrayUnpickler
 
 LABELS_NEED_TRUST = "labels-need-trust-pickle"
 """The remark of an image whose labels are pickled and were left where they are."""

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 
-from vlray import files
 from vlray.formats.flags import DOUBTS, MEANINGS
 from vlray.formats.importing import ImportResult
 from vlray.regions import parts
+from vlray.storage import files
 
 EXAMPLES = 3
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from vlray import files
 from vlray.images.find import Listing
 from vlray.images.ids import image_ids
 from vlray.images.splits import ALL
 from vlray.images.walk import EXTENSIONS
+from vlray.storage import files
 
 HeightWidth = tuple[int, int]
 

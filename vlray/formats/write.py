@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from vlray import files
 from vlray.formats.flags import FLAGS, Flag
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, PLAN, FeatureDtype, regions_schema, to_table
+from vlray.storage import files
 
 
 @dataclass(eq=False)

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow.fs as pafs
 from PIL import Image
 
-from vlray import files
 from vlray.gallery.entries import Entry
 from vlray.gallery.page import LEAST_ATTRIBUTE, Names, name_of
 from vlray.images.decode import MAX_PIXELS, ImageError, decode
 from vlray.images.draw import draw_regions
 from vlray.regions.output import RegionOutput
+from vlray.storage import files
 
 # Images of a page, and the longest side of its thumbnails in pixels: the fewer there are, the
 # sharper they can be, and a page stays below 65 MB.

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 from tqdm import tqdm
 
-from vlray import files
 from vlray.gallery import page as page_file
 from vlray.gallery.entries import file_names, read_entries
 from vlray.gallery.page import Names
@@ -23,6 +22,7 @@ from vlray.gallery.pictures import Draw, Picture, in_parallel, thumbnail_size
 from vlray.gallery.summary import Summary, summarize
 from vlray.images.decode import MAX_PIXELS
 from vlray.regions.output import RegionOutput
+from vlray.storage import files
 
 log = logging.getLogger("vlray.gallery")
 

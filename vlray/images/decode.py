@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from vlray import files
 from vlray.images.pixels import to_bgr
+from vlray.storage import files
 
 MAX_PIXELS = 178_956_970
 """Height x width from which on Pillow by itself takes an image for a decompression bomb."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from pyarrow.fs import FileType
 
-from vlray import files
 from vlray.images.ids import image_ids
 from vlray.images.splits import choose_splits, is_split
 from vlray.images.walk import EXTENSIONS, Walk
+from vlray.storage import files
 
 LIST_EXTENSIONS = frozenset((".txt", ".lst", ".list"))
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
-from vlray.files import is_uri
+from vlray.storage.files import is_uri
 
 _COCO = re.compile(r"[0-9]+$")
 

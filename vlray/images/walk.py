@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from vlray import files
+from vlray.storage import files
 
 EXTENSIONS = frozenset(
     (

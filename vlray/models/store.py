@@ -17,9 +17,9 @@ from typing import Literal
 
 import pyarrow.fs as pafs
 
-from vlray import files
 from vlray.config.data import DataSection
 from vlray.models.checkpoint import FILE
+from vlray.storage import files
 
 Which = Literal["best", "last"]
 NAMES: tuple[Which, ...] = ("best", "last")

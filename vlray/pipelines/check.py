@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vlray import files
 from vlray.config.data import DataSection
 from vlray.config.steps import Step, is_below
 from vlray.pipelines.inputs import ABSENT, fingerprint
+from vlray.storage import files
 from vlray.stream.places import find_images, found
 from vlray.tasks.corpus import resolve, spec_of
 from vlray.tasks.kept import corpus_names, load_corpus

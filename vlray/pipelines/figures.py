@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vlray import files
 from vlray.config.steps import Step, normal
+from vlray.storage import files
 
 METRICS = "metrics.json"
 GROUP = "answer_type"

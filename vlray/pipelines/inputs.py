@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlray import files
 from vlray.config.options import Path as Option
 from vlray.config.steps import Step, is_below, normal
+from vlray.storage import files
 
 ABSENT = "absent"
 

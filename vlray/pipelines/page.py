@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import vlray
-from vlray import files
 from vlray.config.pipeline import PipelineConfig
 from vlray.config.steps import Step, normal
 from vlray.gallery.page import assemble, join_scripts, page_text
@@ -21,6 +20,7 @@ from vlray.pipelines.run import Outcome
 from vlray.pipelines.state import Record, State
 from vlray.pipelines.table import setting_rows, took
 from vlray.runs.run import Run
+from vlray.storage import files
 
 NAME = "index.html"
 CURVES = "curves.png"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import vlray
-from vlray import files
 from vlray.config.options import flatten
 from vlray.config.steps import Step, normal
 from vlray.pipelines.inputs import ABSENT, fingerprint, inputs_of
 from vlray.pipelines.state import Record
+from vlray.storage import files
 
 NO_MATTER = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.", "watch.")
 """Settings that change nothing of what a step makes: where it runs, and how it is watched."""

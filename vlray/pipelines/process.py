@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from vlray import files
 from vlray.config.layers import ENV_PREFIX, OWN_VARIABLES
 from vlray.config.run_folder import STATUS, to_yaml
 from vlray.config.steps import Step
+from vlray.storage import files
 
 SETTINGS = "settings"
 

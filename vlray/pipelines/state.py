@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vlray import files
+from vlray.storage import files
 
 NAME = "state.json"
 VERSION = 1

@@ -28,8 +28,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from vlray import files
-from vlray.locks import locked
+from vlray.storage import files
+from vlray.storage.locks import locked
 
 VERSION = 1
 INDEX = "index.json"

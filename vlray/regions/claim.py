@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from vlray import files
 from vlray.regions import parts
+from vlray.storage import files
 
 
 def claim(

@@ -17,9 +17,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from pyarrow.fs import FileType
 
-from vlray import files
 from vlray.regions import parts
 from vlray.regions.output import open_output
+from vlray.storage import files
 
 FORMS = """\
   a table (Parquet, CSV, TSV or JSON lines) with the columns image_id, x1, y1, x2, y2: a row a box

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from vlray import files
-from vlray.locks import locked
+from vlray.storage import files
+from vlray.storage.locks import locked
 
 
 @contextmanager

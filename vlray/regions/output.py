@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from vlray import files
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.reading import describe, list_shards, read_ids, read_rows
 from vlray.regions.schema import FAILURES as FAILURES_SCHEMA
 from vlray.regions.schema import from_table
+from vlray.storage import files
 
 
 @dataclass(frozen=True)

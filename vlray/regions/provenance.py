@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vlray.files import parent
+from vlray.storage.files import parent
 
 if TYPE_CHECKING:
     from vlray.regions.store import RegionStore

@@ -18,8 +18,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-from vlray import files
 from vlray.regions import parts
+from vlray.storage import files
 
 THREADS = 16  # mostly waiting for object storage
 

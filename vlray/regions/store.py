@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 from jaxtyping import Float32, Int32, Int64, Num
 
-from vlray import files
 from vlray.regions import cache, parts, unpack
 from vlray.regions.cache import Index, Stamp
 from vlray.regions.reading import describe
+from vlray.storage import files
 
 
 class RegionStore:

@@ -26,10 +26,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from vlray import files
 from vlray.regions import cache, parts
 from vlray.regions.cache import Index, Stamp
 from vlray.regions.schema import from_table
+from vlray.storage import files
 
 log = logging.getLogger("vlray.regions")
 

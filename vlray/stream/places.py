@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from vlray import files
 from vlray.config.data import ImageSetsSection
 from vlray.config.images import ImagesSection
+from vlray.storage import files
 from vlray.tasks import catalogue
 from vlray.tasks.locate import exists, image_set_folder
 from vlray.tasks.spec import DatasetSpec

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from vlray import files
 from vlray.regions import parts
 from vlray.regions.schema import PLAN
+from vlray.storage import files
 
 READERS = 16  # files of failures read at the same time
 

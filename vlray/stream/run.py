@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from vlray import files
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_ways, check_weights, settled
 from vlray.images.find import Listing, list_images
@@ -19,6 +18,7 @@ from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.given import GivenBoxes, read_boxes
 from vlray.regions.lock import only_writer
+from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.identity import defaults, identity_of
 from vlray.stream.places import absolute, find_images, found

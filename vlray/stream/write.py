@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlray import files
 from vlray.regions import parts
+from vlray.storage import files
 from vlray.stream.block import unpack
 
 

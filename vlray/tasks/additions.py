@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from vlray import files
+from vlray.storage import files
 from vlray.tasks import catalogue
 from vlray.tasks.layout import load_layout
 from vlray.tasks.locate import check_roles

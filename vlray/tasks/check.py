@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlray import files
 from vlray.config.data import DataSection
 from vlray.images.ids import image_ids
 from vlray.images.walk import Walk
 from vlray.regions.output import open_output
+from vlray.storage import files
 from vlray.tasks.examples import ExampleTable, open_examples
 from vlray.tasks.locate import Wanted, exists, image_folder, join, wanted_files
 from vlray.tasks.problems import EXAMPLES_SHOWN, DataError

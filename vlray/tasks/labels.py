@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float32, Int64
 
-from vlray import files
+from vlray.storage import files
 from vlray.tasks.answers import SoftScore, answer_name, normalize_answer, soft_scores
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable

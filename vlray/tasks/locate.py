@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from vlray import files
 from vlray.config.data import DataSection, ImageSetsSection
+from vlray.storage import files
 from vlray.tasks.catalogue import SpecDataset
 from vlray.tasks.layout import Roles, roles_of
 from vlray.tasks.protocol import Files, VisionLanguageDataset

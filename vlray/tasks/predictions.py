@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vlray import files
+from vlray.storage import files
 
 Predictions = Mapping[str, Any]
 """What is predicted by example_id: a text; for grounding a box, for retrieval a ranking."""

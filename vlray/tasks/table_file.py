@@ -17,8 +17,8 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64
 from tqdm import tqdm
 
-from vlray.files import TEMPORARY
-from vlray.locks import locked
+from vlray.storage.files import TEMPORARY
+from vlray.storage.locks import locked
 from vlray.tasks.columns import SCHEMA, to_batch
 from vlray.tasks.example import Example
 from vlray.tasks.problems import Problems

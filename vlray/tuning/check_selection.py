@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlray import files
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.config.images import ImagesSection
 from vlray.detect.load import is_own, settled
 from vlray.regions.output import RegionOutput, open_output
+from vlray.storage import files
 from vlray.stream.run import extract
 
 if TYPE_CHECKING:

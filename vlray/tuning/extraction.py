@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from vlray import files
 from vlray.config.extract import ExtractConfig
 from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
 from vlray.detect.load import check_ways
+from vlray.storage import files
 from vlray.stream.places import absolute, find_images, found
 from vlray.tuning import space as spaces
 from vlray.tuning.objective import DOWNSTREAM, LABELS, RATE, Objective, check_name, make_objective

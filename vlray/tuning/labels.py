@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlray import files
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import settled
 from vlray.detect.reselect import LIGHT
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.parts import encode_plain
+from vlray.storage import files
 from vlray.stream.run import extract
 from vlray.tuning.truth import Truth
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from vlray import files
 from vlray.config.options import flatten
+from vlray.storage import files
 from vlray.tuning.objective import Objective
 from vlray.tuning.tuned import Setting
 

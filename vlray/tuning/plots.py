@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlray import files
+from vlray.storage import files
 from vlray.tuning.ledger import Trial
 from vlray.tuning.result import Result
 

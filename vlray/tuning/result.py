@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlray import files
 from vlray.config.run_folder import to_yaml
+from vlray.storage import files
 from vlray.tuning.ledger import Ledger, Trial
 from vlray.tuning.objective import Objective
 from vlray.tuning.tuned import Tuned

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from vlray import files
 from vlray.config.cluster import ClusterSection
 from vlray.config.tune import TuneConfig
 from vlray.regions.lock import only_writer
+from vlray.storage import files
 from vlray.tuning.ledger import Ledger, claim
 from vlray.tuning.objective import Objective
 from vlray.tuning.plan import Plan, make_plan

@@ -15,7 +15,6 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int32, Int64
 
-from vlray import files
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import detector_class, settled
 from vlray.detect.vg_shapes import OBJECTS
@@ -26,6 +25,7 @@ from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
 from vlray.regions.reading import list_shards
 from vlray.regions.schema import PLAN, from_table, regions_schema, to_table
+from vlray.storage import files
 from vlray.stream.identity import defaults, identity_of
 
 

@@ -17,10 +17,10 @@ from typing import Any, cast
 
 import ray
 
-from vlray import files
 from vlray.config.extract import ExtractConfig
 from vlray.config.train import TrainConfig
 from vlray.regions import parts
+from vlray.storage import files
 from vlray.tuning.candidates import LIGHT, Candidates, collect
 from vlray.tuning.figures import figures
 from vlray.tuning.ledger import trial_id

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from vlray import files
 from vlray.images.ids import image_ids
+from vlray.storage import files
 
 _FORM = (
     "give COCO's JSON: images with id and file_name, annotations with image_id and bbox (x, y, "

@@ -151,7 +151,7 @@ def test_a_pair_of_snli_ve_is_a_hypothesis_and_its_image(
 
 
 def test_datasets_are_read_from_object_storage(bucket: str, shared: Path) -> None:
-    from vlray import files
+    from vlray.storage import files
 
     source = shared / "fixtures" / "vqa_rad" / "testset.json"
     fs, folder = files.resolve(bucket)

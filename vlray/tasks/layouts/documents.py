@@ -9,7 +9,7 @@ from typing import Any
 
 import ijson
 
-from vlray import files
+from vlray.storage import files
 from vlray.tasks.problems import Problems
 
 KEYS_SHOWN = 8

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from vlray import files as storage
+from vlray.storage import files as storage
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import Corners, is_box
 from vlray.tasks.layouts._fields import image_namer

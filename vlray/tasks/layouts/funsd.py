@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from vlray import files as storage
+from vlray.storage import files as storage
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import is_box
 from vlray.tasks.layouts._fields import LackError

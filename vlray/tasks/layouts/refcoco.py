@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from vlray.pickles import ArrayUnpickler
+from vlray.storage.pickles import ArrayUnpickler
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import Corners, corners_of, is_box
 from vlray.tasks.layouts._fields import LackError, examples, id_of, image_namer, image_of, text_of

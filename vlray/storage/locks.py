@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-log = logging.getLogger("vlray.locks")
+log = logging.getLogger("vlray.storage.locks")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Files and their safety: atomic writes, object storage, locks, pickles that run no code."""
