@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vlray import plugins
+from vlray.settings import plugins
 
 SOURCE = "from dataclasses import dataclass\n\n@dataclass\nclass Mine:\n    size: int = 3\n"
 

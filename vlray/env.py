@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
-from vlray.config import state
-from vlray.config.commands import commands_with
+from vlray.settings import state
+from vlray.settings.commands import commands_with
 
 EPILOG = """\
 examples:

@@ -10,7 +10,7 @@ from typing import Literal, Never, Self
 
 from tqdm import tqdm
 
-from vlray.config.log_format import JsonFormatter
+from vlray.settings.log_format import JsonFormatter
 
 Style = Literal["auto", "bar", "lines", "none"]
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlray import extract
-from vlray.config.state import remove, store
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
+from vlray.settings.state import remove, store
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

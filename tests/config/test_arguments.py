@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import pytest
 
-from vlray.config.base import Command
 from vlray.config.extract import ExtractConfig
-from vlray.config.section import Section
 from vlray.config.test import TestConfig
 from vlray.config.view import ViewConfig
+from vlray.settings.base import Command
+from vlray.settings.section import Section
 
 
 class FirstSection(Section):

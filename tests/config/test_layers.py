@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from vlray.config import commands
 from vlray.config.extract import ExtractConfig
-from vlray.config.options import SYNONYMS, options_of
 from vlray.config.pipeline import PipelineConfig
 from vlray.config.test import TestConfig
 from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
 from vlray.config.view import ViewConfig
+from vlray.settings import commands
+from vlray.settings.options import SYNONYMS, options_of
 
 ARGS = ["photos", "regions"]
 
@@ -279,7 +279,7 @@ def test_each_config_file_loads_and_holds_only_what_differs(path) -> None:
     config = command.from_cli([*args, "--config", str(path)])
     import yaml
 
-    from vlray.config.options import flatten
+    from vlray.settings.options import flatten
 
     differs = set(flatten(config.changed()))
     assert set(flatten(yaml.safe_load(path.read_text()))) <= differs

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vlray.config import state
 from vlray.config.extract import ExtractConfig
+from vlray.settings import state
 
 
 def test_a_stored_value_is_the_default_of_the_next_run(home) -> None:

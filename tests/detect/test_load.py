@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from vlray.config.detector import DetectorSection
-from vlray.config.state import store
 from vlray.detect.load import (
     check_ways,
     detector_class,
@@ -22,6 +21,7 @@ from vlray.detect.load import (
 )
 from vlray.detect.weights import sha256
 from vlray.images.resize import ResizeShortestEdge
+from vlray.settings.state import store
 
 OWN = '''
 import numpy as np

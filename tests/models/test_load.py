@@ -14,7 +14,6 @@ from transformers import BertConfig, BertModel
 from tests.models.batches import DIM, GOALS, SIZES, batch_for, section
 from vlray.config.loader import LoaderSection
 from vlray.config.model import ModelSection
-from vlray.config.state import remove, store
 from vlray.models.build import save_network
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.load import load_checkpoint, load_model, model_class
@@ -23,6 +22,7 @@ from vlray.models.lxmert_pretraining import LxmertPretraining
 from vlray.models.names import named
 from vlray.models.protocol import Goal
 from vlray.models.visualbert import VisualBert
+from vlray.settings.state import remove, store
 
 MINE = '''
 from pathlib import Path

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlray.config.log_format import JsonFormatter
 from vlray.runs import run as run_module
 from vlray.runs.find import find, projects, runs_of
 from vlray.runs.repeat import command_of
 from vlray.runs.run import Run, seek_last_lines
 from vlray.runs.table import table
+from vlray.settings.log_format import JsonFormatter
 
 NOW = "2026-11-24T20:15:00+00:00"
 LATER = "2026-11-24T21:16:01+00:00"

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import ray
 
-from vlray.config.environment import EnvironmentSection
-from vlray.config.log_format import JsonFormatter
 from vlray.config.logs import LogsConfig
 from vlray.config.run_folder import open_run
 from vlray.progress import Bar
+from vlray.settings.environment import EnvironmentSection
+from vlray.settings.log_format import JsonFormatter
 from vlray.stream import log as module
 from vlray.stream.log import forwarded, log_to_stderr
 

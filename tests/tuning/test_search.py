@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vlray.config.environment import EnvironmentSection
+from vlray.settings.environment import EnvironmentSection
 from vlray.tuning.ledger import Ledger, Trial
 from vlray.tuning.objective import Objective
 from vlray.tuning.search import Search

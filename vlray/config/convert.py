@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from vlray.config.base import Command, Splits
 from vlray.config.images import ImagesSection
+from vlray.settings.base import Command, Splits
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from vlray.config.section import Section
+from vlray.settings.section import Section
 
 
 class ImageSetsSection(Section):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from vlray.config.base import Command, Splits
 from vlray.config.data import DataSection
+from vlray.settings.base import Command, Splits
 
 
 class DatasetsConfig(Command):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vlray.config.section import Section
+from vlray.settings.section import Section
 
 BOXES = 36  # of each image, as in the features that LXMERT was trained on
 

@@ -6,12 +6,12 @@ from typing import ClassVar, Self
 
 from pydantic import model_validator
 
-from vlray.config.base import Command, Splits
 from vlray.config.cluster import ClusterSection
 from vlray.config.data import ImageSetsSection
 from vlray.config.detector import DetectorSection
 from vlray.config.images import ImagesSection
 from vlray.config.output import OutputSection
+from vlray.settings.base import Command, Splits
 
 
 class ExtractConfig(Command):

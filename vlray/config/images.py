@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from vlray.config.section import Section
+from vlray.settings.section import Section
 
 
 def check_id_rule(rule: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vlray.config.section import Section
+from vlray.settings.section import Section
 
 BoxForm = Literal["none", "xyxy", "xyxy_area", "xyxy_wh", "xyxy_wh_area"]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field
 
-from vlray.config.base import Splits
-from vlray.config.section import Section
+from vlray.settings.base import Splits
+from vlray.settings.section import Section
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vlray.config.section import Section
+from vlray.settings.section import Section
 
 
 class OutputSection(Section):

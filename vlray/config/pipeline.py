@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
-from vlray.config import arguments
-from vlray.config.base import Command, Paths, Splits
+from vlray.settings import arguments
+from vlray.settings.base import Command, Paths, Splits
 
 
 class PipelineConfig(Command):

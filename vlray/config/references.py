@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlray.config.options import nearest
+from vlray.settings.options import nearest
 
 _REFERENCE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z][\w-]*))")
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vlray.config.base import Command
-from vlray.config.environment import EnvironmentSection
-from vlray.config.log_format import JsonFormatter
+from vlray.settings.base import Command
+from vlray.settings.environment import EnvironmentSection
+from vlray.settings.log_format import JsonFormatter
 
 STATUS = "status.json"
 STOPPED = 130

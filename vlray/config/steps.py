@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vlray.config import layers
-from vlray.config.base import Command
-from vlray.config.commands import settings_of
-from vlray.config.layers import Layer
-from vlray.config.options import Path, find_option, flatten, nearest, nest, options_of
 from vlray.config.references import References, meant, spread
 from vlray.config.step_files import check_files
+from vlray.settings import layers
+from vlray.settings.base import Command
+from vlray.settings.commands import settings_of
+from vlray.settings.layers import Layer
+from vlray.settings.options import Path, find_option, flatten, nearest, nest, options_of
 
 if TYPE_CHECKING:
     from vlray.config.pipeline import PipelineConfig

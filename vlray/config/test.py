@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from vlray.config.base import Command, Splits
 from vlray.config.data import DataSection
 from vlray.config.training import Precision
+from vlray.settings.base import Command, Splits
 
 
 class TestConfig(Command):

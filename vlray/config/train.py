@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from vlray.config.base import Command, Splits
 from vlray.config.data import DataSection
 from vlray.config.loader import ModelLoaderSection
 from vlray.config.model import ModelSection
@@ -15,6 +14,7 @@ from vlray.config.training import (
     WatchSection,
     WorkersSection,
 )
+from vlray.settings.base import Command, Splits
 
 Objective = Literal["labels", "choices", "phrases", "matching", "pretraining"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vlray.config.section import Section
+from vlray.settings.section import Section
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 HoldoutGroup = Literal["image", "example"]

@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
-from vlray.config import arguments
-from vlray.config.base import Command, Splits
-from vlray.config.options import flatten
-from vlray.config.section import Section
+from vlray.settings import arguments
+from vlray.settings.base import Command, Splits
+from vlray.settings.options import flatten
+from vlray.settings.section import Section
 
 
 def _as_text(values: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from vlray.config.base import Command, Splits
+from vlray.settings.base import Command, Splits
 
 
 class ViewConfig(Command):

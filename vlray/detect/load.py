@@ -6,15 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from vlray import plugins
 from vlray.config.detector import DetectorSection
-from vlray.config.options import nearest
-from vlray.config.state import stored_models
 from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
 from vlray.detect.detectron_config import check_grid, config_files, config_path, weights_of
 from vlray.detect.protocol import Detector, Resize
 from vlray.detect.weights import is_url, locate, sha256
 from vlray.detect.weights_check import check_lite, check_vg
+from vlray.settings import plugins
+from vlray.settings.options import nearest
+from vlray.settings.state import stored_models
 
 __all__ = [
     "check_ways",

@@ -13,7 +13,6 @@ from PIL import Image
 from pydantic import ValidationError
 
 from vlray.config.detector import DetectorSection
-from vlray.config.options import nearest
 from vlray.detect.device import batch_size_of
 from vlray.detect.load import check_ways, load_detector, resize_of, settled
 from vlray.detect.protocol import Detector, DetectorInfo, Resize
@@ -21,6 +20,7 @@ from vlray.detect.ways import info_of, regions_of
 from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
 from vlray.regions.given import what_is_wrong
+from vlray.settings.options import nearest
 
 AnyImage = str | Path | Image.Image | np.ndarray
 

@@ -13,12 +13,12 @@ from typing import Any, Self, cast
 import torch
 
 import vlray
-from vlray.config.options import flatten
 from vlray.config.train import TrainConfig
 from vlray.engine.training import Progress, Training
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.protocol import VisionLanguageModel
 from vlray.models.store import STATE, CheckpointStore
+from vlray.settings.options import flatten
 
 FILE = "training.json"
 

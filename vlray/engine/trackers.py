@@ -182,7 +182,7 @@ def _parameters(settings: str) -> Iterator[tuple[str, str]]:
     """List the settings by their dotted names, as MLflow's parameters are named."""
     import yaml
 
-    from vlray.config.options import flatten
+    from vlray.settings.options import flatten
 
     values: Mapping[str, Any] = yaml.safe_load(settings) or {}
     for path, value in flatten(values).items():

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import pyarrow.fs as pafs
 
 import vlray
-from vlray import plugins
 from vlray.config.convert import EXPORTS, ConvertConfig
 from vlray.formats.labels import SIDECAR
 from vlray.formats.progress import Progress
@@ -25,6 +24,7 @@ from vlray.regions.batch import RegionBatch
 from vlray.regions.lock import only_writer
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
+from vlray.settings import plugins
 from vlray.storage import files
 
 log = logging.getLogger("vlray.formats")

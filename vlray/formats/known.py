@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from vlray import plugins
 from vlray.config.convert import FORMATS
 from vlray.detect.inputs import explain_input
 from vlray.formats.reader import Reader
+from vlray.settings import plugins
 
 _NAMES = ", ".join(FORMATS)
 

@@ -13,10 +13,10 @@ from torch import nn
 from transformers import BertModel, PreTrainedModel
 
 from vlray.config.model import ModelSection
-from vlray.config.options import nearest
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.protocol import Goal
 from vlray.models.weights import Start, find, quiet
+from vlray.settings.options import nearest
 
 log = logging.getLogger("vlray.models")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vlray import plugins
 from vlray.config.model import ModelSection
-from vlray.config.options import nearest
-from vlray.config.state import stored_models
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import HOW_TO, build_model, check_class, new_parameters
 from vlray.models.names import named
 from vlray.models.protocol import Goal
 from vlray.models.standardize import FILE as STANDARDIZE
+from vlray.settings import plugins
+from vlray.settings.options import nearest
+from vlray.settings.state import stored_models
 
 __all__ = ["load_checkpoint", "load_model", "model_class"]
 

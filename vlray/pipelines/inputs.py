@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlray.config.options import Path as Option
 from vlray.config.steps import Step, is_below, normal
+from vlray.settings.options import Path as Option
 from vlray.storage import files
 
 ABSENT = "absent"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import vlray
-from vlray.config.options import flatten
 from vlray.config.steps import Step, normal
 from vlray.pipelines.inputs import ABSENT, fingerprint, inputs_of
 from vlray.pipelines.state import Record
+from vlray.settings.options import flatten
 from vlray.storage import files
 
 NO_MATTER = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.", "watch.")

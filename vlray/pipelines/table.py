@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from vlray.config.options import flatten
 from vlray.config.run_folder import to_yaml
 from vlray.config.steps import Step
 from vlray.pipelines.plan import Plan
 from vlray.pipelines.process import command_line
 from vlray.pipelines.state import Record
+from vlray.settings.options import flatten
 
 
 def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from vlray.config.commands import COMMANDS, settings_of
-from vlray.config.layers import read_yaml
-from vlray.config.options import flatten
 from vlray.runs.run import Run
+from vlray.settings.commands import COMMANDS, settings_of
+from vlray.settings.layers import read_yaml
+from vlray.settings.options import flatten
 
 WIDTH = 100
 """Columns of a command that is written on one line."""

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from vlray.config.log_format import parse_json
 from vlray.config.run_folder import STATUS
 from vlray.runs.metrics import METRICS, last_best, say_best
+from vlray.settings.log_format import parse_json
 
 State = Literal["running", "finished", "stopped", "failed", "unknown"]
 

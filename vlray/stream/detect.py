@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from vlray.config.detector import DetectorSection
-from vlray.config.environment import EnvironmentSection
 from vlray.detect.load import load_detector
 from vlray.detect.protocol import DetectorInfo
 from vlray.detect.ways import info_of, regions_of
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
+from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files
 from vlray.stream.block import image_rows, pack, unpack
 from vlray.stream.log import log_to_stderr

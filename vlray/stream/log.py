@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import ray
 
-from vlray.config.environment import EnvironmentSection
-from vlray.config.log_format import WORKER, JsonFormatter, LogFormat, parse_json
+from vlray.settings.environment import EnvironmentSection
+from vlray.settings.log_format import WORKER, JsonFormatter, LogFormat, parse_json
 
 _LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 _TEXT = re.compile(r"(?P<levelname>[A-Z]+) (?P<message>.*)", re.DOTALL)

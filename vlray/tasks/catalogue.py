@@ -12,8 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from vlray import plugins
-from vlray.config import state
+from vlray.settings import plugins, state
 from vlray.tasks.example import Example
 from vlray.tasks.layout import load_layout
 from vlray.tasks.problems import Problems

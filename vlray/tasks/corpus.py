@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from pydantic import BeforeValidator, Field, model_validator
 
 from vlray.config.data import DataSection
-from vlray.config.section import Section
+from vlray.settings.section import Section
 from vlray.tasks import catalogue
 from vlray.tasks.example import Example
 from vlray.tasks.examples import ExampleTable, open_examples

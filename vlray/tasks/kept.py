@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from vlray.config import state
+from vlray.settings import state
 from vlray.tasks import catalogue
 from vlray.tasks.corpus import CorpusSpec, resolve
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from vlray import plugins
+from vlray.settings import plugins
 from vlray.tasks.protocol import Layout
 
 Roles = Mapping[str, Literal["required", "optional"]]

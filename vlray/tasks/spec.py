@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from vlray.config.images import check_id_rule
-from vlray.config.section import Section
+from vlray.settings.section import Section
 
 Purpose = Literal[
     "pretraining",

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from vlray.config.options import flatten
+from vlray.settings.options import flatten
 from vlray.storage import files
 from vlray.tuning.objective import Objective
 from vlray.tuning.tuned import Setting

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from vlray.config.options import nearest
+from vlray.settings.options import nearest
 
 Mode = Literal["max", "min"]
 

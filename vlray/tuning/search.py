@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlray.config.environment import EnvironmentSection
 from vlray.progress import Bar, Style
+from vlray.settings.environment import EnvironmentSection
 from vlray.stream.log import forwarded
 from vlray.tuning.ledger import Ledger
 from vlray.tuning.objective import Objective

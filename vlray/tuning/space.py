@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from vlray.config.options import Path, options_of
+from vlray.settings.options import Path, options_of
 from vlray.tuning.tuned import Setting, Tuned
 
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vlray.config import arguments
-from vlray.config.base import Command
-from vlray.config.commands import settings_of
-from vlray.config.layers import Layer, explain
-from vlray.config.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
 from vlray.config.tune import TuneConfig
+from vlray.settings import arguments
+from vlray.settings.base import Command
+from vlray.settings.commands import settings_of
+from vlray.settings.layers import Layer, explain
+from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
 
 COMMANDS = ("extract", "train")
 OUTPUT = {"extract": ("output", "path"), "train": ("output",)}

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from vlray.config.log_format import LogFormat
-from vlray.config.section import Section
+from vlray.settings.log_format import LogFormat
+from vlray.settings.section import Section
 
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 

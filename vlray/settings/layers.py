@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from vlray.config.commands import commands_with
-from vlray.config.options import Path, find_option, flatten, is_mapping, nearest, options_of
+from vlray.settings.commands import commands_with
+from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, options_of
 
 if TYPE_CHECKING:
-    from vlray.config.base import Command
+    from vlray.settings.base import Command
 
 ENV_PREFIX = "VLRAY_"
 
@@ -52,7 +52,7 @@ def read(cls: type[Command], flags: Mapping[str, Any], environ: Mapping[str, str
     Raises:
         ValueError: A file is missing or no mapping of settings, or a name is unknown.
     """
-    from vlray.config import state
+    from vlray.settings import state
 
     flag_layer = Layer("flag", _typed(cls, flatten(flags)))
     variable_layer = _read_variables(cls, environ)

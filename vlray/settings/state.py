@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from vlray.config.commands import COMMANDS, commands_with, settings_of
-from vlray.config.layers import Layer, explain, read_yaml
-from vlray.config.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
+from vlray.settings.commands import COMMANDS, commands_with, settings_of
+from vlray.settings.layers import Layer, explain, read_yaml
+from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
 
 if TYPE_CHECKING:
-    from vlray.config.base import Command
+    from vlray.settings.base import Command
 
 
 def settings_path() -> File:

@@ -16,9 +16,9 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from vlray.config import arguments, layers
-from vlray.config.environment import EnvironmentSection
-from vlray.config.options import flatten, nest, options_of
+from vlray.settings import arguments, layers
+from vlray.settings.environment import EnvironmentSection
+from vlray.settings.options import flatten, nest, options_of
 
 
 def _split_commas(value: Any) -> Any:

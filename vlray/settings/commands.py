@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from vlray.config.options import Path, find_option, options_of
+from vlray.settings.options import Path, find_option, options_of
 
 if TYPE_CHECKING:
-    from vlray.config.base import Command
+    from vlray.settings.base import Command
 
 COMMANDS = {
     "extract": "vlray.config.extract:ExtractConfig",

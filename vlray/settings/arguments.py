@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic_settings import CliSettingsSource, SettingsError
 
-from vlray.config.layers import Layer, unknown
-from vlray.config.options import options_of
+from vlray.settings.layers import Layer, unknown
+from vlray.settings.options import options_of
 
 if TYPE_CHECKING:
-    from vlray.config.base import Command
+    from vlray.settings.base import Command
 
 METAVARS = {
     "int": "N",

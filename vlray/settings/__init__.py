@@ -1,0 +1,1 @@
+"""The machinery of settings: layers, flags, environment variables, lasting state."""
