@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlray.config.pipeline import PipelineConfig
-from vlray.config.steps import Step, resolve
+from vlray.pipelines.steps import Step, resolve
 
 STORY = """\
 project: rad

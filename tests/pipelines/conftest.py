@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser import browser, visit
 from vlray.config.pipeline import PipelineConfig
-from vlray.config.steps import Step, resolve
+from vlray.pipelines.steps import Step, resolve
 
 __all__ = ["browser", "visit"]
 

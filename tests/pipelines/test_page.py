@@ -10,10 +10,10 @@ from PIL import Image
 
 from tests.pipelines.conftest import STEPS
 from vlray.config.pipeline import PipelineConfig
-from vlray.config.steps import resolve
 from vlray.pipelines.page import write_page
 from vlray.pipelines.run import Outcome
 from vlray.pipelines.state import Record, State
+from vlray.pipelines.steps import resolve
 
 pytest.importorskip("playwright.sync_api", reason="it drives the browser")
 

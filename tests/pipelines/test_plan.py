@@ -10,11 +10,11 @@ import pytest
 
 import vlray
 from tests.pipelines.conftest import Steps
-from vlray.config.steps import Step
 from vlray.pipelines.inputs import ABSENT, fingerprint
 from vlray.pipelines.plan import Plan, check_local, make_plan, plan_ahead
 from vlray.pipelines.run import set_aside
 from vlray.pipelines.state import NAME, Record, State
+from vlray.pipelines.steps import Step
 from vlray.storage import files
 
 

@@ -81,7 +81,7 @@ what is written into OUTPUT:
     def from_cli(cls, argv: list[str] | None = None) -> Self:
         """Read all layers of settings, and check every step by its own command's."""
         config = super().from_cli(argv)
-        from vlray.config.steps import resolve
+        from vlray.pipelines.steps import resolve
 
         try:
             resolve(config)

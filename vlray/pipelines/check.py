@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vlray.config.data import DataSection
-from vlray.config.steps import Step, is_below
 from vlray.pipelines.inputs import ABSENT, fingerprint
+from vlray.pipelines.steps import Step, is_below
 from vlray.storage import files
 from vlray.stream.places import find_images, found
 from vlray.tasks.corpus import resolve, spec_of

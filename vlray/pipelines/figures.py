@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vlray.config.steps import Step, normal
+from vlray.pipelines.steps import Step, normal
 from vlray.storage import files
 
 METRICS = "metrics.json"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlray.config.steps import Step, is_below, normal
+from vlray.pipelines.steps import Step, is_below, normal
 from vlray.settings.options import Path as Option
 from vlray.storage import files
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import vlray
 from vlray.config.pipeline import PipelineConfig
-from vlray.config.steps import Step, normal
 from vlray.gallery.page import assemble, join_scripts, page_text
 from vlray.pipelines.figures import METRICS, figures_of
 from vlray.pipelines.process import command_line
 from vlray.pipelines.run import Outcome
 from vlray.pipelines.state import Record, State
+from vlray.pipelines.steps import Step, normal
 from vlray.pipelines.table import setting_rows, took
 from vlray.runs.run import Run
 from vlray.storage import files

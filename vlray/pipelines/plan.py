@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import vlray
-from vlray.config.steps import Step, normal
 from vlray.pipelines.inputs import ABSENT, fingerprint, inputs_of
 from vlray.pipelines.state import Record
+from vlray.pipelines.steps import Step, normal
 from vlray.settings.options import flatten
 from vlray.storage import files
 

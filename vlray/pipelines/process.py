@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from vlray.config.run_folder import STATUS, to_yaml
-from vlray.config.steps import Step
+from vlray.pipelines.steps import Step
 from vlray.settings.layers import ENV_PREFIX, OWN_VARIABLES
 from vlray.storage import files
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import vlray
 from vlray.config.pipeline import PipelineConfig
-from vlray.config.steps import Step
 from vlray.pipelines.figures import headline
 from vlray.pipelines.plan import Plan, check_local, make_plan
 from vlray.pipelines.process import Ended, run_step
 from vlray.pipelines.state import Record, State, Status
+from vlray.pipelines.steps import Step
 from vlray.runs.run import Run
 
 log = logging.getLogger("vlray.pipelines")

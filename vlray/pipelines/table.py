@@ -9,10 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from vlray.config.run_folder import to_yaml
-from vlray.config.steps import Step
 from vlray.pipelines.plan import Plan
 from vlray.pipelines.process import command_line
 from vlray.pipelines.state import Record
+from vlray.pipelines.steps import Step
 from vlray.settings.options import flatten
 
 

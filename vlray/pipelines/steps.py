@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vlray.config.references import References, meant, spread
-from vlray.config.step_files import check_files
+from vlray.pipelines.references import References, meant, spread
+from vlray.pipelines.step_files import check_files
 from vlray.settings import layers
 from vlray.settings.base import Command
 from vlray.settings.commands import settings_of
