@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vlray.config.logs import LogsConfig
-from vlray.config.run_folder import RunFolder, open_run
+from vlray.runs.folder import RunFolder, open_run
 
 LOGS = [sys.executable, "-m", "vlray.logs"]
 log = logging.getLogger("vlray.made_up")

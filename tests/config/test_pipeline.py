@@ -108,7 +108,7 @@ def test_variables_and_lasting_settings_count_as_for_each_command(
 
 
 def test_the_settings_of_a_run_repeat_it() -> None:
-    from vlray.config.run_folder import to_yaml
+    from vlray.runs.folder import to_yaml
 
     Path("story.yaml").write_text(STORY)
     config = PipelineConfig.from_cli(["story.yaml", "--output", "o"])

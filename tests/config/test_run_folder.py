@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from vlray.config.extract import ExtractConfig
-from vlray.config.run_folder import open_run
+from vlray.runs.folder import open_run
 
 
 def test_the_written_settings_repeat_the_run(monkeypatch, tmp_path) -> None:

@@ -216,7 +216,7 @@ def test_a_loss_without_a_number_does_not_stay_in_the_smoothed_one(
 TERMINAL = """
 import logging, sys, time
 from vlray.config.logs import LogsConfig
-from vlray.config.run_folder import open_run
+from vlray.runs.folder import open_run
 from vlray.engine import progress
 from vlray.engine.progress import Progress
 

@@ -12,7 +12,7 @@ import pytest
 RUN = """
 import logging, sys
 from vlray.config.logs import LogsConfig
-from vlray.config.run_folder import open_run
+from vlray.runs.folder import open_run
 
 with open_run(LogsConfig(), "train") as run:
     print(run.path, flush=True)

@@ -14,8 +14,8 @@ import pytest
 import ray
 
 from vlray.config.logs import LogsConfig
-from vlray.config.run_folder import open_run
-from vlray.progress import Bar
+from vlray.runs.folder import open_run
+from vlray.runs.progress import Bar
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import JsonFormatter
 from vlray.stream import log as module

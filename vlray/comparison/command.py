@@ -9,7 +9,7 @@ from vlray.comparison.result import Comparison
 from vlray.comparison.run import JSON_NAME, PAGE_NAME, compare
 from vlray.comparison.table import cosine_text, percent, table
 from vlray.config.compare import CompareConfig
-from vlray.config.run_folder import open_run
+from vlray.runs.folder import open_run
 from vlray.storage import files
 
 log = logging.getLogger("vlray.comparison")

@@ -6,11 +6,11 @@ import logging
 import shlex
 import sys
 
-from vlray.config.run_folder import open_run
 from vlray.config.train import TrainConfig
 from vlray.engine.trainer import in_project, run_training
 from vlray.engine.training import Progress
 from vlray.models.memory import is_out_of_memory
+from vlray.runs.folder import open_run
 
 log = logging.getLogger("vlray.engine")
 

@@ -7,7 +7,7 @@ import math
 import time
 from datetime import timedelta
 
-from vlray.progress import Bar
+from vlray.runs.progress import Bar
 
 SECONDS_BETWEEN_LINES = 30.0
 BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"

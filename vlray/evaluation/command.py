@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
-from vlray.config.run_folder import open_run
 from vlray.config.test import TestConfig
 from vlray.evaluation.report import headline, table
 from vlray.evaluation.run import test
 from vlray.models.memory import is_out_of_memory
+from vlray.runs.folder import open_run
 
 log = logging.getLogger("vlray.evaluation")
 

@@ -6,11 +6,11 @@ import logging
 import sys
 
 from vlray.config.convert import ConvertConfig
-from vlray.config.run_folder import open_run
 from vlray.formats.exporting import export_output
 from vlray.formats.importing import import_file
 from vlray.formats.report import report
 from vlray.regions import parts
+from vlray.runs.folder import open_run
 from vlray.storage import files
 
 log = logging.getLogger("vlray.formats")

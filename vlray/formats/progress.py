@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from vlray.progress import Bar
+from vlray.runs.progress import Bar
 
 SECONDS_BETWEEN_LINES = 30.0
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
-from vlray.config.run_folder import open_run
 from vlray.config.view import ViewConfig
 from vlray.gallery.run import build
 from vlray.gallery.summary import table
 from vlray.regions.output import open_output
+from vlray.runs.folder import open_run
 
 log = logging.getLogger("vlray.gallery")
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vlray.config.pipeline import PipelineConfig
-from vlray.config.run_folder import open_run
 from vlray.pipelines.check import check
 from vlray.pipelines.page import write_page
 from vlray.pipelines.plan import check_local, plan_ahead
@@ -17,6 +16,7 @@ from vlray.pipelines.run import STOPPED, Outcome, run_steps
 from vlray.pipelines.state import State
 from vlray.pipelines.steps import Step, folder_of, resolve
 from vlray.pipelines.table import plan_lines, result_lines
+from vlray.runs.folder import open_run
 from vlray.storage.locks import locked
 
 log = logging.getLogger("vlray.pipelines")

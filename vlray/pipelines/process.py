@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from vlray.config.run_folder import STATUS, to_yaml
 from vlray.pipelines.steps import Step
+from vlray.runs.folder import STATUS, to_yaml
 from vlray.settings.layers import ENV_PREFIX, OWN_VARIABLES
 from vlray.storage import files
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from vlray.config.run_folder import to_yaml
 from vlray.pipelines.plan import Plan
 from vlray.pipelines.process import command_line
 from vlray.pipelines.state import Record
 from vlray.pipelines.steps import Step
+from vlray.runs.folder import to_yaml
 from vlray.settings.options import flatten
 
 

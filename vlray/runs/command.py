@@ -7,8 +7,8 @@ import shutil
 import sys
 
 from vlray.config.logs import LogsConfig
-from vlray.config.run_folder import STOPPED
 from vlray.runs import find
+from vlray.runs.folder import STOPPED
 from vlray.runs.follow import follow, show
 from vlray.runs.repeat import command_of
 from vlray.runs.run import Run

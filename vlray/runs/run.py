@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from vlray.config.run_folder import STATUS
+from vlray.runs.folder import STATUS
 from vlray.runs.metrics import METRICS, last_best, say_best
 from vlray.settings.log_format import parse_json
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 
 from vlray.config.extract import ExtractConfig
-from vlray.config.run_folder import open_run
+from vlray.runs.folder import open_run
 from vlray.stream.run import ExtractResult, extract
 
 log = logging.getLogger("vlray.stream")

@@ -12,9 +12,9 @@ import ray
 import ray.data
 
 from vlray.config.extract import ExtractConfig
-from vlray.config.run_folder import current_run
 from vlray.detect.load import resize_of
 from vlray.regions.given import GivenBoxes
+from vlray.runs.folder import current_run
 from vlray.stream.cluster import WRITE_CPUS, allot, connect, living_nodes
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard

@@ -6,7 +6,7 @@ import logging
 import time
 from datetime import timedelta
 
-from vlray.progress import Bar, Style
+from vlray.runs.progress import Bar, Style
 
 SECONDS_BETWEEN_LINES = 10.0
 

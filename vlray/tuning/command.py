@@ -7,8 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from vlray.config.run_folder import STOPPED, open_run
 from vlray.config.tune import TuneConfig
+from vlray.runs.folder import STOPPED, open_run
 from vlray.tuning.result import BEST, PARQUET, Result, headline, table
 from vlray.tuning.run import tune
 from vlray.tuning.tuned import read_tuned

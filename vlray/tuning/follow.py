@@ -12,7 +12,7 @@ from typing import Any
 from ray import cloudpickle, tune
 from ray.tune.schedulers import ASHAScheduler
 
-from vlray.progress import Bar
+from vlray.runs.progress import Bar
 from vlray.settings.environment import EnvironmentSection
 from vlray.stream.log import log_to_stderr
 from vlray.tuning.ledger import Ledger, State, Trial, trial_id

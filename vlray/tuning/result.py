@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlray.config.run_folder import to_yaml
+from vlray.runs.folder import to_yaml
 from vlray.storage import files
 from vlray.tuning.ledger import Ledger, Trial
 from vlray.tuning.objective import Objective

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlray.progress import Bar, Style
+from vlray.runs.progress import Bar, Style
 from vlray.settings.environment import EnvironmentSection
 from vlray.stream.log import forwarded
 from vlray.tuning.ledger import Ledger
