@@ -10,12 +10,12 @@ import pytest
 import ray
 
 from tests.engine.conftest import Make, losses
+from vlray.cluster.capacity import Node
 from vlray.config.training import WorkersSection
 from vlray.engine.trainer import run_training
 from vlray.engine.work import work
 from vlray.engine.workers import Desk, DeskStop, allot
 from vlray.models.checkpoint import CheckpointInfo
-from vlray.stream.cluster import Node
 
 TWO = {"workers": 2, "cpus_per_worker": 0.5}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from vlray.cluster.capacity import Allotment, Node, allot
 from vlray.config.extract import ExtractConfig
-from vlray.stream.cluster import Allotment, Node, allot
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "configs" / "extract" / "dgx.yaml"

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlray.cluster.capacity import Allotment, Node, allot, lacking
 from vlray.config.cluster import ClusterSection
-from vlray.stream.cluster import Allotment, Node, allot, lacking
 
 LAPTOP = Node(2, 0)
 DGX = Node(64, 8)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import ray
 
+from vlray.cluster import worker_logs as module
+from vlray.cluster.worker_logs import forwarded, log_to_stderr
 from vlray.config.logs import LogsConfig
 from vlray.runs.folder import open_run
 from vlray.runs.progress import Bar
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import JsonFormatter
-from vlray.stream import log as module
-from vlray.stream.log import forwarded, log_to_stderr
 
 WORDS = "the weights are new"
 

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from vlray.cluster.capacity import running_here
 from vlray.config.train import TrainConfig
 from vlray.engine.checkpoints import Resumed, check_same
 from vlray.engine.group import has_gpu
@@ -19,7 +20,6 @@ from vlray.models.names import AUTO, named
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
 from vlray.storage import files
-from vlray.stream.cluster import running_here
 from vlray.stream.places import absolute, found
 
 log = logging.getLogger("vlray.engine")

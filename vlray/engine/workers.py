@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import ray
 
+from vlray.cluster.capacity import Node, connect, living_nodes, room_of
+from vlray.cluster.worker_logs import forwarded, log_to_stderr
 from vlray.config.cluster import ClusterSection
 from vlray.config.train import TrainConfig
 from vlray.config.training import WorkersSection
@@ -18,8 +20,6 @@ from vlray.engine.stop import Stop, on_signals
 from vlray.engine.training import Progress
 from vlray.engine.work import work
 from vlray.models.memory import is_out_of_memory
-from vlray.stream.cluster import Node, connect, living_nodes, room_of
-from vlray.stream.log import forwarded, log_to_stderr
 
 log = logging.getLogger("vlray.engine")
 

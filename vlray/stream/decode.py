@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import ray
 
+from vlray.cluster.worker_logs import log_to_stderr
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
 from vlray.regions.given import what_is_wrong
 from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files
 from vlray.stream.block import DECODED, pack
-from vlray.stream.log import log_to_stderr
 
 log = logging.getLogger("vlray.stream")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
 from vlray.detect.load import load_detector
 from vlray.detect.protocol import DetectorInfo
@@ -23,7 +24,6 @@ from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_tabl
 from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files
 from vlray.stream.block import image_rows, pack, unpack
-from vlray.stream.log import log_to_stderr
 
 # From this many images on, a shard on all of which the detector raises says that the detector is
 # broken, not the images.

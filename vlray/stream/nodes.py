@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.data.exceptions import ExecutionTimeoutError
 
-from vlray.stream.cluster import Allotment, lacking, living_nodes
+from vlray.cluster.capacity import Allotment, lacking, living_nodes
 
 STALLED_S = 20.0
 POLL_S = 2.0

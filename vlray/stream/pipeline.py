@@ -11,14 +11,14 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from vlray.cluster.capacity import WRITE_CPUS, allot, connect, living_nodes
+from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import resize_of
 from vlray.regions.given import GivenBoxes
 from vlray.runs.folder import current_run
-from vlray.stream.cluster import WRITE_CPUS, allot, connect, living_nodes
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
-from vlray.stream.log import forwarded
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch
 from vlray.stream.plan import Plan

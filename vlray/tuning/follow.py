@@ -12,9 +12,9 @@ from typing import Any
 from ray import cloudpickle, tune
 from ray.tune.schedulers import ASHAScheduler
 
+from vlray.cluster.worker_logs import log_to_stderr
 from vlray.runs.progress import Bar
 from vlray.settings.environment import EnvironmentSection
-from vlray.stream.log import log_to_stderr
 from vlray.tuning.ledger import Ledger, State, Trial, trial_id
 from vlray.tuning.objective import Mode, Objective
 from vlray.tuning.work import Work

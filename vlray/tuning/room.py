@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from vlray.cluster.capacity import Node, living_nodes, room_of
 from vlray.config.training import WorkersSection
 from vlray.config.tune import TrialsSection
 from vlray.engine.workers import allot
-from vlray.stream.cluster import Node, living_nodes, room_of
 from vlray.tuning.work import Resources
 
 MOST = 1_000

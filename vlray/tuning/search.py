@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlray.cluster.worker_logs import forwarded
 from vlray.runs.progress import Bar, Style
 from vlray.settings.environment import EnvironmentSection
-from vlray.stream.log import forwarded
 from vlray.tuning.ledger import Ledger
 from vlray.tuning.objective import Objective
 from vlray.tuning.plan import Check

@@ -1,0 +1,1 @@
+"""What extraction and training share of Ray: connection, capacity, worker logs."""
