@@ -8,8 +8,8 @@ import pytest
 
 from vlray.config.data import ImageSetsSection
 from vlray.config.images import ImagesSection
-from vlray.stream.places import find_images
 from vlray.tasks.catalogue import user_folder
+from vlray.tasks.image_sets import find_images
 
 MINE = """
 name: mine

@@ -20,7 +20,7 @@ from vlray.models.names import AUTO, named
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
 from vlray.storage import files
-from vlray.stream.places import absolute, found
+from vlray.tasks.image_sets import absolute, found
 
 log = logging.getLogger("vlray.engine")
 

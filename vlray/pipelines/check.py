@@ -9,8 +9,8 @@ from vlray.config.data import DataSection
 from vlray.pipelines.inputs import ABSENT, fingerprint
 from vlray.pipelines.steps import Step, is_below
 from vlray.storage import files
-from vlray.stream.places import find_images, found
 from vlray.tasks.corpus import resolve, spec_of
+from vlray.tasks.image_sets import find_images, found
 from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.locate import wanted_files
 

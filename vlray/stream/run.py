@@ -21,8 +21,8 @@ from vlray.regions.lock import only_writer
 from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.identity import defaults, identity_of
-from vlray.stream.places import absolute, find_images, found
 from vlray.stream.progress import Progress
+from vlray.tasks.image_sets import absolute, find_images, found
 
 log = logging.getLogger("vlray.stream")
 

@@ -13,7 +13,7 @@ from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
 from vlray.detect.load import check_ways
 from vlray.storage import files
-from vlray.stream.places import absolute, find_images, found
+from vlray.tasks.image_sets import absolute, find_images, found
 from vlray.tuning import space as spaces
 from vlray.tuning.objective import DOWNSTREAM, LABELS, RATE, Objective, check_name, make_objective
 from vlray.tuning.room import for_selections, for_trainings
