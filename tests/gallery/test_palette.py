@@ -4,8 +4,8 @@ import colorsys
 
 import pytest
 
-from vlray.gallery.palette import page_color
 from vlray.images.draw import label_colour
+from vlray.pages.palette import page_color
 
 LABELS = [f"label {index}" for index in range(200)]
 

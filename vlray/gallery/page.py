@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from vlray.gallery.entries import Entry
-from vlray.gallery.palette import page_color
+from vlray.pages.palette import page_color
 
 NONE = 0xFFFF
 """Stands for "no label" and "no attribute" in the page's data."""
