@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import numpy as np

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 # isort: off
-from vlray.detect.lite_model import build_lite, trained_names  # first: it prepares detectron2
+from vlray.detect.lite.model import build_lite, trained_names  # first: it prepares detectron2
 # isort: on
 
 import numpy as np

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import numpy as np
@@ -27,7 +27,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.lite import Lite
+from vlray.detect.lite.detector import Lite
 
 FIXTURE = Path(__file__).parents[2].parent / "shared" / "fixtures" / "coco_mini"
 Row = dict[str, object]

@@ -34,10 +34,10 @@ from tests.benchmarks.vg_peers import FIELDS, NMS_THRESH, REPLACED, Found
 from tests.detect.vg_flavours import write_airsplay, write_hf
 from tests.detect.vg_weights import random_vg_state
 from vlray.config.detector import DetectorSection
-from vlray.detect.vg import VgPbua
-from vlray.detect.vg_checkpoint import load_vg
-from vlray.detect.vg_model import build_vg
-from vlray.detect.vg_regions import RegionFinder
+from vlray.detect.visual_genome.checkpoint import load_vg
+from vlray.detect.visual_genome.detector import VgPbua
+from vlray.detect.visual_genome.model import build_vg
+from vlray.detect.visual_genome.regions import RegionFinder
 from vlray.images.decode import as_bgr
 
 PHOTOGRAPHS = Path(__file__).parents[2].parent / "shared" / "fixtures" / "butd"

@@ -21,9 +21,9 @@ from tests.benchmarks.report import print_header, print_table, verdict
 from tests.detect.vg_weights import random_vg_state
 from vlray.comparison.matching import match
 from vlray.config.detector import DetectorSection
-from vlray.detect.vg import VgCaffe, VgDetector, VgPbua
-from vlray.detect.vg_model import DTYPES, build_vg
-from vlray.detect.vg_regions import RegionFinder
+from vlray.detect.visual_genome.detector import VgCaffe, VgDetector, VgPbua
+from vlray.detect.visual_genome.model import DTYPES, build_vg
+from vlray.detect.visual_genome.regions import RegionFinder
 from vlray.images.decode import as_bgr
 from vlray.regions.batch import RegionBatch
 

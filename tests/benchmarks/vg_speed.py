@@ -37,9 +37,9 @@ from tests.benchmarks.vg_peers import MEAN, hf_network
 from tests.detect.vg_flavours import write_hf
 from tests.detect.vg_weights import random_vg_state
 from vlray.config.detector import DetectorSection
-from vlray.detect.vg import VgPbua
-from vlray.detect.vg_model import DTYPES, POOL_SIZE, VgNetwork, build_vg
-from vlray.detect.vg_regions import RegionFinder
+from vlray.detect.visual_genome.detector import VgPbua
+from vlray.detect.visual_genome.model import DTYPES, POOL_SIZE, VgNetwork, build_vg
+from vlray.detect.visual_genome.regions import RegionFinder
 from vlray.images.decode import as_bgr
 
 SIDE, PROPOSALS = 4096, 300

@@ -8,7 +8,7 @@ import pytest
 
 from tests.detect.vg_flavours import write_hf
 from tests.detect.vg_weights import random_vg_state
-from vlray.detect.vg_checkpoint import load_vg
+from vlray.detect.visual_genome.checkpoint import load_vg
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import torch

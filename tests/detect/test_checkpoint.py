@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from vlray.detect.checkpoint import load_weights
+from vlray.detect.d2.checkpoint import load_weights
 
 
 class Network(nn.Module):

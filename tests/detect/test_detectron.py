@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import numpy as np
@@ -24,8 +24,8 @@ from detectron2.structures import Instances
 
 from tests.detect.detectron_networks import FEATURE_DIMS, KINDS, Network, write_network
 from vlray.config.detector import DetectorSection
-from vlray.detect.detectron import Detectron
-from vlray.detect.weights import sha256
+from vlray.detect.d2.detector import Detectron
+from vlray.detect.weights.files import sha256
 from vlray.images.resize import ResizeShortestEdge
 
 torch.set_num_threads(1)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import vlray.detect.compat  # noqa: F401  for its stand-in of what is not compiled
+import vlray.detect.d2.compat  # noqa: F401  for its stand-in of what is not compiled
 from vlray.config.detector import DetectorSection
-from vlray.detect.detectron_config import config_files, config_path, load_config, weights_of
+from vlray.detect.d2.config import config_files, config_path, load_config, weights_of
 
 
 def write(path: Path, text: str) -> Path:
@@ -43,7 +43,7 @@ def test_reading_what_a_configuration_stands_for_needs_no_torch(tmp_path: Path) 
     code = (
         "import sys\n"
         "from vlray.config.detector import DetectorSection\n"
-        "from vlray.detect.detectron_config import config_files, config_path, weights_of\n"
+        "from vlray.detect.d2.config import config_files, config_path, weights_of\n"
         f"name = {str(top)!r}\n"
         "config_files(config_path(name)), weights_of(DetectorSection(name=name))\n"
         "assert not {'torch', 'detectron2'} & sys.modules.keys()\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import numpy as np
@@ -20,7 +20,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from tests.detect.detectron_networks import KINDS, Network, write_network
-from vlray.detect.detectron import Detectron
+from vlray.detect.d2.detector import Detectron
 from vlray.detect.load import check_ways
 from vlray.images.resize import ResizeShortestEdge
 

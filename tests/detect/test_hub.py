@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vlray.detect import hub
-from vlray.detect.weights import cache_path, locate
+from vlray.detect.weights.files import cache_path, hub, locate
 
 REPOSITORY = "unc-nlp/frcnn-vg-finetuned"
 FOLDER = "models--unc-nlp--frcnn-vg-finetuned"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 # isort: off
-from vlray.detect.lite import WEIGHTS, Lite
-from vlray.detect.lite_weights import read_weights
+from vlray.detect.lite.detector import WEIGHTS, Lite
+from vlray.detect.lite.weights import read_weights
 # isort: on
 
 import torch

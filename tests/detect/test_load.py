@@ -19,7 +19,7 @@ from vlray.detect.load import (
     resize_of,
     settled,
 )
-from vlray.detect.weights import sha256
+from vlray.detect.weights.files import sha256
 from vlray.images.resize import ResizeShortestEdge
 from vlray.settings.state import store
 
@@ -182,7 +182,7 @@ def test_identity_follows_the_content_of_files_and_not_their_places(
 
     weights = config.with_name("model.pth")
     one = identify(options(config, weights=str(weights)))
-    assert one["target"] == "vlray.detect.detectron:Detectron"
+    assert one["target"] == "vlray.detect.d2.detector:Detectron"
     assert one["weights_sha256"] == sha256(weights)
     config.with_name("base.yaml").write_text("MODEL: {RESNETS: {DEPTH: 101}}\nVERSION: 2\n")
     two = identify(options(config, weights=str(weights)))
@@ -216,7 +216,7 @@ assert not {{"torch", "ray", "detectron2"}} & sys.modules.keys()
 def test_lite_is_identified_by_its_weights() -> None:
     shipped = Path(sys.modules["vlray.detect.load"].__file__ or "").with_name("lite.safetensors")
     assert identify(options("lite")) == {
-        "target": "vlray.detect.lite:Lite",
+        "target": "vlray.detect.lite.detector:Lite",
         "weights_sha256": sha256(shipped),
     }
     own = identify(options("lite", weights=str(shipped)))

@@ -14,20 +14,20 @@ from hypothesis import strategies as st
 
 # isort: off
 from tests.detect.detectron_networks import write_network
-from vlray.detect.vg_regions import RegionFinder
+from vlray.detect.visual_genome.regions import RegionFinder
 # isort: on
 
 import torch
 from torchvision.ops import batched_nms, box_iou
 
 from vlray.config.detector import DetectorSection
-from vlray.detect import suppression
-from vlray.detect.each_class import confidence_of, survivors_of
 from vlray.detect.load import detector_class, load_detector, resize_of, settled
-from vlray.detect.reselect import EVERY, collecting, rule_of
-from vlray.detect.rules import BestClass, Proposals, select_one
-from vlray.detect.suppression import Suppression
-from vlray.detect.vg_shapes import OBJECTS
+from vlray.detect.selection.per_class import confidence_of, survivors_of
+from vlray.detect.selection.reselect import EVERY, collecting, rule_of
+from vlray.detect.selection.rules import BestClass, Proposals, select_one
+from vlray.detect.selection.select import suppression
+from vlray.detect.selection.suppression import Suppression
+from vlray.detect.visual_genome.shapes import OBJECTS
 from vlray.regions.batch import RegionBatch
 
 SETTINGS: list[dict[str, Any]] = [

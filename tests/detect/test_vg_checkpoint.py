@@ -20,10 +20,10 @@ from torch import Tensor
 from tests.detect import vg_flavours as published
 from vlray.config.detector import DetectorSection
 from vlray.detect.load import load_detector, resize_of
-from vlray.detect.vg_checkpoint import VgCheckpoint, load_vg
-from vlray.detect.vg_flavours import to_canonical
-from vlray.detect.vg_shapes import attribute_shapes, canonical_shapes
-from vlray.detect.weights import sha256
+from vlray.detect.visual_genome.checkpoint import VgCheckpoint, load_vg
+from vlray.detect.visual_genome.flavours import to_canonical
+from vlray.detect.visual_genome.shapes import attribute_shapes, canonical_shapes
+from vlray.detect.weights.files import sha256
 from vlray.images.decode import as_bgr
 from vlray.regions.batch import RegionBatch
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 
 # isort: on
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
-from vlray.detect.vg_fused import can_fuse, fuse_blocks
+from vlray.detect.visual_genome.cpu.fused import can_fuse, fuse_blocks
 
 
 def stage(dilation: int) -> nn.Sequential:

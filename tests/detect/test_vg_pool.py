@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import roi_pool
 
-from vlray.detect.vg_pool import RoiPool
+from vlray.detect.visual_genome.cpu.pool import RoiPool
 
 SCALE, SIZE = 1 / 16, 14
 

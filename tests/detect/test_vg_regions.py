@@ -22,11 +22,11 @@ from torchvision.ops import box_iou, nms
 import vlray
 from vlray.config.detector import DetectorSection
 from vlray.detect import notebook
-from vlray.detect.each_class import survivors_of
-from vlray.detect.vg_conventions import CAFFE, PBUA
-from vlray.detect.vg_model import build_vg
-from vlray.detect.vg_proposals import clip
-from vlray.detect.vg_regions import RegionFinder, _best_class, _each_class
+from vlray.detect.selection.per_class import survivors_of
+from vlray.detect.visual_genome.conventions import CAFFE, PBUA
+from vlray.detect.visual_genome.model import build_vg
+from vlray.detect.visual_genome.proposals import clip
+from vlray.detect.visual_genome.regions import RegionFinder, _best_class, _each_class
 from vlray.images.decode import as_bgr
 from vlray.images.resize import ResizeLikeCaffe
 from vlray.regions.batch import RegionBatch

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 
 # isort: on
 from detectron2.modeling.backbone.resnet import BottleneckBlock
@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional
 from torchvision.ops import roi_pool
 
-from vlray.detect.vg_fused import can_fuse
-from vlray.detect.vg_pool import RoiPool
-from vlray.detect.vg_res5 import Res5
-from vlray.detect.winograd import TERMS, WinogradConv, WinogradMapConv
+from vlray.detect.visual_genome.cpu.fused import can_fuse
+from vlray.detect.visual_genome.cpu.pool import RoiPool
+from vlray.detect.visual_genome.cpu.res5 import Res5
+from vlray.detect.visual_genome.cpu.winograd import TERMS, WinogradConv, WinogradMapConv
 
 SCALE, SIZE = 1 / 16, 14
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlray.detect.weights import cache_path, is_url, locate, sha256
+from vlray.detect.weights.files import cache_path, is_url, locate, sha256
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, max_pool2d
 from torchvision.ops import roi_pool
 
-from vlray.detect.vg_shapes import BOX_WEIGHTS, canonical_shapes
+from vlray.detect.visual_genome.shapes import BOX_WEIGHTS, canonical_shapes
 
 _PREDICTOR = "roi_heads.box_predictor"
 _HEAD = "proposal_generator.rpn_head"

@@ -17,7 +17,7 @@ SIZES = [(800, 1333), (600, 1000), (320, 512), (224, 224), (1000, 600)]
 
 
 def detectron2_resize(image: np.ndarray, min_size: int, max_size: int) -> np.ndarray:
-    compat = pytest.importorskip("vlray.detect.compat")
+    compat = pytest.importorskip("vlray.detect.d2.compat")
     pytest.importorskip("detectron2", reason="Detectron2 is not installed")
     compat.prepare_detectron2()
     from detectron2.data.transforms import ResizeShortestEdge as Reference

@@ -8,10 +8,10 @@ from typing import Any
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
-from vlray.detect.detectron_config import check_grid, config_files, config_path, weights_of
+from vlray.detect.d2.config import check_grid, config_files, config_path, weights_of
 from vlray.detect.protocol import Detector, Resize
-from vlray.detect.weights import is_url, locate, sha256
-from vlray.detect.weights_check import check_lite, check_vg
+from vlray.detect.weights.check import check_lite, check_vg
+from vlray.detect.weights.files import is_url, locate, sha256
 from vlray.settings import plugins
 from vlray.settings.options import nearest
 from vlray.settings.state import stored_models
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 PRESETS = {
-    "lite": "vlray.detect.lite:Lite",
-    "vg-caffe": "vlray.detect.vg:VgCaffe",
-    "vg-pbua": "vlray.detect.vg:VgPbua",
+    "lite": "vlray.detect.lite.detector:Lite",
+    "vg-caffe": "vlray.detect.visual_genome.detector:VgCaffe",
+    "vg-pbua": "vlray.detect.visual_genome.detector:VgPbua",
 }
 NMS_THRESH = 0.5
 OWN_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: several in turn
@@ -39,7 +39,7 @@ CAPABLE = {
     "grid": "vg-caffe, vg-pbua or a Detectron2 config.yaml",
 }
 _LITE_WEIGHTS = Path(__file__).with_name("lite.safetensors")
-_DETECTRON = "vlray.detect.detectron:Detectron"
+_DETECTRON = "vlray.detect.d2.detector:Detectron"
 
 
 def settled(options: DetectorSection) -> DetectorSection:
@@ -133,7 +133,7 @@ def check_weights(options: DetectorSection) -> None:
     """
     options = settled(options)
     if options.name in OWN_NMS_THRESH:
-        from vlray.detect.vg import weights_of as vg_weights_of
+        from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         check_vg(locate(vg_weights_of(options)))
     elif options.weights and _target(options.name) == PRESETS["lite"]:
@@ -166,7 +166,7 @@ def identify(options: DetectorSection) -> dict[str, str]:
             "source_sha256": sha256(place),
         }
     if options.name in OWN_NMS_THRESH:
-        from vlray.detect.vg import weights_of as vg_weights_of
+        from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         identity["weights_sha256"] = sha256(locate(vg_weights_of(options)))
     elif options.weights:

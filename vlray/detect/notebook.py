@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from vlray.config.detector import DetectorSection
 from vlray.detect.device import batch_size_of
 from vlray.detect.load import check_ways, load_detector, resize_of, settled
+from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import Detector, DetectorInfo, Resize
-from vlray.detect.ways import info_of, regions_of
 from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
 from vlray.regions.given import what_is_wrong

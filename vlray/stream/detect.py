@@ -16,8 +16,8 @@ import pyarrow as pa
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
 from vlray.detect.load import load_detector
+from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import DetectorInfo
-from vlray.detect.ways import info_of, regions_of
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table

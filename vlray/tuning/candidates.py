@@ -16,8 +16,8 @@ from jaxtyping import Float32, Int32, Int64
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_weights, settled
-from vlray.detect.reselect import LIGHT, collecting, rule_of
-from vlray.detect.rules import Proposals
+from vlray.detect.selection.reselect import LIGHT, collecting, rule_of
+from vlray.detect.selection.rules import Proposals
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
 from vlray.regions.store import RegionStore, open_store

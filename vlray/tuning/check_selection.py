@@ -90,6 +90,6 @@ def _compare(
                 f"{options.name} does not select as vlray does: with {said} it gives "
                 f"{len(found.boxes)} regions of image {image_id!r}, and selecting again from its "
                 f"proposals {rows.stop - rows.start}, or others; let it select by "
-                "vlray.detect.selection.select_regions on boxes in pixels of the original image, "
+                "vlray.detect.selection.select.select_regions on boxes in pixels of the original image, "
                 "or search other options than score_thresh, nms_thresh, min_boxes and max_boxes"
             )

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import settled
-from vlray.detect.reselect import LIGHT
+from vlray.detect.selection.reselect import LIGHT
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.parts import encode_plain
 from vlray.storage import files

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from vlray.detect.lite import WEIGHTS
-from vlray.detect.vg_shapes import Shapes, canonical_shapes
-from vlray.detect.weights import cache_folder, sha256
+from vlray.detect.lite.detector import WEIGHTS
+from vlray.detect.visual_genome.shapes import Shapes, canonical_shapes
+from vlray.detect.weights.files import cache_folder, sha256
 
 VG_FAMILY = "vlray-vg-"
 VG_FORMAT = f"{VG_FAMILY}1"  # another number where the canonical form changes
@@ -28,7 +28,7 @@ def check_lite(path: Path) -> None:
         ValueError: It is damaged, of another network, or not what ``jobs/train_lite.py`` makes.
     """
     if not _is_lite(path):
-        from vlray.detect.lite_weights import load_lite
+        from vlray.detect.lite.weights import load_lite
 
         load_lite(path)
 
@@ -40,7 +40,7 @@ def check_vg(path: Path) -> None:
         ValueError: As ``load_vg``.
     """
     if not (_is_canonical(path) or converted_path(sha256(path)).is_file()):
-        from vlray.detect.vg_checkpoint import load_vg
+        from vlray.detect.visual_genome.checkpoint import load_vg
 
         load_vg(str(path))
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlray.detect.vg_shapes import (
+from vlray.detect.visual_genome.shapes import (
     ANCHORS,
     BOX_WEIGHTS,
     OBJECTS,

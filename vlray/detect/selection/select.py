@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.rules import select_one
+from vlray.detect.selection.rules import select_one
 
 
 def boxes_of_class(

@@ -14,8 +14,8 @@ from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import DetectorInfo, Resize
-from vlray.detect.vg_conventions import CAFFE, PBUA, Conventions
-from vlray.detect.vg_shapes import C4_DIM, FEATURE_DIM
+from vlray.detect.visual_genome.conventions import CAFFE, PBUA, Conventions
+from vlray.detect.visual_genome.shapes import C4_DIM, FEATURE_DIM
 from vlray.images.resize import ResizeLikeCaffe, ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 from vlray.regions.vocabulary import visual_genome_attributes, visual_genome_objects
@@ -83,9 +83,9 @@ class VgDetector:
         """
         # Torch and Detectron2 take seconds to import; the driver does without them.
         from vlray.detect.device import device_of
-        from vlray.detect.vg_checkpoint import load_vg
-        from vlray.detect.vg_model import build_vg
-        from vlray.detect.vg_regions import RegionFinder
+        from vlray.detect.visual_genome.checkpoint import load_vg
+        from vlray.detect.visual_genome.model import build_vg
+        from vlray.detect.visual_genome.regions import RegionFinder
 
         rules = self.rules(options)
         checkpoint = load_vg(weights_of(options))

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Int32
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.vg import VgCaffe
-from vlray.detect.vg_conventions import Conventions
-from vlray.detect.vg_shapes import FEATURE_DIM, OBJECTS
+from vlray.detect.visual_genome.conventions import Conventions
+from vlray.detect.visual_genome.detector import VgCaffe
+from vlray.detect.visual_genome.shapes import FEATURE_DIM, OBJECTS
 from vlray.regions.batch import RegionBatch
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import torch
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_pool
 
-from vlray.detect.vg_fused import can_fuse, fuse_blocks
-from vlray.detect.vg_pool import RoiPool
-from vlray.detect.vg_res5 import Res5
-from vlray.detect.vg_shapes import ANCHORS, ATTRIBUTES, C4_DIM, FEATURE_DIM, OBJECTS
-from vlray.detect.winograd import WinogradMapConv
+from vlray.detect.visual_genome.cpu.fused import can_fuse, fuse_blocks
+from vlray.detect.visual_genome.cpu.pool import RoiPool
+from vlray.detect.visual_genome.cpu.res5 import Res5
+from vlray.detect.visual_genome.cpu.winograd import WinogradMapConv
+from vlray.detect.visual_genome.shapes import ANCHORS, ATTRIBUTES, C4_DIM, FEATURE_DIM, OBJECTS
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import numpy as np
@@ -18,7 +18,7 @@ from detectron2.modeling.backbone import ResNet
 from jaxtyping import Int32, UInt8
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.features import normalized
+from vlray.detect.d2.features import normalized
 from vlray.detect.grid import grid_regions
 from vlray.regions.batch import RegionBatch
 

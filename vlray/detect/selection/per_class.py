@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from vlray.detect.suppression import Suppression
+from vlray.detect.selection.suppression import Suppression
 
 _BITS = 62  # flags in a word
 _ROUNDS = 20  # classes of a proposal that are tried one by one

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlray.detect.vg_fused import FusedConv
-from vlray.detect.vg_pool import RoiPool
-from vlray.detect.winograd import TERMS, TILE, WinogradConv
+from vlray.detect.visual_genome.cpu.fused import FusedConv
+from vlray.detect.visual_genome.cpu.pool import RoiPool
+from vlray.detect.visual_genome.cpu.winograd import TERMS, TILE, WinogradConv
 
 SIDE = 7  # of a quarter of the 14x14 map
 CELLS = SIDE * SIDE

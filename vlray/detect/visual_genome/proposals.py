@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.ops import nms
 
-from vlray.detect.vg_conventions import Conventions
-from vlray.detect.vg_shapes import ANCHORS, RATIOS, SIZES, caffe_anchors, d2_anchors
+from vlray.detect.visual_genome.conventions import Conventions
+from vlray.detect.visual_genome.shapes import ANCHORS, RATIOS, SIZES, caffe_anchors, d2_anchors
 
 STRIDE = 16
 _SCALE_CLAMP = math.log(1000 / 16)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import torch
@@ -18,7 +18,7 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlray.detect.winograd import WinogradMapConv
+from vlray.detect.visual_genome.cpu.winograd import WinogradMapConv
 
 WINOGRAD_FROM = 256
 """Channels from which on it pays; with fewer, moving the tiles takes longer than multiplying."""

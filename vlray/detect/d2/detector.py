@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import numpy as np
@@ -16,13 +16,13 @@ from detectron2.modeling import build_model
 from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.checkpoint import load_weights
-from vlray.detect.detectron_config import check_grid, load_config, weights_of
-from vlray.detect.detectron_grid import grid_dim_of, grid_of
+from vlray.detect.d2.checkpoint import load_weights
+from vlray.detect.d2.config import check_grid, load_config, weights_of
+from vlray.detect.d2.features import feature_dim_of, find_regions_of, pool_boxes_of
+from vlray.detect.d2.grid import grid_dim_of, grid_of
 from vlray.detect.device import device_of
-from vlray.detect.features import feature_dim_of, find_regions_of, pool_boxes_of
 from vlray.detect.protocol import DetectorInfo, Resize
-from vlray.detect.weights import locate, sha256
+from vlray.detect.weights.files import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import DetectorInfo
-from vlray.detect.weights import locate, sha256
+from vlray.detect.weights.files import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 
@@ -47,10 +47,10 @@ class Lite:
             raise ValueError(f"lite has no detector.options, remove {sorted(options.options)}")
         # Torch and Detectron2 take seconds to import; the driver, which asks this class for
         # `resize` only, does without them.
+        from vlray.detect.d2.features import find_regions_of, pool_boxes_of
         from vlray.detect.device import device_of
-        from vlray.detect.features import find_regions_of, pool_boxes_of
-        from vlray.detect.lite_model import FEATURE_DIM
-        from vlray.detect.lite_weights import load_lite
+        from vlray.detect.lite.model import FEATURE_DIM
+        from vlray.detect.lite.weights import load_lite
 
         path = locate(options.weights) if options.weights else WEIGHTS
         self.model, obj_names = load_lite(path)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.weights import is_url, locate
+from vlray.detect.weights.files import is_url, locate
 
 ARCHITECTURES = ("GeneralizedRCNN", "PanopticFPN")
 RESNETS = ("build_resnet_backbone", "build_resnet_fpn_backbone")
@@ -80,7 +80,7 @@ def load_config(options: DetectorSection) -> Any:
     Raises:
         ValueError: It has an unknown key, or describes a network without a box head.
     """
-    from vlray.detect.compat import prepare_detectron2
+    from vlray.detect.d2.compat import prepare_detectron2
 
     prepare_detectron2()
     from detectron2.config import get_cfg
@@ -168,7 +168,7 @@ def _zoo_weights(name: Path) -> str:
 
     Its own MODEL.WEIGHTS is only what the training began with.
     """
-    from vlray.detect.compat import prepare_detectron2
+    from vlray.detect.d2.compat import prepare_detectron2
 
     prepare_detectron2()
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 # isort: off
-import vlray.detect.compat  # noqa: F401  before detectron2
+import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import timm

@@ -1,0 +1,1 @@
+"""Detectors of Detectron2: any configuration of its own R-CNNs."""

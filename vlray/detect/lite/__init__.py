@@ -1,0 +1,1 @@
+"""The detector inside the package, for a first run, tests and small studies."""

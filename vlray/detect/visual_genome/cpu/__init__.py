@@ -1,0 +1,1 @@
+"""CPU kernels of the Visual Genome network: Winograd convolutions, fused layers, RoI pooling."""

@@ -1,0 +1,1 @@
+"""Weights files: download, headers, checks."""
