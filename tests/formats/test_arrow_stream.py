@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
-from vlray.formats.arrow_stream import HfArrowReader, VltkArrowReader
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.arrow_stream import HfArrowReader, VltkArrowReader
+from vlray.formats.readers.protocol import Found, Unreadable
 
 # What extracting_data.py does, with the library that it does it with; in a process of its own,
 # because that library changes how pyarrow reads such columns everywhere.
@@ -25,7 +25,7 @@ _PRODUCER = """
 import sys, datasets, datasets.arrow_writer, numpy as np
 from pathlib import Path
 from tests.formats.written import hf_columns, some_images
-from vlray.formats.arrow_stream import HfArrowReader
+from vlray.formats.readers.arrow_stream import HfArrowReader
 
 images = some_images(5)
 one, ids = datasets.Value("float32"), datasets.Sequence(datasets.Value("float32"), length=36)

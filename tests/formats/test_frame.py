@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vlray.formats.flags import RowError
 from vlray.formats.frame import Frame, FrameVotes, place
-from vlray.formats.reader import Found
+from vlray.formats.readers.protocol import Found
 
 
 def found(boxes: object, hw: tuple[float, float] | None, *remarks: str) -> Found:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
-from vlray.formats.hdf5 import Hdf5Reader, Hdf5RowsReader
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.hdf5 import Hdf5Reader, Hdf5RowsReader
+from vlray.formats.readers.protocol import Found, Unreadable
 
 
 def test_voltas_groups_are_read_by_name(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from tests.formats import written
 from tests.formats.written import Image, assert_resumes, assert_same, read_all, some_images
-from vlray.formats import lmdb_file
-from vlray.formats.lmdb_file import LmdbReader
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers import lmdb_file
+from vlray.formats.readers.lmdb_file import LmdbReader
+from vlray.formats.readers.protocol import Found, Unreadable
 
 
 def mmf(image: Image) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
-from vlray.formats.npy import NpyReader
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.npy import NpyReader
+from vlray.formats.readers.protocol import Found, Unreadable
 
 
 def test_the_vmb_script_is_read_with_classes_and_scores(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
-from vlray.formats.npz import NpzReader
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.npz import NpzReader
+from vlray.formats.readers.protocol import Found, Unreadable
 
 
 class Evil:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlray.formats.pickles import read_object_npy, require_trust, unpickle, unpickle_dict
+from vlray.formats.readers.pickles import read_object_npy, require_trust, unpickle, unpickle_dict
 
 PLAIN = {
     "boxes": np.eye(4, dtype=np.float32),

@@ -15,8 +15,8 @@ from tests.formats import written
 from tests.formats.written import Image
 from vlray.config.convert import ConvertConfig
 from vlray.formats.importing import import_file
-from vlray.formats.reader import Found
-from vlray.formats.tsv import Tsv10Reader
+from vlray.formats.readers.protocol import Found
+from vlray.formats.readers.tsv import Tsv10Reader
 from vlray.regions.output import open_output
 from vlray.regions.schema import from_table
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.formats.written_text import Image, b64, write
-from vlray.formats.reader import Found, Unreadable
-from vlray.formats.tsv import COLUMNS_10, Tsv6Reader, Tsv10Reader
-from vlray.formats.vinvl import VinvlReader
+from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.tsv import COLUMNS_10, Tsv6Reader, Tsv10Reader
+from vlray.formats.readers.vinvl import VinvlReader
 
 IMAGES = [Image("COCO_1", (480, 640)), Image("b", (300, 200), 0), Image('say "x"', (50, 90), 3)]
 

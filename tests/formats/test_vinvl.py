@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.formats.written_text import Image, b64, write
-from vlray.formats.reader import Found, Unreadable
-from vlray.formats.vinvl import VinvlReader
+from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.vinvl import VinvlReader
 
 IMAGE = Image("7", (480, 640), 4)
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from vlray.formats.reader import Found, Reader, Unreadable
+from vlray.formats.readers.protocol import Found, Reader, Unreadable
 
 CLASSES, ATTRIBUTES, DIM = 1600, 400, 12
 

@@ -20,22 +20,30 @@ class Form:
 
 
 FORMATS = {
-    "tsv10": Form("vlray.formats.tsv:Tsv10Reader", "LXMERT's TSV of ten columns, base64"),
-    "tsv6": Form("vlray.formats.tsv:Tsv6Reader", "the original TSV of six columns, no labels"),
-    "vinvl": Form(
-        "vlray.formats.vinvl:VinvlReader", "VinVL's predictions.tsv, Oscar's feature.tsv"
+    "tsv10": Form("vlray.formats.readers.tsv:Tsv10Reader", "LXMERT's TSV of ten columns, base64"),
+    "tsv6": Form(
+        "vlray.formats.readers.tsv:Tsv6Reader", "the original TSV of six columns, no labels"
     ),
-    "npz": Form("vlray.formats.npz:NpzReader", "one .npz an image: MILVLG, MCAN, openvqa"),
-    "npy": Form("vlray.formats.npy:NpyReader", "MMF's X.npy and X_info.npy (pickled)"),
-    "lmdb": Form("vlray.formats.lmdb_file:LmdbReader", "LMDB of MMF, VOLTA, ViLBERT (pickled)"),
-    "hdf5": Form("vlray.formats.hdf5:Hdf5Reader", "VOLTA's HDF5, a group per image"),
+    "vinvl": Form(
+        "vlray.formats.readers.vinvl:VinvlReader", "VinVL's predictions.tsv, Oscar's feature.tsv"
+    ),
+    "npz": Form("vlray.formats.readers.npz:NpzReader", "one .npz an image: MILVLG, MCAN, openvqa"),
+    "npy": Form("vlray.formats.readers.npy:NpyReader", "MMF's X.npy and X_info.npy (pickled)"),
+    "lmdb": Form(
+        "vlray.formats.readers.lmdb_file:LmdbReader", "LMDB of MMF, VOLTA, ViLBERT (pickled)"
+    ),
+    "hdf5": Form("vlray.formats.readers.hdf5:Hdf5Reader", "VOLTA's HDF5, a group per image"),
     "hdf5-butd": Form(
-        "vlray.formats.hdf5:Hdf5RowsReader", "HDF5 rows of BUTD-VQA and BAN (ids are pickled)"
+        "vlray.formats.readers.hdf5:Hdf5RowsReader",
+        "HDF5 rows of BUTD-VQA and BAN (ids are pickled)",
     ),
     "arrow-hf": Form(
-        "vlray.formats.arrow_stream:HfArrowReader", "Arrow stream of Hugging Face's LXMERT demo"
+        "vlray.formats.readers.arrow_stream:HfArrowReader",
+        "Arrow stream of Hugging Face's LXMERT demo",
     ),
-    "arrow-vltk": Form("vlray.formats.arrow_stream:VltkArrowReader", "Arrow stream of vltk"),
+    "arrow-vltk": Form(
+        "vlray.formats.readers.arrow_stream:VltkArrowReader", "Arrow stream of vltk"
+    ),
 }
 """What can be read, in the order in which a file's content is tried."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from vlray.formats.flags import Flag, RowError
 from vlray.formats.frame import place
 from vlray.formats.labels import Vocabulary
-from vlray.formats.reader import Found
+from vlray.formats.readers.protocol import Found
 from vlray.formats.survey import Survey
 from vlray.regions.batch import RegionBatch
 

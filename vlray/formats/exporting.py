@@ -33,9 +33,9 @@ TOGETHER = 32  # images that are read at once: a row group
 COMMITTED = 256  # images after which what is written is made to last
 
 _WRITERS = {
-    "tsv10": "vlray.formats.export_tsv:TsvExport",
-    "hdf5": "vlray.formats.export_hdf5:Hdf5Export",
-    "npz": "vlray.formats.export_npz:NpzExport",
+    "tsv10": "vlray.formats.writers.tsv:TsvExport",
+    "hdf5": "vlray.formats.writers.hdf5:Hdf5Export",
+    "npz": "vlray.formats.writers.npz:NpzExport",
 }
 
 _EXPORT_OPTIONS = {"source", "output", "format", "split", "project", "env"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlray.formats.flags import Flag, RowError
-from vlray.formats.reader import Found
+from vlray.formats.readers.protocol import Found
 
 FRACTION = 1.5
 """Up to here the largest corner of an image's boxes is a fraction, which may leave the image."""

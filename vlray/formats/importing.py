@@ -16,7 +16,7 @@ from vlray.formats.flags import DOUBTS, Flag
 from vlray.formats.known import open_reader, recognize
 from vlray.formats.origin import identity_of
 from vlray.formats.progress import Progress
-from vlray.formats.reader import Found, Reader, Unreadable
+from vlray.formats.readers.protocol import Found, Reader, Unreadable
 from vlray.formats.sizes import Photographs, read_sizes, renamer
 from vlray.formats.survey import Survey, survey
 from vlray.formats.write import Shard, ShardWriter

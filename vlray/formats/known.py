@@ -9,7 +9,7 @@ from typing import cast
 
 from vlray.config.convert import FORMATS
 from vlray.detect.inputs import explain_input
-from vlray.formats.reader import Reader
+from vlray.formats.readers.protocol import Reader
 from vlray.settings import plugins
 
 _NAMES = ", ".join(FORMATS)

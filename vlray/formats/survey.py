@@ -12,7 +12,7 @@ import numpy as np
 
 from vlray.formats.frame import Frame, FrameVotes
 from vlray.formats.labels import Labels, given_labels, labels_for
-from vlray.formats.reader import Found, Reader, Unreadable
+from vlray.formats.readers.protocol import Found, Reader, Unreadable
 from vlray.formats.sizes import Photographs
 
 LOOKED_AT = 256  # images

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import h5py
 import numpy as np
 
-from vlray.formats.checked import attempt, found, size
-from vlray.formats.pickles import require_trust, unpickle_dict
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.checked import attempt, found, size
+from vlray.formats.readers.pickles import require_trust, unpickle_dict
+from vlray.formats.readers.protocol import Found, Unreadable
 from vlray.storage.files import escape_bytes
 
 _LABELS = {

@@ -12,9 +12,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlray.formats.checked import attempt, class_labels, found, image_id_of, list_files, size
-from vlray.formats.pickles import LABELS_NEED_TRUST, read_object_npy
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.checked import (
+    attempt,
+    class_labels,
+    found,
+    image_id_of,
+    list_files,
+    size,
+)
+from vlray.formats.readers.pickles import LABELS_NEED_TRUST, read_object_npy
+from vlray.formats.readers.protocol import Found, Unreadable
 
 _ENDING = ".npz"
 _LOOKED_AT = 8  # a few damaged files do not hide what the rest is

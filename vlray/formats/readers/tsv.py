@@ -17,8 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from vlray.formats.lines import DamagedError, decode_base64, first_lines, lines, numbers
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines, numbers
+from vlray.formats.readers.protocol import Found, Unreadable
 
 COLUMNS_10 = (
     *("img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf"),

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlray.formats.lines import DamagedError, decode_base64, first_lines, lines
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines
+from vlray.formats.readers.protocol import Found, Unreadable
 
 _LOOKED_AT = 5
 _GEOMETRY = 6  # numbers behind Oscar's vectors: x1, y1, x2, y2, width, height over the image's

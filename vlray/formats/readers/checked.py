@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.protocol import Found, Unreadable
 from vlray.storage.files import escape_bytes
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")

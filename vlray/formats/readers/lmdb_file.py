@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import lmdb
 import numpy as np
 
-from vlray.formats.checked import attempt, found, numbers, size
-from vlray.formats.npy import read_mmf
-from vlray.formats.pickles import require_trust, unpickle_dict
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.checked import attempt, found, numbers, size
+from vlray.formats.readers.npy import read_mmf
+from vlray.formats.readers.pickles import require_trust, unpickle_dict
+from vlray.formats.readers.protocol import Found, Unreadable
 
 _DATA = "data.mdb"
 _MAGIC = b"\xde\xc0\xef\xbe"  # behind the header of the first page

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlray.formats.checked import attempt, found, size
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.checked import attempt, found, size
+from vlray.formats.readers.protocol import Found, Unreadable
 
 # Pages of a mapped file that have been looked at stay part of this process until it is unmapped.
 _MAPPED = 32 * 2**20

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlray.formats.checked import (
+from vlray.formats.readers.checked import (
     attempt,
     class_labels,
     found,
@@ -20,8 +20,8 @@ from vlray.formats.checked import (
     numbers,
     size,
 )
-from vlray.formats.pickles import read_object_npy, require_trust
-from vlray.formats.reader import Found, Unreadable
+from vlray.formats.readers.pickles import read_object_npy, require_trust
+from vlray.formats.readers.protocol import Found, Unreadable
 
 _ENDING = ".npy"
 _INFO = "_info.npy"

@@ -1,0 +1,1 @@
+"""Readers of other tools' region files, one module for each layout."""

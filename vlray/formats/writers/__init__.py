@@ -1,0 +1,1 @@
+"""Writers of other tools' region files, one module for each layout."""
