@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vlray.config.compare import CompareConfig
+from vlray.settings.reader import from_cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then run."""
-    config = CompareConfig.from_cli(argv)
+    config = from_cli(CompareConfig, argv)
     from vlray.comparison.command import run
 
     run(config)

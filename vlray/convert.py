@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vlray.config.convert import ConvertConfig
+from vlray.settings.reader import from_cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then run."""
-    config = ConvertConfig.from_cli(argv)
+    config = from_cli(ConvertConfig, argv)
     from vlray.formats.command import run
 
     run(config)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vlray.config.datasets import DatasetsConfig
+from vlray.settings.reader import from_cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then look at the catalogue."""
-    config = DatasetsConfig.from_cli(argv)
+    config = from_cli(DatasetsConfig, argv)
     from vlray.tasks.command import run
 
     run(config)

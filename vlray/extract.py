@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vlray.config.extract import ExtractConfig
+from vlray.settings.reader import from_cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then run the pipeline."""
-    config = ExtractConfig.from_cli(argv)
+    config = from_cli(ExtractConfig, argv)
     from vlray.stream.command import run
 
     run(config)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vlray.config.logs import LogsConfig
+from vlray.settings.reader import from_cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then list or show."""
-    config = LogsConfig.from_cli(argv)
+    config = from_cli(LogsConfig, argv)
     from vlray.runs.command import run
 
     run(config)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vlray.config.test import TestConfig
+from vlray.settings.reader import from_cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then test."""
-    config = TestConfig.from_cli(argv)
+    config = from_cli(TestConfig, argv)
     from vlray.evaluation.command import run
 
     run(config)

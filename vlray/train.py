@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vlray.config.train import TrainConfig
+from vlray.settings.reader import from_cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then train."""
-    config = TrainConfig.from_cli(argv)
+    config = from_cli(TrainConfig, argv)
     from vlray.engine.command import run
 
     run(config)

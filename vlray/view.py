@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vlray.config.view import ViewConfig
+from vlray.settings.reader import from_cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then draw."""
-    config = ViewConfig.from_cli(argv)
+    config = from_cli(ViewConfig, argv)
     from vlray.gallery.command import run
 
     run(config)

@@ -26,6 +26,7 @@ from vlray.images.find import list_images
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.schema import FAILURES
+from vlray.settings.reader import from_cli
 from vlray.stream import plan as plans
 from vlray.stream.identity import identity_of
 
@@ -101,7 +102,7 @@ def names(size: int) -> Iterator[str]:
 
 def complete(source: Path, out: Path) -> None:
     """Write what ``vlray extract`` leaves of an output, but for the regions themselves."""
-    config = ExtractConfig.from_cli([str(source), str(out)])
+    config = from_cli(ExtractConfig, [str(source), str(out)])
     listing = list_images(str(source))
     fs, root = pafs.LocalFileSystem(), str(out)
     claim(fs, root, root, identity_of(config, listing))

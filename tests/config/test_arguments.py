@@ -13,6 +13,7 @@ from vlray.config.extract import ExtractConfig
 from vlray.config.test import TestConfig
 from vlray.config.view import ViewConfig
 from vlray.settings.base import Command
+from vlray.settings.reader import from_cli
 from vlray.settings.section import Section
 
 
@@ -32,7 +33,7 @@ class TwinConfig(Command):
 def refusal(capsys: pytest.CaptureFixture[str], command: type[Command], *args: str) -> str:
     """Read arguments that are refused, and give what the user is told."""
     with pytest.raises(SystemExit) as stop:
-        command.from_cli(list(args))
+        from_cli(command, list(args))
     assert stop.value.code == 2
     return capsys.readouterr().err
 
@@ -51,28 +52,28 @@ def refusal(capsys: pytest.CaptureFixture[str], command: type[Command], *args: s
     ],
 )
 def test_every_spelling_means_the_same(args) -> None:
-    config = ExtractConfig.from_cli(args.split())
+    config = from_cli(ExtractConfig, args.split())
     assert (config.images.root, config.output.path) == ("photos", "regions")
     assert config.detector.min_boxes == 10
 
 
 def test_a_further_name_of_a_flag_is_the_same_flag() -> None:
     args = ["--checkpoint", "models/vqa", "--data", "vqa:minival"]
-    config = TestConfig.from_cli(args)
+    config = from_cli(TestConfig, args)
     assert (config.checkpoint, config.corpus) == ("models/vqa", "vqa:minival")
-    assert TestConfig.from_cli([*args[:2], "--data=vqa:minival"]) == config
+    assert from_cli(TestConfig, [*args[:2], "--data=vqa:minival"]) == config
 
 
 def test_a_positional_of_view_is_the_output() -> None:
-    assert ViewConfig.from_cli(["regions", "--limit", "5"]).output == "regions"
+    assert from_cli(ViewConfig, ["regions", "--limit", "5"]).output == "regions"
 
 
 def test_booleans_are_switched_without_a_value(capsys) -> None:
-    config = ExtractConfig.from_cli(["a", "b", "--retry-failures", "--no-follow-symlinks"])
+    config = from_cli(ExtractConfig, ["a", "b", "--retry-failures", "--no-follow-symlinks"])
     assert config.output.retry_failures
     assert not config.images.follow_symlinks
-    assert not ExtractConfig.from_cli(
-        ["a", "b", "--no-images.follow_symlinks"]
+    assert not from_cli(
+        ExtractConfig, ["a", "b", "--no-images.follow_symlinks"]
     ).images.follow_symlinks
     assert "takes no value" in refusal(capsys, ExtractConfig, "a", "b", "--retry-failures=yes")
 
@@ -80,12 +81,12 @@ def test_booleans_are_switched_without_a_value(capsys) -> None:
 @pytest.mark.parametrize("text", ["-1", "-0.5"])
 def test_a_value_may_be_negative(text) -> None:
     args = ["a", "b", "--gpus-per-actor", text]
-    assert ExtractConfig.from_cli(args).cluster.gpus_per_actor == float(text)
+    assert from_cli(ExtractConfig, args).cluster.gpus_per_actor == float(text)
 
 
 @pytest.mark.parametrize("name", ["null", "None", "true", "1e5", "007", "a b", "[x]", '"q"', "{"])
 def test_text_stays_what_was_written(name) -> None:
-    config = ExtractConfig.from_cli([name, "out", "--dataset", name, "--split", name])
+    config = from_cli(ExtractConfig, [name, "out", "--dataset", name, "--split", name])
     assert (config.images.root, config.images.dataset, config.split) == (name, name, (name,))
 
 
@@ -129,12 +130,12 @@ def test_missing_positionals_are_explained(capsys) -> None:
 def test_an_ambiguous_shortcut_is_refused_naming_the_candidates(capsys) -> None:
     message = refusal(capsys, TwinConfig, "--size", "3")
     assert "--size can be --first.size or --second.size" in message
-    assert TwinConfig.from_cli(["--second.size", "3"]).second.size == 3
+    assert from_cli(TwinConfig, ["--second.size", "3"]).second.size == 3
 
 
 def test_help_teaches_every_option(capsys) -> None:
     with pytest.raises(SystemExit) as stop:
-        ExtractConfig.from_cli(["--help"])
+        from_cli(ExtractConfig, ["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: vlray extract IMAGES OUT [options]")
@@ -171,9 +172,9 @@ def test_help_is_quick_and_imports_nothing_heavy(command) -> None:
 
 
 def test_a_limit_of_boxes_that_is_given_alone_takes_the_other_with_it() -> None:
-    fewer = ExtractConfig.from_cli(["photos", "out", "--max-boxes", "10"]).detector
+    fewer = from_cli(ExtractConfig, ["photos", "out", "--max-boxes", "10"]).detector
     assert (fewer.min_boxes, fewer.max_boxes) == (10, 10)
-    more = ExtractConfig.from_cli(["photos", "out", "--min-boxes", "50"]).detector
+    more = from_cli(ExtractConfig, ["photos", "out", "--min-boxes", "50"]).detector
     assert (more.min_boxes, more.max_boxes) == (50, 50)
-    within = ExtractConfig.from_cli(["photos", "out", "--max-boxes", "100"]).detector
+    within = from_cli(ExtractConfig, ["photos", "out", "--max-boxes", "100"]).detector
     assert (within.min_boxes, within.max_boxes) == (36, 100)

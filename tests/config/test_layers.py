@@ -14,6 +14,7 @@ from vlray.config.tune import TuneConfig
 from vlray.config.view import ViewConfig
 from vlray.settings import commands
 from vlray.settings.options import SYNONYMS, options_of
+from vlray.settings.reader import from_cli
 
 ARGS = ["photos", "regions"]
 
@@ -21,7 +22,7 @@ ARGS = ["photos", "regions"]
 def refusal(capsys: pytest.CaptureFixture[str], args: list[str], command=ExtractConfig) -> str:
     """Read arguments that are refused, and give what the user is told."""
     with pytest.raises(SystemExit) as stop:
-        command.from_cli(args)
+        from_cli(command, args)
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -43,7 +44,7 @@ def test_each_layer_wins_over_the_one_below(
     monkeypatch, home, tmp_path, variable, flag, key, read, default, values
 ) -> None:
     def value() -> object:
-        config: object = ExtractConfig.from_cli(args)
+        config: object = from_cli(ExtractConfig, args)
         for name in read.split("."):
             config = getattr(config, name)
         return config
@@ -71,7 +72,7 @@ def test_layers_are_merged_option_by_option(monkeypatch, home, tmp_path) -> None
     monkeypatch.setenv("VLRAY_DETECTOR__MIN_BOXES", "20")
     monkeypatch.setenv("VLRAY_DETECTOR__OPTIONS__C", "3")
     args = [*ARGS, "--config", "c.yaml", "--nms-thresh", "0.7", "--options", "d=4,e=four"]
-    detector = ExtractConfig.from_cli(args).detector
+    detector = from_cli(ExtractConfig, args).detector
     assert (detector.score_thresh, detector.max_boxes) == (0.1, 50)
     assert (detector.min_boxes, detector.nms_thresh) == (20, 0.7)
     assert detector.options == {"a": 1, "b": 2, "c": 3, "d": 4, "e": "four"}
@@ -100,7 +101,7 @@ def test_layers_are_merged_option_by_option(monkeypatch, home, tmp_path) -> None
 )
 def test_words_of_other_tools_lead_to_the_option(config, word, option, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
-        config.from_cli(["a", "b", f"--{word}", "1"])
+        from_cli(config, ["a", "b", f"--{word}", "1"])
     assert stop.value.code == 2
     assert f"unknown flag --{word}; did you mean --{option}?" in capsys.readouterr().err
 
@@ -117,7 +118,7 @@ def test_every_word_of_other_tools_stands_for_an_option() -> None:
 def test_several_files_may_follow_one_config_flag(tmp_path) -> None:
     (tmp_path / "a.yaml").write_text("project: a\nsplit: [train]")
     (tmp_path / "b.yaml").write_text("project: b\nimages:\n")
-    config = ExtractConfig.from_cli(["--config", "a.yaml", "b.yaml", *ARGS])
+    config = from_cli(ExtractConfig, ["--config", "a.yaml", "b.yaml", *ARGS])
     assert (config.project, config.split) == ("b", ("train",))
     assert config.images.root == "photos"
 
@@ -125,17 +126,17 @@ def test_several_files_may_follow_one_config_flag(tmp_path) -> None:
 def test_a_variable_may_name_the_config_files(monkeypatch, tmp_path) -> None:
     (tmp_path / "a.yaml").write_text("project: a")
     monkeypatch.setenv("VLRAY_CONFIG", "a.yaml")
-    assert ExtractConfig.from_cli(ARGS).project == "a"
+    assert from_cli(ExtractConfig, ARGS).project == "a"
 
 
 def test_splits_are_lists_in_every_layer(monkeypatch, home) -> None:
     (home / "settings.yaml").write_text("split: train, val")
-    assert ExtractConfig.from_cli(ARGS).split == ("train", "val")
+    assert from_cli(ExtractConfig, ARGS).split == ("train", "val")
     monkeypatch.setenv("VLRAY_SPLIT", "val,test")
-    assert ExtractConfig.from_cli(ARGS).split == ("val", "test")
+    assert from_cli(ExtractConfig, ARGS).split == ("val", "test")
     args = [*ARGS, "--split", "a,b", "--split", "c"]
-    assert ExtractConfig.from_cli(args).split == ("a", "b", "c")
-    assert ExtractConfig.from_cli([*ARGS, "--split", ""]).split == ()
+    assert from_cli(ExtractConfig, args).split == ("a", "b", "c")
+    assert from_cli(ExtractConfig, [*ARGS, "--split", ""]).split == ()
 
 
 def test_the_constructor_reads_no_layer(monkeypatch, home) -> None:
@@ -151,7 +152,7 @@ def test_what_belongs_to_another_command_is_ignored_where_it_is_shared(monkeypat
     (home / "settings.yaml").write_text("min_score: 0.9\noutput: {dtype: float32}")
     monkeypatch.setenv("VLRAY_PAGE", "elsewhere")
     monkeypatch.setenv("VLRAY_OUTPUT__COMPRESSION", "none")
-    extract, view = ExtractConfig.from_cli(ARGS), ViewConfig.from_cli(["regions"])
+    extract, view = from_cli(ExtractConfig, ARGS), from_cli(ViewConfig, ["regions"])
     assert (extract.output.dtype, extract.output.compression) == ("float32", "none")
     assert (view.output, view.min_score, view.page) == ("regions", 0.9, "elsewhere")
 
@@ -245,7 +246,7 @@ def test_options_that_exclude_each_other_are_refused(capsys) -> None:
     for flags in (["--grid-size", "7"], ["--grid-layer", "c4", "--features", "none"]):
         message = refusal(capsys, [*ARGS, *flags])
         assert f"for features=grid, not {'none' if flags[2:] else 'pooled'}" in message
-    config = ExtractConfig.from_cli([*ARGS, "--features", "grid", "--grid-size", "7"])
+    config = from_cli(ExtractConfig, [*ARGS, "--features", "grid", "--grid-size", "7"])
     assert (config.detector.grid_layer, config.detector.grid_size) == ("res5", 7)
 
 
@@ -256,7 +257,7 @@ def test_a_project_is_the_name_of_a_folder(capsys, project) -> None:
 
 def test_a_mapping_from_a_variable_is_json(monkeypatch, capsys) -> None:
     monkeypatch.setenv("VLRAY_DETECTOR__OPTIONS", '{"depth": 50}')
-    assert ExtractConfig.from_cli(ARGS).detector.options == {"depth": 50}
+    assert from_cli(ExtractConfig, ARGS).detector.options == {"depth": 50}
     monkeypatch.setenv("VLRAY_DETECTOR__OPTIONS", "depth")
     assert "VLRAY_DETECTOR__OPTIONS: give JSON" in refusal(capsys, ARGS)
 
@@ -276,7 +277,7 @@ COMMANDS = {
 )
 def test_each_config_file_loads_and_holds_only_what_differs(path) -> None:
     command, args = COMMANDS[path.parent.name]
-    config = command.from_cli([*args, "--config", str(path)])
+    config = from_cli(command, [*args, "--config", str(path)])
     import yaml
 
     from vlray.settings.options import flatten

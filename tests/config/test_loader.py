@@ -8,6 +8,7 @@ import pytest
 
 from vlray.config.loader import LoaderSection, ModelLoaderSection, PretrainingSection
 from vlray.config.train import TrainConfig
+from vlray.settings.reader import from_cli
 
 ARGS = ["coco-captions:train2017", "regions", "out"]
 TWO = PretrainingSection(sentences="two", region_rate=0)
@@ -28,7 +29,7 @@ def test_one_option_of_pretraining_leaves_the_others_as_the_model_wants_them(
         ["--config", str(file)],
         ["--loader.pretraining.sentences", "own", "--max-tokens", "30"],
     ):
-        settled = TrainConfig.from_cli([*ARGS, *given]).loader.settled(
+        settled = from_cli(TrainConfig, [*ARGS, *given]).loader.settled(
             max_tokens=128, pretraining=TWO
         )
         assert settled.pretraining == TWO.model_copy(update={"sentences": "own"})
@@ -36,6 +37,6 @@ def test_one_option_of_pretraining_leaves_the_others_as_the_model_wants_them(
 
 
 def test_shares_that_are_more_than_everything_are_refused_together_with_the_models() -> None:
-    config = TrainConfig.from_cli([*ARGS, "--loader.pretraining.hidden", "0.95"])
+    config = from_cli(TrainConfig, [*ARGS, "--loader.pretraining.hidden", "0.95"])
     with pytest.raises(ValueError, match=r"hidden=0\.95 and swapped=0\.1 are more than everything"):
         config.loader.settled(pretraining=TWO)

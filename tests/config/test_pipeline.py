@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from vlray import pipeline
 from vlray.config.pipeline import PipelineConfig
 from vlray.pipelines.steps import Step, resolve
+from vlray.settings.reader import from_cli
 
 STORY = """\
 project: rad
@@ -26,14 +28,14 @@ steps:
 
 def steps_of(*args: str, text: str = STORY) -> dict[str, Step]:
     Path("story.yaml").write_text(text)
-    config = PipelineConfig.from_cli(["story.yaml", *args])
+    config = from_cli(PipelineConfig, ["story.yaml", *args])
     return {step.name: step for step in resolve(config)}
 
 
 def refusal(capsys: pytest.CaptureFixture[str], text: str, *args: str) -> str:
     Path("story.yaml").write_text(text)
     with pytest.raises(SystemExit) as stop:
-        PipelineConfig.from_cli(["story.yaml", *args])
+        pipeline.main(["story.yaml", *args])
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -79,7 +81,7 @@ def test_flags_change_values_and_settings_of_steps() -> None:
 def test_a_later_file_changes_what_an_earlier_one_says() -> None:
     Path("quick.yaml").write_text("steps: {model: {training: {steps: 5}}, scores: {limit: 3}}")
     Path("story.yaml").write_text(STORY)
-    config = PipelineConfig.from_cli(["--config", "story.yaml", "quick.yaml"])
+    config = from_cli(PipelineConfig, ["--config", "story.yaml", "quick.yaml"])
     _, model, scores = resolve(config)
     assert model.config.training.steps == 5
     assert scores.config.limit == 3
@@ -91,7 +93,7 @@ def test_a_step_starts_from_a_file_beside_the_pipelines_or_here(monkeypatch) -> 
     Path("there/model.yaml").write_text("training: {steps: 9, batch_size: 4}\nproject: x\n")
     text = STORY.replace("command: train\n", "command: train\n    config: model.yaml\n")
     Path("there/story.yaml").write_text(text)
-    config = PipelineConfig.from_cli(["there/story.yaml", "--steps", "model.training.steps=2"])
+    config = from_cli(PipelineConfig, ["there/story.yaml", "--steps", "model.training.steps=2"])
     model = resolve(config)[1].config
     assert (model.training.steps, model.training.batch_size, model.project) == (2, 4, "rad")
 
@@ -111,9 +113,9 @@ def test_the_settings_of_a_run_repeat_it() -> None:
     from vlray.runs.folder import to_yaml
 
     Path("story.yaml").write_text(STORY)
-    config = PipelineConfig.from_cli(["story.yaml", "--output", "o"])
+    config = from_cli(PipelineConfig, ["story.yaml", "--output", "o"])
     Path("settings.yaml").write_text(to_yaml(config.resolved()))
-    assert resolve(PipelineConfig.from_cli(["settings.yaml"])) == resolve(config)
+    assert resolve(from_cli(PipelineConfig, ["settings.yaml"])) == resolve(config)
 
 
 @pytest.mark.parametrize(
@@ -187,16 +189,16 @@ def test_a_file_without_steps_is_refused(capsys, text: str, said: str) -> None:
 
 def test_the_file_itself_is_asked_for(capsys) -> None:
     with pytest.raises(SystemExit):
-        PipelineConfig.from_cli([])
+        pipeline.main([])
     assert "FILE is missing. YAML of named steps" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        PipelineConfig.from_cli(["nowhere.yaml"])
+        pipeline.main(["nowhere.yaml"])
     assert "there is no file nowhere.yaml" in capsys.readouterr().err
 
 
 def test_the_committed_pipeline_starts_from_the_committed_training() -> None:
     root = Path(__file__).parents[2] / "configs"
     for path in sorted((root / "pipeline").glob("*.yaml")):
-        steps = {step.name: step for step in resolve(PipelineConfig.from_cli([str(path)]))}
+        steps = {step.name: step for step in resolve(from_cli(PipelineConfig, [str(path)]))}
         assert steps["model"].config.model.name == "visualbert"
         assert steps["model"].after == ("regions",)

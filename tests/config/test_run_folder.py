@@ -20,25 +20,26 @@ import yaml
 
 from vlray.config.extract import ExtractConfig
 from vlray.runs.folder import open_run
+from vlray.settings.reader import from_cli
 
 
 def test_the_written_settings_repeat_the_run(monkeypatch, tmp_path) -> None:
     (tmp_path / "c.yaml").write_text("detector: {options: {depth: 50, names: [a, b]}}")
     monkeypatch.setenv("VLRAY_CLUSTER__ACTORS", "3")
     args = "photos out --config c.yaml --split train,val --no-follow-symlinks --dtype float32"
-    config = ExtractConfig.from_cli(
-        [*args.split(), "--id-rule", r"regex:(\d+)", "--name", "d\u00e9j\u00e0"]
+    config = from_cli(
+        ExtractConfig, [*args.split(), "--id-rule", r"regex:(\d+)", "--name", "d\u00e9j\u00e0"]
     )
     with open_run(config, "extract") as run:
         pass
     monkeypatch.delenv("VLRAY_CLUSTER__ACTORS")
-    again = ExtractConfig.from_cli(["--config", str(run.path / "settings.yaml")])
+    again = from_cli(ExtractConfig, ["--config", str(run.path / "settings.yaml")])
     assert again.resolved() == config.resolved()
     assert again.model_copy(update={"config": config.config}) == config
 
 
 def test_what_differs_from_the_defaults_is_written_by_itself() -> None:
-    config = ExtractConfig.from_cli(["photos", "out", "--max-boxes", "40", "--min-boxes", "36"])
+    config = from_cli(ExtractConfig, ["photos", "out", "--max-boxes", "40", "--min-boxes", "36"])
     with open_run(config, "extract") as run:
         pass
     assert yaml.safe_load((run.path / "changed.yaml").read_text()) == {
@@ -50,7 +51,7 @@ def test_what_differs_from_the_defaults_is_written_by_itself() -> None:
 
 def test_the_folder_is_named_by_project_command_and_second(tmp_path) -> None:
     args = ["photos", "out", "--project", "nlvr2", "--runs-dir", "kept"]
-    config = ExtractConfig.from_cli(args)
+    config = from_cli(ExtractConfig, args)
     with open_run(config, "extract") as run:
         logging.getLogger("vlray.somewhere").info("hello %d", 1)
         logging.getLogger("vlray").debug("unheard")
@@ -64,14 +65,14 @@ def test_the_folder_is_named_by_project_command_and_second(tmp_path) -> None:
 
 
 def test_the_console_shows_plain_messages_on_stderr(capsys) -> None:
-    config = ExtractConfig.from_cli(["photos", "out"])
+    config = from_cli(ExtractConfig, ["photos", "out"])
     with open_run(config, "extract"):
         logging.getLogger("vlray").info("hello")
     assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_runs_of_one_second_have_folders_of_their_own() -> None:
-    config = ExtractConfig.from_cli(["photos", "out"])
+    config = from_cli(ExtractConfig, ["photos", "out"])
 
     def make(_: int) -> Path:
         with open_run(config, "extract") as run:
@@ -84,7 +85,7 @@ def test_runs_of_one_second_have_folders_of_their_own() -> None:
 
 
 def test_the_installed_versions_are_written_as_requirements() -> None:
-    config = ExtractConfig.from_cli(["photos", "out"])
+    config = from_cli(ExtractConfig, ["photos", "out"])
     with open_run(config, "extract") as run:
         pass
     lines = (run.path / "requirements.txt").read_text().splitlines()
@@ -98,7 +99,7 @@ def status_of(path: Path) -> dict[str, Any]:
 
 
 def test_a_run_says_who_runs_it_and_how_to_repeat_it() -> None:
-    with open_run(ExtractConfig.from_cli(["photos", "out"]), "extract") as run:
+    with open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract") as run:
         status = status_of(run.path)
         assert (status["status"], status["command"]) == ("running", "extract")
         assert (status["pid"], status["host"]) == (os.getpid(), socket.gethostname())
@@ -126,7 +127,7 @@ def test_a_run_says_who_runs_it_and_how_to_repeat_it() -> None:
     ids=repr,
 )
 def test_how_a_run_ended_is_told_by_what_left_it(error: BaseException, status: str) -> None:
-    run = open_run(ExtractConfig.from_cli(["photos", "out"]), "extract")
+    run = open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract")
     with pytest.raises(type(error)), run:
         raise error
     assert status_of(run.path)["status"] == status
@@ -134,7 +135,7 @@ def test_how_a_run_ended_is_told_by_what_left_it(error: BaseException, status: s
 
 def test_a_run_that_was_refused_leaves_no_folder_and_one_that_did_something_does() -> None:
     def refuse(*made: str) -> Path:
-        run = open_run(ExtractConfig.from_cli(["photos", "out"]), "extract")
+        run = open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract")
         for name in made:
             (run.path / name).touch()
         with pytest.raises(SystemExit), run:
@@ -150,7 +151,7 @@ def test_json_lines_say_when_where_and_of_which_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     args = ["photos", "out", "--project", "story", "--env.log-format", "json"]
-    with open_run(ExtractConfig.from_cli(args), "extract") as run:
+    with open_run(from_cli(ExtractConfig, args), "extract") as run:
         logging.getLogger("vlray.somewhere").warning("d\u00e9j\u00e0 %d\nvu", 1)
         try:
             raise ValueError("no")
@@ -171,13 +172,13 @@ def test_json_lines_say_when_where_and_of_which_run(
 def test_a_run_whose_folder_was_deleted_ends_like_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with open_run(ExtractConfig.from_cli(["photos", "out"]), "extract") as run:
+    with open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract") as run:
         shutil.rmtree(run.path)
     assert "status.json cannot be written" in caplog.text
 
 
 def test_where_no_folder_can_be_made_the_command_says_so_and_names_the_option(tmp_path) -> None:
     (tmp_path / "runs").write_text("a file")
-    config = ExtractConfig.from_cli(["photos", "out", "--env.runs-dir", str(tmp_path / "runs")])
+    config = from_cli(ExtractConfig, ["photos", "out", "--env.runs-dir", str(tmp_path / "runs")])
     with pytest.raises(SystemExit, match=r"^vlray extract: no run folder .*--env\.runs-dir"):
         open_run(config, "extract")

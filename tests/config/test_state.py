@@ -10,6 +10,7 @@ import yaml
 
 from vlray.config.extract import ExtractConfig
 from vlray.settings import state
+from vlray.settings.reader import from_cli
 
 
 def test_a_stored_value_is_the_default_of_the_next_run(home) -> None:
@@ -18,7 +19,7 @@ def test_a_stored_value_is_the_default_of_the_next_run(home) -> None:
     state.store("split", "train,val")
     state.store("images.follow_symlinks", "no")
     state.store("detector.options.depth", "50")
-    config = ExtractConfig.from_cli(["a", "b"])
+    config = from_cli(ExtractConfig, ["a", "b"])
     assert (config.project, config.split) == ("nlvr2", ("train", "val"))
     assert config.detector.max_boxes == 100
     assert config.detector.options == {"depth": 50}
@@ -26,7 +27,7 @@ def test_a_stored_value_is_the_default_of_the_next_run(home) -> None:
     # The file reads as if it had been written by hand.
     assert yaml.safe_load((home / "settings.yaml").read_text())["detector"]["max_boxes"] == 100
     state.remove("project")
-    assert ExtractConfig.from_cli(["a", "b"]).project == "default"
+    assert from_cli(ExtractConfig, ["a", "b"]).project == "default"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_models_are_stored_by_name_and_found_from_anywhere(monkeypatch, tmp_path
         "zoo": "https://example.org/config.yaml",
         "theirs": "package.module:Detector",
     }
-    assert ExtractConfig.from_cli(["a", "b"]).project == "default"
+    assert from_cli(ExtractConfig, ["a", "b"]).project == "default"
     state.remove("models.mine-2.0")
     assert "mine-2.0" not in state.stored_models()
 

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 
 from vlray.config.tune import TuneConfig
+from vlray.settings.reader import from_cli
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     with pytest.raises(SystemExit) as stop:
-        TuneConfig.from_cli(list(args))
+        from_cli(TuneConfig, list(args))
     assert stop.value.code == 2
     return capsys.readouterr().err
 
 
 def test_what_stands_behind_the_mark_is_the_tuned_commands() -> None:
-    config = TuneConfig.from_cli(["out", "--trials", "3", "--", "extract", "in", "--trials", "x"])
+    config = from_cli(TuneConfig, ["out", "--trials", "3", "--", "extract", "in", "--trials", "x"])
     assert (config.output, config.trials) == ("out", 3)
     assert config.tuned == ("extract", "in", "--trials", "x")
 
@@ -33,7 +34,7 @@ def test_what_stands_behind_the_mark_is_the_tuned_commands() -> None:
     ],
 )
 def test_several_options_are_searched_by_one_flag_or_by_several(args: list[str]) -> None:
-    config = TuneConfig.from_cli(args)
+    config = from_cli(TuneConfig, args)
     assert config.space == {"a": "0.1,0.2", "b": "1..2/3"}
     assert config.output == "out"
 
@@ -41,7 +42,7 @@ def test_several_options_are_searched_by_one_flag_or_by_several(args: list[str])
 def test_a_file_may_give_numbers_lists_and_sections(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text("space:\n  lr: [0.1, 0.2]\n  detector: {min_size: 400}\n  betas: 1..2\n")
-    config = TuneConfig.from_cli(["out", "--config", str(file), "--space", "betas=3"])
+    config = from_cli(TuneConfig, ["out", "--config", str(file), "--space", "betas=3"])
     assert config.space == {"lr": "[0.1, 0.2]", "detector.min_size": "400", "betas": "3"}
 
 

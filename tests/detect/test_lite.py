@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 # isort: off
-from vlray.detect.lite.detector import WEIGHTS, Lite
+from vlray.detect.lite import WEIGHTS
+from vlray.detect.lite.detector import Lite
 from vlray.detect.lite.weights import read_weights
 # isort: on
 

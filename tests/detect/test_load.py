@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.lite import WEIGHTS
 from vlray.detect.load import (
     check_ways,
     detector_class,
@@ -182,7 +183,7 @@ def test_identity_follows_the_content_of_files_and_not_their_places(
 
     weights = config.with_name("model.pth")
     one = identify(options(config, weights=str(weights)))
-    assert one["target"] == "vlray.detect.d2.detector:Detectron"
+    assert one["target"] == "vlray.detect.detectron:Detectron"
     assert one["weights_sha256"] == sha256(weights)
     config.with_name("base.yaml").write_text("MODEL: {RESNETS: {DEPTH: 101}}\nVERSION: 2\n")
     two = identify(options(config, weights=str(weights)))
@@ -205,6 +206,7 @@ def test_identifying_imports_no_torch(own: Path, config: Path) -> None:
     code = f"""
 import sys
 from vlray.config.detector import DetectorSection
+from vlray.detect.lite import WEIGHTS
 from vlray.detect.load import identify
 identify(DetectorSection(name={f"{own}:Whole"!r}))
 identify(DetectorSection(name={str(config)!r}, weights={str(config.with_name("model.pth"))!r}))
@@ -214,9 +216,9 @@ assert not {{"torch", "ray", "detectron2"}} & sys.modules.keys()
 
 
 def test_lite_is_identified_by_its_weights() -> None:
-    shipped = Path(sys.modules["vlray.detect.load"].__file__ or "").with_name("lite.safetensors")
+    shipped = WEIGHTS
     assert identify(options("lite")) == {
-        "target": "vlray.detect.lite.detector:Lite",
+        "target": "vlray.detect.lite:Lite",
         "weights_sha256": sha256(shipped),
     }
     own = identify(options("lite", weights=str(shipped)))

@@ -22,10 +22,10 @@ from torchvision.ops import batched_nms, box_iou
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.load import detector_class, load_detector, resize_of, settled
+from vlray.detect.selection import suppression
 from vlray.detect.selection.per_class import confidence_of, survivors_of
 from vlray.detect.selection.reselect import EVERY, collecting, rule_of
 from vlray.detect.selection.rules import BestClass, Proposals, select_one
-from vlray.detect.selection.select import suppression
 from vlray.detect.selection.suppression import Suppression
 from vlray.detect.visual_genome.shapes import OBJECTS
 from vlray.regions.batch import RegionBatch

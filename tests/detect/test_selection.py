@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.selection.select import boxes_of_class, select_regions
+from vlray.detect.selection import boxes_of_class, select_regions
 
 torch.set_num_threads(1)
 

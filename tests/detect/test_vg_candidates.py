@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.tuning.test_candidates import config, directly, read, same_regions
-from vlray.tuning.candidates import collect
+from vlray.tuning.collect import collect
 
 
 def test_vg_caffe_is_selected_by_the_probabilities_of_all_classes(

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.detect.vg_flavours import write_hf
 from vlray.config.detector import DetectorSection
-from vlray.detect.lite.detector import WEIGHTS
+from vlray.detect.lite import WEIGHTS
 from vlray.detect.load import check_weights
-from vlray.detect.weights.check import converted_path
 from vlray.detect.weights.files import sha256
+from vlray.detect.weights.headers import converted_path
 
 
 @pytest.fixture(autouse=True)

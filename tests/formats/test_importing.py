@@ -276,7 +276,8 @@ def test_no_readable_row_at_all_is_a_mistake_that_says_why(tmp_path: Path) -> No
 def test_a_reader_of_the_users_own_is_one_like_ours(source: Path, tmp_path: Path) -> None:
     module = tmp_path / "mine.py"
     module.write_text(
-        "from vlray.formats.readers.tsv import Tsv10Reader\nclass Mine(Tsv10Reader):\n    name = 'mine'\n"
+        "from vlray.formats.readers.tsv import Tsv10Reader\n"
+        "class Mine(Tsv10Reader):\n    name = 'mine'\n"
     )
     output, _ = convert(source, tmp_path / "out", format=f"{module}:Mine")
     assert len(output) == 20

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vlray.config.convert import EXPORTS, FORMATS
-from vlray.detect.lite.detector import WEIGHTS
+from vlray.detect.lite import WEIGHTS
 from vlray.formats.exporting import _WRITERS
 from vlray.formats.known import open_reader, reader_of, recognize
 

@@ -8,13 +8,14 @@ import pytest
 
 from vlray.cluster.capacity import Allotment, Node, allot
 from vlray.config.extract import ExtractConfig
+from vlray.settings.reader import from_cli
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "configs" / "extract" / "dgx.yaml"
 
 
 def config() -> ExtractConfig:
-    return ExtractConfig.from_cli(["photos", "out", "--config", str(SETTINGS)])
+    return from_cli(ExtractConfig, ["photos", "out", "--config", str(SETTINGS)])
 
 
 @pytest.mark.parametrize("cpus", [224, 256], ids=["DGX H100", "DGX A100"])

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from vlray.config.extract import ExtractConfig
+from vlray.settings.reader import from_cli
 
 ROOT = Path(__file__).parents[2]
 JOBS = ROOT / "jobs"
@@ -121,7 +122,7 @@ def test_a_manifest_runs_this_ray_in_our_image_and_a_command_that_we_have(path: 
     if manifest["kind"] == "RayJob":
         python, option, module, *arguments = manifest["spec"]["entrypoint"].split()
         assert (python, option, module) == ("python", "-m", "vlray.extract")
-        assert ExtractConfig.from_cli(arguments).output.path == "/data/regions"
+        assert from_cli(ExtractConfig, arguments).output.path == "/data/regions"
 
 
 def test_rays_launcher_accepts_the_cluster_of_own_machines(

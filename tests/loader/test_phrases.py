@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlray.config.loader import LoaderSection
+from vlray.engine.reachable import count_reachable
 from vlray.loader import Collate, RegionDataset, open_store
 from vlray.loader.phrases import (
     Phrases,
     are_grounded,
     check_grounded,
-    count_reachable,
     phrases_of,
 )
 from vlray.loader.text import Tokenizer

@@ -9,7 +9,7 @@ import torch
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import DetectorInfo
-from vlray.detect.selection.select import select_regions
+from vlray.detect.selection import select_regions
 from vlray.images.resize import ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 

@@ -16,9 +16,12 @@ from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.config.images import ImagesSection
 from vlray.config.output import OutputSection
+from vlray.detect.selection.reselect import LIGHT
 from vlray.regions.output import open_output
 from vlray.stream.run import extract
-from vlray.tuning.candidates import LIGHT, Candidates, Selection, collect
+from vlray.tuning.candidates import Candidates
+from vlray.tuning.collect import collect
+from vlray.tuning.selected import Selection
 
 OWN = Path(__file__).with_name("own_detectors.py")
 STRICT = {"score_thresh": 0.35, "min_boxes": 3, "max_boxes": 20, "nms_thresh": 0.4}

@@ -19,8 +19,9 @@ from pycocotools.cocoeval import COCOeval
 from tests.tuning.test_candidates import OWN, config
 from vlray.config.detector import DetectorSection
 from vlray.tuning import figures as module
-from vlray.tuning.candidates import Selection, collect
+from vlray.tuning.collect import collect
 from vlray.tuning.figures import IOUS, TOP, figures, label_figures, recalls
+from vlray.tuning.selected import Selection
 from vlray.tuning.truth import Truth, read_truth
 
 

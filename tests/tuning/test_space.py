@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlray.config.tune import TuneConfig
+from vlray.settings.reader import UsageError
 from vlray.tuning.space import Choices, Range, draw, grid, read_space, size
 from vlray.tuning.tuned import Tuned, read_tuned
 
@@ -146,10 +147,8 @@ def test_a_limit_that_is_searched_alone_is_followed_by_the_other() -> None:
         (("extract",), "IMAGES (images.root) is missing"),
     ],
 )
-def test_a_mistake_behind_the_mark_ends_with_status_2(
-    args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stop:
+def test_a_mistake_behind_the_mark_is_named(args: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UsageError) as refused:
         tuned(*args)
-    assert stop.value.code == 2
-    assert words in capsys.readouterr().err
+    command = refused.value.command.command
+    assert any(words in f"vlray {command}: {message}" for message in refused.value.messages)

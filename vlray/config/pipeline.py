@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from vlray.settings import arguments
 from vlray.settings.base import Command, Paths, Splits
 
 
@@ -76,15 +75,3 @@ what is written into OUTPUT:
 
     dry_run: bool = False
     """Print the plan, and run nothing."""
-
-    @classmethod
-    def from_cli(cls, argv: list[str] | None = None) -> Self:
-        """Read all layers of settings, and check every step by its own command's."""
-        config = super().from_cli(argv)
-        from vlray.pipelines.steps import resolve
-
-        try:
-            resolve(config)
-        except ValueError as error:
-            arguments.fail(cls, map(str, error.args))
-        return config

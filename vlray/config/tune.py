@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from vlray.settings import arguments
 from vlray.settings.base import Command, Splits
 from vlray.settings.options import flatten
 from vlray.settings.section import Section
@@ -138,19 +136,12 @@ what is written:
     cluster: TrialsSection = TrialsSection()
 
     @classmethod
-    def from_cli(cls, argv: list[str] | None = None) -> Self:
-        """Read all layers of settings; what stands after ``--`` is for the tuned command."""
-        args = sys.argv[1:] if argv is None else argv
-        own, mark, tuned = args, "", list[str]()
-        if "--" in args:
-            at = args.index("--")
-            own, mark, tuned = args[:at], "--", args[at + 1 :]
-        try:
-            own = _gather_space(own)
-        except ValueError as error:
-            arguments.fail(cls, [str(error)])
-        config = super().from_cli(own)
-        return config.model_copy(update={"tuned": tuple(tuned)}) if mark else config
+    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
+        """Split off the tuned command, which follows ``--``, and join the ``--space`` flags."""
+        if "--" not in args:
+            return _gather_space(args), {}
+        at = args.index("--")
+        return _gather_space(args[:at]), {"tuned": tuple(args[at + 1 :])}
 
 
 def _gather_space(args: list[str]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 from vlray.config.detector import DetectorSection
 from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
 from vlray.detect.d2.config import check_grid, config_files, config_path, weights_of
+from vlray.detect.lite import WEIGHTS
 from vlray.detect.protocol import Detector, Resize
-from vlray.detect.weights.check import check_lite, check_vg
 from vlray.detect.weights.files import is_url, locate, sha256
+from vlray.detect.weights_check import check_lite, check_vg
 from vlray.settings import plugins
 from vlray.settings.options import nearest
 from vlray.settings.state import stored_models
@@ -38,8 +39,18 @@ CAPABLE = {
     "pool_boxes": "lite, vg-caffe, vg-pbua or a Detectron2 config.yaml",
     "grid": "vg-caffe, vg-pbua or a Detectron2 config.yaml",
 }
-_LITE_WEIGHTS = Path(__file__).with_name("lite.safetensors")
 _DETECTRON = "vlray.detect.d2.detector:Detectron"
+_CANDIDATES = "vlray.detect.visual_genome.candidates:VgCaffeCandidates"
+
+# Outputs record built-in detectors under these names. They belong to the file format: outputs of
+# earlier versions stay valid wherever the classes are.
+_RECORDED_AS = {
+    PRESETS["lite"]: "vlray.detect.lite:Lite",
+    PRESETS["vg-caffe"]: "vlray.detect.vg:VgCaffe",
+    PRESETS["vg-pbua"]: "vlray.detect.vg:VgPbua",
+    _DETECTRON: "vlray.detect.detectron:Detectron",
+    _CANDIDATES: "vlray.detect.vg_candidates:VgCaffeCandidates",
+}
 
 
 def settled(options: DetectorSection) -> DetectorSection:
@@ -155,8 +166,8 @@ def identify(options: DetectorSection) -> dict[str, str]:
         files = config_files(config_path(options.name))
         digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
         weights = sha256(locate(weights_of(options)))
-        return {"target": target, "config_sha256": digest, "weights_sha256": weights}
-    identity = {"target": target}
+        return {"target": _RECORDED_AS[target], "config_sha256": digest, "weights_sha256": weights}
+    identity = {"target": _RECORDED_AS.get(target, target)}
     place, _, attribute = target.rpartition(":")
     if place.endswith(".py"):
         if not Path(place).is_file():
@@ -172,7 +183,7 @@ def identify(options: DetectorSection) -> dict[str, str]:
     elif options.weights:
         identity |= _identify_weights(options.weights)
     elif target == PRESETS["lite"]:
-        identity["weights_sha256"] = sha256(_LITE_WEIGHTS)
+        identity["weights_sha256"] = sha256(WEIGHTS)
     return identity
 
 

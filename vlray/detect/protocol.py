@@ -55,7 +55,7 @@ class Detector(Protocol):
       of a map over the whole image, row by row, without labels, as ``options.grid_layer`` and
       ``options.grid_size`` say; ``info.feature_dim`` is then the length of their vectors.
 
-    Where it selects by ``vlray.detect.selection.select.select_regions``, on boxes in pixels of the
+    Where it selects by ``vlray.detect.selection.select_regions``, on boxes in pixels of the
     original image as it returns them, ``vlray tune`` can search its thresholds without running it
     again.
     """

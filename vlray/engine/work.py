@@ -20,12 +20,12 @@ from vlray.engine.group import Group
 from vlray.engine.layers import recompute_layers
 from vlray.engine.loop import train
 from vlray.engine.optim import freeze, make_optimizer
+from vlray.engine.reachable import count_reachable
 from vlray.engine.standardize import standardize
 from vlray.engine.stop import Stop
 from vlray.engine.training import Progress, Training
 from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
-from vlray.loader.phrases import count_reachable
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import loss_in_words, new_parameters
 from vlray.models.load import load_checkpoint, load_model

@@ -14,6 +14,7 @@ from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.loader import RegionLoader
 from vlray.regions.store import open_store
+from vlray.settings.reader import read
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
 from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.labels import LabelSpace
@@ -75,7 +76,7 @@ def open_named(
     The user's settings tell which corpora the project keeps by a name, and where data is, if
     ``data`` does not.
     """
-    config = DatasetsConfig.from_cli([])
+    config = read(DatasetsConfig, [])
     if isinstance(corpus, str) and corpus in corpus_names(config.project):
         corpus = load_corpus(corpus, config.project)
     data = data or config.data.below(config.env.data_dir)

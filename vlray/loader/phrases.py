@@ -6,7 +6,7 @@ Shapes: B examples, P phrases padding included, R regions padding included, K bo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
@@ -18,9 +18,6 @@ from vlray.tasks.corpus import Corpus
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.grounding import IOU_THRESH
 from vlray.tasks.spec import Metric
-
-if TYPE_CHECKING:
-    from vlray.loader.dataset import RegionDataset
 
 Span = tuple[int, int]
 
@@ -99,7 +96,7 @@ def phrases_of(
     for row, (example, own) in enumerate(zip(examples, spans, strict=True)):
         if not own:
             continue
-        hits = _hits(example, own, boxes[row, : num_boxes[row]])
+        hits = hits_of(example, own, boxes[row, : num_boxes[row]])
         targets[row, : len(own), : hits.shape[1]] = hits / np.maximum(hits.sum(1), 1)[:, None]
         for place, span in enumerate(own):
             found = _last_token(tokens.encodings[row], span)
@@ -108,31 +105,10 @@ def phrases_of(
     return Phrases(positions, mask, targets, spans)
 
 
-def count_reachable(dataset: RegionDataset, most: int = 1000) -> tuple[int, int]:
-    """Count phrases, and those of them that a region lies on: no model can find more.
-
-    Args:
-        dataset: Of grounded examples.
-        most: Examples that are looked at, evenly spread.
-    """
-    phrases = reachable = 0
-    count = min(most, len(dataset))
-    for index in (np.arange(count) * len(dataset) // max(count, 1)).tolist():
-        (regions, _), places, rows = dataset.join.locate(dataset.corpus, np.array([index]))
-        store, (example,) = dataset.stores[regions], dataset.corpus.take(places)
-        given = int(store.num_boxes[rows[0, 0]])
-        boxes = np.zeros((1, min(dataset.collate.options.num_boxes or given, given), 4), np.float32)
-        store.read_boxes(rows[:, 0], boxes)
-        if spans := spans_of(example):
-            phrases += len(spans)
-            reachable += int(_hits(example, spans, boxes[0]).any(axis=1).sum())
-    return phrases, reachable
-
-
-def _hits(
+def hits_of(
     example: Example, spans: tuple[Span, ...], regions: Float32[np.ndarray, "R 4"]
 ) -> Float32[np.ndarray, "P R"]:
-    """Give 1 for each region of a phrase."""
+    """Return 1 where a region is one of a phrase's, otherwise 0."""
     label = example.label
     assert isinstance(label, Boxes)
     owners = label.spans or spans * len(label.boxes)

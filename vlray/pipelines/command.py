@@ -17,6 +17,8 @@ from vlray.pipelines.state import State
 from vlray.pipelines.steps import Step, folder_of, resolve
 from vlray.pipelines.table import plan_lines, result_lines
 from vlray.runs.folder import open_run
+from vlray.settings import arguments
+from vlray.settings.reader import UsageError
 from vlray.storage.locks import locked
 
 log = logging.getLogger("vlray.pipelines")
@@ -24,8 +26,8 @@ log = logging.getLogger("vlray.pipelines")
 
 def run(config: PipelineConfig) -> None:
     """Run what is to be done; a mistake of the user's ends with status 2 before anything is."""
-    steps, folder = resolve(config), folder_of(config)
     try:
+        steps, folder = resolve(config), folder_of(config)
         if config.dry_run:
             _print_plan(config, steps, folder)
             return
@@ -41,6 +43,8 @@ def run(config: PipelineConfig) -> None:
     except KeyboardInterrupt:
         log.warning("stopped between two steps; run the same pipeline again to go on")
         sys.exit(STOPPED)
+    except UsageError as error:
+        arguments.fail(error.command, error.messages)
     except (OSError, ValueError) as error:
         _refuse([str(error)])
 

@@ -18,7 +18,8 @@ from types import FrameType
 
 from vlray.pipelines.steps import Step
 from vlray.runs.folder import STATUS, to_yaml
-from vlray.settings.layers import ENV_PREFIX, OWN_VARIABLES
+from vlray.settings.layers import OWN_VARIABLES
+from vlray.settings.options import ENV_PREFIX
 from vlray.storage import files
 
 SETTINGS = "settings"

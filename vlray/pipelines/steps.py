@@ -7,20 +7,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
+from vlray.config.pipeline import PipelineConfig
 from vlray.pipelines.references import References, meant, spread
 from vlray.pipelines.step_files import check_files
-from vlray.settings import layers
+from vlray.settings import layers, reader
 from vlray.settings.base import Command
 from vlray.settings.commands import settings_of
 from vlray.settings.layers import Layer
 from vlray.settings.options import Path, find_option, flatten, nearest, nest, options_of
-
-if TYPE_CHECKING:
-    from vlray.config.pipeline import PipelineConfig
 
 OUTPUTS: dict[str, Path] = {
     "extract": ("output", "path"),
@@ -83,11 +81,11 @@ def resolve(config: PipelineConfig) -> tuple[Step, ...]:
     """Settle every step, in their order.
 
     Raises:
-        ValueError: Of each mistake a sentence, as its ``args``.
+        UsageError: The steps have mistakes; all of them are listed.
     """
     mistakes = [*check_files(config.config), *_check_names(config)]
     if mistakes:
-        raise ValueError(*mistakes)
+        raise reader.UsageError(PipelineConfig, mistakes)
     values, given, shared = map(spread, (config.values, config.steps, config.shared))
     known: dict[str, Any] = dict(values)
     refer = References(known, given)
@@ -111,7 +109,7 @@ def resolve(config: PipelineConfig) -> tuple[Step, ...]:
         if name not in given
     ]
     if mistakes:
-        raise ValueError(*mistakes)
+        raise reader.UsageError(PipelineConfig, mistakes)
     return tuple(_linked(step, steps) for step in steps)
 
 
@@ -159,7 +157,7 @@ def _resolve(
     files = settings.pop("config", None) or []
     files = [files] if isinstance(files, str) else files
     places = [str(_find_file(str(refer.fill(file)), config)) for file in files]
-    *below, variables, _ = layers.read(cls, {"config": ",".join(places) or ","}, os.environ)
+    *below, variables, _ = reader.read_layers(cls, {"config": ",".join(places) or ","}, os.environ)
     output = OUTPUTS[cls.command]
     found = [
         _without(output, below[0]),

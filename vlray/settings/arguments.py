@@ -8,15 +8,13 @@ from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescription
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pydantic_settings import CliSettingsSource, SettingsError
 
+from vlray.settings.base import Command
 from vlray.settings.layers import Layer, unknown
 from vlray.settings.options import options_of
-
-if TYPE_CHECKING:
-    from vlray.settings.base import Command
 
 METAVARS = {
     "int": "N",

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from vlray.settings import arguments, layers
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.options import flatten, nest, options_of
+from vlray.settings.options import ENV_PREFIX, flatten, nest, options_of
 
 
 def _split_commas(value: Any) -> Any:
@@ -40,16 +36,16 @@ Splits = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 class Command(BaseSettings):
     """Frozen settings of one command.
 
-    ``from_cli`` reads the layers: flags, then ``VLRAY_*`` variables, ``--config`` files, the
-    user's ``settings.yaml`` and the defaults. The constructor reads none of them: what is not
-    given to it is the default, so that code says what it does wherever it runs.
+    `vlray.settings.reader` reads the layers: flags, then ``VLRAY_*`` variables, ``--config`` files,
+    the user's ``settings.yaml`` and the defaults. The constructor reads none of them: options that
+    it does not get have their defaults, so the same code does the same wherever it runs.
     """
 
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
-        env_prefix=layers.ENV_PREFIX,
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         cli_kebab_case=True,
         cli_implicit_flags=True,
@@ -81,24 +77,13 @@ class Command(BaseSettings):
     env: EnvironmentSection = EnvironmentSection()
 
     @classmethod
-    def from_cli(cls, argv: list[str] | None = None) -> Self:
-        """Read all layers of settings; a mistake of the user's ends the program with status 2.
+    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
+        """Return the arguments to parse, and options that are set without a flag.
 
-        Args:
-            argv: The arguments; None: those of this process.
+        Raises:
+            ValueError: The arguments do not have the form that the command needs.
         """
-        try:
-            flags = arguments.parse(cls, sys.argv[1:] if argv is None else argv)
-            found = layers.read(cls, flags, os.environ)
-        except (ValueError, OSError, SettingsError) as error:
-            arguments.fail(cls, [str(error)])
-        merged: dict[tuple[str, ...], Any] = {}
-        for layer in found:
-            merged |= layer.values
-        try:
-            return cls(**nest(merged))
-        except ValidationError as error:
-            arguments.fail(cls, layers.explain(cls, error.errors(include_url=False), found))
+        return args, {}
 
     @classmethod
     def settings_customise_sources(
@@ -109,7 +94,7 @@ class Command(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the constructor see its arguments only; ``from_cli`` reads the other sources."""
+        """Restrict the constructor to its arguments; the reader reads the other sources."""
         return (init_settings,)
 
     def resolved(self) -> dict[str, Any]:

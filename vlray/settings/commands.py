@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+from vlray.settings.base import Command
 from vlray.settings.options import Path, find_option, options_of
-
-if TYPE_CHECKING:
-    from vlray.settings.base import Command
 
 COMMANDS = {
     "extract": "vlray.config.extract:ExtractConfig",

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource, SettingsError
 
+from vlray.settings.base import Command
 from vlray.settings.commands import commands_with
-from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, options_of
-
-if TYPE_CHECKING:
-    from vlray.settings.base import Command
-
-ENV_PREFIX = "VLRAY_"
+from vlray.settings.options import ENV_PREFIX, Path, find_option, nearest, options_of
 
 OWN_VARIABLES = frozenset({"VLRAY_HOME"})
 """Variables that are no options: VLRAY_HOME is the folder of the user's settings.yaml."""
@@ -46,27 +41,6 @@ class Layer:
         return f"{self.name(path)} (in {self.origin})" if self.origin else self.name(path)
 
 
-def read(cls: type[Command], flags: Mapping[str, Any], environ: Mapping[str, str]) -> list[Layer]:
-    """Read every layer, the weakest first.
-
-    Raises:
-        ValueError: A file is missing or no mapping of settings, or a name is unknown.
-    """
-    from vlray.settings import state
-
-    flag_layer = Layer("flag", _typed(cls, flatten(flags)))
-    variable_layer = _read_variables(cls, environ)
-    files = flag_layer.values.get(("config",), variable_layer.values.get(("config",), ""))
-    names = [name for name in files.split(",") if name.strip()]
-    lasting = {key: value for key, value in state.read_state().items() if key != "models"}
-    return [
-        _known(cls, lasting, str(state.settings_path()), shared=True),
-        *(_known(cls, read_yaml(File(name.strip())), name.strip()) for name in names),
-        variable_layer,
-        flag_layer,
-    ]
-
-
 def read_yaml(path: File) -> dict[str, Any]:
     """Read a YAML file of settings.
 
@@ -88,61 +62,6 @@ def read_yaml(path: File) -> dict[str, Any]:
             f"{path} holds a {type(values).__name__}; "
             "give a mapping of settings, such as `detector: {min_boxes: 10}`"
         )
-    return values
-
-
-def _known(
-    cls: type[Command], values: Mapping[str, Any], origin: str, shared: bool = False
-) -> Layer:
-    """Make a layer of a file's values; refuse what no command (or, unshared, not this) knows."""
-    options = options_of(cls)
-    layer = Layer("key", flatten(values), origin)
-    known: dict[Path, Any] = {}
-    for path, value in layer.values.items():
-        option = find_option(path, options)
-        if option == ("config",):
-            raise ValueError(f"{layer.spell(path)} has no effect in a file; give --config FILE")
-        if option is not None:
-            known[path] = value
-        elif value is None and any(option[: len(path)] == path for option in options):
-            continue  # an empty section
-        elif not (shared and commands_with(path)):
-            raise ValueError(unknown(cls, layer, path))
-    return Layer("key", known, origin)
-
-
-def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
-    """Read the ``VLRAY_*`` variables; those of other commands are theirs."""
-    options = options_of(cls)
-    variables = Layer("variable", {})
-    wanted: dict[str, str | None] = {}
-    mappings = []
-    for name, value in environ.items():
-        if not name.upper().startswith(ENV_PREFIX) or name.upper() in OWN_VARIABLES:
-            continue
-        path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
-        if option := find_option(path, options):
-            wanted[name.lower()] = value
-            if is_mapping(options[option]):
-                mappings.append(name)
-        elif not commands_with(path):
-            raise ValueError(unknown(cls, variables, path))
-    source = EnvSettingsSource(cls)
-    source.env_vars = wanted
-    try:
-        return Layer("variable", _typed(cls, flatten(source())))
-    except SettingsError as error:  # mappings are the only kind that is read as JSON
-        raise ValueError(f'{", ".join(mappings)}: give JSON, such as {{"depth": 50}}') from error
-
-
-def _typed(cls: type[Command], values: dict[Path, Any]) -> dict[Path, Any]:
-    """Read the entries of mappings as YAML would: ``depth=50`` is a number."""
-    options = options_of(cls)
-    for path, value in values.items():
-        if path not in options and isinstance(value, str):
-            import yaml
-
-            values[path] = yaml.safe_load(value)
     return values
 
 

@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 Path = tuple[str, ...]
 """Where an option is: ``("detector", "min_boxes")``, written ``detector.min_boxes``."""
 
+ENV_PREFIX = "VLRAY_"
+
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "optim.lr": ("learning_rate", "base_lr", "max_lr"),
     "optim.warmup": ("warmup_ratio", "warmup_steps", "warmup_proportion", "num_warmup_steps"),

@@ -6,16 +6,14 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from vlray.settings.base import Command
 from vlray.settings.commands import COMMANDS, commands_with, settings_of
 from vlray.settings.layers import Layer, explain, read_yaml
 from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
-
-if TYPE_CHECKING:
-    from vlray.settings.base import Command
 
 
 def settings_path() -> File:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,7 @@ from vlray.detect.load import is_own, settled
 from vlray.regions.output import RegionOutput, open_output
 from vlray.storage import files
 from vlray.stream.run import extract
-
-if TYPE_CHECKING:
-    from vlray.tuning.candidates import Candidates
+from vlray.tuning.candidates import Candidates
 
 _IMAGES = 2
 _OTHER = {"score_thresh": 0.5, "nms_thresh": 0.3, "min_boxes": 2, "max_boxes": 20}
@@ -90,6 +87,6 @@ def _compare(
                 f"{options.name} does not select as vlray does: with {said} it gives "
                 f"{len(found.boxes)} regions of image {image_id!r}, and selecting again from its "
                 f"proposals {rows.stop - rows.start}, or others; let it select by "
-                "vlray.detect.selection.select.select_regions on boxes in pixels of the original image, "
+                "vlray.detect.selection.select_regions on boxes in pixels of the original image, "
                 "or search other options than score_thresh, nms_thresh, min_boxes and max_boxes"
             )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from vlray.config.tune import TuneConfig
 from vlray.runs.folder import STOPPED, open_run
+from vlray.settings import arguments
+from vlray.settings.reader import UsageError
 from vlray.tuning.result import BEST, PARQUET, Result, headline, table
 from vlray.tuning.run import tune
 from vlray.tuning.tuned import read_tuned
@@ -18,7 +20,10 @@ log = logging.getLogger("vlray.tuning")
 
 def run(config: TuneConfig) -> None:
     """Search, print what was found; a mistake of the user's ends with status 2."""
-    tuned = read_tuned(config)
+    try:
+        tuned = read_tuned(config)
+    except UsageError as error:
+        arguments.fail(error.command, error.messages)
     with open_run(config, "tune") as folder:
         log.info("settings and log of this run: %s", folder.path)
         try:

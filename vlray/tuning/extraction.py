@@ -12,6 +12,7 @@ from vlray.config.extract import ExtractConfig
 from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
 from vlray.detect.load import check_ways
+from vlray.settings.reader import read
 from vlray.storage import files
 from vlray.tasks.image_sets import absolute, find_images, found
 from vlray.tuning import space as spaces
@@ -198,7 +199,7 @@ class ExtractSweep:
         from vlray.tuning.training import check_validation, is_scored
 
         given = ["--config", self._config.downstream, "--regions", "-", "--output", "-"]
-        config = TrainConfig.from_cli(given)
+        config = read(TrainConfig, given)
         check_validation(config, f"in {self._config.downstream}")
         if not is_scored(config) and self.objective.name == DOWNSTREAM:
             raise ValueError(

@@ -11,8 +11,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from vlray.tuning.candidates import Candidates, Selection
+from vlray.tuning.candidates import Candidates
 from vlray.tuning.labels import label_figures
+from vlray.tuning.selected import Selection
 from vlray.tuning.truth import Truth
 
 __all__ = ["figures", "label_figures"]

@@ -19,9 +19,11 @@ import ray
 
 from vlray.config.extract import ExtractConfig
 from vlray.config.train import TrainConfig
+from vlray.detect.selection.reselect import LIGHT
 from vlray.regions import parts
 from vlray.storage import files
-from vlray.tuning.candidates import LIGHT, Candidates, collect
+from vlray.tuning.candidates import Candidates
+from vlray.tuning.collect import collect
 from vlray.tuning.figures import figures
 from vlray.tuning.ledger import trial_id
 from vlray.tuning.objective import DOWNSTREAM, RATE, Objective

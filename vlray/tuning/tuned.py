@@ -15,6 +15,7 @@ from vlray.settings.base import Command
 from vlray.settings.commands import settings_of
 from vlray.settings.layers import Layer, explain
 from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
+from vlray.settings.reader import UsageError, read
 
 COMMANDS = ("extract", "train")
 OUTPUT = {"extract": ("output", "path"), "train": ("output",)}
@@ -120,29 +121,30 @@ class Tuned:
 def read_tuned(config: TuneConfig) -> Tuned:
     """Read what stands behind ``--`` by that command's own layers of settings.
 
-    A mistake in it ends the program as the command itself would, with status 2.
+    Raises:
+        UsageError: The tuned command or its options are wrong.
     """
     words = " or ".join(COMMANDS)
     if not config.tuned:
-        arguments.fail(
+        raise UsageError(
             TuneConfig,
             [f"nothing is tuned; put {words} and its arguments behind --, as the examples do"],
         )
     name, *args = config.tuned
     if name not in COMMANDS:
-        arguments.fail(TuneConfig, [f"vlray {name} is not tuned; put {words} behind --"])
+        raise UsageError(TuneConfig, [f"vlray {name} is not tuned; put {words} behind --"])
     cls = settings_of(name)
     output = OUTPUT[name]
     try:
         flags = flatten(arguments.parse(cls, args))
     except ValueError as error:
-        arguments.fail(cls, [str(error)])
+        raise UsageError(cls, [str(error)]) from error
     if output in flags:
-        arguments.fail(
+        raise UsageError(
             TuneConfig,
             [f"OUT of vlray {name} ({flags[output]!r}) is below the sweep's; leave it away"],
         )
-    parsed = cls.from_cli([*args, f"--{'.'.join(output)}", "-"])
+    parsed = read(cls, [*args, f"--{'.'.join(output)}", "-"])
     given = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
     del given[output]
     return Tuned(cls, given)

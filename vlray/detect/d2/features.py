@@ -22,7 +22,7 @@ from jaxtyping import Float, Float32, Int32, UInt8
 from torch import Tensor
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.selection.select import boxes_of_class, select_regions
+from vlray.detect.selection import boxes_of_class, select_regions
 from vlray.regions.batch import RegionBatch
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.lite import WEIGHTS
 from vlray.detect.protocol import DetectorInfo
 from vlray.detect.weights.files import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 
-WEIGHTS = Path(__file__).with_name("lite.safetensors")
 # Measured: larger images show more small objects, but the rest no longer looks as in ImageNet's
 # photographs of 224 pixels, and accuracy falls (see tests/benchmarks/lite_accuracy.py --min-size).
 MIN_SIZE, MAX_SIZE = 416, 693

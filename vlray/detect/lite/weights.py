@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vlray.detect.lite.model import build_lite, trained_names
-from vlray.detect.weights.check import read_header
+from vlray.detect.weights.headers import read_header
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -17,8 +17,8 @@ from torch import Tensor
 from vlray.detect.d2.checkpoint import read_tensors
 from vlray.detect.visual_genome.flavours import Flavour, check_shapes, to_canonical
 from vlray.detect.visual_genome.shapes import canonical_shapes
-from vlray.detect.weights.check import VG_FAMILY, VG_FORMAT, converted_path, read_header
 from vlray.detect.weights.files import locate, sha256
+from vlray.detect.weights.headers import VG_FAMILY, VG_FORMAT, converted_path, read_header
 from vlray.storage.locks import locked
 
 __all__ = ["VgCheckpoint", "canonical_shapes", "load_vg"]

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 from tqdm import tqdm
 
-from vlray.detect.weights.files import hub
+from vlray.detect.weights import hub
 from vlray.storage.locks import locked
 
 logger = logging.getLogger(__name__)

@@ -9,14 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from vlray.detect.lite.detector import WEIGHTS
-from vlray.detect.visual_genome.shapes import Shapes, canonical_shapes
-from vlray.detect.weights.files import cache_folder, sha256
-
-VG_FAMILY = "vlray-vg-"
-VG_FORMAT = f"{VG_FAMILY}1"  # another number where the canonical form changes
+from vlray.detect.lite import WEIGHTS
+from vlray.detect.visual_genome.shapes import canonical_shapes
+from vlray.detect.weights.files import sha256
+from vlray.detect.weights.headers import VG_FORMAT, converted_path, read_header
 
 _LITE_CLASSES = "roi_heads.box_predictor.cls_score"
 
@@ -43,30 +39,6 @@ def check_vg(path: Path) -> None:
         from vlray.detect.visual_genome.checkpoint import load_vg
 
         load_vg(str(path))
-
-
-def converted_path(digest: str) -> Path:
-    """Give the place of the converted copy of Visual Genome weights, whether it is there or not.
-
-    Args:
-        digest: SHA-256 of the file as it was published.
-    """
-    return cache_folder() / "converted" / f"{VG_FORMAT}-{digest}.safetensors"
-
-
-def read_header(path: Path) -> tuple[dict[str, str], Shapes]:
-    """Read what a safetensors file says of itself, and the shapes of its tensors by name.
-
-    Returns:
-        Both empty for another file or a damaged one.
-    """
-    try:
-        with safe_open(path, framework="np") as file:
-            names = file.keys()
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            return dict(file.metadata() or {}), shapes
-    except SafetensorError:
-        return {}, {}
 
 
 def _is_lite(path: Path) -> bool:

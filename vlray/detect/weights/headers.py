@@ -1,0 +1,36 @@
+"""What the header of a safetensors file says, and where converted weights are cached. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from vlray.detect.weights.files import cache_folder
+
+VG_FAMILY = "vlray-vg-"
+VG_FORMAT = f"{VG_FAMILY}1"  # another number where the canonical form changes
+
+
+def converted_path(digest: str) -> Path:
+    """Return the path of the converted copy of Visual Genome weights, which may not exist.
+
+    Args:
+        digest: SHA-256 of the file as it was published.
+    """
+    return cache_folder() / "converted" / f"{VG_FORMAT}-{digest}.safetensors"
+
+
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Read the metadata of a safetensors file, and the shapes of its tensors by name.
+
+    Returns:
+        Both empty for another file or a damaged one.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            names = file.keys()
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            return dict(file.metadata() or {}), shapes
+    except SafetensorError:
+        return {}, {}
