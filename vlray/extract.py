@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from vlray.config.extract import ExtractConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then run the pipeline."""
-    config = from_cli(ExtractConfig, argv)
-    from vlray.stream.command import run
+    again = "what is written stays; run the same command again to finish what is missing"
+    with Session("extract", again) as session:
+        from vlray.config.extract import ExtractConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(ExtractConfig, argv)
+        from vlray.stream.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -58,7 +60,7 @@ def connect(options: ClusterSection) -> None:
     # Every actor pool of Ray Data makes Ray's core print an error that is none (ray#53727).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     log.info("starting Ray, or connecting to the cluster that runs")
-    with _hushed():
+    with _hushed(), _same_sigterm():
         _init(options)
     total = ray.cluster_resources()
     log.info(
@@ -87,6 +89,22 @@ def _init(options: ClusterSection) -> None:
             ray.init("local", **local)
     else:
         ray.init("local", **local)
+
+
+@contextmanager
+def _same_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, for which ``ray.init`` sets two of its own.
+
+    Python's ends the process by ``sys.exit(15)``; the compiled core's, which comes first, prints a
+    dump of the stack and aborts.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    finally:
+        if is_main and callable(handler):
+            signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
