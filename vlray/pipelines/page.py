@@ -12,7 +12,7 @@ from typing import Any
 
 import vlray
 from vlray.config.pipeline import PipelineConfig
-from vlray.gallery.page import assemble, join_scripts, page_text
+from vlray.pages.page import assemble, join_scripts, page_text
 from vlray.pipelines.figures import METRICS, figures_of
 from vlray.pipelines.process import command_line
 from vlray.pipelines.run import Outcome
