@@ -8,13 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vlray.version import __version__
+
 if TYPE_CHECKING:
     from vlray.detect.notebook import detector_info, find_regions
     from vlray.loader.open import open_loader
     from vlray.regions.output import open_output
     from vlray.stream.api import extract_regions as extract
 
-__version__ = "0.1.0"
+
 __all__ = ["__version__", "detector_info", "extract", "find_regions", "open_loader", "open_output"]
 
 _MODULES = {
