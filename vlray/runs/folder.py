@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import JsonFormatter
@@ -104,11 +105,10 @@ class RunFolder:
 
     def _update(self, **values: Any) -> None:
         path = self.path / STATUS
-        whole = path.with_suffix(".tmp")
         try:
+            self.path.stat()  # a run folder that the user deleted is not made again
             known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            whole.write_text(json.dumps(known | values, indent=2) + "\n", encoding="utf-8")
-            whole.replace(path)
+            atomic.write(path, (json.dumps(known | values, indent=2) + "\n").encode())
         except OSError as error:  # what the run has computed is worth more
             log.warning("%s cannot be written: %s", path, error)
 
