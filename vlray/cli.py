@@ -6,6 +6,8 @@ import difflib
 import sys
 from importlib import import_module
 
+from vlray.settings.text_table import align
+
 COMMANDS = {
     "demo": "The main job on photographs, from nothing to a page to look at.",
     "extract": "Detect the regions of images and write them as Parquet.",
@@ -39,8 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _help() -> str:
-    width = max(map(len, COMMANDS))
-    table = "\n".join(f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
+    table = "\n".join(f"  {line}" for line in align([*COMMANDS.items()]))
     return (
         "usage: vlray COMMAND ... (or python -m vlray.COMMAND ...)\n\n"
         f"commands:\n{table}\n\n"

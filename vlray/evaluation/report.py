@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vlray.evaluation.intervals import Interval, bootstrap_mean
+from vlray.settings.text_table import align
 from vlray.tasks.metrics import Metrics
 
 
@@ -107,12 +108,7 @@ def table(figures: Sequence[Figure], baseline: str = "") -> str:
     rows = [("", "value", "95 % interval", "n", baseline), *_rows(figures)]
     # What no figure has gets no column.
     columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    lines = []
-    for name, *cells in zip(*columns, strict=True):
-        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
-    return "\n".join(lines)
+    return "\n".join(align([*zip(*columns, strict=True)], right=True))
 
 
 def _rows(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str, str]]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlray.runs.folder import to_yaml
+from vlray.settings.text_table import align
 from vlray.storage import files
 from vlray.tuning.ledger import Ledger, Trial
 from vlray.tuning.objective import Objective
@@ -141,14 +142,7 @@ def table(result: Result) -> str:
     if result.defaults:
         given = replace(result.defaults, setting=result.tuned.defaults(result.names))
         rows.append(("defaults", *_cells(result.names, given, figures)))
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    ]
+    lines = align([head, *rows], right=True)
     if len(searched) > SHOWN:
         lines.insert(1 + SHOWN, f"... {len(searched) - SHOWN:,} more")
     return "\n".join(lines)
