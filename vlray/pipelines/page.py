@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import vlray
 from vlray.config.pipeline import PipelineConfig
 from vlray.pages.render import Total, render_page
 from vlray.pipelines.figures import METRICS, figures_of
@@ -21,6 +20,7 @@ from vlray.pipelines.steps import Step, normal
 from vlray.pipelines.table import setting_rows, took
 from vlray.runs.run import Run
 from vlray.storage import files
+from vlray.version import __version__
 
 NAME = "index.html"
 CURVES = "curves.png"
@@ -66,7 +66,7 @@ def write_page(
         "pipelines/page.html",
         title=f"Pipeline {name}",
         heading=name,
-        subtitle=f"{names}, project {config.project}, vlray {vlray.__version__}, {today}",
+        subtitle=f"{names}, project {config.project}, vlray {__version__}, {today}",
         totals=[
             Total("steps", f"{ended} of {len(steps)} done"),
             Total("time of all steps", took(sum(record.seconds for record in records))),
