@@ -34,7 +34,7 @@ def table(result: Comparison) -> str:
 
 
 def count_rows(result: Comparison) -> list[tuple[str, str]]:
-    """Give the counts: what is counted, and how many of how many there are."""
+    """Return the counts: what is counted, and how many of how many there are."""
     overall = result.overall
     rows = [("images on both sides", f"{overall.images:,}")]
     for letter, ids in (("A", result.only_a), ("B", result.only_b)):
@@ -58,7 +58,7 @@ def count_rows(result: Comparison) -> list[tuple[str, str]]:
 
 
 def spread_rows(overall: Tally) -> list[tuple[str, ...]]:
-    """Give the measures of matched boxes as texts, each with the values of ``COLUMNS``."""
+    """Return the measures of matched boxes as texts, each with the values of ``COLUMNS``."""
     rows = []
     for name, spread, similarity in (
         ("IoU", overall.iou, True),
@@ -74,7 +74,7 @@ def spread_rows(overall: Tally) -> list[tuple[str, ...]]:
 
 
 def notes(result: Comparison) -> list[str]:
-    """Say in sentences what a reader of the figures has to know."""
+    """Return what a reader of the figures has to know, a sentence each."""
     lines = []
     if result.identical:
         lines.append("A and B hold the same images and regions, the same bits.")

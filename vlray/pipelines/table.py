@@ -18,7 +18,7 @@ from vlray.settings.text_table import align
 
 
 def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
-    """Say of every step whether it runs, why, by which command and with which settings."""
+    """Describe each step: whether it runs, why, by which command and with which settings."""
     lines = align([(plan.step.name, plan.step.command, says(plan)) for plan in plans])
     for plan, line in zip(plans, lines, strict=True):
         yield line
@@ -31,7 +31,7 @@ def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
 
 
 def says(plan: Plan) -> str:
-    """Say whether a step is to be run."""
+    """Describe whether a step is to be run."""
     if plan.is_done:
         return "done"
     return f"{'left out' if plan.is_left_out else 'to do'}: {plan.reason}"

@@ -51,7 +51,7 @@ def _is_here(dataset: VisionLanguageDataset, split: str, data: DataSection) -> b
 
 
 def describe(dataset: VisionLanguageDataset, data: DataSection, only: str = "") -> str:
-    """Say all that is known of a dataset, its files (of one split only) and one of its examples."""
+    """Describe a dataset, its files (of the split ``only``, if given) and one of its examples."""
     spec = dataset.spec
     facts = {
         "title": spec.title,
@@ -127,7 +127,7 @@ def _fields(values: dict[str, Any], indent: str) -> list[str]:
 
 
 def check_lines(report: SplitReport) -> list[str]:
-    """Say what was found of a split."""
+    """Describe the files of a split that were checked."""
     # Which of them are missing is part of the error, with where to get them.
     lines = [report.name, *(_file_line(file) for file in report.wanted if file.path)]
     if report.table is None:

@@ -115,7 +115,7 @@ def _columns(result: Result) -> pa.Table:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Give options as numbers or texts where all are alike; lists and mixtures become JSON."""
+    """Return options as numbers or texts where all are alike; lists and mixtures become JSON."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
@@ -164,7 +164,7 @@ def _shortened(names: Sequence[str]) -> list[str]:
 
 
 def headline(result: Result) -> str:
-    """Say the best against the defaults in a line."""
+    """Compare the best trial with the defaults in one line."""
     best, name = result.best, result.objective.name
     if best is None:
         return f"no trial has {name}"
