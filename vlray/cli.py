@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from vlray.settings.text_table import align
 from vlray.settings.wording import did_you_mean
 
 COMMANDS = {
@@ -40,8 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _help() -> str:
-    width = max(map(len, COMMANDS))
-    table = "\n".join(f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
+    table = "\n".join(f"  {line}" for line in align([*COMMANDS.items()]))
     return (
         "usage: vlray COMMAND ... (or python -m vlray.COMMAND ...)\n\n"
         f"commands:\n{table}\n\n"
