@@ -103,7 +103,7 @@ def names(size: int) -> Iterator[str]:
 
 def complete(source: Path, out: Path) -> None:
     """Write what ``vlray extract`` leaves of an output, but for the regions themselves."""
-    config = from_cli(ExtractConfig, [str(source), str(out)])
+    config = from_cli(ExtractConfig, [str(source), str(out), "--images.id-rule", "stem"])
     config = config.model_copy(update={"detector": settled(config.detector)})
     listing = list_images(str(source))
     fs, root = pafs.LocalFileSystem(), str(out)

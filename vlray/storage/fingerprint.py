@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vlray.storage import files
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 THREADS = 16  # mostly waiting for network storage
 CHUNK = 1000  # files that a thread looks at in one go; also what one answer of a bucket lists
+
+
+SAMPLED = 64 * 2**20  # bytes of each end; the middle of more content is known by its time alone
+BLOCK = 2**20
 
 
 class Fingerprint(NamedTuple):
@@ -112,6 +118,44 @@ def of_tree(uri: str, *, deep: bool = True) -> dict[str, Fingerprint]:
             infos = fs.get_file_info(FileSelector(path, recursive=deep))
     found = {info.path: of_info(info) for info in infos if info.type == FileType.File}
     return dict(sorted(found.items()))
+
+
+def summary(fingerprints: Mapping[str, Fingerprint]) -> str:
+    """Digest the names, sizes and times of files; in whatever order they are given."""
+    lines = sorted(f"{name}\0{size}\0{time}\n" for name, (size, time) in fingerprints.items())
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def sample(paths: Sequence[Path]) -> tuple[str, bool]:
+    """Digest the content of local files, of much content only both ends.
+
+    Args:
+        paths: Read one after the other, as if they were one file.
+
+    Returns:
+        SHA-256 of all sizes and of the first and the last `SAMPLED` bytes, and whether these are
+        all there are.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    sizes = [path.stat().st_size for path in paths]
+    total = sum(sizes)
+    content = hashlib.sha256(json.dumps(sizes).encode())
+    is_whole = total <= 2 * SAMPLED
+    begin = 0
+    for path, size in zip(paths, sizes, strict=True):
+        parts = [(0, total)] if is_whole else [(0, SAMPLED), (total - SAMPLED, total)]
+        for first, end in parts:
+            here, length = max(first - begin, 0), min(end - begin, size)
+            if here < length:
+                with path.open("rb") as stream:
+                    stream.seek(here)
+                    while here < length and (block := stream.read(min(BLOCK, length - here))):
+                        content.update(block)
+                        here += len(block)
+        begin += size
+    return content.hexdigest(), is_whole
 
 
 def digest(data: bytes) -> str:
