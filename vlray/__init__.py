@@ -1,30 +1,36 @@
-"""Region features for vision-and-language models at the scale of a Ray cluster."""
+"""Region features for vision-and-language models at the scale of a Ray cluster.
+
+The names below are the public Python API; everything else may change between versions.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
+
+from vlray.version import __version__
 
 if TYPE_CHECKING:
     from vlray.detect.notebook import detector_info, find_regions
     from vlray.loader.open import open_loader
     from vlray.regions.output import open_output
+    from vlray.stream.api import extract_regions as extract
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "detector_info", "find_regions", "open_loader", "open_output"]
+
+__all__ = ["__version__", "detector_info", "extract", "find_regions", "open_loader", "open_output"]
+
+_MODULES = {
+    "detector_info": "vlray.detect.notebook",
+    "find_regions": "vlray.detect.notebook",
+    "open_loader": "vlray.loader.open",
+    "open_output": "vlray.regions.output",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the functions for notebooks when they are asked for: they bring torch with them."""
-    if name == "open_output":
-        from vlray.regions.output import open_output
-
-        return open_output
-    if name == "open_loader":
-        from vlray.loader.open import open_loader
-
-        return open_loader
-    if name in ("find_regions", "detector_info"):
-        from vlray.detect import notebook
-
-        return getattr(notebook, name)
+    """Import a part of the API when it is used first; most of it imports torch."""
+    if name == "extract":  # the module of the command, which can be called
+        return importlib.import_module("vlray.extract")
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,19 +34,20 @@ def main(argv: list[str] | None = None) -> None:
     folder: Path = parser.parse_args(argv).folder
     photos, regions = folder / "photos", folder / "regions"
     copy_photos(photos)
-    from vlray import extract, view
+    from vlray.extract import main as extract
+    from vlray.view import main as view
 
     runs = ["--env.runs-dir", str(folder / "runs")]
     arguments = [str(photos), str(regions), "--min-boxes", "10", *runs]
     try:
-        _run("extract", extract.main, arguments)
+        _run("extract", extract, arguments)
     except SystemExit as stopped:
         if stopped.code != 2 or not regions.exists():
             raise
         print("An earlier version made these regions; they are the demo's own, so once more:")
         shutil.rmtree(regions)
-        _run("extract", extract.main, arguments)
-    _run("view", view.main, [str(regions), *runs])
+        _run("extract", extract, arguments)
+    _run("view", view, [str(regions), *runs])
 
 
 def copy_photos(folder: Path) -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 from vlray.config.extract import ExtractConfig
 from vlray.settings.reader import from_cli
+
+if TYPE_CHECKING:
+    from vlray.stream.run import ExtractResult
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -14,5 +22,19 @@ def main(argv: list[str] | None = None) -> None:
     run(config)
 
 
+class _Extract(ModuleType):
+    """Make this module callable: it is a command and, in the Python API, a function."""
+
+    def __call__(
+        self, images: str | Path, out: str | Path, detector: str = "lite", **options: Any
+    ) -> ExtractResult:
+        """Extract the regions of images; see `vlray.stream.api.extract_regions`."""
+        from vlray.stream.api import extract_regions
+
+        return extract_regions(images, out, detector, **options)
+
+
 if __name__ == "__main__":
     main()
+else:
+    sys.modules[__name__].__class__ = _Extract

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tests.detect.vg_flavours import caffe_anchors, centered_anchors
-from vlray.detect.visual_genome.conventions import CAFFE, PBUA
+from vlray.detect.conventions import CAFFE, PBUA
 from vlray.detect.visual_genome.proposals import cell_anchors, propose
 
 RATIO_MAJOR = [size * 3 + ratio for ratio in range(3) for size in range(4)]

@@ -22,8 +22,8 @@ from torchvision.ops import box_iou, nms
 import vlray
 from vlray.config.detector import DetectorSection
 from vlray.detect import notebook
+from vlray.detect.conventions import CAFFE, PBUA
 from vlray.detect.selection.per_class import survivors_of
-from vlray.detect.visual_genome.conventions import CAFFE, PBUA
 from vlray.detect.visual_genome.model import build_vg
 from vlray.detect.visual_genome.proposals import clip
 from vlray.detect.visual_genome.regions import RegionFinder, _best_class, _each_class

@@ -14,7 +14,7 @@ from vlray.cluster.capacity import Node
 from vlray.config.training import WorkersSection
 from vlray.engine.trainer import run_training
 from vlray.engine.work import work
-from vlray.engine.workers import Desk, DeskStop, allot
+from vlray.engine.workers import Desk, DeskStop, allocate
 from vlray.models.checkpoint import CheckpointInfo
 
 TWO = {"workers": 2, "cpus_per_worker": 0.5}
@@ -70,12 +70,12 @@ def test_workers_hear_that_they_are_to_stop(wait_until: Callable[..., None]) -> 
 
 def test_what_the_cluster_does_not_hold_is_refused() -> None:
     nodes = [Node(4, 0), Node(2, 0)]
-    assert allot(WorkersSection(), nodes) == (1, 0)
-    assert allot(WorkersSection(workers=6), nodes) == (6, 0)
-    assert allot(WorkersSection(), [Node(8, 2), Node(8, 4)]) == (6, 1)
+    assert allocate(WorkersSection(), nodes) == (1, 0)
+    assert allocate(WorkersSection(workers=6), nodes) == (6, 0)
+    assert allocate(WorkersSection(), [Node(8, 2), Node(8, 4)]) == (6, 1)
     with pytest.raises(ValueError, match=r"2 workers of 3 CPUs .* 2 node.* with 6 CPUs .* hold 1"):
-        allot(WorkersSection(workers=2, cpus_per_worker=3), nodes)
+        allocate(WorkersSection(workers=2, cpus_per_worker=3), nodes)
     with pytest.raises(ValueError, match=r"3 workers .* 1 GPUs .* 2 GPUs hold 2"):
-        allot(WorkersSection(workers=3), [Node(8, 2)])
+        allocate(WorkersSection(workers=3), [Node(8, 2)])
     with pytest.raises(ValueError, match="none of the cluster's 2 nodes has a GPU"):
-        allot(WorkersSection(use_gpu="yes"), nodes)
+        allocate(WorkersSection(use_gpu="yes"), nodes)

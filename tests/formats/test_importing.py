@@ -126,7 +126,7 @@ def test_a_finished_output_has_nothing_to_do(source: Path, tmp_path: Path) -> No
     assert report(result)[0] == f"nothing to do: all 20 images are in {tmp_path / 'out'}"
 
 
-def test_other_settings_are_refused_and_an_edited_file_where_that_is_asked_for(
+def test_other_settings_are_refused_and_an_edited_file_on_request(
     source: Path, tmp_path: Path
 ) -> None:
     convert(source, tmp_path / "out")

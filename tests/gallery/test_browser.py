@@ -11,7 +11,8 @@ from PIL import Image
 from tests.browser import hover
 from vlray.gallery import build
 from vlray.gallery.entries import Entry
-from vlray.gallery.page import Names, page
+from vlray.gallery.page import page
+from vlray.pages.labels import Names
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="it drives the browser")
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlray.gallery.entries import Entry
-from vlray.gallery.page import NONE, Names, page
+from vlray.gallery.page import NONE, page
+from vlray.pages.labels import Names
 
 ABOUT: dict[str, Any] = {"dataset": "d", "detector": "made-up", "settings": [], "failures": []}
 

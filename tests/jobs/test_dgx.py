@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vlray.cluster.capacity import Allotment, Node, allot
+from vlray.cluster.capacity import Node, ResourcePlan, allocate
 from vlray.config.extract import ExtractConfig
 from vlray.settings.reader import from_cli
 
@@ -20,13 +20,13 @@ def config() -> ExtractConfig:
 
 @pytest.mark.parametrize("cpus", [224, 256], ids=["DGX H100", "DGX A100"])
 def test_a_dgx_holds_a_detector_on_each_gpu(cpus: int) -> None:
-    allotment = allot(config().cluster, [Node(cpus, 8)], shards=10_000)
-    assert allotment == Allotment(8, 2.0, 1, 2, 0.5)
+    plan = allocate(config().cluster, [Node(cpus, 8)], shards=10_000)
+    assert plan == ResourcePlan(8, 2.0, 1, 2, 0.5)
 
 
 def test_half_a_dgx_is_refused_with_both_numbers() -> None:
     with pytest.raises(ValueError, match=r"8 GPUs are asked for .* but the cluster has 4"):
-        allot(config().cluster, [Node(128, 4)], shards=10_000)
+        allocate(config().cluster, [Node(128, 4)], shards=10_000)
 
 
 def test_the_readme_counts_with_the_settings_own_numbers() -> None:

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlray.cluster.capacity import Allotment, Node, allot, lacking
+from vlray.cluster.capacity import Node, ResourcePlan, allocate, shortage
 from vlray.config.cluster import ClusterSection
 
 LAPTOP = Node(2, 0)
 DGX = Node(64, 8)
 
 
-def automatic(*nodes: Node, shards: int = 1000, **options: float) -> Allotment:
-    return allot(ClusterSection.model_validate(options), nodes, shards)
+def automatic(*nodes: Node, shards: int = 1000, **options: float) -> ResourcePlan:
+    return allocate(ClusterSection.model_validate(options), nodes, shards)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def automatic(*nodes: Node, shards: int = 1000, **options: float) -> Allotment:
     ],
 )
 def test_as_many_actors_as_fit(nodes: list[Node], actors: int, cpus: float, gpus: float) -> None:
-    allotment = automatic(*nodes)
-    assert allotment == Allotment(actors, cpus, gpus, 1, 0.5)
-    assert lacking(allotment, nodes) == ""
+    plan = automatic(*nodes)
+    assert plan == ResourcePlan(actors, cpus, gpus, 1, 0.5)
+    assert shortage(plan, nodes) == ""
 
 
 def test_fewer_shards_mean_fewer_actors_but_nothing_else() -> None:
@@ -64,11 +64,11 @@ def test_wherever_the_actors_are_put_the_other_stages_find_room(
     nodes: list[Node], places: list[int], cpus: float, gpus: float
 ) -> None:
     try:
-        allotment = automatic(*nodes, cpus_per_actor=cpus, gpus_per_actor=gpus)
+        plan = automatic(*nodes, cpus_per_actor=cpus, gpus_per_actor=gpus)
     except ValueError:
         return
-    cpus, gpus = allotment.cpus_per_actor, allotment.gpus_per_actor
-    left, to_place = [list(node) for node in nodes], allotment.actors
+    cpus, gpus = plan.cpus_per_actor, plan.gpus_per_actor
+    left, to_place = [list(node) for node in nodes], plan.actors
     for place in places:
         node = left[place % len(left)]
         if to_place and node[0] > cpus - 1e-6 and node[1] > gpus - 1e-6:
@@ -86,7 +86,7 @@ def test_fractions_of_a_gpu_and_of_a_cpu_are_counted_to_the_last() -> None:
 
 def test_what_is_asked_for_is_taken_as_it_is() -> None:
     asked = ClusterSection(actors=2, cpus_per_actor=3, gpus_per_actor=0, threads_per_actor=5)
-    assert allot(asked, [DGX], 1) == Allotment(2, 3, 0, 5, 0.5)
+    assert allocate(asked, [DGX], 1) == ResourcePlan(2, 3, 0, 5, 0.5)
 
 
 @pytest.mark.parametrize(

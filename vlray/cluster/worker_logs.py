@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import ray
 
+from vlray.cluster.console import HARMLESS
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import WORKER, JsonFormatter, LogFormat, parse_json
 
@@ -67,9 +68,6 @@ def _place() -> dict[str, str]:
     return {name: value for name, value in place.items() if value}
 
 
-_NOISE = "github.com/ray-project/ray/issues/53727"
-"""Every pool of actors makes Ray's core print an error that is none."""
-
 # What workers say alike is what they say at their start; a chatty detector fills no memory.
 REMEMBERED_LINES = 1_000
 
@@ -81,7 +79,8 @@ def forwarded() -> Iterator[None]:
     So it is in the run's log and, once, on the console: Ray's own printing rests. What several
     workers say in the same words is written once.
     """
-    # Semi-internal, hence guarded: without it the words are still in Ray's own logs.
+    # Private in Ray 2.60, which has no public hook for workers' output; without it the messages
+    # are still in Ray's own log files.
     try:
         from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
     except ImportError:
@@ -93,7 +92,7 @@ def forwarded() -> Iterator[None]:
         # The raylet and the autoscaler speak here too, under their names.
         if str(batch.get("pid")).isdigit():
             for line in batch.get("lines", ()):
-                if line.strip() and _NOISE not in line:
+                if line.strip() and HARMLESS not in line:
                     _log(line, batch, said)
 
     printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]

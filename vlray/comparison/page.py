@@ -12,8 +12,9 @@ from vlray.comparison.result import Comparison
 from vlray.comparison.sides import Side
 from vlray.comparison.table import COLUMNS, cosine_text, count_rows, notes, percent, spread_rows
 from vlray.comparison.worst import ORDERS, BadImage, Labelled
-from vlray.gallery.page import LEAST_ATTRIBUTE, assemble, join_scripts, name_of, page_text
-from vlray.gallery.pictures import Picture, read_thumbnails
+from vlray.pages.labels import LEAST_ATTRIBUTE, name_of
+from vlray.pages.page import assemble, join_scripts, page_text
+from vlray.pages.pictures import Picture, read_thumbnails
 
 ABSENT_LISTED = 1_000
 

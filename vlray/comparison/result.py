@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import vlray
 from vlray.comparison.figures import Comparable
 from vlray.comparison.sides import Side
 from vlray.comparison.tally import Tally
 from vlray.comparison.worst import Worst
+from vlray.version import __version__
 
 SCHEMA = 1
 """Of ``compare.json``; a key that is renamed or changes its meaning raises it."""
@@ -54,7 +54,7 @@ def as_dict(result: Comparison) -> dict[str, Any]:
     overall = result.overall
     return {
         "schema": SCHEMA,
-        "vlray_version": vlray.__version__,
+        "vlray_version": __version__,
         "iou_thresh": overall.iou_thresh,
         "splits": list(result.splits),
         "identical": result.identical,

@@ -12,13 +12,13 @@ from typing import Any, Self, cast
 
 import torch
 
-import vlray
 from vlray.config.train import TrainConfig
 from vlray.engine.training import Progress, Training
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.protocol import VisionLanguageModel
 from vlray.models.store import STATE, CheckpointStore
 from vlray.settings.options import flatten
+from vlray.version import __version__
 
 FILE = "training.json"
 
@@ -107,7 +107,7 @@ def save(training: Training, *, is_best: bool) -> None:
         return
     config, data, progress = training.config, training.data, training.progress
     info = CheckpointInfo(
-        vlray_version=vlray.__version__,
+        vlray_version=__version__,
         model=config.model,
         goal=data.goal,
         loader=data.loader,

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from vlray.cluster.capacity import running_here
+from vlray.cluster.connection import running_here
 from vlray.config.train import TrainConfig
 from vlray.engine.checkpoints import Resumed, check_same
 from vlray.engine.group import has_gpu

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import ray
 
-from vlray.cluster.capacity import Node, connect, living_nodes, room_of
+from vlray.cluster.capacity import Node, capacity_of, living_nodes
+from vlray.cluster.connection import connect, default_variables
 from vlray.cluster.worker_logs import forwarded, log_to_stderr
 from vlray.config.cluster import ClusterSection
 from vlray.config.train import TrainConfig
@@ -37,9 +38,8 @@ def fit(config: TrainConfig, run_folder: Path) -> Progress:
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     connect(ClusterSection(address=config.cluster.address))
-    workers, gpus = allot(config.cluster, living_nodes())
+    workers, gpus = allocate(config.cluster, living_nodes())
     desk = ray.remote(num_cpus=0)(Desk).remote()
     given = {"config": config, "run_folder": run_folder, "desk": desk, "folder": Path.cwd()}
     resources = {"CPU": config.cluster.cpus_per_worker} | ({"GPU": 1} if gpus else {})
@@ -62,7 +62,8 @@ def fit(config: TrainConfig, run_folder: Path) -> Progress:
     log.info("%d workers of Ray Train, %s", workers, f"{resources}")
     stop = Stop()
     stop.has_begun = True  # the workers know; they are asked to end, whatever they do
-    with forwarded(), on_signals(stop):
+    # Ray Train takes it from the environment of the process that calls it.
+    with default_variables({"RAY_CHDIR_TO_TRIAL_DIR": "0"}), forwarded(), on_signals(stop):
         return _wait(trainer, desk, stop)
 
 
@@ -94,7 +95,7 @@ def _wait(trainer: Any, desk: Any, stop: Stop) -> Progress:
     return cast(Progress, found[0])
 
 
-def allot(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
+def allocate(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
     """Decide on the workers, and refuse what the cluster cannot hold: Ray would wait for it.
 
     Returns:
@@ -110,12 +111,12 @@ def allot(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
         )
     gpus = 1 if there and options.use_gpu != "no" else 0
     workers = options.workers or (there if gpus else 1)
-    room = room_of(nodes, options.cpus_per_worker, gpus, at_most=workers)
-    if room < workers:
+    capacity = capacity_of(nodes, options.cpus_per_worker, gpus, at_most=workers)
+    if capacity < workers:
         raise ValueError(
             f"{workers} workers of {options.cpus_per_worker:g} CPUs and {gpus} GPUs are asked for, "
             f"but the cluster's {len(nodes)} node(s) with {cpus:g} CPUs and {there} GPUs hold "
-            f"{room}; lower --workers or --cluster.cpus-per-worker, or add nodes"
+            f"{capacity}; lower --workers or --cluster.cpus-per-worker, or add nodes"
         )
     return workers, gpus
 

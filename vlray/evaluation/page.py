@@ -11,9 +11,9 @@ from vlray.evaluation.opening import Test
 from vlray.evaluation.report import Figure
 from vlray.evaluation.shown import Image, Phrase, Shown
 from vlray.evaluation.static import header, tables
-from vlray.gallery.page import assemble, join_scripts, page_text
-from vlray.gallery.pictures import Picture, read_thumbnails
+from vlray.pages.page import assemble, join_scripts, page_text
 from vlray.pages.palette import page_color
+from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.regions.output import open_output
 from vlray.tasks.answers import normalize_answer
 from vlray.tasks.example import Answers, Choices, Example

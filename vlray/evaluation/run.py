@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-import vlray
 from vlray.config.test import TestConfig
 from vlray.evaluation import submission
 from vlray.evaluation.opening import Test, open_test
@@ -32,6 +31,7 @@ from vlray.regions.provenance import provenance_of
 from vlray.storage import files
 from vlray.tasks.example import Example
 from vlray.tasks.metrics import SCORED, Metrics, score
+from vlray.version import __version__
 
 log = logging.getLogger("vlray.evaluation")
 
@@ -252,7 +252,7 @@ def _about(
     losses = {name: tally.mean for name, tally in predicted.losses.items() if tally.count}
     return {
         "schema": 1,
-        "vlray_version": vlray.__version__,
+        "vlray_version": __version__,
         "command": shlex.join(["vlray", "test", *sys.argv[1:]]),
         "data": tested.table.name,
         "checkpoint": {

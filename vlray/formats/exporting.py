@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import pyarrow.fs as pafs
 
-import vlray
 from vlray.config.convert import EXPORTS, ConvertConfig
 from vlray.formats.labels import SIDECAR
 from vlray.formats.progress import Progress
@@ -26,6 +25,7 @@ from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
 from vlray.settings import plugins
 from vlray.storage import files
+from vlray.version import __version__
 
 log = logging.getLogger("vlray.formats")
 
@@ -190,7 +190,7 @@ def _identity(
         "source_sha256": digest.hexdigest(),
         "split": config.split,
         "images": len(image_ids),
-        "vlray_version": vlray.__version__,
+        "vlray_version": __version__,
         "obj_names": output.obj_names,
         "attr_names": output.attr_names,
     }

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import vlray
 from vlray.config.convert import ConvertConfig
 from vlray.formats.readers.checked import list_files
 from vlray.formats.sizes import Photographs
 from vlray.formats.survey import Survey
 from vlray.regions.schema import SCHEMA_VERSION
 from vlray.storage import fingerprint
+from vlray.version import __version__
 
 SPELLING = ("utf-8", "surrogateescape")  # of names of files
 HASHED = 64 * 2**20  # bytes: a larger file is known by its size and by this much of both its ends
@@ -56,7 +56,7 @@ def identity_of(
     }
     return {
         "schema_version": SCHEMA_VERSION,
-        "vlray_version": vlray.__version__,
+        "vlray_version": __version__,
         "dataset": source.resolve().name.partition(".")[0],
         # Without photographs: somewhere, so that a gallery shows placeholders and names the option.
         "images_root": photographs.root or str(source.absolute().parent),

@@ -8,36 +8,20 @@ file is still being read, and a thumbnail is decoded only when it comes into sig
 from __future__ import annotations
 
 import base64
-import hashlib
-import html
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from string import Template
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from vlray.gallery.entries import Entry
+from vlray.pages.labels import LEAST_ATTRIBUTE, Names, name_of
+from vlray.pages.page import assemble, join_scripts, page_text
 from vlray.pages.palette import page_color
 
 NONE = 0xFFFF
 """Stands for "no label" and "no attribute" in the page's data."""
 
-LEAST_ATTRIBUTE = 0.1
-"""An attribute of less probability says nothing about its region and is not shown."""
-
-SCRIPTS = ("elements", "data", "boxes", "filters", "grid", "large", "main")
-
-
-@dataclass(frozen=True)
-class Names:
-    """Names by id; ids beyond them are shown as ``class 12``."""
-
-    objects: tuple[str, ...]
-    attributes: tuple[str, ...]
+SCRIPTS = ("data", "boxes", "filters", "grid", "large", "main")
 
 
 def page(
@@ -76,57 +60,16 @@ def page(
             for entry, file, thumbnail in zip(entries, files, thumbnails, strict=True)
         ],
     }
+    here = "vlray.gallery"
+    scripts = [page_text("js/elements.js")]
     return assemble(
-        page_text("page.html"),
+        page_text("page.html", here),
         title=about["dataset"] or "vlray",
         style=page_text("page.css"),
-        script=join_scripts(page_text(f"js/{name}.js") for name in SCRIPTS),
+        script=join_scripts([*scripts, *(page_text(f"js/{name}.js", here) for name in SCRIPTS)]),
         data=data,
         thumbnails=thumbnails,
     )
-
-
-def assemble(
-    template: str,
-    *,
-    title: str,
-    style: str,
-    script: str,
-    data: dict[str, Any],
-    thumbnails: Sequence[bytes | None],
-) -> bytes:
-    """Put a page together that neither fetches anything nor runs anything but its own script.
-
-    Args:
-        template: HTML up to the script, with ``$policy``, ``$title``, ``$css``, ``$data``, ``$js``.
-        title: Plain text.
-        style: CSS.
-        script: JavaScript; ``join_scripts`` makes one of several.
-        data: What the script reads from the element ``data``.
-        thumbnails: JPEGs; number n becomes the element ``tn``, where it is not None.
-    """
-    # Only this very script may run, and nothing may be fetched: a name that slipped through the
-    # escaping could still do no harm.
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
-        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
-    )
-    head = Template(template).substitute(
-        policy=html.escape(policy),
-        title=html.escape(title),
-        css=style,
-        data=_json(data),
-        js=script,
-    )
-    return b"".join([head.encode(), *_blocks(thumbnails), b"</body>\n</html>\n"])
-
-
-def _blocks(thumbnails: Iterable[bytes | None]) -> Iterable[bytes]:
-    for index, thumbnail in enumerate(thumbnails):
-        if thumbnail is not None:
-            yield b'<script type="text/plain" id="t%d">' % index
-            yield base64.b64encode(thumbnail)
-            yield b"</script>\n"
 
 
 def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
@@ -177,29 +120,3 @@ def _rank(ids: np.ndarray, known: tuple[str, ...]) -> tuple[np.ndarray, list[str
     rank[order] = np.arange(len(order))
     texts = [name_of(int(present[index]), known) for index in order]
     return rank[inverse], texts
-
-
-def name_of(label: int, known: tuple[str, ...]) -> str:
-    """Name an id; detectors may know more ids than names."""
-    return known[label] if 0 <= label < len(known) else f"class {label}"
-
-
-def _json(data: Any) -> str:
-    """Encode for a script element: no text inside can end it or begin a comment."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def join_scripts(parts: Iterable[str]) -> str:
-    """Make one script of several, whose names nothing else sees."""
-    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
-
-
-@cache
-def page_text(name: str, package: str = "vlray.gallery") -> str:
-    """Read a file that lies beside the code."""
-    return resources.files(package).joinpath(name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import itertools
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from tqdm import tqdm
 
 from vlray.gallery import page as page_file
 from vlray.gallery.entries import file_names, read_entries
-from vlray.gallery.page import Names
-from vlray.gallery.pictures import Draw, Picture, in_parallel, thumbnail_size
+from vlray.gallery.pictures import Draw
 from vlray.gallery.summary import Summary, summarize
-from vlray.images.decode import MAX_PIXELS
+from vlray.pages.labels import Names
+from vlray.pages.pictures import ImageReader, Picture, in_parallel, thumbnail_size
 from vlray.regions.output import RegionOutput
 from vlray.storage import files
 
@@ -90,11 +89,10 @@ def build(
     ]
     names = Names(output.obj_names, output.attr_names)
     draw = Draw(
-        images_root or output.info.images_root,
+        ImageReader.of(output, images_root),
         names,
         thumbnail_size(min(count, IMAGES_PER_PAGE_FILE)),
         min_score,
-        int(output.info.settings.get("images.max_pixels", MAX_PIXELS)),
         (fs, files.join(folder, ANNOTATED)) if annotated else None,
     )
     about = _about(output, summary, split, parts)
@@ -106,7 +104,7 @@ def build(
             some = list(itertools.islice(entries, IMAGES_PER_PAGE_FILE))
             annotated_files = [f"{target}.jpg" for target in itertools.islice(targets, len(some))]
             pictures: list[Picture] = []
-            for picture in in_parallel(draw, some, annotated_files, os.cpu_count() or 1):
+            for picture in in_parallel(draw, zip(some, annotated_files, strict=True)):
                 pictures.append(picture)
                 progress.update()
             thumbnails = [picture.thumbnail for picture in pictures]

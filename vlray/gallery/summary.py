@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlray.gallery.entries import read_entries
-from vlray.gallery.page import name_of
+from vlray.pages.labels import name_of
 from vlray.regions.output import RegionOutput
 
 

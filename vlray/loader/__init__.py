@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from vlray.loader.inputs import ModelInputs
     from vlray.loader.loader import RegionLoader
     from vlray.loader.open import open_loader
-    from vlray.loader.stream import RegionStream, open_stream
     from vlray.regions.store import open_store
     from vlray.tasks.corpus import CorpusSpec, open_corpus
 
@@ -24,11 +23,9 @@ _PLACES = {
     "PretrainingSection": "vlray.config.loader",
     "RegionDataset": "vlray.loader.dataset",
     "RegionLoader": "vlray.loader.loader",
-    "RegionStream": "vlray.loader.stream",
     "open_corpus": "vlray.tasks.corpus",
     "open_loader": "vlray.loader.open",
     "open_store": "vlray.regions.store",
-    "open_stream": "vlray.loader.stream",
 }
 
 __all__ = [
@@ -39,11 +36,9 @@ __all__ = [
     "PretrainingSection",
     "RegionDataset",
     "RegionLoader",
-    "RegionStream",
     "open_corpus",
     "open_loader",
     "open_store",
-    "open_stream",
 ]
 
 

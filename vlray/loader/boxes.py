@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int32
 from vlray.config.loader import BoxForm
 
 if TYPE_CHECKING:
-    from vlray.regions.readable import Regions
+    from vlray.regions.store import RegionStore
 
 TOLERANCE = 1.0
 """Pixels that a box may leave its image by: conventions differ on where the last pixel ends."""
@@ -83,7 +83,7 @@ def check_boxes(
         )
 
 
-def check_store(store: Regions) -> None:
+def check_store(store: RegionStore) -> None:
     """Check the boxes of all images of an output, as `check_boxes` does; once, not per batch.
 
     Raises:

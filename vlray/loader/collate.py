@@ -26,7 +26,7 @@ from vlray.tasks.example import Choices, Example
 from vlray.tasks.labels import LabelSpace, targets
 
 if TYPE_CHECKING:
-    from vlray.regions.readable import Regions
+    from vlray.regions.store import RegionStore
 
 
 class Collate:
@@ -56,7 +56,7 @@ class Collate:
         self,
         examples: Sequence[Example],
         rows: np.ndarray,
-        store: Regions,
+        store: RegionStore,
         label_space: LabelSpace | None,
         rng: np.random.Generator,
         *,
@@ -112,7 +112,7 @@ class Collate:
     def _pins(self) -> bool:
         return self.options.pin_memory and torch.cuda.is_available()
 
-    def visual(self, rows: Int64[np.ndarray, "B I"], store: Regions) -> dict[str, Any]:
+    def visual(self, rows: Int64[np.ndarray, "B I"], store: RegionStore) -> dict[str, Any]:
         """Read regions, straight into the batch's own memory, by the names of `ModelInputs`."""
         flat = rows.reshape(-1)
         blind = self.options.visual == "none"
@@ -147,7 +147,7 @@ class Collate:
         self,
         examples: Sequence[Example],
         rows: Int64[np.ndarray, "B I"],
-        store: Regions,
+        store: RegionStore,
         regions: int,
     ) -> dict[str, Any]:
         """Encode texts; with choices, every choice behind the text; with boxes, their phrases."""
@@ -179,7 +179,7 @@ class Collate:
         examples: Sequence[Example],
         tokens: Tokens,
         rows: Int64[np.ndarray, B],
-        store: Regions,
+        store: RegionStore,
         regions: int,
     ) -> PhraseTargets:
         boxes = np.zeros((len(rows), regions, 4), np.float32)
@@ -204,7 +204,7 @@ class Collate:
         self,
         examples: Sequence[Example],
         rows: Int64[np.ndarray, B],
-        store: Regions,
+        store: RegionStore,
         goals: np.ndarray | None,
         rng: np.random.Generator,
         visual: dict[str, Any],
@@ -247,7 +247,7 @@ class Collate:
         )
 
     def _region_labels(
-        self, rows: Int64[np.ndarray, B], store: Regions, regions: int
+        self, rows: Int64[np.ndarray, B], store: RegionStore, regions: int
     ) -> dict[str, Tensor]:
         """Read what the detector saw in all regions, masked or not, and how sure it was."""
         found = store.read_labels(rows, regions)

@@ -22,7 +22,6 @@ from vlray.tasks.problems import OnBad
 if TYPE_CHECKING:
     from vlray.loader.collate import Collate
     from vlray.loader.inputs import ModelInputs
-    from vlray.regions.readable import Regions
     from vlray.regions.store import RegionStore
 
 log = logging.getLogger("vlray.loader")
@@ -48,7 +47,7 @@ class Assembly:
         self,
         places: Int64[np.ndarray, B],
         rows: Int64[np.ndarray, "B I"],
-        store: Regions,
+        store: RegionStore,
         regions: str,
         rng: np.random.Generator,
     ) -> ModelInputs:

@@ -23,7 +23,7 @@ from vlray.tasks.corpus import Corpus
 from vlray.tasks.example import Example
 
 if TYPE_CHECKING:
-    from vlray.regions.readable import Regions
+    from vlray.regions.store import RegionStore
 
 IGNORED = -100
 """Label of what is not to be found again; torch's losses leave it out."""
@@ -176,7 +176,7 @@ def mask_tokens(
 def mask_regions(
     feats: Float[np.ndarray, "B R D"],
     rows: Int64[np.ndarray, B],
-    store: Regions,
+    store: RegionStore,
     options: PretrainingSection,
     rng: np.random.Generator,
 ) -> Float32[np.ndarray, "B R"]:
@@ -236,7 +236,7 @@ def _shares(
 
 
 def _other_rows(
-    rows: Int64[np.ndarray, K], store: Regions, rng: np.random.Generator
+    rows: Int64[np.ndarray, K], store: RegionStore, rng: np.random.Generator
 ) -> Int64[np.ndarray, K]:
     """Draw for each row another one that has regions.
 

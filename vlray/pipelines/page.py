@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import vlray
 from vlray.config.pipeline import PipelineConfig
-from vlray.gallery.page import assemble, join_scripts, page_text
+from vlray.pages.page import assemble, join_scripts, page_text
 from vlray.pipelines.figures import METRICS, figures_of
 from vlray.pipelines.process import command_line
 from vlray.pipelines.run import Outcome
@@ -21,6 +20,7 @@ from vlray.pipelines.steps import Step, normal
 from vlray.pipelines.table import setting_rows, took
 from vlray.runs.run import Run
 from vlray.storage import files
+from vlray.version import __version__
 
 NAME = "index.html"
 CURVES = "curves.png"
@@ -63,7 +63,7 @@ def write_page(
     today = datetime.date.today().isoformat()
     data = {
         "name": folder.resolve().name,
-        "subtitle": f"{names}, project {config.project}, vlray {vlray.__version__}, {today}",
+        "subtitle": f"{names}, project {config.project}, vlray {__version__}, {today}",
         "totals": [
             ["steps", f"{ended} of {len(steps)} done"],
             ["time of all steps", took(sum(record.seconds for record in records))],

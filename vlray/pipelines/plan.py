@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import vlray
 from vlray.pipelines.inputs import ABSENT, fingerprint, inputs_of
 from vlray.pipelines.state import Record
 from vlray.pipelines.steps import Step, normal
 from vlray.settings.options import flatten
 from vlray.storage import files
+from vlray.version import __version__
 
 NO_MATTER = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.", "watch.")
 """Settings that change nothing of what a step makes: where it runs, and how it is watched."""
@@ -80,8 +80,8 @@ def make_plan(
         reasons.append(words.get(record.status, "it was interrupted"))
     reasons += other_settings
     reasons += [f"{place} {how}" for place, how in other_inputs.items()]
-    if record.version != vlray.__version__:
-        reasons.append(f"vlray was {record.version}, is {vlray.__version__}")
+    if record.version != __version__:
+        reasons.append(f"vlray was {record.version}, is {__version__}")
     if step.output and not is_there and record.status == "finished":
         reasons.append(f"{step.output} is gone")
     if waits_for and not reasons:

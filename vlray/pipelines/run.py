@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-import vlray
 from vlray.config.pipeline import PipelineConfig
 from vlray.pipelines.figures import headline
 from vlray.pipelines.plan import Plan, check_local, make_plan
@@ -17,6 +16,7 @@ from vlray.pipelines.process import Ended, run_step
 from vlray.pipelines.state import Record, State, Status
 from vlray.pipelines.steps import Step
 from vlray.runs.run import Run
+from vlray.version import __version__
 
 log = logging.getLogger("vlray.pipelines")
 
@@ -78,7 +78,7 @@ def _run(plan: Plan, state: State, folder: Path) -> int:
         kept = set_aside(Path(step.output).expanduser())
         log.info("%s is kept as %s", step.output, kept)
     record = Record(
-        "running", plan.settings, plan.inputs, vlray.__version__, time.time(), output=step.output
+        "running", plan.settings, plan.inputs, __version__, time.time(), output=step.output
     )
     state.keep(step.name, record)
     began = time.monotonic()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-import vlray
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import identify
 from vlray.images.find import Listing
 from vlray.regions.given import GivenBoxes
 from vlray.regions.schema import SCHEMA_VERSION
+from vlray.version import __version__
 
 # What it selects regions by: no matter where none are selected.
 _SELECTION = {"score_thresh", "nms_thresh", "post_nms_topk", "min_boxes", "max_boxes"}
@@ -45,7 +45,7 @@ def identity_of(
         settings["boxes_sha256"] = given.sha256  # their file may move, or change its form
     return {
         "schema_version": SCHEMA_VERSION,
-        "vlray_version": vlray.__version__,
+        "vlray_version": __version__,
         "dataset": config.images.dataset or listing.dataset,
         "images_root": listing.root,
         "detector": {"name": PurePath(config.detector.name).name} | identify(config.detector),

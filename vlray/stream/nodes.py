@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.data.exceptions import ExecutionTimeoutError
 
-from vlray.cluster.capacity import Allotment, lacking, living_nodes
+from vlray.cluster.capacity import ResourcePlan, living_nodes, shortage
 
 STALLED_S = 20.0
 POLL_S = 2.0
@@ -17,12 +17,12 @@ class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc] # Ray is unty
     """The cluster no longer holds the actors of a pipeline, and the pipeline stands still.
 
     Attributes:
-        allotment: Of that pipeline.
+        plan: Of that pipeline.
     """
 
-    def __init__(self, missing: str, allotment: Allotment) -> None:
+    def __init__(self, missing: str, plan: ResourcePlan) -> None:
         super().__init__(f"nodes of the cluster are gone: {missing}")
-        self.allotment = allotment
+        self.plan = plan
 
 
 class Watch:
@@ -33,8 +33,8 @@ class Watch:
     While shards come out all the same, it is left at that, since another node may come.
     """
 
-    def __init__(self, allotment: Allotment) -> None:
-        """Watch over the actors of one allotment."""
+    def __init__(self, plan: ResourcePlan) -> None:
+        """Watch over the actors of one plan."""
         self._last = last = [time.monotonic()]
 
         class Callback:
@@ -51,8 +51,8 @@ class Watch:
                 if now < max(last[0] + STALLED_S, self._checked + POLL_S):
                     return
                 self._checked = now
-                if missing := lacking(allotment, living_nodes()):
-                    raise NodesLostError(missing, allotment)
+                if missing := shortage(plan, living_nodes()):
+                    raise NodesLostError(missing, plan)
 
             def after_execution_succeeds(self, executor: Any) -> None:
                 pass

@@ -11,7 +11,9 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from vlray.cluster.capacity import WRITE_CPUS, allot, connect, living_nodes
+from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan, allocate, living_nodes
+from vlray.cluster.connection import connect
+from vlray.cluster.console import quiet_loggers, without_harmless_line
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import resize_of
@@ -27,6 +29,8 @@ from vlray.stream.write import WriteShard
 # Ray's own limit is half an hour. A shard takes seconds to minutes, so nothing at all in this time
 # means that something hangs: an actor that dies on every start, resources that never come.
 NO_PROGRESS_S = 900.0
+
+_LOG_LEVELS = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
 
 log = logging.getLogger("vlray.stream")
 
@@ -55,52 +59,69 @@ def shard_rows(
     """
     resize = resize_of(config.detector)
     connect(config.cluster)
-    with forwarded():
-        allotment = allot(config.cluster, living_nodes(), len(todo))
-        log.info("detectors: %s; loading them", allotment)
-        watch = Watch(allotment)
+    with forwarded(), quiet_loggers(_LOG_LEVELS):
+        resources = allocate(config.cluster, living_nodes(), len(todo))
+        log.info("detectors: %s; loading them", resources)
+        watch = Watch(resources)
         metrics = ExtractMetrics(
             config.project, current_run(), int(plan.sizes()[todo].sum()), len(todo)
         )
-        _set_up_ray_data(watch.callback, metrics.callback)
         images = plan.table.select(["image_id", "path", "split"])
         if given is not None:
             images = images.append_column("boxes", given.of(images["image_id"]))
-        plan_ref = ray.put(images.combine_chunks())
-        decode = DecodeShard(plan_ref, images_root, config.images.max_pixels, resize, config.env)
-        options = DetectOptions(
-            config.detector,
-            config.output.dtype,
-            config.output.path,
-            identity,
-            allotment.threads,
+        decode = DecodeShard(
+            ray.put(images.combine_chunks()),
+            images_root,
+            config.images.max_pixels,
+            resize,
             config.env,
         )
-        selects = given is None and config.detector.features != "grid"
-        min_boxes = config.detector.min_boxes if selects else 0
-        write = WriteShard(config.output.path, config.output.compression, min_boxes)
-        one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
-        rows = (
-            ray.data.from_arrow(_shard_tables(plan, todo))
-            .map_batches(decode, num_cpus=config.cluster.decode_cpus, **one_shard)
-            .map_batches(
-                DetectShard,
-                fn_constructor_args=(options,),
-                compute=ray.data.ActorPoolStrategy(size=allotment.actors),
-                num_cpus=allotment.cpus_per_actor,
-                num_gpus=allotment.gpus_per_actor,
-                **one_shard,
-            )
-            .map_batches(write, num_cpus=WRITE_CPUS, **one_shard)
-            .iter_rows()
+        with ray.data.DataContext.current(_data_context(watch.callback, metrics.callback)):
+            shards = ray.data.from_arrow(_shard_tables(plan, todo))
+            rows = _stages(shards, decode, config, identity, resources, given).iter_rows()
+        iterator = iter(rows)
+        with without_harmless_line():  # printed when the actors start
+            row = next(iterator, None)
+        while row is not None:
+            watch.moved()
+            metrics.add(row)
+            yield row
+            row = next(iterator, None)
+
+
+def _stages(
+    shards: ray.data.Dataset,
+    decode: DecodeShard,
+    config: ExtractConfig,
+    identity: dict[str, Any],
+    resources: ResourcePlan,
+    given: GivenBoxes | None,
+) -> ray.data.Dataset:
+    """Chain the stages of a shard: decode, detect, write."""
+    options = DetectOptions(
+        config.detector,
+        config.output.dtype,
+        config.output.path,
+        identity,
+        resources.threads,
+        config.env,
+    )
+    selects = given is None and config.detector.features != "grid"
+    min_boxes = config.detector.min_boxes if selects else 0
+    write = WriteShard(config.output.path, config.output.compression, min_boxes)
+    one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
+    return (
+        shards.map_batches(decode, num_cpus=config.cluster.decode_cpus, **one_shard)
+        .map_batches(
+            DetectShard,
+            fn_constructor_args=(options,),
+            compute=ray.data.ActorPoolStrategy(size=resources.actors),
+            num_cpus=resources.cpus_per_actor,
+            num_gpus=resources.gpus_per_actor,
+            **one_shard,
         )
-        try:
-            for row in rows:
-                watch.moved()
-                metrics.add(row)
-                yield row
-        finally:  # whatever this process, or a worker that it starts, does with Ray Data later
-            ray.data.DataContext.get_current().custom_execution_callback_classes = []
+        .map_batches(write, num_cpus=WRITE_CPUS, **one_shard)
+    )
 
 
 def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
@@ -119,14 +140,13 @@ def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
     ]
 
 
-def _set_up_ray_data(*callbacks: type) -> None:
-    """Leave progress to vlray, and never cut the block of a shard in two."""
-    context = ray.data.DataContext.get_current()
+def _data_context(*callbacks: type) -> ray.data.DataContext:
+    """Return Ray Data's settings for a run: no bars of its own, and shards stay in one block."""
+    context = ray.data.DataContext.get_current().copy()
     context.custom_execution_callback_classes = list(callbacks)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
     context.target_max_block_size = None
     context.raise_original_map_exception = True
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    return context

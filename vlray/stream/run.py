@@ -251,7 +251,7 @@ def _run_shards(
                 complete = True
             except NodesLostError as error:
                 log.warning("%s; going on with what there is", error)
-                config = _with_what_is_left(config, error.allotment.gpus_per_actor)
+                config = _with_what_is_left(config, error.plan.gpus_per_actor)
                 todo = np.setdiff1d(todo, done)
                 complete = not len(todo)
     result.seconds = time.monotonic() - began

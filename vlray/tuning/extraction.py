@@ -16,8 +16,8 @@ from vlray.settings.reader import read
 from vlray.storage import files
 from vlray.tasks.image_sets import absolute, find_images, found
 from vlray.tuning import space as spaces
+from vlray.tuning.capacity import for_selections, for_trainings
 from vlray.tuning.objective import DOWNSTREAM, LABELS, RATE, Objective, check_name, make_objective
-from vlray.tuning.room import for_selections, for_trainings
 from vlray.tuning.selecting import (
     Collected,
     Downstream,

@@ -129,7 +129,7 @@ def _try(
     )
     if not settings and not left:
         return
-    from vlray.cluster.capacity import connect
+    from vlray.cluster.connection import connect
     from vlray.tuning.search import Search
 
     cluster = config.cluster

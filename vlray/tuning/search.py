@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlray.cluster.connection import default_variables
+from vlray.cluster.console import quiet_loggers
 from vlray.cluster.worker_logs import forwarded
 from vlray.runs.progress import Bar, Style
 from vlray.settings.environment import EnvironmentSection
@@ -20,6 +21,18 @@ from vlray.tuning.tuned import Setting
 from vlray.tuning.work import Resources, Work
 
 SECONDS_BETWEEN_LINES = 10.0
+
+
+_AT_START = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Files of each trial that nobody reads: trials.jsonl has what they have.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # vlray handles Ctrl-C.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+"""Variables of Ray Tune that have no argument in its API."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +66,15 @@ class Search:
             self._run({}, trials, ledger, Suggest(space, self.objective, seed, why_not, known))
 
     def _run(self, space: dict[str, Any], trials: int, ledger: Ledger, suggest: Any) -> None:
-        _quieten()
-        from ray import tune
+        with default_variables(_AT_START):
+            import ray.tune  # sets the level of its logger, so it comes first
 
+            with quiet_loggers({"ray.tune": logging.CRITICAL}):
+                self._fit(ray.tune, space, trials, ledger, suggest)
+
+    def _fit(
+        self, tune: Any, space: dict[str, Any], trials: int, ledger: Ledger, suggest: Any
+    ) -> None:
         from vlray.tuning.follow import Asha, Follow, run_trial
 
         given = tune.with_parameters(
@@ -82,20 +101,3 @@ class Search:
                     callbacks=[Follow(ledger, self.objective, bar, trials)],
                 ),
             ).fit()
-
-
-def _quieten() -> None:
-    """Leave the console to the progress; what fails is in the ledger and in the log."""
-    for name, value in {
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        # Files of each trial that nobody reads: trials.jsonl has what they have.
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-        # Ctrl-C is vlray's.
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    }.items():
-        os.environ.setdefault(name, value)
-    import ray.tune  # noqa: F401 - it sets the levels of its loggers
-
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

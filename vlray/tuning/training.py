@@ -21,9 +21,9 @@ from vlray.loader.dataset import RegionDataset
 from vlray.runs.metrics import METRICS, Record, figures, of_kind
 from vlray.tasks.corpus import open_corpus
 from vlray.tasks.metrics import SCORED, score
+from vlray.tuning.capacity import for_trainings
 from vlray.tuning.ledger import trial_id
 from vlray.tuning.objective import Objective, check_name, make_objective
-from vlray.tuning.room import for_trainings
 from vlray.tuning.space import Space
 from vlray.tuning.tuned import Setting, Tuned
 from vlray.tuning.work import Report, Resources, Work

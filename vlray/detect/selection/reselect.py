@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.conventions import PBUA
 from vlray.detect.selection.rules import BestClass, EachClass, Proposals, Rule
-from vlray.detect.visual_genome.conventions import PBUA
 
 LIGHT = ("score_thresh", "nms_thresh", "min_boxes", "max_boxes")
 """The options that only select: others change the proposals."""

@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.conventions import CAFFE
 from vlray.detect.selection.per_class import confidence_of
 from vlray.detect.selection.suppression import Suppression
-from vlray.detect.visual_genome.conventions import CAFFE
 
 NMS_THRESH = 0.5  # where the options leave it to a detector that has none of its own
 _THRESHOLDS = 32  # of vg-caffe whose confidences are remembered

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.visual_genome.conventions import Conventions
+from vlray.detect.conventions import Conventions
 from vlray.detect.visual_genome.detector import VgCaffe
 from vlray.detect.visual_genome.shapes import FEATURE_DIM, OBJECTS
 from vlray.regions.batch import RegionBatch

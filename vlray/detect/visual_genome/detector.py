@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.conventions import CAFFE, PBUA, Conventions
 from vlray.detect.protocol import DetectorInfo, Resize
-from vlray.detect.visual_genome.conventions import CAFFE, PBUA, Conventions
 from vlray.detect.visual_genome.shapes import C4_DIM, FEATURE_DIM
 from vlray.images.resize import ResizeLikeCaffe, ResizeShortestEdge
 from vlray.regions.batch import RegionBatch

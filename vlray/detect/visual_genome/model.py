@@ -23,10 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_pool
 
-from vlray.detect.visual_genome.cpu.fused import can_fuse, fuse_blocks
-from vlray.detect.visual_genome.cpu.pool import RoiPool
-from vlray.detect.visual_genome.cpu.res5 import Res5
-from vlray.detect.visual_genome.cpu.winograd import WinogradMapConv
+from vlray.detect.visual_genome.cpu.kernels import PoolRes5, use_kernels
 from vlray.detect.visual_genome.shapes import ANCHORS, ATTRIBUTES, C4_DIM, FEATURE_DIM, OBJECTS
 
 logger = logging.getLogger(__name__)
@@ -98,7 +95,7 @@ class VgNetwork(nn.Module):
         self.roi_heads = nn.ModuleDict(
             {"res5": nn.Sequential(*_res5()), "box_predictor": VgPredictor(with_attributes)}
         )
-        self.fast_res5: Res5 | None = None
+        self.fast_res5: PoolRes5 | None = None
 
     @property
     def predictor(self) -> VgPredictor:
@@ -142,9 +139,7 @@ class VgNetwork(nn.Module):
         """Pool boxes of one image, in resized pixels, into the vectors that the heads see."""
         if self.fast_res5 is not None:
             # Rounded first: the largest of rounded numbers is the largest one, rounded.
-            plane = c4.to(DTYPES[self.precision])
-            found: Tensor = self.fast_res5(RoiPool(plane, boxes, POOL_SIZE, 1 / STRIDE))
-            return found
+            return self.fast_res5(c4.to(DTYPES[self.precision]), boxes, POOL_SIZE, 1 / STRIDE)
         plane, vectors = c4.contiguous(), [boxes.new_zeros(0, FEATURE_DIM)]
         for chunk in torch.split(boxes, CHUNK):
             cells = roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
@@ -191,25 +186,20 @@ def build_vg(
         part.to(memory_format=torch.channels_last)
     network.eval().requires_grad_(False)
     if network.device.type == "cpu":
-        _fuse(network)
-    return network
-
-
-def _fuse(network: VgNetwork) -> None:
-    stages: list[nn.Module] = network.backbone.stages
-    head: Any = network.proposal_generator["rpn_head"]
-    head.conv = WinogradMapConv(head.conv)
-    if can_fuse(torch.float32):
-        for stage, step in zip(stages, (4, 4, 8), strict=True):
-            fuse_blocks(stage, 1, *(side // step for side in USUAL_HW))
-    if can_fuse(DTYPES[network.precision]):
-        network.fast_res5 = Res5(network.roi_heads["res5"])
-    else:
-        logger.warning(
-            "this processor has no arithmetic for detector.precision=%s and is many times slower "
-            "in it than in fp32; take fp32, or a GPU",
-            network.precision,
+        network.fast_res5 = use_kernels(
+            network.backbone.stages,
+            network.proposal_generator["rpn_head"],
+            network.roi_heads["res5"],
+            [[side // stride for side in USUAL_HW] for stride in (4, 4, 8)],
+            DTYPES[precision],
         )
+        if network.fast_res5 is None:
+            logger.warning(
+                "this processor has no instructions for detector.precision=%s and is many times "
+                "slower in it than in fp32; use fp32 or a GPU",
+                precision,
+            )
+    return network
 
 
 def _backbone() -> ResNet:

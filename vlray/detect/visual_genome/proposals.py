@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.ops import nms
 
-from vlray.detect.visual_genome.conventions import Conventions
+from vlray.detect.conventions import Conventions
 from vlray.detect.visual_genome.shapes import ANCHORS, RATIOS, SIZES, caffe_anchors, d2_anchors
 
 STRIDE = 16

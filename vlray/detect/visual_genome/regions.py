@@ -15,10 +15,10 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.conventions import Conventions
 from vlray.detect.grid import grid_regions
 from vlray.detect.selection.per_class import survivors_of
 from vlray.detect.selection.rules import most_confident, select_one
-from vlray.detect.visual_genome.conventions import Conventions
 from vlray.detect.visual_genome.model import VgNetwork, tf32
 from vlray.detect.visual_genome.proposals import anchors_of, clip, decode, propose, widened
 from vlray.detect.visual_genome.shapes import ATTRIBUTES, BOX_WEIGHTS, OBJECTS, PIXEL_MEAN

@@ -1,0 +1,103 @@
+"""Connect to a Ray cluster, or start a local one, quietly and without changing the environment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from vlray.config.cluster import ClusterSection
+
+log = logging.getLogger("vlray.cluster")
+
+_AT_START = {"RAY_USAGE_STATS_ENABLED": "0"}
+"""Variables that Ray reads while it starts and that have no argument of ``ray.init``."""
+
+
+def connect(options: ClusterSection) -> None:
+    """Connect to the running cluster, or start a local one that ends with this process.
+
+    The cluster is the one that this process is connected to already, the one of
+    ``cluster.address`` or ``RAY_ADDRESS`` (``ray job submit`` sets it), or the one that ``ray
+    start`` started on this machine.
+    """
+    if ray.is_initialized():
+        return
+    log.info("starting Ray, or connecting to the running cluster")
+    with default_variables(_AT_START), _held_back():
+        _init(options)
+    total = ray.cluster_resources()
+    log.info(
+        "Ray %s: %d node(s), %g CPUs, %g GPUs",
+        ray.__version__,
+        sum(node["Alive"] for node in ray.nodes()),
+        total.get("CPU", 0),
+        total.get("GPU", 0),
+    )
+
+
+def _init(options: ClusterSection) -> None:
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
+    local = {"include_dashboard": False} | quiet
+    if options.object_store_gb:
+        local["object_store_memory"] = int(options.object_store_gb * 2**30)
+    if options.address == "local":
+        ray.init("local", **local)
+    elif options.address or os.environ.get("RAY_ADDRESS"):
+        ray.init(options.address or None, **quiet)
+    elif running_here():
+        try:
+            ray.init("auto", **quiet)
+        except ConnectionError as error:
+            log.warning("a Ray cluster left its address here but does not answer: %s", error)
+            ray.init("local", **local)
+    else:
+        ray.init("local", **local)
+
+
+@contextmanager
+def default_variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that have no value yet, and unset them afterwards."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold back what Ray's compiled core prints while it starts; print it if the start fails.
+
+    The core writes to file descriptor 2, which Python's logging does not control.
+    """
+    sys.stderr.flush()
+    console = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(console, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(console, 2)
+            os.close(console)
+
+
+def running_here() -> bool:
+    """Whether ``ray start`` was called on this machine."""
+    # Private in Ray 2.60. The public way, ray.init("auto"), would connect as well.
+    from ray._private.utils import read_ray_address
+
+    return read_ray_address() is not None

@@ -1,0 +1,145 @@
+"""Thumbnails: the images of an output, read again and made small."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import pyarrow.fs as pafs
+from PIL import Image
+
+from vlray.images.decode import MAX_PIXELS, ImageError, decode
+from vlray.regions.output import RegionOutput
+from vlray.storage import files
+
+# Images of a page, and the longest side of its thumbnails in pixels: the fewer there are, the
+# sharper they can be, and a page stays below 65 MB.
+THUMBNAIL_SIZES = ((400, 640), (1_000, 512), (2_000, 384))
+SMALLEST_THUMBNAIL = 256
+THUMBNAIL_QUALITY = 75
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The thumbnail of one image, or why there is none."""
+
+    thumbnail: bytes | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Read and decode images of an output.
+
+    Attributes:
+        images_root: What relative paths are relative to: a folder or a URI.
+        max_pixels: Larger images are not decoded; the limit of the extraction.
+    """
+
+    images_root: str
+    max_pixels: int
+
+    @classmethod
+    def of(cls, output: RegionOutput, images_root: str = "") -> ImageReader:
+        """Read the images of ``output``, at ``images_root`` if they have moved there."""
+        limit = int(output.info.settings.get("images.max_pixels", MAX_PIXELS))
+        return cls(images_root or output.info.images_root, limit)
+
+    def read(self, path: str) -> np.ndarray:
+        """Decode one image to BGR.
+
+        Raises:
+            OSError: It cannot be read.
+            ImageError: It cannot be decoded, or the output does not say where it is.
+        """
+        return decode(self._read_bytes(path), max_pixels=self.max_pixels)
+
+    def _read_bytes(self, path: str) -> bytes:
+        if files.is_uri(path) or path.startswith("/"):
+            return files.read_bytes(*files.resolve(path))
+        if not self.images_root:  # converted without its photographs
+            raise ImageError("the output does not say where its images are")
+        fs, root = self._root
+        return files.read_bytes(fs, files.join(root, path))
+
+    @cached_property
+    def _root(self) -> tuple[pafs.FileSystem, str]:
+        # Once: opening object storage takes longer than reading an image from it.
+        return files.resolve(self.images_root)
+
+
+def read_thumbnails(
+    output: RegionOutput, paths: Sequence[str], images_root: str = ""
+) -> list[Picture]:
+    """Read images of an output again, and make a thumbnail of each.
+
+    Args:
+        output: Says what the paths are relative to, and how large an image may be.
+        paths: Of the images, as the output has them.
+        images_root: Where the images are now; where they were at the extraction, if empty.
+    """
+    reader = ImageReader.of(output, images_root or output.info.images_root or ".")
+    size = thumbnail_size(len(paths))
+
+    def picture(path: str) -> Picture:
+        try:
+            return Picture(thumbnail(reader.read(path), size))
+        except (OSError, ImageError) as error:
+            return Picture(None, f"{path}: {error}")
+
+    return list(in_parallel(picture, paths))
+
+
+def thumbnail_size(images: int) -> int:
+    """Choose the longest side, in pixels, of the thumbnails of a page with so many images."""
+    for most, size in THUMBNAIL_SIZES:
+        if images <= most:
+            return size
+    return SMALLEST_THUMBNAIL
+
+
+def in_parallel(make: Callable[[T], Picture], items: Iterable[T]) -> Iterator[Picture]:
+    """Make the pictures on several threads (Pillow works outside the GIL), in their order."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Picture]] = deque()
+        for item in items:
+            ahead.append(pool.submit(make, item))
+            if len(ahead) > 4 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def thumbnail(image: np.ndarray, size: int) -> bytes:
+    """Encode a BGR image as a JPEG whose longest side has ``size`` pixels at most."""
+    small = np.ascontiguousarray(shrink(image, size)[:, :, ::-1])
+    return jpeg(Image.fromarray(small), THUMBNAIL_QUALITY)
+
+
+def shrink(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize an image to a longest side of ``size`` pixels; smaller ones stay as they are."""
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    if scale >= 1:
+        return image
+    target = max(round(width * scale), 1), max(round(height * scale), 1)
+    return np.asarray(
+        Image.fromarray(image).resize(target, Image.Resampling.LANCZOS, reducing_gap=3)
+    )
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    """Encode an image as JPEG."""
+    sink = io.BytesIO()
+    image.save(sink, "JPEG", quality=quality, optimize=True)
+    return sink.getvalue()
