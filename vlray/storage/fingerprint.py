@@ -120,6 +120,19 @@ def of_tree(uri: str, *, deep: bool = True) -> dict[str, Fingerprint]:
     return dict(sorted(found.items()))
 
 
+def of_folder(fs: FileSystem, folder: str) -> dict[str, Fingerprint]:
+    """Look at the files of one folder, by name; nothing where there is no such folder.
+
+    Raises:
+        OSError: The storage cannot be reached.
+    """
+    from pyarrow.fs import FileSelector
+
+    with files.explained(folder if files.is_local(fs) else f"{fs.type_name}://{folder}"):
+        infos = fs.get_file_info(FileSelector(folder, allow_not_found=True))
+    return {info.base_name: of_info(info) for info in infos if info.is_file}
+
+
 def summary(fingerprints: Mapping[str, Fingerprint]) -> str:
     """Digest the names, sizes and times of files; in whatever order they are given."""
     lines = sorted(f"{name}\0{size}\0{time}\n" for name, (size, time) in fingerprints.items())
@@ -210,7 +223,8 @@ def _of_remote(
     try:
         fs, path = files.locate(root, folder)
         if len(members) > CHUNK:
-            yield from _of_listing(fs, path, members)
+            there = of_folder(fs, path)
+            yield from ((index, there.get(name, ABSENT)) for name, index in members.items())
             return
         with ThreadPoolExecutor(THREADS) as pool:
             names = [files.join(path, name) for name in members]
@@ -219,14 +233,3 @@ def _of_remote(
                 yield index, of_info(info)
     except (OSError, ValueError):
         return
-
-
-def _of_listing(
-    fs: FileSystem, folder: str, members: dict[str, int]
-) -> Iterator[tuple[int, Fingerprint]]:
-    from pyarrow.fs import FileSelector
-
-    infos = fs.get_file_info(FileSelector(folder, allow_not_found=True))
-    there = {info.base_name: info for info in infos if info.is_file}
-    for name, index in members.items():
-        yield index, of_info(there[name]) if name in there else ABSENT
