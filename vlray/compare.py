@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from vlray.config.compare import CompareConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then run."""
-    config = from_cli(CompareConfig, argv)
-    from vlray.comparison.command import run
+    """Read the options, then compare."""
+    with Session("compare") as session:
+        from vlray.config.compare import CompareConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(CompareConfig, argv)
+        from vlray.comparison.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

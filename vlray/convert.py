@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from vlray.config.convert import ConvertConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then run."""
-    config = from_cli(ConvertConfig, argv)
-    from vlray.formats.command import run
+    """Read the options, then convert."""
+    again = "what is written stays; run the same command again to finish what is missing"
+    with Session("convert", again) as session:
+        from vlray.config.convert import ConvertConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(ConvertConfig, argv)
+        from vlray.formats.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

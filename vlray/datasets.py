@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from vlray.config.datasets import DatasetsConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then look at the catalogue."""
-    config = from_cli(DatasetsConfig, argv)
-    from vlray.tasks.command import run
+    with Session("datasets") as session:
+        from vlray.config.datasets import DatasetsConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(DatasetsConfig, argv)
+        from vlray.tasks.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

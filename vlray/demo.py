@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+
+from vlray.runs.session import REFUSED, Session
 
 # Of scikit-image's wheel: in the public domain or CC0 (skimage/data/README.txt).
 PHOTOS = (
@@ -31,7 +32,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "folder", nargs="?", default="demo", type=Path, metavar="FOLDER", help="default: demo"
     )
-    folder: Path = parser.parse_args(argv).folder
+    with Session("demo"):
+        _show_main_job(parser.parse_args(argv).folder)
+
+
+def _show_main_job(folder: Path) -> None:
+    """Run the commands on the photographs, in this process."""
     photos, regions = folder / "photos", folder / "regions"
     copy_photos(photos)
     from vlray.extract import main as extract
@@ -41,8 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = [str(photos), str(regions), "--min-boxes", "10", *runs]
     try:
         _run("extract", extract, arguments)
-    except SystemExit as stopped:
-        if stopped.code != 2 or not regions.exists():
+    except SystemExit as ended:
+        if ended.code != REFUSED or not regions.exists():
             raise
         print("An earlier version made these regions; they are the demo's own, so once more:")
         shutil.rmtree(regions)
@@ -51,10 +57,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def copy_photos(folder: Path) -> None:
-    """Copy the photographs out of the installed scikit-image."""
+    """Copy the photographs out of the installed scikit-image.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
     found = find_spec("skimage")
     if found is None or found.origin is None:
-        sys.exit("the demo's photographs come with scikit-image: pip install scikit-image")
+        raise ModuleNotFoundError(
+            "the demo's photographs come with scikit-image: pip install scikit-image"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for name in PHOTOS:
         if not (folder / name).exists():

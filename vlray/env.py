@@ -5,11 +5,9 @@ Its arguments are read by argparse alone: a command that repairs the layers must
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
-from vlray.settings import state
-from vlray.settings.commands import commands_with
+from vlray.runs.session import Session
 
 EPILOG = """\
 examples:
@@ -27,8 +25,10 @@ unless a flag, a VLRAY_* variable or a --config file says otherwise."""
 
 def main(argv: list[str] | None = None) -> None:
     """Read the arguments, then show or change the state."""
-    args = _parser().parse_args(argv)
-    try:
+    with Session("env"):
+        from vlray.settings import state
+
+        args = _parser().parse_args(argv)
         if args.action == "set":
             print(f"{args.key} = {state.store(args.key, args.value)}")
         elif args.action == "unset":
@@ -37,9 +37,6 @@ def main(argv: list[str] | None = None) -> None:
             print(state.settings_path())
         else:
             _show()
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"vlray env: {error}\n")
-        sys.exit(2)
 
 
 def _parser() -> ArgumentParser:
@@ -61,6 +58,8 @@ def _parser() -> ArgumentParser:
 
 
 def _show() -> None:
+    from vlray.settings import state
+
     rows = [
         (".".join(path), str(value), ", ".join(_users(path)))
         for path, value in state.entries().items()
@@ -76,6 +75,8 @@ def _show() -> None:
 
 def _users(path: tuple[str, ...]) -> list[str]:
     """Name the commands that read an entry."""
+    from vlray.settings.commands import commands_with
+
     name = ("detector", "name") if path[0] == "models" else path
     return commands_with(name) or ["none: unknown"]
 

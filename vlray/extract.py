@@ -7,8 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vlray.config.extract import ExtractConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 if TYPE_CHECKING:
     from vlray.stream.run import ExtractResult
@@ -16,10 +15,15 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then run the pipeline."""
-    config = from_cli(ExtractConfig, argv)
-    from vlray.stream.command import run
+    again = "what is written stays; run the same command again to finish what is missing"
+    with Session("extract", again) as session:
+        from vlray.config.extract import ExtractConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(ExtractConfig, argv)
+        from vlray.stream.command import run
+
+        run(config, session)
 
 
 class _Extract(ModuleType):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from vlray.config.logs import LogsConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then list or show."""
-    config = from_cli(LogsConfig, argv)
-    from vlray.runs.command import run
+    with Session("logs", again="") as session:
+        from vlray.config.logs import LogsConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(LogsConfig, argv)
+        from vlray.runs.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from vlray.config.pipeline import PipelineConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then run."""
-    config = from_cli(PipelineConfig, argv)
-    from vlray.pipelines.command import run
+    """Read the options, then run the steps."""
+    with Session("pipeline", "run the same pipeline again to go on") as session:
+        from vlray.config.pipeline import PipelineConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(PipelineConfig, argv)
+        from vlray.pipelines.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

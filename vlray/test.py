@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from vlray.config.test import TestConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then test."""
-    config = from_cli(TestConfig, argv)
-    from vlray.evaluation.command import run
+    with Session("test") as session:
+        from vlray.config.test import TestConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(TestConfig, argv)
+        from vlray.evaluation.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

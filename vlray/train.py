@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from vlray.config.train import TrainConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then train."""
-    config = from_cli(TrainConfig, argv)
-    from vlray.engine.command import run
+    again = "run the same command again to go on from the last checkpoint"
+    with Session("train", again) as session:
+        from vlray.config.train import TrainConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(TrainConfig, argv)
+        from vlray.engine.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

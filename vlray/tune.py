@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from vlray.config.tune import TuneConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then run."""
-    config = from_cli(TuneConfig, argv)
-    from vlray.tuning.command import run
+    """Read the options, then search."""
+    again = "the trials that ended stay; run the same command again to go on"
+    with Session("tune", again) as session:
+        from vlray.config.tune import TuneConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(TuneConfig, argv)
+        from vlray.tuning.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

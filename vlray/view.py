@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from vlray.config.view import ViewConfig
-from vlray.settings.reader import from_cli
+from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then draw."""
-    config = from_cli(ViewConfig, argv)
-    from vlray.gallery.command import run
+    with Session("view") as session:
+        from vlray.config.view import ViewConfig
+        from vlray.settings.reader import from_cli
 
-    run(config)
+        config = from_cli(ViewConfig, argv)
+        from vlray.gallery.command import run
+
+        run(config, session)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,9 +35,8 @@ def begin(command: str = "train", project: str = "default") -> RunFolder:
 
 def fail(status: int = 1) -> RunFolder:
     run = begin("train")
-    with contextlib.suppress(SystemExit), run:
-        log.error("there is no regions/")
-        sys.exit(status)
+    log.error("there is no regions/")
+    run.close("failed", is_refused=status == 2)
     return run
 
 
@@ -47,14 +46,14 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_runs_of_a_project_are_listed_with_what_they_came_to() -> None:
-    with begin("extract") as run:
+    with closing(begin("extract")) as run:
         run.note("5 images, 10 regions")
         log.info("look at them")
     fail()
     assert not fail(status=2).path.exists()  # refused: nothing ran
-    with begin("view", project="other"):
+    with closing(begin("view", project="other")):
         pass
-    with begin("train"):
+    with closing(begin("train")):
         log.info("step 5 of 9")
         done = logs()
     assert (done.returncode, done.stderr) == (0, "")
@@ -70,7 +69,7 @@ def test_the_runs_of_a_project_are_listed_with_what_they_came_to() -> None:
 
 def test_where_there_are_no_runs_it_says_which_projects_have_some() -> None:
     assert logs().stdout.startswith("no runs of project default in ")
-    with begin(project="nlvr2"):
+    with closing(begin(project="nlvr2")):
         pass
     assert logs().stdout.endswith("; there are runs of --project nlvr2\n")
     done = logs("--follow")
@@ -79,7 +78,7 @@ def test_where_there_are_no_runs_it_says_which_projects_have_some() -> None:
 
 
 def test_the_last_lines_of_a_run_are_shown_and_how_to_repeat_it() -> None:
-    with begin() as run:
+    with closing(begin()) as run:
         for number in range(50):
             log.info("line %d", number)
     done = logs("last", "--lines", "3")
@@ -96,7 +95,7 @@ def test_the_last_lines_of_a_run_are_shown_and_how_to_repeat_it() -> None:
 
 
 def test_a_run_that_is_not_there_is_refused_with_the_nearest_name() -> None:
-    with begin() as run:
+    with closing(begin()) as run:
         pass
     done = logs(f"tarin{run.path.name[5:]}")
     assert (done.returncode, done.stdout) == (2, "")
@@ -105,7 +104,7 @@ def test_a_run_that_is_not_there_is_refused_with_the_nearest_name() -> None:
 
 
 def test_a_log_is_followed_until_its_run_ends() -> None:
-    with begin() as run:
+    with closing(begin()) as run:
         log.info("before")
         following = start("--follow")
         assert following.stdout is not None
@@ -134,7 +133,7 @@ def test_a_log_is_followed_that_is_not_there_yet(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_following_quietly() -> None:
-    with begin():
+    with closing(begin()):
         log.info("before")
         following = start("--follow")
         assert following.stdout is not None
@@ -148,7 +147,7 @@ def test_ctrl_c_ends_the_following_quietly() -> None:
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
-    with begin():
+    with closing(begin()):
         for number in range(5_000):  # more than a pipe holds
             log.info("line %d", number)
     shown = subprocess.run(

@@ -12,6 +12,7 @@ import pytest
 from vlray.config.extract import ExtractConfig
 from vlray.config.test import TestConfig
 from vlray.config.view import ViewConfig
+from vlray.runs.session import Session
 from vlray.settings.base import Command
 from vlray.settings.reader import from_cli
 from vlray.settings.section import Section
@@ -32,7 +33,7 @@ class TwinConfig(Command):
 
 def refusal(capsys: pytest.CaptureFixture[str], command: type[Command], *args: str) -> str:
     """Read arguments that are refused, and give what the user is told."""
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit) as stop, Session(command.command):
         from_cli(command, list(args))
     assert stop.value.code == 2
     return capsys.readouterr().err

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from vlray.config.tune import TuneConfig
+from vlray.runs.session import Session
 from vlray.settings.reader import from_cli
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit) as stop, Session("tune"):
         from_cli(TuneConfig, list(args))
     assert stop.value.code == 2
     return capsys.readouterr().err

@@ -215,13 +215,14 @@ def test_a_loss_without_a_number_does_not_stay_in_the_smoothed_one(
 
 TERMINAL = """
 import logging, sys, time
+from contextlib import closing
 from vlray.config.logs import LogsConfig
 from vlray.runs.folder import open_run
 from vlray.engine import progress
 from vlray.engine.progress import Progress
 
 progress.SECONDS_BETWEEN_LINES = 0.0
-with open_run(LogsConfig(), "train"):
+with closing(open_run(LogsConfig(), "train")):
     counted = Progress(3)
     counted.to(1, 2.0, 5e-5, 32)
     logging.getLogger("vlray.engine").info("evaluated")

@@ -11,10 +11,11 @@ import pytest
 
 RUN = """
 import logging, sys
+from contextlib import closing
 from vlray.config.logs import LogsConfig
 from vlray.runs.folder import open_run
 
-with open_run(LogsConfig(), "train") as run:
+with closing(open_run(LogsConfig(), "train")) as run:
     print(run.path, flush=True)
     for line in sys.stdin:
         logging.getLogger("vlray").info(line.strip())

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_no_bar_is_drawn_among_lines_of_json(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     env = EnvironmentSection(runs_dir=tmp_path, log_format=log_format)
-    with open_run(LogsConfig(env=env), "extract"), Bar(9, " images", 10.0) as bar:
+    with closing(open_run(LogsConfig(env=env), "extract")), Bar(9, " images", 10.0) as bar:
         assert bar.style == style
         bar.say(logging.getLogger("vlray"), "9/9 images")
     if log_format == "json":

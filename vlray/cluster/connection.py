@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +32,7 @@ def connect(options: ClusterSection) -> None:
     if ray.is_initialized():
         return
     log.info("starting Ray, or connecting to the running cluster")
-    with default_variables(_AT_START), _held_back():
+    with default_variables(_AT_START), _held_back(), _same_sigterm():
         _init(options)
     total = ray.cluster_resources()
     log.info(
@@ -71,6 +73,22 @@ def default_variables(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def _same_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, for which ``ray.init`` sets two of its own.
+
+    Python's ends the process by ``sys.exit(15)``; the compiled core's, which comes first, prints a
+    dump of the stack and aborts.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    finally:
+        if is_main and callable(handler):
+            signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

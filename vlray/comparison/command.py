@@ -3,50 +3,44 @@
 from __future__ import annotations
 
 import logging
-import sys
 
 from vlray.comparison.result import Comparison
 from vlray.comparison.run import JSON_NAME, PAGE_NAME, compare
 from vlray.comparison.table import cosine_text, percent, table
 from vlray.config.compare import CompareConfig
-from vlray.runs.folder import open_run
+from vlray.runs.session import Failed, Session
 from vlray.storage import files
 
 log = logging.getLogger("vlray.comparison")
 
 
-def run(config: CompareConfig) -> None:
-    """Compare and report; status 2 is a mistake of the user's, 1 a limit that is not reached."""
-    with open_run(config, "compare") as folder:
-        report = config.report or str(folder.path)
-        try:
-            result = compare(
-                config.a,
-                config.b,
-                report=report,
-                split=config.split,
-                iou_thresh=config.iou_thresh,
-                worst=config.worst,
-                images_root=config.images_root,
-            )
-        except KeyboardInterrupt:
-            log.warning("stopped; nothing was written")
-            sys.exit(130)
-        except (OSError, ValueError) as error:
-            log.debug("where it happened", exc_info=True)
-            log.error("vlray compare: %s", error)
-            sys.exit(2)
-        matched = percent(result.overall.share(result.overall.matched))
-        folder.note(f"{matched} of the boxes of A and B have a partner")
-        text = table(result)
-        log.debug("%s", text)
-        print(text)
-        print(f"\nfigures: {files.join(report, JSON_NAME)}")
-        if config.worst:
-            print(f"page: {files.join(report, PAGE_NAME)}")
-        if failed := _below(result, config):
-            log.error("vlray compare: %s", "; ".join(failed))
-            sys.exit(1)
+def run(config: CompareConfig, session: Session) -> None:
+    """Compare and report.
+
+    Raises:
+        Failed: A limit is not reached.
+    """
+    folder = session.open(config)
+    report = config.report or str(folder.path)
+    result = compare(
+        config.a,
+        config.b,
+        report=report,
+        split=config.split,
+        iou_thresh=config.iou_thresh,
+        worst=config.worst,
+        images_root=config.images_root,
+    )
+    matched = percent(result.overall.share(result.overall.matched))
+    folder.note(f"{matched} of the boxes of A and B have a partner")
+    text = table(result)
+    log.debug("%s", text)
+    print(text)
+    print(f"\nfigures: {files.join(report, JSON_NAME)}")
+    if config.worst:
+        print(f"page: {files.join(report, PAGE_NAME)}")
+    if failed := _below(result, config):
+        raise Failed("; ".join(failed))
 
 
 def _below(result: Comparison, config: CompareConfig) -> list[str]:

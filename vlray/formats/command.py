@@ -1,40 +1,34 @@
-"""What ``vlray convert`` does around the work: the direction, the run's folder, the last words."""
+"""What ``vlray convert`` does around the work: the direction and the summary."""
 
 from __future__ import annotations
 
 import logging
-import sys
 
 from vlray.config.convert import ConvertConfig
 from vlray.formats.exporting import export_output
 from vlray.formats.importing import import_file
 from vlray.formats.report import report
 from vlray.regions import parts
-from vlray.runs.folder import open_run
+from vlray.runs.session import Failed, Session
 from vlray.storage import files
 
 log = logging.getLogger("vlray.formats")
 
 
-def run(config: ConvertConfig) -> None:
-    """Convert, say what was done and how to go on; a mistake of the user's ends with status 2."""
-    with open_run(config, "convert") as folder:
-        log.info("settings and log of this run: %s", folder.path)
-        try:
-            lines, nothing = _convert(config)
-        except KeyboardInterrupt:
-            log.warning("stopped; run the same command again to finish what is missing")
-            sys.exit(130)
-        except (ValueError, OSError, ImportError) as error:
-            log.debug("where it happened", exc_info=True)
-            log.error("vlray convert: %s", error)
-            sys.exit(2)
-        folder.note(lines[0])
-        for line in lines:
-            log.info("%s", line)
-        if nothing:
-            log.error("vlray convert: not one image gave regions")
-            sys.exit(1)
+def run(config: ConvertConfig, session: Session) -> None:
+    """Convert, then report what was done and how to go on.
+
+    Raises:
+        Failed: Not one image gave regions.
+    """
+    folder = session.open(config)
+    log.info("settings and log of this run: %s", folder.path)
+    lines, nothing = _convert(config)
+    folder.note(lines[0])
+    for line in lines:
+        log.info("%s", line)
+    if nothing:
+        raise Failed("not one image gave regions")
 
 
 def _convert(config: ConvertConfig) -> tuple[list[str], bool]:

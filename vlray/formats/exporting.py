@@ -216,7 +216,8 @@ def _is_there(place: Path, work: Path) -> bool:
 
 def _remove(work: Path) -> None:
     """Remove the folder of what is not complete."""
-    for name in ("state.json", "layout", ".lock"):
+    files.remove_temporaries(pafs.LocalFileSystem(), str(work))
+    for name in ("state.json", ".lock"):
         (work / name).unlink(missing_ok=True)
     if work.is_dir():
         work.rmdir()

@@ -1,9 +1,8 @@
-"""What ``vlray pipeline`` does around it: the run's folder, the last words, the status."""
+"""What ``vlray pipeline`` does around the steps: the plan, the lock, the summary."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,41 +11,40 @@ from vlray.config.pipeline import PipelineConfig
 from vlray.pipelines.check import check
 from vlray.pipelines.page import write_page
 from vlray.pipelines.plan import check_local, plan_ahead
-from vlray.pipelines.run import STOPPED, Outcome, run_steps
+from vlray.pipelines.run import Outcome, run_steps
 from vlray.pipelines.state import State
 from vlray.pipelines.steps import Step, folder_of, resolve
 from vlray.pipelines.table import plan_lines, result_lines
-from vlray.runs.folder import open_run
-from vlray.settings import arguments
+from vlray.runs.session import STOPPED, Failed, Session
 from vlray.settings.reader import UsageError
 from vlray.storage.locks import locked
 
 log = logging.getLogger("vlray.pipelines")
 
 
-def run(config: PipelineConfig) -> None:
-    """Run what is to be done; a mistake of the user's ends with status 2 before anything is."""
-    try:
-        steps, folder = resolve(config), folder_of(config)
-        if config.dry_run:
-            _print_plan(config, steps, folder)
-            return
-        with _only_one(folder):
-            state = _opened(config, steps, folder)
-            with open_run(config, "pipeline") as run_folder:
-                log.info("settings and log of this run: %s", run_folder.path)
-                outcome = run_steps(steps, state, config, folder)
-                run_folder.note(_summary(outcome))
-                _report(config, steps, folder, state, outcome)
-                if outcome.status:  # 2 is for what was refused before anything was run
-                    sys.exit(STOPPED if outcome.status == STOPPED else 1)
-    except KeyboardInterrupt:
-        log.warning("stopped between two steps; run the same pipeline again to go on")
-        sys.exit(STOPPED)
-    except UsageError as error:
-        arguments.fail(error.command, error.messages)
-    except (OSError, ValueError) as error:
-        _refuse([str(error)])
+def run(config: PipelineConfig, session: Session) -> None:
+    """Run the steps that are to be done.
+
+    Raises:
+        ValueError: A step cannot come to its end; nothing was run.
+        Failed: A step failed.
+        KeyboardInterrupt: A step was stopped.
+    """
+    steps, folder = resolve(config), folder_of(config)
+    if config.dry_run:
+        _print_plan(config, steps, folder)
+        return
+    with _only_one(folder):
+        state = _opened(config, steps, folder)
+        run_folder = session.open(config)
+        log.info("settings and log of this run: %s", run_folder.path)
+        outcome = run_steps(steps, state, config, folder)
+        run_folder.note(_summary(outcome))
+        _report(config, steps, folder, state, outcome)
+    if outcome.status == STOPPED:
+        raise KeyboardInterrupt
+    if outcome.status:
+        raise Failed(outcome.words)
 
 
 def _print_plan(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> None:
@@ -55,24 +53,21 @@ def _print_plan(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> 
         plan_ahead(steps, state.records, only=config.only, redo=config.redo), folder
     ):
         print(line)
-    if mistakes := check(steps):
-        _refuse(mistakes)
+    _refuse_mistakes(steps)
 
 
 def _opened(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> State:
     """Read the state, and refuse what cannot come to its end."""
-    if mistakes := check(steps):
-        _refuse(mistakes)
+    _refuse_mistakes(steps)
     state = State.load(folder)
     for plan in plan_ahead(steps, state.records, only=config.only, redo=config.redo):
         check_local(plan)
     return state
 
 
-def _refuse(mistakes: Sequence[str]) -> None:
-    for line in mistakes:
-        sys.stderr.write(f"vlray pipeline: {line}\n")
-    sys.exit(2)
+def _refuse_mistakes(steps: Sequence[Step]) -> None:
+    if mistakes := check(steps):
+        raise UsageError(PipelineConfig, mistakes)
 
 
 @contextmanager

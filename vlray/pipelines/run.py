@@ -16,11 +16,10 @@ from vlray.pipelines.process import Ended, run_step
 from vlray.pipelines.state import Record, State, Status
 from vlray.pipelines.steps import Step
 from vlray.runs.run import Run
+from vlray.runs.session import FAILED, STOPPED
 from vlray.version import __version__
 
 log = logging.getLogger("vlray.pipelines")
-
-STOPPED = 130
 
 
 @dataclass
@@ -28,12 +27,14 @@ class Outcome:
     """What a run of a pipeline did.
 
     Attributes:
-        status: Its exit status.
+        status: Its exit status; 2 of a step is its failure.
+        words: Why a step failed, and what to do; empty: none failed.
         states: Of every step: ``done before``, ``finished``, ``failed``, ``stopped``, ``not run``.
         why: Of every step that was run: the reason.
     """
 
     status: int = 0
+    words: str = ""
     states: dict[str, str] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
 
@@ -63,15 +64,15 @@ def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folde
         else:
             log.info("%s vlray %s, because: %s", head, step.command, plan.reason)
             outcome.why[step.name] = plan.reason
-            outcome.status = _run(plan, state, folder)
+            outcome.status, outcome.words = _run(plan, state, folder)
             outcome.states[step.name] = state.records[step.name].status
             if outcome.status:
                 break
     return outcome
 
 
-def _run(plan: Plan, state: State, folder: Path) -> int:
-    """Run one step, and give its exit status; above 0 where it did not finish."""
+def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
+    """Run one step; return the pipeline's exit status, and the words where the step failed."""
     step = plan.step
     check_local(plan)
     if plan.is_begun_anew:
@@ -98,11 +99,9 @@ def _run(plan: Plan, state: State, folder: Path) -> int:
             result=_result(step, ended),
         ),
     )
-    if status == "failed":
-        log.error("vlray pipeline: %s", _explain(plan, ended.status))
     if ended.was_stopped or status == "stopped":
-        return STOPPED
-    return ended.status if ended.status >= 0 else 1
+        return STOPPED, ""
+    return (FAILED, _explain(plan, ended.status)) if ended.status else (0, "")
 
 
 def _result(step: Step, ended: Ended) -> str:

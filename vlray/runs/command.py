@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 
 from vlray.config.logs import LogsConfig
 from vlray.runs import find
-from vlray.runs.folder import STOPPED
 from vlray.runs.follow import follow, show
 from vlray.runs.repeat import command_of
 from vlray.runs.run import Run
+from vlray.runs.session import Session
 from vlray.runs.table import table
 
 
-def run(config: LogsConfig) -> None:
-    """Do what was asked for; a mistake of the user's ends with status 2, Ctrl-C quietly."""
-    try:
-        _list(config) if _is_list(config) else _show(config)
-    except (ValueError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # `vlray logs | head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        sys.stderr.write(f"vlray logs: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
-
-
-def _is_list(config: LogsConfig) -> bool:
-    return config.list or not (config.run or config.follow or config.show_command)
+def run(config: LogsConfig, session: Session) -> None:
+    """Do what was asked for; it leaves no run folder."""
+    if config.list or not (config.run or config.follow or config.show_command):
+        _list(config)
+    else:
+        _show(config)
 
 
 def _list(config: LogsConfig) -> None:

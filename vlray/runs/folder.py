@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -16,20 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import JsonFormatter
 
 STATUS = "status.json"
-STOPPED = 130
-"""Exit status after Ctrl-C."""
-REFUSED = 2
-"""Exit status after a mistake of the user's."""
-TERMINATED = (signal.SIGTERM, 128 + signal.SIGTERM)
-"""Exit status after ``ray job stop``, a scheduler's end of time and the like."""
 
 _OWN = ("settings.yaml", "changed.yaml", "requirements.txt", STATUS)
 _REFUSED_WITHIN_S = 60.0
@@ -42,14 +35,12 @@ log = logging.getLogger("vlray")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, open for logging until it is closed (or its ``with`` block ends).
+    """A run's folder, open for logging until it is closed.
 
     Its ``status.json`` says who runs what (``argv``, ``cwd``, ``host``, ``pid``), since when, and
-    later until when and how it ended: ``finished``, ``stopped`` (Ctrl-C) or ``failed``. A process
-    that is killed writes nothing any more, but the lock that it has on its log goes with it.
-
-    A run that was refused for a mistake of the user's before it did anything leaves no folder: its
-    words were on the console.
+    later until when and how it ended: ``finished``, ``stopped`` (Ctrl-C, SIGTERM) or ``failed``. A
+    process that is killed writes nothing any more, but the lock that it has on its log goes with
+    it.
     """
 
     path: Path
@@ -63,35 +54,29 @@ class RunFolder:
 
     def note(self, result: str) -> None:
         """Keep what came out, in a line that ``vlray logs`` shows in its list."""
-        self._update(result=result)
+        try:
+            self._update(result=result)
+        except OSError as error:  # what the run has computed is worth more
+            log.warning("%s cannot be written: %s", self.path / STATUS, error)
 
-    def close(self, status: str = "finished") -> None:
-        """Stop logging into it, and say how the run ended."""
+    def close(self, status: str = "finished", *, is_refused: bool = False) -> None:
+        """Stop logging into it, and record how the run ended.
+
+        Args:
+            status: ``finished``, ``stopped`` or ``failed``.
+            is_refused: Whether it was a mistake of the user's: where the run did nothing before,
+                its folder is removed, and its words were on the console.
+        """
         if self in _open:
             _open.remove(self)
-        self._update(status=status, ended=_now())
+        with contextlib.suppress(OSError):  # the lock on the log ends with the process
+            self._update(status=status, ended=_now())
         for handler in self.handlers:
             logging.getLogger("vlray").removeHandler(handler)
-            handler.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        code = error.code if isinstance(error, SystemExit) else None
-        if isinstance(error, KeyboardInterrupt) or code in (STOPPED, *TERMINATED):
-            self.close("stopped")
-        elif error is None or (isinstance(error, SystemExit) and code in (None, 0)):
-            self.close()
-        else:
-            self.close("failed")
-            if code == REFUSED and self._is_bare():
-                shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # a full disk, which `_LogFile` has reported
+                handler.close()
+        if is_refused and self._is_bare():
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def _is_bare(self) -> bool:
         """Tell whether the run left nothing but its beginning."""
@@ -104,13 +89,10 @@ class RunFolder:
 
     def _update(self, **values: Any) -> None:
         path = self.path / STATUS
-        whole = path.with_suffix(".tmp")
-        try:
-            known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            whole.write_text(json.dumps(known | values, indent=2) + "\n", encoding="utf-8")
-            whole.replace(path)
-        except OSError as error:  # what the run has computed is worth more
-            log.warning("%s cannot be written: %s", path, error)
+        self.path.stat()  # a run folder that the user deleted is not created again
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        atomic.write(path, (json.dumps(known | values, indent=2) + "
+").encode())
 
 
 def open_run(config: Command, command: str) -> RunFolder:
@@ -119,12 +101,15 @@ def open_run(config: Command, command: str) -> RunFolder:
     The folder holds ``settings.yaml`` (every setting; ``--config`` of it repeats the run),
     ``changed.yaml`` (those that are not the defaults), ``requirements.txt`` (the installed
     versions), ``status.json`` (see `RunFolder`) and the log of the logger ``vlray``, whose plain
-    messages also go to stderr. Where it cannot be made, the program ends and says so.
+    messages also go to stderr.
+
+    Raises:
+        OSError: It cannot be made.
     """
     try:
         return _open_run(config, command)
     except OSError as error:
-        sys.exit(f"vlray {command}: no run folder can be made (--env.runs-dir): {error}")
+        raise OSError(f"no run folder can be made (--env.runs-dir): {error}") from error
 
 
 def _open_run(config: Command, command: str) -> RunFolder:
@@ -183,12 +168,13 @@ def _make_folder(parent: Path, name: str) -> Path:
 def _start_log(
     path: Path, options: EnvironmentSection, about: dict[str, str]
 ) -> tuple[logging.Handler, ...]:
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8")
     assert file.stream is not None  # it is opened at once
     with contextlib.suppress(OSError):  # some network file systems have no locks
         fcntl.flock(file.stream, fcntl.LOCK_EX)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(_WithoutTraceback())
     if options.log_format == "json":
         for handler in (file, console):
             handler.setFormatter(JsonFormatter(**about))
@@ -197,6 +183,24 @@ def _start_log(
     for handler in (file, console):
         logger.addHandler(handler)
     return file, console
+
+
+class _LogFile(logging.FileHandler):
+    """Reports once that the log cannot be written; logging itself prints a traceback each time."""
+
+    has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if not self.has_failed:
+            self.has_failed = True
+            sys.stderr.write(f"the log cannot be written: {sys.exception()}\n")
+
+
+class _WithoutTraceback(logging.Formatter):
+    """Plain messages for a console; tracebacks are in the file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage()
 
 
 def _installed() -> list[str]:

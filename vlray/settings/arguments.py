@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
-from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -53,15 +51,8 @@ def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
         ) from error
 
 
-def fail(cls: type[Command], messages: Iterable[str]) -> NoReturn:
-    """End the program as a mistake of the user's: messages on stderr, status 2."""
-    for message in messages:
-        sys.stderr.write(f"vlray {cls.command}: {message}\n")
-    sys.stderr.write(f"usage: {_usage(cls)}; --help explains\n")
-    sys.exit(2)
-
-
-def _usage(cls: type[Command]) -> str:
+def usage(cls: type[Command]) -> str:
+    """Return how a command is called, in a line."""
     return " ".join(["vlray", cls.command, *cls.positionals, "[options]"])
 
 
@@ -106,7 +97,7 @@ def _parser(cls: type[Command]) -> ArgumentParser:
     notes = f"{cls.notes}\n\n" if cls.notes else ""
     parser = _Parser(
         prog=f"vlray {cls.command}",
-        usage=_usage(cls),
+        usage=usage(cls),
         description=cls.__doc__,
         epilog=f"""\
 {notes}examples:

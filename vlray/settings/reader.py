@@ -34,25 +34,27 @@ class UsageError(ValueError):
     Attributes:
         command: The command whose options they are.
         messages: One sentence for each mistake.
+        usage: A line on how the command is called.
     """
 
     def __init__(self, command: type[Command], messages: Sequence[str]) -> None:
         super().__init__("; ".join(messages))
         self.command = command
         self.messages = tuple(messages)
+        self.usage = f"usage: {arguments.usage(command)}; --help explains"
 
 
 def from_cli(cls: type[C], argv: list[str] | None = None) -> C:
-    """Read the settings for a command line; exit with status 2 where the options are wrong.
+    """Read the settings for a command line.
 
     Args:
         cls: Settings of the command.
         argv: The arguments; None: those of this process.
+
+    Raises:
+        UsageError: An option, variable or file is wrong.
     """
-    try:
-        return read(cls, sys.argv[1:] if argv is None else argv)
-    except UsageError as error:
-        arguments.fail(error.command, error.messages)
+    return read(cls, sys.argv[1:] if argv is None else argv)
 
 
 def read(cls: type[C], argv: list[str]) -> C:

@@ -1,56 +1,32 @@
-"""What ``vlray extract`` does around the pipeline: the run's folder, the last words, the status."""
+"""What ``vlray extract`` does around the pipeline: its summary."""
 
 from __future__ import annotations
 
 import logging
 import shlex
-import sys
 
 from vlray.config.extract import ExtractConfig
-from vlray.runs.folder import open_run
+from vlray.runs.session import Failed, Session
 from vlray.stream.run import ExtractResult, extract
 
 log = logging.getLogger("vlray.stream")
 
 
-def run(config: ExtractConfig) -> None:
-    """Extract, say what was done and how to go on; a mistake of the user's ends with status 2."""
-    with open_run(config, "extract") as folder:
-        log.info("settings and log of this run: %s", folder.path)
-        try:
-            result = extract(config)
-        except KeyboardInterrupt:
-            log.warning("stopped; run the same command again to finish what is missing")
-            sys.exit(130)
-        except Exception as error:
-            log.debug("where it happened", exc_info=True)
-            cause = _raised_in_worker(error)
-            if cause is error and isinstance(error, (ValueError, OSError)):
-                log.error("vlray extract: %s", error)
-                sys.exit(2)
-            log.error(
-                "vlray extract stopped: %s\nWhat is written stays; run the same command again to "
-                "finish what is missing. With --env.log-level debug, %s has the whole trace.",
-                f"{type(cause).__name__}: {cause}",
-                folder.log_path,
-            )
-            sys.exit(1)
-        lines = _summary(result, config)
-        folder.note(lines[0])
-        for line in lines:
-            log.info("%s", line)
-        if result.failed and not result.images:
-            log.error("vlray extract: not one image gave regions")
-            sys.exit(1)
+def run(config: ExtractConfig, session: Session) -> None:
+    """Extract, then report what was done and how to go on.
 
-
-def _raised_in_worker(error: BaseException) -> BaseException:
-    """Take Ray's wrappers off what a task or an actor raised."""
-    while True:
-        inner = getattr(error, "cause", None) or next(iter(error.args), None)
-        if not isinstance(inner, BaseException):
-            return error
-        error = inner
+    Raises:
+        Failed: Not one image gave regions.
+    """
+    folder = session.open(config)
+    log.info("settings and log of this run: %s", folder.path)
+    result = extract(config)
+    lines = _summary(result, config)
+    folder.note(lines[0])
+    for line in lines:
+        log.info("%s", line)
+    if result.failed and not result.images:
+        raise Failed("not one image gave regions")
 
 
 def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from typing import get_args
 
@@ -11,6 +10,7 @@ import yaml
 
 from vlray.config.data import DataSection
 from vlray.config.datasets import DatasetsConfig
+from vlray.runs.session import Failed, Session
 from vlray.tasks import additions, catalogue, metrics, predictions, report
 from vlray.tasks.check import check_split_files
 from vlray.tasks.corpus import CorpusSpec, parse_parts
@@ -19,15 +19,11 @@ from vlray.tasks.kept import corpus_names, load_corpus, save_corpus
 from vlray.tasks.spec import Purpose
 
 
-def run(config: DatasetsConfig) -> None:
-    """Do what was asked for; a mistake of the user's ends with status 2."""
+def run(config: DatasetsConfig, session: Session) -> None:
+    """Do what was asked for; it leaves no run folder."""
     logging.basicConfig(format="%(message)s", level=config.env.log_level.upper())
     data = config.data.below(config.env.data_dir)
-    try:
-        _ACTIONS[config.action](config, data)
-    except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"vlray datasets: {error}\n")
-        sys.exit(2)
+    _ACTIONS[config.action](config, data)
 
 
 def _list(config: DatasetsConfig, data: DataSection) -> None:
@@ -69,7 +65,7 @@ def _check(config: DatasetsConfig, data: DataSection) -> None:
         complete &= found.is_complete
         print("\n".join(report.check_lines(found)))
     if not complete:
-        sys.exit(1)
+        raise Failed("files are missing or wrong, as listed above")
 
 
 def _outputs(regions: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

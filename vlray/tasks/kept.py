@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from vlray.settings import state
+from vlray.settings import atomic, state
 from vlray.tasks import catalogue
 from vlray.tasks.corpus import CorpusSpec, resolve
 
@@ -35,11 +35,8 @@ def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
         )
     resolve(spec)
     path = corpora_folder(project) / f"{name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
     values = spec.model_dump(mode="json", exclude_defaults=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    temporary.replace(path)
+    atomic.write(path, yaml.safe_dump(values, sort_keys=False).encode())
     return path
 
 

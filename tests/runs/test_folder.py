@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,11 @@ from vlray.runs.folder import open_run
 from vlray.settings.reader import from_cli
 
 
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def test_the_written_settings_repeat_the_run(monkeypatch, tmp_path) -> None:
     (tmp_path / "c.yaml").write_text("detector: {options: {depth: 50, names: [a, b]}}")
     monkeypatch.setenv("VLRAY_CLUSTER__ACTORS", "3")
@@ -30,7 +36,7 @@ def test_the_written_settings_repeat_the_run(monkeypatch, tmp_path) -> None:
     config = from_cli(
         ExtractConfig, [*args.split(), "--id-rule", r"regex:(\d+)", "--name", "d\u00e9j\u00e0"]
     )
-    with open_run(config, "extract") as run:
+    with closing(open_run(config, "extract")) as run:
         pass
     monkeypatch.delenv("VLRAY_CLUSTER__ACTORS")
     again = from_cli(ExtractConfig, ["--config", str(run.path / "settings.yaml")])
@@ -40,7 +46,7 @@ def test_the_written_settings_repeat_the_run(monkeypatch, tmp_path) -> None:
 
 def test_what_differs_from_the_defaults_is_written_by_itself() -> None:
     config = from_cli(ExtractConfig, ["photos", "out", "--max-boxes", "40", "--min-boxes", "36"])
-    with open_run(config, "extract") as run:
+    with closing(open_run(config, "extract")) as run:
         pass
     assert yaml.safe_load((run.path / "changed.yaml").read_text()) == {
         "images": {"root": "photos"},
@@ -52,7 +58,7 @@ def test_what_differs_from_the_defaults_is_written_by_itself() -> None:
 def test_the_folder_is_named_by_project_command_and_second(tmp_path) -> None:
     args = ["photos", "out", "--project", "nlvr2", "--runs-dir", "kept"]
     config = from_cli(ExtractConfig, args)
-    with open_run(config, "extract") as run:
+    with closing(open_run(config, "extract")) as run:
         logging.getLogger("vlray.somewhere").info("hello %d", 1)
         logging.getLogger("vlray").debug("unheard")
     assert run.path.parent == Path("kept/nlvr2")
@@ -66,7 +72,7 @@ def test_the_folder_is_named_by_project_command_and_second(tmp_path) -> None:
 
 def test_the_console_shows_plain_messages_on_stderr(capsys) -> None:
     config = from_cli(ExtractConfig, ["photos", "out"])
-    with open_run(config, "extract"):
+    with closing(open_run(config, "extract")):
         logging.getLogger("vlray").info("hello")
     assert capsys.readouterr() == ("", "hello\n")
 
@@ -75,7 +81,7 @@ def test_runs_of_one_second_have_folders_of_their_own() -> None:
     config = from_cli(ExtractConfig, ["photos", "out"])
 
     def make(_: int) -> Path:
-        with open_run(config, "extract") as run:
+        with closing(open_run(config, "extract")) as run:
             return run.path
 
     with ThreadPoolExecutor(8) as pool:
@@ -86,7 +92,7 @@ def test_runs_of_one_second_have_folders_of_their_own() -> None:
 
 def test_the_installed_versions_are_written_as_requirements() -> None:
     config = from_cli(ExtractConfig, ["photos", "out"])
-    with open_run(config, "extract") as run:
+    with closing(open_run(config, "extract")) as run:
         pass
     lines = (run.path / "requirements.txt").read_text().splitlines()
     assert f"pydantic=={version('pydantic')}" in lines
@@ -99,7 +105,7 @@ def status_of(path: Path) -> dict[str, Any]:
 
 
 def test_a_run_says_who_runs_it_and_how_to_repeat_it() -> None:
-    with open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract") as run:
+    with closing(open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract")) as run:
         status = status_of(run.path)
         assert (status["status"], status["command"]) == ("running", "extract")
         assert (status["pid"], status["host"]) == (os.getpid(), socket.gethostname())
@@ -112,34 +118,12 @@ def test_a_run_says_who_runs_it_and_how_to_repeat_it() -> None:
     assert datetime.fromisoformat(ended["ended"]) >= datetime.fromisoformat(ended["started"])
 
 
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (SystemExit(), "finished"),
-        (SystemExit(0), "finished"),
-        (SystemExit(1), "failed"),
-        (SystemExit("it is broken"), "failed"),
-        (ValueError("it is broken"), "failed"),
-        (SystemExit(130), "stopped"),
-        (SystemExit(15), "stopped"),
-        (KeyboardInterrupt(), "stopped"),
-    ],
-    ids=repr,
-)
-def test_how_a_run_ended_is_told_by_what_left_it(error: BaseException, status: str) -> None:
-    run = open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract")
-    with pytest.raises(type(error)), run:
-        raise error
-    assert status_of(run.path)["status"] == status
-
-
 def test_a_run_that_was_refused_leaves_no_folder_and_one_that_did_something_does() -> None:
     def refuse(*made: str) -> Path:
         run = open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract")
         for name in made:
             (run.path / name).touch()
-        with pytest.raises(SystemExit), run:
-            raise SystemExit(2)
+        run.close("failed", is_refused=True)
         return run.path
 
     assert not refuse().exists()
@@ -147,11 +131,23 @@ def test_a_run_that_was_refused_leaves_no_folder_and_one_that_did_something_does
     assert status_of(kept)["status"] == "failed"
 
 
+def test_a_traceback_is_in_the_log_and_not_on_the_console(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with closing(open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract")) as run:
+        try:
+            raise ValueError("no")
+        except ValueError:
+            logging.getLogger("vlray").exception("it broke")
+    assert capsys.readouterr().err == "it broke\n"
+    assert run.log_path.read_text().endswith("ValueError: no\n")
+
+
 def test_json_lines_say_when_where_and_of_which_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     args = ["photos", "out", "--project", "story", "--env.log-format", "json"]
-    with open_run(from_cli(ExtractConfig, args), "extract") as run:
+    with closing(open_run(from_cli(ExtractConfig, args), "extract")) as run:
         logging.getLogger("vlray.somewhere").warning("d\u00e9j\u00e0 %d\nvu", 1)
         try:
             raise ValueError("no")
@@ -172,13 +168,14 @@ def test_json_lines_say_when_where_and_of_which_run(
 def test_a_run_whose_folder_was_deleted_ends_like_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract") as run:
+    with closing(open_run(from_cli(ExtractConfig, ["photos", "out"]), "extract")) as run:
         shutil.rmtree(run.path)
+        run.note("5 images")
     assert "status.json cannot be written" in caplog.text
 
 
-def test_where_no_folder_can_be_made_the_command_says_so_and_names_the_option(tmp_path) -> None:
+def test_where_no_folder_can_be_made_the_error_names_the_option(tmp_path) -> None:
     (tmp_path / "runs").write_text("a file")
     config = from_cli(ExtractConfig, ["photos", "out", "--env.runs-dir", str(tmp_path / "runs")])
-    with pytest.raises(SystemExit, match=r"^vlray extract: no run folder .*--env\.runs-dir"):
+    with pytest.raises(OSError, match=r"^no run folder .*--env\.runs-dir"):
         open_run(config, "extract")
