@@ -51,7 +51,7 @@ class Output:
         todo = plans.shards_to_do(FS, root, plan, retry_failures=False)
         return [name for shard in todo for name in self._detect(plan, int(shard))]
 
-    def _detect(self, plan: plans.Plan, shard: int) -> list[str]:
+    def _detect(self, plan: plans.ShardPlan, shard: int) -> list[str]:
         images = plan.table.filter(pa.compute.equal(plan.table["shard"], shard)).to_pylist()
         regions, failures = [], []
         for image in images:

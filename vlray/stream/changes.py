@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from vlray.regions import parts
 from vlray.storage import files, fingerprint
 from vlray.stream import plan as plans
-from vlray.stream.plan import Plan
+from vlray.stream.plan import ShardPlan
 
 log = logging.getLogger("vlray.stream")
 
@@ -69,7 +69,9 @@ class Changes:
     vanished: pa.ChunkedArray
 
 
-def compare(plan: Plan, listing: pa.Table, done: set[int], *, every_split: bool = True) -> Changes:
+def compare(
+    plan: ShardPlan, listing: pa.Table, done: set[int], *, every_split: bool = True
+) -> Changes:
     """Compare a listing with the plan.
 
     Args:
@@ -149,7 +151,7 @@ def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, named: pa.Ta
 
 
 def confirm(
-    fs: pafs.FileSystem, root: str, images_root: str, plan: Plan, changes: Changes
+    fs: pafs.FileSystem, root: str, images_root: str, plan: ShardPlan, changes: Changes
 ) -> Changes:
     """Leave images alone whose files have another time, but the content that was read.
 
@@ -200,7 +202,7 @@ def _kept_digests(fs: pafs.FileSystem, root: str, shards: list[int]) -> dict[str
 
 
 def clear(
-    fs: pafs.FileSystem, root: str, plan: Plan, done: set[int], compression: parts.Compression
+    fs: pafs.FileSystem, root: str, plan: ShardPlan, done: set[int], compression: parts.Compression
 ) -> None:
     """Take images out of the parts of shards that they have left.
 

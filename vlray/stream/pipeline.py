@@ -23,7 +23,7 @@ from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch
-from vlray.stream.plan import Plan
+from vlray.stream.plan import ShardPlan
 from vlray.stream.write import WriteShard
 
 # Ray's own limit is half an hour. A shard takes seconds to minutes, so nothing at all in this time
@@ -39,7 +39,7 @@ def shard_rows(
     config: ExtractConfig,
     images_root: str,
     identity: dict[str, Any],
-    plan: Plan,
+    plan: ShardPlan,
     todo: np.ndarray,
     given: GivenBoxes | None = None,
 ) -> Iterator[dict[str, Any]]:
@@ -124,7 +124,7 @@ def _stages(
     )
 
 
-def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
+def _shard_tables(plan: ShardPlan, todo: np.ndarray) -> list[pa.Table]:
     """One row for each shard: its number, and where its images are in the plan."""
     sizes = plan.sizes()
     starts = np.cumsum(sizes) - sizes

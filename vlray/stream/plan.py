@@ -33,7 +33,7 @@ MOVED = pa.schema([("shard", pa.int32()), ("image_id", pa.string()), ("to", pa.i
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """Every image that an output has or is to have, in shards. Made by `resolve`.
 
     Attributes:
@@ -58,7 +58,7 @@ class Plan:
         return np.bincount(self.table["shard"].to_numpy(), minlength=self.shards)
 
 
-def resolve(rows: pa.Table, stored: int) -> Plan:
+def resolve(rows: pa.Table, stored: int) -> ShardPlan:
     """Make a plan of all its rows, in the order in which they were stored."""
     if stored > 1:
         codes = rows["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
@@ -76,11 +76,11 @@ def resolve(rows: pa.Table, stored: int) -> Plan:
                 schema=MOVED,
             )
             table = rows.take(last).sort_by([("shard", "ascending"), ("path", "ascending")])
-            return Plan(table, stored, rows, moved)
-    return Plan(rows, stored, rows, MOVED.empty_table())
+            return ShardPlan(table, stored, rows, moved)
+    return ShardPlan(rows, stored, rows, MOVED.empty_table())
 
 
-def load(fs: pafs.FileSystem, root: str) -> Plan:
+def load(fs: pafs.FileSystem, root: str) -> ShardPlan:
     """Read the plan of an output; an output without one has an empty plan."""
     folder = files.join(root, parts.PLAN)
     names = sorted(name for name in files.list_names(fs, folder) if name.startswith("plan-"))
@@ -97,7 +97,7 @@ def _with_fingerprints(rows: pa.Table) -> pa.Table:
     return rows.select(SCHEMA.names).cast(SCHEMA)
 
 
-def extend(plan: Plan, images: pa.Table, shard_size: int) -> pa.Table:
+def extend(plan: ShardPlan, images: pa.Table, shard_size: int) -> pa.Table:
     """Cut images into shards of their own, behind those of the plan.
 
     Args:
@@ -121,7 +121,7 @@ def extend(plan: Plan, images: pa.Table, shard_size: int) -> pa.Table:
     return rows.select(SCHEMA.names).cast(SCHEMA)
 
 
-def store(fs: pafs.FileSystem, root: str, plan: Plan, rows: pa.Table) -> Plan:
+def store(fs: pafs.FileSystem, root: str, plan: ShardPlan, rows: pa.Table) -> ShardPlan:
     """Add rows to an output's plan; they are there whole or not at all."""
     if not rows.num_rows:
         return plan
@@ -136,7 +136,9 @@ def done_shards(fs: pafs.FileSystem, root: str) -> set[int]:
     return {shard for name in names if (shard := parts.shard_of(name)) is not None}
 
 
-def shards_to_do(fs: pafs.FileSystem, root: str, plan: Plan, *, retry_failures: bool) -> np.ndarray:
+def shards_to_do(
+    fs: pafs.FileSystem, root: str, plan: ShardPlan, *, retry_failures: bool
+) -> np.ndarray:
     """Find the shards without a part, and forget those that are to be done again.
 
     Shards with an image on which the detector raised are done again: the cause may be gone (memory,

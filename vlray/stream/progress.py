@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 log = logging.getLogger("vlray.stream")
 
 
-class Progress(Bar):
+class ExtractProgress(Bar):
     """Counts images; use it in a ``with`` block."""
 
     def __init__(self, total: int, style: Style) -> None:

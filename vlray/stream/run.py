@@ -24,8 +24,8 @@ from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.changes import SHOWN, Changes, ImagesChangedError, clear, compare, confirm
 from vlray.stream.identity import defaults, identity_of
-from vlray.stream.plan import Plan
-from vlray.stream.progress import Progress
+from vlray.stream.plan import ShardPlan
+from vlray.stream.progress import ExtractProgress
 from vlray.tasks.image_sets import absolute, find_images, found
 
 log = logging.getLogger("vlray.stream")
@@ -98,7 +98,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
 
 def plan_images(
     config: ExtractConfig, fs: pafs.FileSystem, root: str, listing: Listing
-) -> tuple[Plan, Changes]:
+) -> tuple[ShardPlan, Changes]:
     """Put what is new and what has changed into the plan, and clear it out of the old parts.
 
     Args:
@@ -228,7 +228,7 @@ def _run_shards(
     config: ExtractConfig,
     images_root: str,
     identity: dict[str, Any],
-    plan: Plan,
+    plan: ShardPlan,
     todo: np.ndarray,
     given: GivenBoxes | None,
     result: ExtractResult,
@@ -239,7 +239,7 @@ def _run_shards(
 
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
-    with Progress(total, config.cluster.progress) as progress:
+    with ExtractProgress(total, config.cluster.progress) as progress:
         complete = False
         while not complete:
             done: list[int] = []
