@@ -86,7 +86,7 @@ def test_the_last_lines_of_a_run_are_shown_and_how_to_repeat_it() -> None:
     about, repeat = done.stderr.splitlines()
     assert about.startswith(f"{run.path}: finished, started ")
     again = f"cd {Path.cwd()} && vlray train --config {run.path.absolute()}/settings.yaml"
-    assert repeat == f"again: {again}"
+    assert repeat == f"repeat: {again}"
     command = logs("train", "--command")
     assert (command.returncode, command.stderr) == (0, "")
     assert command.stdout.replace(" \\\n  ", " ") == f"{again}\n"

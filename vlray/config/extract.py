@@ -34,17 +34,17 @@ class ExtractConfig(Command):
     )
 
     split: Splits = ()
-    """Splits to extract: one, several with commas between them, or repeated. Empty: every split
-    that is found. Where there are no split folders, one name becomes the split of all images."""
+    """Splits to extract, separated by commas, or the flag repeated. Empty: all splits. If the
+    images are not in split folders, give one name, which becomes the split of all images."""
 
     boxes: str = ""
-    """Boxes to pool, instead of the detector's own: features, classes and attributes of exactly
-    these, in their order; nothing is selected. Parquet, CSV, TSV or JSON lines with image_id and
-    either x1, y1, x2, y2 (a row for each box) or boxes (a list for each image), in pixels of the
-    original image, turned as its EXIF says; COCO's JSON (its file names become ids by the id rule,
-    its bbox is x, y, w, h); or an output of vlray. ``vg-caffe`` writes the very boxes that it
-    pooled, so an output's own boxes give its features again. The others move boxes after pooling
-    them: there the same boxes give other features than their rows have."""
+    """File of boxes to use instead of detecting boxes. The output has features, classes and
+    attributes of exactly these boxes, in their order. The file is one of: Parquet, CSV, TSV or JSON
+    lines with the columns image_id and x1, y1, x2, y2 (a row per box) or image_id and boxes (a list
+    per image); COCO's instances JSON, whose file names become ids by ``images.id_rule``; an output
+    of vlray. Coordinates are pixels of the original image after EXIF rotation. Boxes of an earlier
+    ``vg-caffe`` output reproduce its features. The other detectors refine boxes after they pool
+    features, so that the boxes of their outputs have slightly different features."""
 
     images: ImagesSection
     data: ImageSetsSection = ImageSetsSection()
@@ -56,7 +56,7 @@ class ExtractConfig(Command):
     def _check_boxes(self) -> Self:
         if self.boxes and self.detector.features == "grid":
             raise ValueError(
-                "boxes are given, but with detector.features=grid an image's regions are the cells "
-                "of a grid; give one of the two"
+                "boxes are given, but with detector.features=grid the regions are grid cells; "
+                "give only one of boxes and detector.features=grid"
             )
         return self

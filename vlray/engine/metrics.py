@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vlray.runs.metrics import Record, figures
+from vlray.runs.metrics import Record, metrics_of
 
 TAGS = ("project", "run")
 SECONDS_BETWEEN = 2.0
@@ -38,7 +38,7 @@ class RayMetrics:
     def add(self, record: Record) -> None:
         """Take the figures of a step."""
         kind = record["kind"]
-        self._show({f"{kind}_{name}": value for name, value in figures(record).items()})
+        self._show({f"{kind}_{name}": value for name, value in metrics_of(record).items()})
 
     def _show(self, values: dict[str, float]) -> None:
         """Set all gauges: the endpoint forgets what nobody repeats."""
