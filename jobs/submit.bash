@@ -49,7 +49,7 @@ import json, sys
 script, asked = sys.argv[1], float(sys.argv[2])
 most = max([node["resources_total"].get("GPU", 0) for node in json.load(sys.stdin)], default=0)
 if asked > most:
-    sys.exit(f"{script}: {asked:g} GPUs are asked for, but no node of the cluster has more than "
+    sys.exit(f"{script}: {asked:g} GPUs are requested, but no node of the cluster has more than "
              f"{most:g}; lower GPUS or add a node")
 ' "${0##*/}" "$1" || exit 2
 }

@@ -70,7 +70,7 @@ def test_a_table_is_unpacked_without_a_copy_and_its_images_may_be_written_to() -
 
 def test_shards_are_never_mixed() -> None:
     row = pack(0, images=decoded([]))
-    with pytest.raises(AssertionError, match="2 shards arrived at once"):
+    with pytest.raises(AssertionError, match="2 shards at once"):
         unpack(pa.concat_tables([row, row]))
 
 
