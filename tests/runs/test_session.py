@@ -252,8 +252,8 @@ def test_a_signal_during_an_extraction_stops_it_with_one_sentence(
     process.send_signal(number)
     assert process.wait(timeout=120) == 130, console.read_text()
     assert console.read_text().splitlines()[-1] == (
-        f"stopped{' (SIGTERM)' if number == signal.SIGTERM else ''}; what is written stays; "
-        "run the same command again to finish what is missing"
+        f"stopped{' (SIGTERM)' if number == signal.SIGTERM else ''}; written files are kept; "
+        "run the same command again to resume"
     )
     (folder,) = Path("runs/default").iterdir()
     assert json.loads((folder / "status.json").read_text())["status"] == "stopped"
