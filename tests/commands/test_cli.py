@@ -30,7 +30,7 @@ def test_the_version_is_the_installed_one(capsys) -> None:
     ("word", "said"),
     [
         ("extrct", "unknown command extrct; did you mean extract?"),
-        ("zzz", "unknown command zzz; There are"),
+        ("zzz", "unknown command zzz; the commands are"),
         ("--project", "give a command first"),
     ],
 )
