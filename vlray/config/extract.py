@@ -15,7 +15,7 @@ from vlray.settings.base import Command, Splits
 
 
 class ExtractConfig(Command):
-    """Detect the regions of images and write them as Parquet."""
+    """Detect the regions of images and write them to Parquet files."""
 
     command: ClassVar[str] = "extract"
     positionals: ClassVar[dict[str, str]] = {
@@ -39,12 +39,12 @@ class ExtractConfig(Command):
 
     boxes: str = ""
     """File of boxes to use instead of detecting boxes. The output has features, classes and
-    attributes of exactly these boxes, in their order. The file is one of: Parquet, CSV, TSV or JSON
-    lines with the columns image_id and x1, y1, x2, y2 (a row per box) or image_id and boxes (a list
-    per image); COCO's instances JSON, whose file names become ids by ``images.id_rule``; an output
-    of vlray. Coordinates are pixels of the original image after EXIF rotation. Boxes of an earlier
-    ``vg-caffe`` output reproduce its features. The other detectors refine boxes after they pool
-    features, so that the boxes of their outputs have slightly different features."""
+    attributes of exactly these boxes, in their order. Formats: Parquet, CSV, TSV or JSON lines with
+    image_id and x1, y1, x2, y2 (a row per box) or boxes (a list per image); COCO JSON, whose file
+    names become ids by ``images.id_rule`` and whose bbox is x, y, width, height; an output of
+    vlray. Coordinates are pixels of the original image after EXIF rotation. With ``vg-caffe``, the
+    boxes of an output reproduce its features. Other detectors refine boxes after pooling, so the
+    features of their refined boxes differ."""
 
     images: ImagesSection
     data: ImageSetsSection = ImageSetsSection()

@@ -23,7 +23,7 @@ class EnvironmentSection(Section):
     """Folder of all runs. Each run gets a subfolder with its settings and its log."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe messages that are logged."""
+    """Minimum level of logged messages."""
 
     log_format: LogFormat = "text"
     """Format of messages, on the console and in the log. ``json``: one object per line with time,
