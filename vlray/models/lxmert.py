@@ -14,18 +14,18 @@ from transformers import LxmertForQuestionAnswering
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
-from vlray.models.around import Around
 from vlray.models.build import load_network, names_of
 from vlray.models.heads import LxmertForAnswers, LxmertForPairs, LxmertForPhrases
 from vlray.models.losses import chosen, in_words, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
 from vlray.models.text_start import fill_from_text, starts_from_text
+from vlray.models.transformers_model import TransformersModel
 
 ENDS = ("answer_head.", "pair_head.", "attention.")
 
 
-class Lxmert(Around):
+class Lxmert(TransformersModel):
     """LXMERT of transformers, with the losses and heads of its recipes.
 
     Answers have binary cross-entropy, as of VQA and GQA; classes and choices cross-entropy, as of

@@ -15,7 +15,6 @@ from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
-from vlray.models.around import Around
 from vlray.models.build import load_network, names_of
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
@@ -26,13 +25,14 @@ from vlray.models.pretraining import (
     token_loss,
 )
 from vlray.models.protocol import Goal, Loss, ModelOutputs
+from vlray.models.transformers_model import TransformersModel
 from vlray.models.weights import find
 
 VISUAL_LOSS_NORMALIZER = 1 / 0.15
 """What LXMERT multiplies the losses of regions by; transformers has 6.67."""
 
 
-class LxmertPretraining(Around):
+class LxmertPretraining(TransformersModel):
     """LXMERT's five objectives.
 
     The losses ``mlm``, ``match``, ``obj``, ``attr``, ``feat`` and ``qa`` are added up as they are.

@@ -20,20 +20,20 @@ from transformers import (
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
-from vlray.models.around import Around
 from vlray.models.build import load_network, names_of
 from vlray.models.heads import VisualBertForAnswers
 from vlray.models.losses import chosen, in_words, label_losses, phrase_losses
 from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
 from vlray.models.protocol import Goal, ModelOutputs
 from vlray.models.text_start import fill_from_text, starts_from_text
+from vlray.models.transformers_model import TransformersModel
 
 ENDS = ("cls.", "attention.")
 BOX_NUMBERS = 5
 MAX_TOKENS = 128
 
 
-class VisualBert(Around):
+class VisualBert(TransformersModel):
     """VisualBERT of transformers, with the losses and conventions of its recipes.
 
     Answers are read of the token before the last, which is a [MASK] behind the question; of VQA's

@@ -14,19 +14,19 @@ from transformers import VisualBertForPreTraining
 from vlray.config.loader import PretrainingSection
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
-from vlray.models.around import Around
 from vlray.models.build import load_network
 from vlray.models.losses import cross_entropy
 from vlray.models.network import rest
 from vlray.models.pretraining import MATCHING, matched_score, token_loss
 from vlray.models.protocol import Goal, Loss, ModelOutputs
+from vlray.models.transformers_model import TransformersModel
 from vlray.models.visualbert import BOX_NUMBERS, box_feats_of
 
 MAX_TOKENS = 128
 TASK_AGNOSTIC = PretrainingSection(sentences="two", region_rate=0)
 
 
-class VisualBertPretraining(Around):
+class VisualBertPretraining(TransformersModel):
     """VisualBERT's two objectives: their losses are ``mlm`` and ``match``.
 
     Task-agnostic pre-training, on captions: a second caption follows, of the same image or of

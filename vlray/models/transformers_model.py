@@ -15,7 +15,7 @@ from vlray.models.protocol import Goal
 from vlray.models.standardize import Standardize
 
 
-class Around(nn.Module):
+class TransformersModel(nn.Module):
     """Saves its ``network`` for transformers, and standardizes regions where asked."""
 
     network: Any
