@@ -114,7 +114,7 @@ def test_resumed_with_another_number_of_workers_nothing_is_seen_twice_or_lost() 
 
 def test_a_state_of_other_examples_is_refused() -> None:
     state = Sampler(parts_of(50), 5).state_dict()
-    with pytest.raises(ValueError, match=r"examples \[50\], but here it is \[60\]"):
+    with pytest.raises(ValueError, match=r"examples \[50\], but this loader has \[60\]"):
         Sampler(parts_of(60), 5).load_state_dict(state)
 
 
