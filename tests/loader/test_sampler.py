@@ -155,6 +155,11 @@ def test_parts_take_turns_until_the_longest_is_through() -> None:
     assert np.bincount(np.array(drawn[1::2]) - 60).tolist() == [3] * 20
 
 
+def test_round_robin_skips_a_part_without_examples() -> None:
+    drawn = seen(Sampler(parts_of(6, 0, 3), 3, mix="round-robin"))
+    assert [i < 6 for i in drawn] == [True, False] * 6
+
+
 def test_an_evaluation_reads_everything_once_whatever_the_mix() -> None:
     parts = parts_of(30, 10, weights=(1, 5))
     for mix in ("weight", "round-robin"):

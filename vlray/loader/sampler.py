@@ -178,11 +178,11 @@ class Sampler:
                 continue
             rng = np.random.default_rng((self.seed, epoch, number))
             pieces.append(_draw(part, count, rng if self.shuffle else None))
-        if not pieces:
+        if not any(map(len, pieces)):
             return np.zeros(0, np.uint32)
         if self.shuffle and self.mix == "round-robin":
-            # All pieces have the same length here, so the parts alternate.
-            return np.stack(pieces, axis=1).reshape(-1)
+            # Pieces are equally long, except those of empty parts, so the parts alternate.
+            return np.stack([piece for piece in pieces if len(piece)], axis=1).reshape(-1)
         order = np.concatenate(pieces)
         if self.shuffle and len(pieces) > 1:
             np.random.default_rng((self.seed, epoch, len(self.parts) + kind)).shuffle(order)
