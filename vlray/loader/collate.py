@@ -141,6 +141,7 @@ class Collate:
         else:
             store.read_feats(flat, feats.numpy())
         mask = (np.arange(regions) < counts[:, None]).astype(np.int64)
+        # Examples of a single image have no dimension I.
         shape = rows.shape if rows.shape[1] > 1 else rows.shape[:1]
         visual_pos = None
         if self.options.boxes != "none":
@@ -250,6 +251,7 @@ class Collate:
             # Masking overwrites the features in place, so the targets are copied before.
             feat_targets = feats.clone() if options.region_rate else feats
             feat_mask = pretraining.mask_regions(feats.numpy(), rows, store, options, rng)
+            # All regions have labels, also the masked ones: LXMERT predicts them all.
             labels = self._region_labels(rows, store, feats.shape[1])
         answers = None if goals is None else pretraining.draw_answers(goals, matched, rng)
         masked = PretrainingTargets(
@@ -278,6 +280,7 @@ class Collate:
         for kind in ("obj", "attr"):
             if f"{kind}_ids" in columns and f"{kind}_probs" in columns:
                 ids = columns[f"{kind}_ids"].astype(np.int64)
+                # A region without a class counts with weight 0.
                 weights = np.where(ids >= 0, columns[f"{kind}_probs"], 0).astype(np.float32)
                 labels[f"{kind}_labels"] = self._tensor(np.where(ids >= 0, ids, IGNORED))
                 labels[f"{kind}_weights"] = self._tensor(weights)
@@ -304,4 +307,5 @@ def _label_ids(examples: Sequence[Example], goals: np.ndarray | None) -> np.ndar
         return np.array([number if number >= 0 else IGNORED for number in correct], np.int64)
     if goals is None or not goals.shape[1]:
         return None
+    # All scores are 0 if no answer is in the label space.
     return np.where(goals.max(axis=1) > 0, goals.argmax(axis=1), IGNORED)

@@ -174,6 +174,7 @@ class RegionDataset:
         Args:
             indices: Indices of the examples, each once, in any order.
         """
+        # A shallow copy shares the stores and the tables.
         subset = copy.copy(self)
         subset.join = self.join.subset(indices)
         corpus_indices = subset.join.corpus_indices(self.corpus)
@@ -196,6 +197,7 @@ def warn_of_shared_ids(joined: Join, corpus: Corpus) -> None:
     rows_by_set: dict[str, dict[str, np.ndarray]] = {}
     for part, table in zip(joined.parts, corpus.tables, strict=True):
         sets = rows_by_set.setdefault(part.regions, {})
+        # Rows stand for image ids: equal ids have equal rows in an output.
         rows = np.unique(part.rows)
         image_set = table.spec.image_set
         sets[image_set] = np.union1d(sets[image_set], rows) if image_set in sets else rows

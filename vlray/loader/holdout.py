@@ -47,6 +47,7 @@ def split_holdout(
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     order = np.array(sorted(range(len(names)), key=digests.__getitem__))
     sizes = np.cumsum(np.bincount(groups)[order])
+    # The last group is never counted, so that one remains for training.
     count = int(np.abs(sizes[:-1] - share * len(dataset)).argmin()) + 1
     held_out = np.isin(groups, order[:count])
     return dataset.subset(np.flatnonzero(~held_out)), dataset.subset(np.flatnonzero(held_out))

@@ -109,6 +109,7 @@ def _moved(batch: Any, device: torch.device | str, non_blocking: bool) -> dict[s
         value = getattr(batch, field.name)
         if isinstance(value, Tensor):
             moved[field.name] = value.to(device, non_blocking=non_blocking)
+        # Nested targets are moved too; ids and spans are not tensors.
         elif isinstance(value, PretrainingTargets | PhraseTargets):
             moved[field.name] = replace(value, **_moved(value, device, non_blocking))
     return moved

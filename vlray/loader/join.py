@@ -101,6 +101,7 @@ class Join:
             ValueError: The examples are of different kinds.
         """
         indices = np.asarray(indices, np.int64)
+        # Number of the part that each example belongs to.
         owners = np.searchsorted(self.starts, indices, side="right") - 1
         present = np.unique(owners)
         kinds = {self.parts[part].kind for part in present.tolist()}
@@ -173,7 +174,9 @@ def _join_part(name: str, table: ExampleTable, output: RowIndex, problems: Probl
     column = table.column("image_ids")
     num_images = _num_images(table, column)
     image_ids = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.string())
+    # int32 halves the memory of a table with millions of images.
     rows = output.rows(image_ids).astype(np.int32).reshape(-1, num_images)
+    # An example needs the regions of all its images.
     usable = (rows >= 0).all(axis=1)
     if usable.all():
         return JoinedPart(name, None, rows)

@@ -109,6 +109,7 @@ class PairLoader:
             pairs = len(images) * len(self.example_ids)
             for start in range(0, pairs, self.batch_size):
                 numbers = np.arange(start, min(start + self.batch_size, pairs))
+                # All images of the block with one text, before the next text.
                 texts = self._order[numbers // len(images)]
                 yield self._batch(texts, numbers % len(images), images, visual)
 
@@ -120,6 +121,7 @@ class PairLoader:
         visual: dict[str, Any],
     ) -> PairBatch:
         """Select the texts and regions of some pairs from those in memory."""
+        # Cut the padding to the longest text of this batch.
         longest = int(self._lengths[texts].max())
         if self._collate.options.fixed_tokens:
             longest = self._collate.options.max_tokens

@@ -100,6 +100,7 @@ def phrases_of(
         if not phrases:
             continue
         hits = hits_of(example, phrases, boxes[row, : num_boxes[row]])
+        # The maximum avoids 0 / 0 for a phrase without a region.
         targets[row, : len(phrases), : hits.shape[1]] = hits / np.maximum(hits.sum(1), 1)[:, None]
         for column, span in enumerate(phrases):
             position = _last_token(tokens.encodings[row], span)

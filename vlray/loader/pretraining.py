@@ -155,6 +155,7 @@ def pair_texts(
             matched,
         )
     siblings = texts.same(indices, rng)
+    # An image with a single text cannot have a matching second one.
     matched &= siblings >= 0
     return first, texts.read(np.where(matched, siblings, drawn)), matched
 
@@ -203,6 +204,7 @@ def mask_regions(
         airsplay/lxmert src/pretrain/lxmert_pretrain.py.
     """
     drawn = rng.random(feats.shape[:2])
+    # Padding is never masked.
     real = np.arange(feats.shape[1]) < store.num_boxes[rows][:, None]
     selected = real & (drawn < options.region_rate)
     hidden, swapped = _shares(drawn, options.region_rate, options)
@@ -229,6 +231,7 @@ def draw_answers(
     """
     sums = np.cumsum(targets, axis=1, dtype=np.float64)
     drawn = rng.random(len(targets)) * sums[:, -1]
+    # The first label whose cumulative score exceeds the draw.
     labels = (sums > drawn[:, None]).argmax(axis=1)
     drawn_labels: np.ndarray = np.where(matched & (sums[:, -1] > 0), labels, IGNORED)
     return drawn_labels
@@ -258,6 +261,7 @@ def _other_rows(
         redraw = (others == rows) | (store.num_boxes[others] == 0)
         if not redraw.any():
             return others
+        # Rejection sampling: draw again for the row itself and for images without regions.
         others[redraw] = rng.integers(len(store), size=int(redraw.sum()))
     raise ValueError(
         f"no other image with regions was found among {len(store)} images to take a region from; "

@@ -119,6 +119,7 @@ class Sampler:
             low, high = (take * (self.rank + i) // self.world for i in (0, 1))
             indices = orders[kind][used[kind] + low : used[kind] + high].astype(np.int64)
             used[kind] += take
+            # The position in the epoch makes the seed of each batch unique.
             yield Step(indices, (self.seed, epoch, position + low), self._state(epoch, used))
 
     def set_epoch(self, epoch: int) -> None:
@@ -176,6 +177,7 @@ class Sampler:
         for number, (part, count) in enumerate(zip(self.parts, self._counts, strict=True)):
             if part.kind != kind:
                 continue
+            # A generator of its own keeps the order of a part independent of the other parts.
             rng = np.random.default_rng((self.seed, epoch, number))
             pieces.append(_draw(part, count, rng if self.shuffle else None))
         if not any(map(len, pieces)):
@@ -224,6 +226,7 @@ def _counts(parts: Sequence[Part], mix: Mix) -> list[int]:
     if mix == "round-robin":
         return [max(sizes) if size else 0 for size in sizes]
     weights = np.array([part.weight * bool(part.size) for part in parts])
+    # An empty part gets no examples; the tiny number avoids 0 / 0 if all are empty.
     exact = sum(sizes) * weights / max(weights.sum(), 1e-300)
     counts = np.floor(exact).astype(np.int64)
     # Rounding down leaves some examples over; they go to the largest remainders.

@@ -118,6 +118,7 @@ class Tokenizer:
             second: Second text of each pair; the template applies to the first text only.
         """
         if self._asks:
+            # The template adds the question mark.
             texts = [text.rstrip(" ?") for text in texts]
         pairs = texts if second is None else list(zip(texts, second, strict=True))
         encodings = self._tokenizer.encode_batch(list(pairs))

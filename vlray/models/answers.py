@@ -126,6 +126,7 @@ def _head_answers(source: Start, options: ModelSection) -> tuple[str, ...]:
 def _select_rows(tensor: Float[Tensor, "P ..."], rows: Sequence[int]) -> Float[Tensor, "L ..."]:
     """Select rows of a tensor; row -1 becomes zeros."""
     indices = torch.tensor(rows)
+    # Row -1 is not an index: select any row, then zero it.
     selected = tensor[indices.clamp(min=0)]
     selected[indices < 0] = 0
     return selected

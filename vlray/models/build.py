@@ -139,6 +139,7 @@ def _from_bert(
             if name in tensors:
                 parameter.copy_(tensors[name])
                 filled.add(prefix + name)
+        # A field of VisualBertConfig; other configurations do not have it.
         if getattr(network.config, "special_visual_initialize", False):
             for name in ("token_type_embeddings", "position_embeddings"):
                 token_embeddings = getattr(encoder.embeddings, name).weight
@@ -170,6 +171,7 @@ def _from_checkpoint(
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
         )
+    # Mismatched shapes are only reported by transformers; below they are judged one by one.
     missing = set(loading["missing_keys"])
     mismatched = {name: shapes for name, *shapes in loading["mismatched_keys"]}
     if source.info is not None and _is_same_model(source.info, options, goal):
@@ -185,6 +187,7 @@ def _from_checkpoint(
     # A tied parameter has two names, and transformers reports the second one as missing. Only
     # the names of the network's own parameters count.
     new = (missing | set(mismatched)) & {name for name, _ in network.named_parameters()}
+    # Equal shapes do not mean equal labels.
     if goal.labels and source.labels not in (None, goal.labels):
         new |= _reinitialize(network, head_prefixes)
     return network, frozenset(new)

@@ -72,6 +72,7 @@ class CheckpointInfo:
             goal = values.pop("goal")
             return cls(
                 model=ModelSection.model_validate(values.pop("model")),
+                # JSON has no tuples, and goals are compared with ==.
                 goal=Goal(**goal | {"labels": tuple(goal["labels"])}),
                 loader=LoaderSection.model_validate(values.pop("loader")),
                 **values,

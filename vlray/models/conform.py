@@ -34,6 +34,7 @@ def check_class(cls: Any, target: str) -> None:
     missing = [
         name for name in ("loader_defaults", "save") if not callable(getattr(cls, name, None))
     ]
+    # nn.Module has a forward of its own, which only raises.
     if cls.forward is nn.Module.forward:
         missing.append("forward")
     if missing:
@@ -53,6 +54,7 @@ def build_model(cls: Any, options: ModelSection, goal: Goal, target: str) -> Any
             parameter that the model does not have.
     """
     model = cls(options, goal)
+    # A misspelled name would train at the wrong learning rate without an error.
     unknown = set(new_parameters(model)) - {name for name, _ in model.named_parameters()}
     if unknown:
         raise ValueError(

@@ -27,7 +27,7 @@ def embedding_head(config: Any, num_labels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(width, width),
         nn.GELU(),
-        nn.LayerNorm(width, eps=1e-12),
+        nn.LayerNorm(width, eps=1e-12),  # as in BERT
         nn.Dropout(config.hidden_dropout_prob),
         nn.Linear(width, num_labels),
     )
@@ -97,6 +97,7 @@ class LxmertForPhrases(LxmertPreTrainedModel):  # type: ignore[misc] # transform
         """
         outputs = self.lxmert(**inputs)
         token_indices = region_to_phrase_position[..., None].expand(-1, -1, self.config.hidden_size)
+        # Select the state of each phrase's token: (B, T, H) -> (B, P, H).
         phrases = outputs.language_output.gather(1, token_indices)
         scores: Tensor = self.attention(
             phrases, outputs.vision_output, inputs["visual_attention_mask"]

@@ -66,6 +66,7 @@ def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
             another shape.
     """
     info = CheckpointInfo.read(folder)
+    # ``answers`` describes the head of the original weights, not that of the checkpoint.
     options = info.model.model_copy(update={"weights": str(folder), "answers": ""})
     model = load_model(options, info.goal)
     if new := new_parameters(model):

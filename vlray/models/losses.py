@@ -110,6 +110,7 @@ def cross_entropy(
     scores: Float[Tensor, "B L"], label_ids: Int64[Tensor, B], smoothing: float = 0
 ) -> Loss:
     """Compute the mean cross-entropy over the examples that have a right label."""
+    # A sum and a clamped count: a batch without right labels gives 0, not NaN.
     count = (label_ids != IGNORE_INDEX).sum()
     total = functional.cross_entropy(
         scores.float(),
@@ -132,6 +133,7 @@ def phrase_losses(scores: Float[Tensor, "B P R"], phrases: PhraseTargets | None)
     """
     if phrases is None:
         return {}
+    # A phrase that truncation removed has no token to read, so it gets no target.
     target = phrases.targets.float() * phrases.mask[..., None]
     log_probs = torch.log_softmax(scores.float(), dim=-1)
     mean = functional.kl_div(log_probs, target, reduction="batchmean")

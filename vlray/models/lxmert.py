@@ -71,6 +71,7 @@ class Lxmert(TransformersModel):
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
             fill_from_text(self.network.answer_head, self.network.lxmert, goal.labels)
         elif answers and not from_text:
+            # Rows that were copied from the trained head are not new.
             new -= load_answer_head(self.network, options, goal)
         self._set_up(options, goal, new)
         # The published model reads the pooled [CLS] token.
@@ -104,6 +105,7 @@ class Lxmert(TransformersModel):
         if self._pooling == "mean":
             pooled = weighted_sum(token_weights, outputs.language_output)
         if self.goal.num_images == 2:
+            # The vectors of both images side by side: (B * 2, H) -> (B, 2 * H).
             scores = self.network.pair_head(pooled.reshape(len(batch), -1))
         else:
             scores = self.network.answer_head(pooled).reshape(len(batch), -1)
@@ -140,10 +142,12 @@ class Lxmert(TransformersModel):
             "visual_attention_mask": batch.visual_attention_mask,
         }
         if self.goal.num_images == 2:
+            # The text is read once with each image: (B, T) -> (B * I, T).
             text = {name: value.repeat_interleave(2, 0) for name, value in text.items()}
             visual = {name: value.flatten(0, 1) for name, value in visual.items()}
         elif self.goal.objective == "choices":
             num_choices = batch.input_ids.shape[1]
+            # Each choice is read with the same regions: (B, C, T) -> (B * C, T).
             text = {name: value.flatten(0, 1) for name, value in text.items()}
             visual = {
                 name: value.repeat_interleave(num_choices, 0) for name, value in visual.items()

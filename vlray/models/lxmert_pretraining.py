@@ -73,6 +73,7 @@ class LxmertPretraining(TransformersModel):
         if not self.network.config.task_mask_lm:
             freeze_unused([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
+        # Rows that are copied from the trained head are not new.
         filled = load_answer_head(self.network, options, goal)
         self._set_up(options, goal, new - filled)
 
@@ -126,6 +127,7 @@ class LxmertPretraining(TransformersModel):
         if config.task_matched and targets.is_matched is not None:
             losses["match"] = cross_entropy(match_logits, targets.is_matched)
         if config.task_obj_predict:
+            # A disabled head has no decoder, so its loss is absent.
             losses |= region_losses(
                 network.obj_predict_head.transform,
                 network.obj_predict_head.decoder_dict,

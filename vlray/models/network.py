@@ -75,6 +75,7 @@ def pooling_weights(
     """
     if pooling == "mean":
         return attention_mask / attention_mask.sum(1, keepdim=True)
+    # The last real token is [SEP]; the [MASK] of the template precedes it.
     last = attention_mask.sum(1) - 1
     indices = last - 1 if pooling == "mask" else torch.zeros_like(last)
     return functional.one_hot(indices, attention_mask.shape[1]).float()
@@ -98,7 +99,9 @@ def attention_to_regions(
         visual_attention_mask: 1 for real regions.
     """
     mask = visual_attention_mask
+    # Choices read the same regions: average over them.
     if weights.numel() != mask.numel():
         weights = weights.reshape(len(mask), -1, mask.shape[-1]).mean(1)
     masked = weights.float().reshape(mask.shape) * mask
+    # The clamp avoids 0 / 0 for an image without regions.
     return masked / masked.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)

@@ -23,6 +23,7 @@ def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
     ``bf16`` and ``fp16`` use torch's autocast; ``tf32`` allows NVIDIA GPUs to round the inputs of
     matrix products. Training in ``fp16`` also needs a `torch.amp.GradScaler`.
     """
+    # A global setting of torch, so it is restored afterwards.
     previous = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16

@@ -72,6 +72,7 @@ def region_losses(
     Source:
         airsplay/lxmert src/lxrt/modeling.py, LXRTPretraining and VisualConfig.
     """
+    # Padding is removed before the heads run: (B, R, H) -> (K, H).
     hidden = transform(states[real])
     count = real.sum()
     losses = {}

@@ -54,6 +54,7 @@ class Standardize(nn.Module):
         """
         if not options.standardize:
             return None
+        # ``weights`` can also be a name on the hub or empty; then no such file exists.
         layer, path = cls(feature_dim), Path(options.weights or "-").expanduser() / FILE
         if path.is_file():
             try:
@@ -72,6 +73,7 @@ class Standardize(nn.Module):
     def measure(self, mean: Float32[np.ndarray, D], deviation: Float32[np.ndarray, D]) -> None:
         """Set the measured statistics; a constant feature is divided by 1."""
         self.is_measured = True
+        # Dividing a constant feature by its tiny deviation would amplify rounding errors.
         varies = deviation > MIN_DEVIATION_SHARE * deviation.mean()
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(np.where(varies, deviation, 1)))

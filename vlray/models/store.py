@@ -95,6 +95,7 @@ class CheckpointStore:
                 temporary.mkdir()
                 write(temporary)
         else:
+            # Object storage has no rename: the copy counts only once ``last`` names it.
             with tempfile.TemporaryDirectory(prefix="vlray-") as folder:
                 write(Path(folder))
                 self._copy(folder, None, files.join(self._root, name), self._fs)

@@ -96,6 +96,7 @@ def _text_states(
         states = base(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return states
     states = base.embeddings(input_ids, torch.zeros_like(input_ids))
+    # Added to attention logits: 0 for tokens, the lowest number for padding.
     bias = (1 - attention_mask[:, None, None].float()) * torch.finfo(torch.float32).min
     for layer in base.encoder.layer:
         states = layer(states, bias)[0]

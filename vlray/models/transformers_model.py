@@ -43,6 +43,7 @@ class TransformersModel(nn.Module):
             return batch
         targets = batch.pretraining
         if targets is not None:
+            # Masked features are predicted on the scale of the inputs.
             targets = replace(targets, feat_targets=self.standardize(targets.feat_targets))
         return replace(
             batch, visual_feats=self.standardize(batch.visual_feats), pretraining=targets

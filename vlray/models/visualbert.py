@@ -110,6 +110,7 @@ class VisualBert(TransformersModel):
         outputs = self.network.visual_bert(**inputs, output_attentions=attention, return_dict=True)
         tokens = batch.input_ids.shape[-1]
         token_weights = pooling_weights(self._pooling, inputs["attention_mask"])
+        # The sequence consists of the tokens, then the regions.
         pooled = outputs.pooler_output
         if self._pooling != "first":
             pooled = weighted_sum(token_weights, outputs.last_hidden_state[:, :tokens])
@@ -148,9 +149,11 @@ class VisualBert(TransformersModel):
             "token_type_ids": batch.token_type_ids,
         }
         if self.goal.num_images == 2:
+            # Both images form one sequence: (B, I, R) -> (B, I * R).
             visual = {name: value.flatten(1, 2) for name, value in visual.items()}
         elif self.goal.objective == "choices":
             num_choices = batch.input_ids.shape[1]
+            # Each choice is read with the same regions: (B, C, T) -> (B * C, T).
             text = {name: value.flatten(0, 1) for name, value in text.items()}
             visual = {
                 name: value.repeat_interleave(num_choices, 0) for name, value in visual.items()

@@ -96,6 +96,7 @@ class VisualBertPretraining(TransformersModel):
         match_logits = heads.seq_relationship(outputs.pooler_output)
         losses: dict[str, Loss] = {}
         if targets is not None and self.goal.objective == "pretraining":
+            # The sequence consists of the tokens, then the regions; only tokens are masked.
             text = outputs.last_hidden_state[:, : batch.input_ids.shape[1]]
             losses["mlm"] = token_loss(heads.predictions, text, targets.mlm_labels)
         if targets is not None and targets.is_matched is not None:

@@ -42,6 +42,7 @@ class Start:
         if self.info is not None:
             return self.info.goal.labels
         names = tuple(self.config.get("id2label", {}).values())
+        # transformers names unnamed labels LABEL_0, LABEL_1, ...
         placeholders = tuple(f"LABEL_{index}" for index in range(len(names)))
         return None if names in ((), placeholders) else names
 
