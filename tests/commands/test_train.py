@@ -206,14 +206,14 @@ def test_a_model_that_is_not_named_is_that_of_its_weights_and_goes_on_without_th
     unnamed = ("--model.name", "auto", "--loss", "model")
     train.main(flags(data, *unnamed, "--weights", "weights"))
     said = capsys.readouterr().err
-    assert "the model is visualbert (model.name), after the weights weights" in said
+    assert "model.name is visualbert, detected from the weights weights" in said
     assert "loss: cross-entropy of the best label" in said
     kept = CheckpointInfo.read(locate("out", "last"))
     assert (kept.model.name, kept.most_frequent) == ("visualbert", "no")
     train.main(flags(data, *unnamed))
     assert "nothing to do: the training in" in capsys.readouterr().err
     train.main(flags(data, *unnamed, "--weights", "out", "--steps", "1", out="next"))
-    assert "the model is visualbert (model.name), after the weights out" in capsys.readouterr().err
+    assert "model.name is visualbert, detected from the weights out" in capsys.readouterr().err
     named = ("--weights", "out", "--model.name", "lxmert")
     said = refusal(flags(data, *named, out="other"), capsys)
     assert "is of the kind 'visual_bert', but model.name=lxmert starts from 'lxmert'" in said
