@@ -203,14 +203,14 @@ def test_splits_are_selected_by_name_or_by_how_a_single_one_begins(tmp_path: Pat
     assert splits(list_images(str(tmp_path), split=("train",))) == {"train2017/a.jpg": "train2017"}
     chosen = list_images(str(tmp_path), split=("val2017", "train2017"))
     assert paths(chosen) == ["train2017/a.jpg", "val2017/c.jpg"]
-    with pytest.raises(ValueError, match=r"split 'val' may be any of val2014, val2017"):
+    with pytest.raises(ValueError, match=r"split 'val' is ambiguous \(val2014, val2017\)"):
         list_images(str(tmp_path), split=("val",))
     with pytest.raises(
         ValueError,
-        match=r"split 'dev' is not there; the split folders are train2017, val2014, val2017",
+        match=r"split 'dev' does not exist; the split folders are train2017, val2014, val2017",
     ):
         list_images(str(tmp_path), split=("train", "dev"))
-    with pytest.raises(ValueError, match=r"split '' is not there"):
+    with pytest.raises(ValueError, match=r"split '' does not exist"):
         list_images(str(tmp_path), split=("",))
 
 
@@ -223,7 +223,7 @@ def test_without_split_folders_one_name_is_the_split_of_all(tmp_path: Path) -> N
     make(tmp_path, "a.jpg", "b/c.jpg")
     assert set(splits(list_images(str(tmp_path), split=("minival",))).values()) == {"minival"}
     with pytest.raises(
-        ValueError, match=r"train, val are asked for, but there are no split folders"
+        ValueError, match=r"train, val are requested, but there are no split folders"
     ):
         list_images(str(tmp_path), split=("train", "val"))
 
