@@ -69,8 +69,14 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: b"<!DOCTYPE html>\n<title>404</title>" + b" " * 500,
         r"the file begins with '<!DOCTYPE html>\n<title>404</titl'",
     ),
-    "JSON": (lambda: b'{"error": "no such key"}', """the file begins with '{"error": "no such key"}'"""),
-    "a text in UTF-16": (lambda: "hello".encode("utf-16"), "the file begins with bytes ff fe 68 00"),
+    "JSON": (
+        lambda: b'{"error": "no such key"}',
+        """the file begins with '{"error": "no such key"}'""",
+    ),
+    "a text in UTF-16": (
+        lambda: "hello".encode("utf-16"),
+        "the file begins with bytes ff fe 68 00",
+    ),
     "a pointer of Git LFS": (
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
         "the file begins with 'version https://git-lfs.github.c'",
