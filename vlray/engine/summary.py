@@ -33,7 +33,7 @@ def write_summary(
 
 
 def _measured(history: Sequence[Record]) -> dict[str, Any]:
-    """Say the best evaluation, the last losses, and how fast it was."""
+    """Collect the best evaluation, the last losses and the speed."""
     train, valid = of_kind("train", history), of_kind("valid", history)
     rows: dict[str, Any] = {}
     if history:

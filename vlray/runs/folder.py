@@ -91,8 +91,7 @@ class RunFolder:
         path = self.path / STATUS
         self.path.stat()  # a run folder that the user deleted is not created again
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        atomic.write(path, (json.dumps(known | values, indent=2) + "
-").encode())
+        atomic.write(path, (json.dumps(known | values, indent=2) + "\n").encode())
 
 
 def open_run(config: Command, command: str) -> RunFolder:

@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from vlray.settings import atomic, state
+from vlray.settings.wording import explain_errors
 from vlray.tasks import catalogue
 from vlray.tasks.corpus import CorpusSpec, resolve
 
@@ -54,5 +55,7 @@ def load_corpus(name: str, project: str) -> CorpusSpec:
         )
     try:
         return CorpusSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} describes no corpus: {error}") from error
+    except ValidationError as error:
+        raise ValueError(f"{path} is not a corpus: {explain_errors(error)}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSystem, FileType
 
 from vlray.config.data import DataSection, ImageSetsSection
 from vlray.storage import files
+from vlray.storage.fingerprint import of_tree
 from vlray.tasks.catalogue import SpecDataset
 from vlray.tasks.layout import Roles, roles_of
 from vlray.tasks.protocol import Files, VisionLanguageDataset
@@ -156,16 +157,9 @@ def _info(uri: str) -> tuple[FileSystem, str, FileInfo]:
         return fs, path, fs.get_file_info(path)
 
 
-def identity(uri: str) -> list[tuple[str, int, int]]:
+def identity(uri: str) -> list[tuple[str, int | None, int | None]]:
     """Return the identity of a file: path, size in bytes, modification time in ns.
 
-    For a folder: the identities of all files below it, sorted.
+    For a folder: the identities of all files below it.
     """
-    fs, path, info = _info(uri)
-    infos = [info]
-    if info.type == FileType.Directory:
-        with files.explained(uri):
-            infos = fs.get_file_info(FileSelector(path, recursive=True))
-    return sorted(
-        (info.path, info.size, info.mtime_ns or 0) for info in infos if info.type == FileType.File
-    )
+    return [(path, *fingerprint) for path, fingerprint in of_tree(uri).items()]

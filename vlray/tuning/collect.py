@@ -9,6 +9,7 @@ from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_weights, settled
 from vlray.detect.selection.reselect import collecting
 from vlray.regions.output import open_output
+from vlray.stream.changes import ImagesChangedError
 from vlray.stream.run import extract
 from vlray.tuning.candidates import Candidates
 from vlray.tuning.check_selection import check_selection
@@ -29,7 +30,8 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
 
     Raises:
         ValueError: Nothing is selected under these settings; or the detector is a class of the
-            user's own and does not select as vlray does.
+            user's own and does not select as vlray does; or images have changed since a collection
+            in the folder was begun.
     """
     if config.boxes or config.detector.features == "grid":
         what = f"boxes={config.boxes}" if config.boxes else "features=grid"
@@ -44,10 +46,14 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
         update={
             "path": str(folder / ("pooled" if with_feats else "boxes")),
             "dtype": "float32" if is_caffe else config.output.dtype,
+            "on_changed": "refuse",
         }
     )
     collection = config.model_copy(update={"detector": asked, "output": output})
-    result = extract(collection)
+    try:
+        result = extract(collection)
+    except ImagesChangedError as error:  # what was measured on the old ones cannot be compared
+        raise ValueError(f"{error} (a search is measured on the same images throughout)") from error
     if result.failed:
         log.warning(
             "%s of %s images failed; failures/ in %s tells which and why",

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from vlray.regions.overlap import iou_of_pairs
 from vlray.tuning.candidates import Candidates
 from vlray.tuning.labels import label_figures
 from vlray.tuning.selected import Selection
@@ -75,7 +76,8 @@ def _pairs(
     place = _places(image_ids, truth)
     counts = np.diff(truth.offsets)
     wanted = ~truth.ignored & np.isin(np.repeat(np.arange(len(counts)), counts), place)
-    boxes = truth.boxes[wanted]
+    boxes = truth.boxes[wanted].T
+    found_boxes = selection.boxes.astype(np.float64).T
     offsets = np.concatenate([[0], np.cumsum(wanted)])[truth.offsets]
     image = place[selection.images]
     partners = np.where(image < 0, 0, np.diff(offsets)[image])
@@ -85,7 +87,7 @@ def _pairs(
         first = np.repeat(np.arange(start, end), partners[rows])
         begin = offsets[image[rows]] - np.cumsum(partners[rows]) + partners[rows]
         second = np.arange(len(first)) + np.repeat(begin, partners[rows])
-        iou = _iou(selection.boxes[first], boxes[second])
+        iou = iou_of_pairs(found_boxes[:, first], boxes[:, second])
         near = iou >= IOUS[0]
         found.append((first[near], second[near], iou[near]))
     first, second, iou = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -110,17 +112,6 @@ def _blocks(counts: Int64[np.ndarray, " R"]) -> Iterator[tuple[int, int]]:
     block = np.cumsum(counts) // _AT_A_TIME
     edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(counts)]
     return pairwise(edges)
-
-
-def _iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> Float64[np.ndarray, " E"]:
-    """Divide what the boxes of each pair share by what they cover."""
-    a, b = boxes_a.astype(np.float64).T, boxes_b.astype(np.float64).T
-    shared = (np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])).clip(min=0)
-    shared *= (np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])).clip(min=0)
-    covered = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
-    iou: Float64[np.ndarray, " E"] = np.zeros_like(shared)
-    np.divide(shared, covered, out=iou, where=covered > 0)
-    return iou
 
 
 def _ranks(selection: Selection) -> Int64[np.ndarray, " R"]:

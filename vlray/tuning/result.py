@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlray.runs.folder import to_yaml
+from vlray.settings.text_table import align
 from vlray.storage import files
 from vlray.tuning.ledger import Ledger, Trial
 from vlray.tuning.objective import Objective
@@ -114,7 +115,7 @@ def _columns(result: Result) -> pa.Table:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Give options as numbers or texts where all are alike; lists and mixtures become JSON."""
+    """Return options as numbers or texts where all are alike; lists and mixtures become JSON."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
@@ -141,14 +142,7 @@ def table(result: Result) -> str:
     if result.defaults:
         given = replace(result.defaults, setting=result.tuned.defaults(result.names))
         rows.append(("defaults", *_cells(result.names, given, figures)))
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    ]
+    lines = align([head, *rows], right=True)
     if len(searched) > SHOWN:
         lines.insert(1 + SHOWN, f"... {len(searched) - SHOWN:,} more")
     return "\n".join(lines)
@@ -170,7 +164,7 @@ def _shortened(names: Sequence[str]) -> list[str]:
 
 
 def headline(result: Result) -> str:
-    """Say the best against the defaults in a line."""
+    """Compare the best trial with the defaults in one line."""
     best, name = result.best, result.objective.name
     if best is None:
         return f"no trial has {name}"
