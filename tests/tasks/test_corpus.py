@@ -12,7 +12,7 @@ import yaml
 
 from vlray.config.data import DataSection
 from vlray.tasks.corpus import CorpusSpec, open_corpus, parse_parts
-from vlray.tasks.kept import corpus_names, load_corpus, save_corpus
+from vlray.tasks.saved_corpora import corpus_names, load_corpus, save_corpus
 from vlray.tasks.labels import LabelSpace
 from vlray.tasks.problems import DataError
 

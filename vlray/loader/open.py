@@ -16,8 +16,8 @@ from vlray.loader.loader import RegionLoader
 from vlray.regions.store import open_store
 from vlray.settings.reader import read
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
-from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.labels import LabelSpace
+from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 _NAMED = re.compile(r"([^:=@,\s/?]+)=(.+)")
 """A name is as a corpus has it; the options of a URI have ``=`` in them as well."""
