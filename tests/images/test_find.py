@@ -164,14 +164,14 @@ def test_the_output_inside_the_root_is_left_out(tmp_path: Path) -> None:
 
 
 def test_nothing_there_is_refused_saying_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no images in .*: there are no files at all; looked for"):
+    with pytest.raises(ValueError, match=r"no images in .*: it has no files at all; images end in"):
         list_images(str(tmp_path))
     make(tmp_path, "a.txt", "b.txt", "c.mp4", "Makefile")
-    with pytest.raises(ValueError, match=r"4 other files \(2 \.txt, 1 .*\); looked for .*\.jpg"):
+    with pytest.raises(ValueError, match=r"4 other files \(2 \.txt, 1 .*\); images end in .*\.jpg"):
         list_images(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"there is no .*/nowhere; give a directory"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; give a directory"):
         list_images(str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match=r"c\.mp4 is no directory, no image .* and no list file"):
+    with pytest.raises(ValueError, match=r"c\.mp4 is not a directory, an image .* or a list file"):
         list_images(str(tmp_path / "c.mp4"))
 
 
@@ -235,7 +235,7 @@ def test_without_split_folders_one_name_is_the_split_of_all(tmp_path: Path) -> N
 
 def test_a_split_without_images_is_named(tmp_path: Path) -> None:
     make(tmp_path, "train/a.jpg", "val/b.txt")
-    with pytest.raises(ValueError, match=r"no images in .* \(val\): there are 1 other files"):
+    with pytest.raises(ValueError, match=r"no images in .* \(val\): it has 1 other files"):
         list_images(str(tmp_path), split=("val",))
 
 

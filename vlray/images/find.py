@@ -19,8 +19,7 @@ from vlray.storage import files
 from vlray.storage.fingerprint import Fingerprint, of_paths
 
 LIST_EXTENSIONS = frozenset((".txt", ".lst", ".list"))
-AT_ONCE = 1 << 16  # entries of a listing that are Python objects at the same time
-
+AT_ONCE = 1 << 16  # rows of a listing that are converted to Arrow at a time
 
 LISTING = pa.schema(
     [
@@ -31,7 +30,7 @@ LISTING = pa.schema(
         ("mtime_ns", pa.int64()),
     ]
 )
-
+"""Columns of a listing; ``file_bytes`` and ``mtime_ns`` are the fingerprint of the file."""
 
 _FILE = ("path", "file_bytes", "mtime_ns")
 
@@ -174,5 +173,5 @@ def _names(extensions: Iterable[str]) -> str:
 def _describe_nothing(root: str, below: Collection[str], skipped: Counter[str]) -> str:
     where = f"{root} ({', '.join(sorted(below))})" if below else root
     kinds = ", ".join(f"{n:,} {name or 'without extension'}" for name, n in skipped.most_common(5))
-    there = f"{skipped.total():,} other files ({kinds})" if skipped else "no files at all"
-    return f"no images in {where}: there are {there}; looked for {_names(EXTENSIONS)}"
+    content = f"{skipped.total():,} other files ({kinds})" if skipped else "no files at all"
+    return f"no images in {where}: it has {content}; images end in {_names(EXTENSIONS)}"

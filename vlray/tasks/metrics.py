@@ -181,9 +181,8 @@ def _metric_samples(
 
 
 def _percent(values: Sequence[float]) -> float:
-    return (
-        100 * sum(values) / len(values) if values else 0.0
-    )  # GQA's script reports 0 for no values
+    # GQA's script reports 0 for no values.
+    return 100 * sum(values) / len(values) if values else 0.0
 
 
 def _types(metric: Metric, example: Example) -> Mapping[str, str]:

@@ -19,17 +19,17 @@ ROLES: Mapping[str, Mapping[str, Literal["required", "optional"]]] = {
 
 
 def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the objects of each image: one example an image.
+    """Read the objects of each image, one example per image.
 
     Args:
         files: ``objects``: objects.json, ``[{"image_id", "objects": [{"x", "y", "w", "h",
             "names"}]}]``, or attributes.json, where the list is under ``attributes`` and an object
-            may have ``attributes``. Of several names the first is taken.
-        problems: Gets what is wrong.
-        options: None are known.
+            may have ``attributes``. The first of several names is used.
+        problems: Counts faulty entries.
+        options: Not used.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://homes.cs.washington.edu/~ranjay/visualgenome/api.html (versions 1.2 and 1.4);
@@ -61,16 +61,16 @@ def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
 
 
 def regions(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read region descriptions, each an example: a phrase and its box.
+    """Read region descriptions, one example each: a phrase and its box.
 
     Args:
         files: ``regions``: region_descriptions.json, ``[{"id", "regions": [{"region_id",
             "image_id", "phrase", "x", "y", "width", "height"}]}]``.
-        problems: Gets what is wrong.
-        options: None are known.
+        problems: Counts faulty entries.
+        options: Not used.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         As `objects`.
