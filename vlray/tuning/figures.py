@@ -1,6 +1,9 @@
 """How good selected regions are, measured on boxes, classes and attributes that are right.
 
 Shapes: N images, R regions and G true boxes of all of them, E pairs of the two, T IoUs.
+
+Not pycocotools: a search measures every selection, and COCOeval takes 7 times as long (2.44 s, not
+0.35 s, for 281 images, 28,100 regions, 3,372 boxes; the recalls are equal). Tests compare the two.
 """
 
 from __future__ import annotations
