@@ -34,12 +34,14 @@ def add(source: str) -> tuple[DatasetSpec, Path]:
             raise FileNotFoundError(f"{path} does not exist; give the YAML file of a dataset")
         spec = catalogue.parse_spec(path.read_text("utf-8"), str(path))
         spec = _with_absolute_paths(spec, path.absolute().parent)
+        # Fail now, not at the first use: import the layout and check the roles of every split.
         load_layout(spec.layout)
         for split in spec.splits:
             check_roles(catalogue.SpecDataset(spec), split)
         values = spec.model_dump(mode="json", exclude_defaults=True)
     else:
         file, colon, name = source.rpartition(":")
+        # A relative path would break as soon as a command runs in another folder.
         if colon and file.endswith(".py"):
             source = f"{files.resolve(file)[1]}:{name}"
         spec = catalogue.from_class(source).spec
@@ -73,6 +75,7 @@ def _with_absolute_paths(spec: DatasetSpec, folder: Path) -> DatasetSpec:
     """Make paths of files beside the YAML file absolute, because the spec is saved elsewhere."""
 
     def absolute(name: str) -> str:
+        # Names that are not beside the YAML file stay relative to the annotation folder.
         beside = folder / name
         return name if files.is_uri(name) or not beside.exists() else str(beside)
 

@@ -84,6 +84,7 @@ def normalize_answer(text: str) -> str:
 def _without_marks(text: str) -> str:
     has_number = _COMMA_IN_NUMBER.search(text) is not None
     out = text
+    # The conditions look at the original text, not at the text changed so far, as in the script.
     for mark in MARKS:
         if mark in text:
             joined = has_number or f"{mark} " in text or f" {mark}" in text

@@ -59,6 +59,7 @@ def user_names() -> list[str]:
 
 def names() -> list[str]:
     """List all names, sorted."""
+    # A user's dataset may have the name of one that became built-in later: list it once.
     return sorted({*built_in_names(), *user_names()})
 
 
@@ -152,6 +153,7 @@ def from_class(target: str) -> VisionLanguageDataset:
         ValueError: The class does not exist, or is not a `VisionLanguageDataset`.
     """
     dataset: VisionLanguageDataset = plugins.load(target)()
+    # A structural check: the user's class need not inherit from the protocol.
     if not isinstance(getattr(dataset, "spec", None), DatasetSpec) or not callable(
         getattr(dataset, "read", None)
     ):

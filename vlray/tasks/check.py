@@ -87,12 +87,14 @@ def check_split_files(
     )
     try:
         table = open_examples(dataset, split, data)
+    # These messages already name the split.
     except (DataError, FileNotFoundError) as error:
         report.error = str(error)
         return report
     except ValueError as error:
         report.error = f"{report.name} cannot be read: {error}"
         return report
+    # Count images, not references to them: many examples may share an image.
     ids = pc.unique(pc.list_flatten(table.column("image_ids")))
     report.table, report.num_images = table, len(ids)
     if exists(folder):

@@ -52,6 +52,7 @@ def _from_text(value: Any) -> Any:
     if isinstance(value, str):
         return parse_parts(value)
     if isinstance(value, list | tuple):
+        # A text in the list may itself contain several parts.
         return tuple(
             part
             for item in value
@@ -116,6 +117,7 @@ def parse_parts(text: str) -> tuple[CorpusPart, ...]:
                 f"{item!r} is not a part; write dataset:split, or dataset:split=2@regions"
             )
         dataset, split, weight, regions = (group or "" for group in match.groups())
+        # CorpusPart refuses 0, negative and infinite weights with a ValueError, too.
         try:
             number = float(weight or 1)
             parts.append(CorpusPart(dataset=dataset, split=split, weight=number, regions=regions))
@@ -162,6 +164,7 @@ class Corpus:
         """Read the examples at some indices, in the order of the indices."""
         parts, rows = self.locate(np.asarray(indices))
         examples: dict[int, Example] = {}
+        # Group the indices by part, so that each table is read in one call.
         for part in np.unique(parts):
             positions = np.flatnonzero(parts == part)
             for position, example in zip(

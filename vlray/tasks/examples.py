@@ -64,6 +64,7 @@ class ExampleTable:
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
             self._table = reader.read_all()
+            # The last batch is empty; its metadata holds the problems.
             last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
             self.problems = Problems(**json.loads(last.custom_metadata[META]))
         about = json.loads(self._table.schema.metadata[META])
@@ -102,6 +103,7 @@ class ExampleTable:
 
     def __iter__(self) -> Iterator[Example]:
         """Yield all examples in order, reading a thousand at a time."""
+        # One to_pylist for many rows is much faster than one as_py per cell.
         for start in range(0, len(self), 1000):
             rows = slice(start, start + 1000)
             part = self._table[rows] if self._rows is None else self._table.take(self._rows[rows])
@@ -210,6 +212,7 @@ def _selected_rows(whole: ExampleTable, part: SplitSpec, paths: Files) -> Rows:
 
     role, count = part.first_images or part.except_images or ("", 0)
     ids: dict[str, None] = {}
+    # A dict keeps the order and drops repeated ids: count is a number of different images.
     for image_id in read_image_order(paths[role][0], whole.spec.id_rule):
         ids[image_id] = None
         if len(ids) == count:
@@ -219,6 +222,7 @@ def _selected_rows(whole: ExampleTable, part: SplitSpec, paths: Files) -> Rows:
             f"{paths[role][0]} has {len(ids):,} image ids, but the split needs the first "
             f"{count:,}; use the whole file"
         )
+    # An example with two images belongs to the split of its first one.
     first = pc.list_element(whole.column("image_ids"), 0)
     is_listed = pc.is_in(first, value_set=pa.array(list(ids), pa.string()))
     mask = is_listed.to_numpy() == (part.first_images is not None)

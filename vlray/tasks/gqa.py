@@ -97,6 +97,7 @@ def _consistencies(counted: Sequence[Example], scores: Mapping[str, float]) -> l
     fractions = []
     has_entailed = False
     for example in counted:
+        # A question entails itself in the file; the official script skips that, too.
         others = [
             other
             for other in example.about.get("entailed", "").split()

@@ -35,6 +35,7 @@ def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -
     if name := _image_set(images.root, data, specs):
         return _of_set(images, name, data.below(data_dir), specs)
     root = resolve_path(images.root, data_dir)
+    # A word without a slash or an extension was meant as a name, so list the names in the error.
     if root == images.root and _is_name(root):
         raise FileNotFoundError(_describe_unknown(root, data, specs))
     return _with(images, absolute(root), rule)

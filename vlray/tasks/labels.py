@@ -102,6 +102,7 @@ def unite(spaces: Sequence[LabelSpace]) -> LabelSpace:
 
     If all spaces are equal, the ids stay. Otherwise the names are sorted.
     """
+    # Sorting would change the ids of `classes`, whose order the spec defines.
     different = set(spaces)
     if len(different) == 1:
         return spaces[0]
@@ -185,6 +186,7 @@ class _Answers:
 def _count(table: ExampleTable, counts: Counter[str]) -> None:
     most_given = pc.map_lookup(table.column("about"), "multiple_choice_answer", "first")
     columns = table.column("answers"), table.column("answer_scores"), most_given
+    # Count slice by slice, to bound the memory of the decoded answers.
     for start in range(0, len(table), AT_ONCE):
         answers, scores, most = (column.slice(start, AT_ONCE) for column in columns)
         coded = _Answers.of(answers)
@@ -217,6 +219,7 @@ def _count_most_frequent(
     weights = np.ones(len(answers.owners))
     scored = pc.fill_null(pc.list_value_length(scores), 0).to_numpy() > 0
     weights[scored[answers.owners]] = scores.combine_chunks().flatten().to_numpy()
+    # One integer per (example, answer) pair: owner * width + code.
     width = max(len(answers.texts), 1)
     votes, first, inverse = np.unique(
         answers.owners * width + answers.codes, return_index=True, return_inverse=True

@@ -51,6 +51,7 @@ def annotation_files(
     for role, named in spec.splits[split].files.items():
         required = roles is None or roles.get(role) == "required"
         for name in (named,) if isinstance(named, str) else named:
+            # Users often put all files into one folder, without the folders of the archive.
             paths = dict.fromkeys((join(folder, name), join(folder, name.rpartition("/")[2])))
             path = next(filter(exists, paths), "")
             result.append(AnnotationFile(role, name, tuple(paths), path, required))
@@ -58,6 +59,7 @@ def annotation_files(
 
 
 def _roles(dataset: VisionLanguageDataset, split: SplitSpec) -> Roles | None:
+    # A subset reads its file of image ids without the layout; a user's class defines no roles.
     if split.of or not isinstance(dataset, SpecDataset):
         return None
     return roles_of(dataset.layout)

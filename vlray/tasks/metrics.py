@@ -255,6 +255,7 @@ def _phrase_groups(examples: list[Example], predictions: Predictions) -> Groups:
     kinds: dict[str, list[float]] = defaultdict(list)
     for example in examples:
         label = _boxes(example)
+        # A phrase with several boxes repeats its span and its name.
         names = dict(zip(label.spans, label.names, strict=False))
         for span, hits in phrase_hits(label, predictions.get(example.example_id, ())).items():
             if span in names:

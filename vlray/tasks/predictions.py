@@ -52,6 +52,7 @@ def _pairs_of_csv(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _pairs_of_json(text: str) -> Iterable[tuple[str, Any]]:
+    # A plain dict would silently keep the last of two values with the same id.
     value = json.loads(text, object_pairs_hook=_unique)
     if isinstance(value, dict):
         yield from value.items()
@@ -75,5 +76,6 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in values:
             raise ValueError(f"{key!r} appears twice; remove one of them")
+        # Answers that are numbers are compared as text.
         values[key] = str(value) if isinstance(value, int | float) else value
     return values

@@ -46,6 +46,7 @@ def id_of(entry: Mapping[str, Any], key: str) -> str:
         LackError: The field is missing, empty or of another type.
     """
     value = entry.get(key)
+    # bool is a subclass of int, but never an id.
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise LackError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
     return str(value)
@@ -123,6 +124,7 @@ def examples(
             continue
         good += 1
         yield example
+    # A file with a single faulty entry may be a small but valid file.
     if bad > 1 and not good:
         raise ValueError(
             f"{path} has another format: none of its {bad:,} entries is an example. "

@@ -109,11 +109,13 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
     for path in files["instances"]:
         names = {
             entry["id"]: str(entry["name"])
+            # A broken document is reported by the pass over its annotations, so not here.
             for entry in items(path, "categories.item", Problems())
             if "id" in entry and "name" in entry
         }
         annotations = _Annotations(path, problems)
 
+        # Default arguments bind the variables of this pass of the loop.
         def make(
             entry: Mapping[str, Any],
             annotations: _Annotations = annotations,
@@ -166,6 +168,7 @@ class _Annotations:
             kinds.append(kind)
             crowds.append(bool(entry.get("iscrowd")))
             boxes.extend(box)
+        # Sort by image once, so that the boxes of an image are one slice.
         every = np.array(images, np.int64)
         order = np.argsort(every, kind="stable")
         self._images = every[order]

@@ -52,6 +52,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
                     problems.add("no-annotation", f"before {where}")
                 number, question = number + 1, line.strip()
             elif question:
+                # The image is named at the end of the question.
                 image = _IMAGE.findall(question)[-1]
                 yield Example(
                     example_id=str(number),

@@ -97,6 +97,7 @@ def _objects(
             f"{short_name(path)} breaks off after {count:,} entries"
             f"{f' of {where}' if where else ''}: {_reason(error)}",
         )
+    # No entry may mean an empty list, or a document that has another layout.
     if not count and not broken:
         _check_form(path, where, is_list=prefix.endswith("item"))
 

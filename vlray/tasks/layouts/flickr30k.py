@@ -96,6 +96,7 @@ def entities(files: Files, problems: Problems, options: Mapping[str, str]) -> It
                 problems.add("no-annotation", f"image {image}: {error!s:.100}")
                 continue
             good += 1
+            # Lines are numbered from 1, the captions of an image from 0.
             for number, text in texts:
                 yield _sentence(f"{image}#{number - 1}", name, text, boxes)
     if bad > 1 and not good:
@@ -112,6 +113,7 @@ def _sentence(
     text, boxes, kinds, spans = "", [], [], []
     without = end = 0
     for match in _PHRASE.finditer(marked):
+        # Spans are positions in the text without markup, which grows phrase by phrase.
         text += marked[end : match.start()]
         span = (len(text), len(text) + len(match["words"]))
         text += match["words"]

@@ -66,7 +66,7 @@ def _form(path: str, page: str, problems: Problems) -> Example:
                 continue  # some boxes of the files have no text
             if not is_box((x1, y1, x2, y2), None, f"{word!r} in {short_name(path)}", problems):
                 continue
-            text += " " * bool(text)
+            text += " " * bool(text)  # a space between words, none before the first
             spans.append((len(text), len(text) + len(word)))
             text += word
             boxes.append((x1, y1, x2, y2))

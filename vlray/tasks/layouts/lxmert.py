@@ -103,6 +103,7 @@ def _sentences(entries: Iterator[dict[str, Any]], only: str) -> Iterator[Mapping
         for source, sentences in sources.items():
             if only in ("", source):
                 labels = (entry.get("labelf") or {}).get(source, [])
+                # ``mscoco`` and ``vg`` have no labels; LXMERT's uid counts sentences by source.
                 for index, sentence in enumerate(sentences):
                     yield {
                         "img_id": entry.get("img_id"),

@@ -64,6 +64,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         )
 
     for path in files["references"]:
+        # Each sentence of a reference is an example, with the fields of the reference.
         sentences = (
             {**{key: value for key, value in reference.items() if key != "sentences"}, **sentence}
             for reference in _references(path)

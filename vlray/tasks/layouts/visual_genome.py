@@ -46,6 +46,7 @@ def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
                 boxes.append(box)
                 names.append(str((thing.get("names") or [""])[0]))
                 attributes.append(tuple(str(word) for word in thing.get("attributes") or ()))
+        # objects.json has no attributes: leave them empty there, not one empty tuple per box.
         has_attributes = "objects" not in entry
         return Example(
             example_id=image,

@@ -83,6 +83,7 @@ def _joined(
         problems: Object in which entries without a partner are counted.
         names: Names of the two files, for messages.
     """
+    # Per file: the entries whose partner in the other file has not been read yet.
     waiting: tuple[dict[int | str, Entry], dict[int | str, Entry]] = ({}, {})
     for pair in zip_longest(questions, annotations):
         for side, entry in enumerate(pair):
@@ -100,6 +101,7 @@ def _joined(
                 problems.add("duplicate-id", f"question_id {key} twice in {names[side]}")
             else:
                 waiting[side][key] = entry
+    # Both files have ended: the remaining entries have no partner.
     for side, kind in enumerate(("no-annotation", "no-question")):
         for key in waiting[side]:
             problems.add(kind, f"question_id {key} of {names[side]}")
