@@ -61,8 +61,8 @@ your own dataset:
     a corpus whose parts name their region output: ``NAME=OUT``."""
 
     mix: Literal["size", "weight", "round-robin"] = "size"
-    """How to mix the parts of a ``corpus``: ``size`` reads every example once, ``weight`` samples
-    by the weights of the parts, ``round-robin`` alternates between the parts."""
+    """How to mix the parts of a ``corpus``: ``size`` reads every example once, ``weight`` divides
+    an epoch among the parts by their weights, ``round-robin`` alternates between the parts."""
 
     spec: bool = False
     """Print the YAML that ``add`` reads (for ``show``)."""
