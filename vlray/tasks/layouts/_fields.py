@@ -11,19 +11,19 @@ from vlray.tasks.layouts.documents import short_name
 from vlray.tasks.problems import Problems
 
 
-class LackError(ValueError):
+class FieldError(ValueError):
     """An entry has a missing or invalid field, which the message names."""
 
     kind = "incomplete"
 
 
-class NoImageError(LackError):
+class NoImageError(FieldError):
     """An entry has no valid image."""
 
     kind = "no-image"
 
 
-_MISSHAPEN = (LackError, KeyError, IndexError, TypeError, AttributeError, ValueError)
+_MALFORMED = (FieldError, KeyError, IndexError, TypeError, AttributeError, ValueError)
 """Errors raised by reading an entry with an unexpected structure."""
 
 
@@ -31,11 +31,11 @@ def text_of(entry: Mapping[str, Any], key: str) -> str:
     """Return a required text field, stripped.
 
     Raises:
-        LackError: The field is missing, empty or not a string.
+        FieldError: The field is missing, empty or not a string.
     """
     value = entry.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise LackError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
+        raise FieldError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
     return value.strip()
 
 
@@ -43,12 +43,12 @@ def id_of(entry: Mapping[str, Any], key: str) -> str:
     """Return an id, which may be a number or a string in the file.
 
     Raises:
-        LackError: The field is missing, empty or of another type.
+        FieldError: The field is missing, empty or of another type.
     """
     value = entry.get(key)
     # bool is a subclass of int, but never an id.
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise LackError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
+        raise FieldError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
     return str(value)
 
 
@@ -60,7 +60,7 @@ def image_of(entry: Mapping[str, Any], key: str) -> str:
     """
     try:
         return id_of(entry, key)
-    except LackError as error:
+    except FieldError as error:
         raise NoImageError(*error.args) from error
 
 
@@ -101,7 +101,7 @@ def examples(
 
     Args:
         entries: Entries of the file.
-        make: Converts an entry to an example, or raises `LackError`.
+        make: Converts an entry to an example, or raises `FieldError`.
         path: The file, for messages.
         problems: Object in which faulty entries are counted, by the kind of the error.
 
@@ -114,10 +114,10 @@ def examples(
     for number, entry in enumerate(entries, 1):
         try:
             example = make(entry)
-        except _MISSHAPEN as error:
+        except _MALFORMED as error:
             bad += 1
-            kind = error.kind if isinstance(error, LackError) else LackError.kind
-            fault = str(error) if isinstance(error, LackError) else f"malformed ({error!r:.60})"
+            kind = error.kind if isinstance(error, FieldError) else FieldError.kind
+            fault = str(error) if isinstance(error, FieldError) else f"malformed ({error!r:.60})"
             if bad == 1:
                 first, reason = entry, fault
             problems.add(kind, f"entry {number} of {short_name(path)}: {fault}")

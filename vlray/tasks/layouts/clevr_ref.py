@@ -9,7 +9,7 @@ from typing import Any, Literal
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import corners_of, is_box
 from vlray.tasks.layouts._fields import (
-    LackError,
+    FieldError,
     examples,
     id_of,
     image_namer,
@@ -53,7 +53,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         text, number = text_of(entry, "refexp"), id_of(entry, "refexp_index")
         scene = scenes.get(int(id_of(entry, "image_index")))
         if scene is None:
-            raise LackError("no scene has its image")
+            raise FieldError("no scene has its image")
         boxes = [
             corners_of(scene[4 * index : 4 * index + 4])
             for index in entry["program"][-1]["_output"]
@@ -82,5 +82,5 @@ def _scenes(paths: tuple[str, ...], problems: Problems) -> dict[int, array[float
                 flat = array("f", [float(value) for box in ordered for value in box])
                 scenes[int(entry["image_index"])] = flat
             except (KeyError, TypeError, ValueError) as error:
-                problems.add(LackError.kind, f"scene {number}: {error!r:.60}")
+                problems.add(FieldError.kind, f"scene {number}: {error!r:.60}")
     return scenes

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from vlray.storage import files as storage
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import is_box
-from vlray.tasks.layouts._fields import LackError
+from vlray.tasks.layouts._fields import FieldError
 from vlray.tasks.layouts.documents import items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -56,7 +56,7 @@ def _form(path: str, page: str, problems: Problems) -> Example:
             links = [f"{first}-{second}" for first, second in entity.get("linking") or ()]
         except (KeyError, TypeError, ValueError) as error:
             problems.add(
-                LackError.kind, f"entity {entity.get('id')} of {short_name(path)}: {error!r:.60}"
+                FieldError.kind, f"entity {entity.get('id')} of {short_name(path)}: {error!r:.60}"
             )
             continue
         linking |= dict.fromkeys(links)

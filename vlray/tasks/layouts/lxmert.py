@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import (
-    LackError,
+    FieldError,
     about,
     examples,
     id_of,
@@ -122,7 +122,7 @@ def _label(scores: Scores | None) -> Answers | None:
     if scores is None:
         return None
     if not isinstance(scores, Mapping):
-        raise LackError(f"label is a {type(scores).__name__}, not answers with their scores")
+        raise FieldError(f"label is a {type(scores).__name__}, not answers with their scores")
     return Answers(tuple(scores), tuple(float(score) for score in scores.values()))
 
 

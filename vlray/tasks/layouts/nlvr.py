@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from vlray.tasks.example import Answers, Example
-from vlray.tasks.layouts._fields import LackError, about, examples, id_of, image_namer, text_of
+from vlray.tasks.layouts._fields import FieldError, about, examples, id_of, image_namer, text_of
 from vlray.tasks.layouts.documents import json_lines
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -88,7 +88,7 @@ def pairs(files: Files, problems: Problems, options: Mapping[str, str]) -> Itera
         identifier = id_of(entry, "identifier")
         parts = identifier.split("-")
         if len(parts) != 4:
-            raise LackError(f"identifier {identifier!r} is not split-set-pair-sentence")
+            raise FieldError(f"identifier {identifier!r} is not split-set-pair-sentence")
         stem = "-".join(parts[:3])
         return Example(
             example_id=identifier,

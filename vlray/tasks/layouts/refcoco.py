@@ -9,7 +9,7 @@ from typing import Any, Literal
 from vlray.storage.pickles import ArrayUnpickler
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import Corners, corners_of, is_box
-from vlray.tasks.layouts._fields import LackError, examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts._fields import FieldError, examples, id_of, image_namer, image_of, text_of
 from vlray.tasks.layouts.documents import items, open_bytes
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -47,13 +47,13 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
             try:
                 boxes[int(entry["id"])] = corners_of(entry["bbox"])
             except (KeyError, TypeError, ValueError) as error:
-                problems.add(LackError.kind, f"annotation {entry.get('id')}: {error!r:.60}")
+                problems.add(FieldError.kind, f"annotation {entry.get('id')}: {error!r:.60}")
 
     def make(entry: Mapping[str, Any]) -> Example:
         text, number = text_of(entry, "sent"), id_of(entry, "sent_id")
         box = boxes.get(int(id_of(entry, "ann_id")))
         if box is None:
-            raise LackError(f"object {entry['ann_id']} is not in the instances")
+            raise FieldError(f"object {entry['ann_id']} is not in the instances")
         good = is_box(box, None, f"object {entry['ann_id']}", problems)
         return Example(
             example_id=number,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vlray.tasks.example import Choices, Example
 from vlray.tasks.layouts._fields import (
-    LackError,
+    FieldError,
     about,
     examples,
     image_namer,
@@ -72,11 +72,11 @@ def _read(
         if asked == "rationale":
             right = entry.get("answer_label")
             if right is None:
-                raise LackError("no answer_label, which the text of QA -> R needs")
+                raise FieldError("no answer_label, which the text of QA -> R needs")
             text += " " + _words(entry["answer_choices"][right], objects)
         choices = entry.get(f"{asked}_choices") or ()
         if not choices:
-            raise LackError(f"no {asked}_choices")
+            raise FieldError(f"no {asked}_choices")
         return Example(
             example_id=text_of(entry, "annot_id"),
             text=text,
@@ -100,16 +100,16 @@ def _words(tokens: Tokens | None, objects: Sequence[str]) -> str:
     """Join tokens to a text, with names for objects.
 
     Raises:
-        LackError: There are no tokens, or the image has no such object.
+        FieldError: There are no tokens, or the image has no such object.
     """
     if not tokens:
-        raise LackError("no question")
+        raise FieldError("no question")
     words = []
     for token in tokens:
         if isinstance(token, str):
             words.append(token)
             continue
         if not all(0 <= index < len(objects) for index in token):
-            raise LackError(f"object {token} of only {len(objects)} objects")
+            raise FieldError(f"object {token} of only {len(objects)} objects")
         words.append(" and ".join(f"{objects[index]}{index + 1}" for index in token))
     return " ".join(words)

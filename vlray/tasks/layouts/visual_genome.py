@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import corners_of, is_box
-from vlray.tasks.layouts._fields import LackError, examples, id_of, image_of, text_of
+from vlray.tasks.layouts._fields import FieldError, examples, id_of, image_of, text_of
 from vlray.tasks.layouts.documents import items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -94,7 +94,7 @@ def _flat(path: str, problems: Problems) -> Iterator[Mapping[str, Any]]:
         listed = image.get("regions")
         if not isinstance(listed, list):
             problems.add(
-                LackError.kind, f"entry {number} of {short_name(path)} has no list of regions"
+                FieldError.kind, f"entry {number} of {short_name(path)} has no list of regions"
             )
             continue
         for region in listed:
