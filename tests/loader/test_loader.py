@@ -24,7 +24,7 @@ from vlray.loader import (
 )
 from vlray.loader.inputs import ModelInputs, PretrainingTargets
 from vlray.tasks.corpus import CorpusSpec
-from vlray.tasks.kept import save_corpus
+from vlray.tasks.saved_corpora import save_corpus
 
 PRETRAINING = LoaderSection(pretraining=PretrainingSection())
 

@@ -20,8 +20,8 @@ from vlray.models.protocol import Goal
 from vlray.regions.provenance import provenance_of
 from vlray.regions.store import RegionStore, open_store
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
-from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.labels import most_frequent
+from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 PLAIN = ("labels", "choices", "phrases")
 """Objectives whose batches are as the dataset has them: nothing is masked or paired anew."""

@@ -20,7 +20,7 @@ from vlray.models.names import AUTO, named
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
 from vlray.storage import files
-from vlray.tasks.image_sets import absolute, found
+from vlray.tasks.image_sets import absolute, resolve_path
 
 log = logging.getLogger("vlray.engine")
 
@@ -89,7 +89,7 @@ def placed(config: TrainConfig) -> TrainConfig:
             )
     regions = []
     for name, place in outputs_by_name(config.regions).items():
-        where = absolute(found(place, config.env.data_dir))
+        where = absolute(resolve_path(place, config.env.data_dir))
         if not files.is_uri(where) and not Path(where).is_dir():
             raise FileNotFoundError(
                 f"there are no regions in {place}; give a folder that vlray extract or vlray "

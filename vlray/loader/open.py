@@ -16,8 +16,8 @@ from vlray.loader.loader import RegionLoader
 from vlray.regions.store import open_store
 from vlray.settings.reader import read
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
-from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.labels import LabelSpace
+from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 _NAMED = re.compile(r"([^:=@,\s/?]+)=(.+)")
 """``NAME=OUT``. A name has no ``?`` or ``/``, because the options of a URI contain ``=`` too."""

@@ -14,7 +14,7 @@ from vlray.config.tune import TuneConfig
 from vlray.detect.load import check_ways
 from vlray.settings.reader import read
 from vlray.storage import files
-from vlray.tasks.image_sets import absolute, find_images, found
+from vlray.tasks.image_sets import absolute, find_images, resolve_path
 from vlray.tuning import space as spaces
 from vlray.tuning.capacity import for_selections, for_trainings
 from vlray.tuning.objective import DOWNSTREAM, LABELS, RATE, Objective, check_name, make_objective
@@ -71,7 +71,7 @@ class ExtractSweep:
         """Say what the sweep is measured on."""
         about: dict[str, Any] = {}
         if self._config.truth:
-            place = found(self._config.truth, self._config.env.data_dir)
+            place = resolve_path(self._config.truth, self._config.env.data_dir)
             data = files.read_bytes(*files.resolve(place))
             about["truth_sha256"] = hashlib.sha256(data).hexdigest()
         if self._downstream:
@@ -180,7 +180,7 @@ class ExtractSweep:
                 raise FileNotFoundError(f"there is no {images.root}; give the images behind --")
 
     def _read_truth(self, base: ExtractConfig) -> Truth:
-        place = absolute(found(self._config.truth, self._config.env.data_dir))
+        place = absolute(resolve_path(self._config.truth, self._config.env.data_dir))
         truth = read_truth(place, base.images.id_rule or "stem")
         self._check_labels(truth)
         return truth
