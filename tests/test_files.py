@@ -10,13 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyarrow.fs import LocalFileSystem
 
+from vlray.settings import atomic
 from vlray.storage import files
+from vlray.storage.locks import LockFileError, build_once
 
 LOCAL = LocalFileSystem()
 
@@ -149,7 +152,7 @@ def test_a_full_disk_keeps_the_old_file_and_says_so(full_disk: Path) -> None:
 
 def test_a_writer_that_is_killed_leaves_whole_files_only(tmp_path: Path) -> None:
     program = (
-        "import sys; from pyarrow.fs import LocalFileSystem; from vlray import files\n"
+        "import sys; from pyarrow.fs import LocalFileSystem; from vlray.storage import files\n"
         "for n in range(10**6):\n"
         "    files.write_atomic(LocalFileSystem(), sys.argv[1], bytes([n % 256]) * 300_000)\n"
         "    print(flush=True)"
@@ -288,3 +291,53 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
     fs, folder = files.resolve("s3://bucket/out?endpoint_override=http://127.0.0.1:9")
     with pytest.raises(ConnectionError, match="s3://bucket/out: the storage cannot be reached"):
         files.list_names(fs, folder)
+
+
+def test_a_folder_or_a_link_replaces_an_older_one(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with atomic.replacing(tmp_path / "folder") as temporary:
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+        with atomic.replacing(tmp_path / "link") as temporary:
+            temporary.symlink_to(content)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
+    assert (tmp_path / "link").readlink() == Path("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link"]
+
+
+def test_what_a_killed_process_left_is_replaced_by_the_one_that_holds_the_lock(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file"
+    (tmp_path / f"{files.TEMPORARY}file").write_bytes(b"half of it")
+    with atomic.replacing(path, exclusive=True) as temporary:
+        assert not temporary.exists()
+        temporary.write_bytes(b"whole")
+    assert everything(tmp_path) == {"file": b"whole"}
+
+
+def test_a_missing_file_is_built_by_one_of_several(tmp_path: Path) -> None:
+    built = []
+
+    def build(path: Path) -> None:
+        time.sleep(0.05)
+        path.write_bytes(b"built")
+        built.append(path)
+
+    path = tmp_path / "folder" / "file"
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: build_once(path, build), range(4))) == [path] * 4
+    assert len(built) == 1
+    assert path.read_bytes() == b"built"
+
+
+def test_a_folder_that_cannot_be_made_is_told_from_a_build_that_fails(tmp_path: Path) -> None:
+    def build(path: Path) -> None:
+        raise OSError("the build's own")
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LockFileError):
+        build_once(tmp_path / "file" / "below", build)
+    with pytest.raises(OSError, match="own") as error:
+        build_once(tmp_path / "built", build)
+    assert not isinstance(error.value, LockFileError)

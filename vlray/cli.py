@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from importlib import import_module
+
+from vlray.settings.text_table import align
+from vlray.settings.wording import did_you_mean
 
 COMMANDS = {
     "demo": "The main job on photographs, from nothing to a page to look at.",
@@ -39,8 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _help() -> str:
-    width = max(map(len, COMMANDS))
-    table = "\n".join(f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
+    table = "\n".join(f"  {line}" for line in align([*COMMANDS.items()]))
     return (
         "usage: vlray COMMAND ... (or python -m vlray.COMMAND ...)\n\n"
         f"commands:\n{table}\n\n"
@@ -52,9 +53,7 @@ def _unknown(word: str) -> str:
     names = ", ".join(COMMANDS)
     if word.startswith("-"):
         return f"unknown flag {word}; give the command first: one of {names}"
-    close = difflib.get_close_matches(word, COMMANDS, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"unknown command {word}; {hint}There are {names}"
+    return f"unknown command {word}; {did_you_mean(word, COMMANDS)}There are {names}"
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def _parser() -> ArgumentParser:
 
 def _show() -> None:
     from vlray.settings import state
+    from vlray.settings.text_table import align
 
     rows = [
         (".".join(path), str(value), ", ".join(_users(path)))
@@ -67,10 +68,8 @@ def _show() -> None:
     if not rows:
         print(f"Nothing is set in {state.settings_path()}; see vlray env --help.")
         return
-    rows = [("key", "value", "used by"), *rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    for key, value, users in rows:
-        print(f"{key:{widths[0]}}  {value:{widths[1]}}  {users}")
+    rows.insert(0, ("key", "value", "used by"))
+    print("\n".join(align(rows)))
 
 
 def _users(path: tuple[str, ...]) -> list[str]:

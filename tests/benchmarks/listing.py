@@ -22,6 +22,7 @@ import pyarrow.fs as pafs
 from tests.benchmarks.commands import Finished, extract_command, run, shown
 from tests.benchmarks.report import print_header, print_table, verdict
 from vlray.config.extract import ExtractConfig
+from vlray.detect.load import settled
 from vlray.images.find import list_images
 from vlray.regions import parts
 from vlray.regions.claim import claim
@@ -102,12 +103,14 @@ def names(size: int) -> Iterator[str]:
 
 def complete(source: Path, out: Path) -> None:
     """Write what ``vlray extract`` leaves of an output, but for the regions themselves."""
-    config = from_cli(ExtractConfig, [str(source), str(out)])
+    config = from_cli(ExtractConfig, [str(source), str(out), "--images.id-rule", "stem"])
+    config = config.model_copy(update={"detector": settled(config.detector)})
     listing = list_images(str(source))
     fs, root = pafs.LocalFileSystem(), str(out)
     claim(fs, root, root, identity_of(config, listing))
-    new = plans.extend(plans.load(fs, root), listing.table, config.output.shard_size)
-    plan = plans.store(fs, root, plans.load(fs, root), new)
+    empty_plan = plans.load(fs, root)
+    new = plans.extend(empty_plan, listing.table, config.output.shard_size)
+    plan = plans.store(fs, root, empty_plan, new)
     empty = parts.encode_plain(pa.table({"image_id": pa.array([], pa.string())})).to_pybytes()
     (out / parts.REGIONS).mkdir()
     (out / parts.FAILURES).mkdir()

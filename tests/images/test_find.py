@@ -7,11 +7,11 @@ import os
 import random
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from vlray.images.find import Listing, list_images
-from vlray.storage import files
+from vlray.images.find import LISTING, Listing, list_images
+from vlray.storage import files, fingerprint
+from vlray.storage.fingerprint import ABSENT, Fingerprint
 
 
 def make(root: Path, *names: str) -> Path:
@@ -24,6 +24,11 @@ def make(root: Path, *names: str) -> Path:
 
 def paths(listing: Listing) -> list[str]:
     return listing.table["path"].to_pylist()
+
+
+def fingerprints(listing: Listing) -> dict[str, Fingerprint]:
+    columns = [listing.table[name].to_pylist() for name in ("path", "file_bytes", "mtime_ns")]
+    return {path: Fingerprint(*one) for path, *one in zip(*columns, strict=True)}
 
 
 def splits(listing: Listing) -> dict[str, str]:
@@ -55,9 +60,7 @@ def test_a_directory_is_listed_with_everything_below_it(tmp_path: Path) -> None:
     assert paths(listing) == sorted(names)
     assert listing.root == str(tmp_path / "my photos")
     assert listing.dataset == "my photos"
-    assert listing.table.schema == pa.schema(
-        [("image_id", pa.string()), ("path", pa.string()), ("split", pa.string())]
-    )
+    assert listing.table.schema == LISTING
     assert set(splits(listing).values()) == {"all"}
     assert listing.skipped == {".txt": 2, "": 1, ".part": 1}
     for path in names:
@@ -124,7 +127,9 @@ def test_a_linked_root_is_entered_even_so(tmp_path: Path) -> None:
 def test_a_broken_link_is_listed_and_a_pipe_is_not(tmp_path: Path) -> None:
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert paths(list_images(str(tmp_path))) == ["gone.jpg"]
+    listing = list_images(str(tmp_path))
+    assert paths(listing) == ["gone.jpg"]
+    assert fingerprints(listing) == {"gone.jpg": ABSENT}
 
 
 def test_names_that_are_not_utf8_are_spelled_and_found_again(tmp_path: Path) -> None:
@@ -309,7 +314,8 @@ def test_a_list_has_splits_too(tmp_path: Path) -> None:
 def test_one_image_is_a_listing_of_one(tmp_path: Path) -> None:
     listing = list_images(str(make(tmp_path, "a b.JPG") / "a b.JPG"), split=("demo",))
     assert (listing.root, listing.dataset) == (str(tmp_path), "a b")
-    assert listing.table.to_pylist() == [{"image_id": "a b", "path": "a b.JPG", "split": "demo"}]
+    row = {"image_id": "a b", "path": "a b.JPG", "split": "demo", "file_bytes": 7}
+    assert listing.table.drop("mtime_ns").to_pylist() == [row]
 
 
 def test_real_coco_images_get_the_ids_of_their_annotations(shared: Path) -> None:
@@ -339,19 +345,41 @@ def test_a_bucket_is_listed_like_a_directory(bucket: str, tmp_path: Path) -> Non
         files.write_atomic(fs, f"{path}/{name}", name.encode())
     fs.create_dir(f"{path}/train2.jpg")
     remote, local = list_images(bucket), list_images(str(tmp_path))
-    assert remote.table == local.table
+    assert remote.table.drop("mtime_ns") == local.table.drop("mtime_ns")
+    assert min(remote.table["mtime_ns"].to_pylist()) > 10**18  # of an upload, today
     assert remote.skipped == local.skipped
     assert remote.root == bucket
     for path in paths(remote):
         assert files.read_bytes(*files.locate(remote.root, path)) == path.encode()
-    assert (
-        list_images(bucket, split=("val",)).table
-        == list_images(str(tmp_path), split=("val",)).table
+    assert paths(list_images(bucket, split=("val",))) == paths(
+        list_images(str(tmp_path), split=("val",))
     )
     left = list_images(bucket, leave_out=files.join(bucket, "val", "deep"))
     assert "val/deep/er/x.webp" not in paths(left)
     assert left.table.num_rows == remote.table.num_rows - 1
     assert list_images(bucket, leave_out=bucket).table == remote.table
+
+
+def test_a_long_list_of_a_bucket_asks_for_no_single_object(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs, path = files.resolve(bucket)
+    for name in ("a 1%.jpg", "b.jpg"):
+        files.write_atomic(fs, f"{path}/all/{name}", name.encode())
+    lines = ["all/a 1%.jpg", "all/b.jpg", "all/gone.jpg", f"{bucket}/all/c.jpg"]
+    files.write_atomic(fs, f"{path}/some.txt", "\n".join(lines).encode())
+    one_by_one = fingerprints(list_images(f"{bucket}/some.txt"))
+    monkeypatch.setattr(fingerprint, "CHUNK", 1)
+    assert fingerprints(list_images(f"{bucket}/some.txt")) == one_by_one
+    sizes = [one_by_one[line].file_bytes for line in lines]
+    assert sizes == [8, 5, -1, -1]
+
+
+def test_images_of_a_list_may_be_in_a_bucket_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"abc")
+    root = write_list(tmp_path, "a.jpg\ns3://no-such-bucket/x.jpg\n")
+    listing = list_images(root)
+    assert [one.file_bytes for one in fingerprints(listing).values()] == [3, -1]
 
 
 def test_a_list_file_and_an_image_in_a_bucket(bucket: str) -> None:
@@ -362,6 +390,9 @@ def test_a_list_file_and_an_image_in_a_bucket(bucket: str) -> None:
     assert (listing.root, listing.dataset) == (f"{bucket}/lists", "some")
     assert paths(listing) == ["../x/a.jpg", "b.jpg"]
     assert files.read_bytes(*files.locate(listing.root, "../x/a.jpg")) == b"a"
+    sizes = listing.table["file_bytes"].to_pylist()
+    assert sizes == [1, -1]
+    assert fingerprints(listing)["b.jpg"] == ABSENT
     listing = list_images(f"{bucket}/x/a.jpg")
     assert (listing.root, paths(listing)) == (f"{bucket}/x", ["a.jpg"])
 

@@ -41,7 +41,7 @@ def page_file() -> Path:
     metrics = {"figures": {"exact match": figure}, "by": {"answer_type": {"OPEN": {"value": 40}}}}
     (scores / "metrics.json").write_text(json.dumps(metrics))
     (scores / "index.html").write_text("<title>a test</title>")
-    outcome = Outcome(1, {"regions": "done before", "model": "failed", "scores": "not run"})
+    outcome = Outcome(1, states={"regions": "done before", "model": "failed", "scores": "not run"})
     outcome.why["model"] = "o/regions has changed"
     return write_page(config, steps, Path("o"), state, outcome)
 

@@ -216,6 +216,19 @@ def test_a_changed_output_is_unpacked_anew_and_the_old_files_go(tmp_path: Path) 
         pickle.loads(pickle.dumps(before))
 
 
+def test_images_that_moved_to_another_part_are_where_they_are_now(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    write_output(out, {0: [3, 1], 1: [2]})
+    open_store(out, tmp_path / "cache")
+    part = tmp_path / "out" / "regions" / parts.part_name(0)
+    table = pq.read_table(part)
+    part.write_bytes(parts.encode_regions(table.slice(1, 1), "zstd"))
+    write_output(out, {2: [4]}, seed=3)
+    store = open_store(out, tmp_path / "cache")
+    assert sorted(store.image_ids.to_pylist()) == ["0-1", "1-0", "2-0"]
+    assert_same(store, out)
+
+
 def test_opening_it_again_reads_no_part(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     write_output(out, {0: [3, 1]})

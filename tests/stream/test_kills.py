@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 pytestmark = [pytest.mark.timeout(3600)]
@@ -26,7 +28,7 @@ class Bench:
     """Runs of one command on one folder of images, against the session's cluster."""
 
     def __init__(self, address: str, images: Path, folder: Path, flags: list[str]) -> None:
-        self.images, self.folder, self.flags = images, folder, flags
+        self.address, self.images, self.folder, self.flags = address, images, folder, flags
         self.environment = os.environ | {"RAY_ADDRESS": address}
 
     def start(self, out: Path) -> subprocess.Popen[bytes]:
@@ -139,6 +141,54 @@ def test_after_a_kill_the_next_run_gives_the_unbroken_output(
         KINDS[kind](process, moment)
         bench.finish(out)
         assert files_of(out) == unbroken, f"round {seed}"
+
+
+def replaced(images: Path, folder: Path) -> Path:
+    """Copy the images, with every fifth file replaced by another one's content."""
+    folder.mkdir()
+    paths = sorted(images.iterdir())
+    for index, path in enumerate(paths):
+        shutil.copy2(paths[index - 7] if index % 5 == 2 else path, folder / path.name)
+        if index % 5 == 2:
+            os.utime(folder / path.name, ns=(10**18, 10**18))
+    return folder
+
+
+def rows_of(out: Path) -> dict[str, list[dict[str, object]]]:
+    """Read both tables as any reader of Parquet does, without which part a row is in."""
+    tables = {}
+    for folder in ("regions", "failures"):
+        rows = [r for path in (out / folder).iterdir() for r in pq.read_table(path).to_pylist()]
+        tables[folder] = sorted(rows, key=lambda row: str(row["image_id"]))
+    return tables
+
+
+@pytest.mark.parametrize("kind", ["the driver is killed", "actors and tasks are killed"])
+def test_a_killed_rerun_with_replaced_images_ends_as_if_it_were_the_first(
+    kind: str,
+    bench: Bench,
+    unbroken: dict[str, bytes],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    images = replaced(bench.images, tmp_path / bench.images.name)
+    fresh = Bench(bench.address, images, bench.folder, bench.flags)
+    fresh.finish(tmp_path / "fresh")
+    expected = rows_of(tmp_path / "fresh")
+    for seed in range(request.config.getoption("--kill-rounds")):
+        moment = random.Random(seed)
+        out = tmp_path / f"out-{seed}"
+        if seed % 2:  # every second one was killed in its first run as well
+            process = bench.start(out)
+            wait_for_parts(out, process, moment.randrange(3, 8))
+            kill_driver(process, moment)
+        else:
+            shutil.copytree(bench.folder / "unbroken", out)
+        process = fresh.start(out)
+        time.sleep(moment.random() * 8)
+        KINDS[kind](process, moment)
+        fresh.finish(out)
+        assert rows_of(out) == expected, f"round {seed}"
 
 
 def test_after_a_raising_detector_the_next_run_gives_the_unbroken_output(

@@ -8,22 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
+from vlray.images.find import LISTING
 from vlray.regions import parts
 from vlray.regions.schema import FAILURES, PLAN
 from vlray.stream import plan as plans
+from vlray.stream.changes import compare
 from vlray.stream.plan import Plan
 
 FS = LocalFileSystem()
-EMPTY = Plan(PLAN.empty_table(), 0)
+EMPTY = plans.resolve(plans.SCHEMA.empty_table(), 0)
 
 
 def listing(names: list[str], split: str = "all") -> pa.Table:
     rows = [{"image_id": name, "path": f"{split}/{name}.jpg", "split": split} for name in names]
-    return pa.Table.from_pylist(rows, schema=pa.schema([PLAN.field(i) for i in (1, 2, 3)]))
+    rows = [row | {"file_bytes": len(names), "mtime_ns": 0} for row in rows]
+    return pa.Table.from_pylist(rows, schema=LISTING)
+
+
+def extended(plan: Plan, images: pa.Table, size: int) -> pa.Table:
+    return plans.extend(plan, compare(plan, images, set()).new, size)
 
 
 def grown(plan: Plan, rows: pa.Table) -> Plan:
-    return Plan(pa.concat_tables([plan.table, rows]), plan.stored + 1)
+    return plans.resolve(pa.concat_tables([plan.rows, rows]), plan.stored + 1)
 
 
 @given(
@@ -34,8 +41,8 @@ def grown(plan: Plan, rows: pa.Table) -> Plan:
 def test_later_images_become_further_shards_and_move_no_earlier_one(
     first: list[int], second: list[int], size: int
 ) -> None:
-    before = grown(EMPTY, plans.extend(EMPTY, listing(sorted(map(str, first))), size))
-    after = grown(before, plans.extend(before, listing(sorted(map(str, second))), size))
+    before = grown(EMPTY, extended(EMPTY, listing(sorted(map(str, first))), size))
+    after = grown(before, extended(before, listing(sorted(map(str, second))), size))
     assert after.table.slice(0, before.table.num_rows).equals(before.table)
     ids = after.table["image_id"].to_pylist()
     assert sorted(ids) == sorted({str(n) for n in first + second})
@@ -48,15 +55,15 @@ def test_later_images_become_further_shards_and_move_no_earlier_one(
 def test_a_shard_holds_one_split_only() -> None:
     names = [str(n) for n in range(5)]
     both = pa.concat_tables([listing(names, "train"), listing([f"v{n}" for n in names], "val")])
-    rows = plans.extend(EMPTY, both, 2)
+    rows = extended(EMPTY, both, 2)
     assert rows["shard"].to_pylist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, 5]
     assert rows["split"].to_pylist() == ["train"] * 5 + ["val"] * 5
 
 
 def test_a_stored_plan_is_read_back_whole(tmp_path: Path) -> None:
     root = str(tmp_path)
-    plan = plans.store(FS, root, EMPTY, plans.extend(EMPTY, listing(["a", "b", "c"]), 2))
-    plan = plans.store(FS, root, plan, plans.extend(plan, listing(["b", "d"]), 2))
+    plan = plans.store(FS, root, EMPTY, extended(EMPTY, listing(["a", "b", "c"]), 2))
+    plan = plans.store(FS, root, plan, extended(plan, listing(["b", "d"]), 2))
     again = plans.load(FS, root)
     assert again.table.equals(plan.table)
     assert again.stored == plan.stored == 2
@@ -74,7 +81,7 @@ def failure(stage: str) -> pa.Table:
 
 
 def test_shards_with_a_part_are_done_unless_the_detector_raised_in_them(tmp_path: Path) -> None:
-    plan = grown(EMPTY, plans.extend(EMPTY, listing([str(n) for n in range(8)]), 2))
+    plan = grown(EMPTY, extended(EMPTY, listing([str(n) for n in range(8)]), 2))
     for shard in (0, 1, 2):
         write(tmp_path, parts.REGIONS, shard, PLAN.empty_table())
     write(tmp_path, parts.FAILURES, 1, failure("decode"))

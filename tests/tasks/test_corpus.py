@@ -136,7 +136,7 @@ def test_a_corpus_is_kept_by_name_in_its_project(data: DataSection) -> None:
     with pytest.raises(ValueError, match="unknown dataset"):
         save_corpus("wrong", CorpusSpec(parts=parse_parts("no:train")), "p")
     path.write_text("parts: 3")
-    with pytest.raises(ValueError, match=r"both.yaml describes no corpus"):
+    with pytest.raises(ValueError, match=r"both.yaml is not a corpus"):
         load_corpus("both", "p")
 
 

@@ -243,7 +243,7 @@ def test_files_in_a_bucket_are_read_and_read_again_when_they_change(tmp_path, bu
 def test_a_cache_folder_that_cannot_be_made_is_said(lines_dataset, tmp_path) -> None:
     (tmp_path / "cache").write_text("a file")
     dataset = catalogue.from_file(lines_dataset([]))
-    with pytest.raises(ValueError, match=r"cannot be written to .* --data.cache-dir FOLDER"):
+    with pytest.raises(ValueError, match=r"is not writable .* --data.cache-dir FOLDER"):
         open_examples(dataset, "train", data_in(tmp_path))
 
 

@@ -54,7 +54,7 @@ def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:
     assert [row["optim.lr"] for row in rows] == [3, 5, 1, None, 4, 2]
     assert rows[-1]["error"] == "lost"
     text = (tmp_path / "best.yaml").read_text()
-    assert text.startswith("# y 0.9; without it 0.4 (trial ")
+    assert text.startswith("# y 0.9; default settings 0.4 (trial ")
     assert yaml.safe_load(text) == {
         "corpus": "vqa:train",
         "regions": ["regions"],

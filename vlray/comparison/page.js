@@ -29,10 +29,6 @@ function states(image) {
   return found;
 }
 
-function outline([[x1, y1, x2, y2]]) {
-  return `M${x1} ${y1}H${x2}V${y2}H${x1}Z`;
-}
-
 const DEPTH = { same: 0, other: 1, lone: 2 };
 
 /** One side's photograph with its boxes; those without a partner on top. */
@@ -40,15 +36,12 @@ function shot(image, side, found) {
   const [width, height] = image.size[side];
   const element = make("div", { className: "shot" });
   element.style.setProperty("--ratio", width / height);
-  const source = image.missing ? null : $(`t${image.thumbnail}`).textContent;
-  if (source) element.append(make("img", { alt: "", decoding: "async", draggable: false, src: `data:image/jpeg;base64,${source}` }));
-  else element.append(make("span", { className: "missing-note", textContent: "image cannot be read" }));
-  element.classList.toggle("missing", !source);
-  const layer = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  showPicture(element, image.missing ? "" : jpeg($(`t${image.thumbnail}`).textContent));
+  const layer = overlay(image.size[side]);
   const order = image.sides[side].map((_, k) => k).sort((a, b) => DEPTH[found[side][a].state] - DEPTH[found[side][b].state]);
   for (const kind of ["casing", "box"]) {
     for (const k of order) {
-      layer.append(svg("path", { class: `${kind} ${found[side][k].state}`, d: outline(image.sides[side][k]), "data-box": k }));
+      layer.append(svg("path", { class: `${kind} ${found[side][k].state}`, d: outline(image.sides[side][k][0]), "data-region": k }));
     }
   }
   element.append(layer);
@@ -57,18 +50,9 @@ function shot(image, side, found) {
 
 /** The smallest box under the pointer among those that are shown. */
 function hit(image, side, found, event) {
-  const area = event.currentTarget.getBoundingClientRect();
-  const [width, height] = image.size[side];
-  const x = ((event.clientX - area.left) / area.width) * width;
-  const y = ((event.clientY - area.top) / area.height) * height;
-  let best = -1;
-  let smallest = Infinity;
-  image.sides[side].forEach(([[x1, y1, x2, y2]], k) => {
-    const size = (x2 - x1) * (y2 - y1);
-    if (document.body.classList.contains(`hide-${found[side][k].state}`)) return;
-    if (x1 <= x && x <= x2 && y1 <= y && y <= y2 && size < smallest) [best, smallest] = [k, size];
-  });
-  return best;
+  const isHidden = (k) => document.body.classList.contains(`hide-${found[side][k].state}`);
+  const boxes = image.sides[side].map(([box], k) => (isHidden(k) ? [] : box));
+  return smallestAt(event.currentTarget, image.size[side], boxes, event);
 }
 
 function facts(image) {
@@ -143,11 +127,11 @@ function card(image) {
     const over = (event) => {
       const boxes = partners(side, hit(image, side, found, event));
       point(boxes);
-      showTip(image, boxes, image.pairs[boxes[side] < 0 ? -1 : found[side][boxes[side]].pair], event);
+      tipOf(image, boxes, image.pairs[boxes[side] < 0 ? -1 : found[side][boxes[side]].pair], event);
     };
     one.addEventListener("pointermove", over);
     one.addEventListener("click", over);
-    one.addEventListener("pointerleave", () => { point([-1, -1]); showTip(image, [-1, -1]); });
+    one.addEventListener("pointerleave", () => { point([-1, -1]); showTip(); });
   });
   details.addEventListener("toggle", () => {
     if (details.children.length > 1) return;
@@ -158,57 +142,22 @@ function card(image) {
   return element;
 }
 
-function mark(one, box) {
-  one.classList.toggle("marking", box >= 0);
-  for (const path of one.querySelectorAll("path")) path.classList.toggle("marked", Number(path.dataset.box) === box);
-}
-
-function showTip(image, boxes, pair, event) {
-  const tip = $("tip");
-  tip.hidden = boxes[0] < 0 && boxes[1] < 0;
-  if (tip.hidden) return;
+function tipOf(image, boxes, pair, event) {
+  if (boxes[0] < 0 && boxes[1] < 0) {
+    showTip();
+    return;
+  }
   const line = (side) => {
     const box = boxes[side] < 0 ? null : image.sides[side][boxes[side]];
     return make("div", {}, make("b", { textContent: "AB"[side] }), box ? name(box) + withAttribute(box) : "no partner");
   };
-  tip.replaceChildren(line(0), line(1), ...(pair ? [make("div", { textContent: measures(pair) })] : []));
-  const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
-  const below = event.clientY + 18;
-  tip.style.left = `${Math.max(left, 8)}px`;
-  tip.style.top = `${below + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 10 : below}px`;
+  showTip(event, line(0), line(1), ...(pair ? [make("div", { textContent: measures(pair) })] : []));
 }
 
 function drawPairs() {
   const order = DATA.orders[$("order").selectedIndex];
   $("pairs").replaceChildren(...order ? order[1].map((i) => card(DATA.images[i]))
     : [make("p", { className: "empty", textContent: "No image differs in what was compared." })]);
-}
-
-function drawHeader() {
-  $("subtitle").textContent = `A: ${DATA.names[0]} \u00b7 B: ${DATA.names[1]}, ${DATA.date}`;
-  $("totals").append(...DATA.totals.map(([title, value]) => make("div", {},
-    make("dt", { textContent: title }), make("dd", { textContent: value }))));
-  $("order").append(...DATA.orders.map(([title]) => make("option", { textContent: title })));
-  $("order").parentNode.hidden = !DATA.orders.length;
-  document.querySelector(".legend").hidden = !DATA.orders.length;
-  document.querySelector("[data-state=other]").parentNode.hidden = !DATA.classes;
-  $("tab-worst").lastElementChild.textContent = number(DATA.images.length);
-  $("tab-origins").lastElementChild.textContent = number(DATA.differing);
-  $("tab-missing").lastElementChild.textContent = number(DATA.absent_count);
-}
-
-function drawTables() {
-  $("figures").append(
-    ...DATA.notes.map((text) => make("p", { className: "quiet", textContent: text })),
-    table(["", ...DATA.columns], DATA.rows, "figures-table"),
-    make("h3", { textContent: "Counts" }), table(["", ""], DATA.counts, "figures-table"));
-  $("origins").append(table(["", "A", "B"], DATA.origins.map(([title, a, b]) =>
-    [a === b ? title : make("span", { className: "differs", textContent: title }), a, b]), "origins-table"));
-  const left = DATA.absent_count - DATA.absent.length;
-  $("missing").append(DATA.absent.length
-    ? table(["Image", "Only in", "The other side says"], DATA.absent, "text")
-    : make("p", { className: "empty", textContent: "Both sides have the same images." }));
-  if (left > 0) $("missing").append(make("p", { className: "quiet", textContent: `and ${number(left)} more in compare.json` }));
 }
 
 for (const button of document.querySelectorAll(".legend button")) {
@@ -218,8 +167,6 @@ for (const button of document.querySelectorAll(".legend button")) {
   });
 }
 $("order").addEventListener("change", drawPairs);
-drawHeader();
-drawTables();
 setUpTabs();
 // Thumbnails follow the script in the document.
 document.addEventListener("DOMContentLoaded", drawPairs);

@@ -13,10 +13,14 @@ from vlray.comparison.sides import Side
 from vlray.comparison.table import COLUMNS, cosine_text, count_rows, notes, percent, spread_rows
 from vlray.comparison.worst import ORDERS, BadImage, Labelled
 from vlray.pages.labels import LEAST_ATTRIBUTE, name_of
-from vlray.pages.page import assemble, join_scripts, page_text
 from vlray.pages.pictures import Picture, read_thumbnails
+from vlray.pages.render import Total, render_page
 
 ABSENT_LISTED = 1_000
+SCRIPTS = (
+    *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures")),
+    "comparison/page.js",
+)
 
 
 def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
@@ -31,24 +35,28 @@ def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
     """
     images, orders = result.worst.images()
     pictures = _thumbnails(result, images, images_root)
+    names = _names(result.a, result.b)
     data = {
-        **_about(result),
+        "names": names,
         "orders": [[ORDERS[name][0], places] for name, places in orders.items() if places],
         "images": [
             _image(result, image, index, picture.thumbnail is None)
             for index, (image, picture) in enumerate(zip(images, pictures, strict=True))
         ],
     }
-    here = "vlray.comparison"
-    page = assemble(
-        page_text("page.html", here),
+    page = render_page(
+        "comparison/page.html",
         title="Comparison",
-        style=page_text("page.css") + page_text("page.css", here),
-        script=join_scripts(
-            [page_text("js/elements.js"), page_text("js/tabs.js"), page_text("page.js", here)]
-        ),
+        heading="Comparison",
+        subtitle=f"A: {names[0]} \u00b7 B: {names[1]}, {datetime.date.today().isoformat()}",
+        totals=_totals(result),
+        scripts=SCRIPTS,
         data=data,
         thumbnails=[picture.thumbnail for picture in pictures],
+        images=len(images),
+        orders=data["orders"],
+        classes=result.comparable.objects,
+        **_tables(result),
     )
     return page, [picture.problem for picture in pictures if picture.thumbnail is None]
 
@@ -65,39 +73,38 @@ def _thumbnails(result: Comparison, images: Sequence[BadImage], images_root: str
     return pictures
 
 
-def _about(result: Comparison) -> dict[str, Any]:
-    """Collect what the header and the other tabs show."""
+def _totals(result: Comparison) -> list[Total]:
     overall = result.overall
-    absent = [
-        *([image_id, "A", why] for image_id, why in result.only_a.items()),
-        *([image_id, "B", why] for image_id, why in result.only_b.items()),
-    ]
     totals = [
-        ["images", f"{overall.images:,}"],
-        ["boxes with a partner", percent(overall.share(overall.matched))],
+        Total("images", f"{overall.images:,}"),
+        Total("boxes with a partner", percent(overall.share(overall.matched))),
     ]
     if overall.cosine.count:
-        totals.append(["median cosine", cosine_text(overall.cosine.percentile(0.5))])
+        totals.append(Total("median cosine", cosine_text(overall.cosine.percentile(0.5))))
     if overall.classes:
-        totals.append(["same class", percent(overall.same_class / overall.classes)])
-    totals.append(["the same bits", f"{overall.identical:,}"])
-    names = [*result.a.facts, *(name for name in result.b.facts if name not in result.a.facts)]
+        totals.append(Total("same class", percent(overall.same_class / overall.classes)))
+    return [*totals, Total("the same bits", f"{overall.identical:,}")]
+
+
+def _tables(result: Comparison) -> dict[str, Any]:
+    """Collect what the other tabs show, by the names that the template reads."""
+    absent = [
+        *((image_id, "A", why) for image_id, why in result.only_a.items()),
+        *((image_id, "B", why) for image_id, why in result.only_b.items()),
+    ]
+    names = dict.fromkeys([*result.a.facts, *result.b.facts])
     return {
-        "names": _names(result.a, result.b),
-        "date": datetime.date.today().isoformat(),
-        "totals": totals,
         "notes": notes(result),
-        "columns": COLUMNS,
-        "rows": spread_rows(overall),
+        "columns": list(COLUMNS),
+        "rows": spread_rows(result.overall),
         "counts": count_rows(result),
         "differing": len(result.differences),
         "origins": [
-            ["output", result.a.output.path, result.b.output.path],
-            *([name, result.a.facts.get(name, ""), result.b.facts.get(name, "")] for name in names),
+            ("output", result.a.output.path, result.b.output.path),
+            *((name, result.a.facts.get(name, ""), result.b.facts.get(name, "")) for name in names),
         ],
         "absent": absent[:ABSENT_LISTED],
         "absent_count": len(absent),
-        "classes": result.comparable.objects,
     }
 
 

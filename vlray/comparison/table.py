@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from vlray.comparison.result import Comparison
 from vlray.comparison.sides import Side
 from vlray.comparison.spread import Spread
 from vlray.comparison.tally import Tally
+from vlray.settings.text_table import align
 
 COLUMNS = ("mean", "median", "95 %", "99 %", "worst")
 """Of ``spread_rows``; ``95 %`` is the value than which 95 % of the pairs are not worse."""
@@ -24,17 +24,17 @@ def table(result: Comparison) -> str:
         about = f"{side.facts['detector'] or 'an unnamed detector'}, {_features(side)}"
         lines.append(f"{side.letter}  {side.output.path}  ({about})")
     if result.differences:
-        lines += ["", *_aligned([("differs", "A", "B"), *map(_shortened, result.differences)])]
-    lines += ["", *_aligned(count_rows(result))]
+        lines += ["", *align([("differs", "A", "B"), *map(_shortened, result.differences)])]
+    lines += ["", *align(count_rows(result))]
     rows = spread_rows(result.overall)
     if rows:
-        lines += ["", *_aligned([("of matched boxes", *COLUMNS), *rows], right=True)]
+        lines += ["", *align([("of matched boxes", *COLUMNS), *rows], right=True)]
     lines += ["", *notes(result)]
     return "\n".join(lines)
 
 
 def count_rows(result: Comparison) -> list[tuple[str, str]]:
-    """Give the counts: what is counted, and how many of how many there are."""
+    """Return the counts: what is counted, and how many of how many there are."""
     overall = result.overall
     rows = [("images on both sides", f"{overall.images:,}")]
     for letter, ids in (("A", result.only_a), ("B", result.only_b)):
@@ -58,7 +58,7 @@ def count_rows(result: Comparison) -> list[tuple[str, str]]:
 
 
 def spread_rows(overall: Tally) -> list[tuple[str, ...]]:
-    """Give the measures of matched boxes as texts, each with the values of ``COLUMNS``."""
+    """Return the measures of matched boxes as texts, each with the values of ``COLUMNS``."""
     rows = []
     for name, spread, similarity in (
         ("IoU", overall.iou, True),
@@ -74,7 +74,7 @@ def spread_rows(overall: Tally) -> list[tuple[str, ...]]:
 
 
 def notes(result: Comparison) -> list[str]:
-    """Say in sentences what a reader of the figures has to know."""
+    """Return what a reader of the figures has to know, a sentence each."""
     lines = []
     if result.identical:
         lines.append("A and B hold the same images and regions, the same bits.")
@@ -139,13 +139,3 @@ def _cut(value: str) -> str:
     if len(value) == 64 and set(value) <= set("0123456789abcdef"):
         return value[:12]
     return value if len(value) <= _WIDEST else f"{value[:20]}...{value[-25:]}"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]], *, right: bool = False) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        rest = zip(row[1:], widths[1:], strict=True)
-        cells = [cell.rjust(width) if right else cell.ljust(width) for cell, width in rest]
-        lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
-    return lines

@@ -121,6 +121,10 @@ class ConvertConfig(Command):
     dtype: Literal["float16", "float32"] = "float16"
     """Precision of ``visual_feats`` in the output; exports hold float32."""
 
+    on_changed: Literal["redo", "refuse"] = "redo"
+    """What an import does where SOURCE has changed since OUT was made of it: everything is made
+    again, or the run ends before it begins."""
+
     shard_size: Annotated[int, Field(ge=1)] = 128
     """Images per file of the output, which is also what a crash loses at most."""
 

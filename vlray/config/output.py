@@ -26,3 +26,8 @@ class OutputSection(Section):
 
     retry_failures: bool = False
     """Whether images that failed in an earlier run are tried again."""
+
+    on_changed: Literal["redo", "refuse"] = "redo"
+    """What happens where images have changed since they were extracted: they are done again, or the
+    run ends before it begins. An image has changed if its file has another size, or another time
+    and other content."""

@@ -7,7 +7,7 @@ import shlex
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from vlray.detect.weights.hub import WEIGHTS_ENDINGS
+from vlray.detect.weights.files import WEIGHTS_ENDINGS
 from vlray.images.walk import EXTENSIONS
 from vlray.storage import files
 

@@ -21,6 +21,7 @@ from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
 from vlray.regions.given import what_is_wrong
 from vlray.settings.options import nearest
+from vlray.settings.wording import explain_errors
 
 AnyImage = str | Path | Image.Image | np.ndarray
 
@@ -138,8 +139,7 @@ def _settle(detector: str, options: dict[str, Any]) -> DetectorSection:
     try:
         section = DetectorSection(name=detector, **options)
     except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors())
-        raise ValueError("; ".join(wrong)) from error
+        raise ValueError(explain_errors(error)) from error
     return settled(section)
 
 

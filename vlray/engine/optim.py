@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vlray.config.training import OptimSection
+from vlray.settings.wording import similar
 
 log = logging.getLogger("vlray.engine")
 
@@ -85,7 +85,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         matches = [name for name in parameters if fnmatchcase(name, pattern)]
         if not matches:
-            near = difflib.get_close_matches(pattern, parameters, n=1, cutoff=0)
+            near = similar(pattern, parameters, cutoff=0)
             raise ValueError(
                 f"model.freeze {pattern} matches none of the model's {len(parameters)} parameters; "
                 f"the most similar name is {near[0] if near else 'none'}"

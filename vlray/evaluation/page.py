@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vlray.evaluation.opening import Test
-from vlray.evaluation.report import Figure
+from vlray.evaluation.report import Figure, interval_text, is_percent, number
 from vlray.evaluation.shown import Image, Phrase, Shown
-from vlray.evaluation.static import header, tables
-from vlray.pages.page import assemble, join_scripts, page_text
 from vlray.pages.palette import page_color
 from vlray.pages.pictures import Picture, read_thumbnails
+from vlray.pages.render import Total, render_page
 from vlray.regions.output import open_output
 from vlray.tasks.answers import normalize_answer
 from vlray.tasks.example import Answers, Choices, Example
@@ -21,7 +20,11 @@ from vlray.tasks.example import Answers, Choices, Example
 KINDS = ("answer_type", "question_type", "structural", "semantic", "organ")
 """What examples are filtered by, where they have it."""
 
-SCRIPTS = ("pictures", "words", "filters", "large", "main")
+SCRIPTS = (
+    *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures", "browse")),
+    *(f"evaluation/js/{name}.js" for name in ("pictures", "words", "filters", "large", "main")),
+)
+HEADLINES = 4
 
 
 def render(
@@ -58,6 +61,11 @@ def render(
         missing = pictures[key].thumbnail is None
         return {"thumbnail": numbers[key], "missing": missing} | _image(image, places)
 
+    overall = [figure for figure in figures if not figure.group]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for figure in figures:
+        name = f"By {figure.group.replace('_', ' ')}" if figure.group else "Overall"
+        groups.setdefault(name, []).append(_row(figure, bool(baseline)))
     data: dict[str, Any] = {
         "examples": [
             _example(one)
@@ -66,27 +74,27 @@ def render(
             for one in shown
         ],
         "kinds": list(KINDS),
-        "settings": _settings(tested),
         "labels": labels,
         "colors": [page_color(label) for label in labels],
         "plain_color": page_color(""),
     }
-    here = "vlray.evaluation"
-    scripts = [page_text("js/elements.js"), page_text("js/tabs.js")]
-    parts = {
-        "$header": header(tested.table.name, _subtitle(tested), figures, len(tested.dataset)),
-        "$figures": tables(figures, notes, baseline),
-    }
-    template = page_text("page.html", here)
-    for mark, text in parts.items():
-        template = template.replace(mark, text.replace("$", "$$"))
-    page = assemble(
-        template,
+    page = render_page(
+        "evaluation/page.html",
         title=f"{tested.table.name} by {tested.info.model.name}",
-        style=page_text("page.css") + page_text("page.css", here),
-        script=join_scripts([*scripts, *(page_text(f"js/{name}.js", here) for name in SCRIPTS)]),
+        heading=tested.table.name,
+        subtitle=_subtitle(tested),
+        totals=[
+            *(Total(one.name, number(one), interval_text(one)) for one in overall[:HEADLINES]),
+            Total("examples", f"{len(tested.dataset):,}"),
+        ],
+        scripts=SCRIPTS,
         data=data,
         thumbnails=[pictures[key].thumbnail for key in images],
+        examples=len(shown),
+        notes=notes,
+        headings=["", "Value", "95 % interval", "n", *([baseline] if baseline else []), ""],
+        groups=groups,
+        settings=_settings(tested),
     )
     return page, [picture.problem for picture in pictures.values() if picture.thumbnail is None]
 
@@ -105,6 +113,16 @@ def _thumbnails(
         for image_id, picture in zip(ids, read_thumbnails(output, paths, images_root), strict=True):
             found[name, image_id] = picture
     return found
+
+
+def _row(figure: Figure, has_baseline: bool) -> dict[str, Any]:
+    """Make a row of a table of figures: its cells, and the value and interval of its bar."""
+    count = f"{figure.count:,}" if figure.count else ""
+    cells = [figure.name, number(figure), interval_text(figure), count]
+    if has_baseline:
+        cells.append("" if figure.baseline is None else number(figure, figure.baseline))
+    interval = figure.interval or (figure.value, figure.value)
+    return {"cells": cells, "bar": (figure.value, *interval) if is_percent(figure) else ()}
 
 
 def _example(shown: Shown) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vlray.evaluation.intervals import Interval, bootstrap_mean
+from vlray.settings.text_table import align
 from vlray.tasks.metrics import Metrics
 
 
@@ -32,7 +33,7 @@ class Figure:
     baseline: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it in plain types; no value where it is not a number."""
+        """Return the figure in plain types; the value is None where it is not finite."""
         found: dict[str, Any] = {"value": self.value if math.isfinite(self.value) else None}
         if self.interval is not None:
             found |= {"low": self.interval.low, "high": self.interval.high}
@@ -44,7 +45,7 @@ class Figure:
 def figures_of(
     metrics: Metrics, resamples: int, seed: int, baseline: Metrics | None = None
 ) -> list[Figure]:
-    """Give every figure with its interval: overall first, then by group.
+    """Return every figure with its interval: overall first, then by group.
 
     Args:
         metrics: What was measured.
@@ -86,7 +87,7 @@ def _natural(name: str) -> tuple[int, str]:
 
 
 def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
-    """Give ``figures`` by name, and ``by`` what groups are of, by name."""
+    """Return ``figures`` by name, and under ``by`` those of each kind of group."""
     by: dict[str, dict[str, Any]] = {}
     for figure in figures:
         if figure.group:
@@ -96,7 +97,7 @@ def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
 
 
 def headline(figure: Figure) -> str:
-    """Say a figure in a line, as lists of runs have it."""
+    """Format a figure in one line, for lists of runs."""
     about = [f"{figure.interval.low:.2f} to {figure.interval.high:.2f}"] if figure.interval else []
     about += [f"{figure.count:,} examples"] if figure.count else []
     return f"{figure.name} {figure.value:.2f}" + (f" ({', '.join(about)})" if about else "")
@@ -107,12 +108,7 @@ def table(figures: Sequence[Figure], baseline: str = "") -> str:
     rows = [("", "value", "95 % interval", "n", baseline), *_rows(figures)]
     # What no figure has gets no column.
     columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    lines = []
-    for name, *cells in zip(*columns, strict=True):
-        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
-    return "\n".join(lines)
+    return "\n".join(align([*zip(*columns, strict=True)], right=True))
 
 
 def _rows(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str, str]]:
@@ -131,7 +127,7 @@ def _rows(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str, str]]
 
 
 def is_percent(figure: Figure) -> bool:
-    """Say whether it is a share: neither GQA's chi-square nor a loss."""
+    """Return whether a figure is a share: neither GQA's chi-square nor a loss."""
     return figure.name != "distribution" and not figure.name.startswith("loss")
 
 

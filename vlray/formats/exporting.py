@@ -25,6 +25,7 @@ from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
 from vlray.settings import plugins
 from vlray.storage import files
+from vlray.storage.fingerprint import of_folder, summary
 from vlray.version import __version__
 
 log = logging.getLogger("vlray.formats")
@@ -182,12 +183,14 @@ def _identity(
     """Collect what an export depends on; the names of the labels go with it."""
     fs, root = files.resolve(config.source)
     digest = sha256(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
-    for name, size in files.list_names(fs, files.join(root, parts.REGIONS)).items():
+    folder = files.join(root, parts.REGIONS)
+    for name, size in files.list_names(fs, folder).items():
         digest.update(f"{name} {size}\n".encode())
     return {
         "form": form,
         "source": output.info.dataset,
         "source_sha256": digest.hexdigest(),
+        "parts_sha256": summary(of_folder(fs, folder)),
         "split": config.split,
         "images": len(image_ids),
         "vlray_version": __version__,
@@ -198,7 +201,10 @@ def _identity(
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     names = ("form", "source_sha256", "split", "images")
-    return all(one.get(name) == other.get(name) for name in names)
+    if not all(one.get(name) == other.get(name) for name in names):
+        return False
+    # An older export does not know the times of the parts.
+    return one.get("parts_sha256", now) == now if (now := other.get("parts_sha256")) else True
 
 
 def _is_there(place: Path, work: Path) -> bool:
@@ -210,7 +216,8 @@ def _is_there(place: Path, work: Path) -> bool:
 
 def _remove(work: Path) -> None:
     """Remove the folder of what is not complete."""
-    for name in ("state.json", "layout", ".lock"):
+    files.remove_temporaries(pafs.LocalFileSystem(), str(work))
+    for name in ("state.json", ".lock"):
         (work / name).unlink(missing_ok=True)
     if work.is_dir():
         work.rmdir()

@@ -42,6 +42,7 @@ class ImportResult:
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)  # of this run's failures, by kind
     first_failure: str = ""
+    is_redone: bool = False  # the source had changed, so that everything was made again
 
     @property
     def done(self) -> int:
@@ -65,13 +66,15 @@ def import_file(config: ConvertConfig) -> ImportResult:
     )
     _say(config, name, seen)
     fs, root = files.resolve(config.output)
-    identity = identity_of(config, name, source, seen, photographs)
+    companions = getattr(reader, "companions", ())
+    identity = identity_of(config, name, source, seen, photographs, companions)
     with only_writer(fs, root, config.output):
-        claim(fs, root, config.output, identity)
+        is_redone = claim(fs, root, config.output, identity, on_changed=config.on_changed)
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN, parts.FLAGS):
             files.remove_temporaries(fs, files.join(root, folder))
         writer = ShardWriter(fs, root, identity, seen.feature_dim, config.dtype)
         run = _Import(config, reader, seen, photographs, rename, writer)
+        run.result.is_redone = is_redone
         return run.finish()
 
 

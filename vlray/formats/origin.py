@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vlray.config.convert import ConvertConfig
+from vlray.formats.readers.checked import list_files
 from vlray.formats.sizes import Photographs
 from vlray.formats.survey import Survey
 from vlray.regions.schema import SCHEMA_VERSION
+from vlray.storage import fingerprint
 from vlray.version import __version__
 
+SPELLING = ("utf-8", "surrogateescape")  # of names of files
 HASHED = 64 * 2**20  # bytes: a larger file is known by its size and by this much of both its ends
 
 
 def identity_of(
-    config: ConvertConfig, form: str, source: Path, seen: Survey, photographs: Photographs
+    config: ConvertConfig,
+    form: str,
+    source: Path,
+    seen: Survey,
+    photographs: Photographs,
+    companions: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Collect what the rows of an imported output depend on."""
+    """Collect what the rows of an imported output depend on.
+
+    Args:
+        config: Of the import.
+        form: Name of the file's form.
+        source: The file or folder.
+        seen: What its first images have told.
+        photographs: What is known of its images.
+        companions: Other files that its reader reads.
+    """
     labels = "\n".join([*seen.labels.objects, "", *seen.labels.attributes])
     settings = {
         "convert.format": form,
@@ -42,12 +60,38 @@ def identity_of(
         "dataset": source.resolve().name.partition(".")[0],
         # Without photographs: somewhere, so that a gallery shows placeholders and names the option.
         "images_root": photographs.root or str(source.absolute().parent),
-        "detector": {"name": source.resolve().name, "format": form} | fingerprint(source),
+        "detector": {"name": source.resolve().name, "format": form} | _content(source),
         "settings": settings,
+        "source": state_of(source, companions),
     }
 
 
-def fingerprint(source: Path) -> dict[str, str]:
+def state_of(source: Path, companions: Sequence[Path] = ()) -> dict[str, Any]:
+    """Describe the content of a source, so that a later run sees whether it has changed.
+
+    Returns:
+        As `vlray.regions.claim.has_changed` compares it.
+    """
+    if source.is_dir():
+        _, names = list_files(source, "")
+        # LMDB's readers write to its lock; a broken link is no file.
+        names = [name for name in names if name.rpartition("/")[2] != "lock.mdb"]
+        paths = {name: path for name in names if (path := source / name).is_file()}
+    else:
+        paths = {path.name: path for path in (source, *companions)}
+    content, is_whole = fingerprint.sample(list(paths.values()))
+    return {
+        "path": str(source.resolve()),
+        "names_sha256": hashlib.sha256("\0".join(paths).encode(*SPELLING)).hexdigest(),
+        "content_sha256": content,
+        "is_whole": is_whole,
+        "times_sha256": fingerprint.summary(
+            {name: fingerprint.of_file(path) for name, path in paths.items()}
+        ),
+    }
+
+
+def _content(source: Path) -> dict[str, str]:
     """Give what tells a file or folder from an edited one, without reading all of a large one."""
     if source.is_file():
         return {"bytes": str(source.stat().st_size), "sha256": _digest(source)}

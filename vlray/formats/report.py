@@ -25,6 +25,8 @@ def report(result: ImportResult) -> list[str]:
         f"{result.images:,} images, {result.regions:,} regions, {result.bytes / 1e6:,.2f} MB in "
         f"{result.seconds:.1f} s ({rate:,.1f} images/s)"
     ]
+    if result.is_redone:
+        lines.append("the source had changed, so that everything was made again")
     if result.there:
         lines.append(f"{result.there:,} images were there already")
     if result.failed:

@@ -59,7 +59,7 @@ class Entry:
     attr_probs: Float32[np.ndarray, " L"]
 
     def __len__(self) -> int:
-        """Give the number of regions."""
+        """Return the number of regions."""
         return len(self.boxes)
 
     def above(self, min_score: float) -> Entry:

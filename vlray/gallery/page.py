@@ -1,9 +1,4 @@
-"""Write one gallery page: a single HTML file with everything in it, which opens without a network.
-
-The order inside the file makes it quick: head and style, the data of all regions (compact binary),
-the script, and only then the thumbnails, one element each. So the script runs while most of the
-file is still being read, and a thumbnail is decoded only when it comes into sight.
-"""
+"""Write one gallery page: the data of all regions as compact binary, a thumbnail of each image."""
 
 from __future__ import annotations
 
@@ -15,13 +10,16 @@ import numpy as np
 
 from vlray.gallery.entries import Entry
 from vlray.pages.labels import LEAST_ATTRIBUTE, Names, name_of
-from vlray.pages.page import assemble, join_scripts, page_text
 from vlray.pages.palette import page_color
+from vlray.pages.render import Total, render_page
 
 NONE = 0xFFFF
 """Stands for "no label" and "no attribute" in the page's data."""
 
-SCRIPTS = ("data", "boxes", "filters", "grid", "large", "main")
+SCRIPTS = (
+    *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures", "browse")),
+    *(f"gallery/js/{name}.js" for name in ("data", "boxes", "filters", "grid", "large", "main")),
+)
 
 
 def page(
@@ -38,8 +36,8 @@ def page(
         names: Of the labels and attributes.
         files: The annotated file of each image, relative to ``annotated/``; "" where there is none.
         thumbnails: A JPEG of each image; None where it could not be read.
-        about: What the header, the other tabs and the filters need, by the names that the script
-            reads.
+        about: What the header, the other tabs and the filters need, by the names that the template
+            and the scripts read.
     """
     splits = sorted({entry.split for entry in entries})
     data = {
@@ -60,16 +58,39 @@ def page(
             for entry, file, thumbnail in zip(entries, files, thumbnails, strict=True)
         ],
     }
-    here = "vlray.gallery"
-    scripts = [page_text("js/elements.js")]
-    return assemble(
-        page_text("page.html", here),
+    return render_page(
+        "gallery/page.html",
         title=about["dataset"] or "vlray",
-        style=page_text("page.css"),
-        script=join_scripts([*scripts, *(page_text(f"js/{name}.js", here) for name in SCRIPTS)]),
+        heading=about["dataset"] or "Regions",
+        subtitle=f"Regions by {about['detector']}, {about['date']}",
+        totals=_totals(about, thumbnails.count(None), bool(data["labels"])),
+        scripts=SCRIPTS,
         data=data,
         thumbnails=thumbnails,
+        images=len(entries),
+        failures=about["totals"]["failures"],
+        parts=about["parts"],
+        part=about["part"],
     )
+
+
+def _totals(about: dict[str, Any], missing: int, has_labels: bool) -> list[Total]:
+    """List the numbers of the header: of all images, but of this page what is missing."""
+    totals = about["totals"]
+    per_image = totals["regions"] / max(totals["images"], 1)
+    rows = [
+        Total("images", f"{totals['images']:,}"),
+        Total("regions", f"{totals['regions']:,}"),
+        Total("per image", f"{per_image:.1f}"),
+    ]
+    if has_labels:
+        rows.append(Total("labels", f"{totals['labels']:,}"))
+    if totals["few"]:
+        rows.append(Total(f"fewer than {about['min_boxes']}", f"{totals['few']:,}"))
+    rows.append(Total("failures", f"{totals['failures']:,}"))
+    if missing:
+        rows.append(Total("not readable now", f"{missing:,}"))
+    return rows
 
 
 def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:

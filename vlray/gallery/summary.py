@@ -10,6 +10,7 @@ import numpy as np
 from vlray.gallery.entries import read_entries
 from vlray.pages.labels import name_of
 from vlray.regions.output import RegionOutput
+from vlray.settings.text_table import align
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,7 @@ def table(
         (label.name, f"{label.regions:,}", f"{label.images:,}", _score(label.mean_score))
         for label in found[:rows]
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells
-    ]
+    lines = align(cells, right=True)
     total = sum(label.regions for label in found)
     more = f", {rows} shown" if len(found) > rows else ""
     lines.append(

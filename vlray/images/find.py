@@ -7,6 +7,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import pyarrow as pa
 from pyarrow.fs import FileType
@@ -15,8 +16,24 @@ from vlray.images.ids import image_ids
 from vlray.images.splits import choose_splits, is_split
 from vlray.images.walk import EXTENSIONS, Walk
 from vlray.storage import files
+from vlray.storage.fingerprint import Fingerprint, of_paths
 
 LIST_EXTENSIONS = frozenset((".txt", ".lst", ".list"))
+AT_ONCE = 1 << 16  # entries of a listing that are Python objects at the same time
+
+
+LISTING = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("file_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+    ]
+)
+
+
+_FILE = ("path", "file_bytes", "mtime_ns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +43,10 @@ class Listing:
     Attributes:
         root: Folder or URI that the paths are relative to.
         dataset: The directory's name, or the stem of the list file or of the single image.
-        table: One row per image: ``image_id``, ``path``, ``split``, all strings, sorted by path.
-            ``files.locate(root, path)`` finds the file: a path of a list file may be absolute or
-            a URI. Bytes of a name that are not UTF-8 are spelled as in ``files.escape_bytes``.
+        table: One row per image, as `LISTING`, sorted by path. ``files.locate(root, path)`` finds
+            the file: a path of a list file may be absolute or a URI. Bytes of a name that are not
+            UTF-8 are spelled as in ``files.escape_bytes``. The last two columns are the
+            fingerprint of the file.
         skipped: Other files of the directory, counted by extension in lower case.
     """
 
@@ -77,7 +95,7 @@ def list_images(
         walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=left_out)
         with files.explained(root):
             below, rest = choose_splits(set(filter(is_split, walk.folders())), split)
-            paths, skipped = sorted(walk.images(below)), walk.skipped
+            entries, skipped = _sorted(walk.images(below)), walk.skipped
     else:
         folder, name = files.parent(path if files.is_local(fs) else root)
         dataset, extension = posixpath.splitext(name)
@@ -94,13 +112,29 @@ def list_images(
         below, rest = choose_splits(set(filter(is_split, tops)), split)
         if below:
             paths = [path for path in paths if path.partition("/")[0] in below]
+        entries = _entries(zip(paths, of_paths(folder, paths), strict=True))
+    paths = entries["path"].to_pylist()
     if not paths:
         raise ValueError(_describe_nothing(root, below, skipped))
-    columns = [image_ids(paths, id_rule), paths, [_split_of(path, rest) for path in paths]]
-    table = pa.table(
-        [pa.array(column, pa.string()) for column in columns], ["image_id", "path", "split"]
-    )
-    return Listing(folder, dataset or "images", table, skipped)
+    ids = pa.array(image_ids(paths, id_rule), pa.string())
+    splits = pa.array([_split_of(path, rest) for path in paths], pa.string())
+    columns = [ids, entries["path"], splits, entries["file_bytes"], entries["mtime_ns"]]
+    return Listing(folder, dataset or "images", pa.table(columns, schema=LISTING), skipped)
+
+
+def _sorted(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:
+    return _entries(entries).sort_by("path").combine_chunks()
+
+
+def _entries(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:
+    """Make a table of paths and fingerprints, a part at a time: objects of Python take memory."""
+    remaining, schema = iter(entries), pa.schema([LISTING.field(name) for name in _FILE])
+    batches = []
+    while some := list(islice(remaining, AT_ONCE)):
+        columns = [[path, *fingerprint] for path, fingerprint in some]
+        arrays = map(pa.array, zip(*columns, strict=True), schema.types)
+        batches.append(pa.record_batch(list(arrays), schema=schema))
+    return pa.Table.from_batches(batches, schema)
 
 
 def _split_of(path: str, rest: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from vlray.storage import files
+from vlray.storage import files, fingerprint
+from vlray.storage.fingerprint import Fingerprint
 
 EXTENSIONS = frozenset(
     (
@@ -48,8 +49,8 @@ class Walk:
                 if entry.is_dir(follow_symlinks=self._follow_symlinks)
             ]
 
-    def images(self, below: Collection[str] = ()) -> Iterator[str]:
-        """Yield the images' paths relative to the folder, in no order.
+    def images(self, below: Collection[str] = ()) -> Iterator[tuple[str, Fingerprint]]:
+        """Yield the images' paths relative to the folder with their fingerprints, in no order.
 
         Args:
             below: Only these folders; none: everything.
@@ -65,7 +66,7 @@ class Walk:
         self.skipped[extension] += 1
         return False
 
-    def _remote(self, below: str) -> Iterator[str]:
+    def _remote(self, below: str) -> Iterator[tuple[str, Fingerprint]]:
         top = files.join(self._folder, below).rstrip("/")
         start = len(self._folder.rstrip("/")) + 1
         leave_out = self._leave_out + "/"
@@ -75,9 +76,9 @@ class Walk:
                 continue
             relative = path[start:]
             if not (relative.startswith(".") or "/." in relative) and self._wanted(relative):
-                yield relative
+                yield relative, fingerprint.of_info(info)
 
-    def _local(self, below: str) -> Iterator[str]:
+    def _local(self, below: str) -> Iterator[tuple[str, Fingerprint]]:
         """Walk without recursion; links that lead back to a folder above them are not entered."""
         leave_out = _identity(self._leave_out) if os.path.isdir(self._leave_out) else None  # noqa: PTH112 - "" is none
         top = files.restore_bytes(below) if below else ""
@@ -98,7 +99,14 @@ class Walk:
                     # A broken link is listed: it becomes a failure that somebody sees. What is no
                     # regular file (a pipe would block its reader) is not.
                     elif (entry.is_file() or entry.is_symlink()) and self._wanted(name):
-                        yield prefix + name
+                        yield prefix + name, _look_at(entry)
+
+
+def _look_at(entry: os.DirEntry[str]) -> Fingerprint:
+    try:
+        return fingerprint.of_stat(entry.stat())
+    except OSError:  # a broken link, for instance
+        return fingerprint.of_file(entry.path)
 
 
 def _identity(folder: str) -> _Identity:

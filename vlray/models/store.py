@@ -8,8 +8,6 @@ neither of them tells of are deleted; what a resumed run needs (``state.pt``) is
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ import pyarrow.fs as pafs
 
 from vlray.config.data import DataSection
 from vlray.models.checkpoint import FILE
+from vlray.settings.atomic import TEMPORARY, discard, replacing
 from vlray.storage import files
 
 Which = Literal["best", "last"]
@@ -93,7 +92,9 @@ class CheckpointStore:
         """
         name = f"{STEP}{step:08d}"
         if files.is_local(self._fs):
-            self._save_local(name, write)
+            with replacing(Path(self._root, name)) as temporary:
+                temporary.mkdir()
+                write(temporary)
         else:
             with tempfile.TemporaryDirectory(prefix="vlray-") as folder:
                 write(Path(folder))
@@ -105,11 +106,8 @@ class CheckpointStore:
     def clean(self) -> None:
         """Delete what a killed run left, and checkpoints that are neither the best nor the last."""
         if files.is_local(self._fs):
-            for left in Path(self._root).glob(f"{files.TEMPORARY}*"):
-                if left.is_symlink():
-                    left.unlink()
-                else:
-                    shutil.rmtree(left)
+            for unfinished in Path(self._root).glob(f"{TEMPORARY}*"):
+                discard(unfinished)
         kept = {which: self.step_folder(which) for which in NAMES}
         selector = pafs.FileSelector(self._root, allow_not_found=True)
         for found in self._fs.get_file_info(selector):
@@ -118,46 +116,20 @@ class CheckpointStore:
         if kept["best"] and kept["best"] != kept["last"]:
             files.remove(self._fs, files.join(self._root, kept["best"], STATE))
 
-    def _save_local(self, name: str, write: Callable[[Path], None]) -> None:
-        root = Path(self._root)
-        root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=root))
-        try:
-            temporary.chmod(0o755)
-            write(temporary)
-            for path in temporary.rglob("*"):
-                _sync(path)
-            _sync(temporary)
-            if (root / name).exists():
-                shutil.rmtree(root / name)
-            temporary.rename(root / name)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        _sync(root)
-
     def _point(self, which: Which, name: str) -> None:
         if not files.is_local(self._fs):
             path = files.join(self._root, which)
             files.write_atomic(self._fs, path, f"{name}\n".encode())
             return
-        temporary = Path(self._root, f"{files.TEMPORARY}{which}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(name)
-        temporary.replace(Path(self._root, which))
-        _sync(Path(self._root))
+        with replacing(Path(self._root, which)) as temporary:
+            temporary.symlink_to(name)
 
     def _download(self, folder: str, name: str) -> Path:
         digest = hashlib.sha256(f"{self._fs.type_name}://{folder}".encode()).hexdigest()[:16]
         place = self._cache / "checkpoints" / digest
-        place.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=place))
-        try:
+        with replacing(place / name) as temporary:
+            temporary.mkdir()
             self._copy(folder, self._fs, str(temporary), None)
-            shutil.rmtree(place / name, ignore_errors=True)
-            temporary.rename(place / name)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return place / name
 
     def _copy(
@@ -217,15 +189,3 @@ def _place(output: str, which: Which, cache: Path | None) -> tuple[CheckpointSto
     if name in NAMES and files.is_uri(output):
         return CheckpointStore(above, cache), "best" if name == "best" else "last"
     return CheckpointStore(output, cache), which
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlast a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        if path.is_file():  # some network filesystems cannot sync folders
-            raise
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ import transformers
 from transformers import PreTrainedConfig
 
 from vlray.models.checkpoint import FILE, CheckpointInfo
+from vlray.storage import hub
 
 log = logging.getLogger("vlray.models")
 
@@ -74,12 +75,14 @@ def find(weights: str) -> Start:
             f"wrote, a name on the Hugging Face hub (org/name), or {MINILM}"
         )
     else:
-        _say_asking(place)
+        _report_lookup(place)
     with quiet():
         try:
+            if not folder.is_dir():
+                hub.check(place, "config.json")
             config, _ = PreTrainedConfig.get_config_dict(place)
         except (OSError, ValueError) as error:
-            raise _not_had(weights, error) from error
+            raise _not_found(weights, error) from error
     info = CheckpointInfo.read(folder) if (folder / FILE).is_file() else None
     return Start(place, config, info)
 
@@ -103,8 +106,8 @@ def quiet() -> Iterator[None]:
 
 
 @cache
-def _say_asking(name: str) -> None:
-    """Say once what is waited for: without a connection the client tries for half a minute."""
+def _report_lookup(name: str) -> None:
+    """Log once per name that the hub is asked."""
     log.info("looking for %s on the Hugging Face hub", name)
 
 
@@ -118,11 +121,10 @@ def _minilm() -> str:
     return str(Path(spec.submodule_search_locations[0]) / "model")
 
 
-def _not_had(weights: str, error: Exception) -> ValueError:
-    first = str(error).strip().partition("\n")[0]
+def _not_found(weights: str, error: Exception) -> ValueError:
     return ValueError(
-        f"model.weights={weights} is no folder here, and cannot be had from the Hugging Face hub "
-        f"({first}). Check the name, and try again when there is a connection; give the path of a "
-        "folder that you copied here; set HF_HUB_OFFLINE=1 to take what was downloaded before "
-        f"without asking the hub; or start from {MINILM}"
+        f"model.weights={weights}: not a local folder, and the download from the Hugging Face Hub "
+        f"failed ({hub.first_line(error)}). Check the name, and try again when there is a "
+        "connection; give the path of a folder that you copied here; set HF_HUB_OFFLINE=1 to take "
+        f"what was downloaded before without asking the hub; or start from {MINILM}"
     )

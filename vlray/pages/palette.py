@@ -26,7 +26,7 @@ _TO_RGB = np.array(
 
 
 def page_color(label: str) -> str:
-    """Give a label's colour as ``#rrggbb``: of the hue that it has in annotated files.
+    """Return the colour of a label as ``#rrggbb``, in the hue that it has in annotated files.
 
     On the page all hues are equally light, so that none of them outshines the others, dark text
     can be read on each, and each can be seen on dark photographs.

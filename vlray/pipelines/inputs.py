@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from vlray.config.extract import ExtractConfig
 from vlray.pipelines.steps import Step, is_below, normal
 from vlray.settings.options import Path as Option
 from vlray.storage import files
+from vlray.storage.fingerprint import Fingerprint, of_tree, summary
 
+LISTS = (".txt", ".lst", ".list")  # names of files that may list images
 ABSENT = "absent"
 
 _NEVER = ("split", "corpus", "objective", "dataset", "id_rule", "cache_dir")
@@ -25,9 +27,13 @@ def inputs_of(step: Step) -> dict[str, str]:
     Raises:
         OSError: A storage cannot be reached, or a folder not be read.
     """
-    return {
+    found = {
         text: fingerprint(place, deep=deep) for text, (place, deep) in sorted(_places(step).items())
     }
+    listed = step.config.images.root if isinstance(step.config, ExtractConfig) else ""
+    if listed in found and listed.endswith(LISTS):  # a list stays as it is when its images change
+        found[listed] += f"-{_of_listed(_places(step)[listed][0])}"
+    return found
 
 
 def _places(step: Step) -> dict[str, tuple[str, bool]]:
@@ -88,19 +94,34 @@ def fingerprint(place: str, *, deep: bool = True) -> str:
         OSError: The storage cannot be reached.
         ValueError: The URI is none that vlray reads.
     """
-    from pyarrow.fs import FileSelector, FileType
+    _, path = files.resolve(place)
+    found = of_tree(place, deep=deep)
+    if list(found) == [path]:
+        size, time = found[path]
+        return f"{size}-{time}"
+    if not found and not _exists(place):
+        return ABSENT
+    below = {name[len(path) :]: one for name, one in found.items()}
+    return summary({name: one for name, one in below.items() if "/." not in name})
+
+
+def _exists(place: str) -> bool:
+    from pyarrow.fs import FileType
 
     fs, path = files.resolve(place)
     with files.explained(place):
-        [info] = fs.get_file_info([path])
-        if info.type == FileType.NotFound:
-            return ABSENT
-        if info.type == FileType.File:
-            return f"{info.size}-{info.mtime_ns}"
-        infos = fs.get_file_info(FileSelector(path, recursive=deep))
-    lines = sorted(
-        f"{info.path[len(path) :]}\0{info.size}\0{info.mtime_ns}\n"
-        for info in infos
-        if info.type == FileType.File and "/." not in info.path[len(path) :]
+        return bool(fs.get_file_info(path).type != FileType.NotFound)
+
+
+def _of_listed(place: str) -> str:
+    """Digest the fingerprints of the images that a list names; empty where it is no such list."""
+    from vlray.images.find import list_images
+
+    try:
+        table = list_images(place, id_rule="path").table
+    except ValueError:
+        return ""
+    rows = zip(
+        *(table[name].to_pylist() for name in ("path", "file_bytes", "mtime_ns")), strict=True
     )
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    return summary({name: Fingerprint(*one) for name, *one in rows})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlray.config.pipeline import PipelineConfig
-from vlray.pages.page import assemble, join_scripts, page_text
+from vlray.pages.render import Total, render_page
 from vlray.pipelines.figures import METRICS, figures_of
 from vlray.pipelines.process import command_line
 from vlray.pipelines.run import Outcome
@@ -61,23 +61,17 @@ def write_page(
     ended = sum(outcome.states[step.name] in ("finished", "done before") for step in steps)
     names = ", ".join(map(str, config.config))
     today = datetime.date.today().isoformat()
-    data = {
-        "name": folder.resolve().name,
-        "subtitle": f"{names}, project {config.project}, vlray {__version__}, {today}",
-        "totals": [
-            ["steps", f"{ended} of {len(steps)} done"],
-            ["time of all steps", took(sum(record.seconds for record in records))],
+    name = folder.resolve().name
+    page = render_page(
+        "pipelines/page.html",
+        title=f"Pipeline {name}",
+        heading=name,
+        subtitle=f"{names}, project {config.project}, vlray {__version__}, {today}",
+        totals=[
+            Total("steps", f"{ended} of {len(steps)} done"),
+            Total("time of all steps", took(sum(record.seconds for record in records))),
         ],
-        "steps": [_step(step, folder, state.records.get(step.name), outcome) for step in steps],
-    }
-    here = "vlray.pipelines"
-    page = assemble(
-        page_text("page.html", here),
-        title=f"Pipeline {data['name']}",
-        style=page_text("page.css") + page_text("page.css", here),
-        script=join_scripts([page_text("js/elements.js"), page_text("page.js", here)]),
-        data=data,
-        thumbnails=[],
+        steps=[_step(step, folder, state.records.get(step.name), outcome) for step in steps],
     )
     path = folder / NAME
     files.write_atomic(*files.resolve(path), page)
@@ -86,6 +80,9 @@ def write_page(
 
 def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> dict[str, Any]:
     run = Run(Path(record.run)) if record and record.run else None
+    why = outcome.why.get(step.name, "")
+    reasons = [f"run because: {why}"] * bool(why)
+    reasons += [f"reads from {', '.join(step.after)}"] * bool(step.after)
     return {
         "name": step.name,
         "command": step.command,
@@ -95,8 +92,7 @@ def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> 
         if record
         else "",
         "result": record.result if record else "",
-        "why": outcome.why.get(step.name, ""),
-        "after": list(step.after),
+        "why": "; ".join(reasons),
         "output": step.output,
         "links": _links(step, run, folder),
         "figures": figures_of(step),
@@ -121,9 +117,7 @@ def _links(step: Step, run: Run | None, folder: Path) -> list[list[str]]:
         if run.log is not None:
             links.append(("log", run.log))
     start = folder.resolve()
-    return [
-        [word, Path(os.path.relpath(place.resolve(), start)).as_posix()] for word, place in links
-    ]
+    return [[name, Path(os.path.relpath(path.resolve(), start)).as_posix()] for name, path in links]
 
 
 def _picture(path: Path) -> str:

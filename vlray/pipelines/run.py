@@ -28,15 +28,15 @@ class Outcome:
 
     Attributes:
         status: Its exit status; 2 of a step is its failure.
-        words: Why a step failed, and what to do; empty: none failed.
         states: Of every step: ``done before``, ``finished``, ``failed``, ``stopped``, ``not run``.
         why: Of every step that was run: the reason.
+        words: Why a step failed, and what to do; empty: none failed.
     """
 
     status: int = 0
-    words: str = ""
     states: dict[str, str] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
+    words: str = ""
 
 
 def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folder: Path) -> Outcome:

@@ -14,17 +14,14 @@ from vlray.pipelines.state import Record
 from vlray.pipelines.steps import Step
 from vlray.runs.folder import to_yaml
 from vlray.settings.options import flatten
+from vlray.settings.text_table import align
 
 
 def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
-    """Say of every step whether it runs, why, by which command and with which settings."""
-    widths = [max(len(_text(plan, name)) for plan in plans) for name in ("name", "command")]
-    for plan in plans:
-        name, command = (
-            _text(plan, which).ljust(width)
-            for which, width in zip(("name", "command"), widths, strict=True)
-        )
-        yield f"{name}  {command}  {says(plan)}"
+    """Describe each step: whether it runs, why, by which command and with which settings."""
+    lines = align([(plan.step.name, plan.step.command, says(plan)) for plan in plans])
+    for plan, line in zip(plans, lines, strict=True):
+        yield line
         if plan.is_done or plan.is_left_out:
             continue
         yield f"    python {shlex.join(command_line(plan.step, folder))}"
@@ -33,12 +30,8 @@ def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
         yield textwrap.indent(to_yaml(plan.step.config.changed()).rstrip(), "      ")
 
 
-def _text(plan: Plan, name: str) -> str:
-    return str(getattr(plan.step, name))
-
-
 def says(plan: Plan) -> str:
-    """Say whether a step is to be run."""
+    """Describe whether a step is to be run."""
     if plan.is_done:
         return "done"
     return f"{'left out' if plan.is_left_out else 'to do'}: {plan.reason}"
@@ -53,13 +46,7 @@ def result_lines(
         record = records.get(step.name)
         known = ("", "") if record is None else (took(record.seconds), record.result)
         rows.append((step.name, step.command, states[step.name], *known))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return [
-        "  ".join(
-            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]
-        ).rstrip()
-        for row in rows
-    ]
+    return align(rows)
 
 
 def took(seconds: float) -> str:

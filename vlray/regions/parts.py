@@ -12,9 +12,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 REGIONS, FAILURES, PLAN, FLAGS = "regions", "failures", "plan", "flags"
@@ -24,6 +28,10 @@ SETTINGS, LABELS = "vlray.json", "labels.json"
 ROW_GROUP_SIZE = 32
 
 Compression = Literal["zstd", "none"]
+
+DIGESTS = b"vlray.digests"
+"""Key of a part's metadata: the digest of each row's image file as it was read, in JSON; empty
+where it could not be read."""
 
 
 def part_name(shard: int) -> str:
@@ -36,6 +44,45 @@ def shard_of(name: str) -> int | None:
     stem, _, suffix = name.partition(".")
     number = stem.removeprefix("part-")
     return int(number) if suffix == "parquet" and stem != number and number.isdigit() else None
+
+
+def with_digests(table: pa.Table, digests: Sequence[str]) -> pa.Table:
+    """Keep the digest of the file of each row in a table's metadata."""
+    data = json.dumps(list(digests)).encode()
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), DIGESTS: data})
+
+
+def keep_digests(table: pa.Table, source: pa.Table) -> pa.Table:
+    """Keep the digests of another table, which has the same rows."""
+    digests = _digests(source.schema)
+    return with_digests(table, digests) if digests else table
+
+
+def take(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Take rows of a part, and the digests that belong to them."""
+    digests = _digests(table.schema)
+    table = table.take(pa.array(rows)).combine_chunks()
+    return with_digests(table, [digests[row] for row in rows]) if digests else table
+
+
+def read_digests(fs: pafs.FileSystem, path: str) -> dict[str, str]:
+    """Read the digests of a part by image id, empty ones of a part of an older version.
+
+    Returns:
+        In the order of the rows; nothing where there is no part.
+    """
+    try:
+        with fs.open_input_file(path) as file, pq.ParquetFile(file) as part:
+            digests = _digests(part.schema_arrow)
+            ids = part.read(columns=["image_id"], use_threads=False)["image_id"].to_pylist()
+    except FileNotFoundError:
+        return {}
+    return dict(zip(ids, digests or [""] * len(ids), strict=True))
+
+
+def _digests(schema: pa.Schema) -> list[str]:
+    digests: list[str] = json.loads((schema.metadata or {}).get(DIGESTS, b"[]"))
+    return digests
 
 
 def encode_regions(table: pa.Table, compression: Compression) -> pa.Buffer:

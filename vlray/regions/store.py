@@ -22,6 +22,7 @@ from vlray.regions import cache, parts, unpack
 from vlray.regions.cache import Index, Stamp
 from vlray.regions.reading import describe
 from vlray.storage import files
+from vlray.storage.fingerprint import of_folder
 
 
 class RegionStore:
@@ -244,13 +245,10 @@ def open_store(output: str, cache_dir: Path) -> RegionStore:
 
 def _stamps(fs: pafs.FileSystem, root: str) -> list[Stamp]:
     """List the parts, in the order of their shards."""
-    selector = pafs.FileSelector(files.join(root, parts.REGIONS), allow_not_found=True)
-    with files.explained(root):
-        found = fs.get_file_info(selector)
     stamps = [
-        (info.base_name, info.size, info.mtime_ns)
-        for info in found
-        if parts.shard_of(info.base_name) is not None
+        (name, one.file_bytes or 0, one.mtime_ns or 0)
+        for name, one in of_folder(fs, files.join(root, parts.REGIONS)).items()
+        if parts.shard_of(name) is not None
     ]
     return sorted(stamps, key=lambda stamp: parts.shard_of(stamp[0]) or 0)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from vlray.runs.run import Run, is_run
+from vlray.settings.wording import did_you_mean
 
 LAST = "last"
 NAMED = 3
@@ -57,6 +57,5 @@ def find(given: str, runs: Sequence[Run], runs_dir: Path) -> Run:
     meant = exact or [run for run in runs if run.name.startswith(given)]
     if meant:
         return meant[-1]
-    close = difflib.get_close_matches(given, [run.name for run in runs], n=NAMED, cutoff=0.4)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    hint = did_you_mean(given, [run.name for run in runs], NAMED, cutoff=0.4)
     raise ValueError(f"there is no run {given!r} here; {hint}`vlray logs` lists them")

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import JsonFormatter
@@ -88,10 +89,9 @@ class RunFolder:
 
     def _update(self, **values: Any) -> None:
         path = self.path / STATUS
-        whole = path.with_suffix(".tmp")
+        self.path.stat()  # a run folder that the user deleted is not created again
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        whole.write_text(json.dumps(known | values, indent=2) + "\n", encoding="utf-8")
-        whole.replace(path)
+        atomic.write(path, (json.dumps(known | values, indent=2) + "\n").encode())
 
 
 def open_run(config: Command, command: str) -> RunFolder:

@@ -101,8 +101,8 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self._is_ending = True
-        # After an interrupt inside exec() of a string (dataclasses at import) Python kills itself by
-        # SIGINT, whatever the exit status; another exec() of a string resets that.
+        # After an interrupt inside exec() of a string (dataclasses at import), `python -m` kills
+        # itself by SIGINT, whatever the exit status; another exec() of a string resets that.
         exec("")
         status, words = self._judge(error or _flush())
         if words:

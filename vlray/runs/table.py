@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vlray.runs.repeat import about
 from vlray.runs.run import Run
+from vlray.settings.text_table import align
 
 HEADER = ("run", "state", "took", "of", "result or last message")
 
@@ -25,12 +26,7 @@ def table(runs: Sequence[Run], *, width: int = 0, with_project: bool = False) ->
             name = f"{run.project}/{run.name}" if with_project else run.name
             result = " ".join(run.result.split())
             rows.append((name, run.state, str(run.took), about(run), result))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]])
-        for row in rows
-    ]
-    return [_cut(line, width) if width else line for line in lines]
+    return [_cut(line, width) if width else line for line in align(rows)]
 
 
 def _cut(line: str, width: int) -> str:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from vlray.settings.base import Command
 from vlray.settings.commands import commands_with
 from vlray.settings.options import ENV_PREFIX, Path, find_option, nearest, options_of
+from vlray.settings.wording import plain_message
 
 OWN_VARIABLES = frozenset({"VLRAY_HOME"})
 """Variables that are no options: VLRAY_HOME is the folder of the user's settings.yaml."""
@@ -100,7 +101,7 @@ def explain(
 
 
 def _explain_value(path: Path, detail: ErrorDetails, layers: list[Layer]) -> str:
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    message = plain_message(detail["msg"])
     for layer in reversed(layers):
         for length in range(len(path), 0, -1):
             if path[:length] in layer.values:

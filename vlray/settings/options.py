@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from vlray.settings.wording import similar
 
 Path = tuple[str, ...]
 """Where an option is: ``("detector", "min_boxes")``, written ``detector.min_boxes``."""
@@ -113,7 +114,5 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     for name, others in SYNONYMS.items():
         if name in names and leaf in others:
             return names[name]
-    close = difflib.get_close_matches(word, names, n=1) or difflib.get_close_matches(
-        leaf, names, n=1
-    )
+    close = similar(word, names) or similar(leaf, names)
     return names[close[0]] if close else None

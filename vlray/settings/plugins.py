@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from vlray.settings.wording import similar
 
 EXAMPLES = "give module:Class (my_package.detectors:Mine) or a file (path/to/file.py:Mine)"
 
@@ -33,7 +34,7 @@ def load(target: str) -> Any:
         return getattr(module, name)
     except AttributeError:
         public = [word for word in vars(module) if not word.startswith("_")]
-        near = difflib.get_close_matches(name, public, n=3) or sorted(public)[:10]
+        near = similar(name, public, count=3) or sorted(public)[:10]
         raise ValueError(
             f"{target!r}: {place} has no {name!r}; it has {', '.join(near) or 'nothing public'}"
         ) from None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path as File
 from typing import Annotated, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.commands import COMMANDS, commands_with, settings_of
 from vlray.settings.layers import Layer, explain, read_yaml
@@ -170,15 +170,7 @@ def _hint(key: str) -> str:
 
 
 def _write(state: dict[str, Any]) -> None:
-    """Replace the file as a whole, so that a command starting now reads the old or the new one."""
     import yaml
 
-    path = settings_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=".settings-", delete=False
-    ) as file:
-        yaml.safe_dump(state, file, sort_keys=False, allow_unicode=True)
-        file.flush()
-        os.fsync(file.fileno())
-    File(file.name).replace(path)
+    text = yaml.safe_dump(state, sort_keys=False, allow_unicode=True)
+    atomic.write(settings_path(), text.encode())

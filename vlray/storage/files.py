@@ -1,30 +1,29 @@
 """Files on disk and in object storage, behind one ``pyarrow`` filesystem.
 
 A *URI* is what a user writes (a local path, ``file://``, ``s3://`` or ``gs://``); a *path* is what
-its filesystem wants. Whatever vlray writes goes through ``write_atomic``.
+its filesystem wants. Whatever vlray writes goes through ``write_atomic``, or through
+`vlray.settings.atomic` where a library writes the file itself and it is always local.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import os
 import posixpath
 import re
-import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from vlray.settings import atomic
+from vlray.settings.atomic import TEMPORARY
+
 if TYPE_CHECKING:
     from pyarrow import Buffer
     from pyarrow.fs import FileSystem
-
-TEMPORARY = ".tmp-"
-"""How the names of unfinished local files begin."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _REMOTE = ("s3", "gs", "gcs")
@@ -181,7 +180,7 @@ def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -
         OSError: The disk is full, the folder is not writable, or the storage cannot be reached.
     """
     if is_local(fs):
-        _write_local(Path(path), data)
+        atomic.write(Path(path), data)
         return
 
     def upload() -> None:
@@ -194,35 +193,6 @@ def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -
     # between open and write would leave an empty object. Signals only reach the main thread.
     with ThreadPoolExecutor(max_workers=1) as thread:
         thread.submit(upload).result()
-
-
-def _write_local(path: Path, data: bytes | memoryview | Buffer) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network filesystems cannot sync folders
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def list_names(fs: FileSystem, folder: str) -> dict[str, int]:

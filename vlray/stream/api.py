@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from vlray.config.extract import ExtractConfig
 from vlray.settings.options import Path as OptionPath
 from vlray.settings.options import flatten, nearest, nest, options_of
+from vlray.settings.wording import plain_message
 from vlray.stream.run import ExtractResult, extract
 
 _ARGUMENTS = {
@@ -88,5 +89,5 @@ def _option_paths(name: str, value: Any) -> list[OptionPath]:
 
 def _first(error: ValidationError) -> str:
     detail = error.errors(include_url=False)[0]
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(map(str, detail['loc']))} is {detail['input']!r}: {message}"
+    where = ".".join(map(str, detail["loc"]))
+    return f"{where} is {detail['input']!r}: {plain_message(detail['msg'])}"

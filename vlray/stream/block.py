@@ -24,6 +24,7 @@ DECODED = pa.schema(
         ("pixels", pa.large_binary()),  # null where decoding failed
         ("shape", pa.list_(pa.int32(), 3)),
         ("dtype", pa.string()),
+        ("digest", pa.string()),  # of the file's content; null where it could not be read
         ("boxes", pa.list_(BOX)),  # those given for it; null: the detector finds its own
         ("stage", pa.string()),  # where it failed, as in the failures; null if it did not
         ("error", pa.string()),

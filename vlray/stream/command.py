@@ -37,6 +37,8 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         f"{result.images:,} images, {result.regions:,} regions, {result.bytes / 1e6:,.2f} MB in "
         f"{result.seconds:.1f} s ({done / result.seconds:.2f} images/s, start-up included)"
     ]
+    if result.changed:
+        lines.append(f"{result.changed:,} images had changed and were done again")
     if result.short:
         lines.append(
             f"{result.short:,} images gave fewer than min_boxes={config.detector.min_boxes} regions"

@@ -18,7 +18,7 @@ from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
 from vlray.regions.given import what_is_wrong
 from vlray.settings.environment import EnvironmentSection
-from vlray.storage import files
+from vlray.storage import files, fingerprint
 from vlray.stream.block import DECODED, pack
 
 log = logging.getLogger("vlray.stream")
@@ -67,6 +67,7 @@ class DecodeShard:
                 return row | _boxes_error("no boxes are given for it")
         try:
             data = _read(image["path"], fs, root)
+            row["digest"] = fingerprint.digest(data)
             original = decode(data, max_pixels=self.max_pixels)
             pixels = original if self.resize is None else self.resize(original)
         except ImageError as error:

@@ -97,7 +97,9 @@ class DetectShard:
         return pack(
             shard,
             regions=self._table(kept, [found[id(row)] for row in kept]),
-            failures=pa.Table.from_pylist(failures, schema=FAILURES),
+            failures=parts.with_digests(
+                pa.Table.from_pylist(failures, schema=FAILURES), _digests(failures)
+            ),
         )
 
     def _attempt(self, batch: list[dict[str, Any]]) -> list[RegionBatch | Exception]:
@@ -135,7 +137,12 @@ class DetectShard:
         image_ids, paths, splits = (
             [row[name] for row in rows] for name in ("image_id", "path", "split")
         )
-        return to_table(RegionBatch.concat(regions), image_ids, paths, splits, self._schema)
+        table = to_table(RegionBatch.concat(regions), image_ids, paths, splits, self._schema)
+        return parts.with_digests(table, _digests(rows))
+
+
+def _digests(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["digest"] or "" for row in rows]
 
 
 def _batches(rows: list[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:

@@ -4,6 +4,9 @@ A shard is the unit of work and of writing: its images go through decoding, dete
 together and end in one file. Shards are fixed by the listing, never by timing, so that whoever
 finishes them, in whatever order and after however many crashes, writes the same files. Images that
 turn up later become further shards; the earlier ones keep their numbers.
+
+The plan is only ever appended to, one file at a time, and the last row of an image counts: an image
+that has changed gets another row in a new shard, and no longer belongs to its old one.
 """
 
 from __future__ import annotations
@@ -23,27 +26,58 @@ from vlray.storage import files
 
 READERS = 16  # files of failures read at the same time
 
+SCHEMA = pa.schema([*PLAN, ("file_bytes", pa.int64()), ("mtime_ns", pa.int64())])
+"""Rows of a plan: those of `PLAN`, and the fingerprint of the file, null where it is not known."""
+
+MOVED = pa.schema([("shard", pa.int32()), ("image_id", pa.string()), ("to", pa.int32())])
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Every image that an output has or is to have, in shards.
+    """Every image that an output has or is to have, in shards. Made by `resolve`.
 
     Attributes:
-        table: One row per image, as `PLAN`; the rows of a shard are neighbours.
+        table: One row per image, as `SCHEMA`; the rows of a shard are neighbours, by path.
         stored: How many plan files the output has.
+        rows: All rows of these files, those that no longer count included.
+        moved: As `MOVED`: the former shards of images that are in another one now.
     """
 
     table: pa.Table
     stored: int
+    rows: pa.Table
+    moved: pa.Table
 
     @property
     def shards(self) -> int:
-        """Number of shards; they are numbered from 0."""
+        """Number of shards; they are numbered from 0, and some may have no images any more."""
         return pc.max(self.table["shard"]).as_py() + 1 if self.table.num_rows else 0
 
     def sizes(self) -> np.ndarray:
-        """Give the number of images of each shard."""
+        """Return the number of images of each shard."""
         return np.bincount(self.table["shard"].to_numpy(), minlength=self.shards)
+
+
+def resolve(rows: pa.Table, stored: int) -> Plan:
+    """Make a plan of all its rows, in the order in which they were stored."""
+    if stored > 1:
+        codes = rows["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+        last = np.zeros(codes.max() + 1 if len(codes) else 0, np.int64)
+        last[codes] = np.arange(len(codes))  # of equal indices, numpy keeps the last assignment
+        if len(last) < len(codes):
+            shard = rows["shard"].to_numpy()
+            former = np.flatnonzero(shard != shard[last[codes]])
+            moved = pa.table(
+                [
+                    rows["shard"].take(former),
+                    rows["image_id"].take(former),
+                    pa.array(shard[last[codes[former]]]),
+                ],
+                schema=MOVED,
+            )
+            table = rows.take(last).sort_by([("shard", "ascending"), ("path", "ascending")])
+            return Plan(table, stored, rows, moved)
+    return Plan(rows, stored, rows, MOVED.empty_table())
 
 
 def load(fs: pafs.FileSystem, root: str) -> Plan:
@@ -51,35 +85,40 @@ def load(fs: pafs.FileSystem, root: str) -> Plan:
     folder = files.join(root, parts.PLAN)
     names = sorted(name for name in files.list_names(fs, folder) if name.startswith("plan-"))
     tables = [pq.read_table(files.join(folder, name), filesystem=fs) for name in names]
-    return Plan(pa.concat_tables([PLAN.empty_table(), *tables]), len(names))
+    rows = pa.concat_tables([SCHEMA.empty_table(), *map(_with_fingerprints, tables)])
+    return resolve(rows, len(names))
 
 
-def extend(plan: Plan, listing: pa.Table, shard_size: int) -> pa.Table:
-    """Cut the images that the plan lacks into shards of their own.
+def _with_fingerprints(rows: pa.Table) -> pa.Table:
+    """Add the columns that plans of older versions lack."""
+    for field in SCHEMA:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows.select(SCHEMA.names).cast(SCHEMA)
+
+
+def extend(plan: Plan, images: pa.Table, shard_size: int) -> pa.Table:
+    """Cut images into shards of their own, behind those of the plan.
 
     Args:
         plan: What is planned already.
-        listing: Columns ``image_id``, ``path``, ``split``, in the order of the paths.
+        images: Rows of a listing that the plan lacks, or has in shards that they leave.
         shard_size: Images of a shard at most.
 
     Returns:
         The new rows of the plan. A shard holds images of one split only, so that a file does.
     """
-    known = pc.is_in(listing["image_id"], value_set=plan.table["image_id"].combine_chunks())
-    new = listing.filter(pc.invert(known)).combine_chunks()
-    if not new.num_rows:
-        return PLAN.empty_table()
-    new = new.sort_by([("split", "ascending"), ("path", "ascending")])
+    if not images.num_rows:
+        return SCHEMA.empty_table()
+    new = images.combine_chunks().sort_by([("split", "ascending"), ("path", "ascending")])
     split = pc.dictionary_encode(new["split"].combine_chunks()).indices.to_numpy()
     starts = np.flatnonzero(np.concatenate([[True], split[1:] != split[:-1]]))
     lengths = np.diff(np.append(starts, new.num_rows))
     place = np.arange(new.num_rows) - np.repeat(starts, lengths)  # within the split
     first = np.concatenate([[0], np.cumsum(-(-lengths // shard_size))[:-1]])
     shard = plan.shards + np.repeat(first, lengths) + place // shard_size
-    return pa.table(
-        [pa.array(shard.astype(np.int32)), new["image_id"], new["path"], new["split"]],
-        schema=PLAN,
-    )
+    rows = new.append_column("shard", pa.array(shard.astype(np.int32)))
+    return rows.select(SCHEMA.names).cast(SCHEMA)
 
 
 def store(fs: pafs.FileSystem, root: str, plan: Plan, rows: pa.Table) -> Plan:
@@ -88,7 +127,13 @@ def store(fs: pafs.FileSystem, root: str, plan: Plan, rows: pa.Table) -> Plan:
         return plan
     path = files.join(root, parts.PLAN, f"plan-{plan.stored:05d}.parquet")
     files.write_atomic(fs, path, parts.encode_plain(rows))
-    return Plan(pa.concat_tables([plan.table, rows]), plan.stored + 1)
+    return resolve(pa.concat_tables([plan.rows, rows]), plan.stored + 1)
+
+
+def done_shards(fs: pafs.FileSystem, root: str) -> set[int]:
+    """Find the shards that have a part, which means that they are done."""
+    names = files.list_names(fs, files.join(root, parts.REGIONS))
+    return {shard for name in names if (shard := parts.shard_of(name)) is not None}
 
 
 def shards_to_do(fs: pafs.FileSystem, root: str, plan: Plan, *, retry_failures: bool) -> np.ndarray:
@@ -97,16 +142,19 @@ def shards_to_do(fs: pafs.FileSystem, root: str, plan: Plan, *, retry_failures: 
     Shards with an image on which the detector raised are done again: the cause may be gone (memory,
     a bug that was mended). Files that could not be decoded are tried again only on request.
     """
-    regions = files.join(root, parts.REGIONS)
-    done = {parts.shard_of(name) for name in files.list_names(fs, regions)}
+    done = done_shards(fs, root)
     for shard in sorted(_failed(fs, root, retry_failures) & done):
         # The part's being there means "done", so taking it away comes before anything else.
-        files.remove(fs, files.join(regions, parts.part_name(shard)))
+        files.remove(fs, files.join(root, parts.REGIONS, parts.part_name(shard)))
         done.discard(shard)
-    shards = plan.shards  # once: it looks at every row of the plan
-    is_done = np.zeros(shards, bool)
-    is_done[[shard for shard in done if shard is not None and shard < shards]] = True
-    return np.flatnonzero(~is_done)
+    return np.flatnonzero(~is_among(done, plan.shards) & (plan.sizes() > 0))
+
+
+def is_among(some: set[int], shards: int) -> np.ndarray:
+    """Return for each of a number of shards whether it is one of some."""
+    among = np.zeros(shards, bool)
+    among[[shard for shard in some if shard < shards]] = True
+    return among
 
 
 def _failed(fs: pafs.FileSystem, root: str, every: bool) -> set[int]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
 
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_ways, check_weights, settled
@@ -20,7 +22,9 @@ from vlray.regions.given import GivenBoxes, read_boxes
 from vlray.regions.lock import only_writer
 from vlray.storage import files
 from vlray.stream import plan as plans
+from vlray.stream.changes import SHOWN, Changes, ImagesChangedError, clear, compare, confirm
 from vlray.stream.identity import defaults, identity_of
+from vlray.stream.plan import Plan
 from vlray.stream.progress import Progress
 from vlray.tasks.image_sets import absolute, find_images, found
 
@@ -33,6 +37,7 @@ class ExtractResult:
 
     output: str
     planned: int  # images of the output in all
+    changed: int = 0  # images that an earlier run had done, and whose files are others now
     images: int = 0  # images with regions written by this run
     regions: int = 0
     failed: int = 0  # images that became rows of failures/
@@ -66,20 +71,84 @@ def extract(config: ExtractConfig) -> ExtractResult:
         claim(fs, root, config.output.path, identity, defaults(config))
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
             files.remove_temporaries(fs, files.join(root, folder))
-        plan = plans.load(fs, root)
-        new = plans.extend(plan, listing.table, config.output.shard_size)
-        plan = plans.store(fs, root, plan, new)
+        plan, changes = plan_images(config, fs, root, listing)
         todo = plans.shards_to_do(fs, root, plan, retry_failures=config.output.retry_failures)
         images = int(plan.sizes()[todo].sum())
         log.info(
-            "%s: %s images, %s new, %s to do in %s shards",
+            "%s: %s images, %s new, %s changed, %s to do in %s shards",
             config.output.path,
-            *(f"{n:,}" for n in (plan.table.num_rows, new.num_rows, images, len(todo))),
+            *(
+                f"{n:,}"
+                for n in (
+                    plan.table.num_rows,
+                    changes.new.num_rows,
+                    changes.changed.num_rows,
+                    images,
+                    len(todo),
+                )
+            ),
         )
-        result = ExtractResult(config.output.path, plan.table.num_rows)
+        result = ExtractResult(
+            config.output.path, plan.table.num_rows, changed=changes.changed.num_rows
+        )
         if len(todo):
             _run_shards(config, listing.root, identity, plan, todo, given, result)
         return result
+
+
+def plan_images(
+    config: ExtractConfig, fs: pafs.FileSystem, root: str, listing: Listing
+) -> tuple[Plan, Changes]:
+    """Put what is new and what has changed into the plan, and clear it out of the old parts.
+
+    Args:
+        config: Of the extraction.
+        fs: Where the output is.
+        root: Its folder there.
+        listing: What there is now.
+
+    Raises:
+        ImagesChangedError: Images have changed, and ``output.on_changed`` is ``refuse``.
+    """
+    plan, done = plans.load(fs, root), plans.done_shards(fs, root)
+    changes = compare(plan, listing.table, done, every_split=not config.split)
+    changes = confirm(fs, root, listing.root, plan, changes)
+    _report(changes, config, listing.root)
+    if changes.changed.num_rows and config.output.on_changed == "refuse":
+        raise ImagesChangedError(
+            f"{changes.changed.num_rows:,} images have changed since {config.output.path} was "
+            f"made, the first: {_first(changes.changed['path'])}; give another folder for the "
+            "output, or have them done again where that is possible: --on-changed redo"
+        )
+    images = pa.concat_tables([changes.new, changes.changed, changes.moved])
+    rows = plans.extend(plan, images, config.output.shard_size)
+    plan = plans.store(fs, root, plan, pa.concat_tables([changes.updated, rows]))
+    clear(fs, root, plan, done, config.output.compression)
+    return plan, changes
+
+
+def _report(changes: Changes, config: ExtractConfig, images_root: str) -> None:
+    """Log what is noticed of images that earlier runs listed."""
+    output = config.output.path
+    if changes.adopted:
+        log.warning(
+            "%s does not say which files %s of its images are of: an older version made it, or "
+            "they could not be looked at; the files of today are taken for those",
+            output,
+            f"{changes.adopted:,}",
+        )
+    if vanished := len(changes.vanished):
+        log.warning(
+            "%s images of %s are not in %s, the first: %s; their rows stay",
+            f"{vanished:,}",
+            output,
+            images_root,
+            _first(changes.vanished),
+        )
+
+
+def _first(names: pa.ChunkedArray) -> str:
+    return ", ".join(names[:SHOWN].to_pylist())
 
 
 def _placed(config: ExtractConfig) -> ExtractConfig:
@@ -159,7 +228,7 @@ def _run_shards(
     config: ExtractConfig,
     images_root: str,
     identity: dict[str, Any],
-    plan: plans.Plan,
+    plan: Plan,
     todo: np.ndarray,
     given: GivenBoxes | None,
     result: ExtractResult,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -13,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from vlray.settings import plugins, state
+from vlray.settings.wording import did_you_mean, plain_message
 from vlray.tasks.example import Example
 from vlray.tasks.layout import load_layout
 from vlray.tasks.problems import Problems
@@ -125,8 +125,7 @@ def check_split(spec: DatasetSpec, split: str) -> None:
 def refusal(kind: str, word: str, choices: Iterable[str]) -> str:
     """Say that a word is none of the choices, which one is near, and what they are."""
     known = list(choices)
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(word, known)
     return f"unknown {kind} {word!r}; {hint}There are {', '.join(known) or 'none'}"
 
 
@@ -194,12 +193,11 @@ def _load_yaml(text: str, origin: str) -> Mapping[str, Any]:
 def _explain(place: tuple[int | str, ...], kind: str, message: str) -> str:
     name = ".".join(map(str, place))
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _keys(place), n=1)
-        return f"unknown key {name}" + (f" (did you mean {near[0]}?)" if near else "")
+        hint = did_you_mean(str(place[-1]), _keys(place)).strip()
+        return f"unknown key {name}" + (f" ({hint})" if hint else "")
     if kind == "missing":
         return f"{name} is missing"
-    said = message.removeprefix("Value error, ").replace("Input should", "it should")
-    return f"{name}: {said}" if name else said
+    return f"{name}: {plain_message(message)}".removeprefix(": ")
 
 
 def _keys(place: tuple[int | str, ...]) -> list[str]:

@@ -113,7 +113,7 @@ def _missing_files(ids: pa.Array, folder: str, below: tuple[str, ...], rule: str
     walk = Walk(fs, path, follow_symlinks=True, leave_out="")
     try:
         with files.explained(folder):
-            paths = sorted(walk.images(there))
+            paths = sorted(path for path, _ in walk.images(there))
         if below and not there:
             paths = [path for path in paths if "/" not in path]
         found = image_ids(paths, rule)

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from vlray.config.data import DataSection
+from vlray.settings.atomic import replacing
+from vlray.storage.locks import LockFileError, build_once
 from vlray.tasks.catalogue import SpecDataset, check_split
 from vlray.tasks.columns import example_of
 from vlray.tasks.example import Example
@@ -26,7 +28,7 @@ from vlray.tasks.locate import identity, split_files
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files, VisionLanguageDataset
 from vlray.tasks.spec import DatasetSpec, SplitSpec
-from vlray.tasks.table_file import META, only_builder, write_table
+from vlray.tasks.table_file import META, write_table
 
 Rows = Int64[np.ndarray, "N"]
 
@@ -139,7 +141,8 @@ def table_from(
         ValueError: A value is not what an `Example` holds.
     """
     problems = Problems() if problems is None else problems
-    write_table(examples, spec, split, path, problems)
+    with replacing(path) as temporary:
+        write_table(examples, spec, split, temporary, problems)
     return ExampleTable(path)
 
 
@@ -162,15 +165,22 @@ def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection)
     # A + is fine in a file's name, but not everywhere in a URI's.
     stem = f"{dataset.spec.name}-{split}".replace("+", "plus")
     path = data.cache_folder() / "examples" / f"{stem}-{key[:16]}.arrow"
-    if not path.is_file():
-        with only_builder(path):
-            if not path.is_file():  # another process may have made it meanwhile
-                problems = Problems()
-                examples = dataset.read(split, found, problems)
-                write_table(examples, dataset.spec, split, path, problems)
+    try:
+        build_once(path, lambda temporary: _read_all(dataset, split, found, temporary))
+    except LockFileError as error:
+        raise ValueError(
+            f"{path.parent} is not writable ({error.strerror}); give a folder for derived files: "
+            "--data.cache-dir FOLDER"
+        ) from error
     table = ExampleTable(path, spec=dataset.spec)
     table.problems.check(data.on_bad, table.name)
     return table
+
+
+def _read_all(dataset: VisionLanguageDataset, split: str, split_files: Files, path: Path) -> None:
+    problems = Problems()
+    examples = dataset.read(split, split_files, problems)
+    write_table(examples, dataset.spec, split, path, problems)
 
 
 def _key(dataset: VisionLanguageDataset, split: str, found: Files) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from vlray.settings import state
+from vlray.settings import atomic, state
+from vlray.settings.wording import explain_errors
 from vlray.tasks import catalogue
 from vlray.tasks.corpus import CorpusSpec, resolve
 
@@ -35,11 +36,8 @@ def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
         )
     resolve(spec)
     path = corpora_folder(project) / f"{name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
     values = spec.model_dump(mode="json", exclude_defaults=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    temporary.replace(path)
+    atomic.write(path, yaml.safe_dump(values, sort_keys=False).encode())
     return path
 
 
@@ -57,5 +55,7 @@ def load_corpus(name: str, project: str) -> CorpusSpec:
         )
     try:
         return CorpusSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} describes no corpus: {error}") from error
+    except ValidationError as error:
+        raise ValueError(f"{path} is not a corpus: {explain_errors(error)}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSystem, FileType
 
 from vlray.config.data import DataSection, ImageSetsSection
 from vlray.storage import files
+from vlray.storage.fingerprint import of_tree
 from vlray.tasks.catalogue import SpecDataset
 from vlray.tasks.layout import Roles, roles_of
 from vlray.tasks.protocol import Files, VisionLanguageDataset
@@ -154,16 +155,9 @@ def _info(uri: str) -> tuple[FileSystem, str, FileInfo]:
         return fs, path, fs.get_file_info(path)
 
 
-def identity(uri: str) -> list[tuple[str, int, int]]:
-    """Say which file a path is now: path, size in bytes, time of the last change in ns.
+def identity(uri: str) -> list[tuple[str, int | None, int | None]]:
+    """Return which file a path is now: path, size in bytes, time of the last change in ns.
 
     Of a folder: those of all files below it.
     """
-    fs, path, info = _info(uri)
-    found = [info]
-    if info.type == FileType.Directory:
-        with files.explained(uri):
-            found = fs.get_file_info(FileSelector(path, recursive=True))
-    return sorted(
-        (info.path, info.size, info.mtime_ns or 0) for info in found if info.type == FileType.File
-    )
+    return [(path, *found) for path, found in of_tree(uri).items()]

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vlray.config.data import DataSection
+from vlray.settings.text_table import align
 from vlray.tasks import locate
 from vlray.tasks.check import Absent, SplitReport
 from vlray.tasks.examples import open_examples
@@ -31,21 +32,12 @@ def catalogue_table(datasets: Sequence[VisionLanguageDataset], data: DataSection
                 "all" if len(here) == len(spec.splits) else " ".join(here) or "-",
             )
         )
-    return table(rows)
+    return "\n".join(align(rows))
 
 
 def _some(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - SPLITS_SHOWN} more" if names[SPLITS_SHOWN:] else ""
     return " ".join(names[:SPLITS_SHOWN]) + more
-
-
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Bring rows into columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
 
 
 def _is_here(dataset: VisionLanguageDataset, split: str, data: DataSection) -> bool:
@@ -59,7 +51,7 @@ def _is_here(dataset: VisionLanguageDataset, split: str, data: DataSection) -> b
 
 
 def describe(dataset: VisionLanguageDataset, data: DataSection, only: str = "") -> str:
-    """Say all that is known of a dataset, its files (of one split only) and one of its examples."""
+    """Describe a dataset, its files (of the split ``only``, if given) and one of its examples."""
     spec = dataset.spec
     facts = {
         "title": spec.title,
@@ -135,7 +127,7 @@ def _fields(values: dict[str, Any], indent: str) -> list[str]:
 
 
 def check_lines(report: SplitReport) -> list[str]:
-    """Say what was found of a split."""
+    """Describe the files of a split that were checked."""
     # Which of them are missing is part of the error, with where to get them.
     lines = [report.name, *(_file_line(file) for file in report.wanted if file.path)]
     if report.table is None:

@@ -1,4 +1,4 @@
-"""Write a table of examples: streamed, whole or not at all, by one process at a time."""
+"""Write a table of examples as they are read, in constant memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -17,8 +16,6 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64
 from tqdm import tqdm
 
-from vlray.storage.files import TEMPORARY
-from vlray.storage.locks import locked
 from vlray.tasks.columns import SCHEMA, to_batch
 from vlray.tasks.example import Example
 from vlray.tasks.problems import Problems
@@ -36,53 +33,26 @@ META = b"vlray"
 """Key of the metadata: of the schema (spec, split), and of the last batch (the problems)."""
 
 
-@contextmanager
-def only_builder(path: Path) -> Iterator[None]:
-    """Make one file in one process at a time; others wait. The lock ends with the process.
-
-    Raises:
-        ValueError: The folder cannot be made or written to.
-    """
-    with ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(path.parent / f".lock-{path.stem}"))
-        except OSError as error:
-            raise ValueError(
-                f"{path.parent} cannot be written to ({error.strerror}); say where derived files "
-                "may be kept: --data.cache-dir FOLDER"
-            ) from error
-        yield
-
-
 def write_table(
     examples: Iterator[Example], spec: DatasetSpec, split: str, path: Path, problems: Problems
 ) -> None:
-    """Stream examples into a file that appears when it is whole; see `examples.table_from`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    """Stream examples into a new file; see `examples.table_from`."""
     about = json.dumps({"spec": spec.model_dump(mode="json"), "split": split})
     schema = SCHEMA.with_metadata({META: about})
     start, name, count, seen = time.monotonic(), f"{spec.name}:{split}", 0, SeenIds()
-    try:
-        with (
-            temporary.open("wb") as file,
-            pa.ipc.new_file(file, schema) as writer,
-            tqdm(desc=name, unit=" examples", disable=not sys.stderr.isatty()) as progress,
-        ):
-            while some := list(islice(examples, ROWS)):
-                progress.update(len(some))
-                if batch := _usable(some, seen, problems):
-                    count += len(batch)
-                    writer.write_batch(to_batch(batch))
-            # The problems are known at the end, the schema's metadata is written at the start.
-            writer.write_batch(to_batch([]), custom_metadata={META: json.dumps(asdict(problems))})
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    seconds = time.monotonic() - start
-    log.info("read %s examples of %s in %.1f s into %s", f"{count:,}", name, seconds, path)
+    with (
+        path.open("wb") as file,
+        pa.ipc.new_file(file, schema) as writer,
+        tqdm(desc=name, unit=" examples", disable=not sys.stderr.isatty()) as progress,
+    ):
+        while some := list(islice(examples, ROWS)):
+            progress.update(len(some))
+            if batch := _usable(some, seen, problems):
+                count += len(batch)
+                writer.write_batch(to_batch(batch))
+        # The problems are known at the end, the schema's metadata is written at the start.
+        writer.write_batch(to_batch([]), custom_metadata={META: json.dumps(asdict(problems))})
+    log.info("read %s examples of %s in %.1f s", f"{count:,}", name, time.monotonic() - start)
 
 
 def _usable(examples: list[Example], seen: SeenIds, problems: Problems) -> list[Example]:

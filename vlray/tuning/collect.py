@@ -9,6 +9,7 @@ from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_weights, settled
 from vlray.detect.selection.reselect import collecting
 from vlray.regions.output import open_output
+from vlray.stream.changes import ImagesChangedError
 from vlray.stream.run import extract
 from vlray.tuning.candidates import Candidates
 from vlray.tuning.check_selection import check_selection
@@ -28,8 +29,8 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
         with_feats: Whether to store the vectors too, for ``Candidates.write``.
 
     Raises:
-        ValueError: These settings select nothing, or a user's detector does not select as vlray
-            does.
+        ValueError: These settings select nothing, a user's detector does not select as vlray does,
+            or images have changed since the collection was begun.
     """
     if config.boxes or config.detector.features == "grid":
         what = f"boxes={config.boxes}" if config.boxes else "features=grid"
@@ -46,10 +47,14 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
         update={
             "path": str(folder / ("pooled" if with_feats else "boxes")),
             "dtype": "float32" if is_caffe else config.output.dtype,
+            "on_changed": "refuse",
         }
     )
     collection = config.model_copy(update={"detector": collector, "output": output})
-    result = extract(collection)
+    try:
+        result = extract(collection)
+    except ImagesChangedError as error:  # trials on the old images would not be comparable
+        raise ValueError(f"{error} (all trials of a search need the same images)") from error
     if result.failed:
         log.warning(
             "%s of %s images failed; failures/ in %s lists them with the reasons",

@@ -1,6 +1,7 @@
-"""How good selected regions are, measured on boxes, classes and attributes that are right.
+"""Metrics of selected regions: their number, and their recall of ground-truth boxes.
 
-Shapes: N images, R regions and G true boxes of all of them, E pairs of the two, T IoUs.
+Shapes: N: images; R: regions of all images; G: true boxes of all images; E: pairs of a region and
+a true box of the same image; T: IoU thresholds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from vlray.regions.overlap import iou_of_pairs
 from vlray.tuning.candidates import Candidates
 from vlray.tuning.labels import label_figures
 from vlray.tuning.selected import Selection
@@ -22,109 +24,105 @@ IOUS = np.linspace(0.5, 0.95, 10)
 TOP = (10, 36, 100)
 
 _NOBODY = np.iinfo(np.int64).max
-_AT_A_TIME = 1 << 20  # pairs whose IoU is computed
+_PAIRS_AT_A_TIME = 1 << 20  # bounds the memory of the IoUs
 
 _Pairs = tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " E"], Float64[np.ndarray, " E"]]
-"""Region and true box of each pair, and their IoU."""
+"""Indices of the region and the true box of each pair, and their IoU."""
 
 
 def figures(selection: Selection, candidates: Candidates, truth: Truth | None) -> dict[str, float]:
-    """Measure a selection.
+    """Compute the metrics of a selection.
 
     Args:
-        selection: From the candidates.
-        candidates: Of N images.
-        truth: Of some of them; None: only what needs none is measured.
+        selection: Regions selected from the candidates.
+        candidates: Proposals of N images.
+        truth: True boxes of at least one of the images. None: compute only ``boxes``.
 
     Returns:
-        ``boxes``: regions of an image in the mean. With a truth, over all of its boxes on these
-        images together, whatever their classes, crowds left out:
+        ``boxes``: mean number of regions per image. With a truth, recalls over its boxes on all of
+        these images, regardless of class and without crowds:
 
-        - ``ar@10``, ``ar@36``, ``ar@100``: the part of them that the first 10, 36 or 100 regions
-          of an image find, by falling probability, at IoU 0.5. Each region finds one box at most,
-          the one that it covers best of those that no better region has found, as in COCO's
-          evaluation (where this is the recall without categories).
-        - ``ar@10:0.5:0.95`` and so on: the mean over the IoUs 0.5, 0.55, ... 0.95, COCO's AR.
-        - ``recall``, ``recall:0.5:0.95``: the same of all regions, however many.
+        - ``ar@10``, ``ar@36``, ``ar@100``: share of the boxes that are matched by the first 10, 36
+          or 100 regions of their image, by decreasing probability, at IoU 0.5. As in COCO's
+          evaluation without categories, each region matches at most one box: the one with the
+          highest IoU that no better region has matched.
+        - ``ar@10:0.5:0.95`` and so on: mean over the IoUs 0.5, 0.55, ... 0.95, COCO's AR.
+        - ``recall``, ``recall:0.5:0.95``: the same for all regions.
 
     Raises:
-        ValueError: The truth is of none of the images.
+        ValueError: The truth has none of the images.
     """
-    found = {"boxes": len(selection) / len(candidates.image_ids)}
+    metrics = {"boxes": len(selection) / len(candidates.image_ids)}
     if truth is not None:
-        found |= recalls(selection, candidates.image_ids, truth)
-    return found
+        metrics |= recalls(selection, candidates.image_ids, truth)
+    return metrics
 
 
 def recalls(selection: Selection, image_ids: Sequence[str], truth: Truth) -> dict[str, float]:
-    """Measure what ``figures`` does with a truth, of the images of these ids."""
-    pairs, wanted = _pairs(selection, image_ids, truth)
-    best = _match(*pairs, _ranks(selection), len(truth))  # (T, G): rank of the finder
-    found = {}
+    """Compute the recalls of ``figures`` for the images with these ids."""
+    pairs, counted = _pairs(selection, image_ids, truth)
+    # (T, G): rank of the region that matches each true box. One matching serves every limit,
+    # because a region of lower rank never changes the match of a better one.
+    ranks = _match(*pairs, _ranks(selection), len(truth))
+    metrics = {}
     for name, limit in [(f"ar@{top}", top) for top in TOP] + [("recall", _NOBODY)]:
-        at_iou = (best[:, wanted] < limit).mean(axis=1) if wanted.any() else np.full(10, np.nan)
-        found[name] = float(at_iou[0])
-        found[f"{name}:0.5:0.95"] = float(at_iou.mean())
-    return found
+        at_iou = (ranks[:, counted] < limit).mean(axis=1) if counted.any() else np.full(10, np.nan)
+        metrics[name] = float(at_iou[0])
+        metrics[f"{name}:0.5:0.95"] = float(at_iou.mean())
+    return metrics
 
 
 def _pairs(
     selection: Selection, image_ids: Sequence[str], truth: Truth
 ) -> tuple[_Pairs, Bool[np.ndarray, " G"]]:
-    """Find the regions and true boxes of one image whose IoU counts; and the boxes to be found."""
-    place = _places(image_ids, truth)
+    """Pair regions and true boxes of the same image, if their IoU is at least 0.5.
+
+    Returns:
+        The pairs, and a mask of the true boxes that count for the recall.
+    """
+    index = _truth_index(image_ids, truth)
     counts = np.diff(truth.offsets)
-    wanted = ~truth.ignored & np.isin(np.repeat(np.arange(len(counts)), counts), place)
-    boxes = truth.boxes[wanted]
-    offsets = np.concatenate([[0], np.cumsum(wanted)])[truth.offsets]
-    image = place[selection.images]
+    counted = ~truth.ignored & np.isin(np.repeat(np.arange(len(counts)), counts), index)
+    boxes = truth.boxes[counted].T
+    region_boxes = selection.boxes.astype(np.float64).T
+    offsets = np.concatenate([[0], np.cumsum(counted)])[truth.offsets]
+    image = index[selection.images]
     partners = np.where(image < 0, 0, np.diff(offsets)[image])
-    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    blocks = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     for start, end in _blocks(partners):
         rows = slice(start, end)
         first = np.repeat(np.arange(start, end), partners[rows])
         begin = offsets[image[rows]] - np.cumsum(partners[rows]) + partners[rows]
         second = np.arange(len(first)) + np.repeat(begin, partners[rows])
-        iou = _iou(selection.boxes[first], boxes[second])
+        iou = iou_of_pairs(region_boxes[:, first], boxes[:, second])
         near = iou >= IOUS[0]
-        found.append((first[near], second[near], iou[near]))
-    first, second, iou = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return (first, np.flatnonzero(wanted)[second], iou), wanted
+        blocks.append((first[near], second[near], iou[near]))
+    first, second, iou = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return (first, np.flatnonzero(counted)[second], iou), counted
 
 
-def _places(image_ids: Sequence[str], truth: Truth) -> Int64[np.ndarray, " N"]:
-    """Find each image in the truth; -1 where it is not in it."""
-    known = {image_id: at for at, image_id in enumerate(truth.image_ids)}
-    place = np.array([known.get(image_id, -1) for image_id in image_ids], np.int64)
-    if (place < 0).all():
+def _truth_index(image_ids: Sequence[str], truth: Truth) -> Int64[np.ndarray, " N"]:
+    """Return the index of each image in the truth; -1 if the truth does not have it."""
+    index_of = {image_id: at for at, image_id in enumerate(truth.image_ids)}
+    index = np.array([index_of.get(image_id, -1) for image_id in image_ids], np.int64)
+    if (index < 0).all():
         raise ValueError(
-            f"{truth.source} is of images such as {list(truth.image_ids[:3])}, but these are "
-            f"called otherwise, such as {list(image_ids[:3])}; choose their names with "
+            f"{truth.source} has none of the images: its ids are {list(truth.image_ids[:3])}, ..., "
+            f"those of the images {list(image_ids[:3])}, ...; choose the ids with "
             "--images.id-rule (coco for COCO's numbers), or give the truth of these images"
         )
-    return place
+    return index
 
 
 def _blocks(counts: Int64[np.ndarray, " R"]) -> Iterator[tuple[int, int]]:
-    """Cut rows so that the counts of a block add up to ``_AT_A_TIME`` or little more."""
-    block = np.cumsum(counts) // _AT_A_TIME
+    """Cut rows so that the counts of a block add up to about ``_PAIRS_AT_A_TIME``."""
+    block = np.cumsum(counts) // _PAIRS_AT_A_TIME
     edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(counts)]
     return pairwise(edges)
 
 
-def _iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> Float64[np.ndarray, " E"]:
-    """Divide what the boxes of each pair share by what they cover."""
-    a, b = boxes_a.astype(np.float64).T, boxes_b.astype(np.float64).T
-    shared = (np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])).clip(min=0)
-    shared *= (np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])).clip(min=0)
-    covered = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
-    iou: Float64[np.ndarray, " E"] = np.zeros_like(shared)
-    np.divide(shared, covered, out=iou, where=covered > 0)
-    return iou
-
-
 def _ranks(selection: Selection) -> Int64[np.ndarray, " R"]:
-    """Number the regions of each image by falling probability, equal ones as they stand."""
+    """Rank the regions of each image by decreasing probability; ties keep their order."""
     order = np.lexsort((-selection.obj_probs, selection.images))
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order)) - selection.offsets[selection.images[order]]
@@ -138,15 +136,15 @@ def _match(
     rank: Int64[np.ndarray, " R"],
     boxes: int,
 ) -> Int64[np.ndarray, "T G"]:
-    """Give each true box the rank of the region that finds it, at every IoU at once.
+    """Return, per IoU threshold, the rank of the region that matches each true box.
 
-    Regions choose in the order of their ranks, each the free box that it covers best; of equal
-    ones the last, as COCO's evaluation does. All choose at the same time here: where several want
-    one box the best of them keeps it, and the others go on to their next, until nobody has to.
-    That is the same, since all boxes prefer the same regions (Gale and Shapley).
+    COCO's evaluation lets regions choose in the order of their ranks: each takes the free box with
+    the highest IoU, and the last one of a tie. Here all regions choose at the same time. If several
+    choose one box, the best region keeps it and the others choose their next box, until no region
+    has to. The result is the same, because all boxes prefer the same regions (Gale and Shapley).
 
     Returns:
-        ``_NOBODY`` where no region finds the box.
+        The ranks; ``_NOBODY`` for a box without a match.
     """
     order = np.lexsort((-box, -iou, region))
     region, box, iou = region[order], box[order], iou[order]
@@ -156,7 +154,7 @@ def _match(
     ranks = rank[region[pair]]
     while True:
         finder = np.full(len(IOUS) * boxes, _NOBODY)
-        heads = np.flatnonzero(np.diff(chooser, prepend=-1))  # the best that each has left
+        heads = np.flatnonzero(np.diff(chooser, prepend=-1))  # each region's best remaining box
         np.minimum.at(finder, chosen[heads], ranks[heads])
         left = ranks <= finder[chosen]
         if left.all():

@@ -89,16 +89,21 @@ def write_selected(
             for name in files.list_names(from_fs, files.join(from_root, folder)):
                 data = files.read_bytes(from_fs, files.join(from_root, folder, name))
                 files.write_atomic(fs, files.join(root, folder, name), data)
+        shards = list_shards(from_fs, files.join(from_root, parts.REGIONS))
+        for shard in set(list_shards(fs, files.join(root, parts.REGIONS))).difference(shards):
+            files.remove(fs, files.join(root, parts.REGIONS, parts.part_name(shard)))
         image = 0
-        for shard in list_shards(from_fs, files.join(from_root, parts.REGIONS)):
+        for shard in shards:
             name = parts.part_name(shard)
             source = files.join(from_root, parts.REGIONS, name)
             count = pq.read_metadata(source, filesystem=from_fs).num_rows
             target = files.join(root, parts.REGIONS, name)
-            # Parts of an interrupted run are complete, because parts are written atomically.
-            if name not in files.list_names(fs, files.join(root, parts.REGIONS)):
+            # Parts of an interrupted run are complete, because parts are written atomically; they
+            # are kept unless their images have changed.
+            if parts.read_digests(fs, target) != parts.read_digests(from_fs, source):
                 table = pq.read_table(source, filesystem=from_fs)
                 regions = _rows_of(table, selection, offsets, image, schema)
+                regions = parts.keep_digests(regions, table)
                 encoded = parts.encode_regions(regions, config.output.compression)
                 files.write_atomic(fs, target, encoded)
             image += count

@@ -14,6 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from vlray.settings.options import Path, options_of
+from vlray.settings.wording import plain_message
 from vlray.tuning.tuned import Setting, Tuned
 
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
@@ -128,10 +129,9 @@ def _validate(key: str, value: Any, path: Path, tuned: Tuned) -> Any:
     try:
         return adapter.dump_python(adapter.validate_python(value), mode="json")
     except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ValueError(
             f"--space {key}: {value!r} is not a valid value of {'.'.join(path)}: "
-            f"{message.replace('Input should', 'it should')}"
+            f"{plain_message(error.errors()[0]['msg'])}"
         ) from error
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Int64
 
+from vlray.regions.overlap import iou_of_pairs
+
 _PAIRS = 1 << 20  # compared at a time: 100 MiB of intermediate results
 _KEPT = 32 << 20  # remembered at most, 16 bytes each; beyond it they are found again every time
 
@@ -111,29 +113,16 @@ class Suppression:
             meet &= columns[low][a] < columns[high][b]
             meet &= columns[low][b] < columns[high][a]
         found = meet.nonzero()[0]
-        iou = _iou(columns.astype(np.float64), a[found], b[found])
+        exact = columns.astype(np.float64)
+        iou = iou_of_pairs(exact[:, a[found]], exact[:, b[found]])
         falling = np.argsort(-iou, kind="stable")
-        falling = falling[iou[falling] > 0]  # NaN: no area at all
+        falling = falling[iou[falling] > 0]
         found = found[falling]
         return Overlaps(
             self._order[first[found]].astype(np.int32),
             self._order[second[found]].astype(np.int32),
             iou[falling],
         )
-
-
-def _iou(
-    columns: Float64[np.ndarray, "4 P"], a: Int64[np.ndarray, " E"], b: Int64[np.ndarray, " E"]
-) -> Float64[np.ndarray, " E"]:
-    """Divide the area that the boxes of each pair share by the area that they cover."""
-    x1, y1, x2, y2 = columns
-    width = np.minimum(x2[a], x2[b]) - np.maximum(x1[a], x1[b])
-    height = np.minimum(y2[a], y2[b]) - np.maximum(y1[a], y1[b])
-    shared = width.clip(min=0) * height.clip(min=0)
-    area = (x2 - x1) * (y2 - y1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        iou: Float64[np.ndarray, " E"] = shared / (area[a] + area[b] - shared)
-    return iou
 
 
 def _suppress(

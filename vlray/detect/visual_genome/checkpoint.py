@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
@@ -19,6 +17,7 @@ from vlray.detect.visual_genome.flavours import Flavour, check_shapes, to_canoni
 from vlray.detect.visual_genome.shapes import canonical_shapes
 from vlray.detect.weights.files import locate, sha256
 from vlray.detect.weights.headers import VG_FAMILY, VG_FORMAT, converted_path, read_header
+from vlray.settings.atomic import replacing
 from vlray.storage.locks import locked
 
 __all__ = ["VgCheckpoint", "canonical_shapes", "load_vg"]
@@ -79,16 +78,11 @@ def _convert(path: Path, digest: str, place: Path) -> VgCheckpoint:
         "source_sha256": digest,
         "has_attributes": str(has_attributes).lower(),
     }
-    part = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
     try:
-        save_file(tensors, part, metadata)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(place)
+        with replacing(place) as temporary:
+            save_file(tensors, temporary, metadata)
     except (OSError, SafetensorError) as error:
         logger.warning("%s is converted again next time: %s", path, error)
-        with suppress(OSError):
-            part.unlink()
     else:
         logger.info("Converted %s (%s) to %s", path, flavour, place)
     return VgCheckpoint(tensors, flavour, has_attributes, digest, path)

@@ -17,8 +17,7 @@ function update() {
   if (state.sort === "unsure") matches.sort((a, b) => sureness(a) - sureness(b));
   $("grid").replaceChildren(...(matches.length ? matches.map(card)
     : [make("p", { className: "empty", textContent: "No example matches the filters." })]));
-  $("count").textContent = matches.length === examples.length
-    ? plural(examples.length, "example") : `${number(matches.length)} of ${plural(examples.length, "example")}`;
+  $("count").textContent = someOf(matches.length, examples.length, "example");
   const others = examples.filter((example) => passes(example, "judged"));
   for (const row of $("judged").querySelectorAll(".label-row")) {
     const value = row.querySelector("input").value;
@@ -51,6 +50,5 @@ function setUpFilters() {
     Object.assign(state, { query: "", judged: "", kinds: DATA.kinds.map(() => ""), sort: "order" });
     update();
   });
-  $("filters").addEventListener("submit", (event) => event.preventDefault());
-  document.querySelector(".filters").open = innerWidth >= 800;
+  setUpFolding();
 }

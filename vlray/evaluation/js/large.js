@@ -6,9 +6,7 @@ function openLarge(k) {
   opened = k;
   $("large-id").textContent = example.id;
   $("large-facts").textContent = [...example.about, ...new Set(example.images.map((image) => `image ${image.id}`))].filter((value) => value).join(" \u00b7 ");
-  $("position").textContent = at < 0 ? "" : `${number(at + 1)} / ${number(matches.length)}`;
-  $("previous").disabled = at <= 0;
-  $("next").disabled = at < 0 || at === matches.length - 1;
+  showPosition(at, matches.length);
   $("stage").replaceChildren(...example.images.map((image) => shot(example, image)));
   $("large-text").replaceChildren(make("div", {}, ...badgeText(example)), asked(example), ...answers(example), ...given(example));
   pointAtPhrases($("large-text"), $("stage"));
@@ -24,9 +22,7 @@ function badgeText(example) {
 }
 
 function regionRow(box, frame, r, caption, most) {
-  const swatch = make("i", { className: "swatch" });
-  swatch.style.setProperty("--color", colorOf(box));
-  const button = make("button", { type: "button", className: "region", "data-region": r }, swatch,
+  const button = make("button", { type: "button", className: "region", "data-region": r }, swatch(colorOf(box)),
     make("span", { className: "region-name", textContent: caption ? `${labelOf(box)} (${caption})` : labelOf(box) }));
   if (box[5] !== null) {
     const meter = make("span", { className: "meter" });
@@ -61,11 +57,7 @@ function setUpLarge() {
   watchRegions($("grid"));
   watchRegions($("stage"), pointAt);
   $("region-list").addEventListener("pointerleave", () => pointAt(null, -1));
-  $("previous").addEventListener("click", () => step(-1));
-  $("next").addEventListener("click", () => step(1));
-  $("close").addEventListener("click", () => $("large").close());
-  $("large").addEventListener("click", (event) => { if (event.target === $("large")) $("large").close(); });
-  $("large").addEventListener("close", () => {
+  setUpDialog(step, () => {
     $("grid").querySelector(`[data-example="${opened}"] .shots`)?.focus({ focusVisible: false });
   });
 }

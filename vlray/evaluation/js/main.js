@@ -1,4 +1,4 @@
-// The header, the other tabs, the keys, and the start.
+// The bars of the figures, the keys, and the start.
 
 function setMode(mode) {
   document.body.dataset.mode = document.body.dataset.mode === mode ? "none" : mode;
@@ -7,19 +7,13 @@ function setMode(mode) {
   }
 }
 
-function drawHeader() {
-  $("tab-images").lastElementChild.textContent = number(examples.length);
-  document.querySelector(".tabs").hidden = false;
-}
-
-// The tables are in the page, for whoever has no script; here come their bars.
-function drawFigures() {
+// The tables are in the page, to be read without a script too.
+function drawBars() {
   for (const cell of document.querySelectorAll("[data-value]")) {
     const element = make("span", { className: "range" }, make("i", {}), make("b", {}));
     for (const name of ["value", "low", "high"]) element.style.setProperty(`--${name}`, cell.dataset[name]);
     cell.append(element);
   }
-  $("about").append(table(["Setting", "Value"], DATA.settings, "text"));
 }
 
 function onKey(event) {
@@ -45,8 +39,7 @@ function setUpModes() {
   if (first) setMode(first);
 }
 
-drawHeader();
-drawFigures();
+drawBars();
 setUpFilters();
 setUpLarge();
 setUpModes();

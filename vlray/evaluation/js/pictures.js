@@ -21,7 +21,6 @@ function has(example, mode) {
 }
 
 const percent = (share) => (share >= 0.9995 ? "100 %" : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`);
-const outline = ([x1, y1, x2, y2]) => `M${x1} ${y1}H${x2}V${y2}H${x1}Z`;
 const labelOf = (box) => (box[4] < 0 ? "region" : DATA.labels[box[4]]);
 const colorOf = (box) => (box[4] < 0 ? DATA.plain_color : DATA.colors[box[4]]);
 
@@ -30,7 +29,7 @@ const colorOf = (box) => (box[4] < 0 ? DATA.plain_color : DATA.colors[box[4]]);
  * is as good as nothing; all of the colour has what was looked at most, or four times that.
  */
 function heat(image) {
-  const layer = overlay(image, "looked");
+  const layer = overlay(image.size, "looked");
   const even = 1 / image.boxes.length;
   const most = Math.max(...image.boxes.map((box) => box[5]), Math.min(FULL_HEAT * even, 1));
   const order = image.boxes.map((_, r) => r).sort((a, b) => image.boxes[a][5] - image.boxes[b][5]);
@@ -45,12 +44,8 @@ function heat(image) {
   return layer;
 }
 
-function overlay(image, className) {
-  return svg("svg", { class: className, viewBox: `0 0 ${image.size[0]} ${image.size[1]}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-}
-
 function detected(image) {
-  const layer = overlay(image, "regions");
+  const layer = overlay(image.size, "regions");
   layer.append(svg("path", { class: "casing", d: image.boxes.map(outline).join("") }));
   image.boxes.forEach((box, r) => {
     const path = svg("path", { class: "box", d: outline(box), "data-region": r });
@@ -61,7 +56,7 @@ function detected(image) {
 }
 
 function grounded(image, phrases) {
-  const layer = overlay(image, "found");
+  const layer = overlay(image.size, "found");
   phrases.forEach((phrase, p) => {
     const group = svg("g", { "data-phrase": p });
     group.style.setProperty("--phrase", PHRASES[p % PHRASES.length]);
@@ -77,13 +72,7 @@ function grounded(image, phrases) {
 function shot(example, image) {
   const box = make("span", { className: "frame" });
   box.style.setProperty("--ratio", image.size[0] / image.size[1]);
-  const source = image.missing ? null : $(`t${image.thumbnail}`).textContent;
-  if (source) {
-    box.append(make("img", { alt: "", decoding: "async", draggable: false, src: `data:image/jpeg;base64,${source}` }));
-  } else {
-    box.classList.add("missing");
-    box.append(make("span", { className: "missing-note", textContent: "image cannot be read" }));
-  }
+  showPicture(box, image.missing ? "" : jpeg($(`t${image.thumbnail}`).textContent));
   if (image.boxes.some((one) => one[5] !== null)) {
     box.classList.add("looks");
     box.append(heat(image));
@@ -95,61 +84,20 @@ function shot(example, image) {
   return make("span", { className: "shot" }, box);
 }
 
-/** The smallest region under the pointer. */
-function hit(box, event) {
-  const area = box.getBoundingClientRect();
-  const [width, height] = box.image.size;
-  const x = ((event.clientX - area.left) / area.width) * width;
-  const y = ((event.clientY - area.top) / area.height) * height;
-  let best = -1;
-  let smallest = Infinity;
-  box.image.boxes.forEach(([x1, y1, x2, y2], r) => {
-    const size = (x2 - x1) * (y2 - y1);
-    if (x1 <= x && x <= x2 && y1 <= y && y <= y2 && size < smallest) [best, smallest] = [r, size];
-  });
-  return best;
-}
-
-function mark(box, region) {
-  box.classList.toggle("marking", region >= 0);
-  for (const path of box.querySelectorAll("[data-region]")) path.classList.toggle("marked", Number(path.dataset.region) === region);
-}
-
-function showTip(box, region, event) {
-  const tip = $("tip");
-  tip.hidden = region < 0;
-  if (tip.hidden) return;
+function tipOf(box, region, event) {
   const one = box.image.boxes[region];
-  const swatch = make("i", { className: "swatch" });
-  swatch.style.background = colorOf(one);
-  tip.replaceChildren(swatch, labelOf(one),
+  if (!one) showTip();
+  else showTip(event, swatch(colorOf(one)), labelOf(one),
     ...(one[5] === null ? [] : [make("span", { className: "attribute", textContent: `attention ${percent(one[5])}` })]));
-  const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
-  const below = event.clientY + 18;
-  tip.style.left = `${Math.max(left, 8)}px`;
-  tip.style.top = `${below + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 10 : below}px`;
 }
 
 /** Regions answer to the pointer in the whole of an element. */
 function watchRegions(element, whenMarked = () => {}) {
-  let seen = null;
-  const leave = () => {
-    if (seen) mark(seen, -1);
-    seen = null;
-    $("tip").hidden = true;
-    whenMarked(null, -1);
-  };
-  element.addEventListener("pointermove", (event) => {
-    if (event.pointerType === "touch") return;
-    const box = event.target.closest(".frame");
-    if (box !== seen) leave();
-    const mode = document.body.dataset.mode;
-    if (!box || (mode !== "boxes" && mode !== "attention")) return;
-    seen = box;
-    const region = hit(box, event);
+  const isOn = () => ["boxes", "attention"].includes(document.body.dataset.mode);
+  watchFrames(element, isOn, (box, event) => {
+    const region = smallestAt(box, box.image.size, box.image.boxes, event);
     mark(box, region);
-    showTip(box, region, event);
+    tipOf(box, region, event);
     whenMarked(box, region);
-  });
-  element.addEventListener("pointerleave", leave);
+  }, () => whenMarked(null, -1));
 }

@@ -115,6 +115,7 @@ class Hdf5RowsReader:
                 "written with it, beside it"
             )
         require_trust(trust_pickle, index, "the list of image ids of an HDF5 file")
+        self.companions = (index,)
         rows = unpickle_dict(index.read_bytes(), index.name)
         self._images = sorted((int(row), str(image_id)) for image_id, row in rows.items())
         self.end = len(self._images)

@@ -58,7 +58,8 @@ class Reader(Protocol):
     A position is where the next image begins: a byte in a text file, an index elsewhere. Reading
     from a position gives what reading from 0 would have given from there on, so a conversion that
     was killed goes on where it stopped. Memory does not grow with the file. A reader whose
-    positions are bytes says so by ``unit = "B"``, for the progress bar.
+    positions are bytes says so by ``unit = "B"``, for the progress bar. A reader that reads other
+    files besides its source has their paths in ``companions``.
     """
 
     name: ClassVar[str]

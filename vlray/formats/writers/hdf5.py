@@ -10,7 +10,6 @@ Source:
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import h5py
@@ -19,6 +18,7 @@ import numpy as np
 from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput
 from vlray.regions.schema import from_table
+from vlray.settings.atomic import replacing, sync
 
 _COLUMNS = (
     *("image_id", "image_height", "image_width", "num_boxes", "boxes"),
@@ -61,11 +61,7 @@ class Hdf5Export:
     def commit(self) -> dict[str, int]:
         """Make the vectors last."""
         self._file.flush()
-        descriptor = os.open(self._file.filename, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(Path(self._file.filename))
         return {"images": self._images}
 
     def close(self) -> None:
@@ -75,15 +71,13 @@ class Hdf5Export:
 
 def _lay_out(place: Path, output: RegionOutput, image_ids: list[str]) -> None:
     """Write everything but the vectors, whose room is kept."""
-    growing = place.with_name("layout")
     wanted = set(image_ids)
     feature_dim = output[image_ids[0]].visual_feats.shape[1]
-    with h5py.File(growing, "w") as file:
+    with replacing(place, exclusive=True) as growing, h5py.File(growing, "w") as file:
         for batch in output.iter_batches(_COLUMNS, batch_size=1024):
             for row, image_id in enumerate(batch.column("image_id").to_pylist()):
                 if image_id in wanted:
                     _add_group(file, image_id, from_table(batch.slice(row, 1)), feature_dim)
-    growing.replace(place)
 
 
 def _add_group(file: h5py.File, image_id: str, regions: RegionBatch, feature_dim: int) -> None:

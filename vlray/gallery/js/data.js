@@ -68,5 +68,5 @@ function thumbnail(i) {
   const block = $(`t${i}`);
   // A block is complete once the parser has gone on to the next element.
   if (!block || !(block.nextElementSibling || document.readyState !== "loading")) return null;
-  return `data:image/jpeg;base64,${block.textContent}`;
+  return jpeg(block.textContent);
 }

@@ -69,9 +69,7 @@ function drawLabelList() {
   found.sort((a, b) => counts[b] - counts[a]);
   const rows = found.slice(0, LABEL_ROWS).map((label) => {
     const box = make("input", { type: "checkbox", checked: state.labels.has(label), value: String(label) });
-    const swatch = make("i", { className: "swatch" });
-    swatch.style.background = color(label);
-    return make("label", { className: "label-row" }, box, swatch,
+    return make("label", { className: "label-row" }, box, swatch(color(label)),
       make("span", { className: "label-name", textContent: DATA.labels[label] }),
       make("span", { className: "label-count", textContent: number(counts[label]) }));
   });
@@ -129,16 +127,12 @@ function setUpFilters() {
   for (const id of ["few", "missing"]) $(id).addEventListener("change", (event) => update({ [id]: event.target.checked }));
   $("label-query").addEventListener("input", drawLabelList);
   $("label-list").addEventListener("change", (event) => toggleLabel(Number(event.target.value), event.target.checked));
-  $("filters").addEventListener("submit", (event) => event.preventDefault());
   $("filters").addEventListener("reset", () => {
     cancelAnimationFrame(pending);
     $("score").setAttribute("value", DATA.min_score);
     update({ query: "", score: DATA.min_score, labels: new Set(), split: "", sort: "order", few: false, missing: false });
   });
-  const wide = matchMedia("(min-width: 800px)");
-  const fold = () => { document.querySelector(".filters").open = wide.matches; };
-  wide.addEventListener("change", fold);
-  fold();
+  setUpFolding();
 }
 
 function toggleLabel(label, on) {

@@ -8,14 +8,11 @@ function drawGrid() {
   const from = state.page * PAGE;
   const onPage = matches.slice(from, from + PAGE);
   waiting.clear();
-  showTip(-1);
+  showTip();
   if (onPage.length) $("grid").replaceChildren(...onPage.map(card));
   else $("grid").replaceChildren(make("p", { className: "empty", textContent: "No image matches the filters." }));
-  const some = matches.length === images.length
-    ? plural(matches.length, "image")
-    : `${number(matches.length)} of ${plural(images.length, "image")}`;
   const range = pages > 1 ? `, ${number(from + 1)} to ${number(from + onPage.length)} on this page` : "";
-  $("count").textContent = some + range;
+  $("count").textContent = someOf(matches.length, images.length, "image") + range;
   drawPager(pages);
 }
 
@@ -109,23 +106,11 @@ function walk(event, current) {
 
 function setUpGrid() {
   const grid = $("grid");
-  let hovered = null;
-  const leave = () => {
-    if (hovered) mark(hovered, -1);
-    hovered = null;
-    showTip(-1);
-  };
-  grid.addEventListener("pointermove", (event) => {
-    if (event.pointerType === "touch") return;
-    const box = event.target.closest(".thumb")?.firstElementChild;
-    if (box !== hovered) leave();
-    if (!box || !seenBoxes.on) return;
-    hovered = box;
+  watchFrames(grid, () => seenBoxes.on, (box, event) => {
     const region = hit(box, event);
-    mark(box, region);
-    showTip(region, event);
+    markOnTop(box, region);
+    tipOf(region, event);
   });
-  grid.addEventListener("pointerleave", leave);
   grid.addEventListener("click", (event) => {
     const element = event.target.closest(".card");
     if (element) openLarge(Number(element.dataset.image));

@@ -28,14 +28,10 @@ function drawLarge() {
   const facts = [image.path, `${image.width} \u00d7 ${image.height}`, ...(split ? [split] : [])];
   $("large-facts").textContent = facts.join(" \u00b7 ");
   $("large-facts").title = image.path;
-  $("position").textContent = at < 0 ? "" : `${number(at + 1)} / ${number(matches.length)}`;
-  $("previous").disabled = at <= 0;
-  $("next").disabled = at < 0 || at === matches.length - 1;
+  showPosition(at, matches.length);
   $("large-file").hidden = !image.file;
   if (image.file) $("large-file").href = `annotated/${encodeURIComponent(image.file)}`;
-  $("large-count").textContent = list.length === image.count
-    ? plural(list.length, "region")
-    : `${number(list.length)} of ${plural(image.count, "region")}`;
+  $("large-count").textContent = someOf(list.length, image.count, "region");
   waiting.clear();
   const box = frame(i, list);
   // The best score last, on top of the others.
@@ -58,8 +54,6 @@ function chip(image, region) {
 }
 
 function row(image, region) {
-  const swatch = make("i", { className: "swatch" });
-  swatch.style.background = color(regions.label[region]);
   const [x1, y1, x2, y2] = corners(image, region).map(Math.round);
   const attr = regions.attr[region];
   const label = regions.label[region];
@@ -74,7 +68,7 @@ function row(image, region) {
   const button = make("button", {
     type: "button", className: "region", title: `box ${x1}, ${y1}, ${x2}, ${y2}: ${x2 - x1} \u00d7 ${y2 - y1} pixels`,
     "data-region": region,
-  }, swatch, name);
+  }, swatch(color(regions.label[region])), name);
   if (label !== NONE && regions.score[region] !== NONE) {
     const meter = make("span", { className: "meter" });
     meter.style.setProperty("--score", regions.score[region] / FULL);
@@ -87,12 +81,9 @@ function row(image, region) {
 function point(region, { scroll = false } = {}) {
   large.region = region;
   const box = $("stage").firstElementChild;
-  mark(box, region);
+  markOnTop(box, region);
   box.classList.toggle("all-labels", labelsOn());
   $("labels-on").setAttribute("aria-pressed", labelsOn());
-  for (const element of box.querySelectorAll(".chip")) {
-    element.classList.toggle("marked", Number(element.dataset.region) === region);
-  }
   for (const element of $("region-list").querySelectorAll(".region")) {
     const marked = Number(element.dataset.region) === region;
     element.classList.toggle("marked", marked);
@@ -125,7 +116,6 @@ function closedLarge() {
 }
 
 function setUpLarge() {
-  const dialog = $("large");
   const stage = $("stage");
   const list = $("region-list");
   stage.tabIndex = -1;
@@ -148,12 +138,8 @@ function setUpLarge() {
   };
   list.addEventListener("click", pin);
   list.addEventListener("focusin", pin);
-  $("previous").addEventListener("click", () => stepLarge(-1));
-  $("next").addEventListener("click", () => stepLarge(1));
-  $("close").addEventListener("click", () => dialog.close());
   $("labels-on").addEventListener("click", toggleLabels);
-  dialog.addEventListener("close", closedLarge);
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  setUpDialog(stepLarge, closedLarge);
 }
 
 function toggleLabels() {

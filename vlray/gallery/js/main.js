@@ -1,30 +1,6 @@
-// The header, the tabs, the keys, and the start.
+// The other tabs, the keys, and the start.
 
 const FAILURE_ROWS = 500;
-
-function drawHeader() {
-  const totals = DATA.totals;
-  $("dataset").textContent = DATA.dataset || "Regions";
-  $("subtitle").textContent = `Regions by ${DATA.detector}, ${DATA.date}`;
-  const facts = [
-    ["images", totals.images], ["regions", totals.regions],
-    ["per image", totals.images ? (totals.regions / totals.images).toFixed(1) : "0"],
-  ];
-  if (hasLabels) facts.push(["labels", totals.labels]);
-  if (totals.few) facts.push([`fewer than ${DATA.min_boxes}`, totals.few]);
-  facts.push(["failures", totals.failures]);
-  const missing = images.filter((image) => image.missing).length;
-  if (missing) facts.push(["not readable now", missing]);
-  $("totals").append(...facts.map(([name, value]) => make("div", {},
-    make("dt", { textContent: name }),
-    make("dd", { textContent: typeof value === "number" ? number(value) : value }))));
-  $("parts").hidden = DATA.parts.length < 2;
-  DATA.parts.forEach(([file, first, last], k) => {
-    const link = make("a", { href: file, textContent: `${number(first)}\u2013${number(last)}` });
-    if (k === DATA.part) link.setAttribute("aria-current", "page");
-    $("parts").append(link);
-  });
-}
 
 function drawLabels() {
   const count = new Uint32Array(DATA.labels.length);
@@ -80,34 +56,6 @@ function drawAbout() {
   $("about").append(table(["Setting", "Value"], DATA.settings, "text"));
 }
 
-function openTab(name) {
-  for (const tab of document.querySelectorAll("[role=tab]")) {
-    const open = tab.id === `tab-${name}`;
-    tab.setAttribute("aria-selected", open);
-    tab.tabIndex = open ? 0 : -1;
-    $(tab.getAttribute("aria-controls")).hidden = !open;
-  }
-  if (name === "labels") drawLabels();
-}
-
-function setUpTabs() {
-  const tabs = [...document.querySelectorAll("[role=tab]")].filter((tab) => hasLabels || tab.id !== "tab-labels");
-  $("tab-labels").hidden = !hasLabels;
-  $("tab-images").lastElementChild.textContent = number(images.length);
-  $("tab-failures").lastElementChild.textContent = number(DATA.totals.failures);
-  tabs.forEach((tab, k) => {
-    tab.addEventListener("click", () => openTab(tab.getAttribute("aria-controls")));
-    tab.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!by) return;
-      const to = tabs[(k + by + tabs.length) % tabs.length];
-      to.click();
-      to.focus();
-    });
-  });
-  openTab("images");
-}
-
 function toggleBoxes() {
   seenBoxes.on = !seenBoxes.on;
   document.body.classList.toggle("no-boxes", !seenBoxes.on);
@@ -138,11 +86,11 @@ function openFromAddress() {
   if (i >= 0 && !($("large").open && large.image === i)) openLarge(i);
 }
 
-drawHeader();
 setUpFilters();
 setUpGrid();
 setUpLarge();
-setUpTabs();
+$("tab-labels").hidden = !hasLabels;
+setUpTabs((name) => { if (name === "labels") drawLabels(); });
 drawFailures();
 drawAbout();
 for (const id of ["boxes-on", "large-boxes-on"]) $(id).addEventListener("click", toggleBoxes);

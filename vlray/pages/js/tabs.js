@@ -1,22 +1,30 @@
 // Tabs of a page: the first is open, arrow keys go from one to the next.
-function setUpTabs() {
-  const tabs = [...document.querySelectorAll("[role=tab]")];
-  const open = (wanted) => {
-    for (const tab of tabs) {
-      tab.setAttribute("aria-selected", tab === wanted);
-      tab.tabIndex = tab === wanted ? 0 : -1;
-      $(tab.getAttribute("aria-controls")).hidden = tab !== wanted;
-    }
-  };
+let tabOpened = () => {};
+
+function openTab(name) {
+  for (const tab of document.querySelectorAll("[role=tab]")) {
+    const open = tab.id === `tab-${name}`;
+    tab.setAttribute("aria-selected", open);
+    tab.tabIndex = open ? 0 : -1;
+    $(tab.getAttribute("aria-controls")).hidden = !open;
+  }
+  tabOpened(name);
+}
+
+/** Show the tabs that are not hidden; `opened` is called with the name of each that is opened. */
+function setUpTabs(opened = () => {}) {
+  tabOpened = opened;
+  const tabs = [...document.querySelectorAll("[role=tab]")].filter((tab) => !tab.hidden);
   tabs.forEach((tab, k) => {
-    tab.addEventListener("click", () => open(tab));
+    tab.addEventListener("click", () => openTab(tab.getAttribute("aria-controls")));
     tab.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!by) return;
       const to = tabs[(k + by + tabs.length) % tabs.length];
-      open(to);
+      to.click();
       to.focus();
     });
   });
-  open(tabs[0]);
+  document.querySelector(".tabs").hidden = false;
+  tabs[0].click();
 }

@@ -1,0 +1,51 @@
+// What pages with a grid, filters and a large view share.
+
+/** Regions answer to the mouse in the frames of an element: `over` does it, `left` undoes it. */
+function watchFrames(element, isOn, over, left = () => {}) {
+  let seen = null;
+  const leave = () => {
+    if (seen) mark(seen, -1);
+    seen = null;
+    showTip();
+    left();
+  };
+  element.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "touch") return;
+    const box = event.target.closest(".frame");
+    if (box !== seen) leave();
+    if (!box || !isOn()) return;
+    seen = box;
+    over(box, event);
+  });
+  element.addEventListener("pointerleave", leave);
+}
+
+/** The filters are open where there is room for them beside the grid. */
+function setUpFolding() {
+  const wide = matchMedia("(min-width: 800px)");
+  const fold = () => { document.querySelector(".filters").open = wide.matches; };
+  wide.addEventListener("change", fold);
+  fold();
+  $("filters").addEventListener("submit", (event) => event.preventDefault());
+}
+
+/** The buttons of the large view; a click beside it closes it. */
+function setUpDialog(step, closed) {
+  const dialog = $("large");
+  $("previous").addEventListener("click", () => step(-1));
+  $("next").addEventListener("click", () => step(1));
+  $("close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("close", closed);
+}
+
+/** Where in the grid the thing in the large view is; -1: the filters leave it out. */
+function showPosition(at, total) {
+  $("position").textContent = at < 0 ? "" : `${number(at + 1)} / ${number(total)}`;
+  $("previous").disabled = at <= 0;
+  $("next").disabled = at < 0 || at === total - 1;
+}
+
+/** "3 images", or "1 of 3 images" where the filters leave out some. */
+const someOf = (count, total, word) =>
+  count === total ? plural(total, word) : `${number(count)} of ${plural(total, word)}`;

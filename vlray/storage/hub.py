@@ -1,0 +1,108 @@
+"""Files on the Hugging Face Hub, downloaded by its own client into its own cache. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import OfflineModeIsEnabled, RemoteEntryNotFoundError
+
+_NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:/(.+))?")
+
+
+def parse_name(source: str, endings: Sequence[str]) -> tuple[str, str] | None:
+    """Split ``org/name`` or ``org/name/file``; None for a local path or a URL.
+
+    A path wins: what exists here, what lies in a folder that exists here, and ``folder/file.pth``.
+
+    Args:
+        source: As a user writes it.
+        endings: Suffixes that make ``folder/file.pth`` a path.
+
+    Returns:
+        The repository, and the file in it; the file is empty if only the repository is named.
+    """
+    match = _NAME.fullmatch(source)
+    if match is None or ".." in source.split("/"):
+        return None
+    repository, file = match[1], match[2] or ""
+    is_path = Path(source).exists() or Path(repository.split("/")[0]).is_dir()
+    if is_path or (not file and repository.endswith(tuple(endings))):
+        return None
+    return repository, file
+
+
+def download(repository: str, names: Sequence[str]) -> Path:
+    """Return the first of several files that the repository has; a cached one is not asked for.
+
+    Raises:
+        ValueError: It has none of them, or the Hub cannot be reached; says what to do.
+    """
+    for name in names:
+        if path := _cached(repository, name):
+            return path
+    for name in names:
+        try:
+            check(repository, name)
+            return Path(huggingface_hub.hf_hub_download(repository, name))
+        except FileNotFoundError:
+            continue
+        except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
+            raise _explained(repository, name, error) from error
+    raise ValueError(
+        f"the repository {repository} on the Hugging Face Hub has no {' or '.join(names)} (404); "
+        "name one of its files: org/name/file"
+    )
+
+
+def check(repository: str, name: str) -> None:
+    """Ask the Hub once for a file that is not cached.
+
+    Without a connection this fails at once; ``hf_hub_download`` retries for 24 seconds and has no
+    option to leave that out.
+
+    Raises:
+        FileNotFoundError: The repository has no such file.
+        ValueError: The Hub cannot be reached, or refuses; says what to do.
+    """
+    if _cached(repository, name):
+        return
+    try:
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, name))
+    except RemoteEntryNotFoundError as error:
+        raise FileNotFoundError(f"{repository} has no {name}") from error
+    except Exception as error:  # the HTTP client's own, whose package differs between versions
+        raise _explained(repository, name, error) from error
+
+
+def first_line(error: Exception) -> str:
+    """Shorten an error of the client, which explains over many lines."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the HTTP status that an error of the client is about; None if there was no answer."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
+
+
+def _cached(repository: str, name: str) -> Path | None:
+    path = huggingface_hub.try_to_load_from_cache(repository, name)
+    return Path(path) if isinstance(path, str) else None  # else None or "known to be absent"
+
+
+def _explained(repository: str, name: str, error: Exception) -> ValueError:
+    if isinstance(error, OfflineModeIsEnabled):
+        return ValueError(
+            f"{repository}/{name} is not in the cache of the Hugging Face Hub, and HF_HUB_OFFLINE "
+            "forbids downloads; unset it, or give the path of a copy on this machine"
+        )
+    advice = "try again when there is a connection"
+    if status_of(error) in (401, 403, 404):
+        advice = "check the name, and set HF_TOKEN if the repository is private or gated"
+    return ValueError(
+        f"{repository}/{name} cannot be downloaded from the Hugging Face Hub "
+        f"({first_line(error)}); {advice}, or give the path of a copy on this machine"
+    )
