@@ -73,9 +73,7 @@ def test_what_the_cluster_does_not_hold_is_refused() -> None:
     assert allocate(WorkersSection(), nodes) == (1, 0)
     assert allocate(WorkersSection(workers=6), nodes) == (6, 0)
     assert allocate(WorkersSection(), [Node(8, 2), Node(8, 4)]) == (6, 1)
-    with pytest.raises(
-        ValueError, match=r"2 workers with 3 CPUs .* 2 node.* with 6 CPUs .* hold 1"
-    ):
+    with pytest.raises(ValueError, match=r"2 workers with 3 CPUs .* 2 node.* 6 CPUs .* hold 1"):
         allocate(WorkersSection(workers=2, cpus_per_worker=3), nodes)
     with pytest.raises(ValueError, match=r"3 workers .* 1 GPUs .* 2 GPUs hold 2"):
         allocate(WorkersSection(workers=3), [Node(8, 2)])

@@ -66,7 +66,7 @@ def test_what_fails_or_is_killed_is_kept_as_such_and_the_others_go_on(search, tm
     by = {trial.setting["a"]: trial for trial in ledger.trials.values()}
     assert by[1].error == "ValueError: one is none"
     assert "died" in by[2].error.lower()
-    assert by[4].figures == {"y": 16, "z": 1}
+    assert by[4].metrics == {"y": 16, "z": 1}
 
 
 def test_a_figure_that_there_is_not_fails_with_the_names(search, tmp_path) -> None:
@@ -92,7 +92,7 @@ def test_asha_ends_what_is_worse_but_never_the_one_without_a_search(search, tmp_
     assert len(by[0].evaluations) == len(by[9].evaluations) == 9
     for a in (1, 2):
         assert by[a].state == "stopped"
-        assert by[a].figures["y"] == max(by[a].evaluations) < 9 * a
+        assert by[a].metrics["y"] == max(by[a].evaluations) < 9 * a
 
 
 def test_optuna_finds_a_peak_and_repeats_nothing(search, tmp_path) -> None:

@@ -36,7 +36,7 @@ def train(training: Training) -> None:
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
     clock = Clock(training.loader)
-    training.stop.has_begun = True
+    training.stop.has_begun = True  # from here, a signal leads to a checkpoint and a clean end
 
     for batches in batches_of_steps(training.loader, options.accumulate):
         lr = set_lr(optimizer, lr_factor(progress.step, progress.steps, config.optim))
@@ -55,6 +55,7 @@ def train(training: Training) -> None:
 
         # The step; the scaler skips it if fp16 gradients overflowed.
         scaler.unscale_(optimizer)
+        # A clip of 0 only measures the norm.
         norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
         scaler.step(optimizer)
         scaler.update()
@@ -68,7 +69,7 @@ def train(training: Training) -> None:
         may_overflow = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = 0.0 if may_overflow else grad_norm
         check_finite(losses, checked, batches, progress.step, group, training.run_folder)
-        clock.add(options.batch_size)
+        clock.add(options.batch_size)  # all workers together
         if training.watch:
             total = sum(losses.values())
             training.watch.progress(progress.step, total, lr, options.batch_size)
@@ -80,7 +81,7 @@ def train(training: Training) -> None:
 
         # Evaluation and checkpoint.
         is_last = progress.step == progress.steps
-        is_best = training.valid is None
+        is_best = training.valid is None  # without evaluations, the last checkpoint is the best
         if training.valid and (is_last or progress.step % evaluate_every == 0):
             evaluated = evaluate(training.model, training.valid, group, options.precision)
             is_best = record_evaluation(training, evaluated)

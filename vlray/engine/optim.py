@@ -54,6 +54,8 @@ class BertAdam(torch.optim.Optimizer):
                         "mean": torch.zeros_like(param),
                         "square": torch.zeros_like(param),
                     }
+            # torch._foreach_* run one kernel for many parameters; a Python loop over parameters
+            # would be bound by kernel launches.
             grads = [param.grad for param in params]
             means = [self.state[param]["mean"] for param in params]
             squares = [self.state[param]["square"] for param in params]

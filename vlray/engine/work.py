@@ -124,6 +124,7 @@ def _model(
     Returns:
         The model, and the names of the parameters that were initialized at random.
     """
+    # The same seed on every worker, so that new parameters are equal without an exchange.
     torch.manual_seed(config.training.seed)
     model: nn.Module
     if resumed and folder:
@@ -138,6 +139,7 @@ def _model(
     if config.model.activation_checkpointing:
         recompute_layers(model)
     if config.model.compile:
+        # In place: torch.compile(model) would rename the parameters in checkpoints.
         model.compile()
     return model, new
 

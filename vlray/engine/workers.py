@@ -54,6 +54,7 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
             name="ray",
             storage_path=str(run_folder.absolute()),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
+            # Only errors: vlray logs the progress itself.
             logging_config=LoggingConfig(log_level="ERROR"),
             # torch warns about find_unused_parameters if a model has no unused ones.
             worker_runtime_env={"env_vars": {"TORCH_CPP_LOG_LEVEL": "ERROR"}},

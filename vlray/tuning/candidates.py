@@ -81,7 +81,7 @@ class Candidates:
             store = open_store(output.path, Path(output.path) / "unpacked")
             probs = _ClassProbs(store, store.rows(self.image_ids), len(self.obj_names))
         self._rule = rule_of(detector.name, self._proposals, probs)
-        self._rule.remember()
+        self._rule.remember()  # computes the overlaps once, for all settings
 
     def __repr__(self) -> str:
         count, images = len(self._proposals.boxes), len(self.image_ids)

@@ -16,6 +16,7 @@ from vlray.stream.run import extract
 from vlray.tuning.candidates import Candidates
 
 _IMAGES = 2
+# Very different thresholds, so that a detector with a fixed rule is noticed.
 _OTHER = {"score_thresh": 0.5, "nms_thresh": 0.3, "min_boxes": 2, "max_boxes": 20}
 
 

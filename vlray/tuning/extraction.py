@@ -64,6 +64,7 @@ class ExtractSweep:
         self._find_images(base)
         self._truth = self._read_truth(base) if config.truth else None
         self._downstream = self._read_downstream() if config.downstream else None
+        # A range has too many kinds to check; random settings are checked when they are collected.
         for kind in self._kinds(()) if self._is_finite() else [{}]:
             self._check_kind(kind)
 
@@ -72,6 +73,7 @@ class ExtractSweep:
         """Data that the sweep is measured on."""
         about: dict[str, Any] = {}
         if self._config.truth:
+            # The content, not the path: the file may be moved, but not changed, between runs.
             path = found(self._config.truth, self._config.env.data_dir)
             data = files.read_bytes(*files.resolve(path))
             about["truth_sha256"] = hashlib.sha256(data).hexdigest()
@@ -99,6 +101,7 @@ class ExtractSweep:
         """Collect the proposals, and put them into Ray's object store for all trials."""
         import ray
 
+        # {}: the kind of the default settings, which are always tried.
         kinds = self._kinds(settings) if settings else [{}, *self._kinds(())]
         folder = self._folder / "proposals"
         collected = collect_kinds(self._tuned, kinds, folder, with_feats=bool(self._downstream))
@@ -120,9 +123,9 @@ class ExtractSweep:
         """Compute the metrics that do not depend on the selection."""
         measured = {} if math.isnan(one.rate) else {RATE: one.rate}
         if self._truth and self.objective.name in LABELS:
-            from vlray.tuning.figures import label_figures
+            from vlray.tuning.labels import label_accuracy
 
-            measured |= label_figures(one.config, self._truth, self._folder / "labels")
+            measured |= label_accuracy(one.config, self._truth, self._folder / "labels")
         return measured
 
     def _check_objective(self) -> None:

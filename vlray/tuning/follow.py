@@ -38,13 +38,13 @@ def run_trial(
     logger = logging.getLogger("vlray")
     logger.propagate = False
 
-    def report(figures: Mapping[str, float], **ended: bool) -> None:
-        if objective.name not in figures:
+    def report(metrics: Mapping[str, float], /, **ended: bool) -> None:
+        if objective.name not in metrics:
             raise ValueError(
-                f"the trial has no metric {objective.name!r}; give one of {', '.join(figures)} as "
+                f"the trial has no metric {objective.name!r}; give one of {', '.join(metrics)} as "
                 "--objective, with another OUT"
             )
-        values = {"objective": float(figures[objective.name]), "figures": dict(figures)}
+        values = {"objective": float(metrics[objective.name]), "metrics": dict(metrics)}
         tune.report({**values, **ended})
 
     # With reuse_actors one process runs many trials, so the prefix must be removed afterwards.
@@ -90,18 +90,18 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
     ) -> None:
         """Store the reported metrics of a trial."""
         self._reported.setdefault(trial.trial_id, []).append(
-            {name: result.get(name) for name in ("objective", "figures", "ended")}
+            {name: result.get(name) for name in ("objective", "metrics", "ended")}
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record a trial that finished, or that the scheduler stopped."""
         reported = self._reported.pop(trial.trial_id, [])
         if reported and reported[-1]["ended"]:
-            self._record(trial, "finished", reported[-1]["figures"], reported[:-1])
+            self._record(trial, "finished", reported[-1]["metrics"], reported[:-1])
         elif reported:
             # Stopped by the scheduler: its best evaluation is the result.
             best = min(reported, key=lambda one: self._objective.key(one["objective"]))
-            self._record(trial, "stopped", best["figures"], reported)
+            self._record(trial, "stopped", best["metrics"], reported)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record a failed trial with its error; the search continues."""
@@ -114,17 +114,17 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
         self,
         trial: Any,
         state: State,
-        figures: dict[str, float],
+        metrics: dict[str, float],
         evaluations: list[dict[str, Any]],
         error: str = "",
     ) -> None:
         seconds = time.monotonic() - self._began.pop(trial.trial_id, time.monotonic())
         values = tuple(float(one["objective"]) for one in evaluations)
         setting = trial.config["setting"]
-        self._ledger.add(Trial(setting, state, figures, error, round(seconds, 3), values))
+        self._ledger.add(Trial(setting, state, metrics, error, round(seconds, 3), values))
         self._ended += 1
         name = self._objective.name
-        if self._objective.beats(value := figures.get(name, math.nan), self._best):
+        if self._objective.beats(value := metrics.get(name, math.nan), self._best):
             self._best = value
         is_good = not math.isnan(self._best)
         words = f"best {name} {self._best:.4g}" if is_good else f"no {name} so far"

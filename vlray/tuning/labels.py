@@ -24,7 +24,7 @@ from vlray.tuning.truth import Truth
 log = logging.getLogger("vlray.tuning")
 
 
-def label_figures(config: ExtractConfig, truth: Truth, folder: Path) -> dict[str, float]:
+def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[str, float]:
     """Measure how often the detector predicts the class and attributes of ground-truth boxes.
 
     It runs one extraction with ``boxes``; selection thresholds have no effect. Names are compared
@@ -45,12 +45,13 @@ def label_figures(config: ExtractConfig, truth: Truth, folder: Path) -> dict[str
         ValueError: The detector cannot pool given boxes, or its vocabulary has none of the
             truth's classes and attributes.
     """
+    # Crowds are not single objects, and empty boxes have no pixels to pool.
     rows = np.flatnonzero(~truth.ignored & (truth.boxes[:, 2:] > truth.boxes[:, :2]).all(axis=1))
     box_folder = folder / _digest(config)
     box_path = box_folder / "boxes.parquet"
     files.write_atomic(*files.resolve(box_path), encode_plain(_table(truth, rows)))
     output = config.output.model_copy(update={"path": str(box_folder / "regions")})
-    detector = config.detector.model_copy(update={"features": "none"})
+    detector = config.detector.model_copy(update={"features": "none"})  # labels need no vectors
     update = {"boxes": str(box_path), "output": output, "detector": detector}
     result = extract(config.model_copy(update=update))
     regions = open_output(output.path)

@@ -17,6 +17,8 @@ from vlray.tuning.objective import Objective
 from vlray.tuning.tuned import Setting
 
 TRIALS = "trials.jsonl"
+METRICS_KEY = "figures"
+"""Key of the metrics in ``trials.jsonl``, which older sweeps have as well."""
 SWEEP = "sweep.json"
 
 State = Literal["finished", "stopped", "failed"]
@@ -39,7 +41,7 @@ class Trial:
     setting: Setting
     state: State
 
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     """Metrics by name."""
 
     error: str = ""
@@ -58,7 +60,7 @@ class Trial:
 
     def value(self, name: str) -> float:
         """Return a metric; NaN if the trial does not have it."""
-        value = self.figures.get(name)  # None: it was NaN, which JSON does not have
+        value = self.metrics.get(name)  # None: it was NaN, which JSON does not have
         return math.nan if value is None else value
 
 
@@ -82,7 +84,7 @@ class Ledger:
             for line in complete.splitlines():
                 values = json.loads(line)
                 values["evaluations"] = tuple(values["evaluations"])
-                trial = Trial(**values)
+                trial = Trial(metrics=values.pop(METRICS_KEY), **values)
                 trials[trial.id] = trial
         return cls(trials, path)
 
@@ -90,7 +92,9 @@ class Ledger:
         """Add a trial; it is on the disk when this method returns."""
         self.trials[trial.id] = trial
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_plain(asdict(trial))) + "\n")
+            values = asdict(trial)
+            values[METRICS_KEY] = values.pop("metrics")
+            file.write(json.dumps(_plain(values)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

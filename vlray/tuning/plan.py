@@ -78,6 +78,7 @@ def _grid(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> Tri
 
 
 def _random(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> TrialPlan:
+    # With the same seed, more trials begin with the same settings.
     rng = random.Random(config.seed)
     reasons: Counter[str] = Counter()
     settings: dict[str, Setting] = {}

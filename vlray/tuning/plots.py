@@ -88,7 +88,7 @@ def _panel(axes: Axes, result: Result, trials: Sequence[Trial], option: str) -> 
     trials = [trial for trial in trials if option in trial.setting]
     values = [trial.setting[option] for trial in trials]
     positions = _positions(axes, values)
-    metrics = [trial.figures[name] for trial in trials]
+    metrics = [trial.metrics[name] for trial in trials]
     axes.scatter(positions, metrics, s=18, alpha=0.5, color=TRIAL, label="trials")
     # The best result at each value: the effect of the option if all others are well chosen.
     best_at: dict[float, float] = {}
@@ -100,11 +100,11 @@ def _panel(axes: Axes, result: Result, trials: Sequence[Trial], option: str) -> 
         line = sorted(best_at.items())
         axes.plot(*zip(*line, strict=True), color=TRIAL, label="best at each value")
     if result.defaults:
-        value = result.defaults.figures[name]
+        value = result.defaults.metrics[name]
         axes.axhline(value, color=DEFAULTS, linestyle="--", label="default settings")
     if (best := result.best) and option in best.setting:
         x = next(x for x, trial in zip(positions, trials, strict=True) if trial.id == best.id)
-        axes.scatter([x], [best.figures[name]], s=70, marker="*", color=BEST, label="best")
+        axes.scatter([x], [best.metrics[name]], s=70, marker="*", color=BEST, label="best")
 
 
 def _positions(axes: Axes, values: Sequence[Any]) -> list[float]:
@@ -134,7 +134,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _pareto(result: Result, trials: Sequence[Trial]) -> Figure:
     figure = _figure(1, 1, "recall at IoU 0.5 against the number of regions")
     axes = figure.add_subplot()
-    points = [(trial.figures[BOXES], trial.figures[RECALL]) for trial in trials]
+    points = [(trial.metrics[BOXES], trial.metrics[RECALL]) for trial in trials]
     boxes, recall = zip(*points, strict=True)
     axes.scatter(boxes, recall, s=18, alpha=0.5, color=TRIAL, label="trials")
     axes.plot(*zip(*front(points), strict=True), color=TRIAL, label="Pareto front")
@@ -143,7 +143,7 @@ def _pareto(result: Result, trials: Sequence[Trial]) -> Figure:
         (result.best, BEST, f"best {result.objective.name}"),
     ):
         if trial is not None and trial in trials:
-            x, y = [trial.figures[BOXES]], [trial.figures[RECALL]]
+            x, y = [trial.metrics[BOXES]], [trial.metrics[RECALL]]
             axes.scatter(x, y, s=90, marker="*", color=color, label=label, zorder=3)
     axes.set_xlabel("mean number of regions per image")
     axes.set_ylabel("recall")

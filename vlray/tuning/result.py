@@ -65,7 +65,7 @@ class Result:
         best, defaults, name = self.best, self.defaults, self.objective.name
         if best is None or defaults is None:
             return best is not None
-        return self.objective.beats(best.figures[name], defaults.figures[name])
+        return self.objective.beats(best.metrics[name], defaults.metrics[name])
 
     @property
     def failed(self) -> int:
@@ -82,10 +82,10 @@ def write(result: Result, folder: Path) -> None:
     pq.write_table(_columns(result), buffer)
     _write(folder / PARQUET, buffer.getvalue())
     if best := result.best:
-        name, values = result.objective.name, best.figures
+        name, values = result.objective.name, best.metrics
         head = f"# {name} {values[name]:.6g}"
         if result.defaults:
-            head += f"; default settings {result.defaults.figures[name]:.6g}"
+            head += f"; default settings {result.defaults.metrics[name]:.6g}"
         text = f"{head} (trial {best.id})\n{to_yaml(result.tuned.settings(best.setting))}"
         _write(folder / BEST, text.encode())
 
@@ -102,8 +102,8 @@ def _columns(result: Result) -> pa.Table:
     }
     for name in result.names:
         columns[name] = _column([trial.setting.get(name) for trial in result.trials])
-    for name in figure_names(result):
-        values = [trial.figures.get(name) for trial in result.trials]
+    for name in metric_names(result):
+        values = [trial.metrics.get(name) for trial in result.trials]
         columns[name] = pa.array(values, pa.float64())
     columns["evaluations"] = pa.array(
         [trial.evaluations for trial in result.trials], pa.list_(pa.float64())
@@ -121,9 +121,9 @@ def _column(values: list[Any]) -> pa.Array:
         return pa.array([None if value is None else json.dumps(value) for value in values])
 
 
-def figure_names(result: Result) -> list[str]:
+def metric_names(result: Result) -> list[str]:
     """Return the names of all metrics, the objective first."""
-    names = dict.fromkeys(name for trial in result.trials for name in trial.figures)
+    names = dict.fromkeys(name for trial in result.trials for name in trial.metrics)
     first = result.objective.name
     return [first, *(name for name in names if name != first)] if first in names else [*names]
 
@@ -131,7 +131,7 @@ def figure_names(result: Result) -> list[str]:
 def table(result: Result) -> str:
     """Format the best trials, and the one with the default settings, as a text table."""
     short = _shortened(result.names)
-    metrics = figure_names(result)[:6]
+    metrics = metric_names(result)[:6]
     head = ("", *short, *metrics)
     rows: list[tuple[str, ...]] = []
     searched = [trial for trial in result.trials if trial.setting and trial.state != "failed"]
@@ -149,7 +149,7 @@ def table(result: Result) -> str:
 
 def _cells(names: Sequence[str], trial: Trial, metrics: Sequence[str]) -> list[str]:
     values = [_format(trial.setting[name]) if name in trial.setting else "-" for name in names]
-    return values + [_format(trial.figures.get(name)) for name in metrics]
+    return values + [_format(trial.metrics.get(name)) for name in metrics]
 
 
 def _format(value: Any) -> str:
@@ -171,7 +171,7 @@ def headline(result: Result) -> str:
         f"{short}={_format(best.setting[full])}"
         for short, full in zip(_shortened(result.names), result.names, strict=True)
     )
-    line = f"best {name} {best.figures[name]:.4g} at {at}"
+    line = f"best {name} {best.metrics[name]:.4g} at {at}"
     if result.defaults:
-        line += f"; {result.defaults.figures[name]:.4g} with the default settings"
+        line += f"; {result.defaults.metrics[name]:.4g} with the default settings"
     return line

@@ -107,6 +107,7 @@ def _folder(config: TuneConfig) -> Path:
 
 
 def _open(config: TuneConfig, tuned: Tuned, space: Space, folder: Path) -> Sweep:
+    # Imported late: a search over trainings needs no detector.
     if tuned.name == "train":
         from vlray.tuning.training import TrainSweep
 

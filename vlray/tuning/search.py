@@ -93,6 +93,7 @@ class Search:
                     num_samples=trials if searcher else 1,
                     max_concurrent_trials=self.resources.concurrent,
                     reuse_actors=self.function.reuse,
+                    # By default the name has the setting in it, which may be too long for a path.
                     trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
                 run_config=tune.RunConfig(

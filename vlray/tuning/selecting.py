@@ -24,9 +24,10 @@ from vlray.regions import parts
 from vlray.storage import files
 from vlray.tuning.candidates import Candidates
 from vlray.tuning.collect import collect
-from vlray.tuning.figures import figures
 from vlray.tuning.ledger import trial_id
+from vlray.tuning.metrics import selection_metrics
 from vlray.tuning.objective import DOWNSTREAM, RATE, Objective
+from vlray.tuning.selected import Selection
 from vlray.tuning.training import train_once
 from vlray.tuning.truth import Truth
 from vlray.tuning.tuned import Setting, Tuned
@@ -47,7 +48,7 @@ class Downstream:
     """Folder for regions, models and metrics, which are deleted after each trial."""
 
     def __call__(
-        self, candidates: Candidates, selection: Any, extract: ExtractConfig, name: str
+        self, candidates: Candidates, selection: Selection, extract: ExtractConfig, name: str
     ) -> dict[str, float]:
         """Write the regions, train on them, and return the metrics of the best evaluation."""
         folder = self.folder / name
@@ -99,11 +100,12 @@ class SelectionTrials:
         kind = trial_id(heavy_of(setting))
         candidates: Candidates = _fetch(self.candidates[kind])
         truth: Truth | None = self.truth and _fetch(self.truth)
+        # Relative paths refer to the folder of the command, if this node has it.
         if self.cwd.is_dir():
             os.chdir(self.cwd)
         config = cast(ExtractConfig, self.tuned.config(setting, "-"))
         selection = candidates.select(config.detector)
-        metrics = {**figures(selection, candidates, truth), **self.constants[kind]}
+        metrics = {**selection_metrics(selection, candidates, truth), **self.constants[kind]}
         if self.downstream:
             metrics |= self.downstream(candidates, selection, config, trial_id(setting))
         return metrics

@@ -75,7 +75,7 @@ class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
             elif self._why_not(setting):
                 self._tell(asked, None)
             else:
-                self._values[name] = None
+                self._values[name] = None  # running: the setting is taken, its value unknown
                 self._asked[trial_id] = asked
                 return {"setting": setting}
         return Searcher.FINISHED  # type: ignore[no-any-return] # as above
@@ -83,9 +83,10 @@ class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell Optuna the result of a trial."""
+        """Pass the result of a trial to Optuna."""
         asked = self._asked.pop(trial_id)
         value = None if error or not result else result.get("objective")
+        # A failed trial has no value: Optuna avoids the setting, and it is not suggested again.
         if result and value is not None:
             self._values[ledger.trial_id(self._setting(asked))] = value
         self._tell(asked, value)

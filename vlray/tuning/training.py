@@ -72,9 +72,11 @@ def train_once(
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     if config.cluster.workers:
+        # Ray Train's workers are other processes, so their evaluations are read from the file.
         with _followed(run_folder / METRICS, report):
             run_training(config, run_folder, alone=False)
     else:
+        # In this process the loop itself reports; its metrics have the step in addition.
         token = listener.set(report and (lambda metrics: report(_without_step(metrics))))
         try:
             run_training(config, run_folder, alone=True)

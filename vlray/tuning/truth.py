@@ -61,6 +61,7 @@ def read_truth(path: str, id_rule: str = "stem") -> Truth:
         ValueError: The file is not COCO's JSON, or an annotation is invalid.
         OSError: The file cannot be read.
     """
+    # Some editors save JSON with a byte order mark, which json refuses.
     data = files.read_bytes(*files.resolve(path)).removeprefix(codecs.BOM_UTF8)
     try:
         coco = json.loads(data)
@@ -96,7 +97,7 @@ def _gather(
             images[row] = index_of[one["image_id"]]
             x, y, width, height = map(float, one["bbox"])
             if categories:
-                categories[one["category_id"]]
+                categories[one["category_id"]]  # raises KeyError for an unknown category
         except (KeyError, TypeError, ValueError) as error:
             # Without its other keys: a segmentation may have thousands of numbers.
             excerpt = (

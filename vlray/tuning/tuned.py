@@ -147,7 +147,8 @@ def read_tuned(config: TuneConfig) -> Tuned:
                 "OUT; remove it"
             ],
         )
+    # OUT is required; "-" is a placeholder.
     parsed = read(cls, [*args, f"--{'.'.join(output)}", "-"])
-    given = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
-    del given[output]
-    return Tuned(cls, given)
+    options = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
+    del options[output]  # each trial has its own
+    return Tuned(cls, options)

@@ -14,11 +14,8 @@ from jaxtyping import Bool, Float64, Int64
 
 from vlray.regions.overlap import iou_of_pairs
 from vlray.tuning.candidates import Candidates
-from vlray.tuning.labels import label_figures
 from vlray.tuning.selected import Selection
 from vlray.tuning.truth import Truth
-
-__all__ = ["figures", "label_figures"]
 
 IOUS = np.linspace(0.5, 0.95, 10)
 TOP = (10, 36, 100)
@@ -30,7 +27,9 @@ _Pairs = tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " E"], Float64[np.ndar
 """Indices of the region and the true box of each pair, and their IoU."""
 
 
-def figures(selection: Selection, candidates: Candidates, truth: Truth | None) -> dict[str, float]:
+def selection_metrics(
+    selection: Selection, candidates: Candidates, truth: Truth | None
+) -> dict[str, float]:
     """Compute the metrics of a selection.
 
     Args:
@@ -59,7 +58,7 @@ def figures(selection: Selection, candidates: Candidates, truth: Truth | None) -
 
 
 def recalls(selection: Selection, image_ids: Sequence[str], truth: Truth) -> dict[str, float]:
-    """Compute the recalls of ``figures`` for the images with these ids."""
+    """Compute the recalls of ``selection_metrics`` for the images with these ids."""
     pairs, counted = _pairs(selection, image_ids, truth)
     # (T, G): rank of the region that matches each true box. One matching serves every limit,
     # because a region of lower rank never changes the match of a better one.
