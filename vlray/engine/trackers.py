@@ -20,10 +20,10 @@ class Tracker(Protocol):
     """Name of the tracker in messages."""
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Log the metrics of a record."""
 
     def close(self) -> None:
-        """Take no more."""
+        """End the run in the tracker."""
 
 
 def check(options: WatchSection) -> None:
@@ -90,12 +90,12 @@ class TensorBoard:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Log the metrics of a record."""
         for name, value in _tagged(record):
             self._writer.add_scalar(name, value, record["step"], walltime=record["time"])
 
     def close(self) -> None:
-        """Take no more."""
+        """End the run in the tracker."""
         self._writer.close()
 
 
@@ -128,7 +128,7 @@ class MLflow:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Log the metrics of a record."""
         from mlflow.entities import Metric
 
         when = round(record["time"] * 1000)
@@ -137,7 +137,7 @@ class MLflow:
         self._client.log_batch(self._run, metrics=metrics, synchronous=False)
 
     def close(self) -> None:
-        """Take no more."""
+        """End the run in the tracker."""
         self._client.set_terminated(self._run)
 
 
@@ -167,11 +167,11 @@ class Wandb:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Log the metrics of a record."""
         self._run.log({"step": record["step"], **dict(_tagged(record))})
 
     def close(self) -> None:
-        """Take no more."""
+        """End the run in the tracker."""
         self._run.finish()
 
 

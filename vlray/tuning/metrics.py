@@ -2,6 +2,9 @@
 
 Shapes: N: images; R: regions of all images; G: true boxes of all images; E: pairs of a region and
 a true box of the same image; T: IoU thresholds.
+
+pycocotools is not used, because a search measures every selection: COCOeval takes 7 times as long
+(2.44 s instead of 0.35 s for 281 images, 28,100 regions and 3,372 boxes). A test compares the two.
 """
 
 from __future__ import annotations
