@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vlray.runs.metrics import Record, figures, of_kind, say_best
 from vlray.storage import files
 
+Fact = str | int | float
+"""Value of a row of the summary."""
+
 
 def write_summary(
-    path: Path, title: str, about: Mapping[str, Any], history: Sequence[Record], seconds: float
+    path: Path, title: str, about: Mapping[str, Fact], history: Sequence[Record], seconds: float
 ) -> None:
     """Write the summary as a Markdown table.
 
@@ -31,10 +33,10 @@ def write_summary(
     files.write_atomic(*files.resolve(path), ("\n".join(lines) + "\n").encode())
 
 
-def _measured(history: Sequence[Record]) -> dict[str, Any]:
+def _measured(history: Sequence[Record]) -> dict[str, Fact]:
     """Collect the best evaluation, the last losses and the speed."""
     train, valid = of_kind("train", history), of_kind("valid", history)
-    rows: dict[str, Any] = {}
+    rows: dict[str, Fact] = {}
     if history:
         rows["steps"] = history[-1]["step"]
     best = next((record for record in reversed(valid) if record.get("best")), None)
@@ -57,7 +59,7 @@ def _measured(history: Sequence[Record]) -> dict[str, Any]:
     return rows
 
 
-def _format(value: Any) -> str:
+def _format(value: Fact) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

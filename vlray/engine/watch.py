@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from vlray.config.training import WatchSection
 from vlray.engine.curves import draw
 from vlray.engine.metrics import RayMetrics, in_ray
 from vlray.engine.progress import TrainingBar
-from vlray.engine.summary import write_summary
+from vlray.engine.summary import Fact, write_summary
 from vlray.engine.trackers import Tracker, check, open_trackers
 from vlray.runs.metrics import METRICS, Record, figures, to_line
 
@@ -129,7 +129,7 @@ class Watch:
         if time.monotonic() - self._drawn >= SECONDS_BETWEEN_CURVES:
             self._draw()
 
-    def close(self, summary: dict[str, Any]) -> None:
+    def close(self, summary: Mapping[str, Fact]) -> None:
         """Close the run: draw the curves and write the summary.
 
         Args:

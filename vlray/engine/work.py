@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,6 +22,7 @@ from vlray.engine.optim import freeze, make_optimizer
 from vlray.engine.reachable import count_reachable
 from vlray.engine.standardize import standardize
 from vlray.engine.stop import StopRequest
+from vlray.engine.summary import Fact
 from vlray.engine.training import Training, TrainingProgress
 from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
@@ -220,7 +220,7 @@ def _log_start(training: Training) -> None:
         log.info("resuming after step %s", f"{progress.step:,}")
 
 
-def _summary(training: Training) -> dict[str, Any]:
+def _summary(training: Training) -> dict[str, Fact]:
     """Return the facts about the run for its summary."""
     config, data = training.config, training.data
     return {

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ray
 
@@ -73,7 +73,7 @@ def _wait(trainer: Any, control: Any, stop: StopRequest) -> TrainingProgress:
 
     In the main thread, Ray Train would kill the workers at Ctrl-C.
     """
-    outcome: list[Any] = []
+    outcome: list[TrainingProgress | Exception] = []
 
     def run() -> None:
         try:
@@ -94,7 +94,7 @@ def _wait(trainer: Any, control: Any, stop: StopRequest) -> TrainingProgress:
         raise error
     if isinstance(outcome[0], Exception):
         raise outcome[0]
-    return cast(TrainingProgress, outcome[0])
+    return outcome[0]
 
 
 def allocate(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
