@@ -132,7 +132,7 @@ def test_a_training_that_is_stopped_leaves_a_checkpoint(
     state = json.loads((locate("out", "last") / "training.json").read_text())
     assert said.splitlines()[-1] == (
         f"stopped after step {state['progress']['step']:,} of 1,000,000, with a checkpoint; "
-        "run the same command again to go on"
+        "run the same command again to resume"
     )
 
 
@@ -141,9 +141,9 @@ def test_a_training_that_is_stopped_leaves_a_checkpoint(
     [
         (["--objective", "choices"], "objective choices wants choices, but the labels of vqa-rad"),
         (["--validation.valid", "vqa-rad:dev"], "dev"),
-        (["--accumulate", "3"], "batch_size=8 cannot be divided among 1 workers with accumulate=3"),
+        (["--accumulate", "3"], "batch_size=8 is not divisible by 1 workers times accumulate=3"),
         (["--batch-size", "128"], "100 examples do not fill a single batch of 128"),
-        (["--model.freeze", "nothing.*"], r"model.freeze nothing\.\* fits none"),
+        (["--model.freeze", "nothing.*"], r"model.freeze nothing\.\* matches none"),
         (["--model.name", "lxmret"], "did you mean 'lxmert'"),
         (["--mlflow", "file:/tmp/x"], "mlflow-skinny, which is not installed"),
         (["--loader.pretraining.token-rate", "0.1"], "the objective labels masks nothing"),
@@ -160,8 +160,8 @@ def test_a_mistake_is_named_before_anything_is_computed(
 @pytest.mark.parametrize(
     ("places", "said"),
     [
-        ({"corpus": ""}, "DATA is not given"),
-        ({"regions": ""}, "REGIONS is not given"),
+        ({"corpus": ""}, "DATA is missing"),
+        ({"regions": ""}, "REGIONS is missing"),
         ({"corpus": "vqa-rad:tran"}, "unknown split of vqa-rad 'tran'; did you mean train?"),
         ({"corpus": "refcoco:train"}, "refcoco"),
         ({"regions": "nowhere"}, "there are no regions in"),
