@@ -77,7 +77,7 @@ def test_flags_are_reported_with_counts_and_examples(
         (["few.tsv", "out", "--id-rule", "number"], "give keep, stem, path, coco or regex:PATTERN"),
         (["few.tsv", "out", "--labels", "a,b,c"], "give objects and attributes, so two files"),
         (["few.tsv", "out", "--labels", "missing.txt"], "--labels missing.txt cannot be read"),
-        (["few.tsv", "out", "--images", "nowhere"], "there is no nowhere"),
+        (["few.tsv", "out", "--images", "nowhere"], "nowhere does not exist"),
         (["few.tsv", "out", "--trust", "yes"], "unknown flag --trust"),
         (["mmf.npys", "out"], "say --trust-pickle if you know where the file is from"),
     ],
