@@ -18,7 +18,7 @@ from vlray.settings.options import nearest
 from vlray.settings.state import stored_models
 
 __all__ = [
-    "check_ways",
+    "check_modes",
     "check_weights",
     "detector_class",
     "identify",
@@ -111,7 +111,7 @@ def resize_of(options: DetectorSection) -> Resize | None:
     return None if resize is None else resize(options)
 
 
-def check_ways(options: DetectorSection, *, boxes_given: bool) -> None:
+def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
     """Refuse what a detector's class cannot do, before its weights are loaded.
 
     Raises:

@@ -39,7 +39,7 @@ def regions_of(
     """Run a detector on images of one size, and check what it returns.
 
     Args:
-        detector: One that ``check_ways`` has no objection to.
+        detector: One that ``check_modes`` has no objection to.
         options: Its options.
         images: As its ``resize`` makes them.
         image_hw: Height and width of the original images, pixels.

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.device import batch_size_of
-from vlray.detect.load import check_ways, load_detector, resize_of, settled
+from vlray.detect.load import check_modes, load_detector, resize_of, settled
 from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import Detector, DetectorInfo, Resize
 from vlray.images.decode import ImageError, as_bgr
@@ -64,7 +64,7 @@ def find_regions(
         raise ValueError("no images; give a path, a Pillow image or an array, or a list of them")
     given = None if boxes is None else _boxes(boxes, len(several), isinstance(images, AnyImage))
     section = _settle(detector, options)
-    check_ways(section, boxes_given=given is not None)
+    check_modes(section, boxes_given=given is not None)
     model, resize, batch_size = _load(section.model_dump_json())
     arrays, image_hw = [], np.zeros((len(several), 2), np.int32)
     groups: dict[tuple[int, ...], list[int]] = {}
