@@ -126,7 +126,9 @@ def test_a_file_that_would_run_code_is_refused(suffix: str, tmp_path: Path) -> N
 def test_a_damaged_file_is_named(suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"broken{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"broken\{suffix}.*(damaged|holds|is no weights file)"):
+    with pytest.raises(
+        ValueError, match=rf"broken\{suffix}.*(damaged|holds|is not a weights file)"
+    ):
         load_weights(Network(), path)
 
 
@@ -148,13 +150,13 @@ def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     message = str(error.value)
     assert "backbone.stem.conv1.weight (5, 3, 1, 1), the network has (2, 3, 1, 1)" in message
     assert "1 tensors of the network are missing: backbone.stem.conv1.bias" in message
-    assert "1 tensors are of no use to it: neck.weight" in message
+    assert "1 tensors are not part of the network: neck.weight" in message
 
 
 def test_long_lists_are_cut(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(TENSORS | {f"neck.{index}": torch.ones(1) for index in range(20)}, path)
-    with pytest.raises(ValueError, match=r"20 tensors are of no use .* and 12 more"):
+    with pytest.raises(ValueError, match=r"20 tensors are not part .* and 12 more"):
         load_weights(Network(), path)
 
 

@@ -148,7 +148,7 @@ def test_settled_options_hold_in_other_folders_and_processes(
         ("mime", r"no detector 'mime'; did you mean 'mine'\?"),
         (
             "something",
-            r"no detector 'something'; give one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
+            r"no detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
         ),
         ("none.yaml", r"no configuration file 'none\.yaml'"),
         ("none.py:Mine", r"there is no file"),
