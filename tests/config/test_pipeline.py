@@ -139,7 +139,7 @@ def test_the_settings_of_a_run_repeat_it() -> None:
          "later step scores writes; put scores before model"),
         ("regions: $regions", "output: out/scores/\n    regions: $regions", "the steps model and "
          "scores both write to out/scores"),
-        ("corpus: vqa-rad:train", "", "step model: corpus is not given. What to train on"),
+        ("corpus: vqa-rad:train", "", "step model: corpus is not given. Training data"),
         ("images: {root: $photos/all}, ", "", "step regions: IMAGES (images.root) is missing"),
         ("project: rad", "shared: {optm: {lr: 1}}", "shared: optm.lr is an option of no step's "
          "command; did you mean optim.lr?"),

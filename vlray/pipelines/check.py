@@ -10,9 +10,9 @@ from vlray.pipelines.inputs import ABSENT, fingerprint
 from vlray.pipelines.steps import Step, is_below
 from vlray.storage import files
 from vlray.tasks.corpus import resolve, spec_of
-from vlray.tasks.image_sets import find_images, found
-from vlray.tasks.kept import corpus_names, load_corpus
-from vlray.tasks.locate import wanted_files
+from vlray.tasks.image_sets import find_images, resolve_path
+from vlray.tasks.locate import annotation_files
+from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 READ = {
     "extract": ("boxes",),
@@ -51,7 +51,7 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
         for text in [given] if isinstance(given, str) else given:
             place = text.partition("=")[2] or text  # NAME=OUT
             if place and not any(is_below(place, output) for output in written):
-                place = found(place, config.env.data_dir)
+                place = resolve_path(place, config.env.data_dir)
                 if not files.is_uri(place) and fingerprint(place, deep=False) == ABSENT:
                     yield f"{name} is {text}, which is not there, and no earlier step writes it"
     if step.command == "extract" and not any(
@@ -76,11 +76,11 @@ def _check_corpus(text: str, config: Any) -> Iterator[str]:
     is_kept = text in corpus_names(config.project)
     spec = load_corpus(text, config.project) if is_kept else spec_of(text)
     for dataset, split in resolve(spec):
-        for wanted in wanted_files(dataset, split, data):
-            if wanted.required and not wanted.path:
+        for file in annotation_files(dataset, split, data):
+            if file.required and not file.path:
                 name = dataset.spec.name
                 yield (
-                    f"{wanted.name} of {name}:{split} is not there, looked for as "
-                    f"{' and '.join(wanted.looked)}; say where the files of {name} are: "
+                    f"{file.name} of {name}:{split} is not there, looked for as "
+                    f"{' and '.join(file.candidates)}; say where the files of {name} are: "
                     f"--shared data.annotations.{name}=FOLDER"
                 )
