@@ -81,6 +81,7 @@ class DetectorSection(Section):
     @classmethod
     def _follow(cls, values: Any) -> Any:
         """Set the missing one of the two limits to the other if its default would contradict it."""
+        # Only `--max-boxes 10` would otherwise be refused, as the default min_boxes is 36.
         if not isinstance(values, dict) or len({"min_boxes", "max_boxes"} & values.keys()) != 1:
             return values
         (limit,) = {"min_boxes", "max_boxes"} & values.keys()

@@ -100,7 +100,7 @@ def check_regions(
         ValueError: ``batch`` is not a ``RegionBatch`` of these images, or a value in it is not
             valid; the message names the region and its image.
     """
-    who = f"the detector {info.name!r}"
+    who = f"the detector {info.name!r}"  # subject of the error messages
     if not isinstance(batch, RegionBatch):
         raise ValueError(f"{who} returned {type(batch).__name__}, not a RegionBatch. {HOW_TO}")
     if not np.array_equal(batch.image_hw, image_hw):
@@ -152,6 +152,7 @@ def _check_boxes(batch: RegionBatch, images: np.ndarray, who: str) -> None:
     limits = batch.image_hw[images][:, [1, 0, 1, 0]]
     boxes = batch.boxes
     with np.errstate(invalid="ignore"):
+        # Comparisons with NaN are False, so boxes that are not finite are bad as well.
         bad = ~(
             (boxes >= -_TOLERANCE).all(1)
             & (boxes <= limits + _TOLERANCE).all(1)

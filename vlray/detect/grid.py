@@ -26,7 +26,7 @@ def grid_regions(
     Returns:
         Regions without classes. Their boxes divide the original image into equal cells.
     """
-    maps = maps.float()
+    maps = maps.float()  # averages of half precision would be rounded
     if size:
         maps = adaptive_avg_pool2d(maps, size)
     rows, columns = maps.shape[2:]

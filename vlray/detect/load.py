@@ -180,6 +180,7 @@ def identify(options: DetectorSection) -> dict[str, str]:
     options = settled(options)
     target = _target(options.name)
     if target == _DETECTRON:
+        # A configuration is identified by its text and that of the files that it is based on.
         files = config_files(config_path(options.name))
         digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
         weights = sha256(locate(weights_of(options)))
@@ -197,7 +198,7 @@ def identify(options: DetectorSection) -> dict[str, str]:
         from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         identity["weights_sha256"] = sha256(locate(vg_weights_of(options)))
-    elif options.weights:
+    elif options.weights:  # of lite, or of a class of the user's own
         identity |= _identify_weights(options.weights)
     elif target == PRESETS["lite"]:
         identity["weights_sha256"] = sha256(WEIGHTS)
@@ -257,4 +258,5 @@ def _choices(stored: dict[str, Any]) -> str:
 def _absolute(file: str) -> str:
     """Make the path of an existing file absolute, because Ray tasks run in other folders."""
     path = Path(file).expanduser()
+    # URLs, names on the Hub and Detectron2's model-zoo names stay as they are.
     return str(path.absolute()) if file and path.exists() else file

@@ -75,7 +75,7 @@ class Detectron:
         self._model = build_model(cfg).eval()
         load_weights(self._model, weights)
         feature_dim = feature_dim_of(self._model)
-        if options.features == "grid":
+        if options.features == "grid":  # grid cells have another length than regions
             check_grid(options)
             feature_dim = grid_dim_of(self._model, options)
         self.info = DetectorInfo(

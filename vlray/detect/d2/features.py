@@ -187,7 +187,7 @@ def run_box_head(
     probs = [sum(parts) / num_stages for parts in zip(*stage_probs, strict=True)]
     per_image = torch.split(vectors, [len(p) for p in proposals])
     return [
-        BoxHeadOutput(_by_class(b), p[:, :-1], v)
+        BoxHeadOutput(_by_class(b), p[:, :-1], v)  # the last class is the background
         for b, p, v in zip(boxes, probs, per_image, strict=True)
     ]
 

@@ -58,8 +58,8 @@ def confidence_of(
         open_rows = open_rows[~survives]
     if len(open_rows):
         of_classes = torch.from_numpy(probs)
-        kept = survivors_of(torch.from_numpy(overlaps), of_classes)
-        confidence[open_rows] = (of_classes * kept).amax(dim=1).numpy()[open_rows]
+        survives_in = survivors_of(torch.from_numpy(overlaps), of_classes)
+        confidence[open_rows] = (of_classes * survives_in).amax(dim=1).numpy()[open_rows]
     return confidence
 
 

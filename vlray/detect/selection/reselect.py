@@ -52,7 +52,7 @@ def collecting(options: DetectorSection, *, with_feats: bool) -> DetectorSection
     """
     updates: dict[str, Any] = {
         "score_thresh": 0.0,
-        "nms_thresh": 1.0,
+        "nms_thresh": 1.0,  # no IoU is above it, so NMS suppresses nothing
         "min_boxes": 0,
         "max_boxes": EVERY,
         "features": "pooled" if with_feats else "none",

@@ -84,7 +84,7 @@ def _convert(path: Path, digest: str, cached: Path) -> VgCheckpoint:
     try:
         with replacing(cached) as temporary:
             save_file(tensors, temporary, metadata)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:  # a full or read-only disk is not fatal
         logger.warning(
             "Converted weights cannot be cached, so %s is converted in every run: %s", path, error
         )

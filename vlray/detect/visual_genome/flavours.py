@@ -130,6 +130,7 @@ def _flavour_of(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flav
         part in rows for part in _MILVLG_NAMES.values()
     ):
         return "milvlg"
+    # Both have the same names; airsplay pickled NumPy arrays, Hugging Face saved tensors.
     arrays = all(isinstance(value, np.ndarray) for value in tensors.values())
     return "airsplay" if arrays else "hf"
 

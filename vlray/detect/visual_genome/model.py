@@ -175,6 +175,7 @@ def build_vg(
         device: Device of the network, which cannot be moved later.
     """
     with_attributes = "roi_heads.box_predictor.attr_score.weight" in tensors
+    # On the meta device nothing is initialized, as all tensors are overwritten anyway.
     with torch.device("meta"):
         network = VgNetwork(with_attributes)
     network.to_empty(device="cpu")
@@ -260,4 +261,4 @@ def _fold_norms(network: nn.Module) -> None:
         weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
         conv.weight = nn.Parameter(weight.float())
         conv.bias = nn.Parameter(shift.float())
-        module.norm = None
+        module.norm = None  # Detectron2's Conv2d then skips it

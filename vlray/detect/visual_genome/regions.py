@@ -60,7 +60,7 @@ class RegionFinder:
                 features.
         """
         network = self._network
-        with tf32(False):
+        with tf32(False):  # TF32 would change the order of proposals with nearly equal scores
             maps, (height, width) = self._maps(images)
             logits, deltas = network.objectness(maps)
             anchors = anchors_of(self._rules.anchors, *maps.shape[2:]).to(network.device)
@@ -68,6 +68,7 @@ class RegionFinder:
             batches = []
             for index, (original_height, original_width) in enumerate(image_hw.tolist()):
                 scales = self._scales((height, width), (original_height, original_width))
+                # Only vg-caffe needs the scale, and its two scales are equal.
                 rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
                 one = maps[index : index + 1]
                 batches.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
@@ -163,6 +164,7 @@ class RegionFinder:
         obj_probs, obj_ids = probs.max(dim=1)
         per_axis = _per_axis(scales, rois)
         if rules.regressed_boxes:
+            # Only the best class's deltas: computing those of all 1,600 classes is wasted work.
             deltas = predictor.deltas(visual_feats, obj_ids)
             boxes = decode(deltas / deltas.new_tensor(BOX_WEIGHTS), rois, rules.clamp_deltas)
             boxes = clip(boxes, *resized_hw, rules.plus_one) / per_axis
@@ -203,7 +205,7 @@ class RegionFinder:
         if predictor.with_attributes:
             scores = predictor.attributes(visual_feats, class_logits)
             if not self._rules.attribute_background:
-                scores = scores[:, :-1]
+                scores = scores[:, :-1]  # the last column is "no attribute"
             probs_of_attributes = scores.softmax(dim=1)
             best = probs_of_attributes[:, :ATTRIBUTES].max(dim=1)
             attr_probs, attr_ids = (values.cpu().numpy() for values in best)

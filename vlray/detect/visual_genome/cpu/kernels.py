@@ -42,7 +42,7 @@ def use_kernels(
         A function for pooling and res5; None if this processor has no fused kernels for ``dtype``.
     """
     rpn_head.conv = WinogradMapConv(rpn_head.conv)
-    if can_fuse(torch.float32):
+    if can_fuse(torch.float32):  # the backbone is in float32 whatever the precision of res5 is
         for stage, (height, width) in zip(stages, map_hw, strict=True):
             fuse_blocks(stage, 1, height, width)
     if not can_fuse(dtype):

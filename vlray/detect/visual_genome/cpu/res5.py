@@ -86,7 +86,7 @@ class Res5(nn.Module):
         for reduce, conv, expand in zip(
             itertools.chain([None], self.reduce), self.convs, self.expand, strict=True
         ):
-            if reduce is not None:
+            if reduce is not None:  # the first block's conv1 has run on the distinct bins already
                 hidden = _as_rows(reduce(_as_map(x, CELLS)))
             hidden = conv(hidden, buffers)
             x = _as_rows(expand.onto(_as_map(hidden, CELLS), _as_map(x, CELLS)))

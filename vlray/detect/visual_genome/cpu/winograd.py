@@ -66,6 +66,7 @@ class _Winograd(nn.Module):
         assert conv.stride == (1, 1)
         assert conv.bias is not None
         kernel = torch.from_numpy(_KERNEL)
+        # In float64, so that the transformed weights are rounded only once.
         weight = torch.einsum("ky,lx,ocyx->klco", kernel, kernel, conv.weight.detach().double())
         for name, value in (
             ("gather", torch.from_numpy(take)),
