@@ -142,7 +142,7 @@ def test_something_else_than_tensors_is_named(tmp_path: Path) -> None:
         load_weights(Network(), path)
 
 
-def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file({NAMES[0]: torch.ones(5, 3, 1, 1), "neck.weight": torch.ones(2)}, path)
     with pytest.raises(ValueError, match="do not fit") as error:
@@ -160,7 +160,7 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
         load_weights(Network(), path)
 
 
-def test_what_older_files_hold_for_nothing_is_passed_over(tmp_path: Path) -> None:
+def test_unused_tensors_of_older_files_are_ignored(tmp_path: Path) -> None:
     path, network = tmp_path / "model.safetensors", Network()
     nothing = (
         "pixel_mean",

@@ -69,7 +69,7 @@ def test_good_regions_pass_and_so_do_none_at_all() -> None:
         (replace(GOOD, num_boxes=np.array([4, -1], np.int32)), "return one count for each image"),
     ],
 )
-def test_what_no_region_can_be_is_named(batch: Any, message: str) -> None:
+def test_invalid_regions_are_named(batch: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_regions(batch, HW, INFO)
 
@@ -113,7 +113,7 @@ class WithoutCall:
         (len, "not a class"),
     ],
 )
-def test_a_class_that_does_not_conform_is_told_how(cls: Any, message: str) -> None:
+def test_a_class_that_does_not_conform_gets_an_example(cls: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         build_detector(cls, DetectorSection(), "mine.py:Mine")
     assert "mine.py:Mine" in str(error.value)

@@ -30,7 +30,7 @@ def test_a_configuration_is_read_with_all_it_is_based_on(tmp_path: Path) -> None
     assert load_config(DetectorSection(name=str(top))).INPUT.MIN_SIZE_TEST == 77
 
 
-def test_of_several_bases_the_last_has_the_last_word_as_in_detectron2(tmp_path: Path) -> None:
+def test_of_several_bases_the_last_one_wins_as_in_detectron2(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", "MODEL: {WEIGHTS: a.pth}\nVERSION: 2\n")
     write(tmp_path / "b.yaml", "MODEL: {WEIGHTS: b.pth}\n")
     top = write(tmp_path / "top.yaml", "_BASE_: [a.yaml, b.yaml]\n")
@@ -38,7 +38,7 @@ def test_of_several_bases_the_last_has_the_last_word_as_in_detectron2(tmp_path: 
     assert weights_of(options) == load_config(options).MODEL.WEIGHTS == "b.pth"
 
 
-def test_reading_what_a_configuration_stands_for_needs_no_torch(tmp_path: Path) -> None:
+def test_identifying_a_configuration_needs_no_torch(tmp_path: Path) -> None:
     top = write(tmp_path / "top.yaml", "MODEL: {WEIGHTS: a.pth}\n")
     code = (
         "import sys\n"

@@ -79,7 +79,7 @@ def options(name: object, **values: Any) -> DetectorSection:
     return DetectorSection.model_validate({"name": str(name), **values})
 
 
-def test_what_a_class_cannot_do_is_refused_with_the_method_to_add(own: Path) -> None:
+def test_a_missing_method_is_named(own: Path) -> None:
     check_modes(options(f"{own}:Whole", features="none"), boxes_given=False)
     with pytest.raises(ValueError, match=r"cannot pool boxes .*:Whole has no method pool_boxes"):
         check_modes(options(f"{own}:Whole"), boxes_given=True)
@@ -154,9 +154,7 @@ def test_settled_options_hold_in_other_folders_and_processes(
         ("none.py:Mine", r"there is no file"),
     ],
 )
-def test_a_name_that_is_none_is_answered_with_those_that_are(
-    name: str, message: str, own: Path
-) -> None:
+def test_an_unknown_name_lists_the_known_ones(name: str, message: str, own: Path) -> None:
     store("models.mine", f"{own}:Whole")
     with pytest.raises(ValueError, match=message):
         load_detector(options(name))

@@ -184,7 +184,7 @@ def test_vectors_can_be_left_out(own: Path, photographs: list[Path]) -> None:
     assert vlray.detector_info(name, features="none").feature_dim == 0
 
 
-def test_info_tells_what_the_ids_mean(own: Path) -> None:
+def test_info_names_the_ids(own: Path) -> None:
     info = vlray.detector_info(f"{own}:Halves")
     assert (info.name, info.feature_dim, info.obj_names) == ("halves", 3, ("left", "right"))
 

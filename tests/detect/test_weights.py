@@ -199,7 +199,7 @@ def test_a_local_file_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.Mo
         ("net.pth#sha256=12", "64 hexadecimal digits"),
     ],
 )
-def test_what_cannot_be_found_is_named(weights: str, message: str) -> None:
+def test_missing_weights_are_named(weights: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         locate(weights)
 

@@ -80,9 +80,7 @@ def test_published_weights_given_to_lite_are_answered_with_the_detectors_they_ar
     check_weights(DetectorSection(name="lite"))
 
 
-def test_visual_genome_weights_are_converted_once_and_then_known(
-    vg_weights_file: Path, folder: Path
-) -> None:
+def test_visual_genome_weights_are_converted_once(vg_weights_file: Path, folder: Path) -> None:
     check_without_torch("vg-caffe", vg_weights_file)  # vlray's own form
     path = write_hf(load_file(vg_weights_file), folder / "model.safetensors")
     check("vg-caffe", path)
@@ -90,7 +88,7 @@ def test_visual_genome_weights_are_converted_once_and_then_known(
     check_without_torch("vg-pbua", path)
 
 
-def test_what_is_no_visual_genome_weights_is_refused_with_what_is_wrong(folder: Path) -> None:
+def test_files_that_are_not_visual_genome_weights_are_refused_with_the_reason(folder: Path) -> None:
     (folder / "page.bin").write_text("<!DOCTYPE html>")
     with pytest.raises(ValueError, match=r"page\.bin is not a weights file, or it is damaged"):
         check("vg-caffe", folder / "page.bin")

@@ -68,7 +68,7 @@ class RegionFinder:
             batches = []
             for index, (original_height, original_width) in enumerate(image_hw.tolist()):
                 scales = self._scales((height, width), (original_height, original_width))
-                # Only vg-caffe needs the scale, and its two scales are equal.
+                # Only the rule min_side of vg-caffe needs the scale; its two scales are equal.
                 rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
                 one = maps[index : index + 1]
                 batches.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
