@@ -118,7 +118,7 @@ def test_a_box_class_is_regressed_for_the_best_class() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_no_region_is_a_valid_answer(count: int) -> None:
+def test_an_image_may_have_no_regions(count: int) -> None:
     indices, obj_ids, obj_probs = select_regions(
         torch.tensor([[0.0, 0, 5, 5]]).repeat(count, 1), torch.full((count, 2), 0.1), options()
     )
