@@ -13,7 +13,7 @@ from tests.evaluation.made import ANSWERS, TRUTH, World
 from vlray.config.data import DataSection
 from vlray.config.test import TestConfig
 from vlray.evaluation.run import test as run_test
-from vlray.evaluation.shown import choose
+from vlray.evaluation.samples import choose
 from vlray.loader.open import open_loader
 from vlray.models.protocol import Goal
 from vlray.tasks.metrics import Metrics

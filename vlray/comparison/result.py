@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vlray.comparison.figures import Comparable
+from vlray.comparison.metrics import Comparable
 from vlray.comparison.sides import Side
 from vlray.comparison.tally import Tally
 from vlray.comparison.worst import Worst

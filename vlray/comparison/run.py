@@ -10,8 +10,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from vlray.comparison.figures import compare_image
 from vlray.comparison.join import join
+from vlray.comparison.metrics import compare_image
 from vlray.comparison.page import render
 from vlray.comparison.result import Comparison, as_dict
 from vlray.comparison.sides import Side, differences, explain_disjoint, open_side, what_compares

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vlray.comparison.figures import Comparable
+from vlray.comparison.metrics import Comparable
 from vlray.detect.inputs import explain_input
 from vlray.regions.output import RegionOutput, open_output
 from vlray.storage import files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlray.comparison.figures import Figures
+from vlray.comparison.metrics import Figures
 from vlray.comparison.spread import Spread
 
 IOU_STEPS = (0.5, 0.7, 0.9, 0.99)

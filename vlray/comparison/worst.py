@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vlray.comparison.figures import Figures
 from vlray.comparison.join import Joined
+from vlray.comparison.metrics import Figures
 from vlray.regions.batch import RegionBatch
 
 

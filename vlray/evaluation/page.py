@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vlray.evaluation.opening import Test
+from vlray.evaluation.inputs import Test
 from vlray.evaluation.report import Figure, interval_text, is_percent, number
-from vlray.evaluation.shown import Image, Phrase, Shown
+from vlray.evaluation.samples import Image, Phrase, Shown
 from vlray.pages.palette import page_color
 from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.pages.render import Total, render_page

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float32, Int64
 
 from vlray.config.training import Precision
-from vlray.evaluation.shown import Candidate, Shown, image_of
+from vlray.evaluation.samples import Candidate, Shown, image_of
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import autocast

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from vlray.config.test import TestConfig
 from vlray.evaluation import submission
-from vlray.evaluation.opening import Test, open_test
+from vlray.evaluation.inputs import Test, open_test
 from vlray.evaluation.page import render
 from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
 from vlray.evaluation.report import Figure, as_json, figures_of
 from vlray.evaluation.retrieval import Ranking, rank, show
-from vlray.evaluation.shown import Shown, choose, look_at
+from vlray.evaluation.samples import Shown, choose, look_at
 from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect

@@ -12,7 +12,7 @@ from typing import Any
 
 from vlray.config.pipeline import PipelineConfig
 from vlray.pages.render import Total, render_page
-from vlray.pipelines.figures import METRICS, figures_of
+from vlray.pipelines.metrics import METRICS, figures_of
 from vlray.pipelines.process import command_line
 from vlray.pipelines.run import Outcome
 from vlray.pipelines.state import Record, State

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from vlray.config.pipeline import PipelineConfig
-from vlray.pipelines.figures import headline
+from vlray.pipelines.metrics import headline
 from vlray.pipelines.plan import Plan, check_local, make_plan
 from vlray.pipelines.process import Ended, run_step
 from vlray.pipelines.state import Record, State, Status

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vlray.comparison.figures import Comparable, compare_image, feature_distances
+from vlray.comparison.metrics import Comparable, compare_image, feature_distances
 from vlray.regions.batch import RegionBatch
 
 EVERYTHING = Comparable(features=True, objects=True, attributes=True, all=True)
