@@ -1,6 +1,7 @@
-"""Examples to look at: which ones, and all that the model says of them.
+"""Samples of a test: select examples and collect the model's answers and attention.
 
-Shapes: B examples, I images of an example, R regions padding included, L labels.
+Shapes: N: examples, B: examples of a batch, I: images per example, R: regions per image, padding
+included, L: labels.
 """
 
 from __future__ import annotations
@@ -27,31 +28,38 @@ from vlray.tasks.grounding import phrase_hits
 from vlray.tasks.metrics import Metrics, score_one
 
 RIGHT = 0.5
-"""From this score on an example is among the right ones that are chosen."""
+"""Minimum score of an example that is selected as a right one."""
 
 CANDIDATES = 5
-AT_ONCE = 16
+"""Maximum number of answers listed per example."""
+
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the model's answers."""
+    """One of the model's answers.
+
+    Attributes:
+        name: Text of the answer.
+        probability: Softmax probability.
+        score: Score by the dataset's metric; None: unknown.
+    """
 
     name: str
     probability: float
     score: float | None
-    """By the dataset's metric; None: not known."""
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A phrase of the text, and where it is.
+    """A phrase of the text with its predicted and annotated boxes.
 
     Attributes:
         span: Start and end in the text, in characters.
-        predicted: The model's first box, pixels; None: it has none.
-        right: Boxes of the phrase.
-        is_hit: Whether the first box is one of them; None: not known.
+        predicted: Best-scored box of the model, pixels; None: no prediction.
+        right: Annotated boxes of the phrase, pixels.
+        is_hit: Whether ``predicted`` matches an annotated box; None: unknown.
     """
 
     span: tuple[int, int]
@@ -62,14 +70,16 @@ class Phrase:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image, and what the model saw of it.
+    """An image with the regions that the model received.
 
     Attributes:
+        image_id: Id of the image.
+        regions: Name of the output that has the image.
         size: Width and height, pixels.
-        boxes: Of the regions, pixels, in the model's order.
-        labels: What the detector took them for; empty: it does not say.
-        attention: How much was looked at each; None: not known.
-        caption: Of several images, which one it is.
+        boxes: Boxes of the regions in the model's order, pixels.
+        labels: Class of each region; empty: the output has no classes.
+        attention: Attention weight of each region; None: unknown.
+        caption: Which of several images it is.
     """
 
     image_id: str
@@ -82,8 +92,16 @@ class Image:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """An example as the page shows it."""
+class Sample:
+    """An example with everything that the page shows of it.
+
+    Attributes:
+        example: The example of the dataset.
+        score: Score of the prediction; None: unknown.
+        candidates: Best answers, most probable first.
+        images: The images with their regions.
+        phrases: Phrases of the text, in grounding.
+    """
 
     example: Example
     score: float | None
@@ -95,28 +113,29 @@ class Shown:
 def choose(
     dataset: RegionDataset, metrics: Metrics | None, count: int, seed: int
 ) -> Int64[np.ndarray, N]:
-    """Choose examples: half of them right, half wrong; of what there is less, as many as there are.
+    """Choose examples, half of them right and half wrong as far as there are enough of each.
 
     Args:
         dataset: The usable examples.
-        metrics: Their scores; None: any examples are chosen.
-        count: How many.
-        seed: Of the choice.
+        metrics: Scores of the examples; None: choose without regard to scores.
+        count: Number of examples to choose.
+        seed: Random seed of the choice.
 
     Returns:
-        Indices of usable examples, in their order.
+        Indices of usable examples, ascending.
     """
-    order = np.random.default_rng(seed).permutation(_with_something_to_find(dataset))
+    order = np.random.default_rng(seed).permutation(_indices_with_phrases(dataset))
     if metrics is None or count >= len(order):
         return np.sort(order[:count])
     scores = _scores(dataset, metrics)[order]
     right, wrong = order[scores >= RIGHT], order[scores < RIGHT]
+    # If one kind is scarce, the other fills the remaining places.
     num_right = min(len(right), max(count // 2, count - len(wrong)))
     return np.sort(np.concatenate([right[:num_right], wrong[: count - num_right]]))
 
 
-def _with_something_to_find(dataset: RegionDataset) -> Int64[np.ndarray, N]:
-    """Leave out the texts of a grounding dataset that have no phrase with a box."""
+def _indices_with_phrases(dataset: RegionDataset) -> Int64[np.ndarray, N]:
+    """Return all indices; in grounding, only those of texts with an annotated box."""
     table = dataset.corpus.tables[0]
     if table.spec.labels != "boxes":
         return np.arange(len(dataset))
@@ -130,11 +149,12 @@ def _scores(dataset: RegionDataset, metrics: Metrics) -> Float32[np.ndarray, N]:
 
 
 def _usable(dataset: RegionDataset, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Select the rows of the examples that have regions."""
     chosen = dataset.join.parts[0].examples
     return column if chosen is None else column.take(pa.array(chosen))
 
 
-def look_at(
+def inspect(
     model: VisionLanguageModel,
     dataset: RegionDataset,
     indices: Int64[np.ndarray, N],
@@ -143,81 +163,84 @@ def look_at(
     *,
     device: torch.device,
     precision: Precision,
-) -> list[Shown]:
-    """Ask the model once more, for its next answers and for what it looks at.
+) -> list[Sample]:
+    """Run the model again on some examples, for further answers and attention weights.
 
     Args:
-        model: In evaluation mode, on the device.
+        model: The model, in evaluation mode, on the device.
         dataset: The usable examples.
-        indices: Which of them.
-        predictions: What was predicted of all.
-        metrics: Their scores; None: not known.
-        device: Where batches go.
-        precision: Of the model's arithmetic.
+        indices: Indices of the examples.
+        predictions: Predictions of all examples, by example_id.
+        metrics: Scores of all examples; None: unknown.
+        device: Device of the model.
+        precision: Precision of the model's arithmetic.
     """
-    shown = []
-    for start in range(0, len(indices), AT_ONCE):
-        some = indices[start : start + AT_ONCE]
-        (regions, _), places, rows = dataset.join.locate(dataset.corpus, some)
-        batch = dataset.batch(some, np.random.default_rng(0)).to(device)
+    samples = []
+    for start in range(0, len(indices), BATCH_SIZE):
+        part = indices[start : start + BATCH_SIZE]
+        (regions, _), positions, rows = dataset.join.locate(dataset.corpus, part)
+        # Only pretraining batches depend on the generator.
+        batch = dataset.batch(part, np.random.default_rng(0)).to(device)
         with torch.inference_mode(), autocast(precision, device):
             outputs = model(batch, attention=True)
-        examples = dataset.corpus.take(places)
+        examples = dataset.corpus.take(positions)
         images = _images(dataset.stores[regions], regions, examples, rows, outputs)
         for row, example in enumerate(examples):
-            found = metrics.scores.get(example.example_id) if metrics else None
+            score = metrics.scores.get(example.example_id) if metrics else None
             predicted = predictions.get(example.example_id)
-            shown.append(
-                Shown(
+            samples.append(
+                Sample(
                     example,
-                    found,
-                    tuple(_candidates(dataset, example, outputs, row, scored=found is not None)),
+                    score,
+                    tuple(_candidates(dataset, example, outputs, row, scored=score is not None)),
                     images[row],
                     tuple(_phrases(example, predicted)),
                 )
             )
-    return shown
+    return samples
 
 
 def _candidates(
     dataset: RegionDataset, example: Example, outputs: ModelOutputs, row: int, *, scored: bool
 ) -> Iterator[Candidate]:
-    """Give the first answers, with their shares of the softmax; all of a few choices."""
+    """Yield the most probable answers, with their softmax probabilities and scores."""
     if outputs.scores is None or outputs.scores.dim() != 2:
         return
-    shares = torch.softmax(outputs.scores[row].float(), dim=0).cpu()
-    count = min(len(shares), CANDIDATES)
-    best = torch.topk(shares, count)
-    for share, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-        name, predicted = _answer(dataset, example, place)
+    probabilities = torch.softmax(outputs.scores[row].float(), dim=0).cpu()
+    best = torch.topk(probabilities, min(len(probabilities), CANDIDATES))
+    for probability, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+        name, predicted = _answer(dataset, example, index)
         metric = dataset.corpus.tables[0].spec.metric
         value = score_one(metric, example, predicted) if scored else None
-        yield Candidate(name, share, value)
+        yield Candidate(name, probability, value)
 
 
-def _answer(dataset: RegionDataset, example: Example, place: int) -> tuple[str, Any]:
-    """Give the name of an answer, and what the metric calls it."""
+def _answer(dataset: RegionDataset, example: Example, index: int) -> tuple[str, Any]:
+    """Return the text of an answer, and the prediction in the form that the metric takes."""
     if isinstance(example.label, Choices):
-        return example.label.texts[place], place
+        return example.label.texts[index], index
     space = dataset.corpus.label_space
     assert space is not None, "scores of labels come from a model with a label space"
-    return space.names[place], space.names[place]
+    return space.names[index], space.names[index]
 
 
 def _phrases(example: Example, predicted: Any) -> Iterator[Phrase]:
+    """Yield the phrases of a grounding example in the order of their spans."""
     label = example.label
     if not isinstance(label, Boxes):
         return
     spans = spans_of(example)
     whole, ranked = label, predicted or []
-    if not label.spans:  # the text is the one phrase, and one box is predicted
+    if not label.spans:  # the whole text is one phrase, with a single predicted box
         whole = Boxes(label.boxes, spans=spans * len(label.boxes))
         ranked = [[predicted]] if predicted else []
     hits = phrase_hits(whole, ranked)
-    for place, span in enumerate(spans):
-        boxes = ranked[place] if ranked else []
+    for index, span in enumerate(spans):
+        boxes = ranked[index] if ranked else []
         right = [
-            box for box, own in zip(whole.boxes, whole.spans, strict=True) if tuple(own) == span
+            box
+            for box, box_span in zip(whole.boxes, whole.spans, strict=True)
+            if tuple(box_span) == span
         ]
         yield Phrase(span, boxes[0] if boxes else None, right, hits[span][0])
 
@@ -230,29 +253,33 @@ def _images(
     outputs: ModelOutputs,
 ) -> list[tuple[Image, ...]]:
     attention = _by_image(outputs.attention)
-    found = []
-    for row, (example, own) in enumerate(zip(examples, rows, strict=True)):
-        captions = ("left", "right") if len(own) == 2 else ("",) * len(own)
-        images = [
-            image_of(
-                store,
-                regions,
-                image_id,
-                int(own[place]),
-                None if attention is None else attention[row, place],
-                captions[place],
+    images = []
+    for row, (example, image_rows) in enumerate(zip(examples, rows, strict=True)):
+        count = len(image_rows)
+        # NLVR2 calls its two images left and right.
+        captions = ("left", "right") if count == 2 else ("",) * count
+        images.append(
+            tuple(
+                image_of(
+                    store,
+                    regions,
+                    image_id,
+                    int(image_rows[index]),
+                    None if attention is None else attention[row, index],
+                    captions[index],
+                )
+                for index, image_id in enumerate(example.image_ids)
             )
-            for place, image_id in enumerate(example.image_ids)
-        ]
-        found.append(tuple(images))
-    return found
+        )
+    return images
 
 
 def _by_image(attention: Tensor | None) -> Float32[np.ndarray, "B I R"] | None:
+    """Add the axis of images to the attention of single-image models."""
     if attention is None:
         return None
-    given: np.ndarray = attention.float().cpu().numpy()
-    return given[:, None] if given.ndim == 2 else given
+    weights: np.ndarray = attention.float().cpu().numpy()
+    return weights[:, None] if weights.ndim == 2 else weights
 
 
 def image_of(
@@ -263,16 +290,16 @@ def image_of(
     attention: Float32[np.ndarray, " R"] | None = None,
     caption: str = "",
 ) -> Image:
-    """Read the regions of an image.
+    """Read the regions of an image from the store.
 
     Args:
-        store: The output.
-        regions: Its name.
-        image_id: Of the image.
-        row: Of the image in the store.
-        attention: To the regions that the model saw; None: not known. Of an image with more
-            regions than these, the others are left out.
-        caption: Which image it is.
+        store: The output that has the image.
+        regions: Name of the output.
+        image_id: Id of the image.
+        row: Row of the image in the store.
+        attention: Attention weights of the regions; None: unknown. Regions beyond them, which the
+            model did not receive, are left out.
+        caption: Which of several images it is.
     """
     count = int(store.num_boxes[row])
     if attention is not None:
@@ -284,8 +311,8 @@ def image_of(
     names = store.obj_names
     labels = () if ids is None else tuple(_name(int(label), names) for label in ids[0])
     height, width = (int(value) for value in store.image_hw[row])
-    looked = None if attention is None else tuple(attention[:count].tolist())
-    return Image(image_id, regions, (width, height), boxes[0], labels, looked, caption)
+    weights = None if attention is None else tuple(attention[:count].tolist())
+    return Image(image_id, regions, (width, height), boxes[0], labels, weights, caption)
 
 
 def _name(label: int, names: Sequence[str]) -> str:
