@@ -125,7 +125,7 @@ def test_a_step_that_is_killed_midway_goes_on_in_the_next_run(data: Path) -> Non
     _, err = call("story.yaml", *flags)
     assert "model: vlray train, because: it failed" in err
     assert [record.status for record in records().values()] == ["finished", "finished"]
-    assert "going on after step 4" in err
+    assert "resuming after step 4" in err
     assert not list(Path("pipelines/story").glob("model-before-*"))
 
 
@@ -138,7 +138,7 @@ def test_a_pipeline_that_is_stopped_stops_its_step(data: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     assert process.returncode == 130, err
-    assert "with a checkpoint; run the same command again to go on" in err
+    assert "with a checkpoint; run the same command again to resume" in err
     assert records()["model"].status == "stopped"
     assert json.loads((runs("pipeline")[0] / "status.json").read_text())["status"] == "stopped"
 

@@ -132,7 +132,7 @@ def test_a_training_that_is_stopped_leaves_a_checkpoint(
     state = json.loads((locate("out", "last") / "training.json").read_text())
     assert said.splitlines()[-1] == (
         f"stopped after step {state['progress']['step']:,} of 1,000,000, with a checkpoint; "
-        "run the same command again to go on"
+        "run the same command again to resume"
     )
 
 
@@ -141,9 +141,9 @@ def test_a_training_that_is_stopped_leaves_a_checkpoint(
     [
         (["--objective", "choices"], "objective choices wants choices, but the labels of vqa-rad"),
         (["--validation.valid", "vqa-rad:dev"], "dev"),
-        (["--accumulate", "3"], "batch_size=8 cannot be divided among 1 workers with accumulate=3"),
+        (["--accumulate", "3"], "batch_size=8 is not divisible by 1 workers times accumulate=3"),
         (["--batch-size", "128"], "100 examples do not fill a single batch of 128"),
-        (["--model.freeze", "nothing.*"], r"model.freeze nothing\.\* fits none"),
+        (["--model.freeze", "nothing.*"], r"model.freeze nothing\.\* matches none"),
         (["--model.name", "lxmret"], "did you mean 'lxmert'"),
         (["--mlflow", "file:/tmp/x"], "mlflow-skinny, which is not installed"),
         (["--loader.pretraining.token-rate", "0.1"], "the objective labels masks nothing"),
@@ -160,8 +160,8 @@ def test_a_mistake_is_named_before_anything_is_computed(
 @pytest.mark.parametrize(
     ("places", "said"),
     [
-        ({"corpus": ""}, "DATA is not given"),
-        ({"regions": ""}, "REGIONS is not given"),
+        ({"corpus": ""}, "DATA is missing"),
+        ({"regions": ""}, "REGIONS is missing"),
         ({"corpus": "vqa-rad:tran"}, "unknown split of vqa-rad 'tran'; did you mean train?"),
         ({"corpus": "refcoco:train"}, "refcoco"),
         ({"regions": "nowhere"}, "there are no regions in"),
@@ -206,14 +206,14 @@ def test_a_model_that_is_not_named_is_that_of_its_weights_and_goes_on_without_th
     unnamed = ("--model.name", "auto", "--loss", "model")
     train.main(flags(data, *unnamed, "--weights", "weights"))
     said = capsys.readouterr().err
-    assert "the model is visualbert (model.name), after the weights weights" in said
+    assert "model.name is visualbert, detected from the weights weights" in said
     assert "loss: cross-entropy of the best label" in said
     kept = CheckpointInfo.read(locate("out", "last"))
     assert (kept.model.name, kept.most_frequent) == ("visualbert", "no")
     train.main(flags(data, *unnamed))
     assert "nothing to do: the training in" in capsys.readouterr().err
     train.main(flags(data, *unnamed, "--weights", "out", "--steps", "1", out="next"))
-    assert "the model is visualbert (model.name), after the weights out" in capsys.readouterr().err
+    assert "model.name is visualbert, detected from the weights out" in capsys.readouterr().err
     named = ("--weights", "out", "--model.name", "lxmert")
     said = refusal(flags(data, *named, out="other"), capsys)
     assert "is of the kind 'visual_bert', but model.name=lxmert starts from 'lxmert'" in said

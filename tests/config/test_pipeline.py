@@ -139,7 +139,7 @@ def test_the_settings_of_a_run_repeat_it() -> None:
          "later step scores writes; put scores before model"),
         ("regions: $regions", "output: out/scores/\n    regions: $regions", "steps model and "
          "scores both write to out/scores"),
-        ("corpus: vqa-rad:train", "", "step model: corpus is missing. What to train on"),
+        ("corpus: vqa-rad:train", "", "step model: corpus is missing. Training data"),
         ("images: {root: $photos/all}, ", "", "step regions: IMAGES (images.root) is missing"),
         ("project: rad", "shared: {optm: {lr: 1}}", "shared: no step's command has the "
          "option optm.lr; did you mean optim.lr?"),

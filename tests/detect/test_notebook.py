@@ -201,7 +201,7 @@ def test_mistakes_are_named(own: Path, photographs: list[Path], tmp_path: Path) 
         vlray.find_regions(photographs[0], f"{own}:Broken")
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
-    with pytest.raises(ValueError, match="no image of a format"):
+    with pytest.raises(ValueError, match="not an image of a format"):
         vlray.find_regions(broken, name)
 
 

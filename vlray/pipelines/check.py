@@ -10,9 +10,9 @@ from vlray.pipelines.inputs import ABSENT, fingerprint
 from vlray.pipelines.steps import Step, is_below
 from vlray.storage import files
 from vlray.tasks.corpus import resolve, spec_of
-from vlray.tasks.image_sets import find_images, found
-from vlray.tasks.kept import corpus_names, load_corpus
-from vlray.tasks.locate import wanted_files
+from vlray.tasks.image_sets import find_images, resolve_path
+from vlray.tasks.locate import annotation_files
+from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 READ = {
     "extract": ("boxes",),
@@ -52,7 +52,7 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
         for text in [value] if isinstance(value, str) else value:
             path = text.partition("=")[2] or text  # NAME=OUT
             if path and not any(is_below(path, output) for output in written):
-                path = found(path, config.env.data_dir)
+                path = resolve_path(path, config.env.data_dir)
                 # Of URIs, the step itself reports that they do not exist.
                 if not files.is_uri(path) and fingerprint(path, deep=False) == ABSENT:
                     yield f"{name}: {text} does not exist, and no earlier step writes it"
@@ -79,11 +79,11 @@ def _check_corpus(text: str, config: Any) -> Iterator[str]:
     is_saved = text in corpus_names(config.project)
     spec = load_corpus(text, config.project) if is_saved else spec_of(text)
     for dataset, split in resolve(spec):
-        for file in wanted_files(dataset, split, data):
+        for file in annotation_files(dataset, split, data):
             if file.required and not file.path:
                 name = dataset.spec.name
                 yield (
                     f"{file.name} of {name}:{split} was not found at "
-                    f"{' or '.join(file.looked)}; set the folder of {name}'s files: "
+                    f"{' or '.join(file.candidates)}; set the folder of {name}'s files: "
                     f"--shared data.annotations.{name}=FOLDER"
                 )

@@ -26,7 +26,7 @@ from vlray.stream.changes import SHOWN, Changes, ImagesChangedError, clear, comp
 from vlray.stream.identity import defaults, identity_of
 from vlray.stream.plan import Plan
 from vlray.stream.progress import Progress
-from vlray.tasks.image_sets import absolute, find_images, found
+from vlray.tasks.image_sets import absolute, find_images, resolve_path
 
 log = logging.getLogger("vlray.stream")
 
@@ -156,7 +156,7 @@ def _placed(config: ExtractConfig) -> ExtractConfig:
     data_dir = config.env.data_dir
     return config.model_copy(
         update={
-            "boxes": config.boxes and absolute(found(config.boxes, data_dir)),
+            "boxes": config.boxes and absolute(resolve_path(config.boxes, data_dir)),
             "images": find_images(config.images, config.data, data_dir),
             "output": config.output.model_copy(update={"path": absolute(config.output.path)}),
             "detector": settled(config.detector),
