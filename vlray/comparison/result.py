@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlray.comparison.metrics import Comparable
+from vlray.comparison.overall import OverallMetrics
 from vlray.comparison.sides import Side
-from vlray.comparison.tally import OverallMetrics
 from vlray.comparison.worst import Worst
 from vlray.version import __version__
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from vlray.comparison.join import join
 from vlray.comparison.metrics import compare_image
+from vlray.comparison.overall import OverallMetrics
 from vlray.comparison.page import render
 from vlray.comparison.result import Comparison, as_dict
 from vlray.comparison.sides import (
@@ -21,7 +22,6 @@ from vlray.comparison.sides import (
     explain_disjoint,
     open_side,
 )
-from vlray.comparison.tally import OverallMetrics
 from vlray.comparison.worst import Worst
 from vlray.storage import files
 

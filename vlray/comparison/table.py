@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from vlray.comparison.overall import OverallMetrics
 from vlray.comparison.result import Comparison
 from vlray.comparison.sides import Side
 from vlray.comparison.spread import Spread
-from vlray.comparison.tally import OverallMetrics
 from vlray.settings.text_table import align
 
 COLUMNS = ("mean", "median", "95 %", "99 %", "worst")
