@@ -53,6 +53,7 @@ def _missed_limits(result: Comparison, config: CompareConfig) -> list[str]:
             f"{percent(share)} of the boxes have a partner, below "
             f"--min-matched {config.min_matched:g}"
         )
+    # Matched boxes without features must not pass the limit by default.
     if config.min_cosine > -1:
         if not overall.cosine.count:
             missed.append("--min-cosine cannot be checked: no features were compared")

@@ -20,6 +20,13 @@ class Joined:
     """One image on both sides.
 
     The regions are views into the arrays of a whole batch: copy them to keep them.
+
+    Attributes:
+        image_id: Id of the image.
+        path_a: Path of the image in A.
+        path_b: Path of the image in B.
+        a: Regions of side A, without padding.
+        b: Regions of side B, without padding.
     """
 
     image_id: str

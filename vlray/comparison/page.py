@@ -64,6 +64,7 @@ def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
 def _thumbnails(result: Comparison, images: Sequence[BadImage], images_root: str) -> list[Picture]:
     """Read the images from A's paths, and those that cannot be read there from B's paths."""
     pictures = read_thumbnails(result.a.output, [image.path_a for image in images], images_root)
+    # The images may have moved or be missing on one of the two sides only.
     unread = [index for index, picture in enumerate(pictures) if picture.thumbnail is None]
     paths = [images[index].path_b for index in unread]
     from_b = read_thumbnails(result.b.output, paths, images_root)
@@ -147,6 +148,7 @@ def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> di
 def _boxes(side: Side, regions: LabelledBoxes) -> list[list[Any]]:
     """List the boxes as the script reads them: corners, label, score, attribute and its score."""
     boxes = []
+    # A tenth of a pixel is invisible, and the page stays small.
     for row, box in enumerate(regions.boxes.astype(np.float64).round(1).tolist()):
         label, attribute = "", ""
         score, attribute_score = (

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
 
@@ -184,7 +183,7 @@ def _names_differ(a: Sequence[str], b: Sequence[str]) -> str:
     return f"A and B use different names for id {index}: {a[index]!r} and {b[index]!r}"
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, (Mapping, list)):
         return json.dumps(value, sort_keys=True)
     return str(value)

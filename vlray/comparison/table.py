@@ -81,6 +81,7 @@ def notes(result: Comparison) -> list[str]:
     for kind, reason in result.reasons.items():
         lines.append(f"{kind} are not compared: {reason}.")
     overall = result.overall
+    # The table of an identical pair has no percentiles worth explaining.
     if overall.matched and not result.identical:
         lines.append("95 % and 99 %: this share of the pairs has the given value or a better one.")
     if overall.rounding.count:
@@ -139,6 +140,7 @@ def _shortened(row: tuple[str, str, str]) -> tuple[str, ...]:
 
 
 def _cut(value: str) -> str:
+    # A SHA-256 is recognizable by its first digits.
     if len(value) == 64 and set(value) <= set("0123456789abcdef"):
         return value[:12]
     return value if len(value) <= _WIDEST else f"{value[:20]}...{value[-25:]}"

@@ -16,7 +16,16 @@ from vlray.regions.batch import RegionBatch
 
 @dataclass(frozen=True, eq=False)
 class LabelledBoxes:
-    """Boxes and labels of one image on one side, without feature vectors."""
+    """Boxes and labels of one image on one side, without feature vectors.
+
+    Attributes:
+        image_hw: Height and width of the original image, pixels.
+        boxes: Corners of the R boxes, (R, 4), pixels.
+        obj_ids: Object class of each box; None: the output has no classes.
+        obj_probs: Probability of each class; None likewise.
+        attr_ids: Attribute of each box; None: the output has no attributes.
+        attr_probs: Probability of each attribute; None likewise.
+    """
 
     image_hw: tuple[int, int]
     boxes: np.ndarray
@@ -28,7 +37,16 @@ class LabelledBoxes:
 
 @dataclass(frozen=True, eq=False)
 class BadImage:
-    """One image on the page: its boxes on both sides and its metrics."""
+    """One image on the page: its boxes on both sides and its metrics.
+
+    Attributes:
+        image_id: Id of the image.
+        path_a: Path of the image in A.
+        path_b: Path of the image in B.
+        a: Boxes of side A.
+        b: Boxes of side B.
+        metrics: Metrics of the image.
+    """
 
     image_id: str
     path_a: str

@@ -102,6 +102,7 @@ def open_test(config: TestConfig) -> Test:
         dataset, num_left_out = narrow(dataset, config.limit), 0
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)
+    # Load the weights last, so that a refused test fails early.
     model, _ = load_checkpoint(folder)
     return Test(folder, model.eval(), info, dataset, num_left_out, num_unknown)
 
@@ -130,6 +131,7 @@ def _refuse_missing(config: TestConfig) -> None:
 def _check_objective(info: CheckpointInfo, corpus: Corpus) -> None:
     table = corpus.tables[0]
     objective, kind = info.goal.objective, table.spec.labels
+    # Other objectives, such as pretraining, have their own targets and need no labels.
     if objective in FITTING and kind not in FITTING[objective]:
         raise ValueError(
             f"the checkpoint was trained for {objective} (on {info.corpus}), but the labels of "

@@ -54,6 +54,7 @@ def render(
     pictures = _thumbnails(tested, images, images_root)
     numbers = {key: number for number, key in enumerate(images)}
     labels = sorted({label for image in images.values() for label in image.labels if label})
+    # Boxes refer to labels by index, which keeps the page small.
     label_indices = {label: index for index, label in enumerate(labels)}
 
     def image_data(image: Image) -> dict[str, Any]:
@@ -104,6 +105,7 @@ def _thumbnails(
 ) -> dict[tuple[str, str], Picture]:
     """Read the thumbnail of each image once, from the path that its output stores."""
     pictures: dict[tuple[str, str], Picture] = {}
+    # One read per output: a read for each image would open its files again and again.
     for name, store in tested.dataset.stores.items():
         ids = [image_id for regions, image_id in images if regions == name]
         if not ids:
@@ -149,8 +151,10 @@ def _right_answers(example: Example) -> list[list[str]]:
     if label.scores:
         pairs = sorted(zip(label.answers, label.scores, strict=True), key=lambda pair: -pair[1])
         return [[name, f"{value:g}"] for name, value in pairs]
+    # A single annotation has no count worth showing.
     if len(label.answers) == 1:
         return [[label.answers[0], ""]]
+    # Annotators spell the same answer differently.
     counts = Counter(map(normalize_answer, label.answers)).most_common()
     return [[name, f"{count} of {len(label.answers)}"] for name, count in counts]
 

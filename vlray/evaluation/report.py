@@ -79,6 +79,7 @@ def _metric_row(
     # Metrics without samples (losses, chi-square) have no interval.
     interval = bootstrap_mean(samples, resamples, seed, "/".join(key))
     if interval is not None:
+        # Samples are in [0, 1], values are in percent.
         interval = Interval(100 * interval.low, 100 * interval.high)
     return MetricRow(key[-1], value, interval, len(samples), key[0] if len(key) > 1 else "")
 

@@ -100,6 +100,7 @@ def rank(
             with autocast(precision, device):
                 outputs = model(batch.inputs.to(device))
             assert outputs.scores is not None, "matching models return scores"
+            # Pairs arrive in any order, each exactly once.
             scores[batch.texts, batch.images] = outputs.scores.float().cpu().numpy()
             progress(len(batch.texts))
     return Ranking(loader.example_ids, loader.image_ids, loader.own, scores)

@@ -117,6 +117,7 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
             attribute_score[rows] = np.rint(entry.attr_probs * 10_000)
     attribute[attribute_score < LEAST_ATTRIBUTE * 10_000] = -1
     columns = [box]
+    # Only labels that occur on this page are written, most frequent first.
     used = []
     for ids, scores, vocabulary in (
         (label, score, names.objects),

@@ -97,6 +97,7 @@ def build(
         (fs, files.join(folder, ANNOTATED)) if annotated else None,
     )
     about = _about(output, summary, split, parts)
+    # A second pass over the output: the summary above has counted the images and pages.
     entries = read_entries(output, split=split, limit=limit)
     targets = iter(file_names(summary.image_ids))
     problems: list[str] = []

@@ -81,6 +81,7 @@ def summarize(
         LabelCount(name_of(label, output.obj_names), int(row[0]), int(row[1]), row[2] / row[0])
         for label, row in sums.items()
     ]
+    # Names break ties, so that the order is the same every time.
     labels.sort(key=lambda label: (-label.regions, label.name))
     return Summary(tuple(image_ids), regions, few, min_boxes, min_score, tuple(labels))
 

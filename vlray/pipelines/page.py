@@ -58,6 +58,7 @@ def write_page(
         OSError: The page cannot be written.
     """
     records = [record for step in steps if (record := state.records.get(step.name))]
+    # A step that finished in an earlier run is done as well.
     ended = sum(outcome.states[step.name] in ("finished", "done before") for step in steps)
     names = ", ".join(map(str, config.config))
     today = datetime.date.today().isoformat()

@@ -115,6 +115,7 @@ def plan_ahead(
     """Plan all steps before any of them runs."""
     plans: dict[str, Plan] = {}
     for step in steps:
+        # The outputs of pending steps will change, even if their fingerprints still match.
         pending = [name for name in step.after if not plans[name].is_done]
         plan = make_plan(step, records.get(step.name), redo=step.name in redo, waits_for=pending)
         if only and step.name not in only and not plan.is_done:

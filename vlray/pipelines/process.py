@@ -65,6 +65,7 @@ def run_step(step: Step, folder: Path) -> Ended:
     Raises:
         OSError: The settings cannot be written, or the process cannot start.
     """
+    # Resolved settings: the file repeats the step on its own, whatever the defaults become.
     settings = to_yaml(step.config.resolved()).encode()
     files.write_atomic(*files.resolve(settings_file(step, folder)), settings)
     with warnings.catch_warnings():

@@ -148,7 +148,7 @@ def _check_names(config: PipelineConfig) -> Iterator[str]:
 
 def _resolve(
     name: str,
-    settings: Any,
+    settings: object,
     shared: Mapping[str, Any],
     references: References,
     config: PipelineConfig,
@@ -191,7 +191,7 @@ def _resolve(
     return Step(name, built, str(merged[output]) if output else "")
 
 
-def _class_of(command: Any) -> type[Command]:
+def _class_of(command: object) -> type[Command]:
     names = ", ".join(OUTPUTS)
     if command is None:
         raise ValueError(f"it has no command; add one of {names}")
