@@ -13,7 +13,7 @@ from vlray.settings.options import flatten
 from vlray.storage import files
 from vlray.version import __version__
 
-NO_MATTER = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.", "watch.")
+IGNORED_SETTINGS = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.", "watch.")
 """Settings that do not affect the result of a step: where it runs and how it is monitored."""
 
 RESTARTED = ("train", "tune", "convert")
@@ -127,7 +127,7 @@ def plan_ahead(
 def settings_of(step: Step) -> dict[str, Any]:
     """Return the settings that affect the result of a step and are not defaults, by dotted name."""
     changed = {".".join(path): value for path, value in flatten(step.config.changed()).items()}
-    return {name: value for name, value in changed.items() if not name.startswith(NO_MATTER)}
+    return {name: value for name, value in changed.items() if not name.startswith(IGNORED_SETTINGS)}
 
 
 def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
