@@ -106,7 +106,7 @@ def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path
     shutil.copy(data / "more" / "trainset.json", data / "vqa-rad")
     out, _ = run("story.yaml", "--dry-run")
     assert f"model   train  to do: {data}/vqa-rad has changed\n" in out
-    assert "    what is in pipelines/story/model is set aside first\n" in out
+    assert "    the old pipelines/story/model is set aside first\n" in out
     assert "python -m vlray.train --config pipelines/story/settings/model.yaml" in out
     assert records() == first
     _, err = run("story.yaml")
@@ -123,7 +123,7 @@ def test_a_step_that_is_killed_midway_goes_on_in_the_next_run(data: Path, run: R
     flags += ["--steps", "model.training.save_every=2"]
     out, err = run("story.yaml", *flags, status=1)
     assert "step model (vlray train) was killed by signal 9" in err
-    assert "Run the same pipeline again to go on from here" in err
+    assert "Run the same pipeline again to continue from here" in err
     assert out.splitlines()[1].split()[:3] == ["model", "train", "failed"]
     assert out.splitlines()[2].split() == ["scores", "test", "not", "run"]
     assert records()["model"].status == "failed"
@@ -140,7 +140,7 @@ def test_a_pipeline_that_is_stopped_stops_its_step(data: Path, run: Run) -> None
     process = start("story.yaml", *flags, "--only", "model")
     wait_until(Path("pipelines/story/model/last").exists, 100)
     _, err = run("story.yaml", *flags, status=2)
-    assert "another pipeline is at work in pipelines/story; wait for it" in err
+    assert "another pipeline is running in pipelines/story; wait for it" in err
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     assert process.returncode == 130, err
@@ -168,18 +168,18 @@ def test_other_settings_are_refused_by_the_command_and_redo_begins_anew(
     other = ["--steps", "model.optim.lr=0.1"]
     _, err = run("story.yaml", *other, status=1)
     assert "optim.lr: 5e-05 there, 0.1 here" in err  # the command's own words
-    assert "step model (vlray train) ended with status 2" in err
-    assert "--redo model sets it aside and begins anew" in err
+    assert "step model (vlray train) exited with status 2" in err
+    assert "--redo model sets it aside and starts over" in err
     _, err = run("story.yaml", *other, "--redo", "model", "--only", "model")
-    assert "pipelines/story/model is kept as pipelines/story/model-before-" in err
+    assert "renamed the old pipelines/story/model to pipelines/story/model-before-" in err
     assert records()["model"].status == "finished"
 
 
 def test_what_is_not_there_is_refused_before_anything_runs(data: Path, run: Run) -> None:
     (data / "vqa-rad" / "testset.json").unlink()
     _, err = run("story.yaml", "--values", "regions=nowhere", status=2)
-    assert "step model: regions is nowhere, which is not there, and no earlier step" in err
-    assert "step scores: testset.json of vqa-rad:test is not there, looked for as" in err
+    assert "step model: regions: nowhere does not exist, and no earlier step" in err
+    assert "step scores: testset.json of vqa-rad:test was not found at" in err
     assert not Path("runs").exists()
     _, err = run("story.yaml", "--steps", "model.corpus=vqa-rad:tran", "--dry-run", status=2)
     assert "step model: unknown split of vqa-rad 'tran'; did you mean train?" in err
