@@ -14,7 +14,7 @@ COMMANDS = {
     "view": "Draw regions on their images and make a gallery page.",
     "convert": "Import region files of other tools, or export to their formats.",
     "compare": "Compare two outputs of the same images, box by box.",
-    "datasets": "List, inspect and check vision-language datasets.",
+    "datasets": "List vision-language datasets, check their files, score predictions.",
     "train": "Train LXMERT, VisualBERT or your own model on regions.",
     "test": "Test a trained model: metrics, submission file, page of examples.",
     "tune": "Search the best options of an extraction or a training.",

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from vlray.config.extract import ExtractConfig
-from vlray.detect.load import check_ways, check_weights, settled
+from vlray.detect.load import check_modes, check_weights, settled
 from vlray.images.find import Listing, list_images
 from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
@@ -26,7 +26,7 @@ from vlray.stream.changes import MAX_NAMES, Changes, ImagesChangedError, clear, 
 from vlray.stream.identity import defaults, identity_of
 from vlray.stream.plan import ShardPlan
 from vlray.stream.progress import ExtractProgress
-from vlray.tasks.image_sets import absolute, find_images, found
+from vlray.tasks.image_sets import absolute, find_images, resolve_path
 
 log = logging.getLogger("vlray.stream")
 
@@ -65,7 +65,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
         ValueError: The settings, the images or the output do not fit together.
     """
     config = _resolved(config)
-    check_ways(config.detector, boxes_given=bool(config.boxes))
+    check_modes(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
     listing = _list(config)
     given = _given(config, listing) if config.boxes else None
@@ -160,7 +160,7 @@ def _resolved(config: ExtractConfig) -> ExtractConfig:
     data_dir = config.env.data_dir
     return config.model_copy(
         update={
-            "boxes": config.boxes and absolute(found(config.boxes, data_dir)),
+            "boxes": config.boxes and absolute(resolve_path(config.boxes, data_dir)),
             "images": find_images(config.images, config.data, data_dir),
             "output": config.output.model_copy(update={"path": absolute(config.output.path)}),
             "detector": settled(config.detector),
