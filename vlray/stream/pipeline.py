@@ -106,6 +106,7 @@ def _stages(
         resources.threads,
         config.env,
     )
+    # Grid cells and user boxes are not selected, so their number is never too small.
     selects = given is None and config.detector.features != "grid"
     min_boxes = config.detector.min_boxes if selects else 0
     write = WriteShard(config.output.path, config.output.compression, min_boxes)
@@ -147,6 +148,6 @@ def _data_context(*callbacks: type) -> ray.data.DataContext:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
-    context.target_max_block_size = None
+    context.target_max_block_size = None  # otherwise Ray splits large shards
     context.raise_original_map_exception = True
     return context

@@ -256,6 +256,7 @@ def _run_shards(
             except NodesLostError as error:
                 log.warning("%s; continuing on the remaining nodes", error)
                 config = _on_remaining_nodes(config, error.plan.gpus_per_actor)
+                # A shard that was written without a report is only written again.
                 todo = np.setdiff1d(todo, done)
                 complete = not len(todo)
     result.seconds = time.monotonic() - began
