@@ -101,6 +101,9 @@ def test_python_runs(
     request.getfixturevalue("ray_cluster")
     photos = request.getfixturevalue("photos")
     monkeypatch.chdir(tmp_path)
+    for text in blocks(page, "python"):
+        if name := re.match(r"# (\w+\.py)\n", text):  # a file that later blocks name
+            (tmp_path / name[1]).write_text(text)
     (tmp_path / "photos").mkdir()
     for name in ("chelsea.png", "rocket.jpg"):
         shutil.copy(photos / name, tmp_path / "photos")

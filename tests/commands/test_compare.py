@@ -114,6 +114,7 @@ def test_a_mistake_ends_compare_with_status_2(outputs, arguments, words, capsys)
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from vlray import compare\n"

@@ -96,6 +96,7 @@ def test_a_mistake_ends_view_with_one_line_and_status_2(output, arguments, words
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from vlray import view\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.browser import hover
+from tests.fixtures.browser import hover
 from vlray.comparison import compare
 from vlray.regions.batch import RegionBatch
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as Photograph
 
-from tests.browser import hover
-from tests.evaluation.made import ANSWERS, TRUTH, World
+from tests.fixtures.browser import hover
+from tests.fixtures.world import ANSWERS, TRUTH, World
 from vlray.config.data import DataSection
 from vlray.config.test import TestConfig
 from vlray.evaluation.run import test as run_test

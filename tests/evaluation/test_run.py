@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.made import ANSWERS, TRUTH, World
-from tests.loader.conftest import write_output
+from tests.fixtures.outputs import write_output
+from tests.fixtures.world import ANSWERS, TRUTH, World
 from vlray.evaluation.report import table
 from vlray.evaluation.run import test as run_test
 from vlray.models.protocol import Goal

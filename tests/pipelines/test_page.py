@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.pipelines.conftest import STEPS
 from vlray.config.pipeline import PipelineConfig
 from vlray.pipelines.page import write_page
 from vlray.pipelines.run import Outcome
@@ -19,12 +18,12 @@ pytest.importorskip("playwright.sync_api", reason="it drives the browser")
 
 
 @pytest.fixture
-def page_file() -> Path:
+def page_file(two_steps: dict[str, dict[str, object]]) -> Path:
     """Of a pipeline whose second step failed; what was measured is there from before."""
     more = {
         "scores": {"command": "test", "checkpoint": "$model", "corpus": "vqa-rad:test"},
     }
-    config = PipelineConfig(steps=STEPS | more, output="o")
+    config = PipelineConfig(steps=two_steps | more, output="o")
     steps, state = resolve(config), State(Path("o"))
     run = Path("runs/default/train-20261128-030000")
     run.mkdir(parents=True)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import vlray
-from tests.pipelines.conftest import Steps
 from vlray.pipelines.inputs import ABSENT, fingerprint
 from vlray.pipelines.plan import Plan, check_local, make_plan, plan_ahead
 from vlray.pipelines.run import set_aside
 from vlray.pipelines.state import NAME, Record, State
 from vlray.pipelines.steps import Step
 from vlray.storage import files
+
+Steps = Callable[..., dict[str, Step]]
 
 
 def finished(step: Step) -> Record:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from vlray.config.extract import ExtractConfig
-from vlray.detect.load import check_ways, check_weights, settled
+from vlray.detect.load import check_modes, check_weights, settled
 from vlray.images.find import Listing, list_images
 from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
@@ -61,7 +61,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
         ValueError: Something in the settings, the listing or the output forbids to begin.
     """
     config = _placed(config)
-    check_ways(config.detector, boxes_given=bool(config.boxes))
+    check_modes(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
     listing = _list(config)
     given = _given(config, listing) if config.boxes else None

@@ -11,7 +11,7 @@ from typing import Any, cast
 from vlray.config.extract import ExtractConfig
 from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
-from vlray.detect.load import check_ways
+from vlray.detect.load import check_modes
 from vlray.settings.reader import read
 from vlray.storage import files
 from vlray.tasks.image_sets import absolute, find_images, resolve_path
@@ -179,7 +179,7 @@ class ExtractSweep:
     def _check_kind(self, kind: Setting) -> None:
         if not self.invalid_reason(kind):
             config = cast(ExtractConfig, self._tuned.config(kind, "-"))
-            check_ways(config.detector, boxes_given=False)
+            check_modes(config.detector, boxes_given=False)
 
     def _find_images(self, base: ExtractConfig) -> None:
         """Check that the images exist and that their storage is accessible."""
