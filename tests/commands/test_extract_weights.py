@@ -19,6 +19,7 @@ except SystemExit as ended:
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.engine.small_data import write_questions, write_regions
+from tests.deadlines import wait_until
+from tests.fixtures.tiny import MODEL
 from vlray import extract, train, tune
 from vlray.regions.output import open_output
 
-MODEL = Path(__file__).parents[1] / "engine" / "tiny_model.py"
 THRESHOLDS = ["nms_thresh=0.3,0.5,0.9", "score_thresh=0.02,0.1"]
 
 
@@ -48,18 +46,15 @@ def truth(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_regions(folder / "regions", images=40, dim=8)
-    write_questions(folder / "vqa-rad", images=40, train=100, test=24)
-    return folder
+@pytest.fixture
+def data(tiny_data: Path) -> Path:
+    return tiny_data
 
 
 def training(data: Path, *more: str) -> list[str]:
     """Give what stands behind the mark for a training of six steps."""
     return [
-        *("--", "train", "vqa-rad:train", str(data / "regions"), "--model.name", f"{MODEL}:Tiny"),
+        *("--", "train", "vqa-rad:train", str(data / "regions"), "--model.name", MODEL),
         *("--batch-size", "8", "--steps", "6", "--no-tensorboard", "--evaluate-every", "3"),
         *("--data.annotations", f"vqa-rad={data / 'vqa-rad'}"),
         *("--data.cache-dir", str(data / "cache"), *more),
@@ -145,36 +140,45 @@ def test_input_size_is_searched_by_proposals_of_each_and_optuna_goes_on_with_mor
 
 
 def test_a_search_among_trainings_is_killed_and_goes_on_without_repeating_any(
-    data, tmp_path
+    ray_cluster, data, tmp_path, capsys
 ) -> None:
-    command = [
-        *(sys.executable, "-m", "vlray.tune", "sweep", "--cluster.address", "local"),
-        *("--space", "lr=0.0001,0.03", "--cluster.concurrent", "1"),
+    search = [
+        *("sweep", "--space", "lr=0.0001,0.03", "--cluster.concurrent", "1"),
         *training(data, "--holdout", "0.2"),
     ]
+    command = [sys.executable, "-m", "vlray.tune", *search]
     ledger = tmp_path / "sweep" / "trials.jsonl"
     with (tmp_path / "words.txt").open("w") as words:
-        process = subprocess.Popen(command, stdout=words, stderr=words, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"RAY_ADDRESS": ray_cluster},
+            stdout=words,
+            stderr=words,
+        )
     try:
-        end = time.monotonic() + 240
-        while not (ledger.is_file() and ledger.read_text().endswith("\n")):
-            assert process.poll() is None, (tmp_path / "words.txt").read_text()
-            assert time.monotonic() < end, (tmp_path / "words.txt").read_text()
-            time.sleep(0.05)
+        wait_until(
+            lambda: (
+                process.poll() is not None
+                or (ledger.is_file() and ledger.read_text().endswith("\n"))
+            ),
+            240,
+            failure=(tmp_path / "words.txt").read_text,
+        )
+        assert process.poll() is None, (tmp_path / "words.txt").read_text()
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
     kept = ledger.read_text().splitlines()
     assert len(kept) < 3
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    tune.main(search)
+    shown = capsys.readouterr().out
     lines = ledger.read_text().splitlines()
     assert lines[: len(kept)] == kept
     trials = [json.loads(line) for line in lines]
     assert [trial["state"] for trial in trials] == ["finished"] * 3
     assert len({json.dumps(trial["setting"]) for trial in trials}) == 3
     best = max(trials, key=lambda trial: trial["figures"]["exact match"])
-    assert f"{best['figures']['exact match']:.4g}" in done.stdout
+    assert f"{best['figures']['exact match']:.4g}" in shown
     train.main(["--output", "model", "--config", "sweep/best.yaml", "--steps", "1"])
     assert (tmp_path / "model" / "best").exists()
 

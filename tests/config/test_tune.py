@@ -62,6 +62,7 @@ def test_a_mistake_ends_with_status_2(args: list[str], words: str, capsys) -> No
     assert words in refusal(capsys, *args)
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from vlray import tune\n"

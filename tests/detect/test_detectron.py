@@ -28,8 +28,6 @@ from vlray.detect.d2.detector import Detectron
 from vlray.detect.weights.files import sha256
 from vlray.images.resize import ResizeShortestEdge
 
-torch.set_num_threads(1)
-
 Write = Callable[..., Network]
 
 

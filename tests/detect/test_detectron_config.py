@@ -38,6 +38,7 @@ def test_of_several_bases_the_last_one_wins_as_in_detectron2(tmp_path: Path) -> 
     assert weights_of(options) == load_config(options).MODEL.WEIGHTS == "b.pth"
 
 
+@pytest.mark.usefixtures("processes")
 def test_identifying_a_configuration_needs_no_torch(tmp_path: Path) -> None:
     top = write(tmp_path / "top.yaml", "MODEL: {WEIGHTS: a.pth}\n")
     code = (

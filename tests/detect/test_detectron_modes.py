@@ -24,8 +24,6 @@ from vlray.detect.d2.detector import Detectron
 from vlray.detect.load import check_modes
 from vlray.images.resize import ResizeShortestEdge
 
-torch.set_num_threads(1)
-
 HW = np.array([(300, 400)], np.int32)
 BOXES = np.array(
     [[250, 20.5, 399.5, 299], [0, 0, 400, 300], [30, 40, 31.5, 260], [120, 90, 260, 200]],

@@ -200,6 +200,7 @@ def test_weights_of_a_class_of_ones_own_may_be_anything_it_understands(
     assert identify(options(f"{own}:Whole", weights="hub/name"))["weights"] == "hub/name"
 
 
+@pytest.mark.usefixtures("processes")
 def test_identifying_imports_no_torch(own: Path, config: Path) -> None:
     code = f"""
 import sys

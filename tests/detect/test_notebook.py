@@ -205,6 +205,7 @@ def test_mistakes_are_named(own: Path, photographs: list[Path], tmp_path: Path) 
         vlray.find_regions(broken, name)
 
 
+@pytest.mark.usefixtures("processes")
 def test_importing_vlray_stays_light() -> None:
     code = "import sys, vlray\nassert not {'torch', 'numpy', 'PIL'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

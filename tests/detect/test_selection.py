@@ -12,8 +12,6 @@ from torchvision.ops import box_iou
 from vlray.config.detector import DetectorSection
 from vlray.detect.selection import boxes_of_class, select_regions
 
-torch.set_num_threads(1)
-
 
 def options(**values: float) -> DetectorSection:
     return DetectorSection.model_validate(

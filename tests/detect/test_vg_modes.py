@@ -37,8 +37,6 @@ Find = Callable[..., RegionBatch]
 
 @pytest.fixture(scope="module")
 def find(vg_weights_file: Path) -> Iterator[Find]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(vg_weights_file.parent / "cache of ways"))
 
@@ -48,7 +46,6 @@ def find(vg_weights_file: Path) -> Iterator[Find]:
 
         yield find_regions
     notebook._load.cache_clear()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

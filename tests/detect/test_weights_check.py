@@ -44,6 +44,7 @@ assert not {{"torch", "ray", "detectron2"}} & sys.modules.keys()
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.usefixtures("processes")
 def test_weights_of_lites_network_fit_with_classes_of_ones_own(folder: Path) -> None:
     check_without_torch("lite", WEIGHTS)
     tensors = load_file(WEIGHTS)
@@ -80,6 +81,7 @@ def test_published_weights_given_to_lite_are_answered_with_the_detectors_they_ar
     check_weights(DetectorSection(name="lite"))
 
 
+@pytest.mark.usefixtures("processes")
 def test_visual_genome_weights_are_converted_once(vg_weights_file: Path, folder: Path) -> None:
     check_without_torch("vg-caffe", vg_weights_file)  # vlray's own form
     path = write_hf(load_file(vg_weights_file), folder / "model.safetensors")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.engine.conftest import Make, losses
+from tests.fixtures.tiny import losses
 from vlray.config.train import TrainConfig
 from vlray.engine.stop import StopRequest
 from vlray.engine.work import work
 from vlray.models.checkpoint import CheckpointInfo
+
+Make = Callable[..., TrainConfig]
 
 
 class StopAfter(StopRequest):

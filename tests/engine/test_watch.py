@@ -233,6 +233,7 @@ with closing(open_run(LogsConfig(), "train")):
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_on_a_terminal_a_bar_moves_below_the_messages(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 120))

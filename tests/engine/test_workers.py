@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import ray
 
-from tests.engine.conftest import Make, losses
+from tests.deadlines import wait_until
+from tests.fixtures.tiny import losses
 from vlray.cluster.capacity import Node
 from vlray.config.training import WorkersSection
 from vlray.engine.trainer import run_training
@@ -60,7 +60,7 @@ def test_memory_that_is_short_is_told_of_the_workers_there_are(make: Make, tmp_p
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_workers_hear_that_they_are_to_stop(wait_until: Callable[..., None]) -> None:
+def test_workers_hear_that_they_are_to_stop() -> None:
     control = ray.remote(num_cpus=0)(TrainControl).remote()
     stop = RemoteStop(control)
     assert not stop.requested()

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded import (
+from PIL import Image
+
+from tests.images.encoded import (
     adam7,
     bmp,
     chunk,
@@ -23,8 +25,6 @@ from encoded import (
     with_segment,
     without_segment,
 )
-from PIL import Image
-
 from vlray.images.decode import as_bgr, decode
 
 RGB = colours()

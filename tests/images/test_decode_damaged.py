@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded import bmp, chunk, colours, png, png_rows, save, tiff, with_segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from tests.images.encoded import bmp, chunk, colours, png, png_rows, save, tiff, with_segment
 from vlray.images.decode import ImageError, as_bgr, decode
 
 RGB = colours()
@@ -287,7 +287,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_it_is_refused_with_its_reason(what: str) -> None:
     make, reason = BAD[what]
     data = make()
-    began = time.monotonic()
+    began = time.thread_time()  # not what others compute meanwhile
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         with pytest.raises(ImageError) as caught:
@@ -295,7 +295,7 @@ def test_it_is_refused_with_its_reason(what: str) -> None:
     assert reason in caught.value.reason
     assert 0 < len(caught.value.reason) < 400
     assert "\n" not in caught.value.reason
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
     assert not warned
 
 
@@ -403,6 +403,7 @@ def test_junk_in_a_file_raises_nothing_but_image_errors(
         assert pixels.size <= 300_000
 
 
+@pytest.mark.usefixtures("processes")
 def test_too_little_memory_is_a_reason_too() -> None:
     program = (
         "import resource, sys; from vlray.images.decode import ImageError, decode\n"

@@ -143,6 +143,7 @@ def test_other_regions_than_a_model_was_trained_on_are_named(
     assert "detector: vg-caffe there, lite here" in caplog.text
 
 
+@pytest.mark.usefixtures("processes")
 def test_torchs_loader_with_processes_gives_the_same_batches(
     regions: str, table: MakeTable, corpus_of: MakeCorpus, tmp_path: Path
 ) -> None:

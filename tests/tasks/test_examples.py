@@ -168,6 +168,7 @@ def test_a_value_of_another_type_is_refused_with_its_column(lines_dataset, tmp_p
         table_from(iter(wrong), spec_of(lines_dataset).spec, "train", tmp_path / "t.arrow")
 
 
+@pytest.mark.usefixtures("processes")
 def test_processes_that_open_a_split_at_once_read_it_once(lines_dataset, tmp_path) -> None:
     yaml_file = lines_dataset([line(n) for n in range(300)])
     program = (

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.tuning.test_candidates import OWN, config
+from tests.fixtures.collected import OWN, config
 from vlray.config.detector import DetectorSection
 from vlray.tuning import metrics as module
 from vlray.tuning.collect import collect
