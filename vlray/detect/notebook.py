@@ -19,7 +19,7 @@ from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import Detector, DetectorInfo, Resize
 from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
-from vlray.regions.given import what_is_wrong
+from vlray.regions.user_boxes import what_is_wrong
 from vlray.settings.options import nearest
 from vlray.settings.wording import explain_errors
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from vlray.config.convert import ConvertConfig
 from vlray.formats.correct import Corrector
 from vlray.formats.flags import DOUBTS, Flag
-from vlray.formats.known import open_reader, recognize
-from vlray.formats.origin import identity_of
+from vlray.formats.lookup import open_reader, recognize
 from vlray.formats.progress import Progress
+from vlray.formats.provenance import identity_of
 from vlray.formats.readers.protocol import Found, Reader, Unreadable
 from vlray.formats.sizes import Photographs, read_sizes, renamer
 from vlray.formats.survey import Survey, survey

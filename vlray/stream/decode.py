@@ -16,7 +16,7 @@ import ray
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
-from vlray.regions.given import what_is_wrong
+from vlray.regions.user_boxes import what_is_wrong
 from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files, fingerprint
 from vlray.stream.block import DECODED, pack

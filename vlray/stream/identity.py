@@ -9,8 +9,8 @@ from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import identify
 from vlray.images.find import Listing
-from vlray.regions.given import GivenBoxes
 from vlray.regions.schema import SCHEMA_VERSION
+from vlray.regions.user_boxes import GivenBoxes
 from vlray.version import __version__
 
 # What it selects regions by: no matter where none are selected.

@@ -17,7 +17,7 @@ from vlray.cluster.console import quiet_loggers, without_harmless_line
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import resize_of
-from vlray.regions.given import GivenBoxes
+from vlray.regions.user_boxes import GivenBoxes
 from vlray.runs.folder import current_run
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard

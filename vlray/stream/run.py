@@ -18,8 +18,8 @@ from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
 from vlray.regions import parts
 from vlray.regions.claim import claim
-from vlray.regions.given import GivenBoxes, read_boxes
 from vlray.regions.lock import only_writer
+from vlray.regions.user_boxes import GivenBoxes, read_boxes
 from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.changes import SHOWN, Changes, ImagesChangedError, clear, compare, confirm

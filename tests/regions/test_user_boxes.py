@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlray.regions.given import gather, read_boxes, what_is_wrong
-from vlray.regions.given_files import CORNERS
+from vlray.regions.user_box_files import CORNERS
+from vlray.regions.user_boxes import gather, read_boxes, what_is_wrong
 
 # Of COCO_train2014_000000084002.jpg and its neighbour in the published TSV; float32 cannot hold
 # all of these exactly.

@@ -8,7 +8,7 @@ import pytest
 from vlray.config.convert import EXPORTS, FORMATS
 from vlray.detect.lite import WEIGHTS
 from vlray.formats.exporting import _WRITERS
-from vlray.formats.known import open_reader, reader_of, recognize
+from vlray.formats.lookup import open_reader, reader_of, recognize
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Float64
 
-from vlray.regions.given_files import read_rows
 from vlray.regions.schema import BOX
+from vlray.regions.user_box_files import read_rows
 
 # Published boxes are rounded in many ways, and some count their last pixel twice.
 TOLERANCE = 1.0
