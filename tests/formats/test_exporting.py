@@ -146,7 +146,7 @@ def content(place: Path) -> dict[str, bytes]:
 def test_what_broke_off_anywhere_ends_as_the_unbroken_export(
     name: str, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "COMMITTED", 3)
+    monkeypatch.setattr(exporting, "IMAGES_PER_COMMIT", 3)
     whole = tmp_path / "whole" / name
     whole.parent.mkdir()
     export(output, whole)
@@ -159,7 +159,7 @@ def test_what_broke_off_anywhere_ends_as_the_unbroken_export(
                 export(output, place)
         assert not place.is_file()
         result = export(output, place)
-        assert result.there == broken // 3 * 3
+        assert result.existing == broken // 3 * 3
         assert content(place) == content(whole)
 
 
@@ -180,7 +180,7 @@ def test_a_finished_export_has_nothing_to_do_and_others_do_not_take_its_place(
     export(output, tmp_path / "there.tsv")
     again = export(output, tmp_path / "there.tsv")
     assert again.lines() == [f"nothing to do: all 14 images are in {tmp_path / 'there.tsv'}"]
-    with pytest.raises(ValueError, match="exists and is no export of this output as it is now"):
+    with pytest.raises(ValueError, match="exists, but is not an export of this output"):
         export(output, tmp_path / "there.tsv", split="s1")
     (tmp_path / "mine.h5").write_text("my own file")
     with pytest.raises(ValueError, match="exists and is no export"):

@@ -108,7 +108,7 @@ def test_what_was_killed_anywhere_ends_as_the_unbroken_output(source: Path, tmp_
         (out / "regions" / ".tmp-0").write_bytes(b"half")
         _, result = convert(source, out)
         assert files_of(out) == whole
-        assert result.there + result.done >= 20 > result.there
+        assert result.existing + result.done >= 20 > result.existing
 
 
 def test_a_part_that_is_missing_in_between_is_made_again(source: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_part_that_is_missing_in_between_is_made_again(source: Path, tmp_path:
     whole = files_of(tmp_path / "out")
     (tmp_path / "out" / "regions" / "part-00002.parquet").unlink()
     _, result = convert(source, tmp_path / "out")
-    assert (result.images, result.there) == (4, 16)
+    assert (result.images, result.existing) == (4, 16)
     assert files_of(tmp_path / "out") == whole
 
 
@@ -263,7 +263,7 @@ def test_an_output_in_a_bucket_is_written_finished_and_exported(
     output, _ = convert(source, bucket)
     assert len(output) == 20
     _, again = convert(source, bucket)
-    assert (again.there, again.done) == (20, 0)
+    assert (again.existing, again.done) == (20, 0)
     export_output(ConvertConfig(source=bucket, output=str(tmp_path / "again.tsv")))
     assert (tmp_path / "again.tsv").read_bytes() == source.read_bytes()
 
@@ -271,9 +271,9 @@ def test_an_output_in_a_bucket_is_written_finished_and_exported(
 def test_no_readable_row_at_all_is_a_mistake_that_says_why(tmp_path: Path) -> None:
     broken = [image.tsv10(boxes="?") for image in MANY[:6]]
     source = write(tmp_path / "broken.tsv", broken)
-    with pytest.raises(ValueError, match="is of no form that vlray knows by its content"):
+    with pytest.raises(ValueError, match="matches none of the formats"):
         convert(source, tmp_path / "out")
-    with pytest.raises(ValueError, match="not of the form tsv10: boxes is broken base64"):
+    with pytest.raises(ValueError, match="not have the format tsv10: boxes is not valid base64"):
         convert(source, tmp_path / "out", format="tsv10")
 
 

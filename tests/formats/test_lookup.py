@@ -27,7 +27,7 @@ def test_an_unknown_form_is_answered_with_the_known_ones(tmp_path: Path) -> None
         reader_of("tvs")
     (tmp_path / "notes.txt").write_text("nothing of that kind\n")
     for source in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(ValueError, match="of no form that vlray knows"):
+        with pytest.raises(ValueError, match="matches none of the formats"):
             recognize(source)
 
 

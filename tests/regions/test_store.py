@@ -148,7 +148,7 @@ def test_unknown_images_are_told_and_never_read(tmp_path: Path) -> None:
     store = open_store(out, tmp_path / "cache")
     rows = store.rows(["0-1", "nobody", "0-0", "0-1"])
     assert rows.tolist() == [1, -1, 0, 1]
-    with pytest.raises(ValueError, match=r"row -1 was asked for.*has 2 images"):
+    with pytest.raises(ValueError, match=r"row -1 does not exist.*has 2 images"):
         store.read_boxes(rows, np.empty((4, 3, 4), np.float32))
 
 
@@ -176,7 +176,7 @@ def test_single_vectors_are_those_of_their_regions(tmp_path: Path) -> None:
     expected = [output["1-0"].visual_feats[4], output["0-2"].visual_feats[9]]
     found = store.read_feat_rows(rows, regions)
     np.testing.assert_array_equal(found[:2], expected)
-    with pytest.raises(ValueError, match="region 3 of row 0 was asked for, but that image has 3"):
+    with pytest.raises(ValueError, match="region 3 of row 0 does not exist; that image has 3"):
         store.read_feat_rows(store.rows(["0-0"]), np.array([3]))
 
 

@@ -19,7 +19,7 @@ from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import Detector, DetectorInfo, Resize
 from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
-from vlray.regions.user_boxes import what_is_wrong
+from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.options import nearest
 from vlray.settings.wording import explain_errors
 
@@ -71,7 +71,7 @@ def find_regions(
     for index, image in enumerate(several):
         pixels = _pixels(image)
         image_hw[index] = pixels.shape[:2]
-        if given is not None and (problem := what_is_wrong(given[index], *pixels.shape[:2])):
+        if given is not None and (problem := describe_invalid_box(given[index], *pixels.shape[:2])):
             raise ValueError(f"image {index}: {problem}")
         arrays.append(pixels if resize is None else resize(pixels))
         groups.setdefault(arrays[index].shape, []).append(index)
