@@ -1,16 +1,23 @@
-# Everything is installed into .venv; nothing else on the machine is touched
-# (but for `make test` as root on Debian, which adds Chromium for the gallery's tests).
+# Everything is installed into .venv. Nothing else on the machine is touched, except by
+# `make browser`, which says what it installs and where.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types install install-dev requirements browser bench rad clean
+.PHONY: demo test test-quick browser check lint types install install-dev requirements bench rad clean
 
 demo: $(VENV)/.installed  ## run the main job on photographs and look at the result
 	@$(BIN)/python -m vlray.demo
 
-test: $(VENV)/.installed-dev browser  ## the tests
-	$(BIN)/pytest
+# Processes that run tests side by side. Two cores keep two busy; more need more memory as well, about
+# 4 GB each. `make test WORKERS=0` runs them in one process, for a debugger.
+WORKERS ?= 2
+
+test: $(VENV)/.installed-dev  ## all tests, about ten minutes on two cores
+	$(BIN)/pytest -n $(WORKERS)
+
+test-quick: $(VENV)/.installed-dev  ## the tests without Ray, processes and large networks: two minutes
+	$(BIN)/pytest -n $(WORKERS) -m quick
 
 check: lint types test  ## all that continuous integration runs
 
@@ -48,12 +55,17 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,minilm,dev]'
 	@touch $@ $(VENV)/.installed
 
-# The gallery's tests open it in a real browser. Without one they are skipped, and say so.
-browser: | $(BIN)/uv
-	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || \
+# The tests of pages need a Chromium: one on the PATH or Playwright's own. Without one they are
+# skipped, and say so. As root on Debian the distribution's is installed for the whole machine,
+# elsewhere Playwright's into the cache of the user.
+browser: $(VENV)/.installed-dev  ## a Chromium for the tests of pages, if there is none
+	@command -v chromium chromium-browser google-chrome || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	  echo "installing chromium for the gallery's tests"; \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || true; \
+	  echo "installing the package chromium with apt-get, for the whole machine"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	else \
+	  echo "installing Playwright's chromium into this user's cache"; \
+	  $(BIN)/playwright install chromium; \
 	fi
 
 # VQA-RAD's folder: images/, trainset.json, testset.json.

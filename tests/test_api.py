@@ -12,6 +12,7 @@ import pytest
 import vlray
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_public_names_are_there_and_import_lazily() -> None:
     assert set(vlray.__all__) == {
         "__version__",

@@ -150,6 +150,7 @@ def test_a_full_disk_keeps_the_old_file_and_says_so(full_disk: Path) -> None:
     files.write_atomic(LOCAL, str(full_disk / "y"), bytes(10_000))  # there is room for a small one
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_writer_that_is_killed_leaves_whole_files_only(tmp_path: Path) -> None:
     program = (
         "import sys; from pyarrow.fs import LocalFileSystem; from vlray.storage import files\n"
@@ -272,7 +273,7 @@ def test_a_ctrl_c_during_an_upload_leaves_all_of_it_or_nothing(bucket: str, s3_s
             process.stdout.readline()
             time.sleep(wait)
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate()
         assert process.returncode
         for name in files.list_names(fs, folder):
             data = files.read_bytes(fs, f"{folder}/{name}")

@@ -14,7 +14,7 @@ COMMANDS = {
     "view": "Draw the regions of an output and put them into a gallery page.",
     "convert": "Bring other tools' region files into an output, and an output into theirs.",
     "compare": "Compare two outputs of the same images, box by box.",
-    "datasets": "Look at the vision-language datasets: files, examples, what is missing.",
+    "datasets": "List vision-language datasets, check their files, score predictions.",
     "train": "Train LXMERT, VisualBERT or a model of your own on regions.",
     "test": "Test a trained model: metrics, the official file, a page of examples.",
     "tune": "Search thresholds, sizes or training options for the best ones.",

@@ -7,7 +7,7 @@ from vlray.runs.session import Session
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then train."""
-    again = "run the same command again to go on from the last checkpoint"
+    again = "run the same command again to resume from the last checkpoint"
     with Session("train", again) as session:
         from vlray.config.train import TrainConfig
         from vlray.settings.reader import from_cli

@@ -7,7 +7,7 @@ from vlray.runs.session import Session
 
 def main(argv: list[str] | None = None) -> None:
     """Read the options, then search."""
-    again = "the trials that ended stay; run the same command again to go on"
+    again = "finished trials are kept; run the same command again to resume"
     with Session("tune", again) as session:
         from vlray.config.tune import TuneConfig
         from vlray.settings.reader import from_cli

@@ -41,6 +41,7 @@ def test_an_unknown_command_is_refused(capsys, word, said) -> None:
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_command_is_the_same_by_both_names() -> None:
     outputs = [
         subprocess.run(

@@ -71,7 +71,7 @@ def test_compare_prints_a_table_and_leaves_its_report_in_the_run_folder(outputs,
     (folder,) = (outputs / "runs" / "default").iterdir()
     assert folder.name.startswith("compare-")
     report = json.loads((folder / "compare.json").read_text())
-    assert f"figures: runs/default/{folder.name}/compare.json" in printed
+    assert f"metrics: runs/default/{folder.name}/compare.json" in printed
     assert f"{report['overall']['rel_l2']['mean']:.3g}" in printed
     assert [row["image_id"] for row in report["per_image"]][:2] == ["astronaut", "chelsea"]
     assert (folder / "compare.html").stat().st_size > 50_000
@@ -80,7 +80,7 @@ def test_compare_prints_a_table_and_leaves_its_report_in_the_run_folder(outputs,
 def test_compare_takes_a_place_for_its_report(outputs, capsys) -> None:
     compare.main(["fp32", "fp32", "--report", "here", "--worst", "0"])
     assert [path.name for path in (outputs / "here").iterdir()] == ["compare.json"]
-    assert "the same bits" in capsys.readouterr().out
+    assert "are identical" in capsys.readouterr().out
 
 
 def test_limits_that_are_not_reached_end_with_status_1(outputs, capsys) -> None:
@@ -90,14 +90,14 @@ def test_limits_that_are_not_reached_end_with_status_1(outputs, capsys) -> None:
     printed = capsys.readouterr()
     assert "below --min-cosine 0.99999" in printed.err
     assert "--min-matched" not in printed.err
-    assert "figures: " in printed.out
+    assert "metrics: " in printed.out
     compare.main(["fp32", "bf16", "--min-cosine", "0.99", "--min-matched", "1"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere", "fp32"], "A: there is nothing at nowhere"),
+        (["nowhere", "fp32"], "A: nowhere does not exist"),
         (["fp32", "fp32/labels.json"], "vlray convert fp32/labels.json NEW_FOLDER"),
         (["fp32", "bf16", "--split", "valid"], "its splits are ['train']"),
         (["fp32", "bf16", "--iou-thresh", "2"], "less than or equal to 1"),
@@ -114,6 +114,7 @@ def test_a_mistake_ends_compare_with_status_2(outputs, arguments, words, capsys)
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from vlray import compare\n"

@@ -77,7 +77,7 @@ def test_flags_are_reported_with_counts_and_examples(
         (["few.tsv", "out", "--id-rule", "number"], "give keep, stem, path, coco or regex:PATTERN"),
         (["few.tsv", "out", "--labels", "a,b,c"], "give objects and attributes, so two files"),
         (["few.tsv", "out", "--labels", "missing.txt"], "--labels missing.txt cannot be read"),
-        (["few.tsv", "out", "--images", "nowhere"], "there is no nowhere"),
+        (["few.tsv", "out", "--images", "nowhere"], "nowhere does not exist"),
         (["few.tsv", "out", "--trust", "yes"], "unknown flag --trust"),
         (["mmf.npys", "out"], "say --trust-pickle if you know where the file is from"),
     ],
@@ -147,6 +147,7 @@ def test_an_extraction_comes_back_from_a_tsv_as_it_was(photos: Path, grid_detect
     assert (one.obj_names, one.attr_names) == (other.obj_names, other.attr_names)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("argv", "place"),
     [
@@ -167,7 +168,7 @@ def test_after_kills_the_same_command_ends_as_if_nothing_had_been(
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     Path("whole").mkdir()
-    assert start("whole").wait(120) == 0
+    convert.main([part.format("whole") for part in argv])
     moment = random.Random(1)
     for attempt in range(request.config.getoption("--kill-rounds")):
         folder = Path(f"killed-{attempt}")
@@ -177,7 +178,7 @@ def test_after_kills_the_same_command_ends_as_if_nothing_had_been(
             time.sleep(0.005)
         time.sleep(moment.random() * 0.4)
         process.kill()
-        process.wait(60)
-        assert start(str(folder)).wait(120) == 0
+        process.wait()
+        convert.main([part.format(folder) for part in argv])
         assert files_of(folder / place) == files_of(Path("whole") / place)
         assert not list(itertools.chain(folder.rglob(".tmp-*"), folder.glob("*.part")))

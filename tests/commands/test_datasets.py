@@ -95,7 +95,7 @@ def test_a_check_says_what_is_missing_and_ends_with_status_1(vlray, mine, tmp_pa
     assert status == 1
     assert "3 examples, 2 images" in out
     assert "1 of 2 are missing in ./photos, such as photo1" in out
-    assert "get them from https://example.org/t.zip" in out
+    assert "download them from https://example.org/t.zip" in out
     Image.new("RGB", (4, 4)).save(tmp_path / "photos" / "photo1.png")
     assert vlray("check", "mine", "--split", "train")[0] == 0
     assert vlray("check", "mine:train")[0] == 0
@@ -139,7 +139,10 @@ def test_a_corpus_is_kept_shown_and_checked_by_its_name(vlray, mine) -> None:
     assert "mine:train" in out
     assert "mine:test" in out
     assert "unknown split of mine 'tset'" in vlray("corpus", "x", "mine:tset")[2]
-    assert "is a dataset; give the corpus another name" in vlray("corpus", "mine", "mine:test")[2]
+    assert (
+        "is a dataset; choose another name for the corpus"
+        in vlray("corpus", "mine", "mine:test")[2]
+    )
 
 
 def test_predictions_are_scored_by_the_datasets_metric(vlray, mine, tmp_path) -> None:
@@ -150,7 +153,7 @@ def test_predictions_are_scored_by_the_datasets_metric(vlray, mine, tmp_path) ->
     assert "33.33" in out
     assert "1 example without a prediction, counted as wrong, such as 2" in out
     assert "1 prediction for ids that are not in the split, such as 9" in out
-    assert "score NAME wants a FILE of predictions" in vlray("score", "mine:train")[2]
+    assert "score NAME needs a FILE of predictions" in vlray("score", "mine:train")[2]
 
 
 def test_the_published_files_are_read(vlray, shared, tmp_path) -> None:
@@ -180,12 +183,12 @@ def test_the_published_files_are_read(vlray, shared, tmp_path) -> None:
         (("show", "mien"), "unknown dataset 'mien'; did you mean mine?"),
         (("check", "mine:trian"), "unknown split of mine 'trian'; did you mean train?"),
         (("check", "mine", "--split", "val"), "unknown split of mine 'val'; There are train, test"),
-        (("check", "mine:test", "--split", "train"), "the split is given twice"),
+        (("check", "mine:test", "--split", "train"), "mine:test already names a split"),
         (("list", "--purpose", "groundin"), "unknown purpose 'groundin'; did you mean grounding?"),
-        (("list", "mine"), "list takes no name; give: vlray datasets show mine"),
+        (("list", "mine"), "list takes no name; use: vlray datasets show mine"),
         (("lst",), "it should be 'list', 'show'"),
-        (("check",), "check wants NAME"),
-        (("add", "nothing.yaml"), "there is no file nothing.yaml"),
+        (("check",), "check needs NAME"),
+        (("add", "nothing.yaml"), "nothing.yaml does not exist"),
     ],
 )
 def test_mistakes_end_with_status_2_and_the_choices(vlray, mine, args, said) -> None:
@@ -225,7 +228,7 @@ def test_a_spec_without_a_file_that_its_layout_needs_is_refused(vlray, mine, tmp
     assert (status, "names no file for questions" in err) == (2, True)
     Path(mine).write_text(yaml.safe_dump(spec | {"id_rule": "stemm"}))
     status, _, err = vlray("add", mine)
-    assert (status, "give stem, path, coco or regex" in err) == (2, True)
+    assert (status, "use stem, path, coco or regex" in err) == (2, True)
 
 
 def test_predictions_for_other_examples_are_refused_and_numbers_are_texts(

@@ -1,30 +1,20 @@
-"""``python -m vlray.env`` as a user runs it."""
+"""The env command: what it shows and changes, its words and its status."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.commands import Call
+from vlray import env as command
+
 
 @pytest.fixture
-def env(tmp_path: Path):
-    """Run ``vlray env`` with a state of its own; give its status, output and errors."""
-
-    def run(*args: str) -> tuple[int, str, str]:
-        environ = {key: value for key, value in os.environ.items() if key[:6] != "VLRAY_"}
-        done = subprocess.run(
-            [sys.executable, "-m", "vlray.env", *args],
-            env={**environ, "VLRAY_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    return run
+def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> Call:
+    """Call ``vlray env`` with a state of its own."""
+    monkeypatch.setenv("VLRAY_HOME", str(tmp_path))
+    return lambda *arguments: call(command.main, *arguments)
 
 
 def test_what_is_set_is_shown_until_it_is_unset(env, tmp_path) -> None:

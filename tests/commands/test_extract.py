@@ -307,9 +307,9 @@ def test_image_sets_are_also_looked_for_by_their_names_in_the_folder_of_all_data
     ("images", "message"),
     [
         ("coc", "unknown image set or dataset 'coc'; did you mean coco? There are clevr, "),
-        ("vqa", "vqa names the images coco, but there is no "),
-        ("vqa", "say where they are: vlray env set data.images.coco FOLDER"),
-        ("./coco", "/coco; give a directory, a list file or an image"),
+        ("vqa", "vqa names the image set coco, but its folder "),
+        ("vqa", "set it with: vlray env set data.images.coco FOLDER"),
+        ("./coco", "/coco does not exist; give a directory, a list file or an image"),
     ],
 )
 def test_a_name_that_stands_for_no_images_is_answered_with_those_that_do(

@@ -19,11 +19,12 @@ except SystemExit as ended:
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("lite", "holds no weights of lite"),
-        ("vg-caffe", "is no weights file, or a damaged one"),
+        ("vg-caffe", "is not a weights file, or it is damaged"),
     ],
 )
 def test_weights_that_do_not_load_end_with_status_2_and_one_message(

@@ -2,122 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
-import shutil
-import socket
 import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.deadlines import wait_until
+from tests.fixtures.job_server import HEADERS, RAY, get
 from vlray import extract
 from vlray.regions.output import open_output
 from vlray.runs.run import Run
 
 SCRIPT = Path(__file__).parents[2] / "jobs" / "extract.sh"
-RAY = Path(sys.executable).with_name("ray")
-TOKEN = "0123456789abcdef0123456789abcdef"
-
-pytestmark = [
-    pytest.mark.skipif(
-        not RAY.exists() or find_spec("aiohttp_cors") is None,
-        reason="the job server comes with ray[default], which is not installed beside Python",
-    ),
-    pytest.mark.timeout(400),
-]
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-
-
-def get(url: str) -> str:
-    request = urllib.request.Request(url, headers=HEADERS)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        text: str = answer.read().decode()
-    return text
-
-
-def answers(url: str) -> bool:
-    try:
-        get(url)
-    except OSError:
-        return False
-    return True
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Stop ``ray start --block`` with all that it started, and wait until it is gone."""
-    if process.poll() is not None:
-        return
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    process.terminate()
-    try:
-        process.wait(8)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for left in psutil.wait_procs(family[1:], timeout=2)[1]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            left.kill()
-    psutil.wait_procs(family[1:], timeout=10)
-
-
-@pytest.fixture(scope="module")
-def head() -> Iterator[dict[str, str]]:
-    """The environment in which ``ray`` finds a cluster of one node, closed to others by a token."""
-    folder = tempfile.mkdtemp(prefix="vj", dir="/tmp")  # sockets want a short path
-    port, dashboard, agent = free_ports(3)
-    environment = {name: os.environ[name] for name in os.environ if not name.startswith("RAY_")}
-    environment |= {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": TOKEN,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_metrics_report_interval_ms": "1000",
-        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
-        "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
-        "HEAD_FOLDER": folder,
-    }
-    command = [str(RAY), "start", "--head", "--block", "--num-cpus=3", "--temp-dir", folder]
-    command += [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
-    command += [f"--dashboard-agent-listen-port={agent}"]
-    command += ["--object-store-memory=200000000"]
-    with Path(folder, "words.txt").open("wb") as words:
-        process = subprocess.Popen(
-            command,
-            env={name: environment[name] for name in environment if name != "RAY_ADDRESS"},
-            stdout=words,
-            stderr=words,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not answers(f"http://127.0.0.1:{dashboard}/api/jobs/"):
-            said = Path(folder, "words.txt").read_text()
-            assert process.poll() is None, said
-            assert time.monotonic() < deadline, said
-            time.sleep(0.5)
-        yield environment
-    finally:
-        end(process)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def submit(
@@ -130,7 +32,6 @@ def submit(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
 
@@ -159,7 +60,6 @@ def test_a_job_gives_the_output_of_a_local_run_and_its_log_has_plain_lines(
         env=head,
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     ).stdout
     assert re.search(r"5/5 images, \d failed", logs), logs
@@ -194,6 +94,7 @@ def test_a_job_that_fails_ends_the_script_with_its_message(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_script_says_how_to_call_it(tmp_path: Path) -> None:
     done = submit(dict(os.environ), tmp_path, "--min-boxes", "10")
     assert done.returncode == 2
@@ -289,10 +190,11 @@ def test_a_job_is_followed_by_its_json_log_and_its_figures(
         "ray_vlray_failures_total": len(out.failures()),
         "ray_vlray_regions_total": 16 * len(out),
     }
-    deadline = time.monotonic() + 60
-    while {name: figures_of(head).get(name) for name in expected} != expected:
-        assert time.monotonic() < deadline, figures_of(head)
-        time.sleep(0.5)
+    wait_until(
+        lambda: expected.items() <= figures_of(head).items(),
+        every=0.5,
+        failure=lambda: figures_of(head),
+    )
     assert max(seen["ray_vlray_images_left"]) == 62
     assert 0 < max(seen["ray_vlray_shards_in_flight"]) <= 16
     assert max(seen["ray_vlray_images_per_second"]) > 0

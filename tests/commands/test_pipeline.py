@@ -8,17 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.commands.test_train import read_order
-from tests.engine.conftest import losses
-from tests.engine.small_data import write_questions, write_regions
+from tests.deadlines import wait_until
+from tests.fixtures.commands import Call
+from tests.fixtures.tiny import MODEL, losses, read_order, write_questions, write_regions
+from vlray import pipeline
 from vlray.pipelines.state import Record, State
 
-MODEL = Path(__file__).parents[1] / "engine" / "tiny_model.py"
+Run = Callable[..., tuple[str, str]]
 
 STORY = """\
 project: tiny
@@ -30,7 +31,7 @@ steps:
     command: train
     corpus: vqa-rad:train
     regions: $regions
-    model: {{name: "{model}:Tiny"}}
+    model: {{name: "{model}"}}
     validation: {{holdout: 0.2}}
     training: {{batch_size: 8, steps: 6, log_every: 1}}
     watch: {{tensorboard: false}}
@@ -56,15 +57,19 @@ def data(tmp_path: Path) -> Path:
 def start(*args: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "error", "-m", "vlray.pipeline", *args]
     pipe = subprocess.PIPE
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
-def call(*args: str, status: int = 0) -> tuple[str, str]:
-    process = start(*args)
-    out, err = process.communicate()
-    assert process.returncode == status, f"{out}\n{err}"
-    return out, err
+@pytest.fixture
+def run(call: Call, processes: None) -> Callable[..., tuple[str, str]]:
+    """Run a pipeline; return its output and errors, and those of its steps."""
+
+    def run_pipeline(*arguments: str, status: int = 0) -> tuple[str, str]:
+        done = call(pipeline.main, *arguments)
+        assert done.status == status, f"{done.out}\n{done.err}"
+        return done.out, done.err
+
+    return run_pipeline
 
 
 def records(folder: str = "pipelines/story") -> dict[str, Record]:
@@ -75,8 +80,8 @@ def runs(command: str, project: str = "tiny") -> list[Path]:
     return sorted(Path("runs", project).glob(f"{command}-*"), key=os.path.getmtime)
 
 
-def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path) -> None:
-    out, err = call("story.yaml")
+def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path, run: Run) -> None:
+    out, err = run("story.yaml")
     assert "step 1 of 2, model: vlray train, because: not run yet" in err
     assert "best exact match" in err  # the step's own words go through
     lines = out[out.index("step    command") :].splitlines()
@@ -90,7 +95,7 @@ def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path
     first = records()
     assert Path(first["model"].run) == runs("train")[0].resolve()
 
-    out, err = call("story.yaml")
+    out, err = run("story.yaml")
     assert "model: done before" in err
     assert "scores: done before" in err
     assert out.count("done before") == 2
@@ -99,85 +104,89 @@ def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path
 
     write_questions(data / "more", images=40, train=90, test=24)
     shutil.copy(data / "more" / "trainset.json", data / "vqa-rad")
-    out, _ = call("story.yaml", "--dry-run")
+    out, _ = run("story.yaml", "--dry-run")
     assert f"model   train  to do: {data}/vqa-rad has changed\n" in out
-    assert "    what is in pipelines/story/model is set aside first\n" in out
+    assert "    the old pipelines/story/model is set aside first\n" in out
     assert "python -m vlray.train --config pipelines/story/settings/model.yaml" in out
     assert records() == first
-    _, err = call("story.yaml")
+    _, err = run("story.yaml")
     assert f"scores: vlray test, because: {data}/vqa-rad has changed" in err
     (kept,) = Path("pipelines/story").glob("model-before-*")
     assert (kept / "last").exists()
     assert [len(losses(run)) for run in runs("train")] == [6, 6]
 
 
-def test_a_step_that_is_killed_midway_goes_on_in_the_next_run(data: Path) -> None:
+def test_a_step_that_is_killed_midway_goes_on_in_the_next_run(data: Path, run: Run) -> None:
     model = f"model.model.architecture.kill_at={read_order(data)[37]}"  # of the fifth step
     once = f"model.model.architecture.once={data / 'killed'}"
     flags = ["--steps", model, "--steps", once, "--steps", "model.validation.holdout=0"]
     flags += ["--steps", "model.training.save_every=2"]
-    out, err = call("story.yaml", *flags, status=1)
+    out, err = run("story.yaml", *flags, status=1)
     assert "step model (vlray train) was killed by signal 9" in err
-    assert "Run the same pipeline again to go on from here" in err
+    assert "Run the same pipeline again to continue from here" in err
     assert out.splitlines()[1].split()[:3] == ["model", "train", "failed"]
     assert out.splitlines()[2].split() == ["scores", "test", "not", "run"]
     assert records()["model"].status == "failed"
-    _, err = call("story.yaml", *flags)
+    _, err = run("story.yaml", *flags)
     assert "model: vlray train, because: it failed" in err
     assert [record.status for record in records().values()] == ["finished", "finished"]
-    assert "going on after step 4" in err
+    assert "resuming after step 4" in err
     assert not list(Path("pipelines/story").glob("model-before-*"))
 
 
-def test_a_pipeline_that_is_stopped_stops_its_step(data: Path) -> None:
+@pytest.mark.usefixtures("processes")
+def test_a_pipeline_that_is_stopped_stops_its_step(data: Path, run: Run) -> None:
     flags = ["--steps", "model.training.steps=1000000", "--steps", "model.training.save_every=50"]
     process = start("story.yaml", *flags, "--only", "model")
-    wait_for(Path("pipelines/story/model/last"))
-    _, err = call("story.yaml", *flags, status=2)
-    assert "another pipeline is at work in pipelines/story; wait for it" in err
+    wait_until(Path("pipelines/story/model/last").exists, 100)
+    _, err = run("story.yaml", *flags, status=2)
+    assert "another pipeline is running in pipelines/story; wait for it" in err
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     assert process.returncode == 130, err
-    assert "with a checkpoint; run the same command again to go on" in err
+    assert "with a checkpoint; run the same command again to resume" in err
     assert records()["model"].status == "stopped"
     assert json.loads((runs("pipeline")[0] / "status.json").read_text())["status"] == "stopped"
 
 
-def test_a_killed_pipeline_takes_its_step_along(data: Path) -> None:
+@pytest.mark.usefixtures("processes")
+def test_a_killed_pipeline_takes_its_step_along(data: Path, run: Run) -> None:
     flags = ["--steps", "model.training.steps=1000000", "--steps", "model.training.save_every=50"]
     process = start("story.yaml", *flags)
-    wait_for(Path("pipelines/story/model/last"))
+    wait_until(Path("pipelines/story/model/last").exists, 100)
     process.kill()
     process.communicate()  # to the end of what the step says: it holds the pipe
     assert json.loads((runs("train")[0] / "status.json").read_text())["status"] == "stopped"
-    out, _ = call("story.yaml", *flags, "--dry-run")
+    out, _ = run("story.yaml", *flags, "--dry-run")
     assert "model   train  to do: it was interrupted\n" in out
 
 
-def test_other_settings_are_refused_by_the_command_and_redo_begins_anew(data: Path) -> None:
-    call("story.yaml", "--only", "model")
+def test_other_settings_are_refused_by_the_command_and_redo_begins_anew(
+    data: Path, run: Run
+) -> None:
+    run("story.yaml", "--only", "model")
     other = ["--steps", "model.optim.lr=0.1"]
-    _, err = call("story.yaml", *other, status=1)
+    _, err = run("story.yaml", *other, status=1)
     assert "optim.lr: 5e-05 there, 0.1 here" in err  # the command's own words
-    assert "step model (vlray train) ended with status 2" in err
-    assert "--redo model sets it aside and begins anew" in err
-    _, err = call("story.yaml", *other, "--redo", "model", "--only", "model")
-    assert "pipelines/story/model is kept as pipelines/story/model-before-" in err
+    assert "step model (vlray train) exited with status 2" in err
+    assert "--redo model sets it aside and starts over" in err
+    _, err = run("story.yaml", *other, "--redo", "model", "--only", "model")
+    assert "renamed the old pipelines/story/model to pipelines/story/model-before-" in err
     assert records()["model"].status == "finished"
 
 
-def test_what_is_not_there_is_refused_before_anything_runs(data: Path) -> None:
+def test_what_is_not_there_is_refused_before_anything_runs(data: Path, run: Run) -> None:
     (data / "vqa-rad" / "testset.json").unlink()
-    _, err = call("story.yaml", "--values", "regions=nowhere", status=2)
-    assert "step model: regions is nowhere, which is not there, and no earlier step" in err
-    assert "step scores: testset.json of vqa-rad:test is not there, looked for as" in err
+    _, err = run("story.yaml", "--values", "regions=nowhere", status=2)
+    assert "step model: regions: nowhere does not exist, and no earlier step" in err
+    assert "step scores: testset.json of vqa-rad:test was not found at" in err
     assert not Path("runs").exists()
-    _, err = call("story.yaml", "--steps", "model.corpus=vqa-rad:tran", "--dry-run", status=2)
+    _, err = run("story.yaml", "--steps", "model.corpus=vqa-rad:tran", "--dry-run", status=2)
     assert "step model: unknown split of vqa-rad 'tran'; did you mean train?" in err
 
 
 def test_an_extraction_goes_on_with_new_images_and_its_readers_follow(
-    photos: Path, tmp_path: Path, grid_detector: str, ray_cluster: str
+    photos: Path, tmp_path: Path, grid_detector: str, ray_cluster: str, run: Run
 ) -> None:
     some = tmp_path / "some"
     some.mkdir()
@@ -192,26 +201,19 @@ steps:
   exported: {{command: convert, source: $regions, output: made/regions.tsv}}
   gallery: {{command: view, output: $regions}}
 """)
-    call("look.yaml", "--output", "out")
+    run("look.yaml", "--output", "out")
     first = records("out")
     assert first["regions"].result.startswith("1 images, 16 regions")
     exported = Path("made/regions.tsv").read_text()
     os.utime(some / "chelsea.png", (1, 1))
-    _, err = call("look.yaml", "--output", "out")
+    _, err = run("look.yaml", "--output", "out")
     assert "regions: vlray extract, because: some has changed" in err
     assert "nothing to do: all 1 images" in err
     assert err.count("done before") == 2  # since the extraction wrote nothing
     shutil.copy(photos / "coffee.png", some)
-    call("look.yaml", "--output", "out")
+    run("look.yaml", "--output", "out")
     assert records("out")["regions"].result.startswith("1 images, 16 regions")
     assert Path("made/regions.tsv").read_text() != exported
     assert "coffee" in Path("made/regions.tsv").read_text()
     assert not list(Path("out").glob("regions-before-*"))
     assert Path("out/gallery/index.html").is_file()
-
-
-def wait_for(path: Path) -> None:
-    end = time.monotonic() + 100
-    while not path.exists():
-        assert time.monotonic() < end, f"no {path}"
-        time.sleep(0.05)

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,31 +15,22 @@ import torch
 from safetensors.torch import load_file
 from transformers import VisualBertConfig, VisualBertForPreTraining
 
-from tests.engine.conftest import losses
-from tests.engine.small_data import write_questions, write_regions
-from vlray import open_loader, train
-from vlray.config.data import DataSection
+from tests.deadlines import wait_until
+from tests.fixtures.tiny import MODEL, losses, read_order
+from vlray import train
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.store import locate
 from vlray.models.weights import quiet
-
-MODEL = Path(__file__).parents[1] / "engine" / "tiny_model.py"
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # run folders go there
-    torch.set_num_threads(1)  # as in the processes that are started here: others add otherwise
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_regions(folder / "regions", images=40, dim=8)
-    write_regions(folder / "wide", images=40, dim=12)
-    write_regions(folder / "others", images=40, dim=8, name="photo")
-    write_questions(folder / "vqa-rad", images=40, train=100, test=24)
-    return folder
+@pytest.fixture
+def data(tiny_data: Path) -> Path:
+    return tiny_data
 
 
 def flags(
@@ -52,7 +42,7 @@ def flags(
 ) -> list[str]:
     """Give the arguments of a training of six steps; of flags given twice the last one counts."""
     return [
-        *(corpus, str(data / regions) if regions else "", out, "--model.name", f"{MODEL}:Tiny"),
+        *(corpus, str(data / regions) if regions else "", out, "--model.name", MODEL),
         *("--batch-size", "8", "--steps", "6", "--log-every", "1", "--no-tensorboard"),
         *("--data.annotations", f"vqa-rad={data / 'vqa-rad'}"),
         *("--data.cache-dir", str(data / "cache"), *more),
@@ -96,6 +86,7 @@ def test_a_training_without_a_place_is_among_the_models_of_its_project(
     assert "the model is in models/rad/vqa-rad-train/last" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_training_that_is_killed_goes_on_to_the_same_end(data: Path, tmp_path: Path) -> None:
     dropout = ("--model.architecture", "dropout=0.1", "--save-every", "2")
     kill = ("--model.architecture", f"once={tmp_path / 'killed'}", "--model.architecture")
@@ -118,12 +109,13 @@ def test_a_training_that_is_killed_goes_on_to_the_same_end(data: Path, tmp_path:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_that_is_stopped_leaves_a_checkpoint(
     data: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(flags(data, "--steps", "1000000", "--save-every", "50"))
-    wait_for(tmp_path / "out" / "last")
+    wait_until((tmp_path / "out" / "last").exists, 100)
     with pytest.raises(SystemExit):
         train.main(flags(data, "--steps", "1000000"))  # while the other one is at work
     process.send_signal(number)
@@ -132,7 +124,7 @@ def test_a_training_that_is_stopped_leaves_a_checkpoint(
     state = json.loads((locate("out", "last") / "training.json").read_text())
     assert said.splitlines()[-1] == (
         f"stopped after step {state['progress']['step']:,} of 1,000,000, with a checkpoint; "
-        "run the same command again to go on"
+        "run the same command again to resume"
     )
 
 
@@ -141,9 +133,9 @@ def test_a_training_that_is_stopped_leaves_a_checkpoint(
     [
         (["--objective", "choices"], "objective choices wants choices, but the labels of vqa-rad"),
         (["--validation.valid", "vqa-rad:dev"], "dev"),
-        (["--accumulate", "3"], "batch_size=8 cannot be divided among 1 workers with accumulate=3"),
+        (["--accumulate", "3"], "batch_size=8 is not divisible by 1 workers times accumulate=3"),
         (["--batch-size", "128"], "100 examples do not fill a single batch of 128"),
-        (["--model.freeze", "nothing.*"], r"model.freeze nothing\.\* fits none"),
+        (["--model.freeze", "nothing.*"], r"model.freeze nothing\.\* matches none"),
         (["--model.name", "lxmret"], "did you mean 'lxmert'"),
         (["--mlflow", "file:/tmp/x"], "mlflow-skinny, which is not installed"),
         (["--loader.pretraining.token-rate", "0.1"], "the objective labels masks nothing"),
@@ -160,8 +152,8 @@ def test_a_mistake_is_named_before_anything_is_computed(
 @pytest.mark.parametrize(
     ("places", "said"),
     [
-        ({"corpus": ""}, "DATA is not given"),
-        ({"regions": ""}, "REGIONS is not given"),
+        ({"corpus": ""}, "DATA is missing"),
+        ({"regions": ""}, "REGIONS is missing"),
         ({"corpus": "vqa-rad:tran"}, "unknown split of vqa-rad 'tran'; did you mean train?"),
         ({"corpus": "refcoco:train"}, "refcoco"),
         ({"regions": "nowhere"}, "there are no regions in"),
@@ -206,35 +198,19 @@ def test_a_model_that_is_not_named_is_that_of_its_weights_and_goes_on_without_th
     unnamed = ("--model.name", "auto", "--loss", "model")
     train.main(flags(data, *unnamed, "--weights", "weights"))
     said = capsys.readouterr().err
-    assert "the model is visualbert (model.name), after the weights weights" in said
+    assert "model.name is visualbert, detected from the weights weights" in said
     assert "loss: cross-entropy of the best label" in said
     kept = CheckpointInfo.read(locate("out", "last"))
     assert (kept.model.name, kept.most_frequent) == ("visualbert", "no")
     train.main(flags(data, *unnamed))
     assert "nothing to do: the training in" in capsys.readouterr().err
     train.main(flags(data, *unnamed, "--weights", "out", "--steps", "1", out="next"))
-    assert "the model is visualbert (model.name), after the weights out" in capsys.readouterr().err
+    assert "model.name is visualbert, detected from the weights out" in capsys.readouterr().err
     named = ("--weights", "out", "--model.name", "lxmert")
     said = refusal(flags(data, *named, out="other"), capsys)
     assert "is of the kind 'visual_bert', but model.name=lxmert starts from 'lxmert'" in said
 
 
-def read_order(data: Path) -> list[str]:
-    """Give the questions in the order in which the first epoch has them."""
-    folders = {"vqa-rad": str(data / "vqa-rad")}
-    section = DataSection(annotations=folders, cache_dir=str(data / "cache"))
-    loader = open_loader("vqa-rad:train", data / "regions", 4, data=section, seed=9595)
-    return [example_id for batch in loader for example_id in batch.example_ids]
-
-
 def start(arguments: list[str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "vlray.train", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def wait_for(path: Path) -> None:
-    end = time.monotonic() + 100
-    while not path.exists():
-        assert time.monotonic() < end, f"no {path}"
-        time.sleep(0.05)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

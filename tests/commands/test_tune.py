@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.engine.small_data import write_questions, write_regions
+from tests.deadlines import wait_until
+from tests.fixtures.tiny import MODEL
 from vlray import extract, train, tune
 from vlray.regions.output import open_output
 
-MODEL = Path(__file__).parents[1] / "engine" / "tiny_model.py"
 THRESHOLDS = ["nms_thresh=0.3,0.5,0.9", "score_thresh=0.02,0.1"]
 
 
@@ -48,18 +46,15 @@ def truth(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_regions(folder / "regions", images=40, dim=8)
-    write_questions(folder / "vqa-rad", images=40, train=100, test=24)
-    return folder
+@pytest.fixture
+def data(tiny_data: Path) -> Path:
+    return tiny_data
 
 
 def training(data: Path, *more: str) -> list[str]:
     """Give what stands behind the mark for a training of six steps."""
     return [
-        *("--", "train", "vqa-rad:train", str(data / "regions"), "--model.name", f"{MODEL}:Tiny"),
+        *("--", "train", "vqa-rad:train", str(data / "regions"), "--model.name", MODEL),
         *("--batch-size", "8", "--steps", "6", "--no-tensorboard", "--evaluate-every", "3"),
         *("--data.annotations", f"vqa-rad={data / 'vqa-rad'}"),
         *("--data.cache-dir", str(data / "cache"), *more),
@@ -94,7 +89,7 @@ def test_a_search_ends_in_settings_that_give_the_regions_that_it_measured(
     assert shown.out.splitlines()[-1].split()[:3] == ["defaults", "0", "0.2"]
     best = max(row["ar@36"] for row in table if row["trial"] != "defaults")
     assert f"best ar@36 {best:.4g} at nms_thresh=" in shown.err
-    assert f"; {by['defaults']['ar@36']:.4g} without a search" in shown.err
+    assert f"; {by['defaults']['ar@36']:.4g} with the default settings" in shown.err
     for name in ("objective.png", "pareto.png"):
         with Image.open(tmp_path / "sweep" / name) as picture:
             assert picture.size[0] >= 600
@@ -115,7 +110,7 @@ def test_a_search_ends_in_settings_that_give_the_regions_that_it_measured(
     before = (tmp_path / "sweep" / "trials.jsonl").read_bytes()
     tune.main(search)
     assert (tmp_path / "sweep" / "trials.jsonl").read_bytes() == before
-    assert "6 settings, 6 of them known" in capsys.readouterr().err
+    assert "6 settings, 6 of them already tried" in capsys.readouterr().err
     search[2] = "ar@10"
     assert "  objective: ar@36 there, ar@10 here" in refusal(search, capsys)
 
@@ -133,7 +128,7 @@ def test_input_size_is_searched_by_proposals_of_each_and_optuna_goes_on_with_mor
     tune.main(search(2))
     lines = (tmp_path / "sweep" / "trials.jsonl").read_text().splitlines()
     assert len(lines) == 3
-    # One more of the detector's own size, for the figure without a search.
+    # One more of the detector's own size, for the trial with the default settings.
     assert len(list((tmp_path / "sweep" / "proposals").glob("*/boxes/regions"))) == 2
     tune.main(search(4))
     more = (tmp_path / "sweep" / "trials.jsonl").read_text().splitlines()
@@ -145,36 +140,45 @@ def test_input_size_is_searched_by_proposals_of_each_and_optuna_goes_on_with_mor
 
 
 def test_a_search_among_trainings_is_killed_and_goes_on_without_repeating_any(
-    data, tmp_path
+    ray_cluster, data, tmp_path, capsys
 ) -> None:
-    command = [
-        *(sys.executable, "-m", "vlray.tune", "sweep", "--cluster.address", "local"),
-        *("--space", "lr=0.0001,0.03", "--cluster.concurrent", "1"),
+    search = [
+        *("sweep", "--space", "lr=0.0001,0.03", "--cluster.concurrent", "1"),
         *training(data, "--holdout", "0.2"),
     ]
+    command = [sys.executable, "-m", "vlray.tune", *search]
     ledger = tmp_path / "sweep" / "trials.jsonl"
     with (tmp_path / "words.txt").open("w") as words:
-        process = subprocess.Popen(command, stdout=words, stderr=words, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"RAY_ADDRESS": ray_cluster},
+            stdout=words,
+            stderr=words,
+        )
     try:
-        end = time.monotonic() + 240
-        while not (ledger.is_file() and ledger.read_text().endswith("\n")):
-            assert process.poll() is None, (tmp_path / "words.txt").read_text()
-            assert time.monotonic() < end, (tmp_path / "words.txt").read_text()
-            time.sleep(0.05)
+        wait_until(
+            lambda: (
+                process.poll() is not None
+                or (ledger.is_file() and ledger.read_text().endswith("\n"))
+            ),
+            240,
+            failure=(tmp_path / "words.txt").read_text,
+        )
+        assert process.poll() is None, (tmp_path / "words.txt").read_text()
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
     kept = ledger.read_text().splitlines()
     assert len(kept) < 3
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    tune.main(search)
+    shown = capsys.readouterr().out
     lines = ledger.read_text().splitlines()
     assert lines[: len(kept)] == kept
     trials = [json.loads(line) for line in lines]
     assert [trial["state"] for trial in trials] == ["finished"] * 3
     assert len({json.dumps(trial["setting"]) for trial in trials}) == 3
     best = max(trials, key=lambda trial: trial["figures"]["exact match"])
-    assert f"{best['figures']['exact match']:.4g}" in done.stdout
+    assert f"{best['figures']['exact match']:.4g}" in shown
     train.main(["--output", "model", "--config", "sweep/best.yaml", "--steps", "1"])
     assert (tmp_path / "model" / "best").exists()
 
@@ -182,13 +186,13 @@ def test_a_search_among_trainings_is_killed_and_goes_on_without_repeating_any(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--objective", "ar@36"], "the objective ar@36 wants the boxes that are right"),
-        (["--objective", "ar@35"], "there is no objective 'ar@35'; did you mean ar@36?"),
-        ([], "no objective is given; choose one: ar@10"),
-        (["--objective", "images_per_s"], "is the same whatever is selected"),
-        (["--objective", "downstream"], "belong together"),
+        (["--objective", "ar@36"], "the objective ar@36 needs ground-truth boxes"),
+        (["--objective", "ar@35"], "unknown objective 'ar@35'; did you mean ar@36?"),
+        ([], "--objective is missing; give one of ar@10"),
+        (["--objective", "images_per_s"], "does not depend on the selection"),
+        (["--objective", "downstream"], "need each other"),
         (["--objective", "boxes", "--search", "random"], "--trials N"),
-        (["--objective", "boxes", "--scheduler", "asha"], "--scheduler is for -- train"),
+        (["--objective", "boxes", "--scheduler", "asha"], "remove it, or search -- train"),
         (["--objective", "ar@36", "--truth", "none.json"], "none.json"),
     ],
 )
@@ -201,12 +205,12 @@ def test_an_objective_without_what_it_needs_is_refused(photos, arguments, words,
 @pytest.mark.parametrize(
     ("space", "behind", "words"),
     [
-        ("nms_thresh=0.3..0.9", [], "which no grid holds"),
+        ("nms_thresh=0.3..0.9", [], "but a grid needs a number of values"),
         ("nms_tresh=0.3", [], "did you mean detector.nms_thresh?"),
-        ("max_boxes=2,3", ["--min-boxes", "5"], "no setting of the space is possible"),
+        ("max_boxes=2,3", ["--min-boxes", "5"], "no setting of the space is valid"),
         ("post_nms_topk=50,100", [], "post_nms_topk"),
         ("name=lite,no-such", [], "there is no detector 'no-such'"),
-        ("nms_thresh=0.3,0.5", ["--features", "grid"], "selects nothing"),
+        ("nms_thresh=0.3,0.5", ["--features", "grid"], "nothing is selected"),
     ],
 )
 def test_a_space_that_is_impossible_is_refused(photos, space, behind, words, capsys) -> None:
@@ -226,7 +230,7 @@ def test_a_training_downstream_is_judged_by_a_figure_that_is_known(
     behind = ["--space", "max_boxes=5,10", "--", "extract", str(photos)]
     for more, words in (
         ({}, "give valid (DATASET:SPLIT) or holdout (0.2) in train.yaml"),
-        ({"validation": {"holdout": 0.2}}, "say by which figure it is judged"),
+        ({"validation": {"holdout": 0.2}}, "name the metric to optimize"),
         ({"validation": {"holdout": 0.2}, "corpus": "no-such:train"}, "no-such"),
     ):
         (tmp_path / "train.yaml").write_text(yaml.safe_dump(settings | more))
@@ -240,15 +244,15 @@ def test_labels_that_the_truth_lacks_are_said(photos, truth, tmp_path, capsys) -
     for objective, what in (("label_accuracy", "classes"), ("attribute_accuracy", "attributes")):
         own = ["sweep", "--objective", objective, "--truth", "plain.json"]
         behind = ["--space", "min_size=160,240", "--", "extract", str(photos)]
-        assert f"plain.json says no {what} of its boxes" in refusal([*own, *behind], capsys)
+        assert f"plain.json has no {what} of its boxes" in refusal([*own, *behind], capsys)
 
 
 @pytest.mark.parametrize(
     ("arguments", "behind", "words"),
     [
-        ([], [], "give valid (DATASET:SPLIT) or holdout (0.2) behind --"),
+        ([], [], "give valid (DATASET:SPLIT) or holdout (0.2) after --"),
         (["--objective", "exact mach"], ["--holdout", "0.2"], "did you mean exact match?"),
-        (["--truth", "x.json"], ["--holdout", "0.2"], "truth is for -- extract"),
+        (["--truth", "x.json"], ["--holdout", "0.2"], "truth is an option for -- extract"),
         ([], ["--holdout", "0.2", "--data.on-bad", "x"], "--data.on-bad"),
     ],
 )
@@ -272,8 +276,8 @@ def test_a_sweep_in_object_storage_is_refused_and_so_are_images_without_credenti
     bucket, photos, monkeypatch, capsys
 ) -> None:
     own = ["--objective", "boxes", "--space", "nms_thresh=0.3,0.5", "--", "extract"]
-    assert "a sweep is kept on a disk" in refusal([f"{bucket}/sweep", *own, str(photos)], capsys)
+    assert "a sweep must be on a disk" in refusal([f"{bucket}/sweep", *own, str(photos)], capsys)
     missing = bucket.replace("s3://vlray-", "s3://no-vlray-")
-    assert f"there is no {missing}; give the images behind --" in refusal(
+    assert f"there is no {missing}; give IMAGES after --" in refusal(
         ["sweep", *own, missing], capsys
     )

@@ -57,7 +57,7 @@ def test_view_makes_a_gallery_and_says_where(output, capsys):
     page = output / "gallery" / "index.html"
     assert printed.out.splitlines()[0].split() == ["label", "regions", "images", "mean", "score"]
     assert printed.out.splitlines()[-1] == f"gallery: {page}"
-    assert "5 images, 5 regions, 0 failures, 0 not readable now" in printed.err
+    assert "5 images, 5 regions, 0 failures, 0 unreadable images" in printed.err
     assert page.is_file()
     assert len(list((output / "gallery" / "annotated").iterdir())) == 5
 
@@ -68,7 +68,7 @@ def test_view_takes_a_page_a_limit_and_a_score(output, tmp_path, capsys):
         "--split", "train",
     ])  # fmt: skip
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["index.html"]
-    assert "1 of 2 regions score at least 0.30" in capsys.readouterr().out
+    assert "1 of 2 regions have a score of at least 0.30" in capsys.readouterr().out
 
 
 def test_view_leaves_a_run_folder_with_its_log(output, tmp_path):
@@ -96,6 +96,7 @@ def test_a_mistake_ends_view_with_one_line_and_status_2(output, arguments, words
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from vlray import view\n"

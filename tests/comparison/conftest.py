@@ -14,13 +14,10 @@ import pyarrow as pa
 import pytest
 import skimage
 
-from tests.browser import browser, visit
 from vlray.detect.notebook import detector_info, find_regions
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, regions_schema, to_table
-
-__all__ = ["browser", "visit"]
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.browser import hover
+from tests.fixtures.browser import hover
 from vlray.comparison import compare
 from vlray.regions.batch import RegionBatch
 
@@ -141,10 +141,10 @@ def test_kinds_of_boxes_can_be_hidden(page_of, visit) -> None:
     assert page.locator("#tip").is_hidden()
 
 
-def test_figures_origins_and_missing_images_have_tabs(page_of, visit) -> None:
+def test_metrics_provenance_and_missing_images_have_tabs(page_of, visit) -> None:
     page = visit(page_of())
-    page.get_by_role("tab", name="Figures").click()
-    assert page.locator("#figures tbody tr").first.locator("td").first.inner_text() == "IoU"
+    page.get_by_role("tab", name="Metrics").click()
+    assert page.locator("#metrics tbody tr").first.locator("td").first.inner_text() == "IoU"
     page.keyboard.press("ArrowRight")
     assert page.get_by_role("cell", name="photographs").count() == 2
     page.keyboard.press("ArrowRight")
@@ -159,7 +159,7 @@ def test_an_image_that_is_gone_has_a_placeholder(page_of, visit) -> None:
 
 def test_of_equal_sides_the_page_says_so(page_of, visit) -> None:
     page = visit(page_of(SIDE_A, SIDE_A))
-    assert page.get_by_text("No image differs in what was compared.").is_visible()
+    assert page.get_by_text("No image differs.").is_visible()
     assert page.get_by_label("Sort by").is_hidden()
 
 
@@ -190,6 +190,6 @@ def test_sides_without_labels_or_features_show_plain_boxes(page_of, visit) -> No
 def test_the_page_fits_any_screen(page_of, visit, width, scheme) -> None:
     page = visit(page_of(), width=width, scheme=scheme)
     page.locator("summary").first.click()
-    for name in ("worst", "figures", "origins", "missing"):
+    for name in ("worst", "metrics", "provenance", "missing"):
         page.locator(f"#tab-{name}").click()
         assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -24,7 +24,7 @@ def test_an_output_is_identical_to_itself(regions, write_output, tmp_path) -> No
     out = write_output("out", regions)
     result = compare(out, out, report=str(tmp_path))
     assert result.identical
-    assert "the same bits" in table(result)
+    assert "are identical" in table(result)
     report = report_of(tmp_path)
     assert report["identical"]
     assert report["images"]["identical"] == report["images"]["both"] == 3
@@ -49,7 +49,7 @@ def test_of_float16_the_rounding_is_told_apart(regions, write_output) -> None:
     assert overall.matched == overall.boxes_a == overall.boxes_b == 108
     assert overall.rel_l2.mean == pytest.approx(overall.rounding.mean, rel=1e-3)
     assert ("feature dtype", "float32", "float16") in result.differences
-    assert "of it float16's rounding" in table(result)
+    assert "due to float16 rounding" in table(result)
 
 
 def test_two_settings_of_a_detector_are_compared_box_by_box(
@@ -94,8 +94,8 @@ def test_images_of_one_side_only_are_named_with_their_reason(
     a = write_output("a", regions)
     b = write_output("b", regions, ["astronaut", "cat", "coffee"], order=[1, 0], failed=FAILED)
     result = compare(a, b, report=str(tmp_path))
-    assert result.only_a == {"chelsea": "not in it", "coffee": "ImageError: cut off"}
-    assert result.only_b == {"cat": "not in it"}
+    assert result.only_a == {"chelsea": "not in the output", "coffee": "ImageError: cut off"}
+    assert result.only_b == {"cat": "not in the output"}
     assert not result.identical
     assert report_of(tmp_path)["images"] == {
         "both": 1,
@@ -136,14 +136,14 @@ def test_boxes_without_features_are_compared_as_boxes(regions, write_output) -> 
     mixed = compare(a, write_output("c", regions))
     assert not mixed.identical
     assert mixed.overall.classes == 108
-    assert "A's vectors are not there" in table(mixed)
+    assert "A has no vectors" in table(mixed)
 
 
 def test_only_the_wanted_splits_are_compared(regions, write_output) -> None:
     splits = ["train", "val", "val"]
     a, b = (write_output(name, regions, splits=splits) for name in "ab")
     assert compare(a, b, split=["val"]).overall.images == 2
-    with pytest.raises(ValueError, match=r"no image of .* is of split 'dev'; its splits are"):
+    with pytest.raises(ValueError, match=r"no image of .* is in split 'dev'; its splits are"):
         compare(a, b, split=["dev"])
 
 
@@ -178,11 +178,11 @@ def test_outputs_that_cannot_be_compared_are_refused(regions, write_output, tmp_
     a = write_output("a", regions)
     with pytest.raises(ValueError, match=r"no image is in both outputs: .*'astronaut'.*'x'"):
         compare(a, write_output("b", regions, ["x", "y", "z"]))
-    with pytest.raises(ValueError, match="B: there is nothing at"):
+    with pytest.raises(ValueError, match=r"B: .* does not exist"):
         compare(a, str(tmp_path / "nowhere"))
     features = tmp_path / "features.tsv"
     features.write_text("84002\t480\t640\n")
-    with pytest.raises(ValueError, match=r"A: .* is no output of vlray; .* vlray convert"):
+    with pytest.raises(ValueError, match=r"A: .* is not an output of vlray; .* vlray convert"):
         compare(str(features), a)
     empty = write_output("empty", regions, order=[])
     with pytest.raises(ValueError, match=r"B: .* has no image with regions yet"):

@@ -148,6 +148,7 @@ def test_help_teaches_every_option(capsys) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "command", ["extract", "view", "train", "test", "tune", "pipeline", "logs"]
 )

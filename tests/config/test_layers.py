@@ -226,7 +226,7 @@ def test_bad_values_are_named_as_they_were_written(monkeypatch, capsys) -> None:
     message = refusal(capsys, args)
     assert "--detector.min-boxes is 'ten': it should be a valid integer" in message
     assert "VLRAY_OUTPUT__DTYPE is 'float8': it should be 'float16' or 'float32'" in message
-    assert "--images.id-rule is 'regex:(': '(' is no regular expression" in message
+    assert "--images.id-rule is 'regex:(': '(' is not a valid regular expression" in message
     assert "--cluster.actors is '-1': it should be greater than or equal to 0" in message
 
 

@@ -126,36 +126,36 @@ def test_the_settings_of_a_run_repeat_it() -> None:
         ("corpus: vqa-rad:train", "trainig: {steps: 3}", "step model: unknown key trainig.steps; "
          "did you mean training.steps?"),
         ("max_boxes: $number", "max_boxes: many", "step regions: detector.max_boxes is 'many'"),
-        ("command: extract", "command: extrct", "step regions: command is 'extrct', did you mean "
+        ("command: extract", "command: extrct", "step regions: command is 'extrct'; did you mean "
          "extract?"),
         ("command: extract", "command: pipeline", "step regions: command is 'pipeline'"),
         ("command: extract", "command: [extract]", "step regions: command is ['extract']"),
-        ("command: extract, ", "", "step regions: it has no command; give one of extract, "),
+        ("command: extract, ", "", "step regions: it has no command; add one of extract, "),
         ("regions: $regions", "regions: $regoins", "step model: $regoins is neither an earlier "
          "step nor one of values; did you mean regions?"),
-        ("regions: $regions", "regions: $scores", "step model: $scores is the output of a step "
-         "that comes later"),
-        ("regions: $regions", "regions: out/scores/x", "step model: it reads out/scores, which the "
+        ("regions: $regions", "regions: $scores", "step model: $scores is the output of this "
+         "step or of a later one"),
+        ("regions: $regions", "regions: out/scores/x", "step model reads out/scores, which the "
          "later step scores writes; put scores before model"),
-        ("regions: $regions", "output: out/scores/\n    regions: $regions", "the steps model and "
+        ("regions: $regions", "output: out/scores/\n    regions: $regions", "steps model and "
          "scores both write to out/scores"),
-        ("corpus: vqa-rad:train", "", "step model: corpus is not given. What to train on"),
+        ("corpus: vqa-rad:train", "", "step model: corpus is missing. Training data"),
         ("images: {root: $photos/all}, ", "", "step regions: IMAGES (images.root) is missing"),
-        ("project: rad", "shared: {optm: {lr: 1}}", "shared: optm.lr is an option of no step's "
-         "command; did you mean optim.lr?"),
-        ("corpus: vqa-rad:train", "env: {runs_dir: x}", "step model: env.runs_dir is the "
-         "pipeline's, for all steps"),
-        ("command: train", "command: train\n    config: nowhere.yaml", "step model: config: there "
-         "is no file nowhere.yaml, here or beside the pipeline's"),
-        ("photos: /data", "scores: /data", "scores is a step and one of values"),
-        ("photos: /data", "unused: 1, photos: /data", "values: $unused is in no step; there are"),
+        ("project: rad", "shared: {optm: {lr: 1}}", "shared: no step's command has the "
+         "option optm.lr; did you mean optim.lr?"),
+        ("corpus: vqa-rad:train", "env: {runs_dir: x}", "step model: env.runs_dir "
+         "applies to the whole pipeline"),
+        ("command: train", "command: train\n    config: nowhere.yaml", "step model: config: "
+         "nowhere.yaml does not exist in the working directory"),
+        ("photos: /data", "scores: /data", "scores is both a step and one of values"),
+        ("photos: /data", "unused: 1, photos: /data", "values: no step uses $unused; remove it"),
         ("  model:", "  regions:", "story.yaml has two steps named regions (line 7)"),
-        ("  model:", "  2nd:", "'2nd' is no name of a step"),
+        ("  model:", "  2nd:", "'2nd' is not a valid step name"),
         ("steps:", "stepps:", "unknown key stepps.regions.command (in story.yaml)"),
         ("  scores: {", "  scores: {}\n  more: {", "step scores of story.yaml is empty (line 11)"),
-        ("  scores: {", "  scores: test\n  more: {", "step scores: it is 'test'; give its command"),
+        ("  scores: {", "  scores: test\n  more: {", "step scores: it is 'test'; make it a"),
         ("  model:", "  model: {", "story.yaml is no YAML"),
-        ("project: rad", "output: s3://b/o", "the pipeline keeps its state in a local folder"),
+        ("project: rad", "output: s3://b/o", "a pipeline needs a local folder for its state"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_refused_by_the_name_of_its_step(capsys, old, new, said) -> None:
@@ -170,7 +170,7 @@ def test_every_mistake_is_said_at_once(capsys) -> None:
     text = STORY.replace("root:", "rot:").replace("test,", "tset,").replace("train\n", "train\n", 1)
     said = refusal(capsys, text, "--only", "modle")
     assert "step regions: unknown key images.rot" in said
-    assert "step scores: command is 'tset', did you mean test?" in said
+    assert "step scores: command is 'tset'; did you mean test?" in said
     assert "there is no step modle; did you mean model?" in said
     assert "step model" not in said  # what it refers to is named once
 
@@ -178,7 +178,7 @@ def test_every_mistake_is_said_at_once(capsys) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "story.yaml has no steps; give some"),
+        ("", "story.yaml has no steps; add some"),
         ("- a\n- b\n", "story.yaml holds a list"),
         ("steps: [regions]\n", "steps (in story.yaml) is ['regions']"),
     ],

@@ -50,8 +50,8 @@ def test_a_file_may_give_numbers_lists_and_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--space"], "--space wants OPTION=VALUES"),
-        (["--space", "out"], "--space wants OPTION=VALUES"),
+        (["--space"], "--space needs OPTION=VALUES"),
+        (["--space", "out"], "--space needs OPTION=VALUES"),
         (["--space", "a="], "--space a=: give OPTION=VALUES"),
         (["--space", "a=1", "a=2"], "--space a is given twice"),
         (["--spaces", "a=1"], "did you mean --space?"),
@@ -62,6 +62,7 @@ def test_a_mistake_ends_with_status_2(args: list[str], words: str, capsys) -> No
     assert words in refusal(capsys, *args)
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from vlray import tune\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from vlray.detect.visual_genome.checkpoint import load_vg
 
 
 @pytest.fixture(scope="session")
-def vg_weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vg_weights_file(build_once: Callable[..., Path], heavy: None) -> Path:
     """``random_vg_state()`` in the canonical form: 260 MB, written once, not to be changed."""
-    folder = tmp_path_factory.mktemp("vg")
-    published = write_hf(random_vg_state(), folder / "model.safetensors")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        load_vg(str(published))
-    (converted,) = (folder / "cache").rglob("*.safetensors")
-    published.unlink()
-    return converted.rename(folder / "vg.safetensors")
+
+    def fill(folder: Path) -> None:
+        published = write_hf(random_vg_state(), folder / "model.safetensors")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+            load_vg(str(published))
+        (converted,) = (folder / "cache").rglob("*.safetensors")
+        published.unlink()
+        converted.rename(folder / "vg.safetensors")
+
+    return build_once("vg", fill) / "vg.safetensors"

@@ -126,7 +126,9 @@ def test_a_file_that_would_run_code_is_refused(suffix: str, tmp_path: Path) -> N
 def test_a_damaged_file_is_named(suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"broken{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"broken\{suffix}.*(damaged|holds|is no weights file)"):
+    with pytest.raises(
+        ValueError, match=rf"broken\{suffix}.*(damaged|holds|is not a weights file)"
+    ):
         load_weights(Network(), path)
 
 
@@ -140,7 +142,7 @@ def test_something_else_than_tensors_is_named(tmp_path: Path) -> None:
         load_weights(Network(), path)
 
 
-def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file({NAMES[0]: torch.ones(5, 3, 1, 1), "neck.weight": torch.ones(2)}, path)
     with pytest.raises(ValueError, match="do not fit") as error:
@@ -148,17 +150,17 @@ def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     message = str(error.value)
     assert "backbone.stem.conv1.weight (5, 3, 1, 1), the network has (2, 3, 1, 1)" in message
     assert "1 tensors of the network are missing: backbone.stem.conv1.bias" in message
-    assert "1 tensors are of no use to it: neck.weight" in message
+    assert "1 tensors are not part of the network: neck.weight" in message
 
 
 def test_long_lists_are_cut(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(TENSORS | {f"neck.{index}": torch.ones(1) for index in range(20)}, path)
-    with pytest.raises(ValueError, match=r"20 tensors are of no use .* and 12 more"):
+    with pytest.raises(ValueError, match=r"20 tensors are not part .* and 12 more"):
         load_weights(Network(), path)
 
 
-def test_what_older_files_hold_for_nothing_is_passed_over(tmp_path: Path) -> None:
+def test_unused_tensors_of_older_files_are_ignored(tmp_path: Path) -> None:
     path, network = tmp_path / "model.safetensors", Network()
     nothing = (
         "pixel_mean",

@@ -45,25 +45,31 @@ def test_good_regions_pass_and_so_do_none_at_all() -> None:
     ("batch", "message"),
     [
         ([1, 2], "returned list, not a RegionBatch"),
-        (replace(GOOD, image_hw=HW[::-1]), r"return the image_hw that it was called with"),
-        (next(iter(GOOD)), "was given 2 images"),
+        (replace(GOOD, image_hw=HW[::-1]), r"return image_hw unchanged"),
+        (next(iter(GOOD)), "was called with 2 images"),
         (changed("boxes", 2, [0, 0, 50, 480]), r"region 1 of image 1 is \[0.*of its 50x100 image"),
         (changed("boxes", 0, [-3, 0, 5, 5]), r"region 0 of image 0 is \[-3\.0"),
         (changed("boxes", 1, [5, 5, 1, 9]), "region 0 of image 1 is"),
         (changed("boxes", 1, np.nan), "region 0 of image 1 is"),
         (changed("visual_feats", 2, np.inf), "visual_feats of region 1 of image 1 is not finite"),
         (changed("obj_probs", 1, np.nan), "obj_probs of region 0 of image 1 is not finite"),
-        (changed("obj_ids", 1, 2), "obj_ids go from 0 to 2, but info.obj_names has 2 names"),
-        (changed("obj_ids", 1, -1), "obj_ids go from -1"),
-        (replace(GOOD, obj_ids=None), "all three or none"),
-        (replace(GOOD, attr_ids=GOOD.obj_ids, attr_probs=GOOD.obj_probs), "info.attr_names all"),
-        (replace(GOOD, visual_feats=np.ones((3, 4), np.float32)), r"give \(3, 3\)"),
-        (replace(GOOD, boxes=GOOD.boxes.astype(int)), "boxes is a ndarray int64; .*of floats"),
-        (replace(GOOD, obj_ids=GOOD.obj_probs), "obj_ids is a ndarray float32; .*whole numbers"),
-        (replace(GOOD, num_boxes=np.array([4, -1], np.int32)), "one count for each image"),
+        (changed("obj_ids", 1, 2), "obj_ids range from 0 to 2, but info.obj_names has 2 names"),
+        (changed("obj_ids", 1, -1), "obj_ids range from -1"),
+        (replace(GOOD, obj_ids=None), "all three be present"),
+        (
+            replace(GOOD, attr_ids=GOOD.obj_ids, attr_probs=GOOD.obj_probs),
+            "info.attr_names must all",
+        ),
+        (replace(GOOD, visual_feats=np.ones((3, 4), np.float32)), r"return \(3, 3\)"),
+        (
+            replace(GOOD, boxes=GOOD.boxes.astype(int)),
+            "boxes is of type ndarray int64; .*of floats",
+        ),
+        (replace(GOOD, obj_ids=GOOD.obj_probs), "obj_ids is of type ndarray float32; .*integers"),
+        (replace(GOOD, num_boxes=np.array([4, -1], np.int32)), "return one count for each image"),
     ],
 )
-def test_what_no_region_can_be_is_named(batch: Any, message: str) -> None:
+def test_invalid_regions_are_named(batch: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_regions(batch, HW, INFO)
 
@@ -107,7 +113,7 @@ class WithoutCall:
         (len, "not a class"),
     ],
 )
-def test_a_class_that_does_not_conform_is_told_how(cls: Any, message: str) -> None:
+def test_a_class_that_does_not_conform_gets_an_example(cls: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         build_detector(cls, DetectorSection(), "mine.py:Mine")
     assert "mine.py:Mine" in str(error.value)

@@ -28,8 +28,6 @@ from vlray.detect.d2.detector import Detectron
 from vlray.detect.weights.files import sha256
 from vlray.images.resize import ResizeShortestEdge
 
-torch.set_num_threads(1)
-
 Write = Callable[..., Network]
 
 
@@ -185,7 +183,7 @@ def test_resizing_follows_the_configuration_unless_options_say_otherwise(write: 
     wanted = network.options(min_size=64, max_size=96)
     assert Detectron.resize(wanted) == ResizeShortestEdge(64, 96)
     as_it_is = write("C4", INPUT={"MIN_SIZE_TEST": 0})
-    with pytest.raises(ValueError, match=r"give detector\.min_size"):
+    with pytest.raises(ValueError, match=r"set detector\.min_size"):
         Detectron.resize(as_it_is.options())
 
 
@@ -206,7 +204,7 @@ def test_classes_can_be_named(write: Write) -> None:
     assert Detectron(named).info.obj_names == ("a", "b", "c", "d", "e")
     with pytest.raises(ValueError, match=r"has 1 names, but .*NUM_CLASSES=5"):
         Detectron(network.options(options={"obj_names": ["a"]}))
-    with pytest.raises(ValueError, match=r"\['labels'\] mean nothing"):
+    with pytest.raises(ValueError, match=r"\['labels'\] are unknown"):
         Detectron(network.options(options={"labels": ["a"]}))
 
 
@@ -236,7 +234,7 @@ def test_weights_of_other_classes_are_refused(write: Write) -> None:
             {"MODEL": {"PROPOSAL_GENERATOR": {"NAME": "PrecomputedProposals"}}},
             "NAME is PrecomputedProposals",
         ),
-        ({"MODEL": {"BACKBONES": {}}}, "no Detectron2 configuration: .*MODEL.BACKBONES"),
+        ({"MODEL": {"BACKBONES": {}}}, "not a Detectron2 configuration: .*MODEL.BACKBONES"),
     ],
 )
 def test_networks_without_a_usable_box_head_are_refused_by_name(

@@ -30,7 +30,7 @@ def test_a_configuration_is_read_with_all_it_is_based_on(tmp_path: Path) -> None
     assert load_config(DetectorSection(name=str(top))).INPUT.MIN_SIZE_TEST == 77
 
 
-def test_of_several_bases_the_last_has_the_last_word_as_in_detectron2(tmp_path: Path) -> None:
+def test_of_several_bases_the_last_one_wins_as_in_detectron2(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", "MODEL: {WEIGHTS: a.pth}\nVERSION: 2\n")
     write(tmp_path / "b.yaml", "MODEL: {WEIGHTS: b.pth}\n")
     top = write(tmp_path / "top.yaml", "_BASE_: [a.yaml, b.yaml]\n")
@@ -38,7 +38,8 @@ def test_of_several_bases_the_last_has_the_last_word_as_in_detectron2(tmp_path: 
     assert weights_of(options) == load_config(options).MODEL.WEIGHTS == "b.pth"
 
 
-def test_reading_what_a_configuration_stands_for_needs_no_torch(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("processes")
+def test_identifying_a_configuration_needs_no_torch(tmp_path: Path) -> None:
     top = write(tmp_path / "top.yaml", "MODEL: {WEIGHTS: a.pth}\n")
     code = (
         "import sys\n"
@@ -58,10 +59,10 @@ def test_reading_what_a_configuration_stands_for_needs_no_torch(tmp_path: Path) 
         ("_BASE_: top.yaml\n", "is based on itself"),
         ("- a\n- b\n", "holds list"),
         ("", "holds NoneType"),
-        ("a: [\n", "is no YAML file"),
+        ("a: [\n", "is not a YAML file"),
         (
             "MODEL: {WEIGHTS: !!python/object/apply:os.getcwd []}\n",
-            "python/object/apply:os.getcwd.*runs no code",
+            "python/object/apply:os.getcwd.*never runs code",
         ),
     ],
 )
@@ -92,13 +93,13 @@ def test_deformable_convolutions_are_refused_where_they_are_not_compiled(tmp_pat
     if hasattr(sys.modules["detectron2._C"], "__file__"):
         assert load_config(options).MODEL.RESNETS.DEFORM_ON_PER_STAGE[1]
         return
-    with pytest.raises(ValueError, match=r"dconv\.yaml wants deformable convolutions.*compiled"):
+    with pytest.raises(ValueError, match=r"dconv\.yaml needs deformable convolutions.*compiled"):
         load_config(options)
 
 
 def test_a_configuration_without_weights_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "top.yaml", "VERSION: 2\n")
-    with pytest.raises(ValueError, match=r"names no MODEL\.WEIGHTS.*give detector\.weights"):
+    with pytest.raises(ValueError, match=r"names no MODEL\.WEIGHTS.*set detector\.weights"):
         weights_of(DetectorSection(name=str(path)))
 
 

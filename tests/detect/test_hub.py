@@ -122,7 +122,7 @@ def test_the_token_goes_to_the_hub_alone(server: Hub, monkeypatch: pytest.Monkey
     assert {path.startswith("/store") for path, token in server.requests if token} == {False}
 
 
-def test_what_hugging_faces_tools_downloaded_is_used_offline_as_well(
+def test_downloads_of_hugging_faces_tools_are_used_offline(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = tmp_path / "hub" / FOLDER
@@ -170,14 +170,14 @@ def test_another_content_than_asked_for_is_refused(server: Hub) -> None:
         locate(f"{REPOSITORY}#sha256={'0' * 64}")
 
 
-def test_a_name_that_the_hub_does_not_know_is_said(server: Hub) -> None:
+def test_a_name_that_the_hub_does_not_know_is_reported(server: Hub) -> None:
     with pytest.raises(
         ValueError, match=r"nobody/nothing .* no pytorch_model\.bin or model\.safetensors .*404"
     ):
         locate("nobody/nothing")
 
 
-def test_paths_are_no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_not_names_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     endings = tuple(WEIGHTS_ENDINGS)
     (tmp_path / "models").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +20,6 @@ from vlray.config.detector import DetectorSection
 from vlray.regions.batch import RegionBatch
 
 data = pytest.importorskip("skimage.data", reason="scikit-image holds the photographs")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +48,7 @@ def test_the_shipped_weights_are_small_half_precision_and_name_their_classes() -
     assert not any(".blocks.6." in name for name in weights)  # ImageNet's share is not shipped
 
 
-def test_it_says_what_it_is(lite: Lite) -> None:
+def test_lite_describes_itself(lite: Lite) -> None:
     assert lite.info.name == "lite"
     assert lite.info.feature_dim == 512
     assert len(lite.info.obj_names) == 80
@@ -161,6 +152,6 @@ def test_weights_of_ones_own_need_the_same_network(tmp_path: Path) -> None:
         Lite(DetectorSection(weights=str(path), device="cpu"))
 
 
-def test_options_that_mean_nothing_to_it_are_refused() -> None:
+def test_unknown_options_of_lite_are_refused() -> None:
     with pytest.raises(ValueError, match=r"remove \['topk'\]"):
         Lite(DetectorSection(options={"topk": 3}))

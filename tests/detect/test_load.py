@@ -13,7 +13,7 @@ import pytest
 from vlray.config.detector import DetectorSection
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.load import (
-    check_ways,
+    check_modes,
     detector_class,
     identify,
     load_detector,
@@ -79,15 +79,15 @@ def options(name: object, **values: Any) -> DetectorSection:
     return DetectorSection.model_validate({"name": str(name), **values})
 
 
-def test_what_a_class_cannot_do_is_refused_with_the_method_to_add(own: Path) -> None:
-    check_ways(options(f"{own}:Whole", features="none"), boxes_given=False)
+def test_a_missing_method_is_named(own: Path) -> None:
+    check_modes(options(f"{own}:Whole", features="none"), boxes_given=False)
     with pytest.raises(ValueError, match=r"cannot pool boxes .*:Whole has no method pool_boxes"):
-        check_ways(options(f"{own}:Whole"), boxes_given=True)
+        check_modes(options(f"{own}:Whole"), boxes_given=True)
     with pytest.raises(ValueError, match=r"has no method grid, .*protocol\.py.*vg-caffe"):
-        check_ways(options(f"{own}:Whole", features="grid"), boxes_given=False)
+        check_modes(options(f"{own}:Whole", features="grid"), boxes_given=False)
     for name in ("lite", "vg-caffe", "vg-pbua"):
-        check_ways(options(name, weights="of no matter"), boxes_given=True)
-    check_ways(options("vg-pbua", features="grid"), boxes_given=False)
+        check_modes(options(name, weights="of no matter"), boxes_given=True)
+    check_modes(options("vg-pbua", features="grid"), boxes_given=False)
 
 
 def test_a_file_of_ones_own_is_a_detector(own: Path) -> None:
@@ -148,15 +148,13 @@ def test_settled_options_hold_in_other_folders_and_processes(
         ("mime", r"no detector 'mime'; did you mean 'mine'\?"),
         (
             "something",
-            r"no detector 'something'; give one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
+            r"no detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
         ),
         ("none.yaml", r"no configuration file 'none\.yaml'"),
         ("none.py:Mine", r"there is no file"),
     ],
 )
-def test_a_name_that_is_none_is_answered_with_those_that_are(
-    name: str, message: str, own: Path
-) -> None:
+def test_an_unknown_name_lists_the_known_ones(name: str, message: str, own: Path) -> None:
     store("models.mine", f"{own}:Whole")
     with pytest.raises(ValueError, match=message):
         load_detector(options(name))
@@ -202,6 +200,7 @@ def test_weights_of_a_class_of_ones_own_may_be_anything_it_understands(
     assert identify(options(f"{own}:Whole", weights="hub/name"))["weights"] == "hub/name"
 
 
+@pytest.mark.usefixtures("processes")
 def test_identifying_imports_no_torch(own: Path, config: Path) -> None:
     code = f"""
 import sys
@@ -231,5 +230,5 @@ def test_options_of_the_visual_genome_detector_are_refused_before_another_is_loa
 ) -> None:
     (name,) = given
     with pytest.raises(ValueError, match=rf"detector\.{name}=.* is for vg-caffe and vg-pbua"):
-        check_ways(DetectorSection(**given), boxes_given=False)
-    check_ways(DetectorSection(name="vg-caffe", **given), boxes_given=False)
+        check_modes(DetectorSection(**given), boxes_given=False)
+    check_modes(DetectorSection(name="vg-caffe", **given), boxes_given=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"min_boxes": 25, "max_boxes": 25, "nms_thresh": 0.01},
     {"min_boxes": EVERY, "max_boxes": EVERY, "nms_thresh": 1.0},
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def photographs(options: DetectorSection) -> list[tuple[list[np.ndarray], np.ndarray]]:

@@ -12,8 +12,6 @@ from torchvision.ops import box_iou
 from vlray.config.detector import DetectorSection
 from vlray.detect.selection import boxes_of_class, select_regions
 
-torch.set_num_threads(1)
-
 
 def options(**values: float) -> DetectorSection:
     return DetectorSection.model_validate(
@@ -120,7 +118,7 @@ def test_a_box_class_is_regressed_for_the_best_class() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_no_region_is_a_valid_answer(count: int) -> None:
+def test_an_image_may_have_no_regions(count: int) -> None:
     indices, obj_ids, obj_probs = select_regions(
         torch.tensor([[0.0, 0, 5, 5]]).repeat(count, 1), torch.full((count, 2), 0.1), options()
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tuning.test_candidates import config, directly, read, same_regions
+from tests.fixtures.collected import config, directly, read, same_regions
 from vlray.tuning.collect import collect
 
 

@@ -171,7 +171,7 @@ def tiny() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("flavour", WRITERS)
-def test_what_is_missing_or_unknown_is_listed(flavour: str, tiny: Tensors) -> None:
+def test_missing_and_unknown_tensors_are_listed(flavour: str, tiny: Tensors) -> None:
     tensors = WRITERS[flavour](tiny)
     assert to_canonical(tensors, "it")[1:] == (flavour, True)
     attribute = next(name for name in tensors if name.endswith(("fc_attr.bias", "linear1.bias")))
@@ -190,7 +190,7 @@ def test_what_is_missing_or_unknown_is_listed(flavour: str, tiny: Tensors) -> No
 @pytest.mark.parametrize("flavour", ["hf", "milvlg"])
 def test_other_anchors_than_the_published_ones_are_refused(flavour: str, tiny: Tensors) -> None:
     tensors = WRITERS[flavour](tiny)
-    with pytest.raises(ValueError, match="would put its boxes elsewhere"):
+    with pytest.raises(ValueError, match="would predict wrong boxes"):
         to_canonical(tensors | {published.ANCHORS: tensors[published.ANCHORS] * 1.1}, "it")
 
 
@@ -233,7 +233,7 @@ def test_no_published_form_can_run_code(name: str, folder: Path) -> None:
     assert converted(folder) == []
 
 
-def test_a_damaged_conversion_is_made_anew(
+def test_a_damaged_conversion_is_repeated(
     canonical: Any, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = published.write_hf(canonical, folder / "model.safetensors")
@@ -242,5 +242,5 @@ def test_a_damaged_conversion_is_made_anew(
     whole = place.read_bytes()
     place.write_bytes(whole[: len(whole) // 2])
     assert_equal(load_vg(str(path)), canonical)
-    assert "made anew" in caplog.text
+    assert "converted again" in caplog.text
     assert place.stat().st_size == len(whole)

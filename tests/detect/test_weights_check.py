@@ -44,6 +44,7 @@ assert not {{"torch", "ray", "detectron2"}} & sys.modules.keys()
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.usefixtures("processes")
 def test_weights_of_lites_network_fit_with_classes_of_ones_own(folder: Path) -> None:
     check_without_torch("lite", WEIGHTS)
     tensors = load_file(WEIGHTS)
@@ -73,16 +74,15 @@ def test_published_weights_given_to_lite_are_answered_with_the_detectors_they_ar
         with pytest.raises(ValueError, match=r"no weights of lite.*name vg-pbua or vg-caffe"):
             check("lite", folder / name)
     (folder / "page.safetensors").write_text("<!DOCTYPE html>")
-    with pytest.raises(ValueError, match=r"no weights of lite \(Safe.*; give a file that jobs/"):
+    with pytest.raises(ValueError, match=r"no weights of lite \(Safe.*; use a file of jobs/"):
         check("lite", folder / "page.safetensors")
     with pytest.raises(ValueError, match="does not exist"):
         check("lite", folder / "nothing.safetensors")
     check_weights(DetectorSection(name="lite"))
 
 
-def test_visual_genome_weights_are_converted_once_and_then_known(
-    vg_weights_file: Path, folder: Path
-) -> None:
+@pytest.mark.usefixtures("processes")
+def test_visual_genome_weights_are_converted_once(vg_weights_file: Path, folder: Path) -> None:
     check_without_torch("vg-caffe", vg_weights_file)  # vlray's own form
     path = write_hf(load_file(vg_weights_file), folder / "model.safetensors")
     check("vg-caffe", path)
@@ -90,12 +90,12 @@ def test_visual_genome_weights_are_converted_once_and_then_known(
     check_without_torch("vg-pbua", path)
 
 
-def test_what_is_no_visual_genome_weights_is_refused_with_what_is_wrong(folder: Path) -> None:
+def test_files_that_are_not_visual_genome_weights_are_refused_with_the_reason(folder: Path) -> None:
     (folder / "page.bin").write_text("<!DOCTYPE html>")
-    with pytest.raises(ValueError, match=r"page\.bin is no weights file, or a damaged one"):
+    with pytest.raises(ValueError, match=r"page\.bin is not a weights file, or it is damaged"):
         check("vg-caffe", folder / "page.bin")
     torch.save({"backbone.stem.conv1.weight": torch.zeros(1)}, folder / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth does not hold .*\n +529 tensors are miss"):
         check("vg-pbua", folder / "other.pth")
-    with pytest.raises(ValueError, match=r"vg-pbua wants --detector\.weights"):
+    with pytest.raises(ValueError, match=r"vg-pbua needs --detector\.weights"):
         check_weights(DetectorSection(name="vg-pbua"))

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.engine.conftest import Make, losses
+from tests.fixtures.tiny import losses
 from vlray.config.train import TrainConfig
-from vlray.engine.stop import Stop
+from vlray.engine.stop import StopRequest
 from vlray.engine.work import work
 from vlray.models.checkpoint import CheckpointInfo
 
+Make = Callable[..., TrainConfig]
 
-class StopAfter(Stop):
+
+class StopAfter(StopRequest):
     """Wants to stop after so many steps."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self._left = steps
 
-    def wanted(self) -> bool:
+    def requested(self) -> bool:
         self._left -= 1
         return self._left <= 0
 
@@ -162,4 +165,4 @@ def test_a_loss_that_is_not_a_number_stops_and_names_its_examples(
     assert len(found["examples"]) == 8
     step = CheckpointInfo.read(Path(config.output, "last")).step
     assert step == (found["step"] - 1) // 2 * 2 > 0
-    assert "last checkpoint is as it was" in str(caught.value)
+    assert "last checkpoint is unchanged" in str(caught.value)

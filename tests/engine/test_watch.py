@@ -187,7 +187,7 @@ def test_the_log_says_now_and_then_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    counted = progress.Progress(1000, done=500)
+    counted = progress.TrainingBar(1000, done=500)
     counted.epoch = 2.5
     with caplog.at_level(logging.INFO, "vlray"):
         for step in range(501, 504):
@@ -203,7 +203,7 @@ def test_a_loss_without_a_number_does_not_stay_in_the_smoothed_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    counted = progress.Progress(3)
+    counted = progress.TrainingBar(3)
     with caplog.at_level(logging.INFO, "vlray"):
         for step, loss in enumerate((1.0, math.nan, 7.0), start=1):
             counted.to(step, loss, 5e-5, 32)
@@ -219,11 +219,11 @@ from contextlib import closing
 from vlray.config.logs import LogsConfig
 from vlray.runs.folder import open_run
 from vlray.engine import progress
-from vlray.engine.progress import Progress
+from vlray.engine.progress import TrainingBar
 
 progress.SECONDS_BETWEEN_LINES = 0.0
 with closing(open_run(LogsConfig(), "train")):
-    counted = Progress(3)
+    counted = TrainingBar(3)
     counted.to(1, 2.0, 5e-5, 32)
     logging.getLogger("vlray.engine").info("evaluated")
     time.sleep(0.2)
@@ -233,6 +233,7 @@ with closing(open_run(LogsConfig(), "train")):
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_on_a_terminal_a_bar_moves_below_the_messages(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 120))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import ray
 
-from tests.engine.conftest import Make, losses
+from tests.deadlines import wait_until
+from tests.fixtures.tiny import losses
 from vlray.cluster.capacity import Node
 from vlray.config.training import WorkersSection
 from vlray.engine.trainer import run_training
 from vlray.engine.work import work
-from vlray.engine.workers import Desk, DeskStop, allocate
+from vlray.engine.workers import RemoteStop, TrainControl, allocate
 from vlray.models.checkpoint import CheckpointInfo
 
 TWO = {"workers": 2, "cpus_per_worker": 0.5}
@@ -34,7 +34,7 @@ def test_a_worker_is_killed_and_the_losses_are_those_of_one_worker(
     with caplog.at_level(logging.INFO, logger="vlray"):
         progress = run_training(two, tmp_path / "run-2")
     assert once.exists()
-    assert "going on after step" in caplog.text
+    assert "resuming after step" in caplog.text
     assert progress is not None
     assert progress.ended
     assert losses(tmp_path / "run-2") == pytest.approx(losses(tmp_path / "run-1"), rel=1e-4)
@@ -60,12 +60,12 @@ def test_memory_that_is_short_is_told_of_the_workers_there_are(make: Make, tmp_p
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_workers_hear_that_they_are_to_stop(wait_until: Callable[..., None]) -> None:
-    desk = ray.remote(num_cpus=0)(Desk).remote()
-    stop = DeskStop(desk)
-    assert not stop.wanted()
-    ray.get(desk.stop.remote())
-    wait_until(stop.wanted)
+def test_workers_hear_that_they_are_to_stop() -> None:
+    control = ray.remote(num_cpus=0)(TrainControl).remote()
+    stop = RemoteStop(control)
+    assert not stop.requested()
+    ray.get(control.request_stop.remote())
+    wait_until(stop.requested)
 
 
 def test_what_the_cluster_does_not_hold_is_refused() -> None:
@@ -73,7 +73,7 @@ def test_what_the_cluster_does_not_hold_is_refused() -> None:
     assert allocate(WorkersSection(), nodes) == (1, 0)
     assert allocate(WorkersSection(workers=6), nodes) == (6, 0)
     assert allocate(WorkersSection(), [Node(8, 2), Node(8, 4)]) == (6, 1)
-    with pytest.raises(ValueError, match=r"2 workers of 3 CPUs .* 2 node.* with 6 CPUs .* hold 1"):
+    with pytest.raises(ValueError, match=r"2 workers with 3 CPUs .* 2 node.* 6 CPUs .* hold 1"):
         allocate(WorkersSection(workers=2, cpus_per_worker=3), nodes)
     with pytest.raises(ValueError, match=r"3 workers .* 1 GPUs .* 2 GPUs hold 2"):
         allocate(WorkersSection(workers=3), [Node(8, 2)])

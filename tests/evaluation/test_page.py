@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image as Photograph
 
-from tests.browser import hover
-from tests.evaluation.made import ANSWERS, TRUTH, World
+from tests.fixtures.browser import hover
+from tests.fixtures.world import ANSWERS, TRUTH, World
 from vlray.config.data import DataSection
 from vlray.config.test import TestConfig
 from vlray.evaluation.run import test as run_test
-from vlray.evaluation.shown import choose
+from vlray.evaluation.samples import choose
 from vlray.loader.open import open_loader
 from vlray.models.protocol import Goal
 from vlray.tasks.metrics import Metrics
@@ -43,7 +43,7 @@ def test_an_example_says_what_was_asked_answered_and_right(answers: Path, visit)
     first = wrong.locator(".answers li").first
     assert first.inner_text().split() == ["\u2717", "yes", "100", "%"]
     assert wrong.locator(".answers li").count() == 4
-    assert wrong.locator(".given").inner_text() == (
+    assert wrong.locator(".right-answers").inner_text() == (
         "Right answer: blue 7 of 10, red 2 of 10, teal 1 of 10"
     )
     assert wrong.locator(".about").inner_text() == "1001 \u00b7 other \u00b7 what color"
@@ -73,10 +73,10 @@ def test_regions_are_shown_by_attention_or_as_boxes_or_not_at_all(answers: Path,
     page = visit(answers)
     frame = page.locator(".frame").nth(6)  # image 4 has four regions
     assert frame.locator(".heat").count() == 4
-    assert frame.locator(".looked").is_visible()
+    assert frame.locator(".attention").is_visible()
     page.get_by_role("button", name="Boxes").click()
     assert frame.locator(".regions").is_visible()
-    assert frame.locator(".looked").is_hidden()
+    assert frame.locator(".attention").is_hidden()
     page.keyboard.press("b")
     assert frame.locator(".regions").is_hidden()
     page.keyboard.press("a")
@@ -103,35 +103,35 @@ def test_the_large_view_lists_regions_by_attention(answers: Path, visit) -> None
     assert page.locator("#large").is_hidden()
 
 
-def test_figures_have_their_intervals(answers: Path, visit) -> None:
+def test_metrics_have_their_intervals(answers: Path, visit) -> None:
     page = visit(answers)
-    page.get_by_role("tab", name="Figures").click()
+    page.get_by_role("tab", name="Metrics").click()
     assert page.locator("h3").all_inner_texts() == [
         "Overall",
         "By answer type",
         "By question type",
     ]
-    cells = page.locator("#figures tbody tr").first.locator("td").all_inner_texts()
+    cells = page.locator("#metrics tbody tr").first.locator("td").all_inner_texts()
     assert cells[:2] == ["vqa accuracy", "50.00"]
     assert " to " in cells[2]
     page.get_by_role("tab", name="Settings").click()
     assert page.get_by_role("cell", name="trained on").is_visible()
 
 
-def test_figures_are_there_without_a_script(world: World, tmp_path: Path, visit) -> None:
+def test_metrics_are_readable_without_scripts(world: World, tmp_path: Path, visit) -> None:
     checkpoint = world.checkpoint("lxmert", ANSWERS, prefers=3, most_frequent="yes")
     path = made(world.config(checkpoint, "vqa:val", examples_shown=2), tmp_path)
     page = visit(path)
-    page.get_by_role("tab", name="Figures").click()
-    assert page.locator("#figures .range").count() == 5
+    page.get_by_role("tab", name="Metrics").click()
+    assert page.locator("#metrics .range").count() == 5
     bare = page.context.browser.new_context(java_script_enabled=False).new_page()
     bare.goto(path.as_uri())
     assert bare.locator("h1").inner_text() == "vqa:val"
-    rows = bare.locator("#figures tbody tr")
+    rows = bare.locator("#metrics tbody tr")
     assert rows.first.is_visible()
     cells = rows.first.locator("td").all_inner_texts()
     assert (cells[0], cells[1], cells[3], cells[4]) == ("vqa accuracy", "50.00", "24", "50.00")
-    assert 'always "yes"' in bare.locator("#figures th").all_inner_texts()
+    assert 'always "yes"' in bare.locator("#metrics th").all_inner_texts()
     assert not bare.locator(".filters").is_visible()
     bare.context.close()
 
@@ -142,7 +142,7 @@ def test_a_pair_has_both_of_its_images(world: World, tmp_path: Path, visit) -> N
     card = page.locator(".example").first
     assert card.locator(".frame .caption").all_inner_texts() == ["left", "right"]
     assert card.locator("img").count() == 2
-    assert card.locator(".given").inner_text() == "Right answer: True"
+    assert card.locator(".right-answers").inner_text() == "Right answer: True"
 
 
 def test_phrases_are_marked_in_the_text_and_found_in_the_image(
@@ -153,7 +153,7 @@ def test_phrases_are_marked_in_the_text_and_found_in_the_image(
     assert page.locator(".example").count() == 12  # captions without a phrase have nothing to show
     card = page.locator(".example").first
     assert card.locator("mark").all_inner_texts() == ["A man", "a red ball"]
-    assert card.locator(".found .predicted").count() == 2
+    assert card.locator(".grounding .predicted").count() == 2
     card.locator("mark").first.hover()
     assert card.locator("g.faint").count() == 1
 
@@ -164,8 +164,8 @@ def test_a_ranking_shows_the_first_images_and_the_own(world: World, tmp_path: Pa
     for card in page.locator(".example").all():
         captions = card.locator(".frame .caption").all_inner_texts()
         assert [text[0] for text in captions[:3]] == ["1", "2", "3"]
-        assert sum("its own" in text for text in captions) == 1
-        assert card.locator(".given").count() == 0
+        assert sum("right" in text for text in captions) == 1
+        assert card.locator(".right-answers").count() == 0
 
 
 def test_images_that_are_gone_leave_their_boxes(world: World, tmp_path: Path, visit) -> None:
@@ -184,7 +184,7 @@ def test_the_page_fits_any_screen(
     answers: Path, visit, tmp_path: Path, width: int, scheme: str
 ) -> None:
     page = visit(answers, width=width, scheme=scheme)
-    for name in ("images", "figures", "about"):
+    for name in ("images", "metrics", "about"):
         page.locator(f"#tab-{name}").click()
         assert page.evaluate("document.documentElement.scrollWidth") == width
     page.screenshot(path=tmp_path / "page.png")

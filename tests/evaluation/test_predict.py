@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.made import ANSWERS, TRUTH, World
+from tests.fixtures.world import ANSWERS, TRUTH, World
 from vlray.config.data import DataSection
 from vlray.evaluation.predict import Predicted, Tally, headline, measure, merge, predict
 from vlray.loader.collate import Collate

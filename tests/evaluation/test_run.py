@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.made import ANSWERS, TRUTH, World
-from tests.loader.conftest import write_output
+from tests.fixtures.outputs import write_output
+from tests.fixtures.world import ANSWERS, TRUTH, World
 from vlray.evaluation.report import table
 from vlray.evaluation.run import test as run_test
 from vlray.models.protocol import Goal
@@ -37,7 +37,7 @@ def test_figures_have_intervals_and_are_broken_down(world: World, tmp_path: Path
     assert found["checkpoint"]["step"] == 7
     assert found["examples"]["predicted"] == 24
     assert found["losses"]["labels"] > 0
-    lines = table(result.figures).splitlines()
+    lines = table(result.metrics).splitlines()
     assert lines[0].split() == ["value", "95", "%", "interval", "n"]
     assert lines[1].split()[:3] == ["vqa", "accuracy", "50.00"]
     assert [line.split()[0] for line in lines[2:5]] == ["by", "other", "yes/no"]
@@ -53,12 +53,12 @@ def test_figures_stand_beside_what_one_answer_for_all_gives(world: World, tmp_pa
         "yes/no": 0,
         "other": 100,
     }
-    assert result.notes == ('always "blue": the answer that was most frequent in vqa:train',)
-    lines = table(result.figures, result.baseline).splitlines()
+    assert result.notes == ('always "blue": the most frequent answer in vqa:train',)
+    lines = table(result.metrics, result.baseline).splitlines()
     assert lines[0].split()[-2:] == ["always", '"blue"']
     assert [line.split()[-1] for line in (lines[1], *lines[3:5])] == ["50.00", "100.00", "0.00"]
     limited = world.config(checkpoint, "vqa:val", examples_shown=0, limit=3, resamples=0)
-    assert run_test(limited, str(tmp_path)).figures[0].baseline == 0  # three that want yes
+    assert run_test(limited, str(tmp_path)).metrics[0].baseline == 0  # three that want yes
 
 
 def test_a_checkpoint_that_does_not_know_it_has_no_baseline(world: World, tmp_path: Path) -> None:
@@ -85,14 +85,14 @@ def test_the_official_file_reads_back_to_the_same_figures(
     dataset, part = find_split(split)
     examples = open_examples(dataset, part, config.data)
     metrics = score(dataset.spec.metric, examples, given)
-    overall = {figure.name: figure.value for figure in result.figures if not figure.group}
+    overall = {figure.name: figure.value for figure in result.metrics if not figure.group}
     assert overall == metrics.values
     assert metrics.missing == metrics.unknown == ()
 
 
 def test_consistency_is_resampled_by_its_sentences(world: World, tmp_path: Path) -> None:
     config = world.config(world.checkpoint("visualbert", TRUTH, prefers=1), "nlvr2:dev")
-    by_name = {figure.name: figure for figure in run_test(config, str(tmp_path)).figures}
+    by_name = {figure.name: figure for figure in run_test(config, str(tmp_path)).metrics}
     assert (by_name["accuracy"].count, by_name["accuracy"].value) == (12, 50)
     # Each sentence is right about one of its two pairs.
     assert (by_name["consistency"].count, by_name["consistency"].value) == (6, 0)
@@ -106,15 +106,15 @@ def test_a_limit_takes_examples_from_the_whole_split(world: World, tmp_path: Pat
     result = run_test(config, str(tmp_path))
     given = predictions.read(tmp_path / "predictions.json")
     assert list(given) == [str(1000 + number) for number in range(0, 24, 3)]
-    assert result.figures[0].count == 8
-    assert result.figures[0].interval is None
-    assert "interval" not in table(result.figures)
+    assert result.metrics[0].count == 8
+    assert result.metrics[0].interval is None
+    assert "interval" not in table(result.metrics)
 
 
 def test_a_split_without_labels_gets_predictions_alone(world: World, tmp_path: Path) -> None:
     config = world.config(world.checkpoint("lxmert", ANSWERS), "vqa:test")
     result = run_test(config, str(tmp_path))
-    assert result.figures == ()
+    assert result.metrics == ()
     assert result.notes == (
         "the labels of vqa:test are not published: there are predictions of 2 examples, and no "
         "figures",
@@ -138,7 +138,7 @@ def test_a_pretraining_has_its_losses(world: World, tmp_path: Path) -> None:
     goal = Goal("pretraining", 8, num_objects=9)
     config = world.config(world.checkpoint("lxmert", goal), "vqa:val")
     result = run_test(config, str(tmp_path))
-    names = [figure.name for figure in result.figures]
+    names = [figure.name for figure in result.metrics]
     assert names[0] == "loss"
     assert "loss/mlm" in names
     assert [Path(path).name for path in result.written] == ["metrics.json"]
@@ -167,14 +167,18 @@ def test_other_regions_are_warned_of_once(
             {"corpus": "nlvr2:dev"},
             r"labels \(no, yes, ...\) lack False, True",
         ),
-        (Goal("labels", 8, ("cat", "dog")), {}, "not one of the 24 examples"),
+        (Goal("labels", 8, ("cat", "dog")), {}, "none of the 24 examples"),
         (Goal("choices", 8), {}, "was trained for choices .* the labels of vqa:val are answers"),
         (
             Goal("labels", 8, ("no", "yes"), num_images=2),
             {},
             "have 1 images each, but the model was trained on 2",
         ),
-        (Goal("labels", 9, ("no", "yes")), {}, "vectors of 8, but the model was trained on 9"),
+        (
+            Goal("labels", 9, ("no", "yes")),
+            {},
+            "vectors of length 8, but the model was trained on vectors of length 9",
+        ),
         (ANSWERS, {"regions": ("nowhere",)}, "nowhere"),
         (ANSWERS, {"checkpoint": "nowhere"}, "nowhere"),
     ],
@@ -193,13 +197,13 @@ def test_images_without_regions_count_as_wrong(world: World, tmp_path: Path) -> 
     checkpoint = world.checkpoint("lxmert", ANSWERS, prefers=3)
     config = world.config(checkpoint, "vqa:val", regions=(few,), examples_shown=0)
     result = run_test(config, str(tmp_path / "out"))
-    assert result.figures[0].value == pytest.approx(100 * 9 / 24)
-    assert "6 examples have no regions, and count as wrong" in result.notes
+    assert result.metrics[0].value == pytest.approx(100 * 9 / 24)
+    assert "6 examples have no regions and count as wrong" in result.notes
 
 
 def test_choices_are_numbers_of_the_texts(world: World, tmp_path: Path) -> None:
     config = world.config(world.checkpoint("visualbert", Goal("choices", 8)), "vcr-qa:val")
-    [figure] = run_test(config, str(tmp_path)).figures
+    [figure] = run_test(config, str(tmp_path)).metrics
     given = json.loads((tmp_path / "predictions.json").read_text())
     assert set(given.values()) <= {0, 1, 2, 3}
     right = [choice == int(name.removeprefix("val-")) % 4 for name, choice in given.items()]
@@ -210,7 +214,7 @@ def test_choices_are_numbers_of_the_texts(world: World, tmp_path: Path) -> None:
 def test_phrases_are_found_among_the_regions(world: World, tmp_path: Path) -> None:
     checkpoint = world.checkpoint("visualbert", Goal("phrases", 8))
     config = world.config(checkpoint, "flickr30k-entities:test")
-    by_name = {figure.name: figure for figure in run_test(config, str(tmp_path)).figures}
+    by_name = {figure.name: figure for figure in run_test(config, str(tmp_path)).metrics}
     ranked = predictions.read(tmp_path / "predictions.json")
     assert {len(phrases) for phrases in ranked.values()} == {0, 2}
     # The box of one phrase is a region, of which there are four at most; the other's is none.
@@ -223,7 +227,7 @@ def test_phrases_are_found_among_the_regions(world: World, tmp_path: Path) -> No
 def test_retrieval_ranks_every_image_for_every_text(world: World, tmp_path: Path) -> None:
     checkpoint = world.checkpoint("lxmert", Goal("matching", 8))
     result = run_test(world.config(checkpoint, "vqa:val"), str(tmp_path))
-    by_name = {figure.name: figure for figure in result.figures}
+    by_name = {figure.name: figure for figure in result.metrics}
     assert by_name["text to image R@1"].count == 24
     assert by_name["image to text R@10"].count == 12
     ranked = predictions.read(tmp_path / "predictions.json")
@@ -240,7 +244,7 @@ def test_retrieval_is_limited_by_its_images(world: World, tmp_path: Path) -> Non
     checkpoint = world.checkpoint("lxmert", Goal("matching", 8))
     config = world.config(checkpoint, "vqa:val", limit=4, examples_shown=0)
     result = run_test(config, str(tmp_path))
-    counts = {figure.name: figure.count for figure in result.figures}
+    counts = {figure.name: figure.count for figure in result.metrics}
     assert counts["text to image R@1"] == 8
     assert counts["image to text R@1"] == 4
-    assert {figure.value for figure in result.figures if "R@5" in figure.name} == {100}
+    assert {figure.value for figure in result.metrics if "R@5" in figure.name} == {100}

@@ -49,6 +49,7 @@ def _fractions(image: written.Image) -> np.ndarray:
     return image.boxes / np.float32([image.width, image.height] * 2)
 
 
+@pytest.mark.usefixtures("processes")
 def test_hugging_faces_file_is_read_as_its_own_library_wrote_it(tmp_path: Path) -> None:
     source = tmp_path / "feats.datasets"
     root = Path(__file__).parents[2]

@@ -13,13 +13,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from tests.browser import browser, visit
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import FAILURES, regions_schema, to_table
-
-__all__ = ["browser", "visit"]
 
 OBJECTS = ("carrot", "orange", "plate", "<b>&\"'", "never seen")
 ATTRIBUTES = ("orange", "white")

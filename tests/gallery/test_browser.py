@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser import hover
+from tests.fixtures.browser import hover
 from vlray.gallery import build
 from vlray.gallery.entries import Entry
 from vlray.gallery.page import page

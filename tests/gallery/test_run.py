@@ -174,7 +174,7 @@ def test_regions_without_their_photographs_have_a_gallery(make_output, caplog):
     output = replace(output, info=replace(output.info, images_root=""))
     result = build(output)
     assert (result.images, result.missing) == (5, 5)
-    assert "the output does not say where its images are; --images-root" in caplog.text
+    assert "the output does not store where its images are. Use --images-root" in caplog.text
 
 
 def test_labels_without_scores_have_a_gallery(make_output):
@@ -194,14 +194,14 @@ def test_the_table_counts_labels(make_output):
         "carrot        3       2        0.69",
         "plate         2       2        0.57",
         "<b>&\"'        1       1        0.88",
-        "6 of 7 regions score at least 0.30: 3 labels",
+        "6 of 7 regions have a score of at least 0.30: 3 labels",
     ]
 
 
 def test_the_table_says_how_much_it_leaves_out(make_output):
     lines = table(make_output(), min_score=0, rows=1).splitlines()
     assert len(lines) == 3
-    assert lines[-1] == "7 of 7 regions score at least 0.00: 4 labels, 1 shown"
+    assert lines[-1] == "7 of 7 regions have a score of at least 0.00: 4 labels, 1 listed"
 
 
 def test_output_photographs_and_gallery_may_all_be_in_a_bucket(make_output, tmp_path, monkeypatch):

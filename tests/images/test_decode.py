@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded import (
+from PIL import Image
+
+from tests.images.encoded import (
     adam7,
     bmp,
     chunk,
@@ -23,8 +25,6 @@ from encoded import (
     with_segment,
     without_segment,
 )
-from PIL import Image
-
 from vlray.images.decode import as_bgr, decode
 
 RGB = colours()
@@ -417,5 +417,5 @@ def test_a_notebook_may_give_a_path_a_picture_or_an_array(tmp_path: Path) -> Non
     ids=["floats", "channels first", "a batch", "no rows", "two channels"],
 )
 def test_an_array_that_is_no_image_is_refused(array: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="is no image; give uint8 in RGB of shape"):
+    with pytest.raises(ValueError, match="is not an image; pass uint8 RGB of shape"):
         as_bgr(array)

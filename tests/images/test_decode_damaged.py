@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded import bmp, chunk, colours, png, png_rows, save, tiff, with_segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from tests.images.encoded import bmp, chunk, colours, png, png_rows, save, tiff, with_segment
 from vlray.images.decode import ImageError, as_bgr, decode
 
 RGB = colours()
@@ -62,39 +62,45 @@ def tiff_of(**changed: tuple[int, int, int]) -> bytes:
 # What it is: (the file, what its reason says).
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "no bytes at all": (lambda: b"", "the file is empty (0 bytes)"),
-    "one byte": (lambda: b"\xff", "it begins with bytes ff"),
-    "zeros": (lambda: bytes(5000), "it begins with bytes 00 00 00"),
-    "a text": (lambda: b"hello world", "it begins with 'hello world'"),
+    "one byte": (lambda: b"\xff", "the file begins with bytes ff"),
+    "zeros": (lambda: bytes(5000), "the file begins with bytes 00 00 00"),
+    "a text": (lambda: b"hello world", "the file begins with 'hello world'"),
     "a web page that says 404": (
         lambda: b"<!DOCTYPE html>\n<title>404</title>" + b" " * 500,
-        r"it begins with '<!DOCTYPE html>\n<title>404</titl'",
+        r"the file begins with '<!DOCTYPE html>\n<title>404</titl'",
     ),
-    "JSON": (lambda: b'{"error": "no such key"}', """it begins with '{"error": "no such key"}'"""),
-    "a text in UTF-16": (lambda: "hello".encode("utf-16"), "it begins with bytes ff fe 68 00"),
+    "JSON": (
+        lambda: b'{"error": "no such key"}',
+        """the file begins with '{"error": "no such key"}'""",
+    ),
+    "a text in UTF-16": (
+        lambda: "hello".encode("utf-16"),
+        "the file begins with bytes ff fe 68 00",
+    ),
     "a pointer of Git LFS": (
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
-        "it begins with 'version https://git-lfs.github.c'",
+        "the file begins with 'version https://git-lfs.github.c'",
     ),
-    "a gzip file": (lambda: gzip.compress(JPEG), "it begins with bytes 1f 8b 08"),
+    "a gzip file": (lambda: gzip.compress(JPEG), "the file begins with bytes 1f 8b 08"),
     "an image in base64": (
         lambda: b"iVBORw0KGgoAAAANSUhEUg",
         "begins with 'iVBORw0KGgoAAAANSUhEUg'",
     ),
-    "a PDF": (lambda: b"%PDF-1.7\n", r"it begins with '%PDF-1.7\n'"),
+    "a PDF": (lambda: b"%PDF-1.7\n", r"the file begins with '%PDF-1.7\n'"),
     "PostScript, which is not run": (
         lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        "it begins with '%!PS-Adobe-3.0 EPSF-3.0",
+        "the file begins with '%!PS-Adobe-3.0 EPSF-3.0",
     ),
-    "SVG": (lambda: b"<svg width='9'/>", """it begins with "<svg width='9'/>\""""),
+    "SVG": (lambda: b"<svg width='9'/>", """the file begins with "<svg width='9'/>\""""),
     "a video": (lambda: b"\0\0\0\x20ftypisom" + bytes(99), "begins with bytes 00 00 00 20 66"),
-    "an icon": (lambda: save(RGB, "ICO"), "no image of a format that vlray reads"),
+    "an icon": (lambda: save(RGB, "ICO"), "not an image of a format that vlray reads"),
     "a Photoshop file": (
         lambda: b"8BPS\0\x01" + bytes(99),
-        "no image of a format that vlray reads",
+        "not an image of a format that vlray reads",
     ),
-    "a JPEG behind a line of text": (lambda: b"\r\n" + JPEG, "no image of a format that vlray"),
+    "a JPEG behind a line of text": (lambda: b"\r\n" + JPEG, "not an image of a format that vlray"),
     # JPEG
-    "a JPEG of three bytes": (lambda: JPEG[:3], "JPEG: its header is damaged"),
+    "a JPEG of three bytes": (lambda: JPEG[:3], "JPEG: the header is damaged"),
     "a JPEG cut off in its header": (lambda: JPEG[:100], "JPEG: Truncated File Read"),
     "half a JPEG": (lambda: half(JPEG), "JPEG of 60x40 pixels: the file is cut off"),
     "half a progressive JPEG": (lambda: half(PROGRESSIVE), "60x40 pixels: the file is cut off"),
@@ -117,19 +123,19 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a JPEG with 12 bits": (
         lambda: replaced(JPEG, JPEG.index(b"\xff\xc0") + 4, b"\x0c"),
-        "JPEG: its header is damaged, cut off or of a rare kind",
+        "JPEG: the header is damaged, cut off or of a rare kind",
     ),
     "a JPEG of height 0": (
         lambda: replaced(JPEG, JPEG.index(b"\xff\xc0") + 5, b"\0\0"),
-        "JPEG: its header is damaged, cut off or of a rare kind",
+        "JPEG: the header is damaged, cut off or of a rare kind",
     ),
     # PNG
-    "a PNG's signature alone": (lambda: PNG[:8], "PNG: its header is damaged"),
+    "a PNG's signature alone": (lambda: PNG[:8], "PNG: the header is damaged"),
     "half a PNG": (lambda: half(PNG), "PNG of 60x40 pixels: "),
     "a PNG without its end": (lambda: PNG[:-12], "PNG of 60x40 pixels: "),
     "a PNG whose header has a wrong checksum": (
         lambda: replaced(PNG, 29, b"\0\0\0\0"),
-        "PNG: its header is damaged",
+        "PNG: the header is damaged",
     ),
     "a PNG whose pixels have a wrong checksum": (
         lambda: replaced(PNG, len(PNG) - 16, b"\0\0\0\0"),
@@ -140,16 +146,16 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         "PNG of 60x40 pixels: broken PNG file (bad header checksum in b'IDAT')",
     ),
     "a PNG without pixels": (
-        lambda: LITTLE[:33] + chunk(b"IEND", b"PNG of 18x12 pixels: it is damaged (IndexError"),
+        lambda: LITTLE[:33] + chunk(b"IEND", b"PNG of 18x12 pixels: damaged file (IndexError"),
         "",
     ),
     "a PNG of width 0": (
         lambda: png_of_size(0, 10),
-        "PNG: its header is damaged, cut off or of a rare kind",
+        "PNG: the header is damaged, cut off or of a rare kind",
     ),
     "a PNG of a kind that does not exist": (
         lambda: png(4, 4, 8, 5, png_rows(RGB[:4, :4])),
-        "PNG: its header is damaged, cut off or of a rare kind",
+        "PNG: the header is damaged, cut off or of a rare kind",
     ),
     "a PNG of garbage that is compressed well": (
         lambda: LITTLE[:33] + chunk(b"IDAT", b"garbage!") + chunk(b"IEND", b""),
@@ -170,24 +176,24 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "half a GIF": (lambda: half(GIF), "GIF of 60x40 pixels: "),
     "a GIF without a frame": (
         lambda: gif(5, 5),
-        "GIF: its header is damaged, cut off or of a rare kind",
+        "GIF: the header is damaged, cut off or of a rare kind",
     ),
     "a GIF of size 0": (
         lambda: gif(0, 0, b",\0\0\0\0\0\0\0\0\0\x02\x02\x4c\x01\0"),
-        "GIF: its header is damaged, cut off or of a rare kind",
+        "GIF: the header is damaged, cut off or of a rare kind",
     ),
     "half a WebP": (lambda: half(WEBP), "WebP: could not create decoder object"),
     "a WebP whose chunk is damaged": (
         lambda: replaced(WEBP, 12, b"XXXX"),
-        "WebP: its header is damaged, cut off or of a rare kind",
+        "WebP: the header is damaged, cut off or of a rare kind",
     ),
     "a sound file, which begins like WebP": (
         lambda: b"RIFF\x24\0\0\0WAVEfmt " + bytes(28),
-        "no image of a format that vlray reads",
+        "not an image of a format that vlray reads",
     ),
     "half an AVIF": (
         lambda: half(save(NOISE, "AVIF")),
-        "AVIF: its header is damaged, cut off or of a rare kind",
+        "AVIF: the header is damaged, cut off or of a rare kind",
     ),
     "half a JPEG 2000": (
         lambda: half(save(NOISE, "JPEG2000")),
@@ -197,23 +203,23 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "half a TIFF": (lambda: half(TIFF), "TIFF of 60x40 pixels: "),
     "half a TIFF with LZW": (
         lambda: half(save(NOISE, "TIFF", compression="tiff_lzw")),
-        "TIFF: its header is damaged, cut off or of a rare kind",
+        "TIFF: the header is damaged, cut off or of a rare kind",
     ),
     "a TIFF whose directory lies behind its end": (
         lambda: b"II*\0\xff\xff\xff\x7f" + bytes(99),
-        "TIFF: its header is damaged, cut off or of a rare kind",
+        "TIFF: the header is damaged, cut off or of a rare kind",
     ),
     "a TIFF without tags": (
         lambda: tiff({}),
-        "TIFF: its header is damaged, cut off or of a rare kind",
+        "TIFF: the header is damaged, cut off or of a rare kind",
     ),
     "a TIFF of an unknown compression": (
         lambda: tiff_of(compression=(3, 1, 9999)),
-        "TIFF: its header is damaged, cut off or of a rare kind",
+        "TIFF: the header is damaged, cut off or of a rare kind",
     ),
     "a TIFF of 7 bits": (
         lambda: tiff_of(bits=(3, 1, 7)),
-        "TIFF: its header is damaged, cut off or of a rare kind",
+        "TIFF: the header is damaged, cut off or of a rare kind",
     ),
     "a TIFF whose pixels lie behind its end": (
         lambda: tiff_of(offset=(4, 1, 999_999)),
@@ -221,7 +227,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a TIFF of width 0": (
         lambda: tiff_of(width=(3, 1, 0)),
-        "TIFF: its header is damaged, cut off or of a rare kind",
+        "TIFF: the header is damaged, cut off or of a rare kind",
     ),
     # BMP, PPM
     "half a BMP": (lambda: half(save(NOISE, "BMP")), "BMP of 60x40 pixels: "),
@@ -247,32 +253,32 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     # too large
     "a PNG of 50,000 x 50,000 pixels": (
         lambda: png_of_size(50_000, 50_000),
-        "PNG of 50000x50000 pixels: 2,500,000,000 are more than the limit of 178,956,970; if it is "
+        "PNG of 50000x50000 pixels: 2,500,000,000 pixels exceed the limit of 178,956,970; if it is "
         "a photograph and memory allows, raise --images.max-pixels",
     ),
     "a PNG as large as can be": (
         lambda: png_of_size(2**31 - 1, 2**31 - 1),
-        "PNG of 2147483647x2147483647 pixels: 4,611,686,014,132,420,609 are more",
+        "PNG of 2147483647x2147483647 pixels: 4,611,686,014,132,420,609 pixels exceed",
     ),
     "a JPEG of 65,500 x 65,500 pixels": (
         lambda: replaced(JPEG, JPEG.index(b"\xff\xc0") + 5, b"\xff\xdc\xff\xdc"),
-        "JPEG of 65500x65500 pixels: 4,290,250,000 are more than the limit",
+        "JPEG of 65500x65500 pixels: 4,290,250,000 pixels exceed the limit",
     ),
     "a GIF of 65,535 x 65,535 pixels with a frame of one": (
         lambda: gif(65_535, 65_535, b",\0\0\0\0\1\0\1\0\0\x02\x02\x4c\x01\0"),
-        "GIF of 65535x65535 pixels: 4,294,836,225 are more than the limit",
+        "GIF of 65535x65535 pixels: 4,294,836,225 pixels exceed the limit",
     ),
     "a TIFF of 4 billion columns": (
         lambda: tiff_of(width=(4, 1, 2**32 - 1)),
-        "4294967295x4 pixels: 17,179,869,180 are more than the limit",
+        "4294967295x4 pixels: 17,179,869,180 pixels exceed the limit",
     ),
     "a BMP of 2 billion rows": (
         lambda: bmp(1, 2**31 - 1, 24, bytes(4)),
-        "BMP of 1x2147483647 pixels: 2,147,483,647 are more than the limit",
+        "BMP of 1x2147483647 pixels: 2,147,483,647 pixels exceed the limit",
     ),
     "a PPM of a trillion pixels": (
         lambda: b"P6 1000000 1000000 255\n",
-        "PPM of 1000000x1000000 pixels: 1,000,000,000,000 are more than the limit",
+        "PPM of 1000000x1000000 pixels: 1,000,000,000,000 pixels exceed the limit",
     ),
 }
 
@@ -281,7 +287,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_it_is_refused_with_its_reason(what: str) -> None:
     make, reason = BAD[what]
     data = make()
-    began = time.monotonic()
+    began = time.thread_time()  # not what others compute meanwhile
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         with pytest.raises(ImageError) as caught:
@@ -289,13 +295,13 @@ def test_it_is_refused_with_its_reason(what: str) -> None:
     assert reason in caught.value.reason
     assert 0 < len(caught.value.reason) < 400
     assert "\n" not in caught.value.reason
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
     assert not warned
 
 
 def test_the_limit_is_ours_alone() -> None:
     assert decode(LITTLE, max_pixels=18 * 12).shape == (12, 18, 3)
-    with pytest.raises(ImageError, match="216 are more than the limit of 215"):
+    with pytest.raises(ImageError, match="216 pixels exceed the limit of 215"):
         decode(LITTLE, max_pixels=18 * 12 - 1)
 
 
@@ -397,6 +403,7 @@ def test_junk_in_a_file_raises_nothing_but_image_errors(
         assert pixels.size <= 300_000
 
 
+@pytest.mark.usefixtures("processes")
 def test_too_little_memory_is_a_reason_too() -> None:
     program = (
         "import resource, sys; from vlray.images.decode import ImageError, decode\n"
@@ -410,4 +417,4 @@ def test_too_little_memory_is_a_reason_too() -> None:
     result = subprocess.run(
         [sys.executable, "-c", program], input=data, capture_output=True, check=True
     )
-    assert b"PNG of 12000x12000 pixels: there is not enough memory" in result.stdout
+    assert b"PNG of 12000x12000 pixels: not enough memory" in result.stdout

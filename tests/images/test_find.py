@@ -164,14 +164,14 @@ def test_the_output_inside_the_root_is_left_out(tmp_path: Path) -> None:
 
 
 def test_nothing_there_is_refused_saying_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no images in .*: there are no files at all; looked for"):
+    with pytest.raises(ValueError, match=r"no images in .*: it has no files at all; images end in"):
         list_images(str(tmp_path))
     make(tmp_path, "a.txt", "b.txt", "c.mp4", "Makefile")
-    with pytest.raises(ValueError, match=r"4 other files \(2 \.txt, 1 .*\); looked for .*\.jpg"):
+    with pytest.raises(ValueError, match=r"4 other files \(2 \.txt, 1 .*\); images end in .*\.jpg"):
         list_images(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"there is no .*/nowhere; give a directory"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; give a directory"):
         list_images(str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match=r"c\.mp4 is no directory, no image .* and no list file"):
+    with pytest.raises(ValueError, match=r"c\.mp4 is not a directory, an image .* or a list file"):
         list_images(str(tmp_path / "c.mp4"))
 
 
@@ -208,14 +208,14 @@ def test_splits_are_selected_by_name_or_by_how_a_single_one_begins(tmp_path: Pat
     assert splits(list_images(str(tmp_path), split=("train",))) == {"train2017/a.jpg": "train2017"}
     chosen = list_images(str(tmp_path), split=("val2017", "train2017"))
     assert paths(chosen) == ["train2017/a.jpg", "val2017/c.jpg"]
-    with pytest.raises(ValueError, match=r"split 'val' may be any of val2014, val2017"):
+    with pytest.raises(ValueError, match=r"split 'val' is ambiguous \(val2014, val2017\)"):
         list_images(str(tmp_path), split=("val",))
     with pytest.raises(
         ValueError,
-        match=r"split 'dev' is not there; the split folders are train2017, val2014, val2017",
+        match=r"split 'dev' does not exist; the split folders are train2017, val2014, val2017",
     ):
         list_images(str(tmp_path), split=("train", "dev"))
-    with pytest.raises(ValueError, match=r"split '' is not there"):
+    with pytest.raises(ValueError, match=r"split '' does not exist"):
         list_images(str(tmp_path), split=("",))
 
 
@@ -228,14 +228,14 @@ def test_without_split_folders_one_name_is_the_split_of_all(tmp_path: Path) -> N
     make(tmp_path, "a.jpg", "b/c.jpg")
     assert set(splits(list_images(str(tmp_path), split=("minival",))).values()) == {"minival"}
     with pytest.raises(
-        ValueError, match=r"train, val are asked for, but there are no split folders"
+        ValueError, match=r"train, val are requested, but there are no split folders"
     ):
         list_images(str(tmp_path), split=("train", "val"))
 
 
 def test_a_split_without_images_is_named(tmp_path: Path) -> None:
     make(tmp_path, "train/a.jpg", "val/b.txt")
-    with pytest.raises(ValueError, match=r"no images in .* \(val\): there are 1 other files"):
+    with pytest.raises(ValueError, match=r"no images in .* \(val\): it has 1 other files"):
         list_images(str(tmp_path), split=("val",))
 
 

@@ -49,7 +49,7 @@ def test_a_path_becomes_an_id(path: str, rule: str, expected: str) -> None:
     [
         (["a.jpg"], "name", "id rule 'name' is unknown; choose stem, path, coco or regex:PATTERN"),
         (["a.jpg"], "regex:", "id rule 'regex:' is unknown"),
-        (["a.jpg"], "regex:(", r"id rule regex:\( is no regular expression: missing \)"),
+        (["a.jpg"], "regex:(", r"id rule regex:\( is not a valid pattern: missing \)"),
         (["a/b.jpg"], "coco", "'a/b.jpg' has no number at the end of its name"),
         (["12a.jpg"], "coco", "'12a.jpg' has no number at the end of its name"),
         (["a/b.jpg"], r"regex:\d", r"'a/b.jpg' is not matched by id rule regex:\\d"),
@@ -67,8 +67,8 @@ def test_two_files_with_one_id_are_both_named_with_the_way_out() -> None:
     with pytest.raises(ValueError, match="both get the image id") as caught:
         image_ids(paths, "stem")
     assert str(caught.value) == (
-        "'a/1.jpg' and 'b/1.jpg' both get the image id '1' from id rule stem (and 2 more files "
-        "have an id that is taken); tell them apart with --images.id-rule 'path'"
+        "'a/1.jpg' and 'b/1.jpg' both get the image id '1' from id rule stem (2 more files "
+        "also repeat an id); make the ids unique with --images.id-rule 'path'"
     )
 
 

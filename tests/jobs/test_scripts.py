@@ -25,15 +25,18 @@ def check(linter: str, *arguments: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(path: Path) -> None:
     check("shellcheck", "--external-sources", path)
 
 
+@pytest.mark.usefixtures("processes")
 def test_hadolint_finds_nothing() -> None:
     check("hadolint", *sorted((ROOT / "docker").glob("Dockerfile*")))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("script", "arguments", "usage"),
     [

@@ -10,13 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.commands.test_jobs import pytestmark as needs_the_job_server
-from tests.engine.small_data import write_questions, write_regions
+from tests.fixtures.tiny import MODEL, write_questions, write_regions
 
 ROOT = Path(__file__).parents[2]
-MODEL = ROOT / "tests" / "engine" / "tiny_model.py"
-
-pytestmark = needs_the_job_server
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +40,6 @@ def submit(
         env=head | {"OMP_NUM_THREADS": "1"} | variables,
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
 
@@ -52,7 +47,7 @@ def submit(
 def test_a_training_and_its_test_are_jobs_with_relative_places(
     head: dict[str, str], folder: Path
 ) -> None:
-    flags = ["--model.name", f"{MODEL}:Tiny", "--batch-size", "8", "--steps", "6"]
+    flags = ["--model.name", MODEL, "--batch-size", "8", "--steps", "6"]
     flags += ["--no-tensorboard", "--holdout", "0.2", *data_of(folder)]
     done = submit(
         head,
@@ -105,7 +100,7 @@ def test_a_search_is_a_job(head: dict[str, str], folder: Path, photos: Path) -> 
 @pytest.mark.thorough
 def test_a_pipeline_is_a_job(head: dict[str, str], folder: Path) -> None:
     data = {"annotations": {"vqa-rad": "$data/vqa-rad"}, "cache_dir": "$data/cache"}
-    model = {"name": f"{MODEL}:Tiny"}
+    model = {"name": MODEL}
     training = {"steps": 6, "batch_size": 8}
     steps = {
         "model": {

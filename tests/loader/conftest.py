@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from vlray.regions import parts
-from vlray.regions.batch import RegionBatch
-from vlray.regions.schema import regions_schema, to_table
-from vlray.storage import files
+from tests.fixtures.outputs import write_output
 from vlray.tasks.corpus import Corpus, CorpusSpec
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable, table_from
@@ -20,35 +15,6 @@ from vlray.tasks.labels import LabelSpace
 from vlray.tasks.spec import DatasetSpec
 
 WriteRegions = Callable[..., str]
-
-
-def write_output(out: str, ids: list[str], *, dim: int = 8, per_part: int = 5) -> str:
-    """Write an output; image number n has n % 4 + 1 regions, whose vectors begin with n."""
-    about = {"vlray_version": "0.1.0", "schema_version": 1, "detector": {"name": "lite"}}
-    about |= {"dataset": "made", "images_root": "/photographs", "settings": {}}
-    fs, root = files.resolve(out)
-    files.write_atomic(fs, files.join(root, parts.SETTINGS), json.dumps(about).encode())
-    schema = regions_schema(dim, "float16", about | {"detector_name": "lite"})
-    for start in range(0, len(ids), per_part):
-        numbers = np.arange(start, min(start + per_part, len(ids)))
-        counts = (numbers % 4 + 1).astype(np.int32)
-        rng, regions = np.random.default_rng(start), int(counts.sum())
-        corners = np.sort(rng.random((regions, 2, 2), np.float32), axis=1).reshape(-1, 4)
-        feats = rng.random((regions, dim), np.float32)
-        feats[:, 0] = np.repeat(numbers, counts)
-        batch = RegionBatch(
-            image_hw=np.tile(np.array([[100, 200]], np.int32), (len(numbers), 1)),
-            num_boxes=counts,
-            boxes=corners * np.array([200, 100, 200, 100], np.float32),
-            visual_feats=feats,
-            obj_ids=rng.integers(0, 9, regions).astype(np.int32),
-            obj_probs=rng.random(regions, np.float32),
-        )
-        names = [ids[number] for number in numbers]
-        table = to_table(batch, names, names, [""] * len(names), schema)
-        path = files.join(root, parts.REGIONS, parts.part_name(start // per_part))
-        files.write_atomic(fs, path, parts.encode_regions(table, "zstd"))
-    return out
 
 
 @pytest.fixture

@@ -107,9 +107,9 @@ def test_outputs_by_name_are_never_mixed_in_a_batch(
         assert (batch.visual_feats.ndim == 4) == (batch.regions == "fpn")
     with pytest.raises(ValueError, match="cannot be in one batch"):
         dataset.batch(np.array([0, 30]), np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"wants the regions 'vg'; given are fpn"):
+    with pytest.raises(ValueError, match=r"needs the regions 'vg'; available are fpn"):
         RegionDataset(corpus, {"fpn": stores["fpn"]}, Collate())
-    with pytest.raises(ValueError, match=r"does not say which regions .*one:train@NAME"):
+    with pytest.raises(ValueError, match=r"does not name its regions.*one:train@NAME"):
         RegionDataset(corpus_of(tables[0]), stores, Collate())
 
 
@@ -125,7 +125,7 @@ def test_one_id_in_two_sets_of_images_is_warned_about(
     RegionDataset(corpus_of(coco, table("three", images(1, 2), "coco")), store, Collate())
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     RegionDataset(corpus_of(coco, vg), store, Collate())
-    assert "2 image ids are in coco as well as in vg" in caplog.text
+    assert "2 image ids are in both coco and vg" in caplog.text
 
 
 def test_other_regions_than_a_model_was_trained_on_are_named(
@@ -143,6 +143,7 @@ def test_other_regions_than_a_model_was_trained_on_are_named(
     assert "detector: vg-caffe there, lite here" in caplog.text
 
 
+@pytest.mark.usefixtures("processes")
 def test_torchs_loader_with_processes_gives_the_same_batches(
     regions: str, table: MakeTable, corpus_of: MakeCorpus, tmp_path: Path
 ) -> None:
@@ -156,5 +157,5 @@ def test_torchs_loader_with_processes_gives_the_same_batches(
     assert [len(batch) for batch in plain] == [16, 16, 8]
     again = pickle.loads(pickle.dumps(dataset))
     assert equal(again[3], dataset[3])
-    with pytest.raises(IndexError, match="no example 40; there are 40"):
+    with pytest.raises(IndexError, match="no example 40; the dataset has 40"):
         dataset[40]

@@ -61,7 +61,7 @@ def test_one_group_at_least_stays_on_each_side(dataset: RegionDataset) -> None:
     assert len({image for _, image in ids(split_holdout(dataset, 0.0001)[1])}) == 1
     assert len({image for _, image in ids(split_holdout(dataset, 0.9999)[0])}) == 1
     first = dataset.subset(np.arange(1))
-    with pytest.raises(ValueError, match="one:train,two:train has examples of one image alone"):
+    with pytest.raises(ValueError, match="one:train,two:train has examples of a single image"):
         split_holdout(first, 0.1)
     with pytest.raises(ValueError, match=r"a share of 1 cannot be held out"):
         split_holdout(dataset, 1)

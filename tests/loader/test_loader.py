@@ -24,7 +24,7 @@ from vlray.loader import (
 )
 from vlray.loader.inputs import ModelInputs, PretrainingTargets
 from vlray.tasks.corpus import CorpusSpec
-from vlray.tasks.kept import save_corpus
+from vlray.tasks.saved_corpora import save_corpus
 
 PRETRAINING = LoaderSection(pretraining=PretrainingSection())
 
@@ -165,5 +165,5 @@ def test_one_call_opens_official_files_and_regions(
     save_corpus("kept", spec, "default")
     kept = vlray.open_loader("kept", regions=out, batch_size=10, data=data)
     assert kept.dataset.corpus.spec.mix == "weight"
-    with pytest.raises(ValueError, match="of a loader of gqa:train, but here it is vqa:train"):
+    with pytest.raises(ValueError, match="of gqa:train, but this loader is of vqa:train"):
         loader.load_state_dict(loader.state_dict() | {"corpus": "gqa:train"})

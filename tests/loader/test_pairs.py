@@ -74,5 +74,5 @@ def test_pairs_of_pairs_are_refused(
     table: MakeTable, corpus_of: MakeCorpus, store: RegionStore
 ) -> None:
     dataset = RegionDataset(corpus_of(table("two", [("1", "2"), ("3", "4")])), store, Collate())
-    with pytest.raises(ValueError, match=r"two:train are of 2 images each.* one image each"):
+    with pytest.raises(ValueError, match=r"two:train have 2 images each.* one image each"):
         PairLoader(dataset)

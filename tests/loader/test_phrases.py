@@ -152,7 +152,7 @@ def test_boxes_that_no_text_speaks_of_are_refused(
     plain = table("one", [("1",)])
     spec = plain.spec.model_copy(update={"labels": "boxes", "metric": "average precision"})
     objects = ExampleTable(plain.path, spec=spec)
-    with pytest.raises(ValueError, match=r"one:train \(average precision\).*wants a grounding"):
+    with pytest.raises(ValueError, match=r"one:train \(average precision\).*needs a grounding"):
         check_grounded(corpus_of(objects))
     spec = spec.model_copy(update={"metric": "phrase recall"})
     check_grounded(corpus_of(ExampleTable(plain.path, spec=spec)))

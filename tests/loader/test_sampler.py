@@ -114,7 +114,7 @@ def test_resumed_with_another_number_of_workers_nothing_is_seen_twice_or_lost() 
 
 def test_a_state_of_other_examples_is_refused() -> None:
     state = Sampler(parts_of(50), 5).state_dict()
-    with pytest.raises(ValueError, match=r"examples \[50\], but here it is \[60\]"):
+    with pytest.raises(ValueError, match=r"examples \[50\], but this loader has \[60\]"):
         Sampler(parts_of(60), 5).load_state_dict(state)
 
 
@@ -153,6 +153,11 @@ def test_parts_take_turns_until_the_longest_is_through() -> None:
     assert [i < 60 for i in drawn] == [True, False] * 60
     assert sorted(drawn[::2]) == list(range(60))
     assert np.bincount(np.array(drawn[1::2]) - 60).tolist() == [3] * 20
+
+
+def test_round_robin_skips_a_part_without_examples() -> None:
+    drawn = seen(Sampler(parts_of(6, 0, 3), 3, mix="round-robin"))
+    assert [i < 6 for i in drawn] == [True, False] * 6
 
 
 def test_an_evaluation_reads_everything_once_whatever_the_mix() -> None:

@@ -73,7 +73,7 @@ def test_a_file_tells_the_answers_where_the_weights_do_not(tmp_path: Path) -> No
     file.write_text(json.dumps([{"ans": answer, "dsets": ["vqa"]} for answer in BEFORE]))
     check_rows(before, Lxmert(ModelSection(weights=str(tmp_path), answers=str(file)), NOW))
     file.write_text(json.dumps(["yes", "no"]))
-    with pytest.raises(ValueError, match=r"has 2 answers, but the head of .* is of 4"):
+    with pytest.raises(ValueError, match=r"has 2 answers, but the head of .* has 4"):
         Lxmert(ModelSection(weights=str(tmp_path), answers=str(file)), NOW)
 
 

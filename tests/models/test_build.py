@@ -231,7 +231,7 @@ def test_what_is_drawn_anew_follows_from_the_seed(name: str, tmp_path: Path) -> 
 def test_regions_of_another_width_are_refused_unless_meant(name: str, tmp_path: Path) -> None:
     trained(tmp_path, name, GOALS["answers"])
     wider = replace(GOALS["answers"], feature_dim=12)
-    with pytest.raises(ValueError, match=r"regions of 8 numbers each, but these have 12") as caught:
+    with pytest.raises(ValueError, match=r"vectors of length 8, but these have 12") as caught:
         load_model(section(name, str(tmp_path)), wider)
     field, _, value = str(caught.value).rpartition("architecture.")[2].partition("=")
     options = ModelSection(name=name, weights=str(tmp_path), architecture={field: int(value)})
@@ -265,20 +265,20 @@ def test_another_size_than_the_checkpoint_has_is_refused(name: str, tmp_path: Pa
 
 def test_fields_that_the_configuration_does_not_have_are_named_all_at_once() -> None:
     options = ModelSection(architecture={"l_layer": 2, "l_layers": 1, "x_layer": 2, "zzz": 0})
-    said = r"l_layer \(did you mean l_layers\?\), x_layer \(did you mean x_layers\?\), zzz, which"
-    with pytest.raises(ValueError, match=f"{said} LxmertConfig has no field of; several"):
+    said = r"l_layer \(did you mean l_layers\?\), x_layer \(did you mean x_layers\?\), zzz, but"
+    with pytest.raises(ValueError, match=f"{said} LxmertConfig has no such field; write several"):
         Lxmert(options, GOALS["answers"])
 
 
 def test_a_field_that_the_data_say_otherwise_is_refused() -> None:
     options = ModelSection(architecture=LAYERS["lxmert"] | {"visual_feat_dim": 9})
-    with pytest.raises(ValueError, match="visual_feat_dim=9, but the data say 8"):
+    with pytest.raises(ValueError, match="visual_feat_dim=9, but the data require 8"):
         Lxmert(options, GOALS["answers"])
 
 
 def test_a_value_of_another_type_is_refused() -> None:
     options = ModelSection(architecture={"l_layers": "many"})
-    with pytest.raises(ValueError, match=r"model\.architecture is not usable.*l_layers"):
+    with pytest.raises(ValueError, match=r"model\.architecture is not valid.*l_layers"):
         Lxmert(options, GOALS["answers"])
 
 
@@ -294,4 +294,4 @@ def test_a_line_of_the_log_says_what_was_filled(
     weights = written(tmp_path, VisualBertForPreTraining(CONFIGS["visualbert"]))
     with caplog.at_level(logging.INFO, "vlray.models"):
         load_model(section("visualbert", weights), GOALS["answers"])
-    assert caplog.messages == [f"43 of 45 tensors are from {weights}; new are cls"]
+    assert caplog.messages == [f"43 of 45 tensors are from {weights}; newly initialized: cls"]

@@ -160,7 +160,7 @@ def test_the_transformers_folder_says_what_the_scores_are_of(name: str, tmp_path
     [
         (Goal("labels", DIM), "no labels"),
         (Goal("labels", DIM, LABELS, num_images=3), "3 images"),
-        (Goal("choices", DIM, num_images=2), "reads 1 at most with objective=choices"),
+        (Goal("choices", DIM, num_images=2), "reads at most 1 with objective=choices"),
     ],
 )
 def test_a_goal_that_cannot_be_learned_is_refused(name: str, goal: Goal, said: str) -> None:

@@ -101,7 +101,7 @@ def test_a_model_without_a_name_is_that_of_its_weights(tmp_path: Path) -> None:
         assert named(ModelSection(weights=str(weights))).name == name
     assert isinstance(load_model(ModelSection(weights=str(ours)), GOAL), VisualBert)
     assert named(ModelSection(name="lxmert", weights=str(ours))).name == "lxmert"
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         named(ModelSection(weights="./nothing"))
 
 
@@ -115,7 +115,9 @@ def test_a_stored_name_stands_for_what_was_stored(tmp_path: Path) -> None:
     store("models.theirs", "lite")  # a detector
     try:
         assert model_class(ModelSection(name="ours"), GOAL).__name__ == "Mine"
-        with pytest.raises(ValueError, match="the stored model 'theirs' is 'lite', which is none"):
+        with pytest.raises(
+            ValueError, match="the stored model 'theirs' is 'lite', which is not a model"
+        ):
             model_class(ModelSection(name="theirs"), GOAL)
     finally:
         remove("models.ours")
@@ -124,7 +126,7 @@ def test_a_stored_name_stands_for_what_was_stored(tmp_path: Path) -> None:
 
 def test_a_file_wants_its_class_named(tmp_path: Path) -> None:
     path = file_of(tmp_path).removesuffix(":Mine")
-    with pytest.raises(ValueError, match=r"is a file; name its class as well"):
+    with pytest.raises(ValueError, match=r"is a file; name its class too"):
         model_class(ModelSection(name=path), GOAL)
 
 
@@ -147,9 +149,9 @@ def test_a_model_of_ones_own_is_trained_saved_and_loaded(tmp_path: Path) -> None
         ("def save(", "def keep(", "has no method save"),
         ("def forward(", "def compute(", "has no method forward"),
         ("def loader_defaults(", "def defaults(", "has no method loader_defaults"),
-        ("batch, *, attention=False", "batch", "forward does not take self, batch, attention"),
-        ("self, options, goal", "self, options", "it does not take options, goal"),
-        ("self, folder", "self", "save does not take self, folder"),
+        ("batch, *, attention=False", "batch", "forward does not accept self, batch, attention"),
+        ("self, options, goal", "self, options", "the class does not accept options, goal"),
+        ("self, folder", "self", "save does not accept self, folder"),
     ],
 )
 def test_a_class_that_does_not_conform_is_told_what_it_lacks(
@@ -157,7 +159,7 @@ def test_a_class_that_does_not_conform_is_told_what_it_lacks(
 ) -> None:
     with pytest.raises(ValueError, match=said) as caught:
         model_class(ModelSection(name=file_of(tmp_path, old, new)), GOAL)
-    assert "vlray/models/protocol.py says it in full" in str(caught.value)
+    assert "vlray/models/protocol.py has the details" in str(caught.value)
 
 
 def test_new_parameters_have_to_be_the_models_own(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(name: str, tmp_path: Path) 
     tensors = load_file(path)
     del tensors[next(key for key in tensors if "pooler.dense.weight" in key)]
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"lacks .*pooler\.dense; its files are not of one train"):
+    with pytest.raises(ValueError, match=r"lacks .*pooler\.dense; its files were changed"):
         load_checkpoint(tmp_path)
 
 
@@ -183,7 +185,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(name: str, tmp_path: Path) 
 def test_a_checkpoint_with_a_tensor_too_many_is_refused(name: str, tmp_path: Path) -> None:
     path = checkpoint(tmp_path, name) / "model.safetensors"
     save_file(load_file(path) | {"more.weight": torch.ones(2)}, path, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"has what the model does not: more"):
+    with pytest.raises(ValueError, match=r"has tensors that the model lacks: more"):
         load_checkpoint(tmp_path)
 
 
@@ -193,7 +195,7 @@ def test_a_checkpoint_of_another_label_space_is_refused(name: str, tmp_path: Pat
     values = json.loads(path.read_text())
     values["goal"]["labels"].append("blue")
     path.write_text(json.dumps(values))
-    with pytest.raises(ValueError, match="has another shape of"):
+    with pytest.raises(ValueError, match="has other shapes of"):
         load_checkpoint(tmp_path)
 
 
@@ -208,7 +210,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_transformers_is_no_checkpoint_to_test(tmp_path: Path) -> None:
     (checkpoint(tmp_path, "lxmert") / "vlray.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint of vlray train: it has no vlray"):
+    with pytest.raises(
+        FileNotFoundError, match=r"not a checkpoint of vlray train: it has no vlray"
+    ):
         load_checkpoint(tmp_path)
 
 

@@ -10,7 +10,7 @@ from tests.models.batches import GOALS, batch_for
 from vlray.config.model import ModelSection
 from vlray.models.losses import (
     binary_cross_entropy,
-    chosen,
+    choose_loss,
     cross_entropy,
     divergence,
     label_losses,
@@ -79,11 +79,11 @@ def test_a_batch_without_any_known_label_adds_nothing() -> None:
 def test_losses_of_half_precision_scores_are_float32(how: str) -> None:
     options = ModelSection(loss=how)
     batch = batch_for(GOALS["answers"])
-    loss = label_losses(chosen(options, "kl"), scores_of().bfloat16(), batch, 0)["labels"]
+    loss = label_losses(choose_loss(options, "kl"), scores_of().bfloat16(), batch, 0)["labels"]
     assert loss.mean.dtype == loss.count.dtype == torch.float32
 
 
 def test_smoothing_that_the_loss_does_not_know_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 has no meaning for bce"):
-        chosen(ModelSection(label_smoothing=0.1), "bce")
-    assert chosen(ModelSection(label_smoothing=0.1, loss="kl"), "bce") == "kl"
+    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 has no effect on bce"):
+        choose_loss(ModelSection(label_smoothing=0.1), "bce")
+    assert choose_loss(ModelSection(label_smoothing=0.1, loss="kl"), "bce") == "kl"

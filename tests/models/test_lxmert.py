@@ -116,7 +116,7 @@ def test_attention_is_that_of_the_first_token_in_the_last_layer() -> None:
 
 def test_boxes_of_other_numbers_are_refused() -> None:
     batch = batch_for(GOALS["answers"], numbers=5)
-    with pytest.raises(ValueError, match="are 5 numbers each, but lxmert reads 4"):
+    with pytest.raises(ValueError, match="have 5 numbers each, but lxmert reads 4"):
         build("answers")(batch)
 
 

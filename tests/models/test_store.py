@@ -18,7 +18,7 @@ def write(text: str, folder: Path) -> None:
 
 
 @pytest.fixture(params=["disk", "bucket"])
-def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def output(request: pytest.FixtureRequest, tmp_path: Path, processes: None) -> str:
     if request.param == "disk":
         return str(tmp_path / "out")
     bucket: str = request.getfixturevalue("bucket")

@@ -139,5 +139,5 @@ def test_box_feats_tell_the_model_of_places() -> None:
     assert model.network.config.visual_embedding_dim == DIM + 5
     moved = replace(batch, visual_pos=batch.visual_pos.flip(1))
     assert not torch.allclose(model(batch).scores, model(moved).scores)
-    with pytest.raises(ValueError, match="wants 5 numbers of each box, but the batch has 4"):
+    with pytest.raises(ValueError, match="needs 5 numbers per box, but the batch has 4"):
         model(batch_for(GOALS["answers"]))

@@ -20,7 +20,7 @@ def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["./nothing", "/nothing/here", "a/b/c", "~/nothing"])
 def test_a_path_of_nothing_is_not_asked_for_on_the_hub(weights: str) -> None:
-    with pytest.raises(ValueError, match=f"{weights} is no folder"):
+    with pytest.raises(ValueError, match=f"{weights} is not a folder"):
         find(weights)
 
 

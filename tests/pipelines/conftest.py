@@ -1,4 +1,4 @@
-"""A pipeline of two steps, and a browser for its page."""
+"""A pipeline of two steps."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import browser, visit
 from vlray.config.pipeline import PipelineConfig
 from vlray.pipelines.steps import Step, resolve
-
-__all__ = ["browser", "visit"]
 
 STEPS = {
     "regions": {"command": "extract", "images": {"root": "photos"}},
@@ -27,6 +24,11 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photos" / "below").mkdir(parents=True)
     (tmp_path / "photos" / "one.jpg").write_text("one")
     (tmp_path / "photos" / "below" / "two.jpg").write_text("two")
+
+
+@pytest.fixture
+def two_steps() -> dict[str, dict[str, object]]:
+    return STEPS
 
 
 @pytest.fixture

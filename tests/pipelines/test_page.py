@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.pipelines.conftest import STEPS
 from vlray.config.pipeline import PipelineConfig
 from vlray.pipelines.page import write_page
 from vlray.pipelines.run import Outcome
@@ -19,20 +18,20 @@ pytest.importorskip("playwright.sync_api", reason="it drives the browser")
 
 
 @pytest.fixture
-def page_file() -> Path:
+def page_file(two_steps: dict[str, dict[str, object]]) -> Path:
     """Of a pipeline whose second step failed; what was measured is there from before."""
     more = {
         "scores": {"command": "test", "checkpoint": "$model", "corpus": "vqa-rad:test"},
     }
-    config = PipelineConfig(steps=STEPS | more, output="o")
+    config = PipelineConfig(steps=two_steps | more, output="o")
     steps, state = resolve(config), State(Path("o"))
     run = Path("runs/default/train-20261128-030000")
     run.mkdir(parents=True)
     (run / "default-train-20261128-030000.log").write_text("2026-11-28 03:00:00,000 INFO a\n")
     Image.new("RGB", (800, 400), "white").save(run / "curves.png")
     record = Record("finished", {}, {}, "0.1.0", 1e9, 61.4, "o/regions", "", "5 <i>images</i>")
-    state.keep("regions", record)
-    state.keep(
+    state.record("regions", record)
+    state.record(
         "model", Record("failed", {}, {}, "0.1.0", 1e9, 5, "o/model", str(run.resolve()), "")
     )
     scores = Path("o/scores")
@@ -55,8 +54,8 @@ def test_each_step_says_its_state_result_and_where_its_files_are(page_file: Path
     badges = steps.locator(".badge").all_inner_texts()
     assert badges == ["done before", "failed", "not run"]
     assert steps.nth(0).locator(".result").inner_text() == "5 <i>images</i>"
-    assert "run because: o/regions has changed; reads from regions" in steps.nth(1).inner_text()
-    cells = steps.nth(2).locator(".figures-table td").all_inner_texts()
+    assert "reason: o/regions has changed; reads from regions" in steps.nth(1).inner_text()
+    cells = steps.nth(2).locator(".metrics-table td").all_inner_texts()
     assert cells == [
         *("exact match", "51.25", "49.00 to 53.50", "451"),
         *("answer type: OPEN", "40.00", "", ""),

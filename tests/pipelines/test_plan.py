@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import vlray
-from tests.pipelines.conftest import Steps
 from vlray.pipelines.inputs import ABSENT, fingerprint
 from vlray.pipelines.plan import Plan, check_local, make_plan, plan_ahead
 from vlray.pipelines.run import set_aside
 from vlray.pipelines.state import NAME, Record, State
 from vlray.pipelines.steps import Step
 from vlray.storage import files
+
+Steps = Callable[..., dict[str, Step]]
 
 
 def finished(step: Step) -> Record:
@@ -90,7 +92,7 @@ def test_what_did_not_finish_goes_on_from_what_is_there(steps: Steps, status, sa
     step = steps()["model"]
     plan = make_plan(step, replace(finished(step), status=status))
     assert plan.reason == said
-    assert not plan.is_begun_anew
+    assert not plan.restarts
 
 
 def test_a_training_begins_anew_where_its_regions_changed_and_an_extraction_goes_on(
@@ -103,12 +105,12 @@ def test_a_training_begins_anew_where_its_regions_changed_and_an_extraction_goes
     Path("o/regions/part").touch()
     plan = make_plan(regions, records["regions"])
     assert plan.reason == "photos has changed"
-    assert not plan.is_begun_anew
+    assert not plan.restarts
     plan = make_plan(model, records["model"])
     assert plan.reason == "o/regions has changed"
-    assert plan.is_begun_anew
+    assert plan.restarts
     stopped = replace(records["model"], status="stopped")
-    assert make_plan(model, stopped).is_begun_anew  # half of it is of other regions
+    assert make_plan(model, stopped).restarts  # half of it is of other regions
 
 
 def test_what_appears_while_a_step_runs_is_no_change_of_its_inputs(steps: Steps) -> None:
@@ -143,8 +145,8 @@ def test_a_plan_ahead_says_what_will_follow(steps: Steps) -> None:
     plans = plan_ahead(list(both.values()), records, only=["model"])
     assert [plan.is_left_out for plan in plans] == [True, False]
     plans = plan_ahead(list(both.values()), records, redo=["regions"])
-    assert plans[0].is_begun_anew
-    assert plans[0].reason.startswith("to be done again (--redo)")
+    assert plans[0].restarts
+    assert plans[0].reason.startswith("requested by --redo")
 
 
 def test_what_is_set_aside_is_kept_under_another_name(steps: Steps) -> None:
@@ -162,7 +164,7 @@ def test_object_storage_is_not_set_aside(steps: Steps, bucket: str) -> None:
     fs, path = files.resolve(bucket)
     files.write_atomic(fs, files.join(path, "last"), b"1")
     plan = make_plan(step, finished(step), redo=True)
-    with pytest.raises(ValueError, match=r"step model would begin anew .* give the step another"):
+    with pytest.raises(ValueError, match=r"step model has to start over .* choose another output"):
         check_local(plan)
     check_local(Plan(step, "not run yet", {}, {}))
 
@@ -170,7 +172,7 @@ def test_object_storage_is_not_set_aside(steps: Steps, bucket: str) -> None:
 def test_the_state_is_read_as_it_was_kept(steps: Steps, tmp_path: Path) -> None:
     state = State.load(tmp_path)
     record = finished(steps()["model"])
-    state.keep("model", record)
+    state.record("model", record)
     assert State.load(tmp_path).records == {"model": record}
 
 
@@ -179,5 +181,5 @@ def test_the_state_is_read_as_it_was_kept(steps: Steps, tmp_path: Path) -> None:
 )
 def test_a_broken_state_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
-    with pytest.raises(ValueError, match=r"is no state of a pipeline .* delete it"):
+    with pytest.raises(ValueError, match=r"is not the state of a pipeline .* delete it"):
         State.load(tmp_path)

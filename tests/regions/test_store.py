@@ -332,6 +332,7 @@ def opener(out: str, cache_dir: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.usefixtures("processes")
 def test_of_two_processes_one_unpacks_and_the_other_waits(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     write_output(out, {shard: [36] * 32 for shard in range(20)}, dim=64)
@@ -350,6 +351,7 @@ def size_of(file: Path) -> int:
         return 0
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_killed_process_leaves_nothing_that_is_read(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     write_output(out, {shard: [36] * 32 for shard in range(20)}, dim=256)

@@ -53,7 +53,7 @@ class Process:
 
 
 @pytest.fixture
-def start_run(tmp_path: Path) -> Iterator[Callable[[], Process]]:
+def start_run(tmp_path: Path, processes: None) -> Iterator[Callable[[], Process]]:
     """Start runs in the test's folder; those that still go on at its end are killed."""
     started: list[Process] = []
 

@@ -209,6 +209,7 @@ def test_a_run_within_another_program_is_repeated_by_its_settings(
     assert " ".join(command_of(run).split(" \\\n  ")) == f"vlray train --config {settings}"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_long_command_is_divided_at_its_flags_and_means_the_same(tmp_path: Path) -> None:
     words = ["vlray", "extract", "photos of mine", "out", *["--detector.options", '{"a": 1}'] * 4]
     status = {"argv": ["python", "-m", *words], "cwd": str(tmp_path)}

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError
 
+from tests.deadlines import wait_until
 from vlray.config.logs import LogsConfig
 from vlray.runs.session import Failed, Session, is_mistake, raised_in_worker
 
@@ -203,6 +203,7 @@ from vlray import {command}
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("command", "module"),
@@ -223,20 +224,14 @@ def test_a_signal_during_the_imports_stops_the_command(
     assert process.stdout is not None
     assert process.stdout.readline() == "importing\n"
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130, err
     assert err.startswith("stopped")
     assert "run the same command again" in err
     assert len(err.splitlines()) == 1
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_an_extraction_stops_it_with_one_sentence(
     number: signal.Signals, photos: Path, grid_detector: str, tmp_path: Path
@@ -247,10 +242,10 @@ def test_a_signal_during_an_extraction_stops_it_with_one_sentence(
         process = subprocess.Popen(
             [sys.executable, "-m", "vlray.extract", str(photos), "new", *flags], stderr=file
         )
-    wait_until(lambda: "loading them" in console.read_text() or process.poll() is not None)
+    wait_until(lambda: "loading them" in console.read_text() or process.poll() is not None, 120)
     time.sleep(1)
     process.send_signal(number)
-    assert process.wait(timeout=120) == 130, console.read_text()
+    assert process.wait() == 130, console.read_text()
     assert console.read_text().splitlines()[-1] == (
         f"stopped{' (SIGTERM)' if number == signal.SIGTERM else ''}; what is written stays; "
         "run the same command again to finish what is missing"

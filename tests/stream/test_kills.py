@@ -21,6 +21,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from tests.deadlines import wait_until
+from vlray import extract
+
 pytestmark = [pytest.mark.timeout(3600)]
 
 
@@ -43,8 +46,8 @@ class Bench:
             )
 
     def finish(self, out: Path) -> None:
-        process = self.start(out)
-        assert process.wait(240) == 0, (self.folder / "words.txt").read_text()[-4000:]
+        """Run the command to its end, in this process."""
+        extract.main([str(self.images), str(out), *self.flags])
 
     def words(self) -> str:
         return (self.folder / "words.txt").read_text()
@@ -82,22 +85,21 @@ def unbroken(bench: Bench) -> dict[str, bytes]:
 
 
 def wait_for_parts(out: Path, process: subprocess.Popen[bytes], count: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if len(list((out / "regions").glob("part-*"))) >= count:
-            return
-        time.sleep(0.02)
+    def are_there() -> bool:
+        return len(list((out / "regions").glob("part-*"))) >= count
+
+    wait_until(lambda: are_there() or process.poll() is not None, 240, every=0.02)
 
 
 def kill_driver(process: subprocess.Popen[bytes], moment: random.Random) -> None:
     process.kill()
-    process.wait(60)
+    process.wait()
 
 
 def interrupt_driver(process: subprocess.Popen[bytes], moment: random.Random) -> None:
     process.send_signal(signal.SIGINT)
     # 1 and -2: while Python itself was still starting, where nobody can catch it.
-    assert process.wait(60) in (130, 0, 1, -signal.SIGINT)
+    assert process.wait() in (130, 0, 1, -signal.SIGINT)
 
 
 def kill_workers(process: subprocess.Popen[bytes], moment: random.Random) -> None:
@@ -108,7 +110,7 @@ def kill_workers(process: subprocess.Popen[bytes], moment: random.Random) -> Non
             with contextlib.suppress(psutil.NoSuchProcess):
                 moment.choice(victims).send_signal(signal.SIGKILL)
         time.sleep(moment.random())
-    assert process.wait(240) == 0
+    assert process.wait() == 0
 
 
 def works(child: psutil.Process) -> bool:
@@ -202,7 +204,7 @@ def test_after_a_raising_detector_the_next_run_gives_the_unbroken_output(
         wait_for_parts(out, process, moment.randrange(0, 6))
         trouble.touch()
         try:
-            assert process.wait(240) in (0, 1)
+            assert process.wait() in (0, 1)
         finally:
             trouble.unlink()
         bench.finish(out)
@@ -229,7 +231,7 @@ def test_a_full_disk_ends_the_run_with_its_name_and_loses_nothing(
         with ballast.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
             while True:
                 stream.write(bytes(4096))
-        assert process.wait(240) == 1
+        assert process.wait() == 1
         assert "No space left on device" in bench.words()
         assert not list((out / "regions").glob(".tmp-*"))
         ballast.unlink()

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import ray
 
+from tests.deadlines import wait_until
 from vlray.cluster import worker_logs as module
 from vlray.cluster.worker_logs import forwarded, log_to_stderr
 from vlray.config.logs import LogsConfig
@@ -45,10 +45,10 @@ def test_words_of_a_worker_keep_their_level_and_are_said_once(
     words = f"{WORDS} ({log_format})"  # of this case: the last one's may still be on their way
     with caplog.at_level(logging.DEBUG, logger="vlray"), forwarded():
         pids = set(ray.get([say.options(name=f"say {n}").remote(options) for n in range(3)]))
-        deadline = time.monotonic() + 60
-        while not {"printed", words} <= {worker(record)["message"] for record in caplog.records}:
-            assert time.monotonic() < deadline, caplog.text
-            time.sleep(0.1)
+        wait_until(
+            lambda: {"printed", words} <= {worker(record)["message"] for record in caplog.records},
+            failure=lambda: caplog.text,
+        )
     (warning,) = [record for record in caplog.records if words in record.getMessage()]
     (printed,) = [record for record in caplog.records if "printed" in record.getMessage()]
     assert (warning.levelname, printed.levelname) == ("WARNING", "INFO")

@@ -30,7 +30,9 @@ def test_a_set_whose_datasets_name_images_differently_wants_to_be_told_how(
     user_folder().mkdir(parents=True)
     (user_folder() / "mine.yaml").write_text(MINE)
     data = ImageSetsSection(images={"coco": str(tmp_path)})
-    with pytest.raises(ValueError, match=r"different rules: coco \(.*\), stem \(mine\); say which"):
+    with pytest.raises(
+        ValueError, match=r"different id rules: coco \(.*\), stem \(mine\); choose one"
+    ):
         find_images(ImagesSection(root="coco"), data, Path())
     told = find_images(ImagesSection(root="coco", id_rule="path"), data, Path())
     assert (told.root, told.dataset, told.id_rule) == (str(tmp_path), "coco", "path")

@@ -320,6 +320,7 @@ def test_progress_is_told_once_and_in_one_way(
     assert bool(drawn) == (style == "bar")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_second_writer_is_refused_by_name_until_the_first_is_gone(tmp_path: Path) -> None:
     program = (
         "import sys; from pyarrow.fs import LocalFileSystem; from vlray.regions.lock import *\n"

@@ -74,7 +74,7 @@ def test_a_dataset_of_a_users_class_is_read_like_any_other(tmp_path, monkeypatch
     dataset, split = catalogue.find_split("counted:train")
     table = open_examples(dataset, split, DataSection(cache_dir=str(tmp_path / "cache")))
     assert [example.example_id for example in table] == ["0", "1", "2", "3"]
-    with pytest.raises(ValueError, match="is no dataset: it needs a `spec`"):
+    with pytest.raises(ValueError, match="is not a dataset: it needs a `spec`"):
         additions.add(f"{tmp_path / 'own.py'}:Nothing")
 
 
@@ -88,9 +88,9 @@ def test_a_file_that_is_gone_is_said_with_the_way_out(tmp_path) -> None:
 
 def test_the_names_of_built_in_datasets_are_not_taken(lines_dataset) -> None:
     name = catalogue.built_in_names()[0]
-    with pytest.raises(ValueError, match=r"is a dataset that vlray brings.*name: my-"):
+    with pytest.raises(ValueError, match=r"is a built-in dataset.*name: my-"):
         additions.add(str(lines_dataset([], name=name)))
-    with pytest.raises(ValueError, match="only your own are removed"):
+    with pytest.raises(ValueError, match="only your own can be removed"):
         additions.remove(name)
 
 
@@ -100,7 +100,7 @@ def test_wrong_names_are_refused_with_the_choices(lines_dataset) -> None:
         catalogue.find("mien")
     with pytest.raises(ValueError, match=r"split of mine 'tset'; did you mean test\? There are"):
         catalogue.find_split("mine:tset")
-    with pytest.raises(ValueError, match="give mine:SPLIT, one of train, test"):
+    with pytest.raises(ValueError, match="use mine:SPLIT with one of train, test"):
         catalogue.find_split("mine")
 
 
@@ -111,8 +111,11 @@ def test_wrong_names_are_refused_with_the_choices(lines_dataset) -> None:
         ({"lables": "answers"}, r"unknown key lables \(did you mean labels\?\)"),
         ({"splits": {"train": {"file": {}}}}, r"splits.train.file \(did you mean files\?\)"),
         ({"name": "My Data"}, "name: String should match pattern"),
-        ({"splits": {"mini": {"of": "val"}}}, "split mini is a part of val, which is none of"),
-        ({"layout": "vqq"}, "unknown layout 'vqq'; there are"),
+        (
+            {"splits": {"mini": {"of": "val"}}},
+            "split mini is a subset of val, which does not exist",
+        ),
+        ({"layout": "vqq"}, "unknown layout 'vqq'; the layouts are"),
         ({"layout": "nowhere:read"}, "there is no module 'nowhere'"),
     ],
 )
@@ -125,10 +128,10 @@ def test_a_mistake_in_a_yaml_file_is_said_with_its_place(lines_dataset, changed,
 def test_what_is_no_yaml_mapping_is_refused(tmp_path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("- a list")
-    with pytest.raises(ValueError, match="holds a list; give a mapping"):
+    with pytest.raises(ValueError, match="contains a list; expected a mapping"):
         additions.add(str(file))
     file.write_text("a: [")
-    with pytest.raises(ValueError, match="is no YAML"):
+    with pytest.raises(ValueError, match="is not valid YAML"):
         additions.add(str(file))
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="does not exist; give the YAML file"):
         additions.add(str(tmp_path / "none.yaml"))

@@ -12,9 +12,9 @@ import yaml
 
 from vlray.config.data import DataSection
 from vlray.tasks.corpus import CorpusSpec, open_corpus, parse_parts
-from vlray.tasks.kept import corpus_names, load_corpus, save_corpus
 from vlray.tasks.labels import LabelSpace
 from vlray.tasks.problems import DataError
+from vlray.tasks.saved_corpora import corpus_names, load_corpus, save_corpus
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_parts_are_read_as_they_are_written() -> None:
         ("vqa:train=x", "the weight of 'vqa:train=x' is 'x'"),
         ("vqa:train=0", "a number above 0"),
         ("vqa:train=inf", "a number above 0"),
-        ("vqa:train:val", "is no part; write dataset:split"),
+        ("vqa:train:val", "is not a part; write dataset:split"),
         ("", "the corpus has no parts"),
     ],
 )
@@ -81,7 +81,7 @@ def test_a_part_twice_and_weights_without_effect_are_refused() -> None:
     [
         ("vqaa:train", "unknown dataset 'vqaa'; did you mean vqa?"),
         ("vqa:trian", "unknown split of vqa 'trian'; did you mean train?"),
-        ("vqa", "vqa names no split; give vqa:SPLIT, one of train, val"),
+        ("vqa", "vqa names no split; use vqa:SPLIT with one of train, val"),
     ],
 )
 def test_what_is_not_in_the_catalogue_is_refused_with_the_choices(parts: str, said: str) -> None:
@@ -116,8 +116,8 @@ def test_problems_of_all_parts_are_told_together(
 ) -> None:
     open_corpus("mine:train,other:train", data)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert "mine:train: 1 line or entry that cannot be read" in warning
-    assert "other:train: 1 line or entry that cannot be read" in warning
+    assert "mine:train: 1 unreadable line or entry" in warning
+    assert "other:train: 1 unreadable line or entry" in warning
     with pytest.raises(DataError, match=r"(?s)mine:train: 1 .*other:train: 1 .*on_bad skip"):
         open_corpus("mine:train,other:train", data.model_copy(update={"on_bad": "stop"}))
 

@@ -81,9 +81,9 @@ def test_a_text_file_has_a_name_a_line(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('{"a": 0, "b": 2}', "not 0 to 1"),
-        ('["a", "a"]', "given twice, such as 'a'"),
-        ("3", "give a list of names"),
-        ("{", "names.json is no label space"),
+        ('["a", "a"]', "appear twice, such as 'a'"),
+        ("3", "expected a list of names"),
+        ("{", "names.json is not a label space"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -159,7 +159,7 @@ def test_classes_keep_the_order_of_the_spec(make_table: Make) -> None:
 
 
 def test_a_dataset_without_labels_has_no_label_space(make_table: Make) -> None:
-    with pytest.raises(ValueError, match="tiny has no label space: its labels are none"):
+    with pytest.raises(ValueError, match="tiny has no label space: its spec has labels: none"):
         labels_of(make_table([None], labels="none"))
 
 
@@ -187,7 +187,7 @@ def test_answers_outside_the_space_are_counted_and_found(make_table: Make) -> No
     known = has_known_answer(table, LabelSpace(("red",)), problems)
     assert known.tolist() == [True, True, False, False]
     assert problems.counts == {"unknown-answer": 2}
-    assert problems.examples["unknown-answer"] == ["2 (mauve, puce)", "3 (none at all)"]
+    assert problems.examples["unknown-answer"] == ["2 (mauve, puce)", "3 (no answer)"]
 
 
 def test_a_target_has_the_score_of_each_label_and_is_zero_for_unknown_answers() -> None:

@@ -31,13 +31,13 @@ def test_each_official_form_is_read(
     ("name", "text", "said"),
     [
         ("p.json", '[{"question_id": 1, "answer": "a"}, {"question_id": 1, "answer": "b"}]', "'1'"),
-        ("p.json", '{"1": "a", "1": "b"}', "'1' is given twice"),
+        ("p.json", '{"1": "a", "1": "b"}', "'1' appears twice"),
         ("p.json", '[{"question_id": 1}]', "entry 0 is .*question_id.*answer, prediction"),
         ("p.json", "[3]", "entry 0 is 3"),
-        ("p.json", '"a"', "it holds a str"),
-        ("p.json", "[", "p.json is no file of predictions"),
+        ("p.json", '"a"', "it contains a str"),
+        ("p.json", "[", "p.json is not a file of predictions"),
         ("p.csv", "dev-0-0-0\n", "line 1 has 1 values"),
-        ("p.csv", "a,True\na,False\n", "'a' is given twice"),
+        ("p.csv", "a,True\na,False\n", "'a' appears twice"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:

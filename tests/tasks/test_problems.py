@@ -14,7 +14,7 @@ def test_every_problem_is_counted_and_the_first_are_shown() -> None:
     problems.add("no-image", "q7", count=20)
     assert len(problems) == 1520
     assert problems.lines() == [
-        "1,500 lines or entries that cannot be read, such as line 0; line 1; line 2",
+        "1,500 unreadable lines or entries, such as line 0; line 1; line 2",
         "20 annotations without an image, such as q7",
     ]
 
@@ -36,5 +36,5 @@ def test_only_stop_stops_and_only_at_a_problem() -> None:
     problems.check("stop", "vqa:train")
     problems.add("duplicate-id", "q1")
     problems.check("skip", "vqa:train")
-    with pytest.raises(DataError, match=r"vqa:train:\n  1 example whose id another one has"):
+    with pytest.raises(DataError, match=r"vqa:train:\n  1 example with a duplicate id"):
         problems.check("stop", "vqa:train")

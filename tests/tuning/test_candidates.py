@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
-from vlray.config.cluster import ClusterSection
-from vlray.config.detector import DetectorSection
-from vlray.config.extract import ExtractConfig
-from vlray.config.images import ImagesSection
+from tests.fixtures.collected import OWN, config, directly, read, same_regions
 from vlray.config.output import OutputSection
 from vlray.detect.selection.reselect import LIGHT
 from vlray.regions.output import open_output
 from vlray.stream.run import extract
-from vlray.tuning.candidates import Candidates
 from vlray.tuning.collect import collect
-from vlray.tuning.selected import Selection
 
-OWN = Path(__file__).with_name("own_detectors.py")
 STRICT = {"score_thresh": 0.35, "min_boxes": 3, "max_boxes": 20, "nms_thresh": 0.4}
 
 
@@ -36,34 +28,6 @@ def small_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         image.reduce(4).save(folder / name)
     (folder / "broken.png").write_text("no image at all")
     return folder
-
-
-def config(images: Path, output: Path | str, **detector: Any) -> ExtractConfig:
-    return ExtractConfig(
-        images=ImagesSection(root=str(images)),
-        output=OutputSection(path=str(output), shard_size=2),
-        detector=DetectorSection(device="cpu", **detector),
-        cluster=ClusterSection(actors=1, threads_per_actor=1, progress="none"),
-    )
-
-
-def directly(settings: ExtractConfig) -> pa.Table:
-    extract(settings)
-    return read(settings.output.path)
-
-
-def read(place: str) -> pa.Table:
-    return pa.Table.from_batches(list(open_output(place).iter_batches()))
-
-
-def same_regions(candidates: Candidates, found: Selection, direct: pa.Table) -> None:
-    assert direct["image_id"].to_pylist() == candidates.image_ids
-    assert np.diff(found.offsets).tolist() == direct["num_boxes"].to_pylist()
-    boxes = direct["boxes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, 4)
-    np.testing.assert_array_equal(found.boxes, boxes)
-    for name in ("obj_ids", "obj_probs"):
-        expected = direct[name].combine_chunks().flatten().to_numpy()
-        np.testing.assert_array_equal(getattr(found, name), expected)
 
 
 def test_regions_are_those_of_an_extraction_and_so_is_their_output(
@@ -124,7 +88,7 @@ def test_a_collection_is_opened_again_and_travels_to_other_processes(
         np.testing.assert_array_equal(first.select(options).rows, there.select(options).rows)
         numbers.add(len(there.select(options)))
     assert len(numbers) == 3
-    with pytest.raises(ValueError, match="holds none"):
+    with pytest.raises(ValueError, match="has no vectors"):
         there.write(there.select(settings.detector), settings, str(tmp_path / "out"))
     with pytest.raises(ValueError, match="min_size=0, not 200"):
         there.select(settings.detector.model_copy(update={"min_size": 200}))

@@ -23,7 +23,7 @@ def test_impossible_settings_of_a_grid_are_left_out_and_said(caplog) -> None:
         plan = make_plan(TuneConfig(), SPACE, rising)
     assert plan.trials == len(plan.settings) == 6
     assert not any(map(rising, plan.settings))
-    assert "3 settings are left out, for they are impossible: a=3 is above b" in caplog.text
+    assert "3 invalid settings are left out: a=3 is above b" in caplog.text
 
 
 def test_more_trials_at_random_begin_with_the_same_ones() -> None:
@@ -39,21 +39,21 @@ def test_more_trials_at_random_begin_with_the_same_ones() -> None:
 def test_a_small_space_ends_a_random_search(caplog) -> None:
     plan = make_plan(TuneConfig(search="random", trials=50), SPACE, rising)
     assert plan.trials == 6
-    assert "the space has no more than 6 settings" in caplog.text
+    assert "only 6 different settings were found, fewer than trials=50" in caplog.text
 
 
 @pytest.mark.parametrize("search", ["grid", "random", "optuna"])
 def test_a_space_without_a_possible_setting_is_refused(search) -> None:
     config = TuneConfig(search=search, trials=9 if search != "grid" else 0)
-    with pytest.raises(ValueError, match="no setting of the space is possible: never"):
+    with pytest.raises(ValueError, match="no setting of the space is valid: never"):
         make_plan(config, SPACE, lambda setting: "never")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"search": "random"}, "wants to know how many settings: --trials N"),
-        ({"search": "optuna"}, "wants to know how many settings: --trials N"),
+        ({"search": "random"}, "--search random needs a number of settings: give --trials N"),
+        ({"search": "optuna"}, "--search optuna needs a number of settings: give --trials N"),
         ({"trials": 4}, "the grid has 6 settings, more than trials=4"),
     ],
 )

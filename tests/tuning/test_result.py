@@ -43,7 +43,7 @@ def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:
     assert result.best.setting["optim.lr"] == 3
     assert result.is_better
     assert result.failed == 1
-    assert headline(result).startswith("best y 0.9 at lr=3, freeze=[], batch_size=8; 0.4 without")
+    assert headline(result).startswith("best y 0.9 at lr=3, freeze=[], batch_size=8; 0.4 with the")
     lines = table(result).splitlines()
     assert lines[0].split() == ["lr", "freeze", "batch_size", "y"]
     assert lines[1].split() == ["1", "(stopped)", "3", "[]", "8", "0.9"]
@@ -54,7 +54,7 @@ def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:
     assert [row["optim.lr"] for row in rows] == [3, 5, 1, None, 4, 2]
     assert rows[-1]["error"] == "lost"
     text = (tmp_path / "best.yaml").read_text()
-    assert text.startswith("# y 0.9; without it 0.4 (trial ")
+    assert text.startswith("# y 0.9; default settings 0.4 (trial ")
     assert yaml.safe_load(text) == {
         "corpus": "vqa:train",
         "regions": ["regions"],

@@ -20,7 +20,7 @@ Rule = Callable[..., Mapping[str, float]]
 
 
 class Made:
-    """Work that is a function."""
+    """A rule as the function of trials."""
 
     def __init__(self, rule: Rule, *, reuse: bool = True) -> None:
         self._rule, self.reuse = rule, reuse
@@ -37,7 +37,7 @@ def search(ray_cluster: str, tmp_path: Path) -> Callable[..., Search]:
 
     def make(rule: Rule, *, asha: bool = False, reuse: bool = True) -> Search:
         return Search(
-            work=Made(rule, reuse=reuse),
+            function=Made(rule, reuse=reuse),
             objective=MAX,
             resources=Resources(1, 0, 1 if asha else 2),
             folder=tmp_path / "run",
@@ -66,7 +66,7 @@ def test_what_fails_or_is_killed_is_kept_as_such_and_the_others_go_on(search, tm
     by = {trial.setting["a"]: trial for trial in ledger.trials.values()}
     assert by[1].error == "ValueError: one is none"
     assert "died" in by[2].error.lower()
-    assert by[4].figures == {"y": 16, "z": 1}
+    assert by[4].metrics == {"y": 16, "z": 1}
 
 
 def test_a_figure_that_there_is_not_fails_with_the_names(search, tmp_path) -> None:
@@ -74,7 +74,7 @@ def test_a_figure_that_there_is_not_fails_with_the_names(search, tmp_path) -> No
     search(lambda setting, report: {"loss": 1.0, "x": 2.0}).try_all([{"a": 1}], ledger)
     (trial,) = ledger.trials.values()
     assert trial.state == "failed"
-    assert "there is no figure 'y'; give one of loss, x" in trial.error
+    assert "the trial has no metric 'y'; give one of loss, x" in trial.error
 
 
 def test_asha_ends_what_is_worse_but_never_the_one_without_a_search(search, tmp_path) -> None:
@@ -92,7 +92,7 @@ def test_asha_ends_what_is_worse_but_never_the_one_without_a_search(search, tmp_
     assert len(by[0].evaluations) == len(by[9].evaluations) == 9
     for a in (1, 2):
         assert by[a].state == "stopped"
-        assert by[a].figures["y"] == max(by[a].evaluations) < 9 * a
+        assert by[a].metrics["y"] == max(by[a].evaluations) < 9 * a
 
 
 def test_optuna_finds_a_peak_and_repeats_nothing(search, tmp_path) -> None:
@@ -102,7 +102,7 @@ def test_optuna_finds_a_peak_and_repeats_nothing(search, tmp_path) -> None:
         "n": Choices((1, 2, 4)),
     }
 
-    def why_not(setting) -> str:
+    def invalid_reason(setting) -> str:
         return "b wants more" if setting["kind"] == "b" and setting["n"] == 1 else ""
 
     def rule(setting, report):
@@ -112,7 +112,7 @@ def test_optuna_finds_a_peak_and_repeats_nothing(search, tmp_path) -> None:
     ledger = Ledger.open(tmp_path)
     known = {"x": 0.7, "kind": "b", "n": 2}
     ledger.add(Trial(known, "finished", {"y": 1.5}))
-    search(rule).try_suggested(space, 25, 0, why_not, ledger)
+    search(rule).try_suggested(space, 25, 0, invalid_reason, ledger)
     assert len(ledger.trials) == 26  # an id each: no setting twice
     assert {trial.state for trial in ledger.trials.values()} == {"finished"}
     best = ledger.best(MAX)

@@ -61,21 +61,27 @@ def test_a_range_knows_whole_numbers_and_logarithms() -> None:
     [
         ({}, "nothing is searched"),
         ({"nms_tresh": "0.5"}, "did you mean detector.nms_thresh?"),
-        ({"score_thresh": "0.5,1.5"}, "'1.5' is no value of detector.score_thresh"),
-        ({"score_thresh": "0.5..2"}, "'2' is no value of detector.score_thresh"),
+        ({"score_thresh": "0.5,1.5"}, "'1.5' is not a valid value of detector.score_thresh"),
+        ({"score_thresh": "0.5..2"}, "'2' is not a valid value of detector.score_thresh"),
         ({"score_thresh": "0.5..0.2"}, "is empty: 0.5 is not below 0.2"),
         ({"score_thresh": "0.5..0.5"}, "is empty"),
-        ({"score_thresh": "0.1..0.2/1"}, "a range has two values at least"),
-        ({"score_thresh": "0..0.2/log"}, "a logarithm wants numbers above 0"),
+        ({"score_thresh": "0.1..0.2/1"}, "a range needs at least two values"),
+        ({"score_thresh": "0..0.2/log"}, "/log needs numbers above 0"),
         ({"score_thresh": ","}, "has no values"),
-        ({"score_thresh": "[0.1"}, "is no YAML list"),
-        ({"score_thresh": "high"}, "'high' is no value of detector.score_thresh"),
-        ({"weights": "1..2"}, "detector.weights is no number"),
-        ({"nms_thresh": "0.5", "detector.nms_thresh": "0.6"}, "gives detector.nms_thresh twice"),
-        ({"images.root": "a,b"}, "so that trials would not compare"),
-        ({"detector.features": "none,pooled"}, "so that trials would not compare"),
-        ({"min_boxes": "10,20"}, "detector.min_boxes is given to vlray extract as well (10)"),
-        ({"progress": "bar,none"}, "so that trials would not compare"),
+        ({"score_thresh": "[0.1"}, "is not a YAML list"),
+        ({"score_thresh": "high"}, "'high' is not a valid value of detector.score_thresh"),
+        ({"weights": "1..2"}, "detector.weights is not a number"),
+        (
+            {"nms_thresh": "0.5", "detector.nms_thresh": "0.6"},
+            "--space has detector.nms_thresh twice",
+        ),
+        ({"images.root": "a,b"}, "so trials would not be comparable"),
+        ({"detector.features": "none,pooled"}, "so trials would not be comparable"),
+        (
+            {"min_boxes": "10,20"},
+            "detector.min_boxes is also an option of vlray extract after -- (10)",
+        ),
+        ({"progress": "bar,none"}, "so trials would not be comparable"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(space: dict[str, str], words: str) -> None:
@@ -85,7 +91,7 @@ def test_what_cannot_be_searched_is_refused(space: dict[str, str], words: str) -
 
 
 def test_a_name_of_several_options_has_to_be_said_whole() -> None:
-    with pytest.raises(ValueError, match=r"can be images\.root or data\.root; say which"):
+    with pytest.raises(ValueError, match=r"root is ambiguous: give images\.root or data\.root"):
         read_space({"root": "a"}, tuned(*EXTRACT))
 
 
@@ -99,7 +105,7 @@ def test_a_grid_holds_every_combination_once() -> None:
 
 def test_a_grid_of_any_number_between_two_is_refused_with_the_ways_out() -> None:
     space = read_space({"nms_thresh": "0.3..0.9"}, tuned(*EXTRACT))
-    with pytest.raises(ValueError, match=r"0\.3\.\.0\.9/5\), or give --search random"):
+    with pytest.raises(ValueError, match=r"0\.3\.\.0\.9/5\); or give --search random"):
         list(grid(space))
 
 
@@ -139,9 +145,12 @@ def test_a_limit_that_is_searched_alone_is_followed_by_the_other() -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ((), "vlray tune: nothing is tuned"),
-        (("view", "regions"), "vlray tune: vlray view is not tuned; put extract or train"),
-        (("extract", "photos", "regions"), "OUT of vlray extract ('regions') is below the sweep's"),
+        ((), "vlray tune: no command to tune"),
+        (("view", "regions"), "vlray tune: vlray view cannot be tuned; give extract or train"),
+        (
+            ("extract", "photos", "regions"),
+            "OUT of vlray extract ('regions') is chosen by vlray tune",
+        ),
         (("extract", "photos", "--nms-tresh", "0.5"), "did you mean --detector.nms-thresh?"),
         (("extract", "photos", "--max-boxes", "0"), "--detector.max-boxes is '0'"),
         (("extract",), "IMAGES (images.root) is missing"),

@@ -63,9 +63,9 @@ def test_a_published_file_is_read_whole(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("not JSON", "is no JSON"),
+        ("not JSON", "is not JSON"),
         ("[1, 2]", "no images and annotations"),
-        ({"images": [], "annotations": []}, "names no images"),
+        ({"images": [], "annotations": []}, "empty list of images"),
         ({"images": [{"id": 1}], "annotations": []}, "'file_name'"),
         ({"images": IMAGES, "annotations": [box(8, 3, 1, 2, 3, 4)]}, "annotation 0.*KeyError"),
         ({"images": IMAGES, "annotations": [box(5, 3, 1, 2, 3)]}, "annotation 0"),

@@ -1,4 +1,4 @@
-"""Two outputs of the same images, box by box."""
+"""Compare two outputs of the same images, box by box."""
 
 from vlray.comparison.result import Comparison
 from vlray.comparison.run import compare

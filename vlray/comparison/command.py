@@ -1,4 +1,4 @@
-"""The compare command: compare, print the table, and say whether it is good enough."""
+"""The compare command: print a comparison and check it against the limits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = logging.getLogger("vlray.comparison")
 
 
 def run(config: CompareConfig, session: Session) -> None:
-    """Compare and report.
+    """Compare two outputs and print the results.
 
     Raises:
-        Failed: A limit is not reached.
+        Failed: The outputs do not reach ``min_matched`` or ``min_cosine``.
     """
     folder = session.open(config)
     report = config.report or str(folder.path)
@@ -36,29 +36,30 @@ def run(config: CompareConfig, session: Session) -> None:
     text = table(result)
     log.debug("%s", text)
     print(text)
-    print(f"\nfigures: {files.join(report, JSON_NAME)}")
+    print(f"\nmetrics: {files.join(report, JSON_NAME)}")
     if config.worst:
         print(f"page: {files.join(report, PAGE_NAME)}")
-    if failed := _below(result, config):
-        raise Failed("; ".join(failed))
+    if missed := _missed_limits(result, config):
+        raise Failed("; ".join(missed))
 
 
-def _below(result: Comparison, config: CompareConfig) -> list[str]:
-    """Say which limits are not reached."""
+def _missed_limits(result: Comparison, config: CompareConfig) -> list[str]:
+    """List the limits that the comparison does not reach, one message each."""
     overall = result.overall
-    failed = []
+    missed = []
     share = overall.share(overall.matched)
     if share < config.min_matched:
-        failed.append(
-            f"{percent(share)} of the boxes have a partner, fewer than "
+        missed.append(
+            f"{percent(share)} of the boxes have a partner, below "
             f"--min-matched {config.min_matched:g}"
         )
+    # Matched boxes without features must not pass the limit by default.
     if config.min_cosine > -1:
         if not overall.cosine.count:
-            failed.append("there is no pair of features for --min-cosine to look at")
+            missed.append("--min-cosine cannot be checked: no features were compared")
         elif 1 - overall.cosine.mean < config.min_cosine:
-            failed.append(
+            missed.append(
                 f"the mean cosine is {cosine_text(overall.cosine.mean)}, below "
                 f"--min-cosine {config.min_cosine:g}"
             )
-    return failed
+    return missed

@@ -1,4 +1,4 @@
-"""Read two outputs side by side, image by image, in whatever order each has them."""
+"""Read two outputs image by image, whatever order each of them stores its images in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from vlray.regions.schema import from_table
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """One image on both sides; the regions share their arrays with those of its neighbours."""
+    """One image on both sides.
+
+    The regions are views into the arrays of a whole batch: copy them to keep them.
+
+    Attributes:
+        image_id: Id of the image.
+        path_a: Path of the image in A.
+        path_b: Path of the image in B.
+        a: Regions of side A, without padding.
+        b: Regions of side B, without padding.
+    """
 
     image_id: str
     path_a: str
@@ -33,29 +43,29 @@ COLUMNS = (
 
 
 def join(a: Side, b: Side, image_ids: Set[str], *, features: bool) -> Iterator[Joined]:
-    """Yield the images of both sides in A's order, a few at a time in memory.
+    """Yield the images of both sides in A's order, with a few row groups in memory.
 
-    Where B has them in the same order every file is read once. In another order each image costs
-    reading the row group that it is in.
+    If B has the same order, every file is read once. Otherwise the row group of each image is
+    read anew.
 
     Args:
-        a: The side whose order counts.
+        a: The side that sets the order.
         b: The other side.
-        image_ids: Images of both sides, those that are wanted.
-        features: Whether the vectors are read; without them it is quicker.
+        image_ids: Ids of the images to yield; both sides have them.
+        features: Whether to read the feature vectors; skipping them is faster.
     """
     columns = [*COLUMNS, *(["visual_feats"] if features else [])]
     batches = a.output.iter_batches(columns, batch_size=ROW_GROUP_SIZE)
 
     def read() -> tuple[pa.Table, pa.Table] | None:
         for batch in batches:
-            wanted = pa.array([i in image_ids for i in batch.column("image_id").to_pylist()])
-            if pc.any(wanted).as_py():
-                rows = pa.Table.from_batches([batch]).filter(wanted)
+            is_selected = pa.array([i in image_ids for i in batch.column("image_id").to_pylist()])
+            if pc.any(is_selected).as_py():
+                rows = pa.Table.from_batches([batch]).filter(is_selected)
                 return rows, b.output.read(rows["image_id"].to_pylist(), columns)
         return None
 
-    # The next images are read and decompressed while these are being compared.
+    # Read and decompress the next batch while the caller compares this one.
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(read)
         while tables := ahead.result():

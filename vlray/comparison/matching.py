@@ -1,6 +1,6 @@
-"""Find the partner of each box.
+"""Match the boxes of two sides.
 
-Shapes: A and B boxes of one image on the two sides, M of them matched.
+Shapes: A and B: boxes of one image on the two sides, M: matched pairs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from vlray.regions.overlap import iou_of
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """The boxes of one image that belong together.
+    """Matched pairs of boxes of one image.
 
     Attributes:
-        a: Index of each matched box on side A, rising.
-        b: Its partner's index on side B.
-        iou: Of the two, in [0, 1].
+        a: Index of each matched box on side A, ascending.
+        b: Index of its partner on side B.
+        iou: IoU of each pair, in [0, 1].
     """
 
     a: Int64[np.ndarray, " M"]
@@ -28,7 +28,7 @@ class Matching:
     iou: Float64[np.ndarray, " M"]
 
     def __len__(self) -> int:
-        """Give the number of pairs."""
+        """Return the number of pairs."""
         return len(self.a)
 
 
@@ -39,24 +39,25 @@ def match(
     ids_b: Int32[np.ndarray, " B"] | None,
     iou_thresh: float,
 ) -> Matching:
-    """Match boxes one to one, greedily by falling IoU.
+    """Match boxes one to one, greedily by descending IoU.
 
-    The pair of the highest IoU is taken first, then the highest of those whose boxes are both
-    still free, down to ``iou_thresh``. So the matches at a higher threshold are just those of
-    these pairs that reach it, which a matching of the best total IoU does not give. Where several
-    pairs have the same IoU (a detector may give one box with two classes), pairs of one class
-    come first, then those of the nearest rank.
+    The pair with the highest IoU is matched first, then the highest among the boxes that are
+    still free, down to ``iou_thresh``. The matches at a higher threshold are therefore a subset
+    of these pairs; an optimal assignment by total IoU lacks this property. Ties in IoU (a
+    detector may return one box with two classes) are broken by equal class, then by the smallest
+    difference in rank.
 
     Args:
         boxes_a: Boxes of side A in pixels.
         boxes_b: Boxes of side B in pixels of an image of the same size.
-        ids_a: Classes of side A; None: they do not matter.
-        ids_b: Classes of side B, in the same numbering.
-        iou_thresh: Least IoU of a pair; at 0 they still have to overlap.
+        ids_a: Class ids of side A; None: ignore classes.
+        ids_b: Class ids of side B, in the same numbering; None: ignore classes.
+        iou_thresh: Minimum IoU of a pair; even at 0 the boxes must overlap.
     """
+    # Shortcut for identical sides: the greedy matching below returns the same pairs.
     same_classes = ids_a is None or ids_b is None or np.array_equal(ids_a, ids_b)
     if same_classes and np.array_equal(boxes_a, boxes_b):
-        every = np.arange(len(boxes_a))  # what the rest of this function would find, too
+        every = np.arange(len(boxes_a))
         return Matching(every, every, np.ones(len(every)))
     iou = iou_of(boxes_a, boxes_b)
     rows, columns = np.nonzero((iou >= iou_thresh) & (iou > 0))
@@ -64,6 +65,7 @@ def match(
     other_class = np.zeros(len(rows), bool)
     if ids_a is not None and ids_b is not None:
         other_class = ids_a[rows] != ids_b[columns]
+    # np.lexsort sorts by its last key first: descending IoU, same class, rank difference, row.
     order = np.lexsort((rows, np.abs(rows - columns), other_class, -values))
     partner = np.full(len(boxes_a), -1, np.int64)
     free = np.ones(len(boxes_b), bool)

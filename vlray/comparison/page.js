@@ -1,9 +1,9 @@
-// Two sides of the worst images: partners point at each other.
+// The worst images with the boxes of both sides; pointing at a box marks its partner as well.
 const DATA = JSON.parse($("data").textContent);
-// Zero has no sign, whatever it was rounded from.
+// Rounded numbers without a leading zero; a negative value that rounds to zero loses its sign.
 const digits = (value, count) =>
   value === null ? "" : value.toFixed(count).replace(/^-(?=[0.]+$)/, "").replace(/^(-?)0\./, "$1.");
-/** A cosine with as many nines as it has: .998, .99998. */
+/** A cosine with enough digits to distinguish it from 1: .998, .99998. */
 const cosine = (distance) => {
   if (distance === null) return "";
   if (distance === 0) return "1";
@@ -19,44 +19,44 @@ function name(box, withScore = true) {
 
 const withAttribute = (box) => (box[3] === "" || box[4] === null ? "" : ` (${box[3]} ${digits(box[4], 2)})`);
 
-/** What became of each box of an image: its state, and the number of its pair. */
+/** State of each box of an image, and the index of its pair; -1: no partner. */
 function states(image) {
-  const found = image.sides.map((boxes) => boxes.map(() => ({ state: "lone", pair: -1 })));
+  const status = image.sides.map((boxes) => boxes.map(() => ({ state: "lone", pair: -1 })));
   image.pairs.forEach((pair, k) => {
     const state = pair.other ? "other" : "same";
-    found[0][pair.a] = found[1][pair.b] = { state, pair: k };
+    status[0][pair.a] = status[1][pair.b] = { state, pair: k };
   });
-  return found;
+  return status;
 }
 
 const DEPTH = { same: 0, other: 1, lone: 2 };
 
-/** One side's photograph with its boxes; those without a partner on top. */
-function shot(image, side, found) {
+/** The image with the boxes of one side; boxes without a partner are on top. */
+function shot(image, side, status) {
   const [width, height] = image.size[side];
   const element = make("div", { className: "shot" });
   element.style.setProperty("--ratio", width / height);
   showPicture(element, image.missing ? "" : jpeg($(`t${image.thumbnail}`).textContent));
   const layer = overlay(image.size[side]);
-  const order = image.sides[side].map((_, k) => k).sort((a, b) => DEPTH[found[side][a].state] - DEPTH[found[side][b].state]);
+  const order = image.sides[side].map((_, k) => k).sort((a, b) => DEPTH[status[side][a].state] - DEPTH[status[side][b].state]);
   for (const kind of ["casing", "box"]) {
     for (const k of order) {
-      layer.append(svg("path", { class: `${kind} ${found[side][k].state}`, d: outline(image.sides[side][k][0]), "data-region": k }));
+      layer.append(svg("path", { class: `${kind} ${status[side][k].state}`, d: outline(image.sides[side][k][0]), "data-region": k }));
     }
   }
   element.append(layer);
   return element;
 }
 
-/** The smallest box under the pointer among those that are shown. */
-function hit(image, side, found, event) {
-  const isHidden = (k) => document.body.classList.contains(`hide-${found[side][k].state}`);
+/** Index of the smallest visible box under the pointer; -1: none. */
+function hit(image, side, status, event) {
+  const isHidden = (k) => document.body.classList.contains(`hide-${status[side][k].state}`);
   const boxes = image.sides[side].map(([box], k) => (isHidden(k) ? [] : box));
   return smallestAt(event.currentTarget, image.size[side], boxes, event);
 }
 
 function facts(image) {
-  const row = image.figures;
+  const row = image.metrics;
   const list = [
     ["boxes", `${row.boxes_a} | ${row.boxes_b}`], ["matched", row.matched],
     ["IoU", digits(row.iou_mean, 3)],
@@ -65,10 +65,10 @@ function facts(image) {
     ["same class", row.same_class], ["same attribute", row.same_attribute],
     ["score", row.score_diff_mean === null ? "" : (row.score_diff_mean >= 0 ? "+" : "") + digits(row.score_diff_mean, 3)],
   ];
-  const shown = list.filter(([, value]) => value !== "" && value !== null);
-  return make("span", { className: "facts" }, ...shown.flatMap(([title, value], k) => [
+  const visible = list.filter(([, value]) => value !== "" && value !== null);
+  return make("span", { className: "facts" }, ...visible.flatMap(([title, value], k) => [
     k ? " \u00b7 " : "", `${title} `, make("b", { textContent: String(value) })]),
-  image.figures.same_size ? "" : " \u00b7 the sides disagree about the image's size");
+  image.metrics.same_size ? "" : " \u00b7 the image sizes differ");
 }
 
 function measures(pair) {
@@ -78,12 +78,12 @@ function measures(pair) {
   return words.join(" \u00b7 ");
 }
 
-/** A table of all boxes of an image: those without a partner, then other classes, then the least similar. */
-function boxTable(image, found) {
+/** Table of all boxes: those without a partner first, then pairs of different classes, then by similarity. */
+function boxTable(image, status) {
   const rows = [];
   for (const side of [0, 1]) {
     image.sides[side].forEach((box, k) => {
-      if (found[side][k].state !== "lone") return;
+      if (status[side][k].state !== "lone") return;
       rows.push({ boxes: side ? [-1, k] : [k, -1], cells: side ? ["", name(box)] : [name(box), ""], key: -2, state: "lone" });
     });
   }
@@ -102,9 +102,9 @@ function boxTable(image, found) {
 }
 
 function card(image) {
-  const found = states(image);
-  const shots = [0, 1].map((side) => shot(image, side, found));
-  const lone = found.flat().filter((box) => box.state === "lone").length;
+  const status = states(image);
+  const shots = [0, 1].map((side) => shot(image, side, status));
+  const lone = status.flat().filter((box) => box.state === "lone").length;
   const details = make("details", {}, make("summary", { textContent: `${plural(image.pairs.length, "pair")} and ${number(lone)} without a partner` }));
   const element = make("article", { className: "pair" },
     make("div", { className: "head" }, make("h2", { textContent: image.id, title: image.path }), facts(image)),
@@ -119,15 +119,15 @@ function card(image) {
   };
   const partners = (side, k) => {
     if (k < 0) return [-1, -1];
-    const pair = image.pairs[found[side][k].pair];
+    const pair = image.pairs[status[side][k].pair];
     if (pair) return [pair.a, pair.b];
     return side ? [-1, k] : [k, -1];
   };
   shots.forEach((one, side) => {
     const over = (event) => {
-      const boxes = partners(side, hit(image, side, found, event));
+      const boxes = partners(side, hit(image, side, status, event));
       point(boxes);
-      tipOf(image, boxes, image.pairs[boxes[side] < 0 ? -1 : found[side][boxes[side]].pair], event);
+      tipOf(image, boxes, image.pairs[boxes[side] < 0 ? -1 : status[side][boxes[side]].pair], event);
     };
     one.addEventListener("pointermove", over);
     one.addEventListener("click", over);
@@ -135,7 +135,7 @@ function card(image) {
   });
   details.addEventListener("toggle", () => {
     if (details.children.length > 1) return;
-    details.append(boxTable(image, found));
+    details.append(boxTable(image, status));
     details.addEventListener("pointerover", (event) => point(event.target.closest("tbody tr")?.boxes ?? [-1, -1]));
     details.addEventListener("pointerleave", () => point([-1, -1]));
   });
@@ -157,7 +157,7 @@ function tipOf(image, boxes, pair, event) {
 function drawPairs() {
   const order = DATA.orders[$("order").selectedIndex];
   $("pairs").replaceChildren(...order ? order[1].map((i) => card(DATA.images[i]))
-    : [make("p", { className: "empty", textContent: "No image differs in what was compared." })]);
+    : [make("p", { className: "empty", textContent: "No image differs." })]);
 }
 
 for (const button of document.querySelectorAll(".legend button")) {
@@ -168,5 +168,5 @@ for (const button of document.querySelectorAll(".legend button")) {
 }
 $("order").addEventListener("change", drawPairs);
 setUpTabs();
-// Thumbnails follow the script in the document.
+// The thumbnails come after the script in the document.
 document.addEventListener("DOMContentLoaded", drawPairs);

@@ -1,4 +1,4 @@
-"""The page of a comparison: the worst images, side A's boxes beside side B's, and all figures."""
+"""The page of a comparison: the worst images with the boxes of both sides, and all metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from vlray.comparison.result import Comparison
 from vlray.comparison.sides import Side
 from vlray.comparison.table import COLUMNS, cosine_text, count_rows, notes, percent, spread_rows
-from vlray.comparison.worst import ORDERS, BadImage, Labelled
+from vlray.comparison.worst import ORDERS, BadImage, LabelledBoxes
 from vlray.pages.labels import LEAST_ATTRIBUTE, name_of
 from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.pages.render import Total, render_page
@@ -24,21 +24,21 @@ SCRIPTS = (
 
 
 def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
-    """Make the page.
+    """Render the page.
 
     Args:
-        result: The comparison, with its worst images.
-        images_root: Where the images are now; where they were at the extraction, if empty.
+        result: The comparison with its worst images.
+        images_root: Folder or URI of the images; empty: where they were extracted from.
 
     Returns:
-        The page, and why images cannot be read any more, one sentence for each of them.
+        The page, and one message for each image that cannot be read.
     """
     images, orders = result.worst.images()
     pictures = _thumbnails(result, images, images_root)
     names = _names(result.a, result.b)
     data = {
         "names": names,
-        "orders": [[ORDERS[name][0], places] for name, places in orders.items() if places],
+        "orders": [[ORDERS[name][0], indices] for name, indices in orders.items() if indices],
         "images": [
             _image(result, image, index, picture.thumbnail is None)
             for index, (image, picture) in enumerate(zip(images, pictures, strict=True))
@@ -62,12 +62,13 @@ def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
 
 
 def _thumbnails(result: Comparison, images: Sequence[BadImage], images_root: str) -> list[Picture]:
-    """Read the photographs where A has them, and those that are not there where B has them."""
+    """Read the images from A's paths, and those that cannot be read there from B's paths."""
     pictures = read_thumbnails(result.a.output, [image.path_a for image in images], images_root)
-    lost = [index for index, picture in enumerate(pictures) if picture.thumbnail is None]
-    paths = [images[index].path_b for index in lost]
-    again = read_thumbnails(result.b.output, paths, images_root)
-    for index, picture in zip(lost, again, strict=True):
+    # The images may have moved or be missing on one of the two sides only.
+    unread = [index for index, picture in enumerate(pictures) if picture.thumbnail is None]
+    paths = [images[index].path_b for index in unread]
+    from_b = read_thumbnails(result.b.output, paths, images_root)
+    for index, picture in zip(unread, from_b, strict=True):
         if picture.thumbnail is not None:
             pictures[index] = picture
     return pictures
@@ -83,11 +84,11 @@ def _totals(result: Comparison) -> list[Total]:
         totals.append(Total("median cosine", cosine_text(overall.cosine.percentile(0.5))))
     if overall.classes:
         totals.append(Total("same class", percent(overall.same_class / overall.classes)))
-    return [*totals, Total("the same bits", f"{overall.identical:,}")]
+    return [*totals, Total("identical images", f"{overall.identical:,}")]
 
 
 def _tables(result: Comparison) -> dict[str, Any]:
-    """Collect what the other tabs show, by the names that the template reads."""
+    """Collect the contents of the other tabs, by the template's variable names."""
     absent = [
         *((image_id, "A", why) for image_id, why in result.only_a.items()),
         *((image_id, "B", why) for image_id, why in result.only_b.items()),
@@ -99,7 +100,7 @@ def _tables(result: Comparison) -> dict[str, Any]:
         "rows": spread_rows(result.overall),
         "counts": count_rows(result),
         "differing": len(result.differences),
-        "origins": [
+        "provenance": [
             ("output", result.a.output.path, result.b.output.path),
             *((name, result.a.facts.get(name, ""), result.b.facts.get(name, "")) for name in names),
         ],
@@ -109,44 +110,45 @@ def _tables(result: Comparison) -> dict[str, Any]:
 
 
 def _names(a: Side, b: Side) -> list[str]:
-    """Call each side by its folder, or by its whole path where the folders are called the same."""
+    """Name each side by its folder, or by its whole path if both folders have the same name."""
     paths = [side.output.path.rstrip("/") for side in (a, b)]
     folders = [path.rpartition("/")[2] for path in paths]
-    shown = paths if folders[0] == folders[1] else folders
+    titles = paths if folders[0] == folders[1] else folders
     return [
         f"{name} ({detector})" if (detector := side.facts["detector"]) else name
-        for name, side in zip(shown, (a, b), strict=True)
+        for name, side in zip(titles, (a, b), strict=True)
     ]
 
 
 def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> dict[str, Any]:
-    figures, pairs = image.figures, image.figures.pairs
-    measured = (figures.cosine_distance, figures.rel_l2)
+    metrics, pairs = image.metrics, image.metrics.pairs
+    distances, rel_l2 = metrics.cosine_distance, metrics.rel_l2
     return {
         "id": image.image_id,
         "path": image.path_a,
         "missing": missing,
         "thumbnail": index,
         "size": [[side.image_hw[1], side.image_hw[0]] for side in (image.a, image.b)],
-        "figures": figures.as_row(),
+        "metrics": metrics.as_row(),
         "sides": [_boxes(result.a, image.a), _boxes(result.b, image.b)],
         "pairs": [
             {
                 "a": int(pairs.a[row]),
                 "b": int(pairs.b[row]),
                 "iou": float(pairs.iou[row]),
-                "cosine": None if measured[0] is None else float(measured[0][row]),
-                "l2": None if measured[1] is None else float(measured[1][row]),
-                "other": figures.same_class is not None and not figures.same_class[row],
+                "cosine": None if distances is None else float(distances[row]),
+                "l2": None if rel_l2 is None else float(rel_l2[row]),
+                "other": metrics.same_class is not None and not metrics.same_class[row],
             }
             for row in range(len(pairs))
         ],
     }
 
 
-def _boxes(side: Side, regions: Labelled) -> list[list[Any]]:
-    """List each box as corners, label, score, attribute and its score, as the script reads them."""
+def _boxes(side: Side, regions: LabelledBoxes) -> list[list[Any]]:
+    """List the boxes as the script reads them: corners, label, score, attribute and its score."""
     boxes = []
+    # A tenth of a pixel is invisible, and the page stays small.
     for row, box in enumerate(regions.boxes.astype(np.float64).round(1).tolist()):
         label, attribute = "", ""
         score, attribute_score = (

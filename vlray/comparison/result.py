@@ -1,35 +1,35 @@
-"""What a comparison finds."""
+"""The result of a comparison."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from vlray.comparison.figures import Comparable
+from vlray.comparison.metrics import Comparable
+from vlray.comparison.overall import OverallMetrics
 from vlray.comparison.sides import Side
-from vlray.comparison.tally import Tally
 from vlray.comparison.worst import Worst
 from vlray.version import __version__
 
 SCHEMA = 1
-"""Of ``compare.json``; a key that is renamed or changes its meaning raises it."""
+"""Schema version of ``compare.json``; incremented when a key is renamed or changes its meaning."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare` found.
+    """Result of `compare`.
 
     Attributes:
-        a: The reference.
-        b: The other side.
-        differences: Where their origins differ: name, what A says, what B says.
-        comparable: What was compared beside the boxes.
-        reasons: Why ``features``, ``classes`` or ``attributes`` were not.
-        only_a: Images without a row on side B, and what B says of them.
-        only_b: Images without a row on side A, likewise.
-        overall: The figures of all images together.
-        worst: The worst images.
-        splits: Those that were asked for; empty means all.
+        a: The reference output.
+        b: The other output.
+        differences: Facts of the provenance that differ: name, value of A, value of B.
+        comparable: Columns that were compared besides the boxes.
+        reasons: Why ``features``, ``classes`` or ``attributes`` were not compared, by name.
+        only_a: Images that only A has, with the reason why B lacks each.
+        only_b: Images that only B has, with the reason why A lacks each.
+        overall: Metrics of all images together.
+        worst: The images that differ most, by each order of the page.
+        splits: Splits that were compared; empty means all.
     """
 
     a: Side
@@ -39,18 +39,18 @@ class Comparison:
     reasons: dict[str, str]
     only_a: dict[str, str]
     only_b: dict[str, str]
-    overall: Tally
+    overall: OverallMetrics
     worst: Worst
     splits: tuple[str, ...] = ()
 
     @property
     def identical(self) -> bool:
-        """Whether both sides hold the same images with the same regions, bit for bit."""
+        """Whether both sides hold the same images with bitwise equal regions."""
         return self.overall.identical == self.overall.images and not self.only_a and not self.only_b
 
 
 def as_dict(result: Comparison) -> dict[str, Any]:
-    """Give all but the single images in plain values, as ``compare.json`` has them."""
+    """Return the contents of ``compare.json`` without ``per_image``, in plain types."""
     overall = result.overall
     return {
         "schema": SCHEMA,

@@ -1,4 +1,4 @@
-"""The two outputs: open them, and find out what can be compared."""
+"""The two sides of a comparison: open them and determine what can be compared."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
 
-from vlray.comparison.figures import Comparable
+from vlray.comparison.metrics import Comparable
 from vlray.detect.inputs import explain_input
 from vlray.regions.output import RegionOutput, open_output
 from vlray.storage import files
@@ -22,9 +21,9 @@ class Side:
 
     Attributes:
         letter: ``A`` or ``B``.
-        output: The output itself.
-        image_ids: Images that have a row, of the wanted splits, in the order of the files.
-        schema: Of its rows.
+        output: The opened output.
+        image_ids: Images with a row in the selected splits, in file order.
+        schema: Arrow schema of the rows.
     """
 
     letter: str
@@ -34,14 +33,14 @@ class Side:
 
     @property
     def feature_dim(self) -> int:
-        """Length of its vectors; 0 where there are only boxes."""
+        """Length of the feature vectors; 0 if the output has only boxes."""
         if "visual_feats" not in self.schema.names:
             return 0
         return int(self.schema.field("visual_feats").type.value_type.list_size)
 
     @property
     def dtype(self) -> str:
-        """Dtype of its vectors: float16, float32, or none where there are only boxes."""
+        """Dtype of the feature vectors: ``float16``, ``float32``, or ``none`` with boxes only."""
         if not self.feature_dim:
             return "none"
         kind = self.schema.field("visual_feats").type.value_type.value_type
@@ -49,16 +48,16 @@ class Side:
 
     @cached_property
     def failures(self) -> dict[str, str]:
-        """What became of the images that failed, by id."""
+        """Error and reason of each failed image, by image id."""
         rows = self.output.failures().to_pylist()
         return {row["image_id"]: f"{row['error']}: {row['reason']}" for row in rows}
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """What it says about its origin, by name: detector, weights, settings, conventions."""
+        """Provenance of the output by name: detector, weights, settings, conventions."""
         info = self.output.info
         stored = json.loads((self.schema.metadata or {}).get(b"vlray", b"{}"))
-        origin = {
+        provenance = {
             "dataset": info.dataset,
             "images": info.images_root,
             "vlray": info.vlray_version,
@@ -72,32 +71,34 @@ class Side:
                 f"convention {name}": value for name, value in stored.get("conventions", {}).items()
             },
         }
-        for name in ("detector name", "detector weights_sha256"):  # these are there already
-            origin.pop(name, None)
-        return {name: _plain(value) for name, value in origin.items()}
+        # "detector" and "weights_sha256" already report these two.
+        for name in ("detector name", "detector weights_sha256"):
+            provenance.pop(name, None)
+        return {name: _plain(value) for name, value in provenance.items()}
 
 
 def open_side(letter: str, path: str, split: Sequence[str] = ()) -> Side:
-    """Open one of the two outputs.
+    """Open one side of the comparison.
 
     Args:
-        letter: ``A`` or ``B``, for messages.
-        path: Folder or URI.
-        split: Only images of these splits; empty means all.
+        letter: ``A`` or ``B``, used in messages.
+        path: Folder or URI of the output.
+        split: Splits to compare; empty means all.
 
     Raises:
-        ValueError: It is no output of vlray, or has no image (of these splits).
-        OSError: It cannot be read.
+        ValueError: The path is not an output of vlray, or has no image (in these splits).
+        OSError: The output cannot be read.
     """
     try:
         output = open_output(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"{letter}: {_no_output(path)}") from error
+        raise ValueError(f"{letter}: {_explain_not_output(path)}") from error
+    # An unfinished extraction may have no rows yet; the first row also has the schema.
     first = next(output.iter_batches(batch_size=1), None)
     if first is None:
         raise ValueError(
             f"{letter}: {path} has no image with regions yet; finish it with `vlray extract`, or "
-            "look into its failures/"
+            "check its failures/ folder"
         )
     if not split:
         image_ids = output.image_ids
@@ -108,33 +109,33 @@ def open_side(letter: str, path: str, split: Sequence[str] = ()) -> Side:
             splits |= set(rows["split"])
             image_ids += [
                 image_id
-                for image_id, own in zip(rows["image_id"], rows["split"], strict=True)
-                if own in split
+                for image_id, name in zip(rows["image_id"], rows["split"], strict=True)
+                if name in split
             ]
         if not image_ids:
             raise ValueError(
-                f"{letter}: no image of {path} is of split {', '.join(map(repr, split))}; its "
+                f"{letter}: no image of {path} is in split {', '.join(map(repr, split))}; its "
                 f"splits are {sorted(splits)}"
             )
     return Side(letter, output, tuple(image_ids), first.schema)
 
 
 def differences(a: Side, b: Side) -> list[tuple[str, str, str]]:
-    """List by name where the origins differ: name, what A says, what B says."""
+    """List the facts that differ: name, value of A, value of B."""
     names = [*a.facts, *(name for name in b.facts if name not in a.facts)]
     rows = ((name, a.facts.get(name, ""), b.facts.get(name, "")) for name in names)
     return [row for row in rows if row[1] != row[2]]
 
 
-def what_compares(a: Side, b: Side) -> tuple[Comparable, dict[str, str]]:
-    """Find out what both outputs have alike, and say why the rest cannot be compared.
+def comparable_columns(a: Side, b: Side) -> tuple[Comparable, dict[str, str]]:
+    """Determine which columns can be compared, and the reasons for those that cannot.
 
     Returns:
-        What to compare, and the reasons by ``features``, ``classes`` and ``attributes``.
+        The comparable columns, and the reasons by ``features``, ``classes`` and ``attributes``.
     """
     reasons = {}
     if a.feature_dim != b.feature_dim:
-        reasons["features"] = f"A's vectors are {_long(a.feature_dim)}, B's {_long(b.feature_dim)}"
+        reasons["features"] = f"A has {_vectors(a.feature_dim)}, B has {_vectors(b.feature_dim)}"
     for kind, names in (
         ("classes", (a.output.obj_names, b.output.obj_names)),
         ("attributes", (a.output.attr_names, b.output.attr_names)),
@@ -151,7 +152,7 @@ def what_compares(a: Side, b: Side) -> tuple[Comparable, dict[str, str]]:
 
 
 def explain_disjoint(a: Side, b: Side) -> str:
-    """Say that no image is on both sides, with ids that show why."""
+    """Explain that no image is on both sides, with an example id of each."""
     return (
         f"no image is in both outputs: A has {len(a.image_ids):,} such as {a.image_ids[0]!r}, "
         f"B has {len(b.image_ids):,} such as {b.image_ids[0]!r}; images are joined by their ids, "
@@ -159,29 +160,30 @@ def explain_disjoint(a: Side, b: Side) -> str:
     )
 
 
-def _no_output(path: str) -> str:
+def _explain_not_output(path: str) -> str:
+    """Explain why a path is not an output, and how to get one."""
     fs, root = files.resolve(path)
     kind = fs.get_file_info(root).type.name
     if kind == "NotFound":
-        return f"there is nothing at {path}; give the folder that `vlray extract` wrote"
+        return f"{path} does not exist; pass the folder that `vlray extract` wrote"
     return explain_input(path) or (
-        f"{path} is no output of vlray; bring another tool's file or folder into one first: "
+        f"{path} is not an output of vlray; convert another tool's file or folder first: "
         f"vlray convert {path} NEW_FOLDER"
     )
 
 
-def _long(feature_dim: int) -> str:
-    return f"{feature_dim} long" if feature_dim else "not there"
+def _vectors(feature_dim: int) -> str:
+    return f"vectors of length {feature_dim}" if feature_dim else "no vectors"
 
 
 def _names_differ(a: Sequence[str], b: Sequence[str]) -> str:
     if len(a) != len(b):
-        return f"A has {len(a) or 'no'} names for them, B {len(b) or 'none'}"
+        return f"A has {len(a) or 'no'} names for them, B has {len(b) or 'none'}"
     index = next(index for index, pair in enumerate(zip(a, b, strict=True)) if pair[0] != pair[1])
-    return f"A and B name id {index} differently: {a[index]!r} and {b[index]!r}"
+    return f"A and B use different names for id {index}: {a[index]!r} and {b[index]!r}"
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, (Mapping, list)):
         return json.dumps(value, sort_keys=True)
     return str(value)

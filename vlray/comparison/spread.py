@@ -1,4 +1,4 @@
-"""How a figure is spread over any number of boxes, in memory that does not grow with them."""
+"""Percentiles of a metric over any number of boxes, in constant memory."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64
 
-_GROWTH = math.log(1.01)  # bins are 1 % wide, so a percentile is within half of that
+_GROWTH = math.log(1.01)  # bins are 1 % wide, so a percentile is accurate to 0.5 %
 _SMALLEST, _LARGEST = 1e-16, 1e16
 _BINS = math.ceil(math.log(_LARGEST / _SMALLEST) / _GROWTH) + 2
 
 
 @dataclass
 class Spread:
-    """Distances from what is perfect: 1 - IoU, 1 - cosine, relative L2, a difference of scores.
+    """Histogram of distances from a perfect match, such as 1 - IoU, 1 - cosine or relative L2.
 
-    Count, mean and worst are exact. A percentile is within 0.5 % of the true distance, so a cosine
-    of .999 is known to 5e-6 and one of .999999 to 5e-9.
+    Count, mean and worst are exact. Percentiles are accurate to 0.5 % of the distance: a cosine of
+    .999 is accurate to 5e-6, one of .999999 to 5e-9.
+
+    Attributes:
+        count: Number of distances.
+        total: Their sum.
+        worst: The largest of them.
     """
 
     count: int = 0
@@ -27,26 +32,27 @@ class Spread:
     _bins: np.ndarray = field(default_factory=lambda: np.zeros(_BINS, np.int64), repr=False)
 
     def add(self, distances: Float64[np.ndarray, " M"]) -> None:
-        """Count some distances; all of them are finite and not negative."""
+        """Add distances; all of them are finite and not negative."""
         if not len(distances):
             return
         self.count += len(distances)
         self.total += float(distances.sum())
         self.worst = max(self.worst, float(distances.max()))
-        # Bin 0 is for "no distance at all", which is what many comparisons hope for.
+        # Bin 0 holds the distances of (nearly) zero, which have no logarithm.
         logs = np.log(np.maximum(distances, _SMALLEST) / _SMALLEST) / _GROWTH
         bins = np.where(distances < _SMALLEST, 0, 1 + logs.astype(np.int64))
         np.add.at(self._bins, bins.clip(max=_BINS - 1), 1)
 
     @property
     def mean(self) -> float:
-        """Give the mean; 0 where nothing was counted."""
+        """Mean distance; 0 if none was added."""
         return self.total / max(self.count, 1)
 
     def percentile(self, share: float) -> float:
-        """Give the distance that a share of the values, such as .95, does not exceed."""
+        """Return the distance that a share of the values, such as .95, does not exceed."""
         rank = max(math.ceil(share * self.count), 1)
         index = int(np.searchsorted(np.cumsum(self._bins), rank))
         if index == 0 or not self.count:
             return 0.0
+        # The geometric middle of the bin; the exact maximum caps it.
         return min(_SMALLEST * math.exp((index - 0.5) * _GROWTH), self.worst)

@@ -1,30 +1,30 @@
-"""A comparison as lines of aligned text, and as the rows that the page shows."""
+"""Tables of a comparison, for the terminal and the page."""
 
 from __future__ import annotations
 
 import math
 
+from vlray.comparison.overall import OverallMetrics
 from vlray.comparison.result import Comparison
 from vlray.comparison.sides import Side
 from vlray.comparison.spread import Spread
-from vlray.comparison.tally import Tally
 from vlray.settings.text_table import align
 
 COLUMNS = ("mean", "median", "95 %", "99 %", "worst")
-"""Of ``spread_rows``; ``95 %`` is the value than which 95 % of the pairs are not worse."""
+"""Columns of ``spread_rows``; 95 % of the pairs have the value under ``95 %`` or a better one."""
 
-_LISTED = 3  # ids named on the terminal
-_WIDEST = 48  # characters of a value on the terminal
+_LISTED = 3  # image ids listed on the terminal
+_WIDEST = 48  # maximum width of a value on the terminal, characters
 
 
 def table(result: Comparison) -> str:
-    """Print a comparison as lines of text."""
+    """Format a comparison as lines of text."""
     lines = []
     for side in (result.a, result.b):
         about = f"{side.facts['detector'] or 'an unnamed detector'}, {_features(side)}"
         lines.append(f"{side.letter}  {side.output.path}  ({about})")
     if result.differences:
-        lines += ["", *align([("differs", "A", "B"), *map(_shortened, result.differences)])]
+        lines += ["", *align([("difference", "A", "B"), *map(_shortened, result.differences)])]
     lines += ["", *align(count_rows(result))]
     rows = spread_rows(result.overall)
     if rows:
@@ -34,7 +34,7 @@ def table(result: Comparison) -> str:
 
 
 def count_rows(result: Comparison) -> list[tuple[str, str]]:
-    """Return the counts: what is counted, and how many of how many there are."""
+    """Return the counts of images, boxes and pairs, each with its name."""
     overall = result.overall
     rows = [("images on both sides", f"{overall.images:,}")]
     for letter, ids in (("A", result.only_a), ("B", result.only_b)):
@@ -43,12 +43,12 @@ def count_rows(result: Comparison) -> list[tuple[str, str]]:
             more = ", ..." if len(ids) > _LISTED else ""
             rows.append((f"images only in {letter}", f"{len(ids):,}: {some}{more}"))
     if overall.other_size:
-        rows.append(("images of another size", _of(overall.other_size, overall.images)))
-    rows.append(("images of the same bits", _of(overall.identical, overall.images)))
+        rows.append(("images of different size", _of(overall.other_size, overall.images)))
+    rows.append(("identical images", _of(overall.identical, overall.images)))
     rows.append(("boxes of A with a partner in B", _of(overall.matched, overall.boxes_a)))
     rows.append(("boxes of B with a partner in A", _of(overall.matched, overall.boxes_b)))
     for step, pairs in overall.matched_at.items():
-        rows.append((f"of both, at IoU >= {step:g}", percent(overall.share(pairs))))
+        rows.append((f"boxes of both at IoU >= {step:g}", percent(overall.share(pairs))))
     if overall.classes:
         rows.append(("pairs of the same class", _of(overall.same_class, overall.classes)))
     if overall.attributes:
@@ -57,14 +57,14 @@ def count_rows(result: Comparison) -> list[tuple[str, str]]:
     return rows
 
 
-def spread_rows(overall: Tally) -> list[tuple[str, ...]]:
-    """Return the measures of matched boxes as texts, each with the values of ``COLUMNS``."""
+def spread_rows(overall: OverallMetrics) -> list[tuple[str, ...]]:
+    """Return the metrics of the matched boxes as text: the name and the values of ``COLUMNS``."""
     rows = []
     for name, spread, similarity in (
         ("IoU", overall.iou, True),
         ("feature cosine", overall.cosine, True),
         ("feature relative L2", overall.rel_l2, False),
-        ("  of it float16's rounding", overall.rounding, False),
+        ("  due to float16 rounding", overall.rounding, False),
         ("score difference", overall.score_diff, False),
     ):
         if spread.count:
@@ -74,28 +74,31 @@ def spread_rows(overall: Tally) -> list[tuple[str, ...]]:
 
 
 def notes(result: Comparison) -> list[str]:
-    """Return what a reader of the figures has to know, a sentence each."""
+    """Return notes on how to read the metrics, one sentence each."""
     lines = []
     if result.identical:
-        lines.append("A and B hold the same images and regions, the same bits.")
+        lines.append("A and B are identical: the same images with bitwise equal regions.")
     for kind, reason in result.reasons.items():
         lines.append(f"{kind} are not compared: {reason}.")
     overall = result.overall
+    # The table of an identical pair has no percentiles worth explaining.
     if overall.matched and not result.identical:
-        lines.append("95 % and 99 %: so many of the pairs have this value or a better one.")
+        lines.append("95 % and 99 %: this share of the pairs has the given value or a better one.")
     if overall.rounding.count:
-        lines.append("One side is stored as float16: its rounding alone is in the table.")
+        lines.append(
+            "One side is stored as float16: the table lists the part that rounding explains."
+        )
     elif overall.rel_l2.count and result.a.dtype == "float16":
-        lines.append("Both sides are stored as float16: differences below 2e-4 are rounded away.")
+        lines.append(
+            "Both sides are stored as float16: differences below 2e-4 are lost to rounding."
+        )
     if overall.score_diff.worst:
         shift = overall.score_shift / overall.score_diff.count
         lines.append(
             f"B's scores are {abs(shift):.4f} {'above' if shift > 0 else 'below'} A's on average."
         )
     if overall.other_size:
-        lines.append(
-            "Where the sides disagree about an image's size, B's boxes were scaled to A's."
-        )
+        lines.append("Where A and B have different image sizes, B's boxes were scaled to A's size.")
     return lines
 
 
@@ -104,15 +107,16 @@ def _features(side: Side) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share so that only all of them are 100 %."""
+    """Format a share in percent; only a share of exactly 1 becomes 100 %."""
     text = f"{100 * share:.1f} %"
     return "99.9 %" if text == "100.0 %" and share < 1 else text
 
 
 def cosine_text(distance: float) -> str:
-    """Write ``1 - distance`` with as many digits as tell it from 1."""
+    """Format ``1 - distance`` with enough digits to distinguish it from 1."""
     if distance <= 0:
         return "1"
+    # One digit beyond the leading nines: 1 - 2e-6 becomes 0.9999980.
     digits = min(max(math.ceil(-math.log10(distance)) + 1, 3), 12)
     return f"{1 - distance:.{digits}f}"
 
@@ -131,11 +135,12 @@ def _of(count: int, total: int) -> str:
 
 
 def _shortened(row: tuple[str, str, str]) -> tuple[str, ...]:
-    """Cut long values; of two hashes or paths the ends still tell them apart."""
+    """Shorten long values; the start and end that remain still distinguish hashes and paths."""
     return (row[0], *(_cut(value) for value in row[1:]))
 
 
 def _cut(value: str) -> str:
+    # A SHA-256 is recognizable by its first digits.
     if len(value) == 64 and set(value) <= set("0123456789abcdef"):
         return value[:12]
     return value if len(value) <= _WIDEST else f"{value[:20]}...{value[-25:]}"

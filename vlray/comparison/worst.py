@@ -1,4 +1,4 @@
-"""Keep the images that differ most, by several measures, and nothing of the others."""
+"""The images that differ most, by several measures."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from vlray.comparison.figures import Figures
 from vlray.comparison.join import Joined
+from vlray.comparison.metrics import ImageMetrics
 from vlray.regions.batch import RegionBatch
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """Boxes of one side of an image with their labels, without vectors."""
+class LabelledBoxes:
+    """Boxes and labels of one image on one side, without feature vectors.
+
+    Attributes:
+        image_hw: Height and width of the original image, pixels.
+        boxes: Corners of the R boxes, (R, 4), pixels.
+        obj_ids: Object class of each box; None: the output has no classes.
+        obj_probs: Probability of each class; None likewise.
+        attr_ids: Attribute of each box; None: the output has no attributes.
+        attr_probs: Probability of each attribute; None likewise.
+    """
 
     image_hw: tuple[int, int]
     boxes: np.ndarray
@@ -28,17 +37,26 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class BadImage:
-    """What the page shows of one image."""
+    """One image on the page: its boxes on both sides and its metrics.
+
+    Attributes:
+        image_id: Id of the image.
+        path_a: Path of the image in A.
+        path_b: Path of the image in B.
+        a: Boxes of side A.
+        b: Boxes of side B.
+        metrics: Metrics of the image.
+    """
 
     image_id: str
     path_a: str
     path_b: str
-    a: Labelled
-    b: Labelled
-    figures: Figures
+    a: LabelledBoxes
+    b: LabelledBoxes
+    metrics: ImageMetrics
 
 
-def _share_of(flags: np.ndarray | None) -> float:
+def _share_unequal(flags: np.ndarray | None) -> float:
     return 0.0 if flags is None or not len(flags) else 1 - float(flags.mean())
 
 
@@ -46,81 +64,84 @@ def _mean_of(values: np.ndarray | None) -> float:
     return 0.0 if values is None or not len(values) else float(values.mean())
 
 
-ORDERS: dict[str, tuple[str, Callable[[Figures], float]]] = {
+ORDERS: dict[str, tuple[str, Callable[[ImageMetrics], float]]] = {
     "unmatched": (
         "most boxes without a partner",
-        lambda figures: figures.unmatched / max(figures.num_a + figures.num_b, 1),
+        lambda metrics: metrics.unmatched / max(metrics.num_a + metrics.num_b, 1),
     ),
     "cosine": ("features: lowest mean cosine", lambda f: _mean_of(f.cosine_distance)),
-    "class": ("most other classes", lambda f: _share_of(f.same_class)),
-    "attribute": ("most other attributes", lambda f: _share_of(f.same_attribute)),
+    "class": ("most different classes", lambda f: _share_unequal(f.same_class)),
+    "attribute": ("most different attributes", lambda f: _share_unequal(f.same_attribute)),
     "score": (
         "scores: largest mean difference",
         lambda f: 0.0 if f.score_diff is None else _mean_of(abs(f.score_diff)),
     ),
     "iou": ("boxes: lowest mean IoU", lambda f: _mean_of(1 - f.pairs.iou)),
 }
-"""How images are ordered: the title, and how bad an image is; 0 is perfect."""
+"""Sort orders of the page: title, and how much an image differs; 0 is perfect."""
 
 
 class Worst:
-    """The ``count`` worst images of each order; perfect ones are in none."""
+    """The ``count`` worst images by each order; images without a difference are left out."""
 
     def __init__(self, count: int) -> None:
-        """Begin with no image."""
+        """Start without images."""
         self._count = count
         self._heaps: dict[str, list[tuple[float, int, BadImage]]] = {name: [] for name in ORDERS}
         self._seen = 0
 
-    def add(self, image: Joined, figures: Figures) -> None:
-        """Take an image into the orders in which it is among the worst so far."""
+    def add(self, image: Joined, metrics: ImageMetrics) -> None:
+        """Add an image to each order in which it is among the worst so far."""
         self._seen += 1
         if not self._count:
             return
-        kept: BadImage | None = None
+        copy: BadImage | None = None
         for name, (_, badness) in ORDERS.items():
             heap = self._heaps[name]
-            value = badness(figures)
-            # Of equally bad images the first ones stay.
+            value = badness(metrics)
+            # Ties keep the earlier image, so that the page does not depend on later ones.
             if value <= 0 or (len(heap) == self._count and value <= heap[0][0]):
                 continue
-            kept = kept or _without_vectors(image, figures)
-            item = (value, -self._seen, kept)
+            # All orders share one copy; most images need none.
+            copy = copy or _without_vectors(image, metrics)
+            # The negative count orders ties in the heap, and no two images compare equal.
+            item = (value, -self._seen, copy)
             if len(heap) < self._count:
                 heapq.heappush(heap, item)
             else:
                 heapq.heapreplace(heap, item)
 
     def images(self) -> tuple[list[BadImage], dict[str, list[int]]]:
-        """Give the images, each once, and each order as indices into them, the worst first."""
+        """Return the distinct images, and each order as indices into them, worst first."""
         images: list[BadImage] = []
-        places: dict[int, int] = {}
+        indices: dict[int, int] = {}
         orders = {}
         for name, heap in self._heaps.items():
+            # The count identifies an image that is in several orders.
             for _, order, image in sorted(heap, reverse=True):
-                if order not in places:
-                    places[order] = len(images)
+                if order not in indices:
+                    indices[order] = len(images)
                     images.append(image)
-            orders[name] = [places[order] for _, order, _ in sorted(heap, reverse=True)]
+            orders[name] = [indices[order] for _, order, _ in sorted(heap, reverse=True)]
         return images, orders
 
 
-def _without_vectors(image: Joined, figures: Figures) -> BadImage:
+def _without_vectors(image: Joined, metrics: ImageMetrics) -> BadImage:
     return BadImage(
         image.image_id,
         image.path_a,
         image.path_b,
         _labelled(image.a),
         _labelled(image.b),
-        figures,
+        metrics,
     )
 
 
-def _labelled(regions: RegionBatch) -> Labelled:
-    """Copy what is shown: a slice would keep the arrays of all its neighbours in memory."""
+def _labelled(regions: RegionBatch) -> LabelledBoxes:
+    """Copy boxes and labels: a view would keep the arrays of the whole batch in memory."""
     columns: dict[str, Any] = {
         name: None if (values := getattr(regions, name)) is None else values.copy()
         for name in ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
     }
     height, width = regions.image_hw[0].tolist()
-    return Labelled((height, width), regions.boxes.copy(), **columns)
+    return LabelledBoxes((height, width), regions.boxes.copy(), **columns)

@@ -1,4 +1,4 @@
-"""Settings of ``vlray compare``."""
+"""Options of ``vlray compare``."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ class CompareConfig(Command):
     examples: ClassVar[tuple[str, ...]] = (
         "regions-fp32/ regions-bf16/",
         "published/ regions/ --iou-thresh 0.7 --worst 50",
-        "before/ after/ --min-matched 0.97 --min-cosine 0.999   (status 1 below)",
+        "before/ after/ --min-matched 0.97 --min-cosine 0.999   (exit status 1 if below)",
     )
 
     split: Splits = ()
-    """Splits to compare: one, several with commas between them, or repeated. Empty: every one."""
+    """Splits to compare, separated by commas or given repeatedly. Empty: all splits."""
 
     a: Annotated[str, Field(min_length=1)]
-    """An output of ``vlray extract`` or ``vlray convert``: a folder or URI. The reference."""
+    """The reference: folder or URI of an output of ``vlray extract`` or ``vlray convert``."""
 
     b: Annotated[str, Field(min_length=1)]
-    """The output that is held against it."""
+    """Folder or URI of the output to compare with the reference."""
 
     iou_thresh: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Two boxes are partners from this IoU on; the pair of the highest IoU is matched first, and
-    each box once."""
+    """Minimum IoU of two matched boxes. Boxes are matched one to one, the highest IoU first."""
 
     worst: Annotated[int, Field(ge=0, le=1000)] = 20
-    """Images on the page for each of its orders (unmatched boxes, features, classes and so on).
-    0: no page."""
+    """Number of images on the page for each sort order (unmatched boxes, features, classes and so
+    on). 0: no page."""
 
     report: str = ""
-    """Folder or URI for ``compare.json`` and ``compare.html``. Empty: the folder of the run."""
+    """Folder or URI for ``compare.json`` and ``compare.html``. Empty: the run folder."""
 
     images_root: str = ""
-    """Where the images are now. Empty: where they were extracted from."""
+    """Folder or URI of the images. Empty: where they were extracted from."""
 
     min_matched: Annotated[float, Field(ge=0, le=1)] = 0
-    """Share of both sides' boxes that must have a partner; with fewer the command ends with
-    status 1. 0: any."""
+    """Minimum share of all boxes, of A and B together, that have a partner. Below it the command
+    exits with status 1. 0: no limit."""
 
     min_cosine: Annotated[float, Field(ge=-1, le=1)] = -1
-    """Mean cosine that the features of matched boxes must have, likewise. -1: any."""
+    """Minimum mean cosine of the features of matched boxes. Below it the command exits with status
+    1. -1: no limit."""

@@ -9,7 +9,7 @@ from vlray.settings.base import Command, Splits
 
 
 class DatasetsConfig(Command):
-    """Look at the vision-language datasets: which there are, their files, what is missing."""
+    """List the vision-language datasets, check their files, add your own, score predictions."""
 
     command: ClassVar[str] = "datasets"
     positionals: ClassVar[dict[str, str]] = {"ACTION": "action", "NAME": "name", "WHAT": "what"}
@@ -24,45 +24,47 @@ class DatasetsConfig(Command):
         "score nlvr2:dev predictions.csv",
     )
     notes: ClassVar[str] = """\
-where the files are looked for:
-  The annotation files of vqa are looked for in DATA_DIR/vqa, and the images of its image set coco
-  in DATA_DIR/coco, under their official names. Say once where they are instead:
+where vlray looks for the files:
+  vlray looks for the annotation files of vqa in DATA_DIR/vqa, and for the images of its image set
+  coco in DATA_DIR/coco, under their official names. To use other folders, set them once:
     python -m vlray.env set data.annotations.vqa /data/vqa
     python -m vlray.env set data.images.coco s3://bucket/coco
 
-a dataset of your own:
-  python -m vlray.datasets show vqa --spec > mine.yaml    and change the name, files, splits
+your own dataset:
+  python -m vlray.datasets show vqa --spec > mine.yaml    then edit the name, files and splits
   python -m vlray.datasets add mine.yaml"""
 
     action: Literal["list", "show", "check", "add", "remove", "corpus", "score"] = "list"
-    """``list``: the catalogue. ``show NAME``: all that is known of a dataset. ``check NAME``: which
-    files are here, how many examples they give, what is wrong with them; status 1 when something
-    is missing. ``add WHAT``, ``remove NAME``: a dataset of your own. ``corpus NAME PARTS``: keep
-    several splits together under a name. ``score NAME:SPLIT FILE``: measure predictions."""
+    """``list``: list the catalogue. ``show NAME``: describe a dataset. ``check NAME``: report its
+    files, the number of examples and their problems; exit status 1 if something is missing.
+    ``add WHAT``, ``remove NAME``: add or remove your own dataset. ``corpus NAME PARTS``: save
+    several splits under one name. ``score NAME:SPLIT FILE``: score predictions."""
 
     name: str = ""
     """A dataset, or ``dataset:split``. For ``add``: a YAML file, ``module:Class`` or
-    ``file.py:Class``. For ``corpus`` the corpus; ``show`` and ``check`` know it by that name."""
+    ``file.py:Class``. For ``corpus``: the name of the corpus, which ``show`` and ``check`` accept
+    as well."""
 
     what: str = ""
-    """For ``corpus``: its parts, ``vqa:train,gqa:train=2@regions-name`` (weight and region output
-    are optional). For ``score``: the file of predictions."""
+    """For ``corpus``: its parts, such as ``vqa:train,gqa:train=2@regions-name`` (weight and region
+    output are optional). For ``score``: the file of predictions."""
 
     purpose: str = ""
-    """``list`` only what serves this: pretraining, captioning, question answering, ..."""
+    """``list`` only the datasets with this purpose: pretraining, captioning, ..."""
 
     split: Splits = ()
-    """Splits to check: one, several with commas between them, or repeated. Empty: every one."""
+    """Splits to check: one, several separated by commas, or a repeated option. Empty: all
+    splits."""
 
     regions: Splits = ()
-    """Outputs of ``vlray extract`` or ``convert``: ``check`` says which images they lack. Of a
-    corpus whose parts name theirs: ``NAME=OUT``."""
+    """Outputs of ``vlray extract`` or ``convert``; ``check`` lists the images that they lack. For
+    a corpus whose parts name their region output: ``NAME=OUT``."""
 
     mix: Literal["size", "weight", "round-robin"] = "size"
-    """How the parts of a ``corpus`` are mixed: every example once, by the parts' weights, or in
-    equal turns."""
+    """How to mix the parts of a ``corpus``: ``size`` reads every example once, ``weight`` divides
+    an epoch among the parts by their weights, ``round-robin`` alternates between the parts."""
 
     spec: bool = False
-    """``show`` as the YAML that ``add`` reads."""
+    """Print the YAML that ``add`` reads (for ``show``)."""
 
     data: DataSection = DataSection()

@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 
 from vlray.settings.section import Section
 
-BOXES = 36  # of each image, as in the features that LXMERT was trained on
+BOXES = 36  # regions per image in the features that LXMERT was trained on
 
 
 class DetectorSection(Section):
-    """Which detector, and which of its boxes to keep."""
+    """The detector, and the rules that select its regions."""
 
     name: str = "lite"
     """A preset (``lite``, ``vg-caffe``, ``vg-pbua``), a stored name (``vlray env set models.NAME
@@ -20,74 +20,78 @@ class DetectorSection(Section):
     ``path/to/file.py:Class``."""
 
     weights: str = ""
-    """Weights for it: a local file, a URL or a name on the Hugging Face hub
-    (``unc-nlp/frcnn-vg-finetuned``); ``vg-*`` take each of the three published files. Empty: the
-    detector's own."""
+    """Weights: a local file, a URL or a name on the Hugging Face Hub
+    (``unc-nlp/frcnn-vg-finetuned``). ``vg-*`` load each of the three published files. Empty: the
+    detector's default weights."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto`` is CUDA where the cluster gives the detector's actor a GPU, else the CPU."""
+    """``auto`` uses CUDA if the detector's actor has a GPU, otherwise the CPU."""
 
     batch_size: Annotated[int, Field(ge=0)] = 0
     """Images of one resized size in a forward pass. 0: 8 on a GPU, 1 on a CPU."""
 
     min_size: Annotated[int, Field(ge=0)] = 0
-    """Length that the image's shorter side is resized to, pixels. 0: the detector's own."""
+    """Length of an image's shorter side after resizing, pixels. 0: the detector's default."""
 
     max_size: Annotated[int, Field(ge=0)] = 0
-    """Limit of the longer side after resizing, pixels. 0: the detector's own."""
+    """Limit of the longer side after resizing, pixels. 0: the detector's default."""
 
     score_thresh: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """A region's best class score to be kept beyond ``min_boxes``."""
+    """Lowest score of a region's best class. Regions below it are kept only to reach
+    ``min_boxes``."""
 
     nms_thresh: Annotated[float, Field(ge=0, le=1)] = 0
-    """Of two boxes of one class whose IoU is above this, the lower score goes. 0: the detector's
-    own (``vg-caffe`` 0.3; ``vg-pbua`` 0.5, 0.6, ... 0.9 in turn, until there are ``min_boxes``;
-    others 0.5)."""
+    """IoU above which a box suppresses another box of the same class and a lower score. 0: the
+    detector's default (``vg-caffe`` 0.3; ``vg-pbua`` 0.5, 0.6, ... 0.9 in turn until ``min_boxes``
+    regions are left, across classes; others 0.5)."""
 
     post_nms_topk: Annotated[int, Field(ge=0)] = 0
-    """Proposals of an image that are pooled at most. 0: the detector's own (``vg-*`` 300)."""
+    """Largest number of proposals that are pooled per image. 0: the detector's default (``vg-*``
+    300)."""
 
     min_boxes: Annotated[int, Field(ge=0)] = BOXES
-    """Regions kept per image at least, however low their scores; fewer only where the image
-    gives no more. Not above a ``max_boxes`` that is given alone."""
+    """Smallest number of regions kept per image, however low their scores. An image with fewer
+    regions keeps all of them. Lowered to ``max_boxes`` if only that is set."""
 
     max_boxes: Annotated[int, Field(ge=1)] = BOXES
-    """Regions kept per image at most. Not below a ``min_boxes`` that is given alone."""
+    """Largest number of regions kept per image. Raised to ``min_boxes`` if only that is set."""
 
     features: Literal["pooled", "grid", "none"] = "pooled"
-    """``pooled``: the vector of each region. ``none``: boxes and classes only, a table without
-    ``visual_feats``. ``grid``: instead of what was detected, the cells of a grid over the image,
-    row by row, without classes (arXiv:2001.03615); ``vg-*`` and Detectron2's ResNets have one."""
+    """``pooled``: a feature vector for each region. ``none``: boxes and classes only, without the
+    column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
+    cells of a feature map, row by row, without classes; for ``vg-*`` and Detectron2's ResNets."""
 
     grid_layer: Literal["res5", "c4"] = "res5"
-    """The network's map whose vectors the cells of ``features=grid`` take: ``c4`` has 16 pixels of
-    the resized image to a cell; ``res5`` is that map after the network's last stage."""
+    """Feature map for ``features=grid``: ``c4`` has one cell per 16 x 16 pixels of the resized
+    image; ``res5`` is that map after the network's last stage."""
 
     grid_size: Annotated[int, Field(ge=0)] = 0
-    """Cells of each row and of each column; the map is averaged to them. 0: the map's own size,
-    which for ``vg-caffe`` is about 38 x 50."""
+    """Number of rows and of columns that the map of ``features=grid`` is averaged to. 0: the map's
+    own size, about 38 x 50 for ``vg-caffe``."""
 
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """Of ``vg-*``'s last stage, which is most of the work. The backbone and what decides where
-    regions are stay in float32. ``tf32`` needs a GPU; ``bf16`` is fast on CPUs that have it."""
+    """Precision of the last stage of ``vg-*``, which is most of the work. The backbone and all that
+    decides the boxes stay in float32. ``tf32`` needs a GPU; ``bf16`` is fast on CPUs that support
+    it."""
 
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
-    """Whatever else a detector of your own wants to know, by name."""
+    """Options that only your own detector class knows, by name."""
 
     @model_validator(mode="before")
     @classmethod
     def _follow(cls, values: Any) -> Any:
-        """Let the limit that is not given follow the one that is, where they would cross."""
+        """Set the missing one of the two limits to the other if its default would contradict it."""
+        # Only `--max-boxes 10` would otherwise be refused, as the default min_boxes is 36.
         if not isinstance(values, dict) or len({"min_boxes", "max_boxes"} & values.keys()) != 1:
             return values
-        (given,) = {"min_boxes", "max_boxes"} & values.keys()
+        (limit,) = {"min_boxes", "max_boxes"} & values.keys()
         try:
-            number = int(values[given])
+            number = int(values[limit])
         except (TypeError, ValueError):
-            return values  # the field itself says what is wrong with it
-        if given == "max_boxes" and number < BOXES:
+            return values  # validation of the field reports the error
+        if limit == "max_boxes" and number < BOXES:
             return {**values, "min_boxes": number}
-        if given == "min_boxes" and number > BOXES:
+        if limit == "min_boxes" and number > BOXES:
             return {**values, "max_boxes": number}
         return values
 
@@ -95,8 +99,8 @@ class DetectorSection(Section):
     def _check_grid(self) -> Self:
         if self.features != "grid" and (self.grid_size or self.grid_layer != "res5"):
             raise ValueError(
-                f"grid_layer={self.grid_layer} and grid_size={self.grid_size} are for "
-                f"features=grid, not {self.features}"
+                f"grid_layer={self.grid_layer} and grid_size={self.grid_size} have no effect with "
+                f"features={self.features}; set features=grid, or remove them"
             )
         return self
 
@@ -105,6 +109,6 @@ class DetectorSection(Section):
         if self.min_boxes > self.max_boxes:
             raise ValueError(
                 f"min_boxes={self.min_boxes} exceeds max_boxes={self.max_boxes}; "
-                "give both the same number for a fixed count"
+                "set both to the same number for a fixed count"
             )
         return self

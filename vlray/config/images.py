@@ -11,44 +11,45 @@ from vlray.settings.section import Section
 
 
 def check_id_rule(rule: str) -> str:
-    """Refuse what is no rule by which names become ids.
+    """Check a rule that turns file names into image ids, and return it.
 
     Raises:
-        ValueError: It is none of the rules, or its regular expression is none.
+        ValueError: The rule is unknown, or its regular expression is not valid.
     """
     kind, _, pattern = rule.partition(":")
     if kind == "regex" and pattern:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            raise ValueError(f"{pattern!r} is not a valid regular expression: {error}") from error
     elif rule not in {"stem", "path", "coco"}:
-        raise ValueError("give stem, path, coco or regex:PATTERN")
+        raise ValueError(f"{rule!r} is not an id rule; use stem, path, coco or regex:PATTERN")
     return rule
 
 
 class ImagesSection(Section):
-    """Which images, and what they are called."""
+    """Which images to read, and how to name them."""
 
     root: Annotated[str, Field(min_length=1)]
-    """A directory, an image, a list file, or a URI such as ``s3://bucket/photos``. What does not
-    exist here may be the name of an image set (``data.images``) or of a dataset that
-    ``vlray datasets list`` shows, or a relative path in ``env.data_dir``."""
+    """A directory, an image, a list file, or a URI such as ``s3://bucket/photos``. A path that
+    does not exist is looked up as an image set (``data.images``), as a dataset of
+    ``vlray datasets list``, and as a relative path in ``env.data_dir``."""
 
     dataset: str = ""
-    """Name of the dataset. Empty: the name of the image set, or of the directory."""
+    """Name of the dataset. Empty: the name of the image set or of the directory."""
 
     id_rule: str = ""
-    """How a file's name becomes its image_id: ``stem`` (no folder, no extension), ``path`` (no
-    extension), ``coco`` (the number alone: COCO_train2014_000000084002.jpg is 84002), or
-    ``regex:PATTERN``, searched in the path: its group ``id``, else its first, else the match.
-    Empty: the rule of the image set that IMAGES names; ``stem`` for anything else."""
+    """How to derive the image_id from the file name. ``stem``: without folder and extension.
+    ``path``: without extension. ``coco``: the number alone (COCO_train2014_000000084002.jpg
+    becomes 84002). ``regex:PATTERN``: searched in the path; the id is the group ``id``, else the
+    first group, else the whole match. Empty: the rule of the image set that IMAGES names, else
+    ``stem``."""
 
     follow_symlinks: bool = True
-    """Whether links to directories are entered."""
+    """Whether to follow symbolic links to directories."""
 
     max_pixels: Annotated[int, Field(ge=1)] = 178_956_970
-    """An image of more pixels (height x width) is not decoded but becomes a failure."""
+    """Largest image to decode, in pixels (height x width). A larger image becomes a failure."""
 
     @field_validator("id_rule")
     @classmethod

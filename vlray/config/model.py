@@ -1,4 +1,4 @@
-"""Options that say which model is trained or tested, and what it starts from."""
+"""Options of the model: architecture, initial weights, loss."""
 
 from __future__ import annotations
 
@@ -12,71 +12,72 @@ from vlray.settings.section import Section
 
 
 def _plain(value: Any) -> Any:
-    """Read numbers and the like that flags and variables give as text."""
+    """Parse numbers and booleans that flags and variables contain as text."""
     if not isinstance(value, dict):
         return value
     return {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in value.items()}
 
 
 class ModelSection(Section):
-    """Which model, its size, and what it starts from."""
+    """Model, its size, and its initial weights."""
 
     name: str = "auto"
-    """``lxmert``, ``visualbert``, a name that ``vlray env set models.NAME`` keeps, or a class of
-    your own: ``module:Class``, ``path/to/file.py:Class``; ``vlray/models/protocol.py`` says what
-    it has to be. ``auto``: what ``weights`` are of; lxmert where they are of a BERT, or none."""
+    """``lxmert``, ``visualbert``, a name that ``vlray env set models.NAME`` stored, or your own
+    class: ``module:Class`` or ``path/to/file.py:Class`` (protocol in ``vlray/models/protocol.py``).
+    ``auto``: the model of ``weights``; lxmert if the weights are of a BERT or empty."""
 
     weights: str = ""
-    """What it starts from: a folder that ``save_pretrained`` or ``vlray train`` wrote, a model of
-    the hub (``unc-nlp/lxmert-base-uncased``), or ``minilm``; of a BERT (bert-base-uncased, minilm)
-    the text side is taken. Empty: random numbers, or in a resumed run those of the checkpoint."""
+    """Initial weights: a folder that ``save_pretrained`` or ``vlray train`` wrote, a model of the
+    Hugging Face Hub (``unc-nlp/lxmert-base-uncased``), or ``minilm``. A BERT (bert-base-uncased,
+    minilm) fills the text encoder. Empty: random initialization; a resumed run continues from its
+    checkpoint."""
 
     answers: str = ""
-    """File of the answers that the answer head of ``weights`` was trained for, where they do not
-    tell themselves: LXMERT's ``all_ans.json`` for ``unc-nlp/lxmert-base-uncased``. What that head
-    knows of an answer of DATA is where that answer starts from."""
+    """File with the answers of the answer head in ``weights``, if the weights do not list them:
+    LXMERT's ``all_ans.json`` for ``unc-nlp/lxmert-base-uncased``. Answers of DATA that are in this
+    file start from their trained rows."""
 
     architecture: Annotated[dict[str, Any], BeforeValidator(_plain)] = {}  # noqa: RUF012 - pydantic copies it
-    """Fields of its transformers configuration, in the place of their defaults or of those of
-    ``weights``; several with commas between them: ``l_layers=4,hidden_dropout_prob=0.2``."""
+    """Fields of the transformers configuration that override its defaults or those of ``weights``;
+    several are separated by commas: ``l_layers=4,hidden_dropout_prob=0.2``."""
 
     pooling: Literal["model", "mean"] = "model"
-    """What answers are read of. ``model``: as published, LXMERT of its first token, VisualBERT of a
-    [MASK] behind the question. ``mean``: of the mean of the text's tokens, as a sentence encoder
-    such as minilm was trained."""
+    """Text state from which answers are predicted. ``model``: as published (LXMERT: first token;
+    VisualBERT: a [MASK] after the question). ``mean``: mean over the text's tokens, as in sentence
+    encoders such as minilm."""
 
     answer_start: Literal["random", "text"] = "random"
-    """How the last layer over answers starts. ``text``: as what the text side of ``weights`` makes
-    of each answer's words, behind a layer that is as wide as the model; answers that are rare begin
-    near those that mean the like."""
+    """Initialization of the last layer over answers. ``text``: the text encoder's vector of each
+    answer, behind a hidden layer as wide as the model; rare answers then start near answers of
+    similar meaning."""
 
     loss: Literal["model", "bce", "kl", "cross-entropy"] = "model"
     """Loss over answers and classes. ``bce``: binary cross-entropy of each label against its soft
     score, summed over the labels (LXMERT on VQA, GQA). ``kl``: Kullback-Leibler divergence of the
-    softmax from the soft scores (VisualBERT on VQA). ``cross-entropy``: of the softmax and the one
-    best label (both on NLVR2, and on answers that are right or wrong for VisualBERT). ``model``:
-    as the model was published for this kind of task; the log says which it is."""
+    softmax from the soft scores (VisualBERT on VQA). ``cross-entropy``: softmax cross-entropy of
+    the best label (both on NLVR2; VisualBERT on answers that are right or wrong). ``model``: as
+    published for this kind of task; the log names it."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0
-    """Share of the target that all labels get alike; for ``kl`` and ``cross-entropy``."""
+    """Share of the target that is spread equally over all labels, for ``kl`` and ``cross-entropy``
+    only."""
 
     box_feats: bool = False
-    """Append the normalized box (x1, y1, x2, y2, area) to each region's vector, for a model that
-    is told of no places otherwise (VisualBERT)."""
+    """Append the normalized box (x1, y1, x2, y2, area) to each region vector, for a model without a
+    box input (VisualBERT)."""
 
     standardize: bool = False
-    """Bring each number of the regions' vectors to mean 0 and deviation 1 over the training's
-    images. The numbers stay with the model, in ``standardize.safetensors``: who loads it without
-    vlray has to apply them."""
+    """Standardize region vectors to mean 0 and standard deviation 1 of the training images. The
+    statistics are saved with the model in ``standardize.safetensors``; code that loads the model
+    without vlray must apply them."""
 
     freeze: Splits = ()
-    """Parameters that are not trained, by their names or patterns of them:
-    ``*.word_embeddings.*``."""
+    """Parameters that are not trained, by name or pattern: ``*.word_embeddings.*``."""
 
     activation_checkpointing: bool = False
-    """Compute each layer once more on the way back in the place of keeping what it gave: less
-    memory, about a third more time."""
+    """Activation checkpointing: recompute each layer in the backward pass instead of storing its
+    activations. Needs less memory and about a third more time."""
 
     compile: bool = False
-    """Compile it by torch.compile; give ``loader.fixed_tokens`` and ``loader.num_boxes`` too, so
-    that shapes do not change."""
+    """Compile the model with torch.compile; also set ``loader.fixed_tokens`` and
+    ``loader.num_boxes``, so that shapes stay constant."""

@@ -1,4 +1,4 @@
-"""Settings of ``vlray pipeline``."""
+"""Options of ``vlray pipeline``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vlray.settings.base import Command, Paths, Splits
 
 
 class PipelineConfig(Command):
-    """Run the steps of a file, each a command of vlray; what is done is not done again."""
+    """Run the steps of a YAML file, each a vlray command. Finished steps are skipped."""
 
     command: ClassVar[str] = "pipeline"
     positionals: ClassVar[dict[str, str]] = {"FILE": "config"}
@@ -33,45 +33,45 @@ the file:
       regions: $regions
     scores: {command: test, checkpoint: $model, corpus: vqa-rad:test}
 
-  A step has its command, and that command's settings as a --config file has them; config names
-  files to start from. $NAME is the output of an earlier step, or one of values. A step that names
-  no output of its own writes to OUTPUT/STEP.
+  A step has a command and the settings of that command, as in its --config file; the key config
+  names YAML files to start from. $NAME stands for the output of an earlier step or for an entry of
+  values. A step without an output option writes to OUTPUT/STEP.
 
-what is not done again:
-  A step that has finished, while its settings, what it reads and vlray's version stay the same. Of
-  the files and folders that settings name (and of earlier outputs), names, sizes and times are
-  compared, not contents; lists of datasets and corpora kept by name are not looked into. A step
-  that failed or was stopped is run again: extract, train, tune and convert go on from what is
-  there. Where what is read has changed, extract goes on with what is new; a training is done anew,
-  and what the old one wrote is set aside.
+skipped steps:
+  A finished step is skipped as long as its settings, its inputs and the version of vlray stay the
+  same. Inputs are the files and folders that settings name, and the outputs of earlier steps.
+  vlray compares their names, sizes and modification times, not their contents. Saved dataset
+  lists and corpora are not compared. A step that failed or was stopped runs again: extract,
+  train, tune and convert resume from their output. If its inputs have changed, extract processes
+  only what is new; train, tune and convert start over, and the old output is renamed.
 
-what is written into OUTPUT:
-  index.html          what came out of every step, with figures and curves
-  state.json          what was done, on what
-  settings/STEP.yaml  the settings of each step, for --config of its command"""
+files in OUTPUT:
+  index.html          results of all steps, with metrics and curves
+  state.json          record of each step: settings, inputs, state
+  settings/STEP.yaml  settings of each step, for --config of its command"""
 
     config: Paths = ()
-    """YAML of named steps; of several, a later one changes what an earlier one says."""
+    """YAML files with named steps. Later files override earlier ones."""
 
     output: str = ""
-    """Local folder for the pipeline's state, its page and what steps write that name no output of
-    their own. Empty: ``pipelines/NAME``, after the file."""
+    """Local folder for the state and page of the pipeline, and for steps without an output of their
+    own. Empty: ``pipelines/NAME``, named after the file."""
 
     values: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
-    """What ``$NAME`` stands for in the steps' settings: ``data=/data/vqa_rad``."""
+    """Values of ``$NAME`` in the settings of steps, such as ``data=/data/vqa_rad``."""
 
     shared: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
-    """Settings of every step whose command has them, such as ``data``."""
+    """Settings for every step whose command has them, such as ``data``."""
 
     steps: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
-    """The steps by their names, in their order. As a flag: ``model.training.steps=20``."""
+    """The steps by name, in order. As a flag: ``model.training.steps=20``."""
 
     only: Splits = ()
-    """Run these steps at most."""
+    """Run only these steps, if they are not done."""
 
     redo: Splits = ()
-    """Run these steps though they are done, from the beginning: what an extract, train, tune or
-    convert wrote is set aside first, under another name."""
+    """Run these steps again from the beginning, even if they are done. The old output of extract,
+    train, tune or convert is renamed first."""
 
     dry_run: bool = False
-    """Print the plan, and run nothing."""
+    """Print the plan without running anything."""

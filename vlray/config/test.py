@@ -1,4 +1,4 @@
-"""Settings of ``vlray test``."""
+"""Options of ``vlray test``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vlray.settings.base import Command, Splits
 
 
 class TestConfig(Command):
-    """Test a trained model on a split: metrics, the official file, a page of examples."""
+    """Test a trained model on a split: metrics, submission file and a page of examples."""
 
-    __test__: ClassVar[bool] = False  # pytest is not to collect it
+    __test__: ClassVar[bool] = False  # not a pytest class
 
     command: ClassVar[str] = "test"
     positionals: ClassVar[dict[str, str]] = {
@@ -24,11 +24,11 @@ class TestConfig(Command):
     }
     aliases: ClassVar[dict[str, str]] = {"data": "corpus"}
     notes: ClassVar[str] = """\
-what is written:
-  metrics.json        every figure with its 95 % interval, overall and by type of question
-  predictions.json    what was predicted, by example_id
-  submission.json     the dataset's official file, where it has one (NLVR, NLVR2: submission.csv)
-  index.html          right and wrong examples with their regions; opens without a network"""
+files written:
+  metrics.json        all metrics with 95 % intervals, overall and by type of question
+  predictions.json    predictions by example_id
+  submission.json     the dataset's official format, if it has one (NLVR, NLVR2: submission.csv)
+  index.html          right and wrong examples with their regions; works offline"""
     examples: ClassVar[tuple[str, ...]] = (
         "models/vqa vqa:minival",
         "--checkpoint models/vqa/best --data vqa:minival --regions regions/",
@@ -37,39 +37,37 @@ what is written:
     )
 
     checkpoint: str = ""
-    """A folder that ``vlray train`` wrote: OUT (its best model is taken), OUT/best or OUT/last."""
+    """Output folder of ``vlray train``: OUT (uses the best checkpoint), OUT/best or OUT/last."""
 
     corpus: str = ""
-    """``dataset:split`` to test on. A model of matching ranks its images by each text, and its
-    texts by each image."""
+    """``dataset:split`` to test on. A matching model ranks the images for each text and the texts
+    for each image."""
 
     regions: Splits = ()
-    """Outputs that have the images. Empty: those that the model was trained on."""
+    """Outputs with the regions of the images. Empty: the outputs that the model was trained on."""
 
     output: str = ""
-    """Folder or URI for metrics.json, predictions, the submission file and the page. Empty: the
-    run folder."""
+    """Folder or URI for the files. Empty: the run folder."""
 
     batch_size: Annotated[int, Field(ge=1)] = 64
-    """Examples computed at a time."""
+    """Examples per batch."""
 
     precision: Precision = "fp32"
-    """Numbers that the model computes in."""
+    """Precision of the model's arithmetic."""
 
     limit: Annotated[int, Field(ge=0)] = 0
-    """Only so many examples (in retrieval: images), evenly spread over the split; 0: all of
-    them."""
+    """Maximum number of examples (in retrieval: images), evenly spaced over the split. 0: all."""
 
     resamples: Annotated[int, Field(ge=0)] = 10_000
-    """Of the bootstrap that gives the 95 % confidence intervals; 0: none."""
+    """Bootstrap resamples for the 95 % confidence intervals. 0: no intervals."""
 
     examples_shown: Annotated[int, Field(ge=0)] = 48
-    """Right and wrong examples on the page, half each; 0: no page."""
+    """Number of examples on the page, half of them right and half wrong. 0: no page."""
 
     images_root: str = ""
-    """Where the images are now; where they were at the extraction, if empty."""
+    """Folder or URI of the images. Empty: where they were extracted from."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the bootstrap and the choice of examples."""
+    """Random seed of the bootstrap and of the choice of examples."""
 
     data: DataSection = DataSection()

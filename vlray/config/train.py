@@ -20,7 +20,7 @@ Objective = Literal["labels", "choices", "phrases", "matching", "pretraining"]
 
 
 class TrainConfig(Command):
-    """Train a vision-and-language model on regions: pre-training and fine-tuning."""
+    """Train a vision-and-language model on regions: pretraining and fine-tuning."""
 
     command: ClassVar[str] = "train"
     positionals: ClassVar[dict[str, str]] = {
@@ -38,31 +38,30 @@ class TrainConfig(Command):
         "vqa:train regions/ models/vqa --workers 8 --precision bf16 --batch-size 256",
     )
     notes: ClassVar[str] = """\
-what is written:
-  OUT/best, OUT/last  the model with the best evaluation and the last one: folders for
-                      transformers' from_pretrained and for vlray test; last also holds what a
-                      resumed run needs. Run the same command again to go on after a crash or
-                      Ctrl-C.
-  runs/PROJECT/train-TIME  the log, settings, metrics.jsonl, curves.png, TensorBoard's files;
-                      vlray logs --follow shows it live."""
+output files:
+  OUT/best, OUT/last  the best and the last model: folders for transformers' from_pretrained
+                      and for vlray test. OUT/last also has the state of the optimizer: run the
+                      same command again to resume after a crash or Ctrl-C.
+  runs/PROJECT/train-TIME  log, settings, metrics.jsonl, curves.png, TensorBoard files;
+                      vlray logs --follow shows the log live."""
 
     corpus: str = ""
-    """What to train on: ``dataset:split``, several with commas between them, or the name of a
-    corpus that ``vlray datasets corpus`` keeps."""
+    """Training data: ``dataset:split``, several separated by commas, or the name of a corpus that
+    was saved with ``vlray datasets corpus``."""
 
     regions: Splits = ()
-    """Outputs of ``vlray extract`` or ``convert`` that have the images: one, or ``NAME=OUT`` for
-    each NAME that the corpus gives."""
+    """Outputs of ``vlray extract`` or ``convert`` with the images: one path, or ``NAME=OUT`` for
+    each NAME in the corpus."""
 
     output: str = ""
-    """Folder or URI of the checkpoints. With several nodes it has to be one that all of them
-    see. Empty: ``models/PROJECT/DATA``."""
+    """Folder or URI for the checkpoints. With several nodes, all of them must have access. Empty:
+    ``models/PROJECT/DATA``."""
 
     objective: Literal["auto", Objective] = "auto"
-    """What is learned. ``labels``: answers or classes. ``choices``: the right one of some texts
-    (VCR). ``phrases``: the regions of phrases (Flickr30k Entities). ``matching``: whether text and
-    image belong together (retrieval). ``pretraining``: what was masked. ``auto``: what the dataset
-    has labels for."""
+    """Learning objective. ``labels``: answers or classes. ``choices``: the right one of several
+    texts (VCR). ``phrases``: the regions of phrases (Flickr30k Entities). ``matching``: whether
+    text and image belong together (retrieval). ``pretraining``: masked tokens and regions.
+    ``auto``: according to the labels of the dataset."""
 
     model: ModelSection = ModelSection()
     validation: HoldoutSection = HoldoutSection()

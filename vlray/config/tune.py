@@ -14,7 +14,7 @@ from vlray.settings.section import Section
 
 
 def _as_text(values: Any) -> Any:
-    """Bring the values of each option into one text: YAML may give numbers and lists, or nest."""
+    """Convert the values of each option to text: YAML may have numbers, lists or nested keys."""
     if not isinstance(values, Mapping):
         return values
     return {
@@ -24,31 +24,31 @@ def _as_text(values: Any) -> Any:
 
 
 class TrialsSection(Section):
-    """Where trials run, and how many at the same time."""
+    """The cluster on which trials run, and their resources."""
 
     address: str = ""
-    """Of a running Ray cluster; ``local`` starts one here. Empty: a running cluster where there is
-    one, else local."""
+    """Address of a running Ray cluster; ``local`` starts one on this machine. Empty: use a running
+    cluster if there is one, otherwise ``local``."""
 
     concurrent: Annotated[int, Field(ge=0)] = 0
-    """Trials at the same time. 0: as many as fit."""
+    """Number of trials that run at the same time. 0: as many as fit on the cluster."""
 
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1
-    """CPUs of each."""
+    """CPUs of each trial."""
 
     gpus_per_trial: Annotated[float, Field(ge=-1)] = -1
-    """GPUs of each that trains; a fraction shares one. -1: 1 where the cluster has GPUs, else 0.
-    With ``--workers`` behind ``--``, each worker of Ray Train has its own."""
+    """GPUs of each trial that trains; a fraction shares a GPU. -1: 1 if the cluster has GPUs,
+    otherwise 0. With ``--workers`` after ``--``, each worker of Ray Train gets its own GPU."""
 
     object_store_gb: Annotated[float, Field(ge=0)] = 0
-    """Shared memory of a local cluster, GB. 0: as Ray chooses."""
+    """Object store (shared memory) of a local cluster, in GB. 0: Ray's default."""
 
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
-    """``auto`` is a bar on a terminal and plain lines elsewhere."""
+    """Progress display. ``auto``: a bar on a terminal, and plain lines elsewhere."""
 
 
 class TuneConfig(Command):
-    """Search the options of an extraction, or of a training, for the best ones."""
+    """Search for the best options of an extraction or a training."""
 
     command: ClassVar[str] = "tune"
     positionals: ClassVar[dict[str, str]] = {"OUT": "output"}
@@ -65,79 +65,78 @@ class TuneConfig(Command):
         " -- extract val2017/ --id-rule coco",
     )
     notes: ClassVar[str] = """\
-what is searched: --space OPTION=VALUES ..., options of the command behind --
-  0.1,0.2,0.5         these values
-  0.3..0.9/7          seven of even distance; 1e-5..1e-3/7/log: of even ratio
-  0.3..0.9            any between them (random, optuna); 1e-5..1e-3/log: by their logarithm
-  [[0.9, 0.98], ...]  values that have commas themselves, as a YAML list
+search space: --space OPTION=VALUES ..., options of the command after --
+  0.1,0.2,0.5         a list of values
+  0.3..0.9/7          seven evenly spaced values; 1e-5..1e-3/7/log: on a logarithmic scale
+  0.3..0.9            any value in the range (random, optuna); 1e-5..1e-3/log: log-uniform
+  [[0.9, 0.98], ...]  values that contain commas, as a YAML list
 
-objectives, behind -- extract:
-  ar@10 ar@36 ar@100  recall of the first k regions of an image at IoU 0.5; ar@36:0.5:0.95: mean
-                      over IoU 0.5, 0.55, ... 0.95. With --truth.
-  recall              of all regions, whatever their number; recall:0.5:0.95. With --truth.
-  boxes               regions of an image (the fewest are the best)
+objectives of -- extract:
+  ar@10 ar@36 ar@100  recall of the first k regions of each image at IoU 0.5; ar@36:0.5:0.95: mean
+                      over IoU 0.5, 0.55, ... 0.95. Needs --truth.
+  recall              recall of all regions; recall:0.5:0.95: mean as above. Needs --truth.
+  boxes               mean number of regions per image (lower is better)
   label_accuracy attribute_accuracy
-                      of what the detector says of the truth's own boxes. With --truth.
-  images_per_s        images that the detector does in a second
-  downstream          what a training on the selected regions reaches: --downstream FILE.yaml
-objectives, behind -- train: a figure of its evaluations, by name. None given: their first.
+                      accuracy of the detector's labels on the true boxes. Needs --truth.
+  images_per_s        speed of the detector, in images per second
+  downstream          best evaluation of a training on the selected regions. Needs --downstream.
+objectives of -- train: any metric of its evaluations, by name. Default: the first one.
 
-For extract the detector runs once over each image; score_thresh, nms_thresh, min_boxes and
-max_boxes only select again from its proposals. Every other option wants proposals of its own.
+For extract, the detector runs once per image; score_thresh, nms_thresh, min_boxes and max_boxes
+only change which of its proposals are selected. Any other option needs proposals of its own.
 
-what is written:
-  OUT/best.yaml       what was given and the best of what was searched, for
+outputs:
+  OUT/best.yaml       the command's options with the best values of the searched ones, for
                       vlray extract IMAGES REGIONS --config OUT/best.yaml (or vlray train)
-  OUT/trials.parquet  every trial with its options and figures; the best first
-  OUT/*.png           the objective against each option; recall against the number of boxes
-  OUT/trials.jsonl    what the same command goes on from after a crash or Ctrl-C; with more
-                      --trials it searches on"""
+  OUT/trials.parquet  all trials with their options and metrics, the best first
+  OUT/*.png           plots of the objective against each option, and of recall against boxes
+  OUT/trials.jsonl    the finished trials. Run the same command again to resume after a crash or
+                      Ctrl-C; with a higher --trials it continues the search."""
 
     output: str = ""
-    """Folder of the sweep: proposals, trials, tables, plots and the best settings. With several
-    nodes it has to be one that all of them see."""
+    """Folder of the sweep: proposals, trials, tables, plots and the best settings. On several
+    nodes it must be a shared folder."""
 
     tuned: Splits = ()
-    """The command whose options are searched, and its own arguments: what stands behind ``--``,
-    without its OUT."""
+    """The command whose options are searched, and its arguments without OUT, given after ``--``."""
 
     space: Annotated[dict[str, str], BeforeValidator(_as_text)] = {}  # noqa: RUF012 - pydantic copies it
-    """What is searched: options of the command, and their values; several behind one flag."""
+    """Search space: options of the command and their values. One flag takes several options."""
 
     objective: str = ""
-    """The figure to be best."""
+    """Metric to optimize."""
 
     mode: Literal["auto", "max", "min"] = "auto"
-    """Whether the largest or the smallest is the best. ``auto``: the smallest of ``boxes`` and of
-    losses, the largest of everything else."""
+    """Whether to maximize or minimize the objective. ``auto``: minimize losses and ``boxes``,
+    maximize everything else."""
 
     truth: str = ""
-    """Boxes, classes and attributes that are right: COCO's JSON of the images."""
+    """Ground truth: boxes, classes and attributes of the images, as COCO's JSON."""
 
     downstream: str = ""
-    """YAML file of ``vlray train``'s settings, without regions and output: for the objective
-    ``downstream``, each selection is trained on by them, and the figure of its best evaluation is
-    taken."""
+    """YAML file with settings of ``vlray train``, without regions and output. For the objective
+    ``downstream``, each selection is used to train with them; the result is the metric of the best
+    evaluation."""
 
     search: Literal["grid", "random", "optuna"] = "grid"
-    """How settings are chosen. ``grid``: all of them. ``random``: drawn. ``optuna``: near those
-    that were good (TPE)."""
+    """How settings are chosen. ``grid``: all combinations. ``random``: random settings.
+    ``optuna``: settings similar to the best ones so far (TPE)."""
 
     trials: Annotated[int, Field(ge=0)] = 0
-    """Settings that ``random`` and ``optuna`` try."""
+    """Number of settings that ``random`` and ``optuna`` try."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of what they draw."""
+    """Random seed of ``random`` and ``optuna``."""
 
     scheduler: Literal["none", "asha"] = "none"
-    """``asha`` ends a training early whose evaluations are among the worse two thirds of those
-    after as many of them."""
+    """Early stopping. ``asha`` stops a training whose evaluations are in the worse two thirds of
+    all trainings after the same number of evaluations."""
 
     cluster: TrialsSection = TrialsSection()
 
     @classmethod
     def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
-        """Split off the tuned command, which follows ``--``, and join the ``--space`` flags."""
+        """Split off the tuned command after ``--``, and merge the ``--space`` flags."""
         if "--" not in args:
             return _gather_space(args), {}
         at = args.index("--")
@@ -145,31 +144,33 @@ what is written:
 
 
 def _gather_space(args: list[str]) -> list[str]:
-    """Make one JSON of all ``--space OPTION=VALUES ...``: as flags, commas would part entries.
+    """Merge all ``--space OPTION=VALUES ...`` into one flag with a JSON value.
+
+    As plain flags, they would be split at the commas in their values.
 
     Raises:
-        ValueError: Something behind ``--space`` is not of that form.
+        ValueError: An entry after ``--space`` is not OPTION=VALUES.
     """
-    kept: list[str] = []
+    others: list[str] = []
     space: dict[str, str] = {}
-    place = 0
-    while place < len(args):
-        flag, equals, value = args[place].partition("=")
-        place += 1
+    index = 0
+    while index < len(args):
+        flag, equals, value = args[index].partition("=")
+        index += 1
         if flag != "--space":
-            kept.append(args[place - 1])
+            others.append(args[index - 1])
             continue
         entries = [value] if equals else []
-        while place < len(args) and "=" in args[place] and not args[place].startswith("-"):
-            entries.append(args[place])
-            place += 1
+        while index < len(args) and "=" in args[index] and not args[index].startswith("-"):
+            entries.append(args[index])
+            index += 1
         if not entries:
-            raise ValueError("--space wants OPTION=VALUES, such as nms_thresh=0.3..0.9/7")
+            raise ValueError("--space needs OPTION=VALUES, such as nms_thresh=0.3..0.9/7")
         for entry in entries:
-            name, is_given, values = entry.partition("=")
-            if not is_given or not name or not values:
+            name, equals, values = entry.partition("=")
+            if not equals or not name or not values:
                 raise ValueError(f"--space {entry}: give OPTION=VALUES, such as nms_thresh=0.3,0.5")
             if name in space:
-                raise ValueError(f"--space {name} is given twice; give all its values at once")
+                raise ValueError(f"--space {name} is given twice; give all its values in one entry")
             space[name] = values
-    return [*kept, "--space", json.dumps(space)] if space else kept
+    return [*others, "--space", json.dumps(space)] if space else others

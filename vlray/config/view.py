@@ -1,4 +1,4 @@
-"""Settings of ``vlray view``."""
+"""Options of ``vlray view``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlray.settings.base import Command, Splits
 
 
 class ViewConfig(Command):
-    """Draw the regions of an output and put them into a gallery page."""
+    """Make a gallery page of an output with its regions drawn on the images."""
 
     command: ClassVar[str] = "view"
     positionals: ClassVar[dict[str, str]] = {"OUT": "output"}
@@ -20,22 +20,22 @@ class ViewConfig(Command):
     )
 
     split: Splits = ()
-    """Splits to show: one, several with commas between them, or repeated. Empty: every one."""
+    """Splits to show, separated by commas or given repeatedly. Empty: all splits."""
 
     output: Annotated[str, Field(min_length=1)]
-    """Folder or URI that ``vlray extract`` or ``vlray convert`` wrote."""
+    """Folder or URI of an output of ``vlray extract`` or ``vlray convert``."""
 
     page: str = ""
-    """Folder for the gallery. Empty: ``gallery`` inside the output."""
+    """Folder or URI for the gallery. Empty: ``gallery`` inside the output."""
 
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Regions are drawn from this score on."""
+    """Minimum score of the regions to draw."""
 
     limit: Annotated[int, Field(ge=0)] = 0
-    """Images to show at most. 0: all."""
+    """Maximum number of images. 0: all."""
 
     annotated: bool = True
-    """Whether annotated images are written beside the page."""
+    """Write annotated images beside the page."""
 
     images_root: str = ""
-    """Where the images are now. Empty: where they were extracted from."""
+    """Folder or URI of the images. Empty: where they were extracted from."""

@@ -1,4 +1,4 @@
-"""Whether a detector, and what it returns, is what ``protocol.py`` asks for. Imports no torch."""
+"""Checks that a detector and its regions conform to ``protocol.py``. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import Detector, DetectorInfo
 from vlray.regions.batch import RegionBatch
 
-HOW_TO = """A detector is a class like this (vlray/detect/protocol.py says it in full):
+HOW_TO = """A detector is a class like this (the details are in vlray/detect/protocol.py):
 
     from vlray.detect.protocol import DetectorInfo
     from vlray.regions.batch import RegionBatch
@@ -24,7 +24,7 @@ HOW_TO = """A detector is a class like this (vlray/detect/protocol.py says it in
         def __call__(self, images, image_hw):
             return RegionBatch(image_hw, num_boxes, boxes, visual_feats)"""
 
-# Boxes are multiplied and clipped in float32; this is far above what that rounds.
+# Pixels. Boxes are scaled and clipped in float32; the rounding error is far below this.
 _TOLERANCE = 0.01
 _COLUMNS = {
     "boxes": "f",
@@ -37,10 +37,16 @@ _COLUMNS = {
 
 
 def build_detector(cls: Any, options: DetectorSection, target: str) -> Detector:
-    """Make an instance, and check what can be checked before the first image.
+    """Create a detector, and check all that can be checked before the first image.
+
+    Args:
+        cls: The object that ``target`` names.
+        options: Settled options.
+        target: ``module:Class`` or ``file.py:Class``, for error messages.
 
     Raises:
-        ValueError: It is no class, does not take the options, has no ``info`` or is not callable.
+        ValueError: ``cls`` is not a class or does not take the options, or its instance has no
+            ``info`` or is not callable.
     """
     if not isinstance(cls, type):
         raise ValueError(f"{target} is {cls!r}, not a class. {HOW_TO}")
@@ -59,10 +65,10 @@ def build_detector(cls: Any, options: DetectorSection, target: str) -> Detector:
 
 
 def refuse_vg_options(options: DetectorSection) -> None:
-    """Refuse the options that only the Visual Genome detector follows.
+    """Refuse options that only the Visual Genome detector supports.
 
     Raises:
-        ValueError: One of them is given.
+        ValueError: ``precision`` or ``post_nms_topk`` is not the default.
     """
     if options.precision != "fp32":
         raise ValueError(
@@ -72,7 +78,7 @@ def refuse_vg_options(options: DetectorSection) -> None:
     if options.post_nms_topk:
         raise ValueError(
             f"detector.post_nms_topk={options.post_nms_topk} is for vg-caffe and vg-pbua; "
-            "Detectron2's configurations say MODEL.RPN.POST_NMS_TOPK_TEST"
+            "set MODEL.RPN.POST_NMS_TOPK_TEST in a Detectron2 configuration instead"
         )
 
 
@@ -80,37 +86,37 @@ def check_regions(
     batch: object,
     image_hw: Int32[np.ndarray, "N 2"],
     info: DetectorInfo,
-    given: Sequence[np.ndarray] | None = None,
+    user_boxes: Sequence[np.ndarray] | None = None,
 ) -> None:
-    """Check what a detector returned for N images before anything is made of it.
+    """Check the regions that a detector returned for N images.
 
     Args:
-        batch: What it returned.
-        image_hw: What it was called with.
-        info: What it says of itself.
-        given: The boxes that it was to pool, of each image; None: it was to find its own.
+        batch: The returned object.
+        image_hw: The sizes of the original images that the detector was called with.
+        info: The detector's description.
+        user_boxes: The boxes of each image that it had to pool. None: it found its own regions.
 
     Raises:
-        ValueError: It is no ``RegionBatch`` of these images, or holds what no region can be; the
-            message says which region of which image.
+        ValueError: ``batch`` is not a ``RegionBatch`` of these images, or a value in it is not
+            valid; the message names the region and its image.
     """
-    who = f"the detector {info.name!r}"
+    who = f"the detector {info.name!r}"  # subject of the error messages
     if not isinstance(batch, RegionBatch):
         raise ValueError(f"{who} returned {type(batch).__name__}, not a RegionBatch. {HOW_TO}")
     if not np.array_equal(batch.image_hw, image_hw):
         raise ValueError(
-            f"{who} was given {len(image_hw)} images of {image_hw.tolist()}, its image_hw is "
-            f"{np.asarray(batch.image_hw).tolist()}; return the image_hw that it was called with"
+            f"{who} was called with {len(image_hw)} images of {image_hw.tolist()} and returned "
+            f"image_hw={np.asarray(batch.image_hw).tolist()}; return image_hw unchanged"
         )
     num_boxes = np.asarray(batch.num_boxes)
     if num_boxes.ndim != 1 or num_boxes.dtype.kind not in "iu" or (num_boxes < 0).any():
-        raise ValueError(f"{who}: num_boxes is {num_boxes}; give one count for each image")
+        raise ValueError(f"{who}: num_boxes is {num_boxes}; return one count for each image")
     _check_arrays(batch, info, who)
     images = np.repeat(np.arange(len(num_boxes)), num_boxes)
-    if given is None:
+    if user_boxes is None:
         _check_boxes(batch, images, who)
     else:
-        _check_given(batch, given, who)
+        _check_user_boxes(batch, user_boxes, who)
     for name in ("visual_feats", "obj_probs", "attr_probs"):
         values = getattr(batch, name)
         if values is not None:
@@ -129,16 +135,16 @@ def _check_arrays(batch: RegionBatch, info: DetectorInfo, who: str) -> None:
         if values is None and name not in shapes:
             continue
         if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
-            found = getattr(values, "dtype", "")
+            dtype = getattr(values, "dtype", "")
             raise ValueError(
-                f"{who}: {name} is a {type(values).__name__} {found}; give a NumPy array of "
-                f"{'whole numbers' if 'i' in kinds else 'floats'}"
+                f"{who}: {name} is of type {type(values).__name__} {dtype}; return a NumPy array "
+                f"of {'integers' if 'i' in kinds else 'floats'}"
             )
         expected = shapes.get(name, (regions,))
         if values.shape != expected:
             raise ValueError(
-                f"{who}: {name} is of shape {values.shape}, but num_boxes add up to {regions} and "
-                f"feature_dim is {info.feature_dim}; give {expected}"
+                f"{who}: {name} has the shape {values.shape}, but num_boxes add up to {regions} "
+                f"and feature_dim is {info.feature_dim}; return {expected}"
             )
 
 
@@ -146,6 +152,7 @@ def _check_boxes(batch: RegionBatch, images: np.ndarray, who: str) -> None:
     limits = batch.image_hw[images][:, [1, 0, 1, 0]]
     boxes = batch.boxes
     with np.errstate(invalid="ignore"):
+        # Comparisons with NaN are False, so boxes that are not finite are bad as well.
         bad = ~(
             (boxes >= -_TOLERANCE).all(1)
             & (boxes <= limits + _TOLERANCE).all(1)
@@ -155,18 +162,19 @@ def _check_boxes(batch: RegionBatch, images: np.ndarray, who: str) -> None:
         row = int(bad.argmax())
         height, width = batch.image_hw[images[row]]
         raise ValueError(
-            f"{who}: {_first(bad, images)} is {boxes[row].tolist()}, no box of its "
-            f"{width}x{height} image; give x1, y1, x2, y2 in pixels of the original image, clipped"
+            f"{who}: {_first(bad, images)} is {boxes[row].tolist()}, not a box of its "
+            f"{width}x{height} image; return x1, y1, x2, y2 in pixels of the original image, "
+            "clipped to it"
         )
 
 
-def _check_given(batch: RegionBatch, given: Sequence[np.ndarray], who: str) -> None:
-    counts = [len(boxes) for boxes in given]
-    if batch.num_boxes.tolist() != counts or not np.array_equal(batch.boxes, np.concatenate(given)):
+def _check_user_boxes(batch: RegionBatch, boxes: Sequence[np.ndarray], who: str) -> None:
+    counts = [len(boxes_of_image) for boxes_of_image in boxes]
+    if batch.num_boxes.tolist() != counts or not np.array_equal(batch.boxes, np.concatenate(boxes)):
         raise ValueError(
-            f"{who} was given {counts} boxes of {len(counts)} images to pool and returned "
-            f"{batch.num_boxes.tolist()}, or others; pool_boxes must return the boxes that it was "
-            "called with, all of them and in their order"
+            f"{who} had to pool {counts} boxes of {len(counts)} images and returned "
+            f"{batch.num_boxes.tolist()}, or other boxes; pool_boxes must return the boxes that it "
+            "was called with, all of them and in their order"
         )
 
 
@@ -174,16 +182,18 @@ def _check_labels(batch: RegionBatch, kind: str, names: tuple[str, ...], who: st
     ids, probs = getattr(batch, f"{kind}_ids"), getattr(batch, f"{kind}_probs")
     if not (ids is None) == (probs is None) == (not names):
         raise ValueError(
-            f"{who}: give {kind}_ids, {kind}_probs and info.{kind}_names all three or none"
+            f"{who}: {kind}_ids, {kind}_probs and info.{kind}_names must all three be present, or "
+            "none of them"
         )
     if ids is not None and len(ids) and not 0 <= ids.min() <= ids.max() < len(names):
         raise ValueError(
-            f"{who}: {kind}_ids go from {ids.min()} to {ids.max()}, but info.{kind}_names has "
+            f"{who}: {kind}_ids range from {ids.min()} to {ids.max()}, but info.{kind}_names has "
             f"{len(names)} names; ids are indices into it"
         )
 
 
 def _first(bad: np.ndarray, images: np.ndarray) -> str:
+    """Name the first bad region by its index in its image."""
     row = int(bad.argmax())
     image = int(images[row])
     return f"region {row - int(np.searchsorted(images, image))} of image {image}"

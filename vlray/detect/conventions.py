@@ -1,7 +1,7 @@
-"""The sets of conventions that Visual Genome features are made by, each number with its source.
+"""Conventions of the published Visual Genome features, with their sources.
 
-The published features differ in a dozen small rules, and a model that was trained on one set loses
-accuracy on another. A preset is one such set; nothing else in ``detect`` knows its numbers.
+The published features differ in a dozen small rules, and a model that was trained on one set of
+features loses accuracy on another. Each preset is one such set; its numbers are only here.
 """
 
 from __future__ import annotations
@@ -12,55 +12,56 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Conventions:
-    """How an image becomes regions. Lengths are pixels of the resized image."""
+    """Rules that turn an image into regions. Lengths are in pixels of the resized image."""
 
     min_size: int
-    """Length that the shorter side is resized to."""
+    """Length of the shorter side after resizing."""
 
     max_size: int
-    """Limit of the longer side."""
+    """Limit of the longer side after resizing."""
 
     resize: Literal["opencv", "pillow"]
-    """``opencv``: bilinear on float32, one scale for both axes, nothing rounded. ``pillow``:
-    bilinear with antialiasing on uint8, sides rounded, a scale for each axis."""
+    """``opencv``: bilinear on float32, one scale for both axes, no rounding. ``pillow``: bilinear
+    with antialiasing on uint8, sides rounded to whole pixels, one scale for each axis."""
 
     anchors: Literal["caffe", "centered"]
     """``caffe``: rounded corners around (7.5, 7.5). ``centered``: Detectron2's, around (0, 0)."""
 
     plus_one: bool
-    """Whether a box from 0 to 15 is 16 pixels wide, so that it ends at ``width - 1`` at most."""
+    """Whether a box from 0 to 15 is 16 pixels wide. Boxes are then clipped to ``width - 1``."""
 
     clamp_deltas: bool
     """Whether a box may grow by a factor of 62.5 at most, as in Detectron2."""
 
     min_side: int
-    """Proposals below this many pixels of the original image are dropped, before the best are
-    taken. 0: only empty ones are, afterwards."""
+    """Proposals with a shorter side are dropped before ``pre_nms_topk`` is applied; in pixels of
+    the original image. 0: only proposals without an area are dropped, after ``pre_nms_topk``."""
 
     rpn_nms_thresh: float
-    """Of two proposals whose IoU is above this, the lower objectness goes."""
+    """IoU above which a proposal suppresses another one of lower objectness."""
 
     pre_nms_topk: int
-    """Proposals before that, best first."""
+    """Proposals of the highest objectness that enter NMS."""
 
     post_nms_topk: int
-    """Proposals after it, which are pooled."""
+    """Proposals that remain after NMS and are pooled."""
 
     nms: Literal["each class", "best class"]
-    """``each class``: a region stays as long as it survives in any of its classes.
-    ``best class``: regions suppress each other whatever their classes are."""
+    """``each class``: a region is kept if it survives NMS in any of its classes.
+    ``best class``: regions suppress each other across classes."""
 
     nms_thresh: tuple[float, ...]
-    """Tried in turn until ``min_boxes`` regions are left."""
+    """IoU thresholds, tried in turn until ``min_boxes`` regions are left."""
 
     regressed_boxes: bool
-    """Whether boxes are those of the best class, or the proposals as they were pooled."""
+    """Whether a region's box is regressed for its best class after pooling. Otherwise it is the
+    pooled proposal."""
 
     attribute_background: bool
     """Whether "no attribute" takes part in the softmax; without it, scores are higher."""
 
     def described(self) -> dict[str, Any]:
-        """Give the conventions in plain types, for an output's provenance."""
+        """Return the conventions in plain types, for an output's provenance."""
         return asdict(self)
 
 
@@ -80,7 +81,7 @@ CAFFE = Conventions(
     regressed_boxes=False,
     attribute_background=True,
 )
-"""Bottom-up attention (arXiv:1707.07998) in Caffe, as it was run for LXMERT's published features.
+"""Bottom-up attention (arXiv:1707.07998) in Caffe, as run for LXMERT's published features.
 
 Source: peteanderson80/bottom-up-attention, test.prototxt and generate_tsv.py; airsplay/lxmert,
 extract_coco_image.py.
@@ -102,7 +103,7 @@ PBUA = Conventions(
     regressed_boxes=True,
     attribute_background=False,
 )
-"""airsplay/py-bottom-up-attention, and Hugging Face's LXMERT demo, which was converted from it.
+"""airsplay/py-bottom-up-attention, and Hugging Face's LXMERT demo, which is a port of it.
 
 Source: its notebooks and detectron2_mscoco_proposal_maxnms.py; modeling_frcnn.py of
 huggingface/transformers-research-projects.

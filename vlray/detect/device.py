@@ -1,4 +1,4 @@
-"""Where a detector runs, and how many images it takes at once there."""
+"""The device of a detector, and its batch size there."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from vlray.config.detector import DetectorSection
 
 
 def device_of(options: DetectorSection) -> torch.device:
-    """Give the device that ``options.device`` means in this process.
+    """Return the device that ``options.device`` means in this process.
 
     Raises:
-        ValueError: CUDA is asked for, and this process sees none.
+        ValueError: ``device=cuda``, and this process sees no CUDA device.
     """
     available = torch.cuda.is_available()
     if options.device == "cuda" and not available:
         raise ValueError(
             "device=cuda, but this process sees no CUDA device; give the detector's actors a GPU, "
-            "or say device=auto or device=cpu"
+            "or set device=auto or device=cpu"
         )
     if options.device == "auto":
         return torch.device("cuda" if available else "cpu")
@@ -25,5 +25,5 @@ def device_of(options: DetectorSection) -> torch.device:
 
 
 def batch_size_of(options: DetectorSection) -> int:
-    """Give the images of one forward pass; one on a CPU, where more gain nothing."""
+    """Return the number of images in a forward pass; on a CPU, larger batches are not faster."""
     return options.batch_size or (8 if device_of(options).type == "cuda" else 1)

@@ -1,4 +1,4 @@
-"""What belongs to ``vlray extract``, images and weights, where another command was given it."""
+"""Hints for a command that expects regions but gets images or weights."""
 
 from __future__ import annotations
 
@@ -11,52 +11,53 @@ from vlray.detect.weights.files import WEIGHTS_ENDINGS
 from vlray.images.walk import EXTENSIONS
 from vlray.storage import files
 
-_FOLDERS = 4  # train/, val/, ...: the first few tell
+_FOLDERS = 4  # subfolders (train/, val/, ...) to look into; a few are enough
 
 
-def explain_input(place: str) -> str:
-    """Say that a file or folder is images, or weights, and how they become regions.
+def explain_input(source: str) -> str:
+    """Explain how images or weights become regions, if ``source`` is either.
 
     Args:
-        place: A path or URI of something.
+        source: A path or URI.
 
     Returns:
-        Nothing where it is neither.
+        The hint; empty if the source holds neither images nor weights.
     """
-    fs, path = files.resolve(place)
+    fs, path = files.resolve(source)
     endings = [posixpath.splitext(name)[1].lower() for name in _names(fs, path)]
-    shown = shlex.quote(place)
+    quoted = shlex.quote(source)
     if _most(endings, EXTENSIONS):
         return (
-            f"{place} holds images and no regions yet; find their regions first: "
-            f"vlray extract {shown} REGIONS"
+            f"{source} holds images, not regions; extract their regions first: "
+            f"vlray extract {quoted} REGIONS"
         )
     if _most(endings, WEIGHTS_ENDINGS):
         return (
-            f"{place} looks like the weights of a detector, not like regions; find the regions of "
-            f"images with it: vlray extract IMAGES REGIONS --weights {shown} (with --name vg-caffe "
-            "or vg-pbua for Visual Genome's)"
+            f"{source} looks like the weights of a detector, not like regions; extract regions "
+            f"with it: vlray extract IMAGES REGIONS --weights {quoted} (with --name vg-caffe or "
+            "vg-pbua for Visual Genome weights)"
         )
     return ""
 
 
-def _most(endings: list[str], wanted: frozenset[str]) -> bool:
-    return sum(ending in wanted for ending in endings) * 2 > len(endings)
+def _most(endings: list[str], expected: frozenset[str]) -> bool:
+    return sum(ending in expected for ending in endings) * 2 > len(endings)
 
 
 def _names(fs: FileSystem, path: str) -> list[str]:
-    """List the files of a folder and of its first folders."""
+    """List the files of a folder and of its first subfolders."""
     if fs.get_file_info(path).type != FileType.Directory:
         return [path]
-    found = _listed(fs, path)
-    folders = [info.path for info in found if info.type == FileType.Directory]
+    infos = _listed(fs, path)
+    folders = [info.path for info in infos if info.type == FileType.Directory]
     for folder in folders[:_FOLDERS]:
-        found += _listed(fs, folder)
-    return [info.base_name for info in found if info.type == FileType.File]
+        infos += _listed(fs, folder)
+    return [info.base_name for info in infos if info.type == FileType.File]
 
 
 def _listed(fs: FileSystem, folder: str) -> list[FileInfo]:
-    found = fs.get_file_info(FileSelector(folder))
+    """List what is directly in a folder, sorted by path, without hidden files."""
+    infos = fs.get_file_info(FileSelector(folder))
     return sorted(
-        (info for info in found if not info.base_name.startswith(".")), key=lambda info: info.path
+        (info for info in infos if not info.base_name.startswith(".")), key=lambda info: info.path
     )

@@ -1,4 +1,4 @@
-"""From the name of a detector to the detector. Imports no torch before one is loaded."""
+"""Detectors by name: resolve, check, identify and load. Imports torch only when it must load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlray.settings.options import nearest
 from vlray.settings.state import stored_models
 
 __all__ = [
-    "check_ways",
+    "check_modes",
     "check_weights",
     "detector_class",
     "identify",
@@ -33,17 +33,17 @@ PRESETS = {
     "vg-caffe": "vlray.detect.visual_genome.detector:VgCaffe",
     "vg-pbua": "vlray.detect.visual_genome.detector:VgPbua",
 }
-NMS_THRESH = 0.5
-OWN_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: several in turn
-CAPABLE = {
+DEFAULT_NMS_THRESH = 0.5
+VG_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: the preset tries several in turn
+DETECTORS_WITH = {  # for the error message about a class without this method
     "pool_boxes": "lite, vg-caffe, vg-pbua or a Detectron2 config.yaml",
     "grid": "vg-caffe, vg-pbua or a Detectron2 config.yaml",
 }
 _DETECTRON = "vlray.detect.d2.detector:Detectron"
 _CANDIDATES = "vlray.detect.visual_genome.candidates:VgCaffeCandidates"
 
-# Outputs record built-in detectors under these names. They belong to the file format: outputs of
-# earlier versions stay valid wherever the classes are.
+# Outputs record built-in detectors under these names. The names are part of the file format, so
+# they stay the same when a class moves: outputs of earlier versions remain valid.
 _RECORDED_AS = {
     PRESETS["lite"]: "vlray.detect.lite:Lite",
     PRESETS["vg-caffe"]: "vlray.detect.vg:VgCaffe",
@@ -54,28 +54,31 @@ _RECORDED_AS = {
 
 
 def settled(options: DetectorSection) -> DetectorSection:
-    """Replace what only this process knows: stored names, relative paths, a detector's own NMS.
+    """Make options independent of this process, so that an actor in another folder can use them.
+
+    Stored names become what they stand for, relative paths become absolute, and ``nms_thresh=0``
+    becomes the detector's default.
 
     Raises:
         ValueError: There is no detector of that name.
     """
     name = _full_name(options.name)
-    place, colon, attribute = name.rpartition(":")
-    if colon and place.endswith(".py"):
-        name = f"{_absolute(place)}:{attribute}"
+    file, colon, attribute = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        name = f"{_absolute(file)}:{attribute}"
     elif _is_config(name):
         name = _absolute(name)
-    file, mark, digest = options.weights.partition("#sha256=")
-    found = {
+    weights, mark, digest = options.weights.partition("#sha256=")
+    updates = {
         "name": name,
-        "weights": f"{_absolute(file)}{mark}{digest}",
-        "nms_thresh": options.nms_thresh or OWN_NMS_THRESH.get(name, NMS_THRESH),
+        "weights": f"{_absolute(weights)}{mark}{digest}",
+        "nms_thresh": options.nms_thresh or VG_NMS_THRESH.get(name, DEFAULT_NMS_THRESH),
     }
-    return options.model_copy(update=found)
+    return options.model_copy(update=updates)
 
 
 def detector_class(options: DetectorSection) -> type[Detector]:
-    """Import the class that a name stands for.
+    """Import the class of a detector.
 
     Raises:
         ValueError: There is no detector of that name.
@@ -85,18 +88,18 @@ def detector_class(options: DetectorSection) -> type[Detector]:
 
 
 def load_detector(options: DetectorSection) -> Detector:
-    """Load a detector with its weights onto its device.
+    """Load a detector and its weights onto its device.
 
     Raises:
-        ValueError: There is none of that name, its files do not fit, or its class is not as
-            ``protocol.py`` says.
+        ValueError: There is no detector of that name, its weights do not fit, or its class does
+            not conform to ``protocol.py``.
     """
     options = settled(options)
     return build_detector(detector_class(options), options, _target(options.name))
 
 
 def is_own(options: DetectorSection) -> bool:
-    """Tell whether a detector is a class of the user's own.
+    """Return whether a detector is a class of the user's own.
 
     Raises:
         ValueError: There is no detector of that name.
@@ -105,45 +108,56 @@ def is_own(options: DetectorSection) -> bool:
 
 
 def resize_of(options: DetectorSection) -> Resize | None:
-    """Give what brings an image to the detector's input size; None if it takes any."""
+    """Return the function that resizes an image to the detector's input size, or None.
+
+    None means that the detector takes images of any size.
+
+    Raises:
+        ValueError: There is no detector of that name.
+    """
     options = settled(options)
     resize = getattr(detector_class(options), "resize", None)
     return None if resize is None else resize(options)
 
 
-def check_ways(options: DetectorSection, *, boxes_given: bool) -> None:
-    """Refuse what a detector's class cannot do, before its weights are loaded.
+def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
+    """Refuse options that a detector's class does not support, before its weights are loaded.
+
+    Args:
+        options: The detector and its options.
+        boxes_given: Whether the user supplies boxes to pool.
 
     Raises:
-        ValueError: Boxes are given, or a grid is asked for, and it has no method for that; or an
-            option that only the Visual Genome detector follows is given to ``lite`` or Detectron2.
+        ValueError: The class has no method for the user's boxes or for grid features; or ``lite``
+            or a Detectron2 configuration is given an option of the Visual Genome detector.
     """
     options = settled(options)
     target = _target(options.name)
     if target in (PRESETS["lite"], _DETECTRON):
         refuse_vg_options(options)
     cls = detector_class(options)
-    for method, wanted, what in (
-        ("pool_boxes", boxes_given, "pool boxes that are given"),
-        ("grid", options.features == "grid", "give grid features"),
+    for method, is_needed, task in (
+        ("pool_boxes", boxes_given, "pool boxes that you supply"),
+        ("grid", options.features == "grid", "compute grid features"),
     ):
-        if wanted and not callable(getattr(cls, method, None)):
+        if is_needed and not callable(getattr(cls, method, None)):
             raise ValueError(
-                f"{options.name} cannot {what}: {target} has no method {method}, which "
-                f"vlray/detect/protocol.py describes; add it, or choose {CAPABLE[method]}"
+                f"{options.name} cannot {task}: {target} has no method {method}; add it as "
+                f"vlray/detect/protocol.py describes, or choose {DETECTORS_WITH[method]}"
             )
     if options.features == "grid" and target == _DETECTRON:
         check_grid(options)
 
 
 def check_weights(options: DetectorSection) -> None:
-    """Refuse weights that vlray's own networks cannot load, before any actor tries.
+    """Refuse weights that a built-in preset cannot load, before any actor tries.
 
     Raises:
-        ValueError: The file is damaged or of another network; what differs is said.
+        ValueError: The file is damaged or belongs to another network; the message lists the
+            differences.
     """
     options = settled(options)
-    if options.name in OWN_NMS_THRESH:
+    if options.name in VG_NMS_THRESH:
         from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         check_vg(locate(vg_weights_of(options)))
@@ -152,10 +166,13 @@ def check_weights(options: DetectorSection) -> None:
 
 
 def identify(options: DetectorSection) -> dict[str, str]:
-    """Say what a detector is, by the content of its files rather than by their paths.
+    """Identify a detector by the content of its files, whatever their paths are.
 
-    Two runs whose answers are equal make the same regions, the other options being equal too. The
-    weights are downloaded if they are not there yet.
+    Two runs with equal identities and equal options produce the same regions. Weights that are
+    not on this machine yet are downloaded.
+
+    Returns:
+        The class, and the SHA-256 of its source, its configuration and its weights.
 
     Raises:
         ValueError: There is no detector of that name, or one of its files is missing.
@@ -163,24 +180,25 @@ def identify(options: DetectorSection) -> dict[str, str]:
     options = settled(options)
     target = _target(options.name)
     if target == _DETECTRON:
+        # A configuration is identified by its text and that of the files that it is based on.
         files = config_files(config_path(options.name))
         digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
         weights = sha256(locate(weights_of(options)))
         return {"target": _RECORDED_AS[target], "config_sha256": digest, "weights_sha256": weights}
     identity = {"target": _RECORDED_AS.get(target, target)}
-    place, _, attribute = target.rpartition(":")
-    if place.endswith(".py"):
-        if not Path(place).is_file():
-            plugins.load(target)  # says what is wrong
+    file, _, attribute = target.rpartition(":")
+    if file.endswith(".py"):
+        if not Path(file).is_file():
+            plugins.load(target)  # raises an error with the reason
         identity = {
-            "target": f"{Path(place).name}:{attribute}",
-            "source_sha256": sha256(place),
+            "target": f"{Path(file).name}:{attribute}",
+            "source_sha256": sha256(file),
         }
-    if options.name in OWN_NMS_THRESH:
+    if options.name in VG_NMS_THRESH:
         from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         identity["weights_sha256"] = sha256(locate(vg_weights_of(options)))
-    elif options.weights:
+    elif options.weights:  # of lite, or of a class of the user's own
         identity |= _identify_weights(options.weights)
     elif target == PRESETS["lite"]:
         identity["weights_sha256"] = sha256(WEIGHTS)
@@ -188,36 +206,40 @@ def identify(options: DetectorSection) -> dict[str, str]:
 
 
 def _identify_weights(weights: str) -> dict[str, str]:
-    """Hash a file; what is no file is something that only the detector's class understands."""
+    """Hash weights that are a file or a URL; anything else is text for the user's class."""
     if is_url(weights) or Path(weights.partition("#sha256=")[0]).expanduser().is_file():
         return {"weights_sha256": sha256(locate(weights))}
     return {"weights": weights}
 
 
 def _full_name(name: str) -> str:
-    """Give a preset, a configuration or a class; a stored name gives what it stands for."""
+    """Replace a stored name by the preset, configuration or class that it stands for.
+
+    Raises:
+        ValueError: The name is unknown, or its stored value is not a detector.
+    """
     if name in PRESETS or _is_config(name) or ":" in name:
         return name
     if name.endswith(".py"):
-        raise ValueError(f"{name!r} is a file; name its class as well, as in {name}:Detector")
+        raise ValueError(f"{name!r} is a file; add the name of its class, as in {name}:Detector")
     stored = stored_models()
     if name not in stored:
         close = nearest(name, [*PRESETS, *stored])
         raise ValueError(
             f"there is no detector {name!r}{f'; did you mean {close!r}?' if close else ''}; "
-            f"give {_choices(stored)}. {HOW_TO}"
+            f"choose {_choices(stored)}. {HOW_TO}"
         )
     model = stored[name]
     if model in PRESETS or _is_config(model) or ":" in model:
         return model
     raise ValueError(
-        f"the stored detector {name!r} is {model!r}, which is none; store something else with "
+        f"the stored detector {name!r} is {model!r}, which is not a detector; replace it with "
         f"`vlray env set models.{name} ...`: {_choices({})}"
     )
 
 
 def _target(name: str) -> str:
-    """Give the class behind a full name, as ``plugins.load`` takes it."""
+    """Return the class of a full name, in the form that ``plugins.load`` takes."""
     return PRESETS.get(name) or (_DETECTRON if _is_config(name) else name)
 
 
@@ -234,6 +256,7 @@ def _choices(stored: dict[str, Any]) -> str:
 
 
 def _absolute(file: str) -> str:
-    """Make the path of a file that is there absolute; other tasks run in other folders."""
+    """Make the path of an existing file absolute, because Ray tasks run in other folders."""
     path = Path(file).expanduser()
+    # URLs, names on the Hub and Detectron2's model-zoo names stay as they are.
     return str(path.absolute()) if file and path.exists() else file

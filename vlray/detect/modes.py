@@ -1,4 +1,4 @@
-"""The ways to call a detector: find regions, pool given boxes, or give a grid; with vectors or not.
+"""Modes of a detector: detect regions, pool the user's boxes, or compute grid features.
 
 Shapes: N images, R boxes of one image. Imports no torch.
 """
@@ -19,9 +19,9 @@ from vlray.regions.batch import RegionBatch
 
 
 def info_of(detector: Detector, options: DetectorSection) -> DetectorInfo:
-    """Say what the regions are like that the options ask for.
+    """Describe the regions that a detector returns under these options.
 
-    Cells of a grid have no labels; without features a vector's length is 0.
+    Grid cells have no labels. With ``features=none``, ``feature_dim`` is 0.
     """
     info = detector.info
     if options.features == "grid":
@@ -36,20 +36,21 @@ def regions_of(
     image_hw: Int32[np.ndarray, "N 2"],
     boxes: Sequence[Float32[np.ndarray, "R 4"]] | None = None,
 ) -> RegionBatch:
-    """Run a detector on images of one size, and check what it returns.
+    """Run a detector on images of one size, and check the regions that it returns.
 
     Args:
-        detector: One that ``check_ways`` has no objection to.
+        detector: A detector that passed ``check_modes``.
         options: Its options.
-        images: As its ``resize`` makes them.
+        images: Images that its ``resize`` returned.
         image_hw: Height and width of the original images, pixels.
-        boxes: Those to pool, of each image, in pixels of the original image; None: its own.
+        boxes: Boxes of each image to pool, in pixels of the original image. None: the detector
+            finds its own regions.
 
     Raises:
-        ValueError: It returned what no regions of these images can be.
+        ValueError: The detector returned regions that are not valid for these images.
     """
     info = detector.info
-    model: Any = detector  # with methods that not every detector has
+    model: Any = detector  # pool_boxes and grid are optional, so the protocol has neither
     if boxes is not None:
         regions = model.pool_boxes(images, image_hw, boxes)
     elif options.features == "grid":
@@ -58,7 +59,7 @@ def regions_of(
         regions = model(images, image_hw)
     check_regions(regions, image_hw, info, boxes)
     if options.features == "none":
-        nothing = np.zeros((len(regions.boxes), 0), np.float32)
-        regions = replace(regions, visual_feats=nothing)
-    found: RegionBatch = regions
-    return found
+        no_feats = np.zeros((len(regions.boxes), 0), np.float32)
+        regions = replace(regions, visual_feats=no_feats)
+    checked: RegionBatch = regions
+    return checked

@@ -1,7 +1,7 @@
-"""Whether weights fit their network, told before anything starts.
+"""Checks that weights fit their network, before any actor starts.
 
-What is known to fit is told by headers and names alone, without torch; anything else is loaded as a
-detector would load it, which says what is wrong.
+Files that are known to fit are recognized by their headers and names, without torch. Any other file
+is loaded as the detector would load it, which raises an error with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ def check_lite(path: Path) -> None:
     """Refuse a file that ``lite`` cannot load.
 
     Raises:
-        ValueError: It is damaged, of another network, or not what ``jobs/train_lite.py`` makes.
+        ValueError: The file is damaged, belongs to another network, or was not written by
+            ``jobs/train_lite.py``.
     """
     if not _is_lite(path):
         from vlray.detect.lite.weights import load_lite
@@ -30,10 +31,10 @@ def check_lite(path: Path) -> None:
 
 
 def check_vg(path: Path) -> None:
-    """Refuse a file that ``vg-caffe`` and ``vg-pbua`` cannot load; convert it if it is new.
+    """Refuse a file that ``vg-caffe`` and ``vg-pbua`` cannot load; convert a file that is new.
 
     Raises:
-        ValueError: As ``load_vg``.
+        ValueError: See ``load_vg``.
     """
     if not (_is_canonical(path) or converted_path(sha256(path)).is_file()):
         from vlray.detect.visual_genome.checkpoint import load_vg
@@ -42,10 +43,10 @@ def check_vg(path: Path) -> None:
 
 
 def _is_lite(path: Path) -> bool:
-    """Compare with the shipped weights; only the number of classes may be another."""
+    """Compare with the shipped weights; only the number of classes may differ."""
     metadata, shapes = read_header(path)
     try:
-        classes = len(json.loads(metadata["obj_names"])) + 1  # and the background
+        classes = len(json.loads(metadata["obj_names"])) + 1  # the background is one more
     except (KeyError, TypeError, json.JSONDecodeError):
         return False
     _, expected = read_header(WEIGHTS)

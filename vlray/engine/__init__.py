@@ -1,1 +1,1 @@
-"""Training: the loop, its optimizers and checkpoints, alone or on the workers of Ray Train."""
+"""Model training: the loop, optimizers and checkpoints, in one process or on Ray Train workers."""

@@ -1,4 +1,4 @@
-"""The batches of each step, epoch after epoch, and what is drawn at random in it."""
+"""The batches of each training step, and the random seed of the step."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from vlray.loader.loader import RegionLoader
 
 
 def steps_of_epoch(loader: RegionLoader, accumulate: int) -> int:
-    """Count the steps of an epoch; what does not fill a step is left out, as what fills no batch.
+    """Return the number of steps in an epoch. The last, incomplete step is dropped.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The dataset is smaller than one step.
     """
     if not (steps := len(loader) // accumulate):
         raise ValueError(
-            f"the {len(loader.dataset)} examples do not fill a single step; give a smaller "
+            f"the {len(loader.dataset)} examples are fewer than one step needs; give a smaller "
             "--batch-size"
         )
     return steps
 
 
 def batches_of_steps(loader: RegionLoader, accumulate: int) -> Iterator[list[ModelInputs]]:
-    """Give the batches of one step after another, without an end, from where the epoch stands."""
+    """Yield the batches of each step, forever, from the loader's current position in its epoch."""
     while True:
         epoch = iter(loader)
+        # An incomplete step ends the epoch, so that every step has the same number of examples.
         while len(batches := list(islice(epoch, accumulate))) == accumulate:
             yield batches
 
 
 def seed_step(seed: int, rank: int, step: int) -> None:
-    """Seed what a worker draws in a step, so that a resumed run draws the same.
+    """Seed torch's generator for one step of one worker.
 
-    Dropout then follows from the step alone, and neither an evaluation nor a crash changes it.
+    Dropout then depends on the step alone: an evaluation or a restart does not change it.
     """
     torch.manual_seed(int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0]))

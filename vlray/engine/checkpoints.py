@@ -1,6 +1,6 @@
-"""The checkpoints of a training, and what it goes on from.
+"""Checkpoints of a training: writing them, and resuming from the last one.
 
-Beside the model's own files, the last one has ``training.json`` and ``state.pt``.
+Besides the model's own files, the last checkpoint contains ``training.json`` and ``state.pt``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 import torch
 
 from vlray.config.train import TrainConfig
-from vlray.engine.training import Progress, Training
+from vlray.engine.training import Training, TrainingProgress
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.protocol import VisionLanguageModel
 from vlray.models.store import STATE, CheckpointStore
@@ -41,51 +41,53 @@ MAY_DIFFER = (
     "training.patience",
     "training.log_every",
 )
-"""What may be other options in a resumed run: where things are, who computes, and what changes
-rounding alone. Whether the regions are the same ones is told by their provenance."""
+"""Options that may differ in a resumed run: locations, hardware, and options that change only
+rounding. Whether the regions are the same is checked by their provenance instead."""
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """What the run before left, beside the parameters and the optimizer."""
+    """State of the interrupted run, without the parameters and the optimizer."""
 
     settings: dict[str, Any]
-    progress: Progress
+    progress: TrainingProgress
     loader: dict[str, Any]
     """State of the loader."""
 
     new_parameters: tuple[str, ...]
-    """Those that ``model.weights`` did not fill, when it began."""
+    """Names of the parameters that ``model.weights`` did not fill when the training began."""
 
     history: list[dict[str, Any]]
-    """What was watched."""
+    """Logged records (`vlray.runs.metrics.Record`)."""
 
     @classmethod
     def read(cls, store: CheckpointStore) -> Self | None:
-        """Read that of the last checkpoint; None: there is no checkpoint.
+        """Read the state from the last checkpoint; None if there is no checkpoint.
 
         Raises:
-            ValueError: The last checkpoint is none of a training.
+            ValueError: The last checkpoint has no valid training state.
         """
         if not store.step_folder("last"):
             return None
         try:
             values = json.loads(store.read("last", FILE))
-            progress = Progress(**values.pop("progress"))
+            progress = TrainingProgress(**values.pop("progress"))
             names = tuple(values.pop("new_parameters"))
             return cls(progress=progress, new_parameters=names, **values)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"the last checkpoint in {store.output} cannot be gone on from ({error}); give "
-                "another OUT, and its best or last as --weights"
+                f"cannot resume from the last checkpoint in {store.output} ({error}); give another "
+                "OUT, and the best or last checkpoint as --weights"
             ) from error
 
 
 def check_same(config: TrainConfig, resumed: Resumed) -> None:
-    """Refuse to go on with other settings than a training began with.
+    """Check that the settings are those that the training began with.
+
+    Options in `MAY_DIFFER` are ignored.
 
     Raises:
-        ValueError: They differ in what makes another model of it; says in what.
+        ValueError: Other options differ; the message lists them.
     """
     before, now = flatten(resumed.settings), flatten(config.resolved())
     lines = [
@@ -95,14 +97,14 @@ def check_same(config: TrainConfig, resumed: Resumed) -> None:
     ]
     if lines:
         raise ValueError(
-            f"{config.output} has a training of other settings:\n" + "\n".join(lines) + "\n"
-            "Give these settings to go on with it; or another OUT, with --weights "
+            f"{config.output} has a training with other settings:\n" + "\n".join(lines) + "\n"
+            "Give its settings to resume it; or another OUT, with --weights "
             f"{config.output} to start from its model"
         )
 
 
 def save(training: Training, *, is_best: bool) -> None:
-    """Write a checkpoint; the first worker does, for all of them have the same."""
+    """Write a checkpoint. Only the first worker writes: the state is the same on all workers."""
     if training.watch is None:
         return
     config, data, progress = training.config, training.data, training.progress
@@ -119,14 +121,14 @@ def save(training: Training, *, is_best: bool) -> None:
         metrics=progress.metrics,
         most_frequent=data.most_frequent,
     )
-    left = Resumed(
+    state_before = Resumed(
         config.resolved(),
         progress,
         training.loader.state_dict(),
         tuple(sorted(training.new_parameters)),
         training.watch.history,
     )
-    state = {
+    tensors = {
         "optimizer": training.optimizer.state_dict(),
         "scaler": training.scaler.state_dict(),
     }
@@ -134,23 +136,24 @@ def save(training: Training, *, is_best: bool) -> None:
     def write(folder: Path) -> None:
         cast(VisionLanguageModel, training.model).save(folder)
         info.write(folder)
-        (folder / FILE).write_text(json.dumps(asdict(left)) + "\n", encoding="utf-8")
-        torch.save(state, folder / STATE)
+        (folder / FILE).write_text(json.dumps(asdict(state_before)) + "\n", encoding="utf-8")
+        torch.save(tensors, folder / STATE)
 
     training.store.save(progress.step, write, is_best=is_best)
 
 
 def restore(training: Training, resumed: Resumed, folder: Path) -> None:
-    """Put the optimizer, the scaler and the loader where they stood.
+    """Restore the optimizer, the gradient scaler and the loader from a checkpoint.
 
     Args:
-        training: As it begins; its model is the checkpoint's already.
-        resumed: From the checkpoint.
-        folder: The checkpoint.
+        training: A new training whose model is already loaded from the checkpoint.
+        resumed: State from the checkpoint.
+        folder: Folder of the checkpoint.
     """
     device = training.group.device
     state = torch.load(folder / STATE, map_location=device, weights_only=True)
     training.optimizer.load_state_dict(state["optimizer"])
+    # The interrupted run may have trained in another precision, without a scaler.
     if training.scaler.is_enabled() and state["scaler"]:
         training.scaler.load_state_dict(state["scaler"])
     training.loader.load_state_dict(resumed.loader)

@@ -1,4 +1,4 @@
-"""What ``vlray train`` does around the training: its summary."""
+"""Entry point of ``vlray train``, and its summary."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import logging
 import shlex
 
 from vlray.config.train import TrainConfig
-from vlray.engine.trainer import in_project, run_training
-from vlray.engine.training import Progress
+from vlray.engine.trainer import run_training, with_default_output
+from vlray.engine.training import TrainingProgress
 from vlray.runs.session import Session
 
 log = logging.getLogger("vlray.engine")
 
 
 def run(config: TrainConfig, session: Session) -> None:
-    """Train, then report what came out and how to go on.
+    """Train, then log the result and the next command.
 
     Raises:
         KeyboardInterrupt: The training was stopped, with a checkpoint.
     """
-    config = in_project(config)
+    config = with_default_output(config)
     folder = session.open(config)
     log.info("settings and log of this run: %s", folder.path)
     result = run_training(config, folder.path)
     lines = _summary(result, config)
-    if result and not result.best:  # otherwise the best evaluation is what came out
+    if result and not result.best:  # otherwise lists of runs show the best evaluation
         folder.note("; ".join(lines[:2]))
     if result and not result.ended:
         raise KeyboardInterrupt("\n".join(lines))
@@ -32,20 +32,20 @@ def run(config: TrainConfig, session: Session) -> None:
         log.info("%s", line)
 
 
-def _summary(result: Progress | None, config: TrainConfig) -> list[str]:
+def _summary(result: TrainingProgress | None, config: TrainConfig) -> list[str]:
     output = shlex.quote(config.output)
     if result is None:
         return [f"nothing to do: the training in {config.output} has ended"]
     if not result.ended:
         return [
             f"stopped after step {result.step:,} of {result.steps:,}, with a checkpoint; run the "
-            "same command again to go on"
+            "same command again to resume"
         ]
     lines = [f"{result.step:,} steps"]
     if result.step < result.steps:
         lines = [
-            f"ended after step {result.step:,} of {result.steps:,}: no evaluation was better for "
-            f"{result.since_best} times (training.patience)"
+            f"ended after step {result.step:,} of {result.steps:,}: {result.since_best} "
+            "evaluations without improvement (training.patience)"
         ]
     if result.best:
         name, value = next(iter(result.best.items()))

@@ -1,4 +1,4 @@
-"""The curves of a run as one picture: losses, what was evaluated, learning rate, speed."""
+"""Curves of a run in one figure: losses, evaluation metric, learning rate and speed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = 12, 8
-"""Inches; at 100 dots each the picture is 1200 by 800 pixels."""
+"""Size in inches; at 100 dots per inch, the figure has 1200 x 800 pixels."""
 SMOOTHED_OVER = 40
-"""The smoothed curve is a running mean over this part of the points."""
+"""The smoothed curve is a running mean over 1/40 of the points."""
 LOG_FROM = 50.0
-"""Losses that fall by this factor or more are drawn on a logarithmic scale."""
+"""Losses whose ratio is at least this factor are drawn on a logarithmic scale."""
 
 TRAIN, VALID = "tab:blue", "tab:orange"
 
@@ -30,14 +30,14 @@ Curve = npt.NDArray[np.float64]
 
 
 def draw(path: Path, history: Sequence[Record], title: str) -> None:
-    """Write the curves as a PNG of 1200 by 800 pixels, which appears whole or not at all.
+    """Write the curves as a PNG of 1200 x 800 pixels, atomically.
 
     Args:
-        path: The file.
-        history: What was measured; values that are no numbers are left out of the curves.
-        title: Stands above them.
+        path: Path of the file.
+        history: Logged records; values that are not finite are left out of the curves.
+        title: Title above the curves.
     """
-    # Not pyplot: it would keep the figure, and ask for a window where there is a display.
+    # Not pyplot: it keeps every figure alive, and opens a window if there is a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -50,7 +50,7 @@ def draw(path: Path, history: Sequence[Record], title: str) -> None:
     panels += [_draw_metric] * bool(_headline(valid))
     panels += [_draw_lr, _draw_speed]
     rows = math.ceil(len(panels) / 2)
-    # Given, for it takes matplotlib longer to find out than to draw all of it.
+    # Fixed margins: matplotlib's automatic layout takes longer than drawing the curves.
     grid = figure.add_gridspec(
         rows, 2, left=0.06, right=0.98, top=0.9, bottom=0.07, wspace=0.13, hspace=0.15 * rows
     )
@@ -66,16 +66,11 @@ def draw(path: Path, history: Sequence[Record], title: str) -> None:
             axes.legend(fontsize="small")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    fs, place = files.resolve(path)
-    files.write_atomic(fs, place, buffer.getvalue())
+    files.write_atomic(*files.resolve(path), buffer.getvalue())
 
 
 def smoothed(values: Curve) -> Curve:
-    """Average each value with those before it, over a part of the curve.
-
-    Args:
-        values: The curve; a part of it (1 in `SMOOTHED_OVER`) is what is averaged over.
-    """
+    """Return the running mean of a curve over the last ``len(values) / SMOOTHED_OVER`` values."""
     span = max(1, len(values) // SMOOTHED_OVER)
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
@@ -95,7 +90,7 @@ def _draw_loss(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> 
 
 
 def _draw_parts(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
-    shown = []
+    curves = []
     for number, name in enumerate(sorted(_parts(train) | _parts(valid))):
         color, short = f"C{number}", name.removeprefix("loss/")
         steps, losses = _series(train, name)
@@ -103,8 +98,8 @@ def _draw_parts(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) ->
         evaluated = _series(valid, name)
         label = short if not len(steps) else None
         _line(axes, *evaluated, color=color, label=label, always_marked=True, linestyle=":")
-        shown += [losses, evaluated[1]]
-    _scale(axes, shown)
+        curves += [losses, evaluated[1]]
+    _scale(axes, curves)
     axes.set_title("parts of the loss (dotted: evaluation)")
 
 
@@ -146,7 +141,7 @@ def _line(
     linestyle: str = "-",
     always_marked: bool = False,
 ) -> None:
-    """Draw a curve, and its points where they are few: one alone makes no line."""
+    """Draw a curve. A single point gets a marker, because a line needs two."""
     if len(steps):
         marker = "o" if always_marked or len(steps) == 1 else ""
         axes.plot(
@@ -162,9 +157,9 @@ def _scale(axes: Axes, curves: Iterable[Curve]) -> None:
 
 
 def _series(records: Sequence[Record], name: str) -> tuple[Curve, Curve]:
-    """Collect the finite values of a figure and their steps."""
-    found = [(record["step"], record[name]) for record in records if _finite(record.get(name))]
-    steps, values = np.array(found, np.float64).reshape(-1, 2).T
+    """Return the steps and values of a metric, where it is finite."""
+    points = [(record["step"], record[name]) for record in records if _finite(record.get(name))]
+    steps, values = np.array(points, np.float64).reshape(-1, 2).T
     return steps, values
 
 
@@ -177,6 +172,6 @@ def _parts(records: Sequence[Record]) -> set[str]:
 
 
 def _headline(valid: Sequence[Record]) -> str:
-    """Name the figure that the best evaluation is told by: the first, unless it is the loss."""
+    """Return the metric that selects the best checkpoint; empty if it is the loss."""
     name = next((name for record in valid for name in figures(record)), "")
     return "" if name == "loss" else name

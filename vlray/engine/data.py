@@ -1,4 +1,4 @@
-"""What a training reads: examples and regions, and what is to be learned from them."""
+"""The data of a training: examples, regions, and the objective that follows from them."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from vlray.models.protocol import Goal
 from vlray.regions.provenance import provenance_of
 from vlray.regions.store import RegionStore, open_store
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
-from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.labels import most_frequent
+from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
-PLAIN = ("labels", "choices", "phrases")
-"""Objectives whose batches are as the dataset has them: nothing is masked or paired anew."""
+SUPERVISED = ("labels", "choices", "phrases")
+"""Objectives that use the examples unchanged: no masking, no re-pairing of texts and images."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What is trained and evaluated on."""
+    """The datasets to train and to evaluate on."""
 
     goal: Goal
     loader: LoaderSection
-    """As it was settled with the model."""
+    """The user's options, completed with the model's defaults."""
 
     train: RegionDataset
     valid: RegionDataset | None
 
     @property
     def regions(self) -> dict[str, str]:
-        """Places of the outputs, by name."""
+        """Paths or URIs of the regions, by name."""
         return {name: store.output for name, store in self.train.stores.items()}
 
     @cached_property
     def most_frequent(self) -> str:
-        """The answer that most of what is trained on has; empty: there are no labels."""
+        """The most frequent label of the training examples; empty if there are no labels."""
         corpus, space = self.train.corpus, self.train.corpus.label_space
         if self.goal.objective != "labels" or space is None:
             return ""
@@ -53,75 +53,78 @@ class TrainingData:
 
     @property
     def provenance(self) -> dict[str, dict[str, Any]]:
-        """What made them, by name."""
+        """Provenance of the regions, by name."""
         return {name: provenance_of(store) for name, store in self.train.stores.items()}
 
 
 def open_data(
     config: TrainConfig, trained_on: dict[str, dict[str, Any]] | None = None
 ) -> TrainingData:
-    """Open everything, and settle what the model has to learn.
+    """Open the examples and regions, and derive the objective and the loader's options.
 
     Args:
-        config: The options.
-        trained_on: The provenance that a resumed run's checkpoint tells of.
+        config: Options of the training.
+        trained_on: Provenance of the regions in the checkpoint that is resumed.
 
     Raises:
-        ValueError: A dataset, split or output does not exist, or they do not fit together.
-        FileNotFoundError: An annotation file or an output is not there.
-        DataError: Something is wrong with the data, and ``data.on_bad`` is stop.
+        ValueError: A dataset or split is unknown, or examples and regions do not fit together.
+        FileNotFoundError: An annotation file or an output of regions does not exist.
+        DataError: An example is bad, and ``data.on_bad`` is ``stop``.
     """
     data = config.data.below(config.env.data_dir)
-    corpus = open_corpus(named_spec(config), data)
+    corpus = open_corpus(corpus_spec(config), data)
     stores = {
-        name: open_store(place, data.cache_folder())
-        for name, place in outputs_by_name(config.regions).items()
+        name: open_store(path, data.cache_folder())
+        for name, path in outputs_by_name(config.regions).items()
     }
     goal = goal_of(config, corpus, stores)
     loader = settle_loader(config, goal)
-    how: dict[str, Any] = {"on_bad": data.on_bad, "seed": config.training.seed}
-    train = RegionDataset(corpus, stores, Collate(loader), trained_on=trained_on, **how)
+    options: dict[str, Any] = {"on_bad": data.on_bad, "seed": config.training.seed}
+    train = RegionDataset(corpus, stores, Collate(loader), trained_on=trained_on, **options)
     goal_images = {images for _, images in train.join.kinds}
     if goal_images != {goal.num_images}:
         raise ValueError(
-            f"{config.corpus} has examples of {' and of '.join(map(str, sorted(goal_images)))} "
-            "images; a model is of one number of them: train on these datasets one by one"
+            f"{config.corpus} has examples with {' and with '.join(map(str, sorted(goal_images)))} "
+            "images; a model reads one number of images per example: train on these datasets one "
+            "by one"
         )
     valid = None
     if config.validation.holdout:
-        held = config.validation
-        train, valid = split_holdout(train, held.holdout, held.holdout_by)
+        validation = config.validation
+        train, valid = split_holdout(train, validation.holdout, validation.holdout_by)
     elif config.validation.valid:
-        examples = open_corpus(config.validation.valid, data, corpus.label_space)
-        valid = RegionDataset(examples, stores, Collate(loader), **how)
+        # With the label space of the training: the model has no other labels.
+        valid_corpus = open_corpus(config.validation.valid, data, corpus.label_space)
+        valid = RegionDataset(valid_corpus, stores, Collate(loader), **options)
     return TrainingData(goal, loader, train, valid)
 
 
-def named_spec(config: TrainConfig) -> CorpusSpec | str:
-    """Give the corpus that the project keeps by the name, or else the text."""
+def corpus_spec(config: TrainConfig) -> CorpusSpec | str:
+    """Return the project's saved corpus of that name, or else the text ``config.corpus``."""
     if config.corpus in corpus_names(config.project):
         return load_corpus(config.corpus, config.project)
     return config.corpus
 
 
 def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore]) -> Goal:
-    """Say what is to be learned.
+    """Describe what the model has to learn: objective, labels and sizes.
 
     Raises:
-        ValueError: The datasets have no such labels, or the outputs do not fit together.
+        ValueError: The labels do not fit the objective, or the outputs have different vectors.
     """
     objective = objective_of(config, corpus)
     if objective == "phrases":
         check_grounded(corpus)
     dims = {store.feature_dim for store in stores.values()}
     if len(dims) != 1 or 0 in dims:
-        said = ", ".join(f"{store.output}: {store.feature_dim}" for store in stores.values())
+        lengths = ", ".join(f"{store.output}: {store.feature_dim}" for store in stores.values())
         raise ValueError(
-            f"the regions' vectors have different lengths or none ({said}); a model reads one "
-            "length: extract all of them with one detector"
+            f"the regions have vectors of different lengths, or no vectors ({lengths}); a model "
+            "reads vectors of one length: extract all regions with one detector"
         )
-    names = {(len(store.obj_names), len(store.attr_names)) for store in stores.values()}
-    objects, attributes = names.pop() if len(names) == 1 else (0, 0)
+    vocabularies = {(len(store.obj_names), len(store.attr_names)) for store in stores.values()}
+    # Outputs with different vocabularies have no common ids to predict.
+    objects, attributes = vocabularies.pop() if len(vocabularies) == 1 else (0, 0)
     space = corpus.label_space if objective in ("labels", "pretraining") else None
     first = corpus.take(np.array([0]))[0] if len(corpus) else None
     return Goal(
@@ -137,10 +140,10 @@ def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore])
 
 
 def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
-    """Say what kind of thing is learned: what was asked for, or what the labels are.
+    """Return the configured objective; for ``auto``, the one that the kind of labels implies.
 
     Raises:
-        ValueError: The datasets have no such labels, or labels of several kinds.
+        ValueError: The labels do not fit the objective, or are of several kinds.
     """
     kinds = {table.spec.labels for table in corpus.tables}
     by_kind: dict[str, Objective] = {
@@ -149,39 +152,42 @@ def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
         "choices": "choices",
         "boxes": "phrases",
     }
-    said = f"the labels of {config.corpus} are {' and '.join(sorted(kinds))}"
+    labels = f"the labels of {config.corpus} are {' and '.join(sorted(kinds))}"
     if config.objective == "auto":
-        found = {by_kind.get(kind) for kind in kinds}
-        if len(found) == 1 and (only := found.pop()):
+        objectives = {by_kind.get(kind) for kind in kinds}
+        if len(objectives) == 1 and (only := objectives.pop()):
             return only
         raise ValueError(
-            f"{said}, which does not say what is to be learned; give --objective: pretraining or "
-            "matching, which want texts alone, or datasets that have labels of one kind"
+            f"{labels}, which imply no objective; give --objective pretraining or matching, which "
+            "need texts alone, or datasets that have labels of one kind"
         )
-    if config.objective in PLAIN and {by_kind.get(kind) for kind in kinds} != {config.objective}:
-        wanted = [kind for kind, objective in by_kind.items() if objective == config.objective]
+    if config.objective in SUPERVISED and {by_kind.get(kind) for kind in kinds} != {
+        config.objective
+    }:
+        needed = [kind for kind, objective in by_kind.items() if objective == config.objective]
         raise ValueError(
-            f"objective {config.objective} wants {' or '.join(wanted)}, but {said}; give another "
-            "objective (auto takes what the labels are for), or another dataset"
+            f"objective {config.objective} needs {' or '.join(needed)}, but {labels}; give another "
+            "objective (auto chooses it by the labels) or another dataset"
         )
     return config.objective
 
 
 def settle_loader(config: TrainConfig, goal: Goal) -> LoaderSection:
-    """Settle how batches are made: as the user says, and otherwise as the model wants it.
+    """Complete the user's options of batches with the model's defaults.
 
     Raises:
-        ValueError: Something is to be masked where nothing is to be found again.
+        ValueError: ``loader.pretraining`` is set, but the objective does not mask anything.
     """
-    wanted = model_class(config.model, goal).loader_defaults(config.model, goal)
-    settled = config.loader.settled(**wanted)
-    if goal.objective in PLAIN and settled.pretraining:
+    defaults = model_class(config.model, goal).loader_defaults(config.model, goal)
+    settled = config.loader.settled(**defaults)
+    if goal.objective in SUPERVISED and settled.pretraining:
         raise ValueError(
-            f"loader.pretraining is given, but the objective {goal.objective} masks nothing; "
-            "leave it away, or give --objective pretraining"
+            f"loader.pretraining is set, but the objective {goal.objective} masks nothing; "
+            "remove it, or give --objective pretraining"
         )
-    if goal.objective not in PLAIN and not settled.pretraining:
+    if goal.objective not in SUPERVISED and not settled.pretraining:
         masks = PretrainingSection()
+        # Matching re-pairs texts and images, and masks neither.
         if goal.objective == "matching":
             masks = PretrainingSection(token_rate=0, region_rate=0)
         settled = settled.model_copy(update={"pretraining": masks})

@@ -1,4 +1,4 @@
-"""One evaluation while it trains, shared among the workers."""
+"""Evaluation during a training, split among the workers."""
 
 from __future__ import annotations
 
@@ -16,31 +16,35 @@ from vlray.models.protocol import VisionLanguageModel
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation gave.
+class Evaluation:
+    """Metrics of one evaluation.
 
     Attributes:
-        values: Every figure by name; the headline is the first.
-        is_higher_better: Of the headline.
+        values: Metrics by name. The first one, the headline, selects the best checkpoint.
+        is_higher_better: Whether a higher headline is better.
     """
 
     values: dict[str, float]
     is_higher_better: bool
 
     def beats(self, best: dict[str, float]) -> bool:
-        """Tell whether it is better than the values of the best so far; empty: there was none."""
+        """Return whether the headline is better than that of ``best``.
+
+        Args:
+            best: Metrics of the best evaluation so far; empty if there is none.
+        """
         value = next(iter(self.values.values()))
         if math.isnan(value) or not best:
             return not best
-        before = next(iter(best.values()))
-        return value > before if self.is_higher_better else value < before
+        best_value = next(iter(best.values()))
+        return value > best_value if self.is_higher_better else value < best_value
 
 
 def evaluate(
     model: nn.Module, loader: RegionLoader, group: Group, precision: Precision
-) -> Evaluated:
-    """Predict every example once, each worker its share, and measure them together."""
-    # The same batches every time, whatever the number of evaluations before.
+) -> Evaluation:
+    """Predict every example once and compute the metrics over all workers' predictions."""
+    # Every evaluation sees the same batches, in the same order.
     loader.set_epoch(0)
     share = predict(
         cast(VisionLanguageModel, model),
@@ -56,7 +60,7 @@ def evaluate(
         metrics = measure(merged, loader.dataset)
         name, value, is_higher_better = headline(metrics, merged.means)
         others = metrics.values if metrics else {}
-        measured = Evaluated({name: value} | others | merged.means, is_higher_better)
-    found = group.gather(measured)[0]
-    assert found is not None
-    return found
+        measured = Evaluation({name: value} | others | merged.means, is_higher_better)
+    evaluation = group.gather(measured)[0]
+    assert evaluation is not None  # rank 0 measured it
+    return evaluation

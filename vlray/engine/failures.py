@@ -1,4 +1,4 @@
-"""What stops a training: numbers that are none, and too little memory."""
+"""Failures that end a training: non-finite losses or gradients, and out-of-memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlray.loader.inputs import ModelInputs
 NAN_BATCH = "nan-batch.json"
 
 
-def refuse_not_finite(
+def check_finite(
     losses: Mapping[str, float],
     norm: float,
     batches: Sequence[ModelInputs],
@@ -21,63 +21,67 @@ def refuse_not_finite(
     group: Group,
     run_folder: Path,
 ) -> None:
-    """Stop at a loss or a gradient that is not a number, and keep the examples' ids.
+    """Check that the losses and the gradient norm are finite.
+
+    If they are not, write the ids of the step's examples to ``nan-batch.json``.
 
     Args:
-        losses: Of all workers, by name.
-        norm: Of the gradients; 0 where it may be infinite (fp16's scaler leaves such steps out).
-        batches: This worker's, of the step.
+        losses: Mean losses over all workers, by name.
+        norm: Norm of the gradients; pass 0 to skip it (the scaler of fp16 skips such steps).
+        batches: This worker's batches of the step.
         step: Number of the step, from 1.
-        group: The workers; all of them come here.
-        run_folder: Where the first one writes the ids of all of them.
+        group: The workers; all of them must call this function.
+        run_folder: Folder in which the first worker writes ``nan-batch.json``.
 
     Raises:
-        FloatingPointError: One is not.
+        FloatingPointError: A loss or the norm is not finite.
     """
     bad = [name for name, value in losses.items() if not math.isfinite(value)]
     if not bad and math.isfinite(norm):
         return
-    own = [
+    local_examples = [
         {"example_id": example_id, "image_ids": images, "regions": batch.regions}
         for batch in batches
         for example_id, images in zip(batch.example_ids, batch.image_ids, strict=True)
     ]
-    examples = [example for share in group.gather(own) for example in share]
+    examples = [example for share in group.gather(local_examples) for example in share]
     path = run_folder / NAN_BATCH
     if group.rank == 0:
-        found = {name: str(value) for name, value in losses.items()} | {"gradient": str(norm)}
-        values = {"step": step, "values": found, "examples": examples}
-        path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        # As strings: JSON has no NaN or infinity.
+        values = {name: str(value) for name, value in losses.items()} | {"gradient": str(norm)}
+        report = {"step": step, "values": values, "examples": examples}
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     what = f"the loss {', '.join(bad)}" if bad else "the gradient"
     raise FloatingPointError(
         f"{what} of step {step} is not a finite number; the {len(examples)} examples of the step "
-        f"are in {path}. The last checkpoint is as it was. Look for regions of these images that "
-        "are broken (vlray view), or go on with a smaller --lr, a longer --warmup, a smaller "
-        "--clip, or --precision bf16 in the place of fp16"
+        f"are listed in {path}. The last checkpoint is unchanged. Check the regions of these "
+        "images (vlray view), or resume with a smaller --lr, a longer --warmup, a smaller --clip, "
+        "or --precision bf16 instead of fp16"
     )
 
 
 def explain_out_of_memory(error: BaseException, batch: int, world: int, accumulate: int) -> str:
-    """Say which options need less of it.
+    """Describe an out-of-memory error and the options that reduce memory use.
 
     Args:
-        error: What torch said.
-        batch: Examples of a step.
-        world: Workers.
-        accumulate: Batches that a step is computed in.
+        error: The error that torch raised.
+        batch: Number of examples in a step, over all workers.
+        world: Number of workers.
+        accumulate: Number of batches in a step.
     """
-    own = batch // (world * accumulate)
-    more = next((n for n in range(2, own + 1) if own % n == 0), 1)
+    size = batch // (world * accumulate)
+    # The smallest factor that still divides the batch evenly.
+    factor = next((n for n in range(2, size + 1) if size % n == 0), 1)
     smaller = (
-        f"Give --accumulate {more * accumulate}, which computes the steps of {batch} examples in "
+        f"Give --accumulate {factor * accumulate}, which splits the steps of {batch} examples into "
         "smaller batches; or "
-        if more > 1
+        if factor > 1
         else "Give "
     )
     return (
-        f"a batch of {own} {'example' if own == 1 else 'examples'}, on each of {world} "
+        f"a batch of {size} {'example' if size == 1 else 'examples'}, on each of {world} "
         f"{'worker' if world == 1 else 'workers'}, does not fit into the memory "
         f"({(str(error).strip() or type(error).__name__).splitlines()[0]}). {smaller}"
         "--activation-checkpointing, --precision bf16, fewer --loader.num-boxes or "
-        f"--loader.max-tokens{', or a smaller --batch-size' if own > 1 else ''}"
+        f"--loader.max-tokens{', or a smaller --batch-size' if size > 1 else ''}"
     )

@@ -1,4 +1,4 @@
-"""The workers of a training as one: sums, what each of them has, one alone as well."""
+"""Communication between the workers of a training; one process alone is a group as well."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 listener: ContextVar[Callable[[dict[str, float]], None] | None] = ContextVar(
     "listener", default=None
 )
-"""Called with each evaluation of a training in this thread."""
+"""Called with the metrics of each evaluation of a training in this context."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """This worker among all of them."""
+    """This worker's rank, the number of workers, and this worker's device."""
 
     rank: int
     world: int
@@ -32,10 +32,10 @@ class Group:
 
     @classmethod
     def join(cls, *, use_gpu: bool = True) -> Group:
-        """Find out which worker this is: Ray Train's, torch.distributed's, or the only one.
+        """Join the workers of Ray Train or torch.distributed, or form a group of one process.
 
         Args:
-            use_gpu: Whether a GPU may be computed on where there is one.
+            use_gpu: Whether to use a GPU if there is one. Ray Train assigns the device itself.
         """
         rank, world = own_share()
         if in_ray_train():
@@ -45,28 +45,28 @@ class Group:
         return cls(rank, world, torch.device("cuda" if use_gpu and has_gpu() else "cpu"))
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """Sum a tensor of all workers, in its place."""
+        """Sum a tensor over all workers, in place."""
         if self.world > 1:
             dist.all_reduce(values)
         return values
 
     def gather(self, value: T) -> list[T]:
-        """Give what every worker has, in their order, to all of them."""
+        """Return the values of all workers, by rank, on every worker."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
 
     def barrier(self) -> None:
-        """Wait until all workers have come here."""
+        """Wait until all workers have reached this call."""
         if self.world > 1:
             dist.barrier()
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Tell Ray Train, and with it the dashboard, how it goes; all workers have to.
+        """Report metrics to Ray Train, if it runs here, and to `listener`.
 
-        And tell `listener`, which a search sets: it may end the training here.
+        All workers must call it. A search sets `listener`, which may end the training here.
         """
         if in_ray_train():
             import ray.train
@@ -77,18 +77,18 @@ class Group:
 
 
 def has_gpu() -> bool:
-    """Tell whether torch sees a GPU."""
+    """Return whether torch has a GPU."""
     return torch.cuda.is_available()
 
 
 def in_ray_train() -> bool:
-    """Tell whether this process is a worker of Ray Train."""
+    """Return whether this process is a Ray Train worker."""
     if "ray.train" not in sys.modules:
         return False
     import ray.train
 
     try:
         ray.train.get_context().get_world_size()
-    except (RuntimeError, DeprecationWarning):  # the latter in a trial of Ray Tune
+    except (RuntimeError, DeprecationWarning):  # a trial of Ray Tune raises the latter
         return False
     return True

@@ -1,4 +1,4 @@
-"""Layers that keep nothing of what they computed, and compute it once more on the way back."""
+"""Activation checkpointing of a model's layers."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_layers(model: nn.Module) -> None:
-    """Let the members of the model's ``ModuleList`` s be computed twice in the place of kept.
+    """Apply activation checkpointing to the modules in the model's outermost ``ModuleList`` s.
 
-    Names of parameters stay as they are, and a checkpoint is the same with and without.
+    Parameter names do not change, so a saved model is the same with and without it.
 
     Raises:
-        ValueError: The model has no such list.
+        ValueError: The model has no ``ModuleList``.
     """
     layers = list(_layers(model))
     if not layers:
         raise ValueError(
-            "model.activation_checkpointing wants a model whose layers are in a torch.nn."
+            "model.activation_checkpointing needs a model whose layers are in a torch.nn."
             f"ModuleList; {type(model).__name__} has none"
         )
     for layer in layers:
+        # Replacing `forward` instead of wrapping the module keeps the parameters' names.
         layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """Give the members of the outermost lists."""
+    """Yield the members of the outermost ``ModuleList`` s."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from child

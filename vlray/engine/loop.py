@@ -1,4 +1,4 @@
-"""The loop: steps, evaluations, checkpoints; from top to bottom, the same on every worker."""
+"""The training loop: steps, evaluations and checkpoints, the same on every worker."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vlray.engine.batches import batches_of_steps, seed_step, steps_of_epoch
 from vlray.engine.checkpoints import save
-from vlray.engine.evaluate import Evaluated, evaluate
-from vlray.engine.failures import refuse_not_finite
+from vlray.engine.evaluate import Evaluation, evaluate
+from vlray.engine.failures import check_finite
 from vlray.engine.group import Group
 from vlray.engine.optim import lr_factor, set_lr
 from vlray.engine.training import Training
@@ -24,10 +24,10 @@ from vlray.models.protocol import Loss
 
 
 def train(training: Training) -> None:
-    """Make the steps that are left, until the end or until somebody wants it to stop.
+    """Run the remaining steps, until the end, early stopping or a stop request.
 
     Raises:
-        FloatingPointError: A loss or gradient is not a number; its examples are in the run folder.
+        FloatingPointError: A loss or a gradient is not finite; the run folder has the examples.
     """
     config, progress, group = training.config, training.progress, training.group
     options, optimizer, scaler = config.training, training.optimizer, training.scaler
@@ -36,37 +36,40 @@ def train(training: Training) -> None:
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
     clock = Clock(training.loader)
-    training.stop.has_begun = True
+    training.stop.has_begun = True  # from here, a signal leads to a checkpoint and a clean end
 
     for batches in batches_of_steps(training.loader, options.accumulate):
         lr = set_lr(optimizer, lr_factor(progress.step, progress.steps, config.optim))
         seed_step(options.seed, group.rank, progress.step)
         training.model.train()
 
-        # Forward and backward, batch by batch; the gradients are exchanged with the last of them.
-        found: list[dict[str, Tensor]] = []
+        # Forward and backward, batch by batch; only the last one exchanges the gradients.
+        batch_losses: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
-            with without_exchange(wrapped) if number < len(batches) else nullcontext():
+            with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
                 with autocast(options.precision, group.device):
                     outputs = wrapped(batch.to(group.device, non_blocking=True))
-                loss, means = weigh(outputs.losses, group)
+                loss, means = weight_losses(outputs.losses, group)
                 scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
-            found.append(means)
+            batch_losses.append(means)
 
-        # The step; the scaler leaves it out where gradients of 16 bits were too large.
+        # The step; the scaler skips it if fp16 gradients overflowed.
         scaler.unscale_(optimizer)
+        # A clip of 0 only measures the norm.
         norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
 
-        # The only look at the device: what the losses were, and whether any worker is to stop.
-        losses, grad_norm, is_stopped = read(found, norm, training.stop.wanted(), group)
+        # The only synchronization with the device: the losses, and whether any worker must stop.
+        is_stopped = training.stop.requested()
+        losses, grad_norm, is_stopped = read_step(batch_losses, norm, is_stopped, group)
+        # While the scaler can still halve its scale, an infinite norm is expected and not an error.
         may_overflow = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = 0.0 if may_overflow else grad_norm
-        refuse_not_finite(losses, checked, batches, progress.step, group, training.run_folder)
-        clock.add(options.batch_size)
+        check_finite(losses, checked, batches, progress.step, group, training.run_folder)
+        clock.add(options.batch_size)  # all workers together
         if training.watch:
             total = sum(losses.values())
             training.watch.progress(progress.step, total, lr, options.batch_size)
@@ -78,10 +81,10 @@ def train(training: Training) -> None:
 
         # Evaluation and checkpoint.
         is_last = progress.step == progress.steps
-        is_best = training.valid is None
+        is_best = training.valid is None  # without evaluations, the last checkpoint is the best
         if training.valid and (is_last or progress.step % evaluate_every == 0):
             evaluated = evaluate(training.model, training.valid, group, options.precision)
-            is_best = note(training, evaluated)
+            is_best = record_evaluation(training, evaluated)
             clock.restart()
         is_early = bool(options.patience) and progress.since_best >= options.patience
         progress.ended = is_last or is_early
@@ -93,14 +96,14 @@ def train(training: Training) -> None:
             break
 
 
-def weigh(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weigh a batch's losses so that the workers' gradients average to those of one batch.
+def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dict[str, Tensor]]:
+    """Weight the losses so that the averaged gradients are those of one large batch.
 
-    A worker's mean counts by what it is the mean of: a loss over masked tokens is then the mean
-    over the tokens of all workers, not the mean of the workers' means.
+    Each worker's mean is weighted by its count: a loss over masked tokens becomes the mean over
+    the tokens of all workers, not the mean of the workers' means.
 
     Returns:
-        What this worker computes gradients of, and the means over all workers by name.
+        The loss that this worker differentiates, and the means over all workers, by name.
     """
     names = sorted(losses)
     means = torch.stack([losses[name].mean.float() for name in names])
@@ -109,29 +112,29 @@ def weigh(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dict[str, T
         return means.sum(), dict(zip(names, means.detach(), strict=True))
     both = group.all_reduce(torch.stack([means.detach() * counts, counts]))
     total = both[1].clamp(min=1e-12)
-    # Times the number of workers: DistributedDataParallel divides by it.
+    # DistributedDataParallel averages the gradients, so the loss is scaled by the worker count.
     loss = (means * counts / total).sum() * group.world
     return loss, dict(zip(names, both[0] / total, strict=True))
 
 
-def read(
-    found: Sequence[dict[str, Tensor]], norm: Tensor, is_stopped: bool, group: Group
+def read_step(
+    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, is_stopped: bool, group: Group
 ) -> tuple[dict[str, float], float, bool]:
-    """Bring what a step computed from the device to Python, all at once.
+    """Copy the results of a step from the device, in one transfer.
 
     Returns:
-        The losses by name, means over the batches that have them; the norm of the gradients before
-        clipping; and whether any worker is to stop.
+        The losses by name, averaged over the batches that have them; the norm of the gradients
+        before clipping; and whether any worker must stop.
     """
-    names = sorted({name for means in found for name in means})
-    values = [torch.stack([m[name] for m in found if name in m]).mean() for name in names]
+    names = sorted({name for means in batch_losses for name in means})
+    values = [torch.stack([m[name] for m in batch_losses if name in m]).mean() for name in names]
     stops = group.all_reduce(torch.tensor(float(is_stopped), device=group.device))
-    *losses, grad_norm, wanted = torch.stack([*values, norm.float(), stops]).tolist()
-    return dict(zip(names, losses, strict=True)), grad_norm, wanted > 0
+    *losses, grad_norm, stop_count = torch.stack([*values, norm.float(), stops]).tolist()
+    return dict(zip(names, losses, strict=True)), grad_norm, stop_count > 0
 
 
-def note(training: Training, evaluated: Evaluated) -> bool:
-    """Keep what an evaluation gave, and tell whether it is the best so far."""
+def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
+    """Record an evaluation in the progress and the logs; return whether it is the best so far."""
     progress = training.progress
     is_best = evaluated.beats(progress.best)
     if is_best:
@@ -145,35 +148,35 @@ def note(training: Training, evaluated: Evaluated) -> bool:
 
 
 def distributed(model: nn.Module, group: Group) -> nn.Module:
-    """Let the workers exchange their gradients; one alone has nothing to exchange."""
+    """Wrap the model in DistributedDataParallel if there are several workers."""
     if group.world == 1:
         return model
-    # Heads of transformers' LXMERT and VisualBERT have parameters that not every loss reaches.
+    # In the heads of transformers' LXMERT and VisualBERT, some losses leave parameters unused.
     return DistributedDataParallel(model, find_unused_parameters=True)
 
 
-def without_exchange(model: nn.Module) -> AbstractContextManager[None]:
-    """Keep gradients to this worker, to be exchanged with those of a later batch."""
+def no_gradient_sync(model: nn.Module) -> AbstractContextManager[None]:
+    """Accumulate gradients locally; the next backward pass outside exchanges them."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 class Clock:
-    """How fast it goes since it was last read, and how much of that was waiting for data."""
+    """Measures the training's speed, and the share of time spent waiting for data."""
 
     def __init__(self, loader: RegionLoader) -> None:
         self._loader = loader
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew: evaluations and checkpoints are not what is measured."""
+        """Reset the measurement, so that evaluations and checkpoints are not counted."""
         self._began, self._waited, self._examples = time.perf_counter(), self._loader.waited, 0
 
     def add(self, examples: int) -> None:
-        """Count a step's examples."""
+        """Add the examples of a step."""
         self._examples += examples
 
     def read(self) -> dict[str, float]:
-        """Give ``examples_per_s`` and ``waited``, and begin anew."""
+        """Return ``examples_per_s`` and ``waited`` (share of the time), and reset."""
         seconds = max(time.perf_counter() - self._began, 1e-9)
         speed = {
             "examples_per_s": self._examples / seconds,

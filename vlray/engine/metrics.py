@@ -1,4 +1,4 @@
-"""The figures of a training at Ray's metrics endpoint, which the dashboard's Prometheus reads."""
+"""Metrics of a training at Ray's metrics endpoint, which the dashboard's Prometheus reads."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ SECONDS_BETWEEN = 2.0
 
 
 class RayMetrics:
-    """A tracker whose gauges have a figure's kind and name: ``ray_vlray_train_loss``, ..."""
+    """Tracker with one gauge per metric, named by kind and metric: ``ray_vlray_train_loss``, ..."""
 
     name = "Ray's metrics endpoint"
 
     def __init__(self, folder: Path) -> None:
-        """Begin; the run's folder names its project and itself, which are the tags."""
-        place = folder.absolute()
-        self._tags = {"project": place.parent.name, "run": place.name}
+        """Tag the gauges with the project and the run, the last two names of the folder's path."""
+        path = folder.absolute()
+        self._tags = {"project": path.parent.name, "run": path.name}
         self._gauges: dict[str, Any] = {}
         self._values: dict[str, float] = {}
-        self._shown, self._examples = time.monotonic(), 0
+        self._updated, self._examples = time.monotonic(), 0
 
     def progress(self, step: int, loss: float, lr: float, examples: int) -> None:
-        """Come to the end of a step; the arguments are those of `Watch.progress`."""
+        """Update the gauges after a step, at most every 2 s. Arguments as in `Watch.progress`."""
         self._examples += examples
-        seconds = time.monotonic() - self._shown
+        seconds = time.monotonic() - self._updated
         if seconds >= SECONDS_BETWEEN:
             speed = {"train_examples_per_s": self._examples / seconds}
-            self._show({"train_step": step, "train_loss": loss, "train_lr": lr, **speed})
+            self._update({"train_step": step, "train_loss": loss, "train_lr": lr, **speed})
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Update the gauges with a record's metrics."""
         kind = record["kind"]
-        self._show({f"{kind}_{name}": value for name, value in figures(record).items()})
+        self._update({f"{kind}_{name}": value for name, value in figures(record).items()})
 
-    def _show(self, values: dict[str, float]) -> None:
-        """Set all gauges: the endpoint forgets what nobody repeats."""
-        self._shown, self._examples = time.monotonic(), 0
+    def _update(self, values: dict[str, float]) -> None:
+        """Set all gauges, old values included: the endpoint drops gauges that are not set again."""
+        self._updated, self._examples = time.monotonic(), 0
         self._values |= values
         for name, value in self._values.items():
             self._gauge(f"vlray_{name}").set(value)
 
     def close(self) -> None:
-        """Take no more."""
+        """Do nothing: gauges need no closing."""
 
     def _gauge(self, name: str) -> Any:
-        """Give a gauge; its name has letters, digits and underscores alone."""
+        """Return the gauge of a metric. Characters that Prometheus refuses become underscores."""
         from ray.util.metrics import Gauge
 
         name = re.sub(r"\W", "_", name, flags=re.ASCII)
         if name not in self._gauges:
-            gauge = Gauge(name, "A figure of a training", TAGS)
+            gauge = Gauge(name, "Metric of a vlray training", TAGS)
             self._gauges[name] = gauge.set_default_tags(self._tags)
         return self._gauges[name]
 
 
 def in_ray() -> bool:
-    """Tell whether this process is connected to Ray; a training alone does without it."""
+    """Return whether this process is connected to Ray, without importing Ray."""
     return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())

@@ -1,4 +1,4 @@
-"""The optimizers, what each parameter is decayed by, and the learning rate of each step."""
+"""Optimizers, weight decay per parameter, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ log = logging.getLogger("vlray.engine")
 
 
 class BertAdam(torch.optim.Optimizer):
-    """Adam as BERT and LXMERT were trained: no bias correction, decay beside the gradient.
+    """Adam as used to train BERT and LXMERT: no bias correction, decoupled weight decay.
 
     With m and v the running means of the gradient and of its square, a parameter p becomes
     ``p - lr * (m / (sqrt(v) + eps) + weight_decay * p)``.
 
     Source:
-        airsplay/lxmert src/lxrt/optimization.py, where gradients are clipped outside as well.
+        airsplay/lxmert src/lxrt/optimization.py. As there, the caller clips the gradients.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class BertAdam(torch.optim.Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.01,
     ) -> None:
-        """Take the parameters, or groups of them with settings of their own."""
+        """Create the optimizer of parameters, or of parameter groups with their own settings."""
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override] # no closure, no loss
-        """Change the parameters that have a gradient."""
-        assert closure is None, "losses are computed outside"
+        """Update the parameters that have a gradient."""
+        assert closure is None, "closures are not supported"
         for group in self.param_groups:
             params = [param for param in group["params"] if param.grad is not None]
             if not params:
@@ -54,6 +54,8 @@ class BertAdam(torch.optim.Optimizer):
                         "mean": torch.zeros_like(param),
                         "square": torch.zeros_like(param),
                     }
+            # torch._foreach_* run one kernel for many parameters; a Python loop over parameters
+            # would be bound by kernel launches.
             grads = [param.grad for param in params]
             means = [self.state[param]["mean"] for param in params]
             squares = [self.state[param]["square"] for param in params]
@@ -71,74 +73,81 @@ class BertAdam(torch.optim.Optimizer):
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Leave the parameters of these names, or patterns of names, as they are.
+    """Exclude parameters from training.
+
+    Args:
+        model: The model.
+        patterns: Names of parameters; ``*`` and ``?`` are wildcards.
 
     Raises:
-        ValueError: A pattern fits no parameter, or nothing is left to be trained.
+        ValueError: A pattern matches no parameter, or all parameters are frozen.
     """
     parameters = dict(model.named_parameters())
     frozen = 0
     for pattern in patterns:
-        fitting = [name for name in parameters if fnmatchcase(name, pattern)]
-        if not fitting:
+        matches = [name for name in parameters if fnmatchcase(name, pattern)]
+        if not matches:
             near = similar(pattern, parameters, cutoff=0)
             raise ValueError(
-                f"model.freeze {pattern} fits none of the model's {len(parameters)} parameters; "
-                f"the nearest is {near[0] if near else 'none'}"
+                f"model.freeze {pattern} matches none of the model's {len(parameters)} parameters; "
+                f"the most similar name is {near[0] if near else 'none'}"
             )
-        for name in fitting:
+        for name in matches:
             frozen += parameters[name].numel()
             parameters[name].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ValueError(f"model.freeze {', '.join(patterns)} leaves nothing to be trained")
+        raise ValueError(
+            f"model.freeze {', '.join(patterns)} freezes all parameters of the model; remove a "
+            "pattern"
+        )
     if frozen:
-        log.info("%s parameters stay as they are (model.freeze)", f"{frozen:,}")
+        log.info("%s parameters are frozen (model.freeze)", f"{frozen:,}")
 
 
 def make_optimizer(
     model: nn.Module, options: OptimSection, new: frozenset[str]
 ) -> torch.optim.Optimizer:
-    """Make the optimizer of the parameters that are to be trained.
+    """Create the optimizer of the parameters that are not frozen.
 
     Args:
-        model: Frozen parameters are left out.
-        options: What it is, and its numbers.
-        new: Names of the parameters that have ``options.new_lr``, where it is given.
+        model: The model.
+        options: The kind of optimizer and its hyperparameters.
+        new: Names of the parameters that use ``options.new_lr``, unless it is 0.
 
     Returns:
-        The optimizer; its groups have, beside torch's, the ``peak_lr`` that `set_lr` scales.
+        The optimizer. Its groups have an additional key ``peak_lr``, which `set_lr` scales.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             lr = options.new_lr if options.new_lr and name in new else options.lr
-            # Biases and what norms scale by are the parameters of one dimension.
+            # One-dimensional parameters are biases and the scales of normalization layers.
             decayed = options.decay_norms or parameter.ndim > 1
             decay = options.weight_decay if decayed else 0.0
             groups.setdefault((lr, decay), []).append(parameter)
-    named = [
+    param_groups = [
         {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}
         for (lr, decay), parameters in groups.items()
     ]
     if options.optimizer == "bert-adam":
-        return BertAdam(named, options.lr, betas=options.betas, eps=options.eps)
-    return torch.optim.AdamW(named, options.lr, betas=options.betas, eps=options.eps)
+        return BertAdam(param_groups, options.lr, betas=options.betas, eps=options.eps)
+    return torch.optim.AdamW(param_groups, options.lr, betas=options.betas, eps=options.eps)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Set the learning rates of a step, and give the first of them."""
+    """Scale all learning rates by ``factor``; return that of the first group."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
     return float(optimizer.param_groups[0]["lr"])
 
 
 def lr_factor(step: int, steps: int, options: OptimSection) -> float:
-    """Give the share of the learning rate that a step has.
+    """Return the factor by which the schedule scales the learning rate of a step.
 
     Args:
-        step: Number of the step, from 0, whose rate is 0 where there is a warm-up.
-        steps: Number of all steps.
-        options: The warm-up's share of them, and how the rate falls afterwards.
+        step: Number of the step, from 0. With a warm-up, the factor of step 0 is 0.
+        steps: Total number of steps.
+        options: Share of the warm-up, and the decay after it.
 
     Source:
         ``warmup_linear`` of airsplay/lxmert src/lxrt/optimization.py.

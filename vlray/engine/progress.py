@@ -1,4 +1,4 @@
-"""How far a training is."""
+"""Progress bar and progress log of a training."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from vlray.runs.progress import Bar
 
 SECONDS_BETWEEN_LINES = 30.0
 BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-"""Its speed is among the words: in examples, not in steps."""
+"""The speed is part of the postfix, in examples per second instead of steps."""
 SMOOTHING = 0.95
-"""What a step's loss leaves of the smoothed one."""
+"""Weight of the previous smoothed loss in the exponential moving average."""
 
 log = logging.getLogger("vlray.engine")
 
 
-class Progress:
-    """Counts steps towards the end.
+class TrainingBar:
+    """Shows the training's progress as a bar or as lines.
 
-    The log has a line every 30 s also where there is a bar, so that ``vlray logs --follow`` shows
-    what a run on another terminal does.
+    The log gets a line every 30 s even if there is a bar, so that ``vlray logs --follow`` can show
+    the run on another terminal.
     """
 
     def __init__(self, steps: int, done: int = 0) -> None:
-        """Begin.
+        """Show the bar.
 
         Args:
-            steps: Those of the whole training.
-            done: Those that an earlier run has done.
+            steps: Total number of steps.
+            done: Number of steps that an earlier run has made.
         """
         self.epoch = math.nan
         self._steps = steps
@@ -41,19 +41,20 @@ class Progress:
         self._bar = Bar(steps, " steps", SECONDS_BETWEEN_LINES, done=done, form=BAR)
 
     def to(self, step: int, loss: float, lr: float, examples: int) -> None:
-        """Come to the end of a step.
+        """Advance to the end of a step.
 
         Args:
-            step: Number of the step that was done, from 1.
-            loss: Its loss.
-            lr: Its learning rate.
-            examples: How many examples it was of.
+            step: Number of the completed step, from 1.
+            loss: Loss of the step.
+            lr: Learning rate of the step.
+            examples: Number of examples in the step.
         """
         now = time.monotonic()
-        # The first step also waits for the loader's workers, and for what is compiled.
+        # Time the rest from the end of the first step, which starts the loader's workers and
+        # compiles the model.
         self._first = self._first or (now, step)
-        known = math.isfinite(self._loss)
-        self._loss = SMOOTHING * self._loss + (1 - SMOOTHING) * loss if known else loss
+        is_finite = math.isfinite(self._loss)
+        self._loss = SMOOTHING * self._loss + (1 - SMOOTHING) * loss if is_finite else loss
         self._examples += examples
         if self._bar.style == "bar":
             self._bar.to(step, self._words(lr, self._bar.rate * examples))
@@ -62,7 +63,7 @@ class Progress:
             self._since, self._examples = now, 0
 
     def close(self) -> None:
-        """Leave the console to others."""
+        """Remove the bar from the console."""
         self._bar.close()
 
     def _words(self, lr: float, rate: float) -> str:
@@ -75,5 +76,5 @@ class Progress:
         since, before = self._first or (now, step)
         if step == before:
             return line
-        left = round((self._steps - step) * (now - since) / (step - before))
-        return f"{line}, {timedelta(seconds=left)} left"
+        seconds_left = round((self._steps - step) * (now - since) / (step - before))
+        return f"{line}, {timedelta(seconds=seconds_left)} left"

@@ -1,4 +1,4 @@
-"""Ends a training between two steps when somebody wants it to: Ctrl-C, SIGTERM."""
+"""Stop requests: Ctrl-C and SIGTERM end a training after the current step."""
 
 from __future__ import annotations
 
@@ -12,39 +12,44 @@ from types import FrameType
 log = logging.getLogger("vlray.engine")
 
 
-class Stop:
-    """Whether the training is to end after the step that is under way."""
+class StopRequest:
+    """Flag that asks a training to stop after the current step."""
 
     def __init__(self) -> None:
-        self._is_wanted = False
+        self._is_requested = False
         self.has_begun = False
-        """Whether there are steps that a checkpoint would keep; before, a signal interrupts."""
+        """Whether steps are running. Before the first step, a signal interrupts at once."""
 
-    def wanted(self) -> bool:
-        """Tell whether it is."""
-        return self._is_wanted
+    def requested(self) -> bool:
+        """Return whether the training should stop."""
+        return self._is_requested
 
-    def ask(self) -> None:
-        """Ask for it."""
-        self._is_wanted = True
+    def request(self) -> None:
+        """Request the stop."""
+        self._is_requested = True
 
 
 @contextmanager
-def on_signals(stop: Stop) -> Iterator[None]:
-    """Take Ctrl-C and SIGTERM as the wish to stop, while it lasts; the second Ctrl-C interrupts."""
-    if threading.current_thread() is not threading.main_thread():  # signals are not its business
+def on_signals(stop: StopRequest) -> Iterator[None]:
+    """Treat Ctrl-C and SIGTERM as stop requests inside the ``with`` block.
+
+    A second signal, or one before the first step, raises KeyboardInterrupt.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python forbids handlers here
         yield
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.wanted() or not stop.has_begun:
+        if stop.requested() or not stop.has_begun:
             raise KeyboardInterrupt
-        log.warning("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
-        stop.ask()
+        log.warning(
+            "stopping after the current step, with a checkpoint; press Ctrl-C again to stop at once"
+        )
+        stop.request()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,41 +1,42 @@
-"""The table of a run that has ended: what it was, how long it took, what came out."""
+"""Summary table of a finished training: options, duration and results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vlray.runs.metrics import Record, figures, of_kind, say_best
 from vlray.storage import files
 
+Fact = str | int | float
+"""Value of a row of the summary."""
+
 
 def write_summary(
-    path: Path, title: str, about: Mapping[str, Any], history: Sequence[Record], seconds: float
+    path: Path, title: str, about: Mapping[str, Fact], history: Sequence[Record], seconds: float
 ) -> None:
-    """Write the table as Markdown.
+    """Write the summary as a Markdown table.
 
     Args:
-        path: The file.
-        title: Its heading.
-        about: What the run was; the first rows.
-        history: What was measured; the other rows.
-        seconds: How long the run took.
+        path: Path of the file.
+        title: Heading of the table.
+        about: Facts about the run, for the first rows.
+        history: Logged records, for the other rows.
+        seconds: Duration of the run.
     """
     rows = {**about, **_measured(history), "time": str(timedelta(seconds=round(seconds)))}
     lines = [f"# {title}", "", "| | |", "|---|---|"]
-    lines += [f"| {_cell(name)} | {_cell(_said(value))} |" for name, value in rows.items()]
-    fs, place = files.resolve(path)
-    files.write_atomic(fs, place, ("\n".join(lines) + "\n").encode())
+    lines += [f"| {_cell(name)} | {_cell(_format(value))} |" for name, value in rows.items()]
+    files.write_atomic(*files.resolve(path), ("\n".join(lines) + "\n").encode())
 
 
-def _measured(history: Sequence[Record]) -> dict[str, Any]:
+def _measured(history: Sequence[Record]) -> dict[str, Fact]:
     """Collect the best evaluation, the last losses and the speed."""
     train, valid = of_kind("train", history), of_kind("valid", history)
-    rows: dict[str, Any] = {}
+    rows: dict[str, Fact] = {}
     if history:
         rows["steps"] = history[-1]["step"]
     best = next((record for record in reversed(valid) if record.get("best")), None)
@@ -48,17 +49,17 @@ def _measured(history: Sequence[Record]) -> dict[str, Any]:
                 for name, value in figures(records[-1]).items()
                 if name == "loss" or name.startswith("loss/") or what == "evaluation"
             }
-    for name, said, form in (
+    for name, label, form in (
         ("examples_per_s", "examples/s", ",.4g"),
         ("waited", "share of the time waiting for data", ".1%"),
     ):
         values = [record[name] for record in train if name in record]
         if values:
-            rows[f"{said}, median"] = format(np.median(values), form)
+            rows[f"{label}, median"] = format(np.median(values), form)
     return rows
 
 
-def _said(value: Any) -> str:
+def _format(value: Fact) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""Who else keeps a run's figures: TensorBoard's files, MLflow, Weights & Biases."""
+"""Experiment trackers that receive a run's metrics: TensorBoard, MLflow, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -14,73 +14,73 @@ _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow-skinny", "wandb": 
 
 
 class Tracker(Protocol):
-    """Takes the figures as they come."""
+    """Receives the metrics of a run while it is active."""
 
     name: str
-    """What it is called in messages."""
+    """Name of the tracker in messages."""
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Log the metrics of a record."""
 
     def close(self) -> None:
-        """Take no more."""
+        """End the run in the tracker."""
 
 
 def check(options: WatchSection) -> None:
-    """Refuse to track with a package that is not installed, before anything is computed.
+    """Check that the packages of the configured trackers are installed.
 
     Raises:
-        ImportError: It names the package and how to install it.
+        ImportError: A package is missing; the message has the command that installs it.
     """
     for name, package in _PACKAGES.items():
         module = package if name == "tensorboard" else name
         if getattr(options, name) and find_spec(module) is None:
             raise ImportError(
-                f"watch.{name} wants the package {package}, which is not installed; "
-                f"pip install {package}"
+                f"watch.{name} needs the package {package}, which is not installed; "
+                f"run: pip install {package}"
             )
 
 
 def open_trackers(
     folder: Path, options: WatchSection, title: str, history: Sequence[Record]
 ) -> Iterator[Tracker]:
-    """Begin with those that are asked for, and give each the figures of the steps before.
+    """Open the configured trackers, and send them the metrics of earlier steps.
 
     Args:
-        folder: The run's.
-        options: Which ones.
-        title: The run's name in their lists.
-        history: Of an earlier run that this one goes on with.
+        folder: Folder of the run.
+        options: Which trackers to open.
+        title: Name of the run in the trackers' lists.
+        history: Records of the earlier run that this one resumes.
 
     Raises:
-        ValueError: One of them cannot begin: no server answers, nobody is logged in.
+        ValueError: A tracker failed to open, e.g. the server does not answer or needs a login.
     """
     settings_file = folder / "settings.yaml"
     settings = settings_file.read_text(encoding="utf-8") if settings_file.is_file() else ""
     if options.tensorboard:
         yield TensorBoard(folder, settings, history)
-    for name, begin in (("mlflow", MLflow), ("wandb", Wandb)):
+    for name, tracker_class in (("mlflow", MLflow), ("wandb", Wandb)):
         if value := getattr(options, name):
             try:
-                tracker = begin(value, folder, settings, title, history)
-            except Exception as error:  # theirs are of many kinds
+                tracker = tracker_class(value, folder, settings, title, history)
+            except Exception as error:  # neither package has a common base class of its errors
                 raise ValueError(
-                    f"watch.{name}={value} takes no runs ({type(error).__name__}: {error}); "
-                    f"mend that, or train without --watch.{name}"
+                    f"watch.{name}={value} cannot be opened ({type(error).__name__}: {error}); "
+                    f"fix that, or train without --watch.{name}"
                 ) from error
             yield tracker
 
 
 class TensorBoard:
-    """Event files in the run folder, so that ``tensorboard --logdir runs/PROJECT`` lists runs."""
+    """Writes event files to the run folder, for ``tensorboard --logdir runs/PROJECT``."""
 
     name = "TensorBoard"
 
     def __init__(self, folder: Path, settings: str, history: Sequence[Record]) -> None:
-        """Begin a new file in the place of those of an interrupted start."""
+        """Start a new event file. It replaces the files of an earlier start in this folder."""
         from tensorboardX import SummaryWriter
 
-        # What they hold is in the history as well, up to the checkpoint that is gone on from.
+        # The history repeats their records, up to the checkpoint that is resumed.
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._writer = SummaryWriter(str(folder), flush_secs=10)
@@ -90,65 +90,66 @@ class TensorBoard:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Log the metrics of a record."""
         for name, value in _tagged(record):
             self._writer.add_scalar(name, value, record["step"], walltime=record["time"])
 
     def close(self) -> None:
-        """Take no more."""
+        """End the run in the tracker."""
         self._writer.close()
 
 
 class MLflow:
-    """A run of an MLflow experiment that is named like the project."""
+    """Logs to a run of the MLflow experiment named after the project."""
 
     name = "MLflow"
 
     def __init__(
         self, uri: str, folder: Path, settings: str, title: str, history: Sequence[Record]
     ) -> None:
-        """Go on with the run of this folder, or begin one."""
+        """Resume the MLflow run of this folder, or create one."""
         from mlflow import MlflowClient
 
         self._client = MlflowClient(tracking_uri=uri)
         project = folder.resolve().parent.name
-        known = self._client.get_experiment_by_name(project)
-        experiment = known.experiment_id if known else self._client.create_experiment(project)
-        place = str(folder.resolve())
-        found = self._client.search_runs([experiment], f"tags.`vlray.folder` = '{place}'")
-        if found:
-            self._run = found[0].info.run_id
+        experiment = self._client.get_experiment_by_name(project)
+        id_ = experiment.experiment_id if experiment else self._client.create_experiment(project)
+        # The tag identifies the run: a restart in the same folder continues it.
+        path = str(folder.resolve())
+        runs = self._client.search_runs([id_], f"tags.`vlray.folder` = '{path}'")
+        if runs:
+            self._run = runs[0].info.run_id
             return
-        tags = {"vlray.folder": place}
-        self._run = self._client.create_run(experiment, tags=tags, run_name=title).info.run_id
+        tags = {"vlray.folder": path}
+        self._run = self._client.create_run(id_, tags=tags, run_name=title).info.run_id
         for name, value in _parameters(settings):
             self._client.log_param(self._run, name, value)
         for record in history:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Log the metrics of a record."""
         from mlflow.entities import Metric
 
         when = round(record["time"] * 1000)
         metrics = [Metric(name, value, when, record["step"]) for name, value in _tagged(record)]
-        # Another thread sends them: the training does not wait for a server.
+        # A background thread sends them, so that the training does not wait for the server.
         self._client.log_batch(self._run, metrics=metrics, synchronous=False)
 
     def close(self) -> None:
-        """Take no more."""
+        """End the run in the tracker."""
         self._client.set_terminated(self._run)
 
 
 class Wandb:
-    """A run of a Weights & Biases project; with ``WANDB_MODE=offline`` its files alone."""
+    """Logs to a run of a Weights & Biases project; offline with ``WANDB_MODE=offline``."""
 
     name = "Weights & Biases"
 
     def __init__(
         self, project: str, folder: Path, settings: str, title: str, history: Sequence[Record]
     ) -> None:
-        """Go on with the run of this folder, or begin one."""
+        """Resume the Weights & Biases run of this folder, or create one."""
         import wandb
 
         self._run = wandb.init(
@@ -159,17 +160,18 @@ class Wandb:
             dir=str(folder),
             config=dict(_parameters(settings)),
         )
-        # Its own steps must never go back, as they do after an interrupted start.
+        # wandb's own step counter must not decrease, but vlray's does when a run is resumed from an
+        # earlier checkpoint.
         self._run.define_metric("*", step_metric="step")
         for record in history:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Take the figures of a step."""
+        """Log the metrics of a record."""
         self._run.log({"step": record["step"], **dict(_tagged(record))})
 
     def close(self) -> None:
-        """Take no more."""
+        """End the run in the tracker."""
         self._run.finish()
 
 
@@ -179,7 +181,7 @@ def _tagged(record: Record) -> Iterator[tuple[str, float]]:
 
 
 def _parameters(settings: str) -> Iterator[tuple[str, str]]:
-    """List the settings by their dotted names, as MLflow's parameters are named."""
+    """Yield the settings with dotted names, as MLflow's parameters are named."""
     import yaml
 
     from vlray.settings.options import flatten

@@ -1,4 +1,4 @@
-"""Where a training is computed: in this process, or by workers of Ray Train."""
+"""Start or resume a training, in this process or on Ray Train workers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from vlray.cluster.connection import running_here
 from vlray.config.train import TrainConfig
 from vlray.engine.checkpoints import Resumed, check_same
 from vlray.engine.group import has_gpu
-from vlray.engine.stop import Stop, on_signals
-from vlray.engine.training import Progress
+from vlray.engine.stop import StopRequest, on_signals
+from vlray.engine.training import TrainingProgress
 from vlray.engine.watch import check as check_trackers
 from vlray.engine.work import work
 from vlray.loader.open import outputs_by_name
@@ -20,29 +20,29 @@ from vlray.models.names import AUTO, named
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
 from vlray.storage import files
-from vlray.tasks.image_sets import absolute, found
+from vlray.tasks.image_sets import absolute, resolve_path
 
 log = logging.getLogger("vlray.engine")
 
 
 def run_training(
     config: TrainConfig, run_folder: Path, *, alone: bool | None = None
-) -> Progress | None:
-    """Train, or go on with what is in ``config.output``.
+) -> TrainingProgress | None:
+    """Train, or resume the training in ``config.output``.
 
     Args:
-        config: The options.
-        run_folder: Where metrics and curves go.
-        alone: Whether this process computes it, without Ray Train; None: where it is enough.
+        config: Options of the training.
+        run_folder: Folder for metrics and curves.
+        alone: Whether to train in this process, without Ray Train. None: see `is_alone`.
 
     Returns:
-        How it ended; None: there was nothing left to do.
+        The progress at the end; None if the training had already ended.
 
     Raises:
-        ValueError: Something in the settings, the data or the output forbids to begin.
-        ImportError: A package to watch with is missing.
+        ValueError: The settings, the data or the existing output do not allow the training.
+        ImportError: The package of a configured tracker is missing.
     """
-    config = placed(config)
+    config = resolve_paths(config)
     check_trackers(config.watch)
     fs, root = files.resolve(config.output)
     with only_writer(fs, root, config.output):
@@ -53,7 +53,7 @@ def run_training(
             if resumed.progress.ended:
                 return None
         if is_alone(config) if alone is None else alone:
-            stop = Stop()
+            stop = StopRequest()
             with on_signals(stop):
                 return work(config, run_folder, stop)
         from vlray.engine.workers import fit
@@ -61,20 +61,20 @@ def run_training(
         return fit(config, run_folder)
 
 
-def in_project(config: TrainConfig) -> TrainConfig:
-    """Give a training without OUT a place among the project's models: models/PROJECT/DATA."""
+def with_default_output(config: TrainConfig) -> TrainConfig:
+    """Set an empty output to ``models/PROJECT/DATA``."""
     if config.output or not config.corpus:
         return config
     name = re.sub(r"[^\w.-]+", "-", config.corpus).strip("-")
     return config.model_copy(update={"output": f"models/{config.project}/{name}"})
 
 
-def placed(config: TrainConfig) -> TrainConfig:
-    """Check that all three places are given, and make the local ones absolute.
+def resolve_paths(config: TrainConfig) -> TrainConfig:
+    """Make the local paths of regions and output absolute.
 
     Raises:
-        ValueError: One is not given.
-        FileNotFoundError: There are no such regions.
+        ValueError: DATA, REGIONS or OUT is missing.
+        FileNotFoundError: A local folder of regions does not exist.
     """
     for name, value in (
         ("DATA", config.corpus),
@@ -83,24 +83,24 @@ def placed(config: TrainConfig) -> TrainConfig:
     ):
         if not value:
             raise ValueError(
-                f"{name} is not given; vlray train DATA REGIONS OUT wants the examples "
-                "(vqa:train), the output of vlray extract that has their images, and a folder for "
+                f"{name} is missing; vlray train DATA REGIONS OUT needs the examples (vqa:train), "
+                "the output of vlray extract with the regions of their images, and a folder for "
                 "the model"
             )
     regions = []
-    for name, place in outputs_by_name(config.regions).items():
-        where = absolute(found(place, config.env.data_dir))
-        if not files.is_uri(where) and not Path(where).is_dir():
+    for name, output in outputs_by_name(config.regions).items():
+        path = absolute(resolve_path(output, config.env.data_dir))
+        if not files.is_uri(path) and not Path(path).is_dir():
             raise FileNotFoundError(
-                f"there are no regions in {place}; give a folder that vlray extract or vlray "
-                "convert wrote"
+                f"there are no regions in {output}; give a folder written by vlray extract or "
+                "vlray convert"
             )
-        regions.append(f"{name}={where}" if name else where)
+        regions.append(f"{name}={path}" if name else path)
     return config.model_copy(update={"regions": tuple(regions), "output": absolute(config.output)})
 
 
 def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
-    """Settle which model is trained, so that all workers and the checkpoints say the same."""
+    """Resolve ``model.name=auto``, so that all workers and checkpoints have the same name."""
     model = config.model
     if resumed and model.name == AUTO:
         model = model.model_copy(update={"name": resumed.settings["model"]["name"]})
@@ -108,7 +108,7 @@ def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
 
 
 def is_alone(config: TrainConfig) -> bool:
-    """Tell whether this process is enough: no workers, no cluster and one GPU at most."""
+    """Return whether to train in this process: no workers, no cluster and at most one GPU."""
     cluster = config.cluster
     if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS") or running_here():
         return False

@@ -1,4 +1,4 @@
-"""A training under way, as one worker has it."""
+"""State of a training in one worker."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
 from vlray.engine.data import TrainingData
 from vlray.engine.group import Group
-from vlray.engine.stop import Stop
+from vlray.engine.stop import StopRequest
 from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
 from vlray.models.store import CheckpointStore
 
 
 @dataclass
-class Progress:
-    """Where a training stands; with the parameters and the optimizer all that it goes on from."""
+class TrainingProgress:
+    """Progress of a training, saved in its checkpoints."""
 
     step: int = 0
-    """Steps that were made."""
+    """Number of completed steps."""
 
     steps: int = 0
-    """Steps of the whole training."""
+    """Total number of steps."""
 
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the last evaluation, the figure first that checkpoints are compared by."""
+    """Metrics of the last evaluation. The first one selects the best checkpoint."""
 
     best: dict[str, float] = field(default_factory=dict)
-    """Of the best evaluation; empty: there was none."""
+    """Metrics of the best evaluation; empty before the first one."""
 
     best_step: int = 0
+    """Step of the best evaluation."""
+
     since_best: int = 0
-    """Evaluations since then."""
+    """Number of evaluations since the best one."""
 
     ended: bool = False
-    """Whether nothing is left to be done: all steps were made, or no better evaluation came."""
+    """Whether the training has ended: all steps are done, or early stopping ended it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What a worker trains, by what, and where it leaves it."""
+    """Everything that a worker needs to train: options, data, model, optimizer and progress."""
 
     config: TrainConfig
     run_folder: Path
@@ -54,20 +56,20 @@ class Training:
     valid: RegionLoader | None
 
     model: nn.Module
-    """The plain one, on the worker's device."""
+    """The model, not wrapped in DistributedDataParallel, on the worker's device."""
 
     new_parameters: frozenset[str]
-    """Names of those that ``model.weights`` did not fill, when the training began."""
+    """Names of the parameters that ``model.weights`` did not fill when the training began."""
 
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    progress: Progress
+    progress: TrainingProgress
     store: CheckpointStore
-    stop: Stop
+    stop: StopRequest
     watch: Watch | None
-    """The first worker's; the others have none."""
+    """None on all workers but the first."""
 
     def epoch(self) -> float:
-        """How many passes over the examples were made."""
+        """Return the number of passes over the training examples so far."""
         options = self.config.training
         return self.progress.step / steps_of_epoch(self.loader, options.accumulate)

@@ -1,20 +1,20 @@
-"""What a training leaves to be looked at while it runs: figures, curves, progress, a summary."""
+"""Logging of a training: metrics, curves, trackers, progress and a summary."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from vlray.config.training import WatchSection
 from vlray.engine.curves import draw
 from vlray.engine.metrics import RayMetrics, in_ray
-from vlray.engine.progress import Progress
-from vlray.engine.summary import write_summary
+from vlray.engine.progress import TrainingBar
+from vlray.engine.summary import Fact, write_summary
 from vlray.engine.trackers import Tracker, check, open_trackers
 from vlray.runs.metrics import METRICS, Record, figures, to_line
 
@@ -28,15 +28,15 @@ log = logging.getLogger("vlray.engine")
 
 
 class Watch:
-    """Keeps the figures of a run; the first worker has one, in a ``with`` block.
+    """Logs the metrics of a run. Only the first worker has one; use it as a context manager.
 
-    Into the run folder go ``metrics.jsonl`` (a record a line), ``curves.png``, TensorBoard's files
-    and, at the end, ``summary.md``. Whatever of it was left by an interrupted start in the same
-    folder is replaced by the history up to the checkpoint that the run goes on from.
+    It writes ``metrics.jsonl`` (one record per line), ``curves.png``, TensorBoard's files and, at
+    the end, ``summary.md`` to the run folder. Files of an interrupted start in the same folder are
+    replaced by the history up to the resumed checkpoint.
 
     Attributes:
-        history: All records so far (`vlray.runs.metrics.Record`), plain data that belongs into
-            checkpoints: the curves of a resumed run begin where the first run began.
+        history: All records so far (`vlray.runs.metrics.Record`). They are saved in checkpoints,
+            so that the curves of a resumed run start at the first step.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class Watch:
         title: str,
         history: Sequence[Record] = (),
     ) -> None:
-        """Begin.
+        """Open the metrics file, the trackers and the progress bar.
 
         Args:
-            folder: The run's; made where it is missing.
-            options: Who else gets the figures.
-            steps: Those of the whole training.
-            title: The run's name, above the curves and in trackers' lists.
-            history: Of an earlier run that this one goes on with.
+            folder: Folder of the run; created if it does not exist.
+            options: Which trackers receive the metrics.
+            steps: Total number of steps.
+            title: Name of the run, above the curves and in the trackers' lists.
+            history: Records of the earlier run that this one resumes.
 
         Raises:
-            ImportError: A package that ``options`` asks for is missing; see `check`.
-            ValueError: MLflow or Weights & Biases takes no runs.
+            ImportError: The package of a configured tracker is missing; see `check`.
+            ValueError: MLflow or Weights & Biases failed to open the run.
             OSError: The folder cannot be written.
         """
         check(options)
@@ -76,7 +76,7 @@ class Watch:
         self._file.writelines(map(to_line, self.history))
         self._file.flush()
         done = max((record["step"] for record in self.history), default=0)
-        self._progress = Progress(steps, done)
+        self._progress = TrainingBar(steps, done)
 
     def __enter__(self) -> Self:
         return self
@@ -87,59 +87,60 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close a run that did not come to its own `close`: the curves are whole, however."""
+        """Close the files and trackers if `close` was not called, and draw the curves."""
         self._end()
 
     def progress(self, step: int, loss: float, lr: float, examples: int) -> None:
-        """Show how far it is, after each step; this costs microseconds.
+        """Update the progress bar after a step; takes microseconds.
 
         Args:
-            step: Number of the step that was done, from 1.
-            loss: Its loss, a number on the CPU.
-            lr: Its learning rate.
-            examples: How many examples the step was of, those of all workers together.
+            step: Number of the completed step, from 1.
+            loss: Loss of the step, on the CPU.
+            lr: Learning rate of the step.
+            examples: Number of examples in the step, over all workers.
         """
         self._progress.to(step, loss, lr, examples)
         if self._ray:
             self._ray.progress(step, loss, lr, examples)
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Keep the figures of the steps since the last time.
+        """Log the training metrics at a step.
 
         Args:
-            step: Number of the last of them.
-            values: ``loss``, its parts (``loss/mlm``), ``lr``, ``examples_per_s``, ``waited``
-                (share of the time that was spent waiting for data), ``epoch`` and what else.
+            step: Number of the completed step.
+            values: Metrics by name, such as ``loss``, its parts (``loss/mlm``), ``lr``,
+                ``examples_per_s``, ``waited`` (share of the time spent waiting for data) and
+                ``epoch``.
         """
         self._progress.epoch = values.get("epoch", math.nan)
-        self._keep(step, "train", values)
+        self._record(step, "train", values)
 
     def evaluated(self, step: int, values: dict[str, float], *, best: bool = False) -> None:
-        """Keep what an evaluation gave, and draw the curves anew (once a minute at most).
+        """Log the metrics of an evaluation, and redraw the curves at most once a minute.
 
         Args:
-            step: Steps done before it.
-            values: Figures by name; the first is the one that the best is told by.
-            best: Whether no evaluation before was better.
+            step: Number of completed steps.
+            values: Metrics by name; the first one selects the best checkpoint.
+            best: Whether this is the best evaluation so far.
         """
-        self._keep(step, "valid", values, **({"best": True} if best else {}))
-        said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        log.info("step %s, evaluated: %s%s", f"{step:,}", said, " (best so far)" if best else "")
+        self._record(step, "valid", values, **({"best": True} if best else {}))
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        log.info("step %s, evaluated: %s%s", f"{step:,}", metrics, " (best so far)" if best else "")
         if time.monotonic() - self._drawn >= SECONDS_BETWEEN_CURVES:
             self._draw()
 
-    def close(self, summary: dict[str, Any]) -> None:
-        """End it: draw the curves and write the summary.
+    def close(self, summary: Mapping[str, Fact]) -> None:
+        """Close the run: draw the curves and write the summary.
 
         Args:
-            summary: What the run was, by name (``data``, ``model``, ``parameters``); the figures
-                of the history are added.
+            summary: Facts about the run by name (``data``, ``model``, ``parameters``). The metrics
+                are added from the history.
         """
         self._end()
         seconds = time.monotonic() - self._began
         write_summary(self._folder / SUMMARY, self._title, summary, self.history, seconds)
 
-    def _keep(self, step: int, kind: str, values: dict[str, float], **about: bool) -> None:
+    def _record(self, step: int, kind: str, values: dict[str, float], **about: bool) -> None:
         record: Record = {"step": step, "time": time.time(), "kind": kind, **about}
         record |= {name: float(value) for name, value in values.items()}
         self.history.append(record)
@@ -148,8 +149,8 @@ class Watch:
         for tracker in tuple(self._trackers):
             try:
                 tracker.add(record)
-            except Exception as error:  # a server that is gone is no reason to lose a training
-                self._give_up(tracker, error)
+            except Exception as error:  # a lost server must not end the training
+                self._drop(tracker, error)
 
     def _end(self) -> None:
         if self._closed:
@@ -161,13 +162,13 @@ class Watch:
             try:
                 tracker.close()
             except Exception as error:  # as above
-                self._give_up(tracker, error)
+                self._drop(tracker, error)
         self._draw()
 
-    def _give_up(self, tracker: Tracker, error: Exception) -> None:
+    def _drop(self, tracker: Tracker, error: Exception) -> None:
         self._trackers.remove(tracker)
         log.warning(
-            "%s takes no more figures (%s: %s); %s has all of them",
+            "%s failed and gets no more metrics (%s: %s); all metrics are in %s",
             tracker.name,
             type(error).__name__,
             error,

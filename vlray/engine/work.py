@@ -1,10 +1,9 @@
-"""The work of one worker, from the options to the last checkpoint."""
+"""One worker's training, from the options to the last checkpoint."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,8 +21,9 @@ from vlray.engine.loop import train
 from vlray.engine.optim import freeze, make_optimizer
 from vlray.engine.reachable import count_reachable
 from vlray.engine.standardize import standardize
-from vlray.engine.stop import Stop
-from vlray.engine.training import Progress, Training
+from vlray.engine.stop import StopRequest
+from vlray.engine.summary import Fact
+from vlray.engine.training import Training, TrainingProgress
 from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
 from vlray.models.checkpoint import CheckpointInfo
@@ -37,24 +37,27 @@ from vlray.storage import files
 log = logging.getLogger("vlray.engine")
 
 
-def work(config: TrainConfig, run_folder: Path, stop: Stop | None = None) -> Progress:
-    """Train, from the last checkpoint in ``config.output`` where there is one.
+def work(
+    config: TrainConfig, run_folder: Path, stop: StopRequest | None = None
+) -> TrainingProgress:
+    """Train one worker's share, resuming from the last checkpoint in ``config.output`` if any.
 
     Args:
-        config: The options.
-        run_folder: Where the first worker leaves metrics and curves.
-        stop: Asked after each step whether to end; not given: nobody asks for it.
+        config: Options of the training.
+        run_folder: Folder in which the first worker writes metrics and curves.
+        stop: Checked after each step. None: the training is never stopped early.
 
     Returns:
-        How far it came.
+        The progress at the end or at the stop.
 
     Raises:
         ValueError: Data, model and options do not fit together.
-        FloatingPointError: A loss is not a number.
+        FloatingPointError: A loss or a gradient is not finite.
+        MemoryError: The memory of the device does not hold a batch.
     """
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
     warn_without_effect(config.training.precision, group.device)
-    batch_size = _own_batch_size(config, group)
+    batch_size = _batch_size_of_worker(config, group)
     store = CheckpointStore(config.output, config.data.cache_folder())
     resumed, folder = Resumed.read(store), None
     trained_on = None
@@ -64,7 +67,7 @@ def work(config: TrainConfig, run_folder: Path, stop: Stop | None = None) -> Pro
         trained_on = CheckpointInfo.read(folder).provenance
     data = open_data(config, trained_on=trained_on)
     loader, valid = _loaders(config, data, group, batch_size)
-    progress = resumed.progress if resumed else Progress(steps=_steps(config, loader))
+    progress = resumed.progress if resumed else TrainingProgress(steps=_steps(config, loader))
     model, new = _model(config, data, resumed, folder)
     model.to(group.device)
     training = Training(
@@ -80,7 +83,7 @@ def work(config: TrainConfig, run_folder: Path, stop: Stop | None = None) -> Pro
         scaler=GradScaler(group.device.type, enabled=config.training.precision == "fp16"),
         progress=progress,
         store=store,
-        stop=stop or Stop(),
+        stop=stop or StopRequest(),
         watch=_watch(config, run_folder, progress, resumed) if group.rank == 0 else None,
     )
     if resumed and folder:
@@ -88,7 +91,7 @@ def work(config: TrainConfig, run_folder: Path, stop: Stop | None = None) -> Pro
     if training.watch is None:
         _train(training)
         return progress
-    _introduce(training)
+    _log_start(training)
     with training.watch as watch:
         _train(training)
         watch.close(_summary(training))
@@ -96,15 +99,15 @@ def work(config: TrainConfig, run_folder: Path, stop: Stop | None = None) -> Pro
 
 
 def _train(training: Training) -> None:
-    """Train, and say what helps where the memory does not hold a batch."""
+    """Train; explain out-of-memory errors by the options that help."""
     try:
         train(training)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         options, world = training.config.training, training.group.world
-        said = explain_out_of_memory(error, options.batch_size, world, options.accumulate)
-        raise MemoryError(said) from error
+        message = explain_out_of_memory(error, options.batch_size, world, options.accumulate)
+        raise MemoryError(message) from error
 
 
 def _steps(config: TrainConfig, loader: RegionLoader) -> int:
@@ -116,7 +119,12 @@ def _steps(config: TrainConfig, loader: RegionLoader) -> int:
 def _model(
     config: TrainConfig, data: TrainingData, resumed: Resumed | None, folder: Path | None
 ) -> tuple[nn.Module, frozenset[str]]:
-    """Build the model as it begins, or as it was left, and name what it began with at random."""
+    """Build a new model, or load it from the resumed checkpoint.
+
+    Returns:
+        The model, and the names of the parameters that were initialized at random.
+    """
+    # The same seed on every worker, so that new parameters are equal without an exchange.
     torch.manual_seed(config.training.seed)
     model: nn.Module
     if resumed and folder:
@@ -131,12 +139,13 @@ def _model(
     if config.model.activation_checkpointing:
         recompute_layers(model)
     if config.model.compile:
+        # In place: torch.compile(model) would rename the parameters in checkpoints.
         model.compile()
     return model, new
 
 
 def _start(options: ModelSection, cache: Path) -> ModelSection:
-    """Take the best model where the weights are the OUT of a training, on a disk or elsewhere."""
+    """If the weights are the OUT of a training, replace them by the path of its best model."""
     weights = options.weights
     if weights and (files.is_uri(weights) or CheckpointStore(weights, cache).step_folder("best")):
         return options.model_copy(update={"weights": str(locate(weights, "best", cache))})
@@ -144,7 +153,7 @@ def _start(options: ModelSection, cache: Path) -> ModelSection:
 
 
 def _watch(
-    config: TrainConfig, run_folder: Path, progress: Progress, resumed: Resumed | None
+    config: TrainConfig, run_folder: Path, progress: TrainingProgress, resumed: Resumed | None
 ) -> Watch:
     return Watch(
         run_folder,
@@ -155,18 +164,18 @@ def _watch(
     )
 
 
-def _own_batch_size(config: TrainConfig, group: Group) -> int:
-    """Say how many examples of a step a worker computes at a time.
+def _batch_size_of_worker(config: TrainConfig, group: Group) -> int:
+    """Return the number of examples in one batch of one worker.
 
     Raises:
-        ValueError: They cannot be divided among workers and accumulated batches.
+        ValueError: The batch size is not divisible by the workers and accumulated batches.
     """
     options = config.training
     size, rest = divmod(options.batch_size, group.world * options.accumulate)
     if rest or not size:
         raise ValueError(
-            f"batch_size={options.batch_size} cannot be divided among {group.world} workers with "
-            f"accumulate={options.accumulate} batches each; give a multiple of "
+            f"batch_size={options.batch_size} is not divisible by {group.world} workers times "
+            f"accumulate={options.accumulate} batches; give a multiple of "
             f"{group.world * options.accumulate}"
         )
     return size
@@ -175,7 +184,7 @@ def _own_batch_size(config: TrainConfig, group: Group) -> int:
 def _loaders(
     config: TrainConfig, data: TrainingData, group: Group, size: int
 ) -> tuple[RegionLoader, RegionLoader | None]:
-    """Open this worker's loaders."""
+    """Create this worker's loaders of training and evaluation."""
     rank, world = group.rank, group.world
     train = RegionLoader(data.train, size, seed=config.training.seed, rank=rank, world=world)
     if data.valid is None:
@@ -183,17 +192,17 @@ def _loaders(
     return train, RegionLoader(data.valid, size, shuffle=False, rank=rank, world=world)
 
 
-def _introduce(training: Training) -> None:
-    """Say in the log what is trained on what, and from where."""
+def _log_start(training: Training) -> None:
+    """Log the model, the data, the number of steps and the loss."""
     config, data, progress = training.config, training.data, training.progress
     log.info(
-        "%s, %s parameters, on %s examples of %s (%s); %s to evaluate on",
+        "%s with %s parameters, on %s examples of %s (%s); %s examples to evaluate on",
         config.model.name,
         f"{_count(training.model):,}",
         f"{len(data.train):,}",
         config.corpus,
         data.goal.objective,
-        f"{len(data.valid):,}" if data.valid else "none",
+        f"{len(data.valid):,}" if data.valid else "no",
     )
     epoch = steps_of_epoch(training.loader, config.training.accumulate)
     log.info(
@@ -206,13 +215,13 @@ def _introduce(training: Training) -> None:
     if data.goal.objective == "phrases":
         phrases, reachable = count_reachable(data.valid or data.train)
         share = 100 * reachable / max(phrases, 1)
-        log.info("%.1f %% of the phrases have a region: no model can find more of them", share)
+        log.info("%.1f %% of the phrases have a correct region; no model can find more", share)
     if progress.step:
-        log.info("going on after step %s", f"{progress.step:,}")
+        log.info("resuming after step %s", f"{progress.step:,}")
 
 
-def _summary(training: Training) -> dict[str, Any]:
-    """Say what the run was, for its page."""
+def _summary(training: Training) -> dict[str, Fact]:
+    """Return the facts about the run for its summary."""
     config, data = training.config, training.data
     return {
         "data": config.corpus,

@@ -1,4 +1,4 @@
-"""A training by the workers of Ray Train, which start again from the last checkpoint when lost."""
+"""Training on Ray Train workers, which restart from the last checkpoint after a failure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ray
 
@@ -17,35 +17,35 @@ from vlray.cluster.worker_logs import forwarded, log_to_stderr
 from vlray.config.cluster import ClusterSection
 from vlray.config.train import TrainConfig
 from vlray.config.training import WorkersSection
-from vlray.engine.stop import Stop, on_signals
-from vlray.engine.training import Progress
+from vlray.engine.stop import StopRequest, on_signals
+from vlray.engine.training import TrainingProgress
 from vlray.engine.work import work
 from vlray.models.memory import is_out_of_memory
 
 log = logging.getLogger("vlray.engine")
 
 POLL_S = 1.0
-"""How often somebody asks whether to stop."""
+"""Seconds between checks for a stop request."""
 
 
-def fit(config: TrainConfig, run_folder: Path) -> Progress:
+def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
     """Train on the cluster.
 
     Raises:
-        ValueError: The cluster does not hold the workers; or the workers' own mistake.
-        WorkerGroupError: Workers were lost more often than ``cluster.max_failures``.
+        ValueError: The cluster is too small for the workers, or a worker raised a ValueError.
+        WorkerGroupError: Workers failed more often than ``cluster.max_failures``.
     """
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     connect(ClusterSection(address=config.cluster.address))
     workers, gpus = allocate(config.cluster, living_nodes())
-    desk = ray.remote(num_cpus=0)(Desk).remote()
-    given = {"config": config, "run_folder": run_folder, "desk": desk, "folder": Path.cwd()}
+    control = ray.remote(num_cpus=0)(TrainControl).remote()
+    inputs = {"config": config, "run_folder": run_folder, "control": control, "cwd": Path.cwd()}
     resources = {"CPU": config.cluster.cpus_per_worker} | ({"GPU": 1} if gpus else {})
     trainer = TorchTrainer(
         _work,
-        train_loop_config=given,
+        train_loop_config=inputs,
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
         ),
@@ -54,148 +54,150 @@ def fit(config: TrainConfig, run_folder: Path) -> Progress:
             name="ray",
             storage_path=str(run_folder.absolute()),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
+            # Only errors: vlray logs the progress itself.
             logging_config=LoggingConfig(log_level="ERROR"),
-            # torch warns of searching for parameters without a gradient where there are none.
+            # torch warns about find_unused_parameters if a model has no unused ones.
             worker_runtime_env={"env_vars": {"TORCH_CPP_LOG_LEVEL": "ERROR"}},
         ),
     )
     log.info("%d workers of Ray Train, %s", workers, f"{resources}")
-    stop = Stop()
-    stop.has_begun = True  # the workers know; they are asked to end, whatever they do
-    # Ray Train takes it from the environment of the process that calls it.
+    stop = StopRequest()
+    stop.has_begun = True  # always ask the workers to stop; only they know whether steps have begun
+    # Ray Train reads this variable from the driver's environment.
     with default_variables({"RAY_CHDIR_TO_TRIAL_DIR": "0"}), forwarded(), on_signals(stop):
-        return _wait(trainer, desk, stop)
+        return _wait(trainer, control, stop)
 
 
-def _wait(trainer: Any, desk: Any, stop: Stop) -> Progress:
-    """Wait for the end, and pass on the wish to stop.
+def _wait(trainer: Any, control: Any, stop: StopRequest) -> TrainingProgress:
+    """Run the trainer in a thread, and pass a stop request on to the workers.
 
-    Ray Train takes Ctrl-C as the wish to be killed when it runs in the main thread.
+    In the main thread, Ray Train would kill the workers at Ctrl-C.
     """
-    found: list[Any] = []
+    outcome: list[TrainingProgress | Exception] = []
 
     def run() -> None:
         try:
-            found.append(trainer.fit().return_value)
+            outcome.append(trainer.fit().return_value)
         except Exception as error:
-            found.append(error)
+            outcome.append(error)
 
     thread = threading.Thread(target=run, name="vlray-train", daemon=True)
     thread.start()
-    is_passed_on = False
+    is_sent = False
     while thread.is_alive():
         thread.join(POLL_S)
-        if stop.wanted() and not is_passed_on:
-            desk.stop.remote()
-            is_passed_on = True
-    if mistake := ray.get(desk.mistake.remote()):
-        raise mistake
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return cast(Progress, found[0])
+        if stop.requested() and not is_sent:
+            control.request_stop.remote()
+            is_sent = True
+    # A worker's own error says more than Ray Train's wrapper around it.
+    if error := ray.get(control.error.remote()):
+        raise error
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
 
 
 def allocate(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
-    """Decide on the workers, and refuse what the cluster cannot hold: Ray would wait for it.
-
-    Returns:
-        The number of workers, and of GPUs for each.
+    """Choose the number of workers and of GPUs per worker.
 
     Raises:
-        ValueError: More is asked for than there is.
+        ValueError: The cluster is too small. Ray itself would wait for the resources forever.
     """
-    cpus, there = sum(node.cpus for node in nodes), int(sum(node.gpus for node in nodes))
-    if options.use_gpu == "yes" and not there:
+    total_cpus = sum(node.cpus for node in nodes)
+    total_gpus = int(sum(node.gpus for node in nodes))
+    if options.use_gpu == "yes" and not total_gpus:
         raise ValueError(
             f"cluster.use_gpu is yes, but none of the cluster's {len(nodes)} nodes has a GPU"
         )
-    gpus = 1 if there and options.use_gpu != "no" else 0
-    workers = options.workers or (there if gpus else 1)
+    gpus = 1 if total_gpus and options.use_gpu != "no" else 0
+    workers = options.workers or (total_gpus if gpus else 1)
     capacity = capacity_of(nodes, options.cpus_per_worker, gpus, at_most=workers)
     if capacity < workers:
         raise ValueError(
-            f"{workers} workers of {options.cpus_per_worker:g} CPUs and {gpus} GPUs are asked for, "
-            f"but the cluster's {len(nodes)} node(s) with {cpus:g} CPUs and {there} GPUs hold "
-            f"{capacity}; lower --workers or --cluster.cpus-per-worker, or add nodes"
+            f"{workers} workers with {options.cpus_per_worker:g} CPUs and {gpus} GPUs each were "
+            f"requested, but the cluster's {len(nodes)} node(s) with {total_cpus:g} CPUs and "
+            f"{total_gpus} GPUs hold {capacity}; lower --workers or --cluster.cpus-per-worker, or "
+            "add nodes"
         )
     return workers, gpus
 
 
-class Desk:
-    """Where the driver and the workers leave messages for each other."""
+class TrainControl:
+    """Actor that passes stop requests to the workers, and their errors to the driver."""
 
     def __init__(self) -> None:
-        self._is_stopped = False
-        self._mistake: Exception | None = None
+        self._stop_requested = False
+        self._error: Exception | None = None
 
-    def stop(self) -> None:
-        """Ask the workers to stop."""
-        self._is_stopped = True
+    def request_stop(self) -> None:
+        """Ask the workers to stop after the current step."""
+        self._stop_requested = True
 
-    def is_stopped(self) -> bool:
-        """Tell whether they are to stop."""
-        return self._is_stopped
+    def stop_requested(self) -> bool:
+        """Return whether the workers should stop."""
+        return self._stop_requested
 
-    def leave(self, mistake: Exception) -> None:
-        """Keep what makes starting again useless; the first that is left."""
-        self._mistake = self._mistake or mistake
+    def report_error(self, error: Exception) -> None:
+        """Store an error that a restart would repeat; only the first one is kept."""
+        self._error = self._error or error
 
-    def mistake(self) -> Exception | None:
-        """Give it; None: there is none."""
-        return self._mistake
+    def error(self) -> Exception | None:
+        """Return the stored error, or None."""
+        return self._error
 
 
-class DeskStop(Stop):
-    """Asks the desk, now and then, and does not wait for the answer."""
+class RemoteStop(StopRequest):
+    """Stop request that polls a `TrainControl` actor without blocking the training."""
 
-    def __init__(self, desk: Any) -> None:
+    def __init__(self, control: Any) -> None:
         super().__init__()
-        self._desk, self._answer, self._asked = desk, None, 0.0
+        self._control, self._answer, self._asked_at = control, None, 0.0
 
-    def wanted(self) -> bool:
-        """Tell whether the answer to the last question was yes."""
+    def requested(self) -> bool:
+        """Return whether an answer that has arrived so far was yes."""
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             if ray.get(self._answer):
-                self.ask()
+                self.request()
             self._answer = None
-        if self._answer is None and time.monotonic() >= self._asked + POLL_S:
-            self._answer, self._asked = self._desk.is_stopped.remote(), time.monotonic()
-        return super().wanted()
+        if self._answer is None and time.monotonic() >= self._asked_at + POLL_S:
+            self._answer, self._asked_at = self._control.stop_requested.remote(), time.monotonic()
+        return super().requested()
 
 
-def _work(given: dict[str, Any]) -> Progress | None:
-    """Be a worker.
+def _work(inputs: dict[str, Any]) -> TrainingProgress | None:
+    """Run one Ray Train worker.
 
-    Ray Train starts the workers again whatever happened. What would happen again is left at the
-    desk: the workers then come back at once, and the driver raises it.
+    Ray Train restarts the workers after any error. An error that a restart would repeat is stored
+    in the `TrainControl`: restarted workers then return at once, and the driver raises the error.
     """
-    log_to_stderr(given["config"].env)
-    # Ray Train prints what comes to the root, each report there, and each error of each worker.
+    log_to_stderr(inputs["config"].env)
+    # Ray Train prints all messages of the root logger, every report, and every worker's error.
     logging.getLogger("vlray").propagate = False
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
-    desk = given["desk"]
-    if ray.get(desk.mistake.remote()):
+    control = inputs["control"]
+    if ray.get(control.error.remote()):
         return None
-    if given["folder"].is_dir():
-        os.chdir(given["folder"])
+    # Relative paths in the settings refer to the driver's folder, if this node has it.
+    if inputs["cwd"].is_dir():
+        os.chdir(inputs["cwd"])
     try:
-        return work(given["config"], given["run_folder"], DeskStop(desk))
+        return work(inputs["config"], inputs["run_folder"], RemoteStop(control))
     except Exception as error:
-        if would_happen_again(error):
-            ray.get(desk.leave.remote(_plain(error)))
+        if is_permanent(error):
+            ray.get(control.report_error.remote(_picklable(error)))
         raise
 
 
-def would_happen_again(error: Exception) -> bool:
-    """Tell a mistake from the loss of a worker, a node or a connection."""
+def is_permanent(error: Exception) -> bool:
+    """Return whether a restart would raise the same error; a lost worker or node is temporary."""
     return isinstance(
         error, ValueError | FloatingPointError | ImportError | FileNotFoundError
     ) or is_out_of_memory(error)
 
 
-def _plain(error: Exception) -> Exception:
-    """Leave away what may not be pickled: where it happened, and its causes."""
+def _picklable(error: Exception) -> Exception:
+    """Copy an error's type and message: its traceback and causes may not be picklable."""
     kind = type(error) if type(error).__module__ == "builtins" else RuntimeError
     if is_out_of_memory(error):
         kind = MemoryError

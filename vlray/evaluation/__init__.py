@@ -1,1 +1,1 @@
-"""Testing a trained model: predictions, metrics with intervals, submission files, a page."""
+"""Test a trained model: predictions, metrics with intervals, submission files, a page."""

@@ -1,4 +1,4 @@
-"""The test command: test, print the figures, and say where the files are."""
+"""The test command: test a checkpoint, print its metrics and list the files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ log = logging.getLogger("vlray.evaluation")
 
 
 def run(config: TestConfig, session: Session) -> None:
-    """Test, print the metrics and the files that were written.
+    """Test a checkpoint, then print the metrics and the paths of the written files.
 
     Raises:
-        MemoryError: The memory does not hold a batch.
+        MemoryError: A batch does not fit into memory.
     """
     folder = session.open(config)
     try:
@@ -27,15 +27,15 @@ def run(config: TestConfig, session: Session) -> None:
             raise
         reason = str(error).partition("\n")[0]
         raise MemoryError(
-            f"the memory does not hold a batch of {config.batch_size}; give a smaller "
-            f"--batch-size, or --precision bf16: {reason}"
+            f"a batch of {config.batch_size} does not fit into memory; use a smaller "
+            f"--batch-size or --precision bf16: {reason}"
         ) from error
     for note in result.notes:
         log.info("%s", note)
-    if result.figures:
-        text = table(result.figures, result.baseline)
+    if result.metrics:
+        text = table(result.metrics, result.baseline)
         log.debug("%s", text)
-        folder.note(headline(result.figures[0]))
+        folder.note(headline(result.metrics[0]))
         print(text, end="\n\n")
     for path in result.written:
         print(path)

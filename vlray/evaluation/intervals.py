@@ -1,4 +1,4 @@
-"""How sure a figure is: percentile bootstrap intervals of means, drawn without the examples."""
+"""Confidence intervals of means by the percentile bootstrap."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 CONFIDENCE = 0.95
-MOST_DIFFERENT = 1024
-"""More values than these are told apart by as many steps of their range."""
+MAX_DISTINCT = 1024
+"""Maximum number of distinct values; more values are binned into this many steps."""
 
 DRAWN_AT_ONCE = 2**20
+"""Maximum number of counts drawn per batch of resamples; limits the memory."""
 
 
 class Interval(NamedTuple):
-    """Where a figure lies with 95 % confidence."""
+    """A 95 % confidence interval."""
 
     low: float
     high: float
@@ -26,45 +27,51 @@ class Interval(NamedTuple):
 def bootstrap_mean(
     values: Sequence[float] | Float64[np.ndarray, N], resamples: int, seed: int, name: str = ""
 ) -> Interval | None:
-    """Give the percentile bootstrap interval of a mean.
+    """Compute the percentile bootstrap interval of a mean.
 
-    A resample draws as many values as there are, with replacement. Only how often each different
-    value is drawn matters to the mean, and these counts are multinomial: a figure of 200,000
-    zeros and ones takes no longer than one of ten.
+    A resample draws ``len(values)`` values with replacement. Its mean depends only on how often
+    each distinct value is drawn, and these counts follow a multinomial distribution. The mean of
+    200,000 zeros and ones therefore takes no longer than that of ten.
 
     Args:
-        values: Of the examples; or of whatever was drawn as a whole (the sentences of NLVR).
-        resamples: How often is drawn; 0: there is no interval.
-        seed: Of what is drawn.
-        name: Of the figure: each draws its own numbers, whatever others are asked for.
+        values: Scores of the units that are resampled: examples, or whole sentences in NLVR.
+        resamples: Number of resamples; 0: no interval.
+        seed: Random seed.
+        name: Name of the metric. Each name has its own random stream, so an interval does not
+            depend on which other metrics are computed.
+
+    Returns:
+        The interval; None without resamples or values.
 
     Source:
         Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
     if not resamples or not len(values):
         return None
-    different, counts = _different(np.asarray(values, np.float64))
+    distinct, counts = _distinct(np.asarray(values, np.float64))
     shares = counts / counts.sum()
     rng = np.random.default_rng((seed, zlib.crc32(name.encode())))
     means = np.empty(resamples)
-    step = max(1, DRAWN_AT_ONCE // len(different))
+    # All resamples at once would need resamples x distinct values of memory.
+    step = max(1, DRAWN_AT_ONCE // len(distinct))
     for start in range(0, resamples, step):
         part = means[start : start + step]
-        drawn = rng.multinomial(len(values), shares, size=len(part))
-        part[:] = drawn @ different / len(values)
+        draws = rng.multinomial(len(values), shares, size=len(part))
+        part[:] = draws @ distinct / len(values)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(low), float(high))
 
 
-def _different(
+def _distinct(
     values: Float64[np.ndarray, N],
 ) -> tuple[Float64[np.ndarray, K], Int64[np.ndarray, K]]:
-    """Give the different values and how often there is each; near ones by their mean, if many."""
-    different, counts = np.unique(values, return_counts=True)
-    if len(different) <= MOST_DIFFERENT:
-        return different, counts
-    low, high = different[0], different[-1]
-    bins = ((values - low) / (high - low) * (MOST_DIFFERENT - 1)).astype(np.int64)
+    """Return the distinct values and their counts; if there are many, bin means and bin counts."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= MAX_DISTINCT:
+        return distinct, counts
+    low, high = distinct[0], distinct[-1]
+    bins = ((values - low) / (high - low) * (MAX_DISTINCT - 1)).astype(np.int64)
     counts = np.bincount(bins)
+    # Bin means keep the overall mean exact.
     sums = np.bincount(bins, weights=values)
     return sums[counts > 0] / counts[counts > 0], counts[counts > 0]

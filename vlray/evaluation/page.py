@@ -1,4 +1,4 @@
-"""The page of a test: right and wrong examples with their regions, and all figures."""
+"""The page of a test: right and wrong examples with their regions, and all metrics."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vlray.evaluation.opening import Test
-from vlray.evaluation.report import Figure, interval_text, is_percent, number
-from vlray.evaluation.shown import Image, Phrase, Shown
+from vlray.evaluation.inputs import Test
+from vlray.evaluation.report import MetricRow, interval_text, is_percent, number
+from vlray.evaluation.samples import Image, Phrase, Sample
 from vlray.pages.palette import page_color
 from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.pages.render import Total, render_page
@@ -18,60 +18,61 @@ from vlray.tasks.answers import normalize_answer
 from vlray.tasks.example import Answers, Choices, Example
 
 KINDS = ("answer_type", "question_type", "structural", "semantic", "organ")
-"""What examples are filtered by, where they have it."""
+"""Attributes of examples that the page has filters for."""
 
 SCRIPTS = (
     *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures", "browse")),
     *(f"evaluation/js/{name}.js" for name in ("pictures", "words", "filters", "large", "main")),
 )
-HEADLINES = 4
+HEADLINES = 4  # metrics in the header
 
 
 def render(
     tested: Test,
-    shown: Sequence[Shown],
-    figures: Sequence[Figure],
+    samples: Sequence[Sample],
+    rows: Sequence[MetricRow],
     notes: Sequence[str],
     images_root: str,
     baseline: str = "",
 ) -> tuple[bytes, list[str]]:
-    """Make the page.
+    """Render the page.
 
     Args:
-        tested: What was tested.
-        shown: The examples.
-        figures: Overall and by group.
-        notes: What is to be known of them.
-        images_root: Where the images are now; where they were at the extraction, if empty.
-        baseline: What ``Figure.baseline`` is of; empty: there is none.
+        tested: Inputs of the test.
+        samples: Examples on the page.
+        rows: Overall metrics and those of groups.
+        notes: Remarks on the metrics.
+        images_root: Folder or URI of the images; empty: where they were extracted from.
+        baseline: Name of ``MetricRow.baseline``; empty: no baseline.
 
     Returns:
-        The page, and why images cannot be read any more, one sentence for each of them.
+        The page, and one message for each image that cannot be read.
     """
     images = {
-        (image.regions, image.image_id): image for example in shown for image in example.images
+        (image.regions, image.image_id): image for sample in samples for image in sample.images
     }
     pictures = _thumbnails(tested, images, images_root)
     numbers = {key: number for number, key in enumerate(images)}
     labels = sorted({label for image in images.values() for label in image.labels if label})
-    places = {label: place for place, label in enumerate(labels)}
+    # Boxes refer to labels by index, which keeps the page small.
+    label_indices = {label: index for index, label in enumerate(labels)}
 
     def image_data(image: Image) -> dict[str, Any]:
         key = image.regions, image.image_id
         missing = pictures[key].thumbnail is None
-        return {"thumbnail": numbers[key], "missing": missing} | _image(image, places)
+        return {"thumbnail": numbers[key], "missing": missing} | _image(image, label_indices)
 
-    overall = [figure for figure in figures if not figure.group]
+    overall = [row for row in rows if not row.group]
     groups: dict[str, list[dict[str, Any]]] = {}
-    for figure in figures:
-        name = f"By {figure.group.replace('_', ' ')}" if figure.group else "Overall"
-        groups.setdefault(name, []).append(_row(figure, bool(baseline)))
+    for row in rows:
+        name = f"By {row.group.replace('_', ' ')}" if row.group else "Overall"
+        groups.setdefault(name, []).append(_table_row(row, bool(baseline)))
     data: dict[str, Any] = {
         "examples": [
-            _example(one)
-            | {"given": [] if tested.is_retrieval else _given(one.example)}
-            | {"images": [image_data(image) for image in one.images]}
-            for one in shown
+            _example(sample)
+            | {"truth": [] if tested.is_retrieval else _right_answers(sample.example)}
+            | {"images": [image_data(image) for image in sample.images]}
+            for sample in samples
         ],
         "kinds": list(KINDS),
         "labels": labels,
@@ -90,7 +91,7 @@ def render(
         scripts=SCRIPTS,
         data=data,
         thumbnails=[pictures[key].thumbnail for key in images],
-        examples=len(shown),
+        examples=len(samples),
         notes=notes,
         headings=["", "Value", "95 % interval", "n", *([baseline] if baseline else []), ""],
         groups=groups,
@@ -102,8 +103,9 @@ def render(
 def _thumbnails(
     tested: Test, images: Iterable[tuple[str, str]], images_root: str
 ) -> dict[tuple[str, str], Picture]:
-    """Read each image once, where its regions' output says that it is."""
-    found: dict[tuple[str, str], Picture] = {}
+    """Read the thumbnail of each image once, from the path that its output stores."""
+    pictures: dict[tuple[str, str], Picture] = {}
+    # One read per output: a read for each image would open its files again and again.
     for name, store in tested.dataset.stores.items():
         ids = [image_id for regions, image_id in images if regions == name]
         if not ids:
@@ -111,36 +113,36 @@ def _thumbnails(
         output = open_output(store.output)
         paths = output.read(ids, ["path"])["path"].to_pylist()
         for image_id, picture in zip(ids, read_thumbnails(output, paths, images_root), strict=True):
-            found[name, image_id] = picture
-    return found
+            pictures[name, image_id] = picture
+    return pictures
 
 
-def _row(figure: Figure, has_baseline: bool) -> dict[str, Any]:
-    """Make a row of a table of figures: its cells, and the value and interval of its bar."""
-    count = f"{figure.count:,}" if figure.count else ""
-    cells = [figure.name, number(figure), interval_text(figure), count]
+def _table_row(row: MetricRow, has_baseline: bool) -> dict[str, Any]:
+    """Format a row of the metrics table: its cells, and the value and interval of its bar."""
+    count = f"{row.count:,}" if row.count else ""
+    cells = [row.name, number(row), interval_text(row), count]
     if has_baseline:
-        cells.append("" if figure.baseline is None else number(figure, figure.baseline))
-    interval = figure.interval or (figure.value, figure.value)
-    return {"cells": cells, "bar": (figure.value, *interval) if is_percent(figure) else ()}
+        cells.append("" if row.baseline is None else number(row, row.baseline))
+    interval = row.interval or (row.value, row.value)
+    return {"cells": cells, "bar": (row.value, *interval) if is_percent(row) else ()}
 
 
-def _example(shown: Shown) -> dict[str, Any]:
-    example = shown.example
+def _example(sample: Sample) -> dict[str, Any]:
+    example = sample.example
     return {
         "id": example.example_id,
         "text": example.text,
         "about": [example.about.get(kind, "") for kind in KINDS],
-        "score": shown.score,
+        "score": sample.score,
         "candidates": [
-            [one.name, round(one.probability, 5), one.score] for one in shown.candidates
+            [one.name, round(one.probability, 5), one.score] for one in sample.candidates
         ],
-        "phrases": [_phrase(phrase) for phrase in shown.phrases],
+        "phrases": [_phrase(phrase) for phrase in sample.phrases],
     }
 
 
-def _given(example: Example) -> list[list[str]]:
-    """List the right answers and how many people gave each, or the score that each has."""
+def _right_answers(example: Example) -> list[list[str]]:
+    """List the right answers, each with its number of annotators or its score."""
     label = example.label
     if isinstance(label, Choices):
         return [[label.texts[label.correct], ""]] if label.correct >= 0 else []
@@ -149,8 +151,10 @@ def _given(example: Example) -> list[list[str]]:
     if label.scores:
         pairs = sorted(zip(label.answers, label.scores, strict=True), key=lambda pair: -pair[1])
         return [[name, f"{value:g}"] for name, value in pairs]
+    # A single annotation has no count worth showing.
     if len(label.answers) == 1:
         return [[label.answers[0], ""]]
+    # Annotators spell the same answer differently.
     counts = Counter(map(normalize_answer, label.answers)).most_common()
     return [[name, f"{count} of {len(label.answers)}"] for name, count in counts]
 
@@ -168,17 +172,21 @@ def _rounded(box: Iterable[float]) -> list[float]:
     return [round(float(value), 1) for value in box]
 
 
-def _image(image: Image, places: Mapping[str, int]) -> dict[str, Any]:
-    """List each box as corners, label and attention, as the script reads them."""
-    looked: Sequence[float | None] = image.attention or [None] * len(image.boxes)
+def _image(image: Image, label_indices: Mapping[str, int]) -> dict[str, Any]:
+    """List the boxes as the script reads them: corners, label index and attention."""
+    attention: Sequence[float | None] = image.attention or [None] * len(image.boxes)
     labels = image.labels or ("",) * len(image.boxes)
     return {
         "id": image.image_id,
         "size": list(image.size),
         "caption": image.caption,
         "boxes": [
-            [*_rounded(box), places.get(label, -1), None if share is None else round(share, 5)]
-            for box, label, share in zip(image.boxes.tolist(), labels, looked, strict=True)
+            [
+                *_rounded(box),
+                label_indices.get(label, -1),
+                None if share is None else round(share, 5),
+            ]
+            for box, label, share in zip(image.boxes.tolist(), labels, attention, strict=True)
         ],
     }
 
@@ -196,7 +204,7 @@ def _subtitle(tested: Test) -> str:
 
 
 def _settings(tested: Test) -> list[list[str]]:
-    """Collect what the last tab shows."""
+    """Collect the rows of the settings tab."""
     info = tested.info
     settings = {
         "checkpoint": str(tested.folder),

@@ -1,6 +1,7 @@
-"""What a model says of every example of a dataset, and how right it is.
+"""Predict every example of a dataset, and measure losses and metrics.
 
-Shapes: B examples, L labels, C choices, P phrases padding included, R regions padding included.
+Shapes: B: examples, L: labels or choices, P: phrases per example, R: regions per image, both with
+padding.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ from vlray.tasks.metrics import SCORED, Metrics, score
 
 @dataclass(frozen=True)
 class Tally:
-    """A mean as the sum and the number of what it is of, so that shares can be put together."""
+    """A mean stored as sum and count, so that the means of several workers can be added.
+
+    Attributes:
+        sum: Sum of the values.
+        count: Number of values.
+    """
 
     sum: float = 0
     count: float = 0
@@ -40,23 +46,22 @@ class Tally:
 
     @property
     def mean(self) -> float:
-        """Not a number where nothing was counted."""
+        """The mean; NaN if nothing was counted."""
         return self.sum / self.count if self.count else math.nan
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What was predicted of some examples. It can be pickled.
+    """Predictions and losses of some examples. Instances can be pickled.
 
     Attributes:
-        predictions: By example_id, in the form that `vlray.tasks.metrics.score` wants: the name of
-            a label, the number of a choice, the ranked boxes of each phrase (in box accuracy: one
-            box). Empty where nothing is to be predicted (pretraining, matching).
-        losses: Of the model, by name.
-        accuracy: Score of what was taken for the best, by the batches' own targets: the soft score
-            of the answer, 1 or 0 for text and image that belong together. Counts nothing where the
-            model gives no scores.
-        num_examples: How many examples there were.
+        predictions: Predictions by example_id, in the form that `vlray.tasks.metrics.score` takes:
+            the name of a label, the index of a choice, or the ranked boxes of each phrase (for box
+            accuracy: one box). Empty for objectives without predictions (pretraining, matching).
+        losses: Losses of the model by name.
+        accuracy: Mean score of the best label, choice or match by the targets of the batches: the
+            soft score of an answer, or 1 or 0. Its count is 0 if the model returns no scores.
+        num_examples: Number of examples.
     """
 
     predictions: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -66,7 +71,7 @@ class Predicted:
 
     @property
     def means(self) -> dict[str, float]:
-        """``loss``, its parts as ``loss/NAME`` where there are several, and ``accuracy``, %."""
+        """Mean ``loss``, its parts as ``loss/NAME`` if there are several, and ``accuracy`` in %."""
         parts = {name: tally.mean for name, tally in self.losses.items() if tally.count}
         values = {"loss": sum(parts.values())} if parts else {}
         if len(parts) > 1:
@@ -85,24 +90,26 @@ def predict(
     precision: Precision,
     progress: Callable[[int], object] | None = None,
 ) -> Predicted:
-    """Go once through a loader.
+    """Predict all examples of a loader.
 
-    The model is in evaluation mode meanwhile, and in its own mode afterwards. torch's random
-    numbers go on as if nothing had happened, and whatever a model draws is the same every time.
+    The model is set to evaluation mode and back to its previous mode afterwards. Random numbers
+    come from a fixed seed, so that every evaluation is repeatable; torch's random state is
+    restored at the end.
 
     Args:
-        model: On the device. Not wrapped for several workers: these have different numbers of
-            batches, and would wait for each other.
-        loader: Gives this worker's share of the dataset, each example once.
-        dataset: What the loader reads, opened with the model's label space.
-        device: Where batches go.
-        precision: Of the model's arithmetic.
-        progress: Told the number of examples after each batch.
+        model: The model on the device, without a DDP or FSDP wrapper: workers may have different
+            numbers of batches, and a collective operation would then block.
+        loader: Yields this worker's share of the dataset, each example once.
+        dataset: The dataset of the loader, opened with the model's label space.
+        device: Device of the model.
+        precision: Precision of the model's arithmetic.
+        progress: Called with the number of examples after each batch.
     """
     device = torch.device(device)
     module = cast(torch.nn.Module, model)
     was_training = module.training
     collected = _Collected(dataset)
+    # fork_rng always saves the state of the CPU, but that of GPUs only if they are listed.
     generators = [device] if device.type == "cuda" else []
     module.eval()
     try:
@@ -121,7 +128,7 @@ def predict(
 
 
 def merge(shares: Sequence[Predicted]) -> Predicted:
-    """Put the workers' shares together."""
+    """Merge the predictions of several workers."""
     predictions: dict[str, Any] = {}
     losses: dict[str, Tally] = {}
     for share in shares:
@@ -135,13 +142,16 @@ def merge(shares: Sequence[Predicted]) -> Predicted:
 def measure(predicted: Predicted, dataset: RegionDataset) -> Metrics | None:
     """Score predictions by the dataset's own metric.
 
-    Only the dataset's usable examples count. None where there is nothing to score: nothing was
-    predicted, labels are not published, the metric is measured by other tools, or there are parts
-    of several datasets, or several examples of one id.
+    Only examples that have regions count.
+
+    Returns:
+        None if there is nothing to score: no predictions, unpublished labels, a metric that vlray
+        does not implement, parts of several datasets, or repeated example ids.
     """
     tables = dataset.corpus.tables
     if not predicted.predictions or len({table.spec.name for table in tables}) != 1:
         return None
+    # Repeated example ids have overwritten each other's predictions.
     if len(predicted.predictions) != predicted.num_examples:
         return None
     metric = tables[0].spec.metric
@@ -151,14 +161,14 @@ def measure(predicted: Predicted, dataset: RegionDataset) -> Metrics | None:
 
 
 def headline(metrics: Metrics | None, losses: Mapping[str, float]) -> tuple[str, float, bool]:
-    """Give the one figure that checkpoints are compared by.
+    """Return the metric that checkpoints are compared by.
 
     Args:
-        metrics: What `measure` gave.
+        metrics: Result of `measure`.
         losses: ``Predicted.means``.
 
     Returns:
-        Its name, its value, and whether higher is better.
+        Name and value of the metric, and whether higher is better.
     """
     if metrics is not None:
         name, value = next(iter(metrics.values.items()))
@@ -169,7 +179,7 @@ def headline(metrics: Metrics | None, losses: Mapping[str, float]) -> tuple[str,
 
 
 def usable_examples(dataset: RegionDataset) -> Iterable[Example]:
-    """Yield the examples that have regions, in their order."""
+    """Yield the examples that have regions, in the order of the dataset."""
     for table, part in zip(dataset.corpus.tables, dataset.join.parts, strict=True):
         if part.examples is None:
             yield from table
@@ -178,7 +188,7 @@ def usable_examples(dataset: RegionDataset) -> Iterable[Example]:
 
 
 def has_labels(dataset: RegionDataset) -> bool:
-    """Say whether any example has a published answer, choice or box."""
+    """Return whether any example has a published answer, choice or box."""
     for table in dataset.corpus.tables:
         for name in ("answers", "boxes"):
             if pc.any(pc.greater(pc.list_value_length(table.column(name)), 0)).as_py():
@@ -189,7 +199,7 @@ def has_labels(dataset: RegionDataset) -> bool:
 
 
 class _Collected:
-    """Takes batches in, one after the other."""
+    """Accumulates predictions, losses and accuracy over batches."""
 
     def __init__(self, dataset: RegionDataset) -> None:
         self._dataset = dataset
@@ -205,12 +215,13 @@ class _Collected:
         self._num_examples += len(batch)
         for name, loss in outputs.losses.items():
             count = loss.count.item()
-            # The mean over nothing may be not a number; it has no weight either.
+            # The mean of an empty batch may be NaN, which a zero count would not cancel.
             total = loss.mean.item() * count if count else 0.0
             self._losses[name] = self._losses.get(name, Tally()) + Tally(total, count)
         if outputs.scores is None:
             return
         scores = outputs.scores.float()
+        # Scores are (B,) of matches, (B, L) of labels or choices, or (B, P, R) of phrases.
         if scores.dim() == 1:
             self._add_matched(batch, scores)
         elif scores.dim() == 3:
@@ -226,38 +237,39 @@ class _Collected:
 
     def _add_best(self, batch: ModelInputs, scores: Float[Tensor, "B L"]) -> None:
         best = scores.argmax(dim=1)
-        found: Sequence[Any] = best.tolist()
-        if batch.input_ids.dim() == 2:
+        answers: Sequence[Any] = best.tolist()
+        if batch.input_ids.dim() == 2:  # not multiple choice, whose texts are (B, L, T)
             space = self._dataset.corpus.label_space
             assert space is not None, "scores of labels are made with a label space"
-            found = [space.names[place] for place in found]
-        self._predictions |= zip(batch.example_ids, found, strict=True)
+            answers = [space.names[index] for index in answers]
+        self._predictions |= zip(batch.example_ids, answers, strict=True)
         if batch.targets is not None and batch.input_ids.dim() == 2:
             points = batch.targets.gather(1, best[:, None]).sum().item()
             self._accuracy += Tally(points, len(batch))
         elif batch.label_ids is not None:
             right = torch.eq(best, batch.label_ids).sum().item()
-            known = torch.ge(batch.label_ids, 0).sum().item()
-            self._accuracy += Tally(right, known)
+            labelled = torch.ge(batch.label_ids, 0).sum().item()
+            self._accuracy += Tally(right, labelled)
 
     def _add_phrases(self, batch: ModelInputs, scores: Float[Tensor, "B P R"]) -> None:
         phrases = batch.phrases
-        assert phrases is not None, "only batches with phrases give scores of their regions"
+        assert phrases is not None, "scores of regions come from batches with phrases"
         boxes, counts = self._boxes(batch, scores.shape[2])
         order = scores.argsort(dim=2, descending=True, stable=True).cpu().numpy()
-        given = phrases.mask.cpu().numpy()
+        mask = phrases.mask.cpu().numpy()
         for row, example_id in enumerate(batch.example_ids):
             ranked: list[list[list[float]]] = []
-            for place in range(len(phrases.spans[row])):
-                real = order[row, place][order[row, place] < counts[row]][: CUTOFFS[-1]]
-                # A phrase that was cut off behind the longest text has no scores.
-                ranked.append(boxes[row, real].tolist() if given[row, place] else [])
+            for phrase in range(len(phrases.spans[row])):
+                # Padding regions have scores as well: drop them.
+                real = order[row, phrase][order[row, phrase] < counts[row]][: CUTOFFS[-1]]
+                # A phrase beyond the maximum text length has no scores.
+                ranked.append(boxes[row, real].tolist() if mask[row, phrase] else [])
             self._predictions[example_id] = ranked
-            if self._wants_one_box:
+            if self._takes_one_box:
                 self._predictions[example_id] = ranked[0][0] if ranked and ranked[0] else None
 
     def _boxes(self, batch: ModelInputs, regions: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read the regions' boxes in pixels of the original images, and how many are real."""
+        """Read the boxes of the regions in pixels of the original images, and their number."""
         store = self._dataset.stores[batch.regions]
         rows = np.array([self._rows[batch.regions, ids[0]] for ids in batch.image_ids], np.int64)
         boxes = np.empty((len(rows), regions, 4), np.float32)
@@ -266,7 +278,7 @@ class _Collected:
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str], int]:
-        """Row of each image, by its output and id: the store would look through all its ids."""
+        """Row of each image in its store, by output and id; faster than a lookup in the store."""
         rows: dict[tuple[str, str], int] = {}
         for table, part in zip(self._dataset.corpus.tables, self._dataset.join.parts, strict=True):
             images = pc.list_element(table.column("image_ids"), 0)
@@ -276,5 +288,5 @@ class _Collected:
         return rows
 
     @property
-    def _wants_one_box(self) -> bool:
+    def _takes_one_box(self) -> bool:
         return self._dataset.corpus.tables[0].spec.metric == "box accuracy at IoU 0.5"

@@ -1,4 +1,4 @@
-"""The figures of a test: as a table to read, and as JSON."""
+"""Metrics of a test, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vlray.tasks.metrics import Metrics
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure.
+class MetricRow:
+    """One metric, overall or of a group of examples.
 
     Attributes:
-        name: Of the figure, or of the group.
-        value: In percent, or as its script or loss gives it.
-        interval: Likewise; None: none was drawn.
-        count: Over how much it is the mean; 0: it is none.
-        group: What the group is of (``answer_type``); empty: all examples.
-        baseline: What one answer for all of them gives; None: not known.
+        name: Name of the metric; for a group, the name of the group.
+        value: Percent, or the plain value of a loss or of GQA's distribution score.
+        interval: 95 % confidence interval, in the unit of ``value``; None: not computed.
+        count: Number of samples that the value is the mean of; 0: it is not a mean.
+        group: Attribute that the examples are grouped by (``answer_type``); empty: all examples.
+        baseline: Value of giving the same answer for every example; None: unknown.
     """
 
     name: str
@@ -33,111 +33,114 @@ class Figure:
     baseline: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figure in plain types; the value is None where it is not finite."""
-        found: dict[str, Any] = {"value": self.value if math.isfinite(self.value) else None}
+        """Return the metric in plain types; a non-finite value becomes None."""
+        values: dict[str, Any] = {"value": self.value if math.isfinite(self.value) else None}
         if self.interval is not None:
-            found |= {"low": self.interval.low, "high": self.interval.high}
+            values |= {"low": self.interval.low, "high": self.interval.high}
         if self.baseline is not None:
-            found |= {"baseline": self.baseline}
-        return found | ({"n": self.count} if self.count else {})
+            values |= {"baseline": self.baseline}
+        return values | ({"n": self.count} if self.count else {})
 
 
-def figures_of(
+def metric_rows(
     metrics: Metrics, resamples: int, seed: int, baseline: Metrics | None = None
-) -> list[Figure]:
-    """Return every figure with its interval: overall first, then by group.
+) -> list[MetricRow]:
+    """Return every metric with its interval: overall first, then by group.
 
     Args:
-        metrics: What was measured.
-        resamples: Of the bootstrap; 0: no intervals.
-        seed: Of the bootstrap.
-        baseline: The same of one answer for all examples.
+        metrics: The measured values.
+        resamples: Bootstrap resamples; 0: no intervals.
+        seed: Random seed of the bootstrap.
+        baseline: The same metrics of one answer for all examples.
     """
-    figures = [
-        _figure(metrics, (name,), value, resamples, seed) for name, value in metrics.values.items()
+    rows = [
+        _metric_row(metrics, (name,), value, resamples, seed)
+        for name, value in metrics.values.items()
     ]
     for kind, shares in metrics.by.items():
         for name in sorted(shares, key=_natural):
-            figures.append(_figure(metrics, (kind, name), shares[name].percent, resamples, seed))
+            rows.append(_metric_row(metrics, (kind, name), shares[name].percent, resamples, seed))
     if baseline is None:
-        return figures
-    return [replace(figure, baseline=_of(baseline, figure)) for figure in figures]
+        return rows
+    return [replace(row, baseline=_value_of(baseline, row)) for row in rows]
 
 
-def _of(metrics: Metrics, figure: Figure) -> float | None:
-    if not figure.group:
-        return metrics.values.get(figure.name)
-    share = metrics.by.get(figure.group, {}).get(figure.name)
+def _value_of(metrics: Metrics, row: MetricRow) -> float | None:
+    if not row.group:
+        return metrics.values.get(row.name)
+    share = metrics.by.get(row.group, {}).get(row.name)
     return share.percent if share else None
 
 
-def _figure(
+def _metric_row(
     metrics: Metrics, key: tuple[str, ...], value: float, resamples: int, seed: int
-) -> Figure:
+) -> MetricRow:
     samples = metrics.samples.get(key, ())
+    # Metrics without samples (losses, chi-square) have no interval.
     interval = bootstrap_mean(samples, resamples, seed, "/".join(key))
     if interval is not None:
+        # Samples are in [0, 1], values are in percent.
         interval = Interval(100 * interval.low, 100 * interval.high)
-    return Figure(key[-1], value, interval, len(samples), key[0] if len(key) > 1 else "")
+    return MetricRow(key[-1], value, interval, len(samples), key[0] if len(key) > 1 else "")
 
 
 def _natural(name: str) -> tuple[int, str]:
-    """Sort numbers (GQA's words and steps) by their value, before texts."""
+    """Sort key that orders numbers (GQA's words and steps) by value, before other names."""
     return (int(name), "") if name.isascii() and name.isdigit() else (2**31, name)
 
 
-def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
-    """Return ``figures`` by name, and under ``by`` those of each kind of group."""
+def as_json(rows: Sequence[MetricRow]) -> dict[str, Any]:
+    """Return the overall metrics under ``figures``, and those of groups under ``by``."""
     by: dict[str, dict[str, Any]] = {}
-    for figure in figures:
-        if figure.group:
-            by.setdefault(figure.group, {})[figure.name] = figure.as_dict()
-    overall = {figure.name: figure.as_dict() for figure in figures if not figure.group}
+    for row in rows:
+        if row.group:
+            by.setdefault(row.group, {})[row.name] = row.as_dict()
+    overall = {row.name: row.as_dict() for row in rows if not row.group}
     return {"figures": overall, "by": by}
 
 
-def headline(figure: Figure) -> str:
-    """Format a figure in one line, for lists of runs."""
-    about = [f"{figure.interval.low:.2f} to {figure.interval.high:.2f}"] if figure.interval else []
-    about += [f"{figure.count:,} examples"] if figure.count else []
-    return f"{figure.name} {figure.value:.2f}" + (f" ({', '.join(about)})" if about else "")
+def headline(row: MetricRow) -> str:
+    """Format a metric as one line, for the list of runs."""
+    about = [f"{row.interval.low:.2f} to {row.interval.high:.2f}"] if row.interval else []
+    about += [f"{row.count:,} examples"] if row.count else []
+    return f"{row.name} {row.value:.2f}" + (f" ({', '.join(about)})" if about else "")
 
 
-def table(figures: Sequence[Figure], baseline: str = "") -> str:
-    """Lay the figures out: value, 95 % interval, number, and the baseline under its name."""
-    rows = [("", "value", "95 % interval", "n", baseline), *_rows(figures)]
-    # What no figure has gets no column.
-    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+def table(rows: Sequence[MetricRow], baseline: str = "") -> str:
+    """Format metrics as a table: value, 95 % interval, n, and the baseline under its name."""
+    lines = [("", "value", "95 % interval", "n", baseline), *_lines(rows)]
+    # Leave out columns that no metric has a value in.
+    columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
     return "\n".join(align([*zip(*columns, strict=True)], right=True))
 
 
-def _rows(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str, str]]:
+def _lines(rows: Sequence[MetricRow]) -> Iterator[tuple[str, str, str, str, str]]:
     group = ""
-    for figure in figures:
-        if figure.group != group:
-            group = figure.group
+    for row in rows:
+        if row.group != group:
+            group = row.group
             yield f"by {group.replace('_', ' ')}", "", "", "", ""
         yield (
-            f"  {figure.name}" if figure.group else figure.name,
-            number(figure),
-            interval_text(figure),
-            f"{figure.count:,}" if figure.count else "",
-            "" if figure.baseline is None else number(figure, figure.baseline),
+            f"  {row.name}" if row.group else row.name,
+            number(row),
+            interval_text(row),
+            f"{row.count:,}" if row.count else "",
+            "" if row.baseline is None else number(row, row.baseline),
         )
 
 
-def is_percent(figure: Figure) -> bool:
-    """Return whether a figure is a share: neither GQA's chi-square nor a loss."""
-    return figure.name != "distribution" and not figure.name.startswith("loss")
+def is_percent(row: MetricRow) -> bool:
+    """Return whether a metric is a percentage: neither GQA's chi-square nor a loss."""
+    return row.name != "distribution" and not row.name.startswith("loss")
 
 
-def number(figure: Figure, value: float | None = None) -> str:
-    """Write a figure, or another value of its kind: percent with two digits, others with four."""
-    return f"{figure.value if value is None else value:.{2 if is_percent(figure) else 4}f}"
+def number(row: MetricRow, value: float | None = None) -> str:
+    """Format a metric, or another value in its unit: percentages with 2 digits, others with 4."""
+    return f"{row.value if value is None else value:.{2 if is_percent(row) else 4}f}"
 
 
-def interval_text(figure: Figure) -> str:
-    """Write an interval; empty where there is none."""
-    if figure.interval is None:
+def interval_text(row: MetricRow) -> str:
+    """Format the interval of a metric; empty if there is none."""
+    if row.interval is None:
         return ""
-    return f"{figure.interval.low:.2f} to {figure.interval.high:.2f}"
+    return f"{row.interval.low:.2f} to {row.interval.high:.2f}"

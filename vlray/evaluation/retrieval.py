@@ -1,6 +1,6 @@
-"""Retrieval: images by text and texts by image, each text paired with each image.
+"""Image retrieval by text and text retrieval by image, over all pairs of a text and an image.
 
-Shapes: N texts, M images, K ranked.
+Shapes: N: texts, M: images, K: ranked images or texts, B: texts on the page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float32, Int64
 
 from vlray.config.training import Precision
-from vlray.evaluation.shown import Candidate, Shown, image_of
+from vlray.evaluation.samples import Candidate, Sample, image_of
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import autocast
@@ -22,22 +22,22 @@ from vlray.models.protocol import VisionLanguageModel
 from vlray.tasks.grounding import CUTOFFS
 from vlray.tasks.metrics import Metrics
 
-LISTED = 100
-"""How many of the best are kept of each; more than the largest of ``CUTOFFS``."""
+MAX_RANKED = 100
+"""Length of a ranking; larger than the largest of ``CUTOFFS``."""
 
-SHOWN = 3
-"""Images that the page shows of each text."""
+SAMPLE_IMAGES = 3
+"""Best images per text on the page."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """How well each text goes with each image.
+    """Matching scores of every text with every image.
 
     Attributes:
-        example_ids: Of the texts.
-        image_ids: Of the images.
-        own: Number of each text's own image.
-        scores: The higher, the better they go together.
+        example_ids: Ids of the texts.
+        image_ids: Ids of the images.
+        own: Index of the image that belongs to each text.
+        scores: Matching scores; higher is better.
     """
 
     example_ids: list[str]
@@ -47,26 +47,31 @@ class Ranking:
 
     @cached_property
     def first_images(self) -> Int64[np.ndarray, "N K"]:
-        """Numbers of the first images of each text, best first."""
+        """Indices of the best images of each text, best first."""
         return _ranked(self.scores)
 
     def predictions(self) -> dict[str, list[str]]:
-        """Give the first images of each text, best first."""
+        """Return the ids of the best images by example_id, best first."""
         return {
-            example_id: [self.image_ids[place] for place in places]
-            for example_id, places in zip(self.example_ids, self.first_images.tolist(), strict=True)
+            example_id: [self.image_ids[index] for index in indices]
+            for example_id, indices in zip(
+                self.example_ids, self.first_images.tolist(), strict=True
+            )
         }
 
     def metrics(self) -> Metrics:
-        """Measure recall both ways: is the own image (one of the own texts) among the first?"""
+        """Compute recall at ``CUTOFFS`` in both directions.
+
+        A text is a hit if its image is among the best, an image if any of its texts is.
+        """
         image_hits = self.first_images == self.own[:, None]
-        # Each image is asked for by one text at least: it is here because of it.
+        # Every image has at least one text, since the images come from the examples.
         text_hits = self.own[_ranked(self.scores.T)] == np.arange(len(self.image_ids))[:, None]
         samples: dict[tuple[str, ...], Sequence[float]] = {}
         for name, hits in (("text to image", image_hits), ("image to text", text_hits)):
             for k in CUTOFFS:
                 samples[(f"{name} R@{k}",)] = hits[:, :k].any(axis=1).astype(float).tolist()
-        values = {name: 100 * float(np.mean(found)) for (name,), found in samples.items()}
+        values = {name: 100 * float(np.mean(hits)) for (name,), hits in samples.items()}
         first = samples[("text to image R@1",)]
         scores = dict(zip(self.example_ids, first, strict=True))
         return Metrics(values, {}, scores, samples)
@@ -83,72 +88,78 @@ def rank(
     """Score every text with every image.
 
     Args:
-        model: In evaluation mode, on the device.
-        loader: Gives the pairs.
-        device: Where batches go.
-        precision: Of the model's arithmetic.
-        progress: Told the number of pairs after each batch.
+        model: The model, in evaluation mode, on the device.
+        loader: Yields the pairs.
+        device: Device of the model.
+        precision: Precision of the model's arithmetic.
+        progress: Called with the number of pairs after each batch.
     """
     scores = np.zeros((len(loader.example_ids), len(loader.image_ids)), np.float32)
     with torch.inference_mode():
         for batch in loader:
             with autocast(precision, device):
                 outputs = model(batch.inputs.to(device))
-            assert outputs.scores is not None, "a model of matching scores its pairs"
+            assert outputs.scores is not None, "matching models return scores"
+            # Pairs arrive in any order, each exactly once.
             scores[batch.texts, batch.images] = outputs.scores.float().cpu().numpy()
             progress(len(batch.texts))
     return Ranking(loader.example_ids, loader.image_ids, loader.own, scores)
 
 
-def show(ranking: Ranking, dataset: RegionDataset, indices: Int64[np.ndarray, B]) -> list[Shown]:
-    """Show some texts with the images that were found for them, and their own.
+def retrieval_samples(
+    ranking: Ranking, dataset: RegionDataset, indices: Int64[np.ndarray, B]
+) -> list[Sample]:
+    """Collect some texts with their best-ranked images and the correct image.
 
     Args:
-        ranking: Of all texts.
-        dataset: What was ranked.
-        indices: Of the texts.
+        ranking: Ranking of all texts.
+        dataset: The ranked dataset.
+        indices: Indices of the texts.
     """
-    (regions, _), places, _ = dataset.join.locate(dataset.corpus, indices)
+    (regions, _), positions, _ = dataset.join.locate(dataset.corpus, indices)
     store = dataset.stores[regions]
     rows = store.rows(ranking.image_ids)
-    shown = []
-    for index, example in zip(indices.tolist(), dataset.corpus.take(places), strict=True):
-        own, scores = int(ranking.own[index]), ranking.scores[index]
-        first = ranking.first_images[index, :SHOWN].tolist()
+    samples = []
+    for text, example in zip(indices.tolist(), dataset.corpus.take(positions), strict=True):
+        right, scores = int(ranking.own[text]), ranking.scores[text]
+        best = ranking.first_images[text, :SAMPLE_IMAGES].tolist()
         captions = [
-            f"{rank}, its own" if place == own else str(rank) for rank, place in enumerate(first, 1)
+            f"{rank}, right" if image == right else str(rank) for rank, image in enumerate(best, 1)
         ]
-        if own not in first:
-            first.append(own)
-            captions.append(f"{1 + int((scores > scores[own]).sum()):,}, its own")
+        if right not in best:
+            best.append(right)
+            # Its rank counts the better images, since rankings end at MAX_RANKED.
+            captions.append(f"{1 + int((scores > scores[right]).sum()):,}, right")
         images = tuple(
-            image_of(store, regions, ranking.image_ids[place], int(rows[place]), None, caption)
-            for place, caption in zip(first, captions, strict=True)
+            image_of(store, regions, ranking.image_ids[image], int(rows[image]), None, caption)
+            for image, caption in zip(best, captions, strict=True)
         )
         candidates = tuple(
-            Candidate(ranking.image_ids[place], _sigmoid(scores[place]), float(place == own))
-            for place in first
+            Candidate(ranking.image_ids[image], _sigmoid(scores[image]), float(image == right))
+            for image in best
         )
-        shown.append(Shown(example, float(first[0] == own), candidates, images))
-    return shown
+        samples.append(Sample(example, float(best[0] == right), candidates, images))
+    return samples
 
 
 def _sigmoid(score: float) -> float:
+    # np.exp overflows in float32 beyond 88.
     return float(1 / (1 + np.exp(-np.clip(score, -60, 60))))
 
 
-def of_images(dataset: RegionDataset, count: int) -> RegionDataset:
-    """Narrow a dataset to the texts of some of its images, evenly spread over them."""
+def narrow_to_images(dataset: RegionDataset, count: int) -> RegionDataset:
+    """Select the texts of ``count`` images, evenly spaced over the images of the dataset."""
+    # Select by image: a limit on texts would leave images without some of their texts.
     rows = np.concatenate([part.rows[:, 0] for part in dataset.join.parts])
     images, first = np.unique(rows, return_index=True)
     if count >= len(images):
         return dataset
-    images = images[np.argsort(first)]
+    images = images[np.argsort(first)]  # np.unique sorts: restore the order of the dataset
     chosen = images[np.arange(count) * len(images) // count]
     return dataset.subset(np.flatnonzero(np.isin(rows, chosen)))
 
 
 def _ranked(scores: Float32[np.ndarray, "N M"]) -> Int64[np.ndarray, "N K"]:
-    """Give the places of the best scores of each row, best first, those of equal ones in order."""
-    order: np.ndarray = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
+    """Return the columns of the best scores of each row, best first; ties keep their order."""
+    order: np.ndarray = np.argsort(-scores, axis=1, kind="stable")[:, :MAX_RANKED]
     return order

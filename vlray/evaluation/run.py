@@ -1,4 +1,4 @@
-"""The whole test: open, predict, measure, and write what came out."""
+"""Run a test: open the inputs, predict, measure, and write the files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from vlray.config.test import TestConfig
 from vlray.evaluation import submission
-from vlray.evaluation.opening import Test, open_test
+from vlray.evaluation.inputs import Test, open_test
 from vlray.evaluation.page import render
 from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
-from vlray.evaluation.report import Figure, as_json, figures_of
-from vlray.evaluation.retrieval import Ranking, rank, show
-from vlray.evaluation.shown import Shown, choose, look_at
+from vlray.evaluation.report import MetricRow, as_json, metric_rows
+from vlray.evaluation.retrieval import Ranking, rank, retrieval_samples
+from vlray.evaluation.samples import Sample, choose, inspect
 from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect
@@ -36,49 +36,50 @@ from vlray.version import __version__
 log = logging.getLogger("vlray.evaluation")
 
 METRICS, PREDICTIONS, PAGE = "metrics.json", "predictions.json", "index.html"
-MOST_LETTERS = 24
-"""Of an answer in the heading of a column."""
+MAX_ANSWER_LENGTH = 24
+"""Maximum characters of the baseline's answer in a column heading."""
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """What a test gave.
+    """Result of a test.
 
     Attributes:
-        figures: Overall first, then by group; of a pretraining its losses.
-        baseline: What ``Figure.baseline`` is of: ``always "no"``; empty: there is none.
-        notes: What is to be known of them, in sentences.
-        written: Paths of the files.
+        metrics: Overall metrics, then those of groups; for a pretraining model its losses.
+        baseline: Name of ``MetricRow.baseline``, such as ``always "no"``; empty: no baseline.
+        notes: Remarks on the metrics, one sentence each.
+        written: Paths of the written files.
     """
 
-    figures: tuple[Figure, ...]
+    metrics: tuple[MetricRow, ...]
     baseline: str
     notes: tuple[str, ...]
     written: tuple[str, ...]
 
 
 def test(config: TestConfig, output: str) -> TestResult:
-    """Test a checkpoint on a split, and write the files.
+    """Test a checkpoint on a split, and write the results.
 
     ``metrics.json`` holds:
 
     - ``schema`` (1), ``vlray_version``, ``command``, ``data``, ``seconds``;
     - ``checkpoint``: ``path``, ``model``, ``objective``, ``step``, ``epoch``, ``corpus``;
-    - ``regions``: of each output ``path`` and ``provenance``;
+    - ``regions``: ``path`` and ``provenance`` of each output, by name;
     - ``examples``: ``predicted``, ``left_out`` (no regions), ``unknown_answers``, ``limit``;
-    - ``figures``: by name ``value``, ``low`` and ``high`` (the 95 % interval), ``n``; ``by``: the
-      same by what groups are of and their names; both are empty where labels are not published;
-      ``baseline`` is the value of always giving the answer that was most frequent in the training;
-    - ``baseline``: that ``answer``, and the ``corpus`` of the training; null: it is not known;
-    - ``losses``: the model's own, by name;
+    - ``figures``: the metrics by name: ``value``, ``low`` and ``high`` (the 95 % interval), ``n``,
+      and ``baseline``, the value of always giving the most frequent answer of the training data;
+    - ``by``: the same for groups of examples, by kind and name of the group. ``figures`` and
+      ``by`` are empty where labels are not published;
+    - ``baseline``: the ``answer`` of the baseline and the training ``corpus``; null: unknown;
+    - ``losses``: losses of the model by name;
     - ``bootstrap``: ``resamples``, ``seed``; ``notes``.
 
     Args:
-        config: The options.
+        config: Options of the command.
         output: Folder or URI for the files.
 
     Raises:
-        ValueError: Something is not given or does not fit; see `open_test`.
+        ValueError: An option is missing or the inputs do not fit together; see `open_test`.
         OSError: A file cannot be read or written.
     """
     started = time.monotonic()
@@ -97,26 +98,27 @@ def test(config: TestConfig, output: str) -> TestResult:
         predicted = _predict(tested, config, device)
         metrics = _measure(tested, predicted, config)
     always = tested.info.most_frequent if metrics is not None and ranking is None else ""
-    figures = _figures(tested, metrics, predicted, config, always)
-    baseline = f'always "{shorten(always, MOST_LETTERS)}"' if always else ""
+    rows = _metric_rows(tested, metrics, predicted, config, always)
+    baseline = f'always "{shorten(always, MAX_ANSWER_LENGTH)}"' if always else ""
     notes = _notes(tested, predicted, metrics)
     if always:
-        notes.append(f"{baseline}: the answer that was most frequent in {tested.info.corpus}")
-    about = _about(tested, config, predicted, figures, notes, always) | {
+        notes.append(f"{baseline}: the most frequent answer in {tested.info.corpus}")
+    about = _about(tested, config, predicted, rows, notes, always) | {
         "seconds": round(time.monotonic() - started, 1)
     }
+    # Build all files before writing any, so that an error leaves none behind.
     written = {METRICS: json.dumps(about, indent=1, allow_nan=False).encode()}
     if predicted.predictions:
         written[PREDICTIONS] = json.dumps(predicted.predictions, indent=0).encode()
         official = submission.encode(predicted.predictions, tested.table.spec.submission)
         written |= dict([official] if official else [])
     if config.examples_shown and predicted.predictions:
-        shown = _show(tested, predicted, ranking, metrics, config)
-        written[PAGE] = _page(tested, shown, figures, notes, config, baseline)
+        samples = _samples(tested, predicted, ranking, metrics, config)
+        written[PAGE] = _page(tested, samples, rows, notes, config, baseline)
     for name, content in written.items():
         files.write_atomic(fs, files.join(folder, name), content)
     return TestResult(
-        tuple(figures), baseline, tuple(notes), tuple(files.join(output, name) for name in written)
+        tuple(rows), baseline, tuple(notes), tuple(files.join(output, name) for name in written)
     )
 
 
@@ -135,7 +137,7 @@ def _predict(tested: Test, config: TestConfig, device: torch.device) -> Predicte
 
 
 def _rank(tested: Test, config: TestConfig, device: torch.device) -> Ranking:
-    """Pair every text with every image, whatever the dataset's metric is."""
+    """Score every pair of a text and an image of the split."""
     loader = PairLoader(tested.dataset, config.batch_size, rank=0, world=1)
     pairs = len(loader.example_ids) * len(loader.image_ids)
     with tqdm(total=pairs, unit="pair", unit_scale=True, desc="test", disable=None) as progress:
@@ -148,17 +150,17 @@ def _rank(tested: Test, config: TestConfig, device: torch.device) -> Ranking:
         )
 
 
-def _show(
+def _samples(
     tested: Test,
     predicted: Predicted,
     ranking: Ranking | None,
     metrics: Metrics | None,
     config: TestConfig,
-) -> list[Shown]:
+) -> list[Sample]:
     chosen = choose(tested.dataset, metrics, config.examples_shown, config.seed)
     if ranking is not None:
-        return show(ranking, tested.dataset, chosen)
-    return look_at(
+        return retrieval_samples(ranking, tested.dataset, chosen)
+    return inspect(
         tested.model,
         tested.dataset,
         chosen,
@@ -171,17 +173,17 @@ def _show(
 
 def _page(
     tested: Test,
-    shown: list[Shown],
-    figures: list[Figure],
+    samples: list[Sample],
+    rows: list[MetricRow],
     notes: list[str],
     config: TestConfig,
     baseline: str,
 ) -> bytes:
-    content, problems = render(tested, shown, figures, notes, config.images_root, baseline)
+    content, problems = render(tested, samples, rows, notes, config.images_root, baseline)
     if problems:
         log.warning(
-            "%d images of the page cannot be read and are shown by a placeholder, the first: %s; "
-            "--images-root says where they are now",
+            "%d images on the page cannot be read and are replaced by placeholders; the first: %s. "
+            "Use --images-root to set where the images are now",
             len(problems),
             problems[0],
         )
@@ -189,9 +191,10 @@ def _page(
 
 
 def _measure(tested: Test, predicted: Predicted, config: TestConfig) -> Metrics | None:
-    """Score what was predicted; examples of the split without regions are wrong.
+    """Score the predictions; examples without regions count as wrong.
 
-    None where labels are not published, or nothing is measured here.
+    Returns:
+        None if the labels are not published or vlray does not implement the dataset's metric.
     """
     metric = tested.table.spec.metric
     if not predicted.predictions or metric not in SCORED or not has_labels(tested.dataset):
@@ -203,19 +206,19 @@ def _examples(tested: Test, config: TestConfig) -> Iterable[Example]:
     return tested.table if not config.limit else usable_examples(tested.dataset)
 
 
-def _figures(
+def _metric_rows(
     tested: Test, metrics: Metrics | None, predicted: Predicted, config: TestConfig, always: str
-) -> list[Figure]:
+) -> list[MetricRow]:
     if metrics is not None:
         baseline = None
         if always:
             metric = tested.table.spec.metric
-            same = dict.fromkeys(metrics.scores, always)
-            baseline = score(metric, _examples(tested, config), same)
-        return figures_of(metrics, config.resamples, config.seed, baseline)
+            constant = dict.fromkeys(metrics.scores, always)
+            baseline = score(metric, _examples(tested, config), constant)
+        return metric_rows(metrics, config.resamples, config.seed, baseline)
     if predicted.predictions:
         return []
-    return [Figure(name, value) for name, value in predicted.means.items()]
+    return [MetricRow(name, value) for name, value in predicted.means.items()]
 
 
 def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[str]:
@@ -227,15 +230,15 @@ def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[
             if has_labels(tested.dataset)
             else f"the labels of {tested.table.name} are not published"
         )
-        notes.append(f"{why}: there are predictions of {count:,} examples, and no figures")
+        notes.append(f"{why}: {count:,} examples have predictions but no metrics")
     if tested.num_left_out:
-        what = "count as wrong" if metrics is not None else "have no prediction"
-        notes.append(f"{tested.num_left_out:,} examples have no regions, and {what}")
+        effect = "count as wrong" if metrics is not None else "have no prediction"
+        notes.append(f"{tested.num_left_out:,} examples have no regions and {effect}")
     if metrics is not None and tested.num_unknown:
-        most = 100 * (count - tested.num_unknown) / (count + tested.num_left_out)
+        limit = 100 * (count - tested.num_unknown) / (count + tested.num_left_out)
         notes.append(
             f"{tested.num_unknown:,} of {count:,} examples have no right answer among the model's "
-            f"{len(tested.info.goal.labels):,} labels: {most:.1f} % is the most that it can reach"
+            f"{len(tested.info.goal.labels):,} labels: the maximum score is {limit:.1f} %"
         )
     return notes
 
@@ -244,7 +247,7 @@ def _about(
     tested: Test,
     config: TestConfig,
     predicted: Predicted,
-    figures: list[Figure],
+    rows: list[MetricRow],
     notes: list[str],
     always: str,
 ) -> dict[str, Any]:
@@ -273,8 +276,9 @@ def _about(
             "unknown_answers": tested.num_unknown,
             "limit": config.limit,
         },
-        **as_json(figures),
+        **as_json(rows),
         "baseline": {"answer": always, "corpus": info.corpus} if always else None,
+        # JSON has no NaN.
         "losses": {name: value for name, value in losses.items() if math.isfinite(value)},
         "bootstrap": {"resamples": config.resamples, "seed": config.seed},
         "notes": notes,

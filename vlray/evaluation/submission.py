@@ -1,4 +1,4 @@
-"""The file that a dataset's official evaluation, or its leaderboard, wants predictions in."""
+"""Submission files in the format of a dataset's official evaluation or leaderboard."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vlray.tasks.spec import Submission
 
 
 def encode(predictions: Mapping[str, Any], form: Submission) -> tuple[str, bytes] | None:
-    """Put predictions into their official form.
+    """Encode predictions in the official format.
 
-    Ids that are numbers in the dataset's own files are numbers again.
+    Ids that are numbers in the dataset's own files are written as numbers.
 
     Args:
-        predictions: By example_id.
-        form: Of the dataset, as its spec says; ``none``: it has no form of its own.
+        predictions: Predictions by example_id.
+        form: Format from the dataset's spec; ``none``: the dataset has no official format.
 
     Returns:
-        Name and content of the file; None without a form.
+        Name and content of the file; None without an official format.
 
     Source:
         ``vqa``: visualqa.org and GT-Vision-Lab/VQA, ``[{"question_id", "answer"}]``. ``gqa``:

@@ -1,4 +1,4 @@
-"""Pictures of an output: annotated images and one self-contained page."""
+"""Galleries of an output: annotated images and self-contained HTML pages."""
 
 from vlray.gallery.run import GalleryResult, build
 from vlray.gallery.summary import table

@@ -1,4 +1,4 @@
-"""The view command: open the output, make its gallery, print what was found."""
+"""The view command: make the gallery of an output and print its most frequent labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger("vlray.gallery")
 
 
 def run(config: ViewConfig, session: Session) -> None:
-    """Make the gallery and print a table of the labels."""
+    """Make the gallery, then print a table of the labels and the path of the page."""
     session.open(config)
     result = build(
         open_output(config.output),
@@ -27,7 +27,7 @@ def run(config: ViewConfig, session: Session) -> None:
     )
     counts = (result.images, result.regions, result.failures, result.missing)
     log.info(
-        "%s images, %s regions, %s failures, %s not readable now",
+        "%s images, %s regions, %s failures, %s unreadable images",
         *(f"{count:,}" for count in counts),
     )
     print(table(result.summary))

@@ -1,6 +1,6 @@
-"""What a gallery shows of each image, read without the regions' vectors.
+"""Images and regions of an output, read without the feature vectors.
 
-Shapes: R regions of one image, L as many or none.
+Shapes: R: regions of one image, L: R, or 0 if the output lacks the column.
 """
 
 from __future__ import annotations
@@ -38,13 +38,16 @@ class Entry:
     """One image and its regions, best score first.
 
     Attributes:
-        height: Of the original image, pixels.
-        width: Likewise.
+        image_id: Id of the image.
+        path: Path of the image, as the output stores it.
+        split: Split of the image; may be empty.
+        height: Height of the original image, pixels.
+        width: Width of the original image, pixels.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
-        obj_ids: Object classes; empty where the detector has no such head.
-        obj_probs: Their probabilities; empty likewise, and where a converted file has none.
-        attr_ids: Attributes; empty where the detector has no such head.
-        attr_probs: Their probabilities; empty likewise.
+        obj_ids: Object classes; empty if the detector has no such head.
+        obj_probs: Probabilities of the classes; may also be empty in a converted file.
+        attr_ids: Attributes; empty if the detector has no such head.
+        attr_probs: Probabilities of the attributes.
     """
 
     image_id: str
@@ -63,10 +66,10 @@ class Entry:
         return len(self.boxes)
 
     def above(self, min_score: float) -> Entry:
-        """Keep the regions with at least this score; all of them where there are no scores."""
+        """Return the entry with only regions of at least this score; without scores, unchanged."""
         if not len(self.obj_probs):
             return self
-        # Scores fall: the first ones are those above.
+        # Regions are sorted by descending score: take a prefix.
         count = int((self.obj_probs >= np.float32(min_score)).sum())
         return Entry(
             self.image_id,
@@ -89,26 +92,26 @@ def read_entries(
 
     Args:
         output: The output to read.
-        split: Only images of these splits; empty means all.
-        limit: This many images at most; 0 means all.
+        split: Splits to read; empty means all.
+        limit: Maximum number of images; 0 means all.
     """
-    left = limit or -1
+    remaining = limit or -1  # -1 never reaches 0: no limit
     for batch in output.iter_batches(COLUMNS, batch_size=BATCH_SIZE):
         for entry in _entries(batch):
             if split and entry.split not in split:
                 continue
             yield entry
-            left -= 1
-            if left == 0:
+            remaining -= 1
+            if remaining == 0:
                 return
 
 
 def file_names(image_ids: Sequence[str]) -> list[str]:
-    """Name a file after each image, safe on any file system and different for each of them.
+    """Derive a unique file name from each image id, valid on any file system.
 
-    Ids of plain letters, digits, ``.``, ``_`` and ``-`` are kept. In others every other character
-    becomes ``_``, and the id's hash is added. So it is to ids that differ only by case, which
-    some file systems do not tell apart.
+    Ids of letters, digits, ``.``, ``_`` and ``-`` stay as they are. In all others, other characters
+    become ``_`` and a hash of the id is appended. Ids that differ only in case get a hash as well,
+    because some file systems ignore case.
     """
     folded: dict[str, int] = {}
     for image_id in image_ids:
@@ -135,7 +138,7 @@ def _entries(batch: pa.RecordBatch) -> Iterator[Entry]:
     for row, image_id in enumerate(ids):
         columns = [values[row] for values in labels]
         probs = columns[1]
-        # Stable: regions of one score stay in the detector's order.
+        # A stable sort keeps the detector's order among equal scores.
         order = np.argsort(-probs, kind="stable") if len(probs) else slice(None)
         yield Entry(
             image_id,
@@ -149,11 +152,13 @@ def _entries(batch: pa.RecordBatch) -> Iterator[Entry]:
 
 
 def _rows(column: pa.Array, dtype: DTypeLike) -> list[np.ndarray]:
-    """Cut a list column into one flat array per row."""
+    """Split a list column into one flat array per row."""
+    # The offsets of a slice start beyond zero: it shares the buffers of the whole column.
     offsets = column.offsets.to_numpy()
     values = column.flatten()
     if pa.types.is_fixed_size_list(values.type):
         values = values.flatten()
+        # Boxes are lists of four numbers each.
         offsets = offsets * 4
     flat = values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
     return np.split(flat, offsets[1:-1] - offsets[0])

@@ -1,4 +1,4 @@
-"""Write one gallery page: the data of all regions as compact binary, a thumbnail of each image."""
+"""Render a gallery page: regions as compact binary data, and a thumbnail of each image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlray.pages.palette import page_color
 from vlray.pages.render import Total, render_page
 
 NONE = 0xFFFF
-"""Stands for "no label" and "no attribute" in the page's data."""
+"""Marks "no label", "no attribute" and "no score" in the data of the page."""
 
 SCRIPTS = (
     *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures", "browse")),
@@ -29,15 +29,18 @@ def page(
     thumbnails: Sequence[bytes | None],
     about: dict[str, Any],
 ) -> bytes:
-    """Assemble the page.
+    """Render the page.
 
     Args:
-        entries: The images, in their order.
-        names: Of the labels and attributes.
-        files: The annotated file of each image, relative to ``annotated/``; "" where there is none.
-        thumbnails: A JPEG of each image; None where it could not be read.
-        about: What the header, the other tabs and the filters need, by the names that the template
-            and the scripts read.
+        entries: The images with their regions, in order.
+        names: Names of the object classes and attributes.
+        files: Name of the annotated file of each image in ``annotated/``; empty: no file.
+        thumbnails: JPEG of each image; None if the image could not be read.
+        about: Data of the header, the other tabs and the filters, by the names that the template
+            and the scripts use.
+
+    Returns:
+        The HTML file.
     """
     splits = sorted({entry.split for entry in entries})
     data = {
@@ -75,7 +78,7 @@ def page(
 
 
 def _totals(about: dict[str, Any], missing: int, has_labels: bool) -> list[Total]:
-    """List the numbers of the header: of all images, but of this page what is missing."""
+    """List the totals in the header: of the whole gallery, except for unreadable images."""
     totals = about["totals"]
     per_image = totals["regions"] / max(totals["images"], 1)
     rows = [
@@ -89,37 +92,38 @@ def _totals(about: dict[str, Any], missing: int, has_labels: bool) -> list[Total
         rows.append(Total(f"fewer than {about['min_boxes']}", f"{totals['few']:,}"))
     rows.append(Total("failures", f"{totals['failures']:,}"))
     if missing:
-        rows.append(Total("not readable now", f"{missing:,}"))
+        rows.append(Total("unreadable", f"{missing:,}"))
     return rows
 
 
 def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
-    """Put the regions of all images into flat arrays, the scripts' ``regions``."""
+    """Pack the regions of all images into flat arrays, which data.js reads as ``regions``."""
     total = sum(map(len, entries))
     box = np.empty((total, 4), "<u2")
     label, score, attribute, attribute_score = np.full((4, total), -1, np.int64)
-    score[:] = NONE  # so that regions without scores pass every threshold
+    score[:] = NONE  # regions without scores pass every threshold
     start = 0
     for entry in entries:
         rows = slice(start, start := start + len(entry))
-        # Relative to the image, as 65535ths: exact to a pixel in images of any size.
+        # In 65535ths of the image size: accurate to a pixel for images up to 65535 pixels wide.
         size = np.array([entry.width, entry.height] * 2, np.float64)
         box[rows] = np.rint(np.clip(entry.boxes / size, 0, 1) * 0xFFFF)
         if len(entry.obj_ids):
             label[rows] = entry.obj_ids
         if len(entry.obj_probs):
             score[rows] = np.rint(entry.obj_probs * 10_000)
-        if len(entry.attr_probs):  # one without a score may be anything: it is not shown
+        if len(entry.attr_probs):  # attributes without a score are not shown
             attribute[rows] = entry.attr_ids
             attribute_score[rows] = np.rint(entry.attr_probs * 10_000)
     attribute[attribute_score < LEAST_ATTRIBUTE * 10_000] = -1
     columns = [box]
+    # Only labels that occur on this page are written, most frequent first.
     used = []
-    for ids, scores, known in (
+    for ids, scores, vocabulary in (
         (label, score, names.objects),
         (attribute, attribute_score, names.attributes),
     ):
-        ranks, texts = _rank(ids, known)
+        ranks, texts = _rank(ids, vocabulary)
         used.append(texts)
         columns += [ranks.astype("<u2"), scores.clip(0, NONE).astype("<u2")]
     blob = b"".join(np.ascontiguousarray(column).tobytes() for column in columns)
@@ -132,12 +136,12 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
     }
 
 
-def _rank(ids: np.ndarray, known: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
-    """Number the ids that occur by how often they do; give these numbers and their names."""
+def _rank(ids: np.ndarray, vocabulary: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
+    """Renumber the occurring ids by descending frequency; return the numbers and their names."""
     present, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
     order = [index for index in np.argsort(-counts, kind="stable") if present[index] >= 0]
     assert len(order) < NONE, f"{len(order)} labels on one page"
     rank = np.full(len(present), NONE, np.int64)
     rank[order] = np.arange(len(order))
-    texts = [name_of(int(present[index]), known) for index in order]
+    texts = [name_of(int(present[index]), vocabulary) for index in order]
     return rank[inverse], texts

@@ -1,4 +1,4 @@
-"""Thumbnails and annotated files of a gallery."""
+"""Thumbnails and annotated images of a gallery."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ANNOTATED_QUALITY = 90
 
 @dataclass(frozen=True)
 class Draw:
-    """Read one image, make its thumbnail and, if wanted, write its annotated file.
+    """Read an image, make its thumbnail and optionally write its annotated file.
 
     Attributes:
-        reader: Reads the entries' images.
-        names: Of the labels and attributes.
+        reader: Reader of the images.
+        names: Names of the object classes and attributes.
         size: Longest side of a thumbnail, pixels.
-        min_score: Regions below it are left out of the annotated file.
-        folder: Where annotated files go; None: none are written.
+        min_score: Minimum score of the regions in the annotated file.
+        folder: File system and folder of the annotated files; None: write none.
     """
 
     reader: ImageReader
@@ -37,7 +37,11 @@ class Draw:
     folder: tuple[pafs.FileSystem, str] | None
 
     def __call__(self, item: tuple[Entry, str]) -> Picture:
-        """Make the pictures of one image; the item's second part is its annotated file's name."""
+        """Process one image.
+
+        Args:
+            item: The entry, and the name of its annotated file.
+        """
         entry, name = item
         try:
             image = self.reader.read(entry.path)
@@ -50,6 +54,7 @@ class Draw:
 
     def _annotate(self, image: np.ndarray, entry: Entry) -> bytes:
         entry = entry.above(self.min_score)
+        # Draw after shrinking, so that lines and text keep their width.
         image = shrink(image, ANNOTATED_SIZE)
         height, width = image.shape[:2]
         scale = np.array([width / entry.width, height / entry.height] * 2, np.float32)

@@ -1,4 +1,4 @@
-"""Make a gallery: pages, thumbnails and annotated files of an output."""
+"""Make a gallery of an output: pages, thumbnails and annotated images."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _SCHEMES = {"s3": "s3://", "gcs": "gs://"}
 
 @dataclass(frozen=True)
 class GalleryResult:
-    """What `build` made.
+    """Result of `build`.
 
     Attributes:
-        path: Of ``index.html``.
-        images: Shown.
-        regions: Of these images, whatever their score.
-        failures: Images of the output that have no regions.
-        missing: Images shown by a placeholder, since they cannot be read any more.
-        summary: The counts, for `vlray.gallery.table`.
+        path: Path of ``index.html``.
+        images: Number of images in the gallery.
+        regions: Number of their regions, regardless of score.
+        failures: Number of images whose extraction failed.
+        missing: Number of images that cannot be read and have a placeholder.
+        summary: Counts of the labels, for `vlray.gallery.table`.
     """
 
     path: str
@@ -64,17 +64,18 @@ def build(
 ) -> GalleryResult:
     """Write a gallery of an output: ``index.html`` and ``annotated/*.jpg``.
 
-    A page is self-contained. Beyond 5,000 images there are several, linked with each other:
+    A page is self-contained. More than 5,000 images are split over several linked pages:
     ``index.html``, ``page-2.html`` and so on. Files of an earlier gallery are replaced.
 
     Args:
-        output: What to show.
-        page: Folder or URI of the gallery; ``gallery`` inside the output, if empty.
-        min_score: Where the page's slider starts; annotated files leave out regions below it.
-        limit: This many images at most; 0 means all.
-        split: Only images of these splits; empty means all.
-        annotated: Write the annotated files.
-        images_root: Where the images are now; where they were at the extraction, if empty.
+        output: The output to show.
+        page: Folder or URI of the gallery; empty: ``gallery`` inside the output.
+        min_score: Initial position of the page's score slider, and minimum score in annotated
+            files.
+        limit: Maximum number of images; 0 means all.
+        split: Splits to show; empty means all.
+        annotated: Whether to write the annotated files.
+        images_root: Folder or URI of the images; empty: where they were extracted from.
 
     Raises:
         ValueError: A split has neither images nor failures in the output.
@@ -96,31 +97,33 @@ def build(
         (fs, files.join(folder, ANNOTATED)) if annotated else None,
     )
     about = _about(output, summary, split, parts)
+    # A second pass over the output: the summary above has counted the images and pages.
     entries = read_entries(output, split=split, limit=limit)
     targets = iter(file_names(summary.image_ids))
     problems: list[str] = []
     with tqdm(total=count, unit="image", desc="gallery", disable=None) as progress:
         for number, (name, first, last) in enumerate(parts):
-            some = list(itertools.islice(entries, IMAGES_PER_PAGE_FILE))
-            annotated_files = [f"{target}.jpg" for target in itertools.islice(targets, len(some))]
+            # Only the regions and thumbnails of one page are in memory.
+            part = list(itertools.islice(entries, IMAGES_PER_PAGE_FILE))
+            annotated_files = [f"{target}.jpg" for target in itertools.islice(targets, len(part))]
             pictures: list[Picture] = []
-            for picture in in_parallel(draw, zip(some, annotated_files, strict=True)):
+            for picture in in_parallel(draw, zip(part, annotated_files, strict=True)):
                 pictures.append(picture)
                 progress.update()
             thumbnails = [picture.thumbnail for picture in pictures]
             problems += [picture.problem for picture in pictures if picture.thumbnail is None]
-            shown_files = [
+            linked_files = [
                 file if annotated and thumbnail is not None else ""
                 for file, thumbnail in zip(annotated_files, thumbnails, strict=True)
             ]
-            text = page_file.page(some, names, shown_files, thumbnails, {**about, "part": number})
+            text = page_file.page(part, names, linked_files, thumbnails, {**about, "part": number})
             files.write_atomic(fs, files.join(folder, name), text)
             log.debug("%s: images %d to %d, %d bytes", name, first, last, len(text))
     _remove_old_parts(fs, folder, {name for name, _, _ in parts})
     if problems:
         log.warning(
-            "%d of %d images cannot be read any more and are shown by a placeholder, the first: "
-            "%s; --images-root says where they are now",
+            "%d of %d images cannot be read and are replaced by placeholders; the first: %s. "
+            "Use --images-root to set where the images are now",
             len(problems),
             count,
             problems[0],
@@ -152,7 +155,7 @@ def _about(
     split: Sequence[str],
     parts: Sequence[tuple[str, int, int]],
 ) -> dict[str, Any]:
-    """Collect what the page says about the output as a whole."""
+    """Collect the data of all pages: totals, settings and failures of the output."""
     failures = output.failures()
     if split:
         failures = failures.filter(pc.field("split").isin(list(split)))
@@ -187,10 +190,11 @@ def _about(
 
 
 def _remove_old_parts(fs: pafs.FileSystem, folder: str, keep: set[str]) -> None:
-    """Remove further pages of an earlier, longer gallery; other people's files stay."""
+    """Remove surplus pages of an earlier, longer gallery; files of other programs stay."""
     for name in files.list_names(fs, folder):
         if not re.fullmatch(r"page-[0-9]+\.html", name) or name in keep:
             continue
         path = files.join(folder, name)
+        # The generator tag marks pages that vlray wrote.
         if b'content="vlray"' in files.read_bytes(fs, path)[:300]:
             files.remove(fs, path)

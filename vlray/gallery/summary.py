@@ -1,4 +1,4 @@
-"""Count what an output holds."""
+"""Counts of the images, regions and labels of an output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from vlray.settings.text_table import align
 
 @dataclass(frozen=True)
 class LabelCount:
-    """One object class of the regions with at least a certain score.
+    """Counts of one object class among the regions with a minimum score.
 
-    ``mean_score`` is NaN where labels have no scores.
+    Attributes:
+        name: Name of the class.
+        regions: Number of regions.
+        images: Number of images with such a region.
+        mean_score: Mean score of the regions; NaN if the output has no scores.
     """
 
     name: str
@@ -28,13 +32,15 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """Images and regions of an output, as far as they were asked for.
+    """Counts of the selected images of an output.
 
     Attributes:
-        image_ids: In the order of the output.
-        regions: All of them, whatever their score.
-        few: Images with fewer regions than the detector's ``min_boxes``.
-        labels: Of regions with at least ``min_score``, most frequent first.
+        image_ids: Ids in the order of the output.
+        regions: Number of regions, regardless of score.
+        few: Number of images with fewer regions than ``min_boxes``.
+        min_boxes: Minimum number of boxes per image, as the detector was configured.
+        min_score: Minimum score of the regions that ``labels`` counts.
+        labels: Counts by object class, most frequent first.
     """
 
     image_ids: tuple[str, ...]
@@ -48,7 +54,7 @@ class Summary:
 def summarize(
     output: RegionOutput, *, min_score: float, split: Sequence[str] = (), limit: int = 0
 ) -> Summary:
-    """Read an output once, without its vectors, and count.
+    """Count the images, regions and labels of an output, without reading its features.
 
     Raises:
         ValueError: A split has neither images nor failures in the output.
@@ -75,6 +81,7 @@ def summarize(
         LabelCount(name_of(label, output.obj_names), int(row[0]), int(row[1]), row[2] / row[0])
         for label, row in sums.items()
     ]
+    # Names break ties, so that the order is the same every time.
     labels.sort(key=lambda label: (-label.regions, label.name))
     return Summary(tuple(image_ids), regions, few, min_boxes, min_score, tuple(labels))
 
@@ -86,30 +93,30 @@ def table(
     split: Sequence[str] = (),
     rows: int = 15,
 ) -> str:
-    """Print the most frequent labels of an output as lines of aligned text.
+    """Format the most frequent labels of an output as lines of aligned text.
 
     Args:
-        output: An output, or the counts of one; these were made with a ``min_score`` already.
-        min_score: Regions below it are not counted.
-        split: Only images of these splits; empty means all.
-        rows: Labels at most.
+        output: An output, or its counts; ``min_score`` and ``split`` apply only to an output.
+        min_score: Minimum score of the counted regions.
+        split: Splits to count; empty means all.
+        rows: Maximum number of labels.
     """
     if isinstance(output, RegionOutput):
         output = summarize(output, min_score=min_score, split=split)
-    found = output.labels
-    if not found:
-        return f"no labelled region with a score of at least {output.min_score:.2f}"
+    labels = output.labels
+    if not labels:
+        return f"no labelled region has a score of at least {output.min_score:.2f}"
     cells = [("label", "regions", "images", "mean score")]
     cells += [
         (label.name, f"{label.regions:,}", f"{label.images:,}", _score(label.mean_score))
-        for label in found[:rows]
+        for label in labels[:rows]
     ]
     lines = align(cells, right=True)
-    total = sum(label.regions for label in found)
-    more = f", {rows} shown" if len(found) > rows else ""
+    total = sum(label.regions for label in labels)
+    more = f", {rows} listed" if len(labels) > rows else ""
     lines.append(
-        f"{total:,} of {output.regions:,} regions score at least {output.min_score:.2f}: "
-        f"{len(found):,} labels{more}"
+        f"{total:,} of {output.regions:,} regions have a score of at least {output.min_score:.2f}: "
+        f"{len(labels):,} labels{more}"
     )
     return "\n".join(lines)
 
@@ -119,14 +126,15 @@ def _score(score: float) -> str:
 
 
 def _refuse_absent(output: RegionOutput, absent: set[str]) -> None:
-    there = {
+    """Refuse splits that the output does not have; a split may consist of failures only."""
+    existing = {
         value
         for batch in output.iter_batches(["split"], batch_size=4096)
         for value in batch.column("split").unique().to_pylist()
     }
     failed = set(output.failures()["split"].to_pylist())
-    if unknown := sorted(absent - there - failed):
+    if unknown := sorted(absent - existing - failed):
         raise ValueError(
-            f"no image of {output.path} is of split {', '.join(map(repr, unknown))}; "
-            f"its splits are {sorted(there | failed)}"
+            f"no image of {output.path} is in split {', '.join(map(repr, unknown))}; "
+            f"its splits are {sorted(existing | failed)}"
         )

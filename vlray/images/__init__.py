@@ -1,1 +1,1 @@
-"""Images: find them, name them, decode them, resize them, draw on them."""
+"""Images: listing, ids, decoding, resizing, drawing."""

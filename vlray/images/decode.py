@@ -1,4 +1,4 @@
-"""Turn files into pixels: any common format in, three channels of 8 bits out."""
+"""Decode image files of any common format into three channels of 8 bits."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vlray.images.pixels import to_bgr
 from vlray.storage import files
 
 MAX_PIXELS = 178_956_970
-"""Height x width from which on Pillow by itself takes an image for a decompression bomb."""
+"""Largest image in pixels (height x width). Above it, Pillow suspects a decompression bomb."""
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Pillow's other formats are left out: EPS would run Ghostscript, and most are no photographs."""
+"""Formats that vlray decodes. EPS would run Ghostscript; Pillow's other formats are rare."""
 
-_MAGIC = (  # where, what, whose
+_MAGIC = (  # offset, first bytes, format
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG", "PNG"),
     (0, b"GIF8", "GIF"),
@@ -33,7 +33,7 @@ _MAGIC = (  # where, what, whose
     (0, b"BM", "BMP"),
 )
 
-_TURNS = {
+_TRANSPOSES = {  # how to undo each value of the EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -59,25 +59,25 @@ class ImageError(ValueError):
 def decode(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "H W 3"]:
     """Decode the first frame of an image file.
 
-    EXIF orientation is applied; colour profiles are not, and transparency is dropped, as
-    ``cv2.imread`` and Detectron2's ``read_image`` do: what a transparent pixel hides becomes
-    visible. 16 bits become 8 by their upper half. Grey of 32 bits or of floats, which has no
-    scale of its own, is stretched from its least to its greatest value.
+    EXIF orientation is applied. Colour profiles are ignored and transparency is dropped, as in
+    ``cv2.imread`` and Detectron2's ``read_image``, so the colours of transparent pixels become
+    visible. 16-bit values keep their upper byte. 32-bit and float grey values have no fixed scale
+    and are stretched from minimum to maximum.
 
-    The pixels equal those of ``cv2.imread``, with which the features of LXMERT and its kin were
-    made: measured with OpenCV 5.0.0 on 130 photographs of COCO, and on baseline and progressive
-    JPEG of every subsampling, PNG of all kinds, GIF, BMP, WebP, AVIF and JPEG 2000. They differ
-    by 1 for CMYK, and for TIFF with transparency.
+    The pixels equal those of ``cv2.imread``, which produced the features of LXMERT and similar
+    models. Verified with OpenCV 5.0.0 on 130 photographs of COCO, on baseline and progressive
+    JPEG with every subsampling, and on PNG, GIF, BMP, WebP, AVIF and JPEG 2000. CMYK, and TIFF
+    with transparency, differ by at most 1.
 
     Args:
-        data: The whole file.
-        max_pixels: A larger image (height x width) is refused before any pixel is decoded.
+        data: Content of the whole file.
+        max_pixels: Largest height x width; a larger image is refused before decoding.
 
     Returns:
         The image as BGR, C-contiguous and writable.
 
     Raises:
-        ImageError: The file is not an image, is cut off or damaged, or has too many pixels.
+        ImageError: The file is not an image, is truncated or damaged, or has too many pixels.
     """
     if not len(data):
         raise ImageError("the file is empty (0 bytes)")
@@ -93,33 +93,33 @@ def decode(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> UInt8[n
         raise ImageError(name + error.reason) from error
     except UnidentifiedImageError as error:
         raise ImageError(_describe_unknown(bytes(data[:64]))) from error
-    # Damaged files end in whatever the code that meets the damage raises: OSError, SyntaxError,
-    # struct.error, IndexError, zlib.error, MemoryError ...
+    # A damaged file may raise anything: OSError, SyntaxError, struct.error, IndexError,
+    # zlib.error, MemoryError ...
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         if isinstance(error, MemoryError):
-            said = "there is not enough memory to decode it"
-        elif not said or not isinstance(error, OSError | SyntaxError | ValueError):
-            said = f"it is damaged ({type(error).__name__}: {said})"
-        raise ImageError((name or f"{_kind(bytes(data[:64]))}: ") + said) from error
+            reason = "not enough memory to decode it"
+        elif not reason or not isinstance(error, OSError | SyntaxError | ValueError):
+            reason = f"damaged file ({type(error).__name__}: {reason})"
+        raise ImageError((name or f"{_kind(bytes(data[:64]))}: ") + reason) from error
 
 
 def as_bgr(
     image: str | Path | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Take an image in any of the forms that a notebook has.
+    """Convert a file, a Pillow image or an array to BGR pixels.
 
     Args:
-        image: A path or URI of a file; a Pillow image, whose EXIF orientation is applied; or an
-            array of uint8: grey (H, W) or (H, W, 1), or **RGB** or RGBA (H, W, 3 or 4), as Pillow
-            and Matplotlib give them. Turn what ``cv2.imread`` gives around first:
+        image: A path or URI of a file; a Pillow image, whose EXIF orientation is applied; or a
+            uint8 array: grey (H, W) or (H, W, 1), or **RGB** or RGBA (H, W, 3 or 4), as in Pillow
+            and Matplotlib. Reverse the channels of a ``cv2.imread`` image first:
             ``image[:, :, ::-1]``.
-        max_pixels: As for ``decode``; of files only.
+        max_pixels: Largest height x width, as for ``decode``; applies to files only.
 
     Raises:
         ImageError: The file cannot be decoded.
         OSError: The file cannot be read.
-        ValueError: An array of another type or shape.
+        ValueError: The array has another dtype or shape.
     """
     if isinstance(image, np.ndarray):
         return _array_as_bgr(image)
@@ -129,13 +129,13 @@ def as_bgr(
 
 
 def _upright(pixels: UInt8[np.ndarray, "h w 3"], image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """Apply the EXIF orientation; where EXIF is damaged, the image stays as it is."""
+    """Apply the EXIF orientation; ignore damaged EXIF data."""
     try:
-        # Pillow has turned a TIFF already, and forgotten its orientation.
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # parsing damaged EXIF may raise anything, and the pixels are still good
+        # Pillow already transposes a TIFF, and then removes its orientation tag.
+        transpose = _TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF data may raise anything; the pixels are still good
         return pixels
-    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
+    return pixels if transpose is None else np.array(Image.fromarray(pixels).transpose(transpose))
 
 
 def _array_as_bgr(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
@@ -143,8 +143,8 @@ def _array_as_bgr(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     coloured = array.ndim == 3 and array.shape[2] in (3, 4)
     if array.dtype != np.uint8 or not (grey or coloured) or 0 in array.shape:
         raise ValueError(
-            f"an array of {array.dtype} and shape {array.shape} is no image; give uint8 in RGB of "
-            "shape (height, width, 3), or grey of shape (height, width)"
+            f"an array of dtype {array.dtype} and shape {array.shape} is not an image; pass uint8 "
+            "RGB of shape (height, width, 3), or grey of shape (height, width)"
         )
     if grey:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
@@ -155,42 +155,50 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise ImageError(
-            f"{pixels:,} are more than the limit of {max_pixels:,}; if it is a photograph and "
+            f"{pixels:,} pixels exceed the limit of {max_pixels:,}; if it is a photograph and "
             "memory allows, raise --images.max-pixels"
         )
 
 
 def _check_whole(image: Image.Image, data: bytes | memoryview) -> None:
-    """Find the damage that Pillow decodes without a word."""
+    """Detect damage that Pillow decodes without an error.
+
+    Raises:
+        ImageError: A JPEG is truncated.
+        SyntaxError: A checksum of a PNG is wrong.
+    """
     if image.format == "PNG":
         with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
-            again.verify()  # the checksums; an image cannot be loaded after it
+            again.verify()  # checks the checksums; Pillow cannot load a verified image
     elif image.format in ("JPEG", "MPO") and bytes(data).rfind(b"\xff\xd9") < _scan_start(data):
-        # Unfinished downloads leave zeros in reserved space, and libjpeg takes them for pixels.
+        # An unfinished download may leave zeros in reserved space, which libjpeg decodes.
         raise ImageError("the file is cut off: its end is missing")
 
 
 def _scan_start(data: bytes | memoryview) -> int:
-    """Find where a JPEG's pixels begin; what comes before may hold a whole thumbnail."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        place += 2 + int.from_bytes(data[place + 2 : place + 4])
-    return place
+    """Return the offset of a JPEG's pixel data.
+
+    The segments before it may hold a thumbnail, which is a whole JPEG with an end marker.
+    """
+    offset = 2
+    while offset + 4 <= len(data) and data[offset] == 0xFF and data[offset + 1] != 0xDA:
+        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4])
+    return offset
 
 
 def _kind(start: bytes) -> str:
-    """Tell the format by the file's first bytes; empty: none that we know."""
-    kinds = (kind for place, magic, kind in _MAGIC if start.startswith(magic, place))
+    """Detect the format from the first bytes of the file; empty: an unknown format."""
+    kinds = (kind for offset, magic, kind in _MAGIC if start.startswith(magic, offset))
     return next(kinds, "")
 
 
 def _describe_unknown(start: bytes) -> str:
     if kind := _kind(start):
-        return f"{kind}: its header is damaged, cut off or of a rare kind"
+        return f"{kind}: the header is damaged, cut off or of a rare kind"
     text = start.decode("latin-1")[:32]
     plain = text.isascii() and "".join(text.split()).isprintable()
     begins = repr(text) if plain else f"bytes {start[:12].hex(' ')}"
-    return f"no image of a format that vlray reads; it begins with {begins}"
+    return f"not an image of a format that vlray reads; the file begins with {begins}"
 
 
 def _formats() -> tuple[str, ...]:
@@ -199,10 +207,11 @@ def _formats() -> tuple[str, ...]:
 
 
 class _PillowSettings:
-    """Pillow's process-wide settings while at least one thread is decoding.
+    """Context manager that sets Pillow's global settings while any thread is decoding.
 
-    No warnings of Pillow's, no limit but ours, and truncated files refused, whatever another
-    library has set. ``warnings.catch_warnings`` alone would mix up the filters of two threads.
+    It silences Pillow's warnings, disables Pillow's own size limit, and refuses truncated files,
+    whatever another library has set. The first thread to enter saves the settings and the last
+    to leave restores them: ``warnings.catch_warnings`` alone is not safe with threads.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Draw regions onto their image.
+"""Draw regions on their image.
 
-Shapes: R regions of one image.
+Shapes: R is the number of regions of the image.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 Rectangle = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom are outside."""
+"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
-_SMALLEST_FONT = 10  # pixels; smaller text cannot be read
-_MOST_HIDDEN = 0.1  # of a text's area over the texts before it
+_SMALLEST_FONT = 10  # pixels; smaller text is illegible
+_MOST_HIDDEN = 0.1  # fraction of a text's area that may cover earlier texts
 
 
 def draw_regions(
@@ -27,28 +27,30 @@ def draw_regions(
     scores: Sequence[float] | Float[np.ndarray, " S"] = (),
     attributes: Sequence[str] = (),
 ) -> Image.Image:
-    """Draw boxes and what is in them, e.g. ``orange carrot .97``.
+    """Draw boxes with their labels, such as ``orange carrot .97``.
 
-    A label has the same colour in every image. Lines and text grow with the image. Text stays
-    inside of it, the highest scores first; where it would hide other text, it is left out.
+    A label has the same colour in every image. Line width and font size grow with the image. The
+    text of the highest score is drawn first and stays inside the image. Text that would hide
+    earlier text is left out.
 
     Args:
-        image_bgr: As ``decode`` gives it; it is not changed.
-        boxes: ``(x1, y1, x2, y2)`` in pixels of this image; parts outside of it are cut off.
-        labels: What is in each box; none: boxes without text.
-        scores: Of each label, in [0, 1].
-        attributes: A word to go before each label.
+        image_bgr: Image as returned by ``decode``; it is not changed.
+        boxes: ``(x1, y1, x2, y2)`` in pixels of this image, clipped to the image.
+        labels: Label of each box; empty: boxes without text.
+        scores: Score of each label, in [0, 1].
+        attributes: Word to print before each label.
 
     Raises:
-        ValueError: There are not as many labels, scores or attributes as boxes.
+        ValueError: The number of labels, scores or attributes differs from the number of boxes.
     """
     for name, values in (("labels", labels), ("scores", scores), ("attributes", attributes)):
         if len(values) not in (0, len(boxes)):
-            raise ValueError(f"{len(values)} {name} for {len(boxes)} boxes; give one for each")
+            raise ValueError(f"{len(values)} {name} for {len(boxes)} boxes; give one per box")
     image = Image.fromarray(np.ascontiguousarray(image_bgr[:, :, ::-1]))
     draw = ImageDraw.Draw(image)
     corners = [_inside(box, image.size) for box in boxes]
     line = max(round(min(image.size) / 250), 1)
+    # Large boxes first, so that the small boxes inside them stay visible.
     for index in sorted(range(len(corners)), key=lambda index: -_area(corners[index])):
         left, top, right, bottom = corners[index]
         colour = label_colour(labels[index] if len(labels) else "")
@@ -66,7 +68,7 @@ def draw_regions(
 
 
 def label_colour(label: str) -> tuple[int, int, int]:
-    """Choose a strong colour, as RGB, that only depends on the label."""
+    """Choose a saturated colour, as RGB, that depends only on the label."""
     spread = zlib.crc32(label.encode())
     hue, value = spread % 360 / 360, (1.0, 0.85)[spread // 360 % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.8, value)
@@ -81,7 +83,7 @@ def _draw_text(
     colour: tuple[int, int, int],
     taken: list[Rectangle],
 ) -> None:
-    """Write at the first of a box's corners where no other text is, or where it hides least."""
+    """Write text at the corner of a box where it hides the least other text."""
     font = ImageFont.load_default(max(min(size) / 38, _SMALLEST_FONT))
     if isinstance(font, ImageFont.FreeTypeFont):
         ascent, descent = font.getmetrics()
@@ -104,12 +106,16 @@ def _draw_text(
     taken.append(best)
     draw.rectangle((best[0], best[1], best[2] - 1, best[3] - 1), fill=colour)
     red, green, blue = colour
+    # Luma of BT.601: dark text on a bright background, white text on a dark one.
     bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
     draw.text((best[0] + margin, best[1]), text, fill="black" if bright else "white", font=font)
 
 
 def _spots(box: Rectangle, width: int, height: int) -> list[Rectangle]:
-    """List where text may go, best first: above, inside at the top, below, inside, at the right."""
+    """List candidate positions of the text, best first.
+
+    Left-aligned: above the box, inside its top, below it, inside its bottom. Then right-aligned.
+    """
     left, top, right, bottom = box
     starts = [
         *((left, top - height), (left, top), (left, bottom), (left, bottom - height)),
@@ -126,7 +132,7 @@ def _moved_inside(spot: Rectangle, size: tuple[int, int]) -> Rectangle:
 
 
 def _inside(box: Float[np.ndarray, " 4"], size: tuple[int, int]) -> Rectangle:
-    """Cut a box to the image; it keeps at least one pixel."""
+    """Clip a box to the image, leaving at least one pixel."""
     x1, y1, x2, y2 = np.nan_to_num(box.astype(np.float64))
     left, top = (int(np.clip(np.floor(v), 0, n - 1)) for v, n in ((x1, size[0]), (y1, size[1])))
     right, bottom = (int(np.clip(np.ceil(v), 0, n)) for v, n in ((x2, size[0]), (y2, size[1])))

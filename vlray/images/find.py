@@ -1,4 +1,4 @@
-"""Find the images of a directory, a list file or a bucket."""
+"""Listing of the images of a directory, a list file or a bucket."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from vlray.storage import files
 from vlray.storage.fingerprint import Fingerprint, of_paths
 
 LIST_EXTENSIONS = frozenset((".txt", ".lst", ".list"))
-AT_ONCE = 1 << 16  # entries of a listing that are Python objects at the same time
-
+AT_ONCE = 1 << 16  # rows of a listing that are converted to Arrow at a time
 
 LISTING = pa.schema(
     [
@@ -31,23 +30,23 @@ LISTING = pa.schema(
         ("mtime_ns", pa.int64()),
     ]
 )
-
+"""Columns of a listing; ``file_bytes`` and ``mtime_ns`` are the fingerprint of the file."""
 
 _FILE = ("path", "file_bytes", "mtime_ns")
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """The images that were found.
+    """Images of a root.
 
     Attributes:
         root: Folder or URI that the paths are relative to.
-        dataset: The directory's name, or the stem of the list file or of the single image.
-        table: One row per image, as `LISTING`, sorted by path. ``files.locate(root, path)`` finds
-            the file: a path of a list file may be absolute or a URI. Bytes of a name that are not
-            UTF-8 are spelled as in ``files.escape_bytes``. The last two columns are the
+        dataset: Name of the directory, or stem of the list file or of the single image.
+        table: One row per image with the schema `LISTING`, sorted by path. Paths of a list file
+            may be absolute or URIs; ``files.locate(root, path)`` resolves them. Bytes that are not
+            UTF-8 are escaped as in ``files.escape_bytes``. The last two columns are the
             fingerprint of the file.
-        skipped: Other files of the directory, counted by extension in lower case.
+        skipped: Number of other files of the directory by extension, in lower case.
     """
 
     root: str
@@ -64,30 +63,30 @@ def list_images(
     follow_symlinks: bool = True,
     leave_out: str = "",
 ) -> Listing:
-    """List the images below a root, always in the same order.
+    """List the images below a root, sorted by path.
 
     Args:
-        root: A directory, a list file (``.txt``, ``.lst``: one path per line, relative to its
-            folder, absolute, or a URI), one image file, or a URI of any of these. Hidden files and
-            folders (``.name``) do not count.
-        id_rule: How a path becomes an id; see ``image_ids``.
-        split: Splits to list; none given: all. A top-level folder such as ``train``, ``val2017``
-            or ``test1`` is a split of its name, and ``train`` also means ``train2017`` where that
-            is the only one. Without such folders, a single name becomes the split of all images.
-        follow_symlinks: Enter links to folders. Links to files are always followed.
-        leave_out: A folder or URI below the root that is not entered: the output, for instance.
-            The root itself is always entered.
+        root: A directory, a list file (``.txt``, ``.lst``, ``.list``: one path per line, relative
+            to its folder, absolute, or a URI), one image file, or a URI of any of these. Hidden
+            files and folders (``.name``) are ignored.
+        id_rule: Rule that derives an id from a path; see ``image_ids``.
+        split: Splits to list; empty: all. A top-level folder such as ``train``, ``val2017`` or
+            ``test1`` is a split. ``train`` also matches ``train2017`` if no other folder begins
+            with it. Without such folders, a single name becomes the split of all images.
+        follow_symlinks: Follow symbolic links to folders. Links to files are always followed.
+        leave_out: Folder or URI below the root to skip, such as the output folder. The root itself
+            is never skipped.
 
     Raises:
-        FileNotFoundError: There is no such root.
-        ValueError: There are no images, a split is unknown, a list file has a line twice, or two
+        FileNotFoundError: The root does not exist.
+        ValueError: There are no images, a split is unknown, a list file repeats a line, or two
             files get the same id.
     """
     fs, path = files.resolve(root)
     with files.explained(root):
         kind = fs.get_file_info(path).type
     if kind == FileType.NotFound:
-        raise FileNotFoundError(f"there is no {root}; give a directory, a list file or an image")
+        raise FileNotFoundError(f"{root} does not exist; give a directory, a list file or an image")
     skipped: Counter[str] = Counter()
     if kind == FileType.Directory:
         folder, dataset = path if files.is_local(fs) else root, posixpath.basename(path)
@@ -105,7 +104,7 @@ def list_images(
             paths = [files.escape_bytes(name)]
         else:
             raise ValueError(
-                f"{root} is no directory, no image ({_names(EXTENSIONS)}) and no list file "
+                f"{root} is not a directory, an image ({_names(EXTENSIONS)}) or a list file "
                 f"({_names(LIST_EXTENSIONS)})"
             )
         tops = {path.partition("/")[0] for path in paths if "/" in path}
@@ -127,7 +126,7 @@ def _sorted(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:
 
 
 def _entries(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:
-    """Make a table of paths and fingerprints, a part at a time: objects of Python take memory."""
+    """Build a table of paths and fingerprints in batches, to hold few Python objects at once."""
     remaining, schema = iter(entries), pa.schema([LISTING.field(name) for name in _FILE])
     batches = []
     while some := list(islice(remaining, AT_ONCE)):
@@ -143,7 +142,7 @@ def _split_of(path: str, rest: str) -> str:
 
 
 def _read_list(data: bytes, root: str, folder: str) -> list[str]:
-    """Take the paths of a list file; those below its folder become relative to it."""
+    """Return the paths of a list file; absolute paths below its folder become relative."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     text = data.removeprefix(codecs.BOM_UTF8).decode(encoding, "surrogateescape")
     below = folder.rstrip("/") + "/"
@@ -161,7 +160,7 @@ def _read_list(data: bytes, root: str, folder: str) -> list[str]:
         if path in lines:
             raise ValueError(
                 f"{root}: line {number} names {path!r} again, after line {lines[path]}; "
-                "an image has one id and one row, so leave one of the lines out"
+                "remove one of the lines, because an image has one id and one row"
             )
         lines[path] = number
     return list(lines)
@@ -174,5 +173,5 @@ def _names(extensions: Iterable[str]) -> str:
 def _describe_nothing(root: str, below: Collection[str], skipped: Counter[str]) -> str:
     where = f"{root} ({', '.join(sorted(below))})" if below else root
     kinds = ", ".join(f"{n:,} {name or 'without extension'}" for name, n in skipped.most_common(5))
-    there = f"{skipped.total():,} other files ({kinds})" if skipped else "no files at all"
-    return f"no images in {where}: there are {there}; looked for {_names(EXTENSIONS)}"
+    content = f"{skipped.total():,} other files ({kinds})" if skipped else "no files at all"
+    return f"no images in {where}: it has {content}; images end in {_names(EXTENSIONS)}"

@@ -1,4 +1,4 @@
-"""Image ids from the names of files."""
+"""Image ids derived from file names."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ _COCO = re.compile(r"[0-9]+$")
 
 
 def image_ids(paths: Sequence[str], rule: str) -> list[str]:
-    """Name each image by its path.
+    """Derive the id of each image from its path.
 
     Args:
-        paths: Paths relative to the images' root, with ``/``; or absolute paths, or URIs.
-        rule: ``stem`` (the file's name without folder and extension), ``path`` (with the folder),
-            ``coco`` (the number at the stem's end without leading zeros), or ``regex:PATTERN``
-            (searched in the path; its group ``id``, else its first group, else all that matches).
+        paths: Paths relative to the root of the images, with ``/``; or absolute paths; or URIs.
+        rule: ``stem`` (file name without folder and extension), ``path`` (path without
+            extension), ``coco`` (the number at the end of the stem, without leading zeros), or
+            ``regex:PATTERN`` (searched in the path; the id is the group ``id``, else the first
+            group, else the whole match).
 
     Returns:
-        One id for each path, in their order, no two of them equal.
+        One id per path, in the order of the paths. All ids are different.
 
     Raises:
-        ValueError: The rule is none of these, gives a path no id, or gives two paths the same.
+        ValueError: The rule is unknown, does not apply to a path, or derives the same id from
+            two paths.
     """
     name = _namer(rule)
     ids = [name(path) for path in paths]
@@ -35,6 +37,7 @@ def image_ids(paths: Sequence[str], rule: str) -> list[str]:
 
 
 def _namer(rule: str) -> Callable[[str], str]:
+    """Return the function from a path to its id."""
     if rule == "stem":
         return _stem
     if rule == "path":
@@ -48,10 +51,12 @@ def _namer(rule: str) -> Callable[[str], str]:
 
 
 def _plain(path: str) -> str:
+    """Strip the options from a URI, and decode its ``%20`` and the like."""
     return unquote(path.partition("?")[0]) if is_uri(path) else path
 
 
 def _stem(path: str) -> str:
+    # Called for each of millions of paths: plain string operations are faster than posixpath.
     if "://" in path:
         path = _plain(path)
     name = path[path.rfind("/") + 1 :]
@@ -63,8 +68,8 @@ def _coco(path: str) -> str:
     match = _COCO.search(_stem(path))
     if match is None:
         raise ValueError(
-            f"{path!r} has no number at the end of its name, so id rule coco gives it no id; "
-            "choose another with --images.id-rule stem, path or regex:PATTERN"
+            f"{path!r} has no number at the end of its name, so id rule coco does not apply; "
+            "use --images.id-rule stem, path or regex:PATTERN"
         )
     return match[0].lstrip("0") or "0"
 
@@ -73,15 +78,15 @@ def _by_pattern(pattern: str) -> Callable[[str], str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"id rule regex:{pattern} is no regular expression: {error}") from error
+        raise ValueError(f"id rule regex:{pattern} is not a valid pattern: {error}") from error
     group: int | str = "id" if "id" in compiled.groupindex else min(compiled.groups, 1)
 
     def name(path: str) -> str:
         match = compiled.search(path)
         if match is None or not match[group]:
-            found = "is not matched by" if match is None else "gets an empty id from"
+            fault = "is not matched by" if match is None else "gets an empty id from"
             raise ValueError(
-                f"{path!r} {found} id rule regex:{pattern}; widen the pattern, or choose "
+                f"{path!r} {fault} id rule regex:{pattern}; widen the pattern, or use "
                 "--images.id-rule stem or path"
             )
         return match[group]
@@ -97,9 +102,9 @@ def _describe_collisions(paths: Sequence[str], ids: Sequence[str], rule: str) ->
             pairs.append((first[image_id], path, image_id))
         first.setdefault(image_id, path)
     one, other, image_id = pairs[0]
-    more = f" (and {len(pairs) - 1:,} more files have an id that is taken)" if pairs[1:] else ""
+    more = f" ({len(pairs) - 1:,} more files also repeat an id)" if pairs[1:] else ""
     way_out = "regex:(.+)" if rule == "path" else "path"
     return (
         f"{one!r} and {other!r} both get the image id {image_id!r} from id rule {rule}{more}; "
-        f"tell them apart with --images.id-rule '{way_out}'"
+        f"make the ids unique with --images.id-rule '{way_out}'"
     )

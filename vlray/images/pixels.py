@@ -1,4 +1,4 @@
-"""Bring Pillow's modes of pixels to three channels of 8 bits."""
+"""Convert Pillow's pixel modes to three channels of 8 bits."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ _CONVERTIBLE = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 
 
 def to_bgr(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """Convert an image of any mode; transparency is dropped.
+    """Convert an image of any mode to BGR, dropping transparency.
 
     Returns:
-        BGR, C-contiguous and writable.
+        BGR pixels, C-contiguous and writable.
 
     Raises:
-        ValueError: The image has no pixels, or a mode of which no colours are known.
+        ValueError: The image has no pixels, or its mode has no conversion to colours.
     """
     if not image.width or not image.height:
-        raise ValueError("it has no pixels")
+        raise ValueError("the image has no pixels")
     mode = image.mode
     if mode.startswith("I;16"):
-        # The upper byte, as Pillow and libpng do it for coloured images of 16 bits.
+        # Keep the upper byte, as Pillow and libpng do for 16-bit colour images.
         return _grey(np.asarray(image).astype(np.uint16) >> 8)
     if mode == "I" and image.format in ("PNG", "PPM"):
         return _grey(np.clip(np.asarray(image), 0, 65535) >> 8)
     if mode in ("I", "F"):
         return _grey(_stretch(np.asarray(image, np.float64)))
-    if mode in ("La", "RGBa"):  # colours multiplied with their opacity
+    if mode in ("La", "RGBa"):  # colours premultiplied with alpha
         image = image.convert("LA" if mode == "La" else "RGBA")
     elif mode == "LAB":
         image = _lab_to_srgb().apply(image)
     elif mode not in _CONVERTIBLE:
-        raise ValueError(f"pixels of mode {mode} have no known colours")
+        raise ValueError(f"pixel mode {mode} is not supported")
     rgb = image.convert("RGB")
     data = rgb.tobytes("raw", "BGR")
     return np.frombuffer(data, np.uint8).reshape(rgb.height, rgb.width, 3).copy()
@@ -47,14 +47,14 @@ def _grey(values: Shaped[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _stretch(values: Float64[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
-    """Map the least finite value to 0, the greatest to 255; a single value to itself in 0..255."""
+    """Scale finite values linearly to 0..255; clip a constant image to 0..255 instead."""
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros_like(values)
     low, high = values[finite].min(), values[finite].max()
-    values = np.clip(np.where(np.isnan(values), low, values), low, high)
+    values = np.clip(np.where(np.isnan(values), low, values), low, high)  # clips infinities, too
     scaled = np.clip(values, 0, 255) if low == high else (values - low) * (255 / (high - low))
-    return np.rint(scaled)  # type: ignore[no-any-return] # numpy's
+    return np.rint(scaled)  # type: ignore[no-any-return] # numpy declares Any
 
 
 @cache

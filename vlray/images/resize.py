@@ -1,4 +1,4 @@
-"""Bring an image to a detector's input size."""
+"""Resize an image to the input size of a detector."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class ResizeShortestEdge:
-    """Resize so that the shorter side is ``min_size``, unless the longer would pass ``max_size``.
+    """Resize the shorter side to ``min_size``, but the longer side to ``max_size`` at most.
 
-    Small and picklable: the decoding tasks run it, so that detector actors receive images of
-    bounded size, however large the photographs are.
+    The object is small and picklable. Decoding tasks run it, so that detector actors receive
+    images of bounded size, however large the photographs are.
 
     Source:
         detectron2/data/transforms/augmentation_impl.py (``ResizeShortestEdge``) and
@@ -25,7 +25,7 @@ class ResizeShortestEdge:
     max_size: int
 
     def output_hw(self, height: int, width: int) -> tuple[int, int]:
-        """Give the height and width, in pixels, that an image of this size is resized to."""
+        """Return the height and width, in pixels, of the resized image."""
         scale = self.min_size / min(height, width)
         new_h, new_w = height * scale, width * scale
         if max(new_h, new_w) > self.max_size:
@@ -44,9 +44,9 @@ class ResizeShortestEdge:
 
 @dataclass(frozen=True)
 class ResizeLikeCaffe:
-    """Resize by one scale for both axes, on float32, as the published Caffe features were.
+    """Resize a float32 image with one scale for both axes, as for the published Caffe features.
 
-    Values are not rounded, so subtracting the mean before or after is the same.
+    Pixel values are not rounded, so the mean may be subtracted before or after resizing.
 
     Source:
         py-faster-rcnn, lib/utils/blob.py (``prep_im_for_blob``): OpenCV, bilinear.
@@ -56,19 +56,19 @@ class ResizeLikeCaffe:
     max_size: int
 
     def scale(self, height: int, width: int) -> float:
-        """Give resized pixels per pixel of an image of this size."""
+        """Return the scale factor for an image of this size."""
         shorter, longer = min(height, width), max(height, width)
         scale = self.min_size / shorter
         # The reference rounds before it compares.
         return self.max_size / longer if round(scale * longer) > self.max_size else scale
 
     def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w 3"]:
-        """Resize one decoded image; its sides are rounded, its scale is not."""
+        """Resize one decoded image. The output sides are rounded; the scale is exact."""
         import cv2
 
         scale = self.scale(*image.shape[:2])
         pixels = image.astype(np.float32)
-        # A side of a pixel or two may round to nothing.
+        # A side of one or two pixels may round to 0, which OpenCV refuses.
         size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
         if min(image.shape[:2]) * scale < 1:
             return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR))

@@ -1,4 +1,4 @@
-"""Splits of a dataset, told from the names of its top-level folders."""
+"""Splits of a dataset, derived from the names of its top-level folders."""
 
 from __future__ import annotations
 
@@ -6,49 +6,51 @@ import re
 from collections.abc import Collection
 
 ALL = "all"
-"""The split of images outside any split folder."""
+"""Split name of images outside any split folder."""
 
 _SPLIT = re.compile(r"(train|val|valid|validation|dev|test)[0-9]*", re.IGNORECASE)
 
 
 def is_split(folder: str) -> bool:
-    """Tell whether a top-level folder is a split: ``train``, ``val2017``, ``test1``."""
+    """Return whether a top-level folder is a split, such as ``train``, ``val2017`` or ``test1``."""
     return _SPLIT.fullmatch(folder) is not None
 
 
-def choose_splits(folders: Collection[str], wanted: Collection[str]) -> tuple[frozenset[str], str]:
-    """Find the split folders that are meant.
+def choose_splits(
+    folders: Collection[str], requested: Collection[str]
+) -> tuple[frozenset[str], str]:
+    """Match the requested splits with split folders.
 
     Args:
-        folders: The split folders that there are.
-        wanted: Names of splits: of a folder, or how one single folder's name begins.
+        folders: Existing split folders.
+        requested: Names of splits: a folder, or a prefix that only one folder has.
 
     Returns:
-        The folders to list, none meaning everything; and the split of images outside of them.
+        The folders to list (empty: everything), and the split of images outside of them.
 
     Raises:
-        ValueError: A name means none of the folders or several; or there are no folders, and more
-            than one name.
+        ValueError: A name matches no folder or several; or several splits are requested, but
+            there are no split folders.
     """
-    if not wanted:
+    if not requested:
         return frozenset(), ALL
     if folders:
-        return frozenset(_choose(folders, name) for name in wanted), ALL
-    if len(wanted) == 1:
-        return frozenset(), next(iter(wanted))
+        return frozenset(_choose(folders, name) for name in requested), ALL
+    if len(requested) == 1:
+        return frozenset(), next(iter(requested))
     raise ValueError(
-        f"splits {', '.join(wanted)} are asked for, but there are no split folders (train, "
-        "val2017, test, ...); give one --split as the name of all images, or none"
+        f"splits {', '.join(requested)} are requested, but there are no split folders (train, "
+        "val2017, test, ...); give a single --split to name all images, or none"
     )
 
 
 def _choose(folders: Collection[str], name: str) -> str:
     if name in folders:
         return name
-    alike = sorted(folder for folder in folders if folder.lower().startswith(name.lower()))
-    if len(alike) == 1 and name:
-        return alike[0]
-    problem = f"may be any of {', '.join(alike)}" if alike and name else "is not there"
+    matches = sorted(folder for folder in folders if folder.lower().startswith(name.lower()))
+    if len(matches) == 1 and name:
+        return matches[0]
+    problem = f"is ambiguous ({', '.join(matches)})" if matches and name else "does not exist"
     raise ValueError(
         f"split {name!r} {problem}; the split folders are {', '.join(sorted(folders))}"
     )

@@ -1,4 +1,4 @@
-"""Names of all image files below a folder, on a local disk or in object storage."""
+"""Listing of all image files below a folder, on a local disk or in object storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTENSIONS = frozenset(
         *(".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
     )
 )
-"""What counts as an image in a folder, in lower case."""
+"""Extensions of image files, in lower case."""
 
 _Identity = tuple[int, int]  # device and inode
 
@@ -27,21 +27,21 @@ class Walk:
     """One pass over the files below a folder.
 
     Attributes:
-        skipped: Files that are no images by their names, counted by extension in lower case.
+        skipped: Number of other files by extension, in lower case.
     """
 
     def __init__(self, fs: FileSystem, folder: str, *, follow_symlinks: bool, leave_out: str):
-        """Take the folder as a path on its filesystem; ``leave_out`` is a path on it, or empty."""
+        """Prepare the walk; ``folder`` and ``leave_out`` (may be empty) are paths on ``fs``."""
         self._fs, self._folder = fs, folder
         self._follow_symlinks = follow_symlinks
         self._leave_out = "" if leave_out == folder else leave_out
         self.skipped: Counter[str] = Counter()
 
     def folders(self) -> list[str]:
-        """Give the names of the folders right below."""
+        """Return the names of the direct subfolders."""
         if not files.is_local(self._fs):
-            found = self._fs.get_file_info(FileSelector(self._folder))
-            return [info.base_name for info in found if info.type == FileType.Directory]
+            infos = self._fs.get_file_info(FileSelector(self._folder))
+            return [info.base_name for info in infos if info.type == FileType.Directory]
         with os.scandir(self._folder) as entries:
             return [
                 files.escape_bytes(entry.name)
@@ -50,16 +50,17 @@ class Walk:
             ]
 
     def images(self, below: Collection[str] = ()) -> Iterator[tuple[str, Fingerprint]]:
-        """Yield the images' paths relative to the folder with their fingerprints, in no order.
+        """Yield the relative path and the fingerprint of each image, in arbitrary order.
 
         Args:
-            below: Only these folders; none: everything.
+            below: Subfolders to list; empty: everything.
         """
         walk = self._local if files.is_local(self._fs) else self._remote
         for name in below or ("",):
             yield from walk(name)
 
-    def _wanted(self, name: str) -> bool:
+    def _is_image(self, name: str) -> bool:
+        """Return whether the extension is that of an image; count other files."""
         extension = posixpath.splitext(name)[1].lower()
         if extension in EXTENSIONS:
             return True
@@ -75,11 +76,11 @@ class Walk:
             if info.type != FileType.File or (self._leave_out and path.startswith(leave_out)):
                 continue
             relative = path[start:]
-            if not (relative.startswith(".") or "/." in relative) and self._wanted(relative):
+            if not (relative.startswith(".") or "/." in relative) and self._is_image(relative):
                 yield relative, fingerprint.of_info(info)
 
     def _local(self, below: str) -> Iterator[tuple[str, Fingerprint]]:
-        """Walk without recursion; links that lead back to a folder above them are not entered."""
+        """Walk iteratively; do not follow links to a folder above, which would never end."""
         leave_out = _identity(self._leave_out) if os.path.isdir(self._leave_out) else None  # noqa: PTH112 - "" is none
         top = files.restore_bytes(below) if below else ""
         path = os.path.join(self._folder, top)  # noqa: PTH118 - scandir gives strings
@@ -96,13 +97,13 @@ class Walk:
                         identity = _identity(entry.path)
                         if identity != leave_out and identity not in above:
                             stack.append((entry.path, f"{prefix}{name}/", (*above, identity)))
-                    # A broken link is listed: it becomes a failure that somebody sees. What is no
-                    # regular file (a pipe would block its reader) is not.
-                    elif (entry.is_file() or entry.is_symlink()) and self._wanted(name):
-                        yield prefix + name, _look_at(entry)
+                    # List broken links, so that they become visible failures. Skip other special
+                    # files: reading a pipe would block.
+                    elif (entry.is_file() or entry.is_symlink()) and self._is_image(name):
+                        yield prefix + name, _fingerprint_of(entry)
 
 
-def _look_at(entry: os.DirEntry[str]) -> Fingerprint:
+def _fingerprint_of(entry: os.DirEntry[str]) -> Fingerprint:
     try:
         return fingerprint.of_stat(entry.stat())
     except OSError:  # a broken link, for instance
@@ -110,5 +111,5 @@ def _look_at(entry: os.DirEntry[str]) -> Fingerprint:
 
 
 def _identity(folder: str) -> _Identity:
-    found = os.stat(folder)  # noqa: PTH116 - of a string
-    return found.st_dev, found.st_ino
+    status = os.stat(folder)  # noqa: PTH116 - a string, not a Path
+    return status.st_dev, status.st_ino

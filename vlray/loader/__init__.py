@@ -1,4 +1,4 @@
-"""Examples joined with the regions of their images, as batches for a model."""
+"""Batches for models: examples joined with the regions of their images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vlray.regions.store import open_store
     from vlray.tasks.corpus import CorpusSpec, open_corpus
 
-_PLACES = {
+_MODULES = {
     "Collate": "vlray.loader.collate",
     "CorpusSpec": "vlray.tasks.corpus",
     "LoaderSection": "vlray.config.loader",
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and torch only with what needs it."""
-    if name in _PLACES:
-        return getattr(importlib.import_module(_PLACES[name]), name)
+    """Import a name on first use, so that torch is imported only when it is needed."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Boxes in the forms that models want them in.
+"""Box encodings that models read, and checks of boxes.
 
 Shapes: N images, R regions padding included, P numbers of a box.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vlray.regions.store import RegionStore
 
 TOLERANCE = 1.0
-"""Pixels that a box may leave its image by: conventions differ on where the last pixel ends."""
+"""Pixels by which a box may leave its image: conventions differ on where the last pixel ends."""
 
 IMAGES_AT_ONCE = 4096
 
@@ -24,17 +24,17 @@ IMAGES_AT_ONCE = 4096
 def encode_boxes(
     boxes: Float32[np.ndarray, "N R 4"], image_hw: Int32[np.ndarray, "N 2"], form: BoxForm
 ) -> Float32[np.ndarray, "N R P"]:
-    """Scale pixel boxes into the unit square, with the further numbers that a model wants.
+    """Scale pixel boxes into the unit square and append width, height or area.
 
     Args:
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image; padding rows are zero.
         image_hw: Height and width of each original image, in pixels.
-        form: ``xyxy``, P = 4; ``xyxy_area``, P = 5: and the share of the image's area;
-            ``xyxy_wh``, P = 6: and width, height; ``xyxy_wh_area``, P = 7: and all of these.
+        form: ``xyxy``: P = 4. ``xyxy_area``: P = 5, with the area as a share of the image.
+            ``xyxy_wh``: P = 6, with width and height. ``xyxy_wh_area``: P = 7, with all three.
 
     Returns:
-        Every number in ``[0, 1]``, x over width and y over height; what a box leaves its image by
-        is cut off. Padding rows stay zero.
+        Numbers in ``[0, 1]``, x divided by the width and y by the height; boxes are clipped to the
+        image. Padding rows stay zero.
 
     Source:
         xyxy: LXMERT (arXiv:1908.07490), airsplay/lxmert src/tasks/vqa_data.py. xyxy_area: ViLBERT
@@ -43,7 +43,7 @@ def encode_boxes(
         (arXiv:1909.11740), section 3.1.
     """
     assert form != "none"
-    # Images without a size have no boxes either.
+    # Images of size zero have no boxes; this only avoids a division by zero.
     height, width = np.maximum(image_hw, 1).astype(np.float32).T
     size = np.stack([width, height, width, height], 1)[:, None]
     corners = np.clip(boxes / size, 0, 1, dtype=np.float32)
@@ -64,13 +64,13 @@ def check_boxes(
     """Refuse boxes that are not in pixels of the original image.
 
     Args:
-        boxes: ``(x1, y1, x2, y2)``, padding zero.
+        boxes: ``(x1, y1, x2, y2)``; padding is zero.
         image_hw: Height and width of each original image, in pixels.
-        first_image: Number of the first of these images, for the message.
+        first_image: Index of the first image, for the message.
 
     Raises:
-        ValueError: A box leaves its image by more than a pixel: the boxes were most likely
-            measured on the resized image.
+        ValueError: A box leaves its image by more than a pixel: the boxes were most likely measured
+            on the resized image.
     """
     limit = image_hw[:, [1, 0, 1, 0]].astype(np.float32)[:, None] + TOLERANCE
     outside = ((boxes < -TOLERANCE) | (boxes > limit)).any(axis=2)
@@ -84,10 +84,10 @@ def check_boxes(
 
 
 def check_store(store: RegionStore) -> None:
-    """Check the boxes of all images of an output, as `check_boxes` does; once, not per batch.
+    """Check the boxes of all images of a region output once, instead of in each batch.
 
     Raises:
-        ValueError: A box leaves its image.
+        ValueError: A box leaves its image; see `check_boxes`.
     """
     for first in range(0, len(store), IMAGES_AT_ONCE):
         rows = np.arange(first, min(first + IMAGES_AT_ONCE, len(store)))

@@ -1,7 +1,7 @@
-"""Makes a batch of examples and the regions of their images.
+"""Batches from examples and the regions of their images.
 
-Shapes: B examples, I images of an example (NLVR2: 2), N = B * I, R regions padding included,
-T tokens, C choices.
+Shapes: B examples, I images of an example (NLVR2: 2), N = B * I, R regions padding included, T
+tokens, C choices.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 class Collate:
-    """Turns examples and rows of a store into `ModelInputs`. It can be pickled."""
+    """Turns examples and rows of a region store into `ModelInputs`. Can be pickled."""
 
     def __init__(self, options: LoaderSection | None = None) -> None:
         """Load the vocabulary.
 
         Raises:
-            ValueError: The tokenizer or the template is not usable; see `Tokenizer`.
+            ValueError: The tokenizer or the template is not valid; see `Tokenizer`.
         """
         self.options = options or LoaderSection()
         self.tokenizer = Tokenizer(
@@ -48,9 +48,9 @@ class Collate:
 
     @property
     def needs_texts(self) -> bool:
-        """Whether texts of other images are drawn: `Texts` have to be given then."""
-        hidden = self.options.pretraining
-        return hidden is not None and hidden.sentences != "own"
+        """Whether batches contain texts of other images, so that `Texts` must be passed."""
+        masking = self.options.pretraining
+        return masking is not None and masking.sentences != "own"
 
     def __call__(
         self,
@@ -62,22 +62,24 @@ class Collate:
         *,
         soft_scores: SoftScore | Sequence[SoftScore] = "exact",
         texts: Texts | None = None,
-        places: Int64[np.ndarray, B] | None = None,
+        corpus_indices: Int64[np.ndarray, B] | None = None,
     ) -> ModelInputs:
-        """Make a batch.
+        """Build a batch.
 
         Args:
-            examples: At least one; all with as many images, and all or none with choices.
+            examples: At least one; all with the same number of images, and all or none with
+                choices.
             rows: Row in the store of each image, (B,) or (B, I).
-            store: The regions.
-            label_space: What targets are made over; None: there are none.
-            rng: What pretraining draws from.
-            soft_scores: How answers become targets, for all or for each example.
-            texts: The corpus's texts, where `needs_texts`.
-            places: Indices of the examples in that corpus.
+            store: Regions of the images.
+            label_space: Labels of the targets; None: the batch has no targets.
+            rng: Random generator of pretraining.
+            soft_scores: Rule that turns answers into targets, for all examples or for each one.
+            texts: Texts of the corpus; required if `needs_texts`.
+            corpus_indices: Indices of the examples in that corpus.
 
         Raises:
-            ValueError: Examples with and without choices, or with several images in pretraining.
+            ValueError: Only some examples have choices, or examples have several images in
+                pretraining.
         """
         rows = np.asarray(rows, np.int64).reshape(len(examples), -1)
         visual = self.visual(rows, store)
@@ -96,11 +98,19 @@ class Collate:
             return ModelInputs(**common)
         if rows.shape[1] != 1:
             raise ValueError(
-                f"pretraining is of one image and a text, but example {examples[0].example_id} "
-                f"has {rows.shape[1]} images; leave its dataset out of the corpus"
+                f"pretraining needs one image per example, but example {examples[0].example_id} "
+                f"has {rows.shape[1]}; remove its dataset from the corpus"
             )
         common |= self._pretraining(
-            examples, rows[:, 0], store, goals, rng, visual, texts, places, self.options.pretraining
+            examples,
+            rows[:, 0],
+            store,
+            goals,
+            rng,
+            visual,
+            texts,
+            corpus_indices,
+            self.options.pretraining,
         )
         return ModelInputs(**common)
 
@@ -113,11 +123,14 @@ class Collate:
         return self.options.pin_memory and torch.cuda.is_available()
 
     def visual(self, rows: Int64[np.ndarray, "B I"], store: RegionStore) -> dict[str, Any]:
-        """Read regions, straight into the batch's own memory, by the names of `ModelInputs`."""
+        """Read the regions of images into tensors, by the names of `ModelInputs`.
+
+        Features are read directly into the memory of the batch, without another copy.
+        """
         flat = rows.reshape(-1)
         blind = self.options.visual == "none"
         counts = np.ones(len(flat), np.int32) if blind else store.num_boxes[flat]
-        # One at least: attention over nothing is not defined.
+        # At least one region per image, even if only padding: a softmax over nothing is NaN.
         regions = 1 if blind else self.options.num_boxes or max(1, int(counts.max()))
         dtype = torch.from_numpy(np.empty(0, store.feature_dtype)).dtype
         feats = torch.empty(
@@ -128,6 +141,7 @@ class Collate:
         else:
             store.read_feats(flat, feats.numpy())
         mask = (np.arange(regions) < counts[:, None]).astype(np.int64)
+        # Examples of a single image have no dimension I.
         shape = rows.shape if rows.shape[1] > 1 else rows.shape[:1]
         visual_pos = None
         if self.options.boxes != "none":
@@ -150,7 +164,10 @@ class Collate:
         store: RegionStore,
         regions: int,
     ) -> dict[str, Any]:
-        """Encode texts; with choices, every choice behind the text; with boxes, their phrases."""
+        """Encode the texts of a batch.
+
+        With choices, each choice is a second text; with grounded boxes, the phrases are located.
+        """
         choices = [e.label.texts for e in examples if isinstance(e.label, Choices)]
         if not choices:
             tokens = self.tokenizer([example.text for example in examples])
@@ -161,16 +178,16 @@ class Collate:
         if len(choices) != len(examples) or len(set(map(len, choices))) != 1:
             raise ValueError(
                 f"{len(choices)} of the {len(examples)} examples of a batch have choices, from "
-                f"{min(map(len, choices))} to {max(map(len, choices))} of them; all have to have "
-                "as many: train on this dataset alone"
+                f"{min(map(len, choices))} to {max(map(len, choices))} of them; all examples must "
+                "have the same number: train on this dataset alone"
             )
-        number = len(choices[0])
+        num_choices = len(choices[0])
         tokens = self.tokenizer(
-            [example.text for example in examples for _ in range(number)],
+            [example.text for example in examples for _ in range(num_choices)],
             [text for texts in choices for text in texts],
         )
         return {
-            name: tensor.reshape(len(examples), number, -1)
+            name: tensor.reshape(len(examples), num_choices, -1)
             for name, tensor in self.text_tensors(tokens).items()
         }
 
@@ -182,6 +199,7 @@ class Collate:
         store: RegionStore,
         regions: int,
     ) -> PhraseTargets:
+        """Locate the phrases of grounded examples in the tokens and the regions."""
         boxes = np.zeros((len(rows), regions, 4), np.float32)
         counts = np.zeros(len(rows), np.int32)
         if self.options.visual == "regions":
@@ -193,7 +211,7 @@ class Collate:
         )
 
     def text_tensors(self, tokens: Tokens) -> dict[str, Tensor]:
-        """Give what a batch has of its texts, by the names of `ModelInputs`."""
+        """Return the text tensors of a batch, by the names of `ModelInputs`."""
         return {
             "input_ids": self._tensor(tokens.input_ids),
             "attention_mask": self._tensor(tokens.attention_mask),
@@ -209,27 +227,34 @@ class Collate:
         rng: np.random.Generator,
         visual: dict[str, Any],
         texts: Texts | None,
-        places: Int64[np.ndarray, B] | None,
+        corpus_indices: Int64[np.ndarray, B] | None,
         options: PretrainingSection,
     ) -> dict[str, Any]:
-        """Mask texts and regions. The order of what is drawn is part of what a seed means."""
-        own = [example.text for example in examples]
+        """Mask texts and regions.
+
+        Do not change the order of the random draws: it is part of what a seed reproduces.
+        """
+        first = [example.text for example in examples]
         second: list[str] | None = None
-        matched: Bool[np.ndarray, B] = np.ones(len(own), bool)
+        matched: Bool[np.ndarray, B] = np.ones(len(first), bool)
         if self.needs_texts:
-            assert texts is not None, "Collate.needs_texts says when texts are to be given"
-            assert places is not None
-            own, second, matched = pretraining.pair_texts(own, places, texts, options, rng)
-        tokens = self.tokenizer(own, second)
+            assert texts is not None, "pass the texts of the corpus: Collate.needs_texts is true"
+            assert corpus_indices is not None
+            first, second, matched = pretraining.pair_texts(
+                first, corpus_indices, texts, options, rng
+            )
+        tokens = self.tokenizer(first, second)
         input_ids, mlm_labels = pretraining.mask_tokens(tokens, self.tokenizer, options, rng)
         feats = feat_targets = visual["visual_feats"]
         feat_mask, labels = np.zeros(feats.shape[:2], np.float32), {}
         if self.options.visual == "regions":
+            # Masking overwrites the features in place, so the targets are copied before.
             feat_targets = feats.clone() if options.region_rate else feats
             feat_mask = pretraining.mask_regions(feats.numpy(), rows, store, options, rng)
+            # All regions have labels, also the masked ones: LXMERT predicts them all.
             labels = self._region_labels(rows, store, feats.shape[1])
         answers = None if goals is None else pretraining.draw_answers(goals, matched, rng)
-        hidden = PretrainingTargets(
+        masked = PretrainingTargets(
             mlm_labels=self._tensor(mlm_labels),
             is_matched=self._tensor(matched.astype(np.int64)) if self.needs_texts else None,
             feat_mask=self._tensor(feat_mask),
@@ -242,42 +267,45 @@ class Collate:
             | self.text_tensors(tokens)
             | {
                 "input_ids": self._tensor(input_ids),
-                "pretraining": hidden,
+                "pretraining": masked,
             }
         )
 
     def _region_labels(
         self, rows: Int64[np.ndarray, B], store: RegionStore, regions: int
     ) -> dict[str, Tensor]:
-        """Read what the detector saw in all regions, masked or not, and how sure it was."""
-        found = store.read_labels(rows, regions)
+        """Read the detector's classes and attributes of all regions, and its confidence in them."""
+        columns = store.read_labels(rows, regions)
         labels = {}
         for kind in ("obj", "attr"):
-            if f"{kind}_ids" in found and f"{kind}_probs" in found:
-                ids = found[f"{kind}_ids"].astype(np.int64)
-                weights = np.where(ids >= 0, found[f"{kind}_probs"], 0).astype(np.float32)
+            if f"{kind}_ids" in columns and f"{kind}_probs" in columns:
+                ids = columns[f"{kind}_ids"].astype(np.int64)
+                # A region without a class counts with weight 0.
+                weights = np.where(ids >= 0, columns[f"{kind}_probs"], 0).astype(np.float32)
                 labels[f"{kind}_labels"] = self._tensor(np.where(ids >= 0, ids, IGNORED))
                 labels[f"{kind}_weights"] = self._tensor(weights)
         return labels
 
 
 def _targets(
-    examples: Sequence[Example], space: LabelSpace, how: SoftScore | Sequence[SoftScore]
+    examples: Sequence[Example], space: LabelSpace, soft_scores: SoftScore | Sequence[SoftScore]
 ) -> np.ndarray:
-    if isinstance(how, str):
-        return targets(examples, space, how)
-    out = np.zeros((len(examples), len(space)), np.float32)
-    for one in sorted(set(how)):
-        mine = [number for number, each in enumerate(how) if each == one]
-        out[mine] = targets([examples[number] for number in mine], space, one)
-    return out
+    """Build the targets; examples of different datasets can have different soft scores."""
+    if isinstance(soft_scores, str):
+        return targets(examples, space, soft_scores)
+    scores = np.zeros((len(examples), len(space)), np.float32)
+    for rule in sorted(set(soft_scores)):
+        indices = [number for number, own_rule in enumerate(soft_scores) if own_rule == rule]
+        scores[indices] = targets([examples[number] for number in indices], space, rule)
+    return scores
 
 
 def _label_ids(examples: Sequence[Example], goals: np.ndarray | None) -> np.ndarray | None:
-    """Give the right choice, or the label of the highest score; -100: unknown."""
+    """Return the right choice, or the label with the highest score; -100 if there is none."""
     if any(isinstance(example.label, Choices) for example in examples):
-        right = [e.label.correct if isinstance(e.label, Choices) else -1 for e in examples]
-        return np.array([number if number >= 0 else IGNORED for number in right], np.int64)
+        correct = [e.label.correct if isinstance(e.label, Choices) else -1 for e in examples]
+        return np.array([number if number >= 0 else IGNORED for number in correct], np.int64)
     if goals is None or not goals.shape[1]:
         return None
+    # All scores are 0 if no answer is in the label space.
     return np.where(goals.max(axis=1) > 0, goals.argmax(axis=1), IGNORED)

@@ -1,4 +1,4 @@
-"""Examples joined with the regions of their images, by index."""
+"""Dataset of examples joined with the regions of their images."""
 
 from __future__ import annotations
 
@@ -28,61 +28,62 @@ log = logging.getLogger("vlray.loader")
 
 
 class Assembly:
-    """Makes batches of a corpus, wherever the regions come from."""
+    """Builds batches of a corpus from any store of regions."""
 
     def __init__(
-        self, corpus: Corpus, collate: Collate, places: Int64[np.ndarray, N] | None = None
+        self, corpus: Corpus, collate: Collate, corpus_indices: Int64[np.ndarray, N] | None = None
     ) -> None:
-        """Sort the texts, where others than an example's own are drawn.
+        """Index the texts by image, if batches draw texts of other images.
 
         Args:
             corpus: The examples.
-            collate: Makes the batches.
-            places: Indices in the corpus of the examples whose texts are drawn; None: all.
+            collate: Builds the batches.
+            corpus_indices: Corpus indices of the examples whose texts may be drawn; None: all.
         """
         self.corpus, self.collate = corpus, collate
-        self._texts = Texts.of(corpus, places) if collate.needs_texts else None
+        self._texts = Texts.of(corpus, corpus_indices) if collate.needs_texts else None
 
     def batch(
         self,
-        places: Int64[np.ndarray, B],
+        corpus_indices: Int64[np.ndarray, B],
         rows: Int64[np.ndarray, "B I"],
         store: RegionStore,
         regions: str,
         rng: np.random.Generator,
     ) -> ModelInputs:
-        """Make a batch.
+        """Build a batch.
 
         Args:
-            places: The examples, by their indices in the corpus.
-            rows: Of their images, in the store.
-            store: The regions.
+            corpus_indices: Corpus indices of the examples.
+            rows: Rows of their images in the store.
+            store: Regions of the images.
             regions: Name of the store.
-            rng: What masks and other sentences are drawn from.
+            rng: Random generator for masking and for texts of other images.
         """
-        owners, _ = self.corpus.locate(places)
+        owners, _ = self.corpus.locate(corpus_indices)
         batch = self.collate(
-            self.corpus.take(places),
+            self.corpus.take(corpus_indices),
             rows,
             store,
             self.corpus.label_space,
             rng,
             soft_scores=[self.corpus.tables[owner].spec.soft_score for owner in owners],
             texts=self._texts,
-            places=places,
+            corpus_indices=corpus_indices,
         )
         return replace(batch, regions=regions)
 
 
 class RegionDataset:
-    """The usable examples of a corpus, each with the regions of its images.
+    """Usable examples of a corpus, each with the regions of its images.
 
-    Also a torch map-style dataset, for a ``torch.utils.data.DataLoader`` with worker processes:
+    It is also a map-style dataset of torch, for a ``torch.utils.data.DataLoader`` with worker
+    processes:
 
     >>> DataLoader(dataset, batch_size=None, sampler=loader.sampler)  # doctest: +SKIP
     >>> DataLoader(dataset, batch_size=32, collate_fn=dataset.collate_fn)  # doctest: +SKIP
 
-    The first gives `RegionLoader`'s own batches; the second torch's.
+    The first line yields the batches of `RegionLoader`; the second one those of torch's samplers.
     """
 
     def __init__(
@@ -99,17 +100,17 @@ class RegionDataset:
 
         Args:
             corpus: The examples.
-            stores: The regions: one output, or several by the names that the corpus's parts give.
-                Images that several parts have share their regions.
-            collate: Makes the batches.
-            on_bad: Whether examples with an image that has no regions are left out, or stop.
-            seed: Of what is drawn in the batches of a DataLoader of torch's own order.
-            trained_on: Of a model that was trained before: by the name of each output what
-                `vlray.regions.provenance.provenance_of` said of it then. A warning names what is
-                different now.
+            stores: The regions: one output, or several by the names that the parts of the corpus
+                use. Parts with the same images share their regions.
+            collate: Builds the batches.
+            on_bad: ``skip``: leave out examples whose images have no regions. ``stop``: raise an
+                error.
+            seed: Random seed of batches that torch's own sampler selects.
+            trained_on: For a trained model: the provenance of each output in its training, by name,
+                from `vlray.regions.provenance.provenance_of`. A warning lists what differs now.
 
         Raises:
-            ValueError: A part's regions are not given, or have none of its images.
+            ValueError: The regions of a part are missing, or have none of its images.
             DataError: Images have no regions, and ``on_bad`` is stop.
         """
         self.corpus, self.seed = corpus, seed
@@ -120,67 +121,68 @@ class RegionDataset:
         if collate.options.boxes != "none":
             for store in self.stores.values():
                 check_store(store)
-        for name, before in (trained_on or {}).items():
+        for name, provenance in (trained_on or {}).items():
             if name in self.stores:
-                warn_of_differences(before, self.stores[name])
+                warn_of_differences(provenance, self.stores[name])
         self._assembly = Assembly(corpus, collate)
         warn_of_shared_ids(self.join, corpus)
 
     @property
     def collate(self) -> Collate:
-        """What makes the batches."""
+        """Builder of the batches."""
         return self._assembly.collate
 
     def __len__(self) -> int:
-        """Give the number of usable examples."""
+        """Return the number of usable examples."""
         return len(self.join)
 
     def __getitem__(self, key: int | Step) -> ModelInputs:
-        """Give the batch of one example, or of a step of a loader's sampler."""
+        """Return the batch of a single example, or of a step of a loader's sampler."""
         if isinstance(key, Step):
             return self.batch(key.indices, np.random.default_rng(key.key))
         if not -len(self) <= key < len(self):
-            raise IndexError(f"there is no example {key}; there are {len(self)}")
+            raise IndexError(f"there is no example {key}; the dataset has {len(self)}")
         return self.__getitems__([key % len(self)])
 
     def __getitems__(self, indices: list[int]) -> ModelInputs:
-        """Give these examples as a batch.
+        """Return these examples as a batch.
 
-        What is drawn at random in it follows from the seed and the indices.
+        Random draws in it depend on the seed and the indices only.
         """
         return self.batch(np.array(indices), np.random.default_rng((self.seed, *indices)))
 
     @staticmethod
     def collate_fn(batch: Any) -> Any:
-        """Leave a batch as it is: what torch's DataLoader wants told."""
+        """Return a batch unchanged; torch's DataLoader requires such a function."""
         return batch
 
     def batch(self, indices: Int64[np.ndarray, B], rng: np.random.Generator) -> ModelInputs:
         """Read a batch.
 
         Args:
-            indices: Of usable examples, all of one region output and number of images.
-            rng: What masks and other sentences are drawn from.
+            indices: Indices of usable examples with the same region output and number of images.
+            rng: Random generator for masking and for texts of other images.
         """
-        (regions, _), places, rows = self.join.locate(self.corpus, indices)
-        return self._assembly.batch(places, rows, self.stores[regions], regions, rng)
+        (regions, _), corpus_indices, rows = self.join.locate(self.corpus, indices)
+        return self._assembly.batch(corpus_indices, rows, self.stores[regions], regions, rng)
 
     def subset(self, indices: Int64[np.ndarray, B]) -> RegionDataset:
-        """Give some of the usable examples as a dataset of their own, in their order.
+        """Return a dataset of some of the usable examples, in their original order.
 
-        Corpus and stores are shared; texts of other images are drawn among the subset's alone.
+        Corpus and stores are shared. Texts of other images are drawn from the subset only.
 
         Args:
-            indices: Of the examples, each once; any order.
+            indices: Indices of the examples, each once, in any order.
         """
-        chosen = copy.copy(self)
-        chosen.join = self.join.narrowed(indices)
-        places = chosen.join.places(self.corpus)
-        chosen._assembly = Assembly(self.corpus, self.collate, places)
-        return chosen
+        # A shallow copy shares the stores and the tables.
+        subset = copy.copy(self)
+        subset.join = self.join.subset(indices)
+        corpus_indices = subset.join.corpus_indices(self.corpus)
+        subset._assembly = Assembly(self.corpus, self.collate, corpus_indices)
+        return subset
 
     def parts(self) -> list[Part]:
-        """Describe the parts to a `Sampler`."""
+        """Return the parts of the corpus for a `Sampler`."""
         kinds = self.join.kinds
         return [
             Part(int(start), len(joined), part.weight, kinds.index(joined.kind))
@@ -191,23 +193,24 @@ class RegionDataset:
 
 
 def warn_of_shared_ids(joined: Join, corpus: Corpus) -> None:
-    """Warn where one id would mean an image of one set here and of another set there."""
-    seen: dict[str, dict[str, np.ndarray]] = {}
+    """Warn if an image id occurs in two image sets that read the same region output."""
+    rows_by_set: dict[str, dict[str, np.ndarray]] = {}
     for part, table in zip(joined.parts, corpus.tables, strict=True):
-        sets = seen.setdefault(part.regions, {})
+        sets = rows_by_set.setdefault(part.regions, {})
+        # Rows stand for image ids: equal ids have equal rows in an output.
         rows = np.unique(part.rows)
-        images = table.spec.image_set
-        sets[images] = np.union1d(sets[images], rows) if images in sets else rows
-    for sets in seen.values():
+        image_set = table.spec.image_set
+        sets[image_set] = np.union1d(sets[image_set], rows) if image_set in sets else rows
+    for sets in rows_by_set.values():
         names = sorted(sets)
-        for place, one in enumerate(names):
-            for other in names[place + 1 :]:
-                if shared := len(np.intersect1d(sets[one], sets[other])):
+        for position, first in enumerate(names):
+            for second in names[position + 1 :]:
+                if shared := len(np.intersect1d(sets[first], sets[second])):
                     log.warning(
-                        "%d image ids are in %s as well as in %s, and get the same regions; if "
-                        "they are different images, extract each set into an output of its own "
-                        "and name it in the corpus: dataset:split@NAME",
+                        "%d image ids are in both %s and %s, and get the same regions; if they "
+                        "are different images, extract each image set into its own output and "
+                        "name it in the corpus: dataset:split@NAME",
                         shared,
-                        one,
-                        other,
+                        first,
+                        second,
                     )

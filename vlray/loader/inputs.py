@@ -1,7 +1,7 @@
-"""What a model gets: a batch of examples as tensors.
+"""Inputs of a model: a batch of examples as tensors.
 
-Shapes: B examples, T tokens, R regions padding included, D feature length, P numbers of a box,
-I images of an example (NLVR2: 2), L labels, Q phrases padding included.
+Shapes: B examples, T tokens, R regions padding included, D feature length, P numbers of a box, I
+images of an example (NLVR2: 2), L labels, Q phrases padding included.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class PretrainingTargets:
-    """What was masked, and what has to be found again.
+    """Targets of the pretraining objectives.
 
     Attributes:
-        mlm_labels: The token that was at a masked place; -100 elsewhere.
-        is_matched: 1 if the text belongs to the image, 0 if it is of another one; None where every
-            text stays with its image.
-        feat_mask: 1 for the regions that were masked.
-        feat_targets: Their features before; all regions, masked or not.
+        mlm_labels: Original ids of masked tokens; -100 elsewhere.
+        is_matched: 1 if the text belongs to the image, 0 if it belongs to another one. None if
+            every text stays with its image.
+        feat_mask: 1 for masked regions.
+        feat_targets: Features before masking, of all regions.
         obj_labels, obj_weights: Class of each region and the detector's confidence in it.
-        attr_labels, attr_weights: The same for attributes; None where the detector has none.
-        answer_labels: Answer of an image-QA example; -100 for others, and unmatched texts.
+        attr_labels, attr_weights: The same for attributes; None if the detector has none.
+        answer_labels: Answer of an image-QA example; -100 for other examples and unmatched texts.
     """
 
     mlm_labels: Int64[Tensor, "B T"]
@@ -42,14 +42,15 @@ class PretrainingTargets:
 
 @dataclass(frozen=True, eq=False)
 class PhraseTargets:
-    """Phrases of the texts, and the regions that they speak of.
+    """Phrases of the texts and the regions that they refer to.
 
     Attributes:
-        positions: The last token of each phrase, as an index into ``input_ids``.
-        mask: 1 for phrases, 0 for padding and for what the end of a long text was cut off with.
-        targets: Share of each region in the phrase: those with an IoU of 0.5 or more with one of
-            its boxes share it alike. Zero where there is none; such phrases can only be missed.
-        spans: Of each example's phrases: start and end in its text, in characters.
+        positions: Index into ``input_ids`` of the last token of each phrase.
+        mask: 1 for phrases; 0 for padding and for phrases that truncation removed.
+        targets: Distribution over regions. Regions with an IoU of 0.5 or more with any box of the
+            phrase share it equally. All zero if there is no such region; the phrase then always
+            counts as missed.
+        spans: Start and end of each phrase of an example, in characters of its text.
     """
 
     positions: Int64[Tensor, "B Q"]
@@ -60,23 +61,23 @@ class PhraseTargets:
 
 @dataclass(frozen=True, eq=False)
 class ModelInputs:
-    """A batch: examples joined with the regions of their images.
+    """Batch of examples joined with the regions of their images.
 
-    With two images an example (NLVR2), ``visual_*`` have a dimension I = 2 after B. With choices
+    With two images per example (NLVR2), ``visual_*`` have a dimension I = 2 after B. With choices
     (VCR), the tokens have a dimension C after B.
 
     Attributes:
-        example_ids: The examples, in the order of the rows.
-        image_ids: Their images.
-        input_ids, attention_mask, token_type_ids: The text, padded on the right.
-        visual_feats: Region vectors, in the dtype they are stored in; padding is zero.
-        visual_pos: Boxes as the model wants them; None: it wants none.
+        example_ids: Ids of the examples, one per row.
+        image_ids: Ids of the images of each example.
+        input_ids, attention_mask, token_type_ids: Texts, padded on the right.
+        visual_feats: Region vectors in the dtype of the store; padding is zero.
+        visual_pos: Boxes in the encoding of the model; None if it reads no boxes.
         visual_attention_mask: 1 for real regions, 0 for padding.
         targets: Soft score of each label, for losses over the whole label space.
-        label_ids: The one right label (or choice); -100: unknown.
-        pretraining: What was masked; None in fine-tuning.
-        phrases: Of grounding datasets; None for others, and in pretraining.
-        regions: Name of the region output that the batch is of.
+        label_ids: The one right label or choice; -100 if unknown.
+        pretraining: Targets of pretraining; None in fine-tuning.
+        phrases: Phrases of grounding datasets; None for others and in pretraining.
+        regions: Name of the region output of the batch.
     """
 
     example_ids: tuple[str, ...]
@@ -94,7 +95,7 @@ class ModelInputs:
     regions: str = ""
 
     def __len__(self) -> int:
-        """Give the number of examples."""
+        """Return the number of examples."""
         return len(self.example_ids)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ModelInputs:
@@ -108,6 +109,7 @@ def _moved(batch: Any, device: torch.device | str, non_blocking: bool) -> dict[s
         value = getattr(batch, field.name)
         if isinstance(value, Tensor):
             moved[field.name] = value.to(device, non_blocking=non_blocking)
+        # Nested targets are moved too; ids and spans are not tensors.
         elif isinstance(value, PretrainingTargets | PhraseTargets):
             moved[field.name] = replace(value, **_moved(value, device, non_blocking))
     return moved

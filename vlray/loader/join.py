@@ -1,4 +1,4 @@
-"""Where the regions of examples' images are: one row of an output for every image.
+"""Join of examples with regions: the row in a region output of every image.
 
 Shapes: N examples of a part, I images of an example (NLVR2: 2).
 """
@@ -19,25 +19,25 @@ from vlray.tasks.examples import ExampleTable
 from vlray.tasks.problems import EXAMPLES_SHOWN, OnBad, Problems
 
 
-class Findable(Protocol):
-    """A region output, as far as its rows are to be found by the images' ids."""
+class RowIndex(Protocol):
+    """Region output whose rows can be looked up by image id."""
 
     def rows(self, image_ids: pa.ChunkedArray, /) -> Int64[np.ndarray, N]:
-        """Give the row of each image; -1: it has no regions."""
+        """Return the row of each image; -1 if it has no regions."""
         ...
 
 
-F = TypeVar("F", bound=Findable)
+F = TypeVar("F", bound=RowIndex)
 
 
 @dataclass(frozen=True, eq=False)
 class JoinedPart:
-    """The usable examples of a part of the corpus.
+    """Usable examples of a part of the corpus.
 
     Attributes:
-        regions: Name of the output that has the rows.
-        examples: Index of each in its table; None: all of them are usable.
-        rows: Row of each of its images.
+        regions: Name of the region output.
+        examples: Index of each example in its table; None: all examples are usable.
+        rows: Row of each image of the examples.
     """
 
     regions: str
@@ -45,18 +45,18 @@ class JoinedPart:
     rows: Int32[np.ndarray, "N I"]
 
     def __len__(self) -> int:
-        """Give the number of examples."""
+        """Return the number of examples."""
         return len(self.rows)
 
     @property
     def kind(self) -> tuple[str, int]:
-        """What all examples of a batch have in common: the output, and images an example."""
+        """Region output and number of images: equal for all examples of a batch."""
         return self.regions, self.rows.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
 class Join:
-    """The usable examples of a corpus, numbered through: those of the first part come first."""
+    """Usable examples of a corpus, numbered consecutively over its parts."""
 
     parts: tuple[JoinedPart, ...]
     starts: Int64[np.ndarray, P1] = field(init=False)
@@ -65,29 +65,29 @@ class Join:
         object.__setattr__(self, "starts", np.cumsum([0, *map(len, self.parts)]))
 
     def __len__(self) -> int:
-        """Give the number of usable examples."""
+        """Return the number of usable examples."""
         return int(self.starts[-1])
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
-        """The kinds of batches there are, in the order of the parts."""
+        """Kinds of the batches, in the order of the parts."""
         return list(dict.fromkeys(part.kind for part in self.parts))
 
-    def places(self, corpus: Corpus) -> Int64[np.ndarray, N]:
-        """Give the index in the corpus of every usable example."""
-        found = [
+    def corpus_indices(self, corpus: Corpus) -> Int64[np.ndarray, N]:
+        """Return the corpus index of every usable example."""
+        indices = [
             (np.arange(len(part)) if part.examples is None else part.examples) + start
             for part, start in zip(self.parts, corpus.starts, strict=False)
         ]
-        return np.concatenate(found).astype(np.int64)
+        return np.concatenate(indices).astype(np.int64)
 
-    def narrowed(self, indices: Int64[np.ndarray, B]) -> Join:
-        """Keep some of the usable examples, in the order in which they are."""
-        kept = np.zeros(len(self), bool)
-        kept[indices] = True
+    def subset(self, indices: Int64[np.ndarray, B]) -> Join:
+        """Keep some of the usable examples, in their original order."""
+        selected = np.zeros(len(self), bool)
+        selected[indices] = True
         parts = []
         for part, start in zip(self.parts, self.starts, strict=False):
-            local = np.flatnonzero(kept[start : start + len(part)]).astype(np.uint32)
+            local = np.flatnonzero(selected[start : start + len(part)]).astype(np.uint32)
             examples = local if part.examples is None else part.examples[local]
             parts.append(JoinedPart(part.regions, examples, part.rows[local]))
         return Join(tuple(parts))
@@ -95,98 +95,107 @@ class Join:
     def locate(
         self, corpus: Corpus, indices: Int64[np.ndarray, B]
     ) -> tuple[tuple[str, int], Int64[np.ndarray, B], Int64[np.ndarray, "B I"]]:
-        """Give the kind of a batch, the examples' indices in the corpus, and their rows.
+        """Return the kind of a batch, the corpus indices of its examples, and their rows.
 
         Raises:
             ValueError: The examples are of different kinds.
         """
         indices = np.asarray(indices, np.int64)
+        # Number of the part that each example belongs to.
         owners = np.searchsorted(self.starts, indices, side="right") - 1
         present = np.unique(owners)
         kinds = {self.parts[part].kind for part in present.tolist()}
         if len(kinds) != 1:
-            found = " and ".join(f"{n} images each, regions {r!r}" for r, n in sorted(kinds))
+            descriptions = " and ".join(f"{n} images each, regions {r!r}" for r, n in sorted(kinds))
             raise ValueError(
-                f"the examples are of {found}, which cannot be in one batch; take the batches "
-                "that RegionLoader makes"
+                f"the examples have {descriptions}, which cannot be in one batch; use the batches "
+                "of RegionLoader"
             )
         kind = kinds.pop()
-        places = np.empty(len(indices), np.int64)
+        corpus_indices = np.empty(len(indices), np.int64)
         rows = np.empty((len(indices), kind[1]), np.int64)
         for number in present.tolist():
-            part, mine = self.parts[number], owners == number
-            local = indices[mine] - self.starts[number]
-            rows[mine] = part.rows[local]
-            chosen = local if part.examples is None else part.examples[local]
-            places[mine] = chosen + corpus.starts[number]
-        return kind, places, rows
+            part, members = self.parts[number], owners == number
+            local = indices[members] - self.starts[number]
+            rows[members] = part.rows[local]
+            examples = local if part.examples is None else part.examples[local]
+            corpus_indices[members] = examples + corpus.starts[number]
+        return kind, corpus_indices, rows
 
 
 def join(corpus: Corpus, outputs: Mapping[str, F], on_bad: OnBad) -> Join:
-    """Find the rows of every example's images, and leave out those that lack some.
+    """Look up the rows of every example's images, and leave out examples with missing images.
 
     Raises:
-        ValueError: A part names no output, or one that is not given; or none of its images is in
-            its output.
+        ValueError: A part of the corpus names no region output, or an unknown one; or none of its
+            images is in its output.
         DataError: Images have no regions, and ``on_bad`` is stop.
     """
     problems: dict[str, Problems] = {}
-    joined: list[JoinedPart] = []
+    joined_parts: list[JoinedPart] = []
     for part, table in zip(corpus.spec.parts, corpus.tables, strict=True):
         name = choose(part.regions, part.name, outputs)
         problems[part.name] = Problems()
-        found = _join_part(name, table, outputs[name], problems[part.name])
-        if not len(found) and len(table):
+        joined_part = _join_part(name, table, outputs[name], problems[part.name])
+        if not len(joined_part) and len(table):
             raise ValueError(
                 f"none of the {len(table):,} examples of {part.name} has regions"
                 f"{f' in {name}' if name else ''}: {'; '.join(problems[part.name].lines())}. "
-                "Were the regions made of these images, and with the dataset's --id-rule "
+                "Were the regions extracted from these images, with the --id-rule of the dataset "
                 f"({table.spec.id_rule})?"
             )
-        joined.append(found)
+        joined_parts.append(joined_part)
     report(problems, on_bad)
-    return Join(tuple(joined))
+    return Join(tuple(joined_parts))
 
 
-def choose(wanted: str, part: str, outputs: Mapping[str, F]) -> str:
-    """Give the name of the output for a part of the corpus.
+def choose(name: str, part: str, outputs: Mapping[str, F]) -> str:
+    """Return the name of the region output for a part of the corpus.
 
     Raises:
-        ValueError: It names none while there are several, or one that is not given.
+        ValueError: The part names none although there are several, or an unknown one.
     """
-    if not wanted and len(outputs) == 1:
+    if not name and len(outputs) == 1:
         return next(iter(outputs))
-    if wanted not in outputs:
-        known = ", ".join(sorted(outputs)) or "none"
-        said = f"wants the regions {wanted!r}" if wanted else "does not say which regions it wants"
-        raise ValueError(f"{part} {said}; given are {known}. Name one in the corpus: {part}@NAME")
-    return wanted
+    if name not in outputs:
+        available = ", ".join(sorted(outputs)) or "none"
+        problem = f"needs the regions {name!r}" if name else "does not name its regions"
+        raise ValueError(
+            f"{part} {problem}; available are {available}. Name one in the corpus: {part}@NAME"
+        )
+    return name
 
 
-def _join_part(name: str, table: ExampleTable, output: Findable, problems: Problems) -> JoinedPart:
-    """Look every image up, all at once: each look-up goes through all ids of the output."""
+def _join_part(name: str, table: ExampleTable, output: RowIndex, problems: Problems) -> JoinedPart:
+    """Look up all images of a part.
+
+    There is a single look-up for all of them: each one scans all ids of the output.
+    """
     column = table.column("image_ids")
-    images = _images_of_each(table, column)
-    flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.string())
-    whole = output.rows(flat).astype(np.int32).reshape(-1, images)
-    usable = (whole >= 0).all(axis=1)
+    num_images = _num_images(table, column)
+    image_ids = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.string())
+    # int32 halves the memory of a table with millions of images.
+    rows = output.rows(image_ids).astype(np.int32).reshape(-1, num_images)
+    # An example needs the regions of all its images.
+    usable = (rows >= 0).all(axis=1)
     if usable.all():
-        return JoinedPart(name, None, whole)
-    _count_missing(table, whole, np.flatnonzero(~usable), problems)
-    kept = np.flatnonzero(usable).astype(np.uint32)
-    return JoinedPart(name, kept, whole[kept])
+        return JoinedPart(name, None, rows)
+    _count_missing(table, rows, np.flatnonzero(~usable), problems)
+    examples = np.flatnonzero(usable).astype(np.uint32)
+    return JoinedPart(name, examples, rows[examples])
 
 
-def _images_of_each(table: ExampleTable, column: pa.ChunkedArray) -> int:
+def _num_images(table: ExampleTable, column: pa.ChunkedArray) -> int:
+    """Return the number of images per example, which must be equal in a split."""
     if not len(column):
         return 1
-    found = pc.min_max(pc.list_value_length(column)).as_py()
-    if found["min"] != found["max"]:
+    lengths = pc.min_max(pc.list_value_length(column)).as_py()
+    if lengths["min"] != lengths["max"]:
         raise ValueError(
-            f"the examples of {table.name} have from {found['min']} to {found['max']} images; "
-            "all examples of a split must have as many"
+            f"the examples of {table.name} have from {lengths['min']} to {lengths['max']} images; "
+            "all examples of a split must have the same number"
         )
-    return int(found["max"])
+    return int(lengths["max"])
 
 
 def _count_missing(
@@ -195,12 +204,16 @@ def _count_missing(
     missing: Int64[np.ndarray, M],
     problems: Problems,
 ) -> None:
+    """Report examples without regions: the first ones by name, the others as a count."""
     first = missing[:EXAMPLES_SHOWN]
-    for place, (index, example) in enumerate(zip(first, table.take(first), strict=True)):
-        absent = [
+    for position, (index, example) in enumerate(zip(first, table.take(first), strict=True)):
+        missing_images = [
             image_id
             for image_id, row in zip(example.image_ids, rows[index], strict=True)
             if row < 0
         ]
-        count = len(missing) - place if place == len(first) - 1 else 1
-        problems.add("no-regions", f"{example.example_id} (image {', '.join(absent)})", count)
+        # The last named example stands for the rest.
+        count = len(missing) - position if position == len(first) - 1 else 1
+        problems.add(
+            "no-regions", f"{example.example_id} (image {', '.join(missing_images)})", count
+        )

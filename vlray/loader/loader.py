@@ -1,4 +1,4 @@
-"""Batches for one worker, read ahead in the background, resumable in the middle of an epoch."""
+"""Batch iteration for one worker, prefetched by threads and resumable within an epoch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ EXAMPLES_NAMED = 8
 class RegionLoader:
     """Iterates over the batches of an epoch; the next iteration is the next epoch.
 
-    In a Ray Train worker (or where ``torch.distributed`` is initialized) it gives that worker's
-    share. What was not used of an epoch when the iteration was left comes first in the next one.
+    In a Ray Train worker, or if ``torch.distributed`` is initialized, it yields the share of that
+    worker. If an iteration stops early, the next one continues with the rest of the epoch.
 
     Attributes:
-        sampler: The order of the examples, and where the epoch stands.
-        waited: Seconds for which whoever iterates had to wait for batches.
+        sampler: Order of the examples, and the position in the epoch.
+        waited: Seconds that the consumer waited for batches.
     """
 
     def __init__(
@@ -44,16 +44,20 @@ class RegionLoader:
         """Open the loader.
 
         Args:
-            dataset: The examples and their regions.
-            batch_size: Examples of one worker's batch.
-            seed: Of the order, and of what is drawn at random in the batches.
-            shuffle: Training: all examples in another order each epoch. Without (evaluation):
-                every example once, in the order of the files.
-            drop_last: Leave out what does not fill a batch for every worker, other examples each
-                epoch. Not given: as ``shuffle``. An evaluation leaves out and repeats nothing.
-            rank: Number of this worker. Not given: what Ray Train or torch.distributed say, or 0.
-            world: Number of workers. Not given: likewise, or 1.
-            prefetch: Batches that are read ahead; 0: each is read when it is asked for.
+            dataset: Examples and their regions.
+            batch_size: Examples in a batch of one worker.
+            seed: Random seed of the order and of the random draws in batches.
+            shuffle: True for training: all examples, in a new order each epoch. False for
+                evaluation: every example once, in the order of the files.
+            drop_last: Leave out examples that do not fill a batch for every worker; other ones each
+                epoch. None: the value of ``shuffle``. Evaluation neither omits nor repeats
+                examples.
+            rank: Index of this worker. None: from Ray Train or torch.distributed, else 0.
+            world: Number of workers. None: from Ray Train or torch.distributed, else 1.
+            prefetch: Batches to read ahead; 0: each batch is read on demand.
+
+        Raises:
+            ValueError: Only one of ``rank`` and ``world`` is set, or an epoch has no step.
         """
         if (rank is None) != (world is None):
             raise ValueError(f"rank={rank}, world={world}; give both or neither")
@@ -72,13 +76,14 @@ class RegionLoader:
         )
 
     def __len__(self) -> int:
-        """Give the number of batches of a whole epoch, on every worker."""
+        """Return the number of batches in a whole epoch, on every worker."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[ModelInputs]:
-        """Give the batches that are left of the epoch."""
+        """Iterate over the remaining batches of the epoch."""
         pool = ThreadPoolExecutor(max(self.prefetch, 1), thread_name_prefix="vlray-loader")
         ahead: deque[tuple[Step, Future[ModelInputs]]] = deque()
+        # A small last global batch can leave a worker without examples.
         steps = (step for step in self.sampler if len(step.indices))
         epoch = self.sampler.epoch
         try:
@@ -90,7 +95,7 @@ class RegionLoader:
                 yield self._next(ahead)
             self.sampler.set_epoch(epoch + 1)
         finally:
-            # At the interpreter's end, when a loader is dropped half-way, queue is gone already.
+            # A loader that is still open at interpreter exit finds the queue module unloaded.
             if not sys.is_finalizing():
                 pool.shutdown(cancel_futures=True)
 
@@ -99,7 +104,7 @@ class RegionLoader:
         start = time.perf_counter()
         batch = future.result()
         self.waited += time.perf_counter() - start
-        # Before it is handed over: what is saved while the batch is in use is after the batch.
+        # Before the batch is yielded, so that a state saved while it is in use follows it.
         self.sampler.advance(step)
         return batch
 
@@ -107,41 +112,41 @@ class RegionLoader:
         try:
             return self.dataset[step]
         except Exception as error:
-            error.add_note(f"in the batch of {_named(self.dataset, step)}")
+            error.add_note(f"in the batch of {_example_names(self.dataset, step)}")
             raise
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; in the one that is under way it changes nothing."""
+        """Go to the start of an epoch; no effect for the current epoch."""
         self.sampler.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Say where the epoch stands: after the batch that was given last. Plain types."""
+        """Return the position after the last yielded batch, in plain types."""
         return self.sampler.state_dict() | {"corpus": str(self.dataset.corpus.spec)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another run stood, with as many workers or another number.
+        """Continue from the state of another run; the number of workers may differ.
 
         Raises:
             ValueError: That run had another corpus, other examples, another mix or another seed.
         """
-        own = str(self.dataset.corpus.spec)
-        if state.get("corpus") != own:
+        corpus = str(self.dataset.corpus.spec)
+        if state.get("corpus") != corpus:
             raise ValueError(
-                f"the state is of a loader of {state.get('corpus')}, but here it is {own}; open "
-                "the loader as that run did, or start a new epoch"
+                f"the state is of a loader of {state.get('corpus')}, but this loader is of "
+                f"{corpus}; open the loader as that run did, or start a new epoch"
             )
         self.sampler.load_state_dict(state)
 
 
 def own_share() -> tuple[int, int]:
-    """Give the rank of this process and the number of workers: 0 and 1 where it is alone."""
+    """Return the rank of this process and the number of workers; 0 and 1 for a single process."""
     if "ray.train" in sys.modules:
         import ray.train
 
         try:
             context = ray.train.get_context()
             return context.get_world_rank(), context.get_world_size()
-        except (RuntimeError, DeprecationWarning):  # not in a worker of Ray Train, or in Ray Tune
+        except (RuntimeError, DeprecationWarning):  # not in a Ray Train worker, or in Ray Tune
             pass
     if "torch.distributed" in sys.modules:
         import torch.distributed as dist
@@ -151,12 +156,13 @@ def own_share() -> tuple[int, int]:
     return 0, 1
 
 
-def _named(dataset: RegionDataset, step: Step) -> str:
-    _, places, _ = dataset.join.locate(dataset.corpus, step.indices[:EXAMPLES_NAMED])
-    parts, _ = dataset.corpus.locate(places)
-    named = [
+def _example_names(dataset: RegionDataset, step: Step) -> str:
+    """List the first examples of a batch by name, for an error message."""
+    _, corpus_indices, _ = dataset.join.locate(dataset.corpus, step.indices[:EXAMPLES_NAMED])
+    parts, _ = dataset.corpus.locate(corpus_indices)
+    names = [
         f"{dataset.corpus.spec.parts[part].name} {example.example_id}"
-        for part, example in zip(parts, dataset.corpus.take(places), strict=True)
+        for part, example in zip(parts, dataset.corpus.take(corpus_indices), strict=True)
     ]
-    more = len(step.indices) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    more = len(step.indices) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")

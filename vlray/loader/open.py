@@ -1,4 +1,4 @@
-"""Open a loader with one call: names of datasets and a place of regions in, batches out."""
+"""One-call construction of a loader from names of datasets and paths of regions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vlray.loader.loader import RegionLoader
 from vlray.regions.store import open_store
 from vlray.settings.reader import read
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
-from vlray.tasks.kept import corpus_names, load_corpus
 from vlray.tasks.labels import LabelSpace
+from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 _NAMED = re.compile(r"([^:=@,\s/?]+)=(.+)")
-"""A name is as a corpus has it; the options of a URI have ``=`` in them as well."""
+"""``NAME=OUT``. A name has no ``?`` or ``/``, because the options of a URI contain ``=`` too."""
 
 
 def open_loader(
@@ -31,7 +31,7 @@ def open_loader(
     options: LoaderSection | None = None,
     data: DataSection | None = None,
     label_space: LabelSpace | None = None,
-    **how: Any,
+    **loader_options: Any,
 ) -> RegionLoader:
     """Open the examples of some datasets with the regions of their images.
 
@@ -40,29 +40,29 @@ def open_loader(
     ...     batch.input_ids, batch.visual_feats, batch.visual_pos, batch.targets
 
     Args:
-        corpus: ``dataset:split``, several of them separated by commas, the name of a corpus that
-            ``vlray datasets corpus`` keeps in the project, or a spec.
-        regions: The output of ``vlray extract`` that has the images, a local path or a URI; or
-            several by the names that the corpus gives: ``{"vg": "regions-vg/"}`` for
+        corpus: ``dataset:split``, several separated by commas, the name of a corpus that was saved
+            with ``vlray datasets corpus``, or a `CorpusSpec`.
+        regions: Output of ``vlray extract`` with the regions of the images, a local path or a URI.
+            Several outputs are given by the names in the corpus: ``{"vg": "regions-vg/"}`` for
             ``vqa:train@vg``.
-        batch_size: Examples of one worker's batch.
-        options: Boxes, tokens, masks: what the model wants.
-        data: Where annotations are; not given: as the settings say (``vlray env set``).
-        label_space: The labels; not given: those of the corpus. An evaluation wants those of its
-            training: ``training.dataset.corpus.label_space``.
-        how: The other arguments of `RegionLoader`: seed, shuffle, drop_last, rank, world,
+        batch_size: Examples in a batch of one worker.
+        options: Encoding of boxes and texts, and masking, as the model requires them.
+        data: Locations of the annotations; None: from the settings (``vlray env set``).
+        label_space: Labels of the targets; None: those of the corpus. For evaluation, pass that of
+            the training: ``training.dataset.corpus.label_space``.
+        loader_options: Other arguments of `RegionLoader`: seed, shuffle, drop_last, rank, world,
             prefetch.
 
     Raises:
-        ValueError: There is no such dataset or split, or a name of regions is not given.
-        FileNotFoundError: An annotation file or the output is not there.
-        DataError: Something is wrong with the data, and ``data.on_bad`` is stop.
+        ValueError: A dataset, split or name of regions does not exist.
+        FileNotFoundError: An annotation file or the output does not exist.
+        DataError: The data has errors, and ``data.on_bad`` is stop.
     """
     examples, outputs, data = open_named(corpus, regions, data, label_space)
-    stores = {name: open_store(place, data.cache_folder()) for name, place in outputs.items()}
+    stores = {name: open_store(path, data.cache_folder()) for name, path in outputs.items()}
     collate = Collate(options)
     dataset = RegionDataset(examples, stores, collate, on_bad=data.on_bad)
-    return RegionLoader(dataset, batch_size, **how)
+    return RegionLoader(dataset, batch_size, **loader_options)
 
 
 def open_named(
@@ -71,10 +71,10 @@ def open_named(
     data: DataSection | None,
     label_space: LabelSpace | None,
 ) -> tuple[Corpus, dict[str, str], DataSection]:
-    """Open the examples, and give the outputs by name and what is to be known of data.
+    """Open the examples; return them with the outputs by name and the resolved data options.
 
-    The user's settings tell which corpora the project keeps by a name, and where data is, if
-    ``data`` does not.
+    The user's settings provide the saved corpora of the project, and the locations of the data if
+    ``data`` is None.
     """
     config = read(DatasetsConfig, [])
     if isinstance(corpus, str) and corpus in corpus_names(config.project):
@@ -82,26 +82,26 @@ def open_named(
     data = data or config.data.below(config.env.data_dir)
     outputs = regions if isinstance(regions, Mapping) else {"": regions}
     examples = open_corpus(corpus, data, label_space)
-    return examples, {name: str(place) for name, place in outputs.items()}, data
+    return examples, {name: str(path) for name, path in outputs.items()}, data
 
 
-def outputs_by_name(given: Sequence[str]) -> dict[str, str]:
-    """Give the places of the regions by the names that the corpus gives; one alone has none.
+def outputs_by_name(values: Sequence[str]) -> dict[str, str]:
+    """Return the paths of the region outputs by name; a single output may have no name.
 
     Args:
-        given: As on a command line: ``OUT``, or ``NAME=OUT`` for each of several.
+        values: Values of the command line: ``OUT``, or ``NAME=OUT`` for each of several.
 
     Raises:
-        ValueError: One of several has no name.
+        ValueError: One of several outputs has no name, or a name occurs twice.
     """
-    named: dict[str, str] = {}
-    for text in given:
+    paths: dict[str, str] = {}
+    for text in values:
         match = _NAMED.fullmatch(text)
-        name, place = match.groups() if match else ("", text)
-        if name in named or (not name and len(given) > 1):
+        name, path = match.groups() if match else ("", text)
+        if name in paths or (not name and len(values) > 1):
             raise ValueError(
-                f"the regions {', '.join(given)} are several; give each its name, as the "
-                "corpus has it: dataset:split@NAME and NAME=OUT"
+                f"there are several regions: {', '.join(values)}; name each one as in the corpus: "
+                "dataset:split@NAME and NAME=OUT"
             )
-        named[name] = place
-    return named
+        paths[name] = path
+    return paths

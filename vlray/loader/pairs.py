@@ -1,4 +1,4 @@
-"""Every text with every image, to rank images by text and texts by image (retrieval).
+"""Pairs of every text with every image, for retrieval in both directions.
 
 Shapes: B pairs, N texts, M images, T tokens.
 """
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PairBatch:
-    """Pairs of a text and an image.
+    """Batch of text-image pairs.
 
     Attributes:
-        inputs: What the model gets. Its ``example_ids`` are the texts'.
-        texts: Number of each pair's text, below ``len(PairLoader.example_ids)``.
-        images: Number of its image, below ``len(PairLoader.image_ids)``.
+        inputs: Inputs of the model. Its ``example_ids`` are those of the texts.
+        texts: Index of each pair's text in ``PairLoader.example_ids``.
+        images: Index of each pair's image in ``PairLoader.image_ids``.
     """
 
     inputs: ModelInputs
@@ -36,15 +36,15 @@ class PairBatch:
 
 
 class PairLoader:
-    """Iterates over all pairs of a dataset's texts and its images.
+    """Iterates over all pairs of a dataset's texts and images.
 
-    Texts are encoded once. Images come in blocks, of which each is read once and goes with all
-    texts, the shortest first, before the next one is read.
+    Each text is encoded once. Images are read once, in blocks; each block is paired with all texts,
+    from the shortest to the longest, before the next block is read.
 
     Attributes:
-        example_ids: Of the texts: every usable example.
-        image_ids: Of the images, each once.
-        own: Number of each text's own image.
+        example_ids: Ids of the texts: every usable example.
+        image_ids: Ids of the images, without duplicates.
+        own: Index in ``image_ids`` of each text's own image.
     """
 
     def __init__(
@@ -59,24 +59,24 @@ class PairLoader:
         """Encode the texts.
 
         Args:
-            dataset: Its examples have one image each, all in one region output.
-            batch_size: Pairs of a batch.
-            rank: Number of this worker, which gets its share of the images with all texts. Not
-                given: as for `RegionLoader`.
+            dataset: Examples with one image each, all in the same region output.
+            batch_size: Pairs in a batch.
+            rank: Index of this worker, which gets a share of the images and all texts. None: see
+                `RegionLoader`.
             world: Number of workers.
-            block: Images that are in memory together: 10 MB at 36 x 2048 float16 for 64.
+            block: Images in memory at a time: 10 MB for 64 images of 36 x 2048 float16 features.
 
         Raises:
             ValueError: Examples have several images, or their images are in several outputs.
         """
         kinds = dataset.join.kinds
         if len(kinds) != 1 or kinds[0][1] != 1:
-            found = " and ".join(
+            descriptions = " and ".join(
                 f"{images} images each, regions {name!r}" for name, images in kinds
             )
             raise ValueError(
-                f"the examples of {dataset.corpus.spec} are of {found}; every text can be paired "
-                "with every image where they have one image each, all in one region output"
+                f"the examples of {dataset.corpus.spec} have {descriptions}; pairing every text "
+                "with every image needs one image each, all in one region output"
             )
         if rank is None or world is None:
             rank, world = own_share()
@@ -86,28 +86,30 @@ class PairLoader:
         rows = np.concatenate([part.rows[:, 0] for part in dataset.join.parts])
         self._rows, self.own = np.unique(rows, return_inverse=True)
         self.image_ids: list[str] = self._store.image_ids.take(self._rows).to_pylist()
-        examples = dataset.corpus.take(dataset.join.places(dataset.corpus))
+        examples = dataset.corpus.take(dataset.join.corpus_indices(dataset.corpus))
         self.example_ids = [example.example_id for example in examples]
         tokens = self._collate.tokenizer([example.text for example in examples])
         self._tokens = self._collate.text_tensors(tokens)
         self._lengths = tokens.attention_mask.sum(axis=1)
+        # Texts of similar length share a batch, which keeps padding small.
         self._order = np.argsort(self._lengths, kind="stable")
-        mine = np.arange(len(self._rows))[rank::world]
-        self._blocks = [mine[start : start + block] for start in range(0, len(mine), block)]
+        share = np.arange(len(self._rows))[rank::world]
+        self._blocks = [share[start : start + block] for start in range(0, len(share), block)]
 
     def __len__(self) -> int:
-        """Give the number of this worker's batches."""
+        """Return the number of batches of this worker."""
         return sum(
             -(-len(images) * len(self.example_ids) // self.batch_size) for images in self._blocks
         )
 
     def __iter__(self) -> Iterator[PairBatch]:
-        """Give the batches of this worker's images."""
+        """Iterate over the batches of this worker's images."""
         for images in self._blocks:
             visual = self._collate.visual(self._rows[images, None].astype(np.int64), self._store)
             pairs = len(images) * len(self.example_ids)
             for start in range(0, pairs, self.batch_size):
                 numbers = np.arange(start, min(start + self.batch_size, pairs))
+                # All images of the block with one text, before the next text.
                 texts = self._order[numbers // len(images)]
                 yield self._batch(texts, numbers % len(images), images, visual)
 
@@ -118,21 +120,23 @@ class PairLoader:
         images: Int64[np.ndarray, M],
         visual: dict[str, Any],
     ) -> PairBatch:
+        """Select the texts and regions of some pairs from those in memory."""
+        # Cut the padding to the longest text of this batch.
         longest = int(self._lengths[texts].max())
         if self._collate.options.fixed_tokens:
             longest = self._collate.options.max_tokens
-        chosen, rows = torch.from_numpy(local), torch.from_numpy(texts)
+        image_rows, text_rows = torch.from_numpy(local), torch.from_numpy(texts)
         numbers = images[local]
-        common: dict[str, Any] = {
-            name: values[rows, :longest] for name, values in self._tokens.items()
+        tensors: dict[str, Any] = {
+            name: values[text_rows, :longest] for name, values in self._tokens.items()
         }
-        common |= {
-            name: None if values is None else values[chosen] for name, values in visual.items()
+        tensors |= {
+            name: None if values is None else values[image_rows] for name, values in visual.items()
         }
         inputs = ModelInputs(
             example_ids=tuple(self.example_ids[number] for number in texts.tolist()),
             image_ids=tuple((self.image_ids[number],) for number in numbers.tolist()),
             regions=self._regions,
-            **common,
+            **tensors,
         )
         return PairBatch(inputs, texts, numbers)

@@ -1,4 +1,4 @@
-"""Grounding: where phrases are in the tokens, and which regions are theirs.
+"""Phrase grounding: tokens of phrases and their regions.
 
 Shapes: B examples, P phrases padding included, R regions padding included, K boxes of an example.
 """
@@ -22,10 +22,11 @@ from vlray.tasks.spec import Metric
 Span = tuple[int, int]
 
 GROUNDED: tuple[Metric, ...] = ("phrase recall", "box accuracy at IoU 0.5")
+"""Metrics of datasets whose texts refer to boxes."""
 
 
 class Phrases(NamedTuple):
-    """What `vlray.loader.inputs.PhraseTargets` holds, as arrays."""
+    """Arrays for `vlray.loader.inputs.PhraseTargets`."""
 
     positions: Int64[np.ndarray, "B P"]
     mask: Int64[np.ndarray, "B P"]
@@ -34,30 +35,33 @@ class Phrases(NamedTuple):
 
 
 def are_grounded(examples: Sequence[Example]) -> bool:
-    """Say whether all examples have a text, and boxes that it speaks of."""
+    """Return whether all examples have a text and boxes that it refers to."""
     return all(isinstance(example.label, Boxes) and example.text for example in examples)
 
 
 def check_grounded(corpus: Corpus) -> None:
-    """Refuse datasets whose boxes no text speaks of.
+    """Refuse datasets whose texts do not refer to their boxes.
 
     Raises:
-        ValueError: There are such.
+        ValueError: The corpus has such a dataset.
     """
-    without = [
+    ungrounded = [
         f"{table.name} ({table.spec.metric})"
         for table in corpus.tables
         if table.spec.metric not in GROUNDED
     ]
-    if without:
+    if ungrounded:
         raise ValueError(
-            f"no text speaks of the boxes of {', '.join(without)}; the objective phrases wants a "
-            "grounding dataset, such as flickr30k-entities or refcoco"
+            f"the texts of {', '.join(ungrounded)} do not refer to boxes; the objective phrases "
+            "needs a grounding dataset, such as flickr30k-entities or refcoco"
         )
 
 
 def spans_of(example: Example) -> tuple[Span, ...]:
-    """List an example's phrases, each once; without spans the text is the one phrase (RefCOCO)."""
+    """Return the distinct phrases of an example, as spans of its text.
+
+    Without spans, the whole text is the only phrase (RefCOCO).
+    """
     label = example.label
     if not isinstance(label, Boxes) or not label.boxes:
         return ()
@@ -70,58 +74,59 @@ def phrases_of(
     boxes: Float32[np.ndarray, "B R 4"],
     num_boxes: Int32[np.ndarray, B],
 ) -> Phrases:
-    """Find every phrase's last token, and the regions that lie on its boxes.
+    """Find the last token of every phrase, and the regions that overlap its boxes.
 
     Args:
-        examples: Grounded ones.
-        tokens: Of their texts.
-        boxes: Of the regions, in pixels of the original images.
-        num_boxes: How many of them are real.
+        examples: Grounded examples.
+        tokens: Their encoded texts.
+        boxes: Boxes of the regions, in pixels of the original images.
+        num_boxes: Number of real regions of each image.
 
     Returns:
-        A phrase that the longest text's end cut off is masked. The regions of a phrase are those
-        with an IoU of 0.5 or more with any of its boxes, all to the same share; its targets are
-        zero where there are none.
+        The phrases. A phrase that truncation removed is masked. Regions with an IoU of 0.5 or more
+        with any box of a phrase share it equally; the targets are zero if there are none.
 
     Source:
         VisualBERT (arXiv:1908.03557), uclanlp/visualbert visualbert/dataloaders/flickr_dataset.py:
-        the last word piece of a phrase's last word, and shares of the regions.
+        the last word piece of the last word of a phrase, and shares of the regions.
     """
     spans = tuple(map(spans_of, examples))
-    # One at least: attention over nothing is not defined.
-    most = max(1, *map(len, spans))
-    positions = np.zeros((len(examples), most), np.int64)
+    # At least one phrase, even if only padding: a softmax over nothing is NaN.
+    max_phrases = max(1, *map(len, spans))
+    positions = np.zeros((len(examples), max_phrases), np.int64)
     mask = np.zeros_like(positions)
     targets = np.zeros((*positions.shape, boxes.shape[1]), np.float32)
-    for row, (example, own) in enumerate(zip(examples, spans, strict=True)):
-        if not own:
+    for row, (example, phrases) in enumerate(zip(examples, spans, strict=True)):
+        if not phrases:
             continue
-        hits = hits_of(example, own, boxes[row, : num_boxes[row]])
-        targets[row, : len(own), : hits.shape[1]] = hits / np.maximum(hits.sum(1), 1)[:, None]
-        for place, span in enumerate(own):
-            found = _last_token(tokens.encodings[row], span)
-            if found is not None:
-                positions[row, place], mask[row, place] = found, 1
+        hits = hits_of(example, phrases, boxes[row, : num_boxes[row]])
+        # The maximum avoids 0 / 0 for a phrase without a region.
+        targets[row, : len(phrases), : hits.shape[1]] = hits / np.maximum(hits.sum(1), 1)[:, None]
+        for column, span in enumerate(phrases):
+            position = _last_token(tokens.encodings[row], span)
+            if position is not None:
+                positions[row, column], mask[row, column] = position, 1
     return Phrases(positions, mask, targets, spans)
 
 
 def hits_of(
     example: Example, spans: tuple[Span, ...], regions: Float32[np.ndarray, "R 4"]
 ) -> Float32[np.ndarray, "P R"]:
-    """Return 1 where a region is one of a phrase's, otherwise 0."""
+    """Return 1 for each region that overlaps a box of the phrase, otherwise 0."""
     label = example.label
     assert isinstance(label, Boxes)
-    owners = label.spans or spans * len(label.boxes)
-    near = iou_of(np.array(label.boxes, np.float64), regions) >= IOU_THRESH
+    box_spans = label.spans or spans * len(label.boxes)
+    overlaps = iou_of(np.array(label.boxes, np.float64), regions) >= IOU_THRESH
     return np.stack(
-        [near[[owner == span for owner in owners]].any(axis=0) for span in spans]
+        [overlaps[[box_span == span for box_span in box_spans]].any(axis=0) for span in spans]
     ).astype(np.float32)
 
 
 def _last_token(encoding: Encoding, span: Span) -> int | None:
-    """Find the last token of a phrase that is left of the text."""
-    for place in range(span[1] - 1, span[0] - 1, -1):
-        found = encoding.char_to_token(place)
-        if found is not None:
-            return int(found)
+    """Return the last token of a phrase that truncation left; None if there is none."""
+    # Spaces, and characters that the tokenizer removes, have no token.
+    for character in range(span[1] - 1, span[0] - 1, -1):
+        token = encoding.char_to_token(character)
+        if token is not None:
+            return int(token)
     return None

@@ -1,10 +1,10 @@
-"""In which order examples come, and which of them each worker gets.
+"""Order of the examples, and the share of each worker.
 
-The order follows from the seed and the epoch alone. It is cut into global batches, of each of which
-every worker takes its slice; where an epoch stands is how much of the order has been used, which
-does not depend on the number of workers.
+The order depends on the seed and the epoch only. It is cut into global batches, and each worker
+takes a slice of each. The position in an epoch is the number of examples used so far, which does
+not depend on the number of workers.
 
-Shapes: B examples of one worker's batch.
+Shapes: B examples in a batch of one worker.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from vlray.tasks.corpus import Mix
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A batch of one worker, before it is read.
+    """Description of a batch of one worker, before it is read.
 
     Attributes:
-        indices: Of the examples; empty where the last global batch is too small for all workers.
-        key: Seeds what is drawn at random in the batch: no other batch has the same.
-        state: Of the sampler once this batch was used.
+        indices: Indices of the examples; empty if the last global batch is too small for all
+            workers.
+        key: Random seed of the batch; unique to it.
+        state: State of the sampler after this batch.
     """
 
     indices: Int64[np.ndarray, B]
@@ -36,9 +37,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the corpus: its examples are ``start`` and those after it.
+    """Part of the corpus: ``size`` consecutive examples from ``start``.
 
-    ``kind`` numbers what may be together in a batch (one region output, images an example).
+    Only examples of the same ``kind`` (region output, images per example) can share a batch.
     """
 
     start: int
@@ -48,7 +49,7 @@ class Part:
 
 
 class Sampler:
-    """Steps of one worker, from where the epoch stands to its end."""
+    """Yields the remaining steps of an epoch for one worker."""
 
     def __init__(
         self,
@@ -62,17 +63,17 @@ class Sampler:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """Lay out the epochs.
+        """Compute the number of examples of each part in an epoch.
 
         Args:
-            parts: Of the corpus.
-            batch_size: Examples of one worker's batch.
-            mix: How the parts are mixed; see `CorpusSpec`. Without effect unless ``shuffle``.
-            seed: Of the order.
-            shuffle: Training: another order each epoch. Without: each example once, in order.
-            drop_last: Leave out what does not fill a global batch, so that all workers have as
-                many steps. Not given: as ``shuffle``.
-            rank: Number of this worker, from 0.
+            parts: Parts of the corpus.
+            batch_size: Examples in a batch of one worker.
+            mix: How the parts are mixed; see `CorpusSpec`. No effect without ``shuffle``.
+            seed: Random seed of the order.
+            shuffle: True for training: a new order each epoch. False: each example once, in order.
+            drop_last: Leave out examples that do not fill a global batch, so that all workers have
+                the same number of steps. None: the value of ``shuffle``.
+            rank: Index of this worker, from 0.
             world: Number of workers.
 
         Raises:
@@ -100,11 +101,11 @@ class Sampler:
             refuse_no_step(len(self), sum(self._totals), batch_size, world)
 
     def __len__(self) -> int:
-        """Give the number of steps of a whole epoch."""
+        """Return the number of steps in a whole epoch."""
         return sum(self._steps(total) for total in self._totals)
 
     def __iter__(self) -> Iterator[Step]:
-        """Give the steps that are left of this epoch; where the epoch stands is not changed."""
+        """Iterate over the remaining steps of this epoch, without changing the sampler's state."""
         epoch, used = self.epoch, list(self._used)
         orders = self._order(epoch)
         while True:
@@ -114,37 +115,39 @@ class Sampler:
             position = sum(used)
             kind = next_kind(left, (self.seed, epoch, position) if self.shuffle else None)
             take = min(self.batch_size * self.world, self._totals[kind] - used[kind])
+            # Slices differ by one example at most.
             low, high = (take * (self.rank + i) // self.world for i in (0, 1))
             indices = orders[kind][used[kind] + low : used[kind] + high].astype(np.int64)
             used[kind] += take
+            # The position in the epoch makes the seed of each batch unique.
             yield Step(indices, (self.seed, epoch, position + low), self._state(epoch, used))
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; in the one that is under way it changes nothing."""
+        """Go to the start of an epoch; no effect for the current epoch."""
         if epoch != self.epoch:
             self.epoch, self._used = epoch, [0] * len(self._used)
 
     def state_dict(self) -> dict[str, Any]:
-        """Say where the epoch stands, in plain types; the same on every worker."""
+        """Return the position in the epoch, in plain types; equal on every worker."""
         return self._state(self.epoch, self._used)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to where another run stood; the number of workers and batch size may be others.
+        """Continue from the state of another run; the number of workers and batch size may differ.
 
         Raises:
             ValueError: That run had other examples, another mix or another seed.
         """
-        own = self.state_dict()
+        expected = self.state_dict()
         for name in ("examples", "seed", "shuffle", "mix"):
-            if state.get(name) != own[name]:
+            if state.get(name) != expected[name]:
                 raise ValueError(
-                    f"the state is of a loader with {name} {state.get(name)}, but here it is "
-                    f"{own[name]}; open the loader as that run did, or start a new epoch"
+                    f"the state is of a loader with {name} {state.get(name)}, but this loader has "
+                    f"{expected[name]}; open the loader as that run did, or start a new epoch"
                 )
         self.epoch, self._used = int(state["epoch"]), [int(used) for used in state["used"]]
 
     def advance(self, step: Step) -> None:
-        """Note that a step was used."""
+        """Record that a step was used."""
         self.epoch, self._used = step.state["epoch"], step.state["used"]
 
     def _state(self, epoch: int, used: list[int]) -> dict[str, Any]:
@@ -162,36 +165,39 @@ class Sampler:
         return whole + bool(rest and not self.drop_last)
 
     def _order(self, epoch: int) -> list[UInt32[np.ndarray, N]]:
-        """Give the order of each kind's examples; the epoch's is kept."""
+        """Return the order of each kind's examples; that of the last epoch is cached."""
         if self._orders is None or self._orders[0] != epoch:
             orders = [self._order_of(kind, epoch) for kind in range(len(self._totals))]
             self._orders = (epoch, orders)
         return self._orders[1]
 
     def _order_of(self, kind: int, epoch: int) -> UInt32[np.ndarray, N]:
+        """Draw the order of the examples of one kind."""
         pieces = []
         for number, (part, count) in enumerate(zip(self.parts, self._counts, strict=True)):
             if part.kind != kind:
                 continue
+            # A generator of its own keeps the order of a part independent of the other parts.
             rng = np.random.default_rng((self.seed, epoch, number))
             pieces.append(_draw(part, count, rng if self.shuffle else None))
-        if not pieces:
+        if not any(map(len, pieces)):
             return np.zeros(0, np.uint32)
         if self.shuffle and self.mix == "round-robin":
-            return np.stack(pieces, axis=1).reshape(-1)
-        whole = np.concatenate(pieces)
+            # Pieces are equally long, except those of empty parts, so the parts alternate.
+            return np.stack([piece for piece in pieces if len(piece)], axis=1).reshape(-1)
+        order = np.concatenate(pieces)
         if self.shuffle and len(pieces) > 1:
-            np.random.default_rng((self.seed, epoch, len(self.parts) + kind)).shuffle(whole)
-        return whole
+            np.random.default_rng((self.seed, epoch, len(self.parts) + kind)).shuffle(order)
+        return order
 
 
 def next_kind(left: Sequence[int], key: tuple[int, ...] | None) -> int:
-    """Draw the kind of the next batch in proportion to the batches that are left of each.
+    """Draw the kind of the next batch, in proportion to the remaining batches of each kind.
 
     Args:
-        left: Batches of each kind; one at least.
-        key: Seed, epoch and position, and nothing else: a resumed epoch goes on the same, and all
-            workers draw the same. None: one kind after the other.
+        left: Remaining batches of each kind; at least one in total.
+        key: Seed, epoch and position, and nothing else, so that a resumed epoch continues
+            identically and all workers draw the same kind. None: one kind after the other.
     """
     if key is None or len(left) == 1:
         return next(kind for kind, steps in enumerate(left) if steps)
@@ -200,10 +206,10 @@ def next_kind(left: Sequence[int], key: tuple[int, ...] | None) -> int:
 
 
 def refuse_no_step(steps: int, examples: int, batch_size: int, world: int) -> None:
-    """Refuse an epoch that has examples, but leaves all of them out.
+    """Refuse an epoch in which every example is dropped.
 
     Raises:
-        ValueError: It does.
+        ValueError: There are examples, but no step.
     """
     if examples and not steps:
         raise ValueError(
@@ -213,27 +219,28 @@ def refuse_no_step(steps: int, examples: int, batch_size: int, world: int) -> No
 
 
 def _counts(parts: Sequence[Part], mix: Mix) -> list[int]:
-    """Say how many examples of each part an epoch has."""
+    """Return the number of examples of each part in an epoch."""
     sizes = [part.size for part in parts]
     if mix == "size":
         return sizes
     if mix == "round-robin":
         return [max(sizes) if size else 0 for size in sizes]
     weights = np.array([part.weight * bool(part.size) for part in parts])
+    # An empty part gets no examples; the tiny number avoids 0 / 0 if all are empty.
     exact = sum(sizes) * weights / max(weights.sum(), 1e-300)
     counts = np.floor(exact).astype(np.int64)
-    # The examples that rounding left go to the largest remainders, so that the sum is right.
-    for place in np.argsort(counts - exact, kind="stable")[: sum(sizes) - int(counts.sum())]:
-        counts[place] += 1
+    # Rounding down leaves some examples over; they go to the largest remainders.
+    for index in np.argsort(counts - exact, kind="stable")[: sum(sizes) - int(counts.sum())]:
+        counts[index] += 1
     return [int(count) for count in counts]
 
 
 def _draw(part: Part, count: int, rng: np.random.Generator | None) -> UInt32[np.ndarray, N]:
-    """Draw examples of a part: whole passes first, the rest from one more."""
+    """Draw examples of a part: whole passes first, then the start of one more."""
     drawn = np.empty(count, np.uint32)
     for start in range(0, count, max(part.size, 1)):
-        once = np.arange(part.start, part.start + part.size, dtype=np.uint32)
+        examples = np.arange(part.start, part.start + part.size, dtype=np.uint32)
         if rng is not None:
-            rng.shuffle(once)
-        drawn[start : start + part.size] = once[: count - start]
+            rng.shuffle(examples)
+        drawn[start : start + part.size] = examples[: count - start]
     return drawn

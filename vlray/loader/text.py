@@ -1,4 +1,4 @@
-"""Texts as BERT's word pieces, in batches.
+"""Batches of texts as BERT's word pieces.
 
 Shapes: N texts, T tokens padding included.
 """
@@ -20,8 +20,8 @@ from tokenizers import Encoding, models, normalizers, pre_tokenizers, processors
 UNKNOWN, PADDING, START, END, MASK = "[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PADDING, UNKNOWN, START, END, MASK)
 
-# A batch is encoded in less time than it takes to wake a pool of threads up; and a process that
-# has used the pool must not fork, as DataLoader's workers do.
+# Encoding a batch takes less time than waking a thread pool. And a process that has used the pool
+# must not fork, as DataLoader's workers do.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
@@ -30,12 +30,12 @@ class Tokens:
     """Encoded texts, padded on the right.
 
     Attributes:
-        input_ids: Tokens; padding is [PAD].
+        input_ids: Token ids; padding is [PAD].
         attention_mask: 1 for real tokens, 0 for padding.
         token_type_ids: 1 for the second text of a pair.
-        is_text: Whether the token is of a text: no padding, not [CLS] or [SEP] and not of the
-            template. These tokens may be masked.
-        encodings: What the tokenizers library gave: where each token is in its text.
+        is_text: True for tokens of a text; False for padding, [CLS], [SEP] and the template. Only
+            these tokens may be masked.
+        encodings: Encodings of the tokenizers library, with the offsets of tokens in their texts.
     """
 
     input_ids: Int64[np.ndarray, "N T"]
@@ -46,9 +46,10 @@ class Tokens:
 
 
 class Tokenizer:
-    """Splits texts into word pieces as BERT does, and puts [CLS], [SEP] and a template around them.
+    """Splits texts into word pieces as BERT does, and adds [CLS], [SEP] and a template.
 
-    Equal to Hugging Face's BertTokenizer; it can be pickled and used by several threads.
+    The result equals that of Hugging Face's BertTokenizer. A tokenizer can be pickled and used by
+    several threads.
     """
 
     def __init__(
@@ -62,41 +63,41 @@ class Tokenizer:
         """Load a vocabulary.
 
         Args:
-            path: ``vocab.txt`` (a word piece a line, lower-cased texts) or ``tokenizer.json`` (of
-                BERT's kind). Empty: bert-base-uncased.
-            max_tokens: Tokens of a text, or of a pair together, special ones and the template's
-                included. The end of a longer text is cut off, never the template's; of a pair,
-                the end of the longer one.
-            template: What stands around a text, such as ``{text} ? [MASK]``. Where it goes on with
-                a question mark, question marks at the text's end are not doubled.
-            fixed_length: Pad to ``max_tokens``, not to the longest of a batch.
+            path: ``vocab.txt`` (one word piece per line, for lower-cased texts) or a
+                ``tokenizer.json`` of a BERT. Empty: bert-base-uncased.
+            max_tokens: Maximum length of a text or pair, special tokens and template included.
+                Longer texts lose their end, of a pair the end of the longer text; the template is
+                never cut.
+            template: Text around each text, such as ``{text} ? [MASK]``. If it continues with a
+                question mark, question marks at the end of texts are removed first.
+            fixed_length: Pad to ``max_tokens`` instead of the longest text of a batch.
 
         Raises:
-            ValueError: The file is no vocabulary of BERT's kind, or the template has no ``{text}``
-                or leaves no room for it.
+            ValueError: The file is not a BERT vocabulary, or the template does not contain
+                ``{text}`` once or leaves no room for it.
 
         Source:
-            BERT (arXiv:1810.04805). The template: VisualBERT reads the answer from the token
-            before the last, uclanlp/visualbert visualbert/dataloaders/vqa_dataset.py.
+            BERT (arXiv:1810.04805). The template: VisualBERT reads the answer from the
+            second-to-last token, uclanlp/visualbert visualbert/dataloaders/vqa_dataset.py.
         """
         if template.count("{text}") != 1:
-            raise ValueError(f"the template {template!r} has to have {{text}} in it, once")
+            raise ValueError(f"the template {template!r} must contain {{text}} exactly once")
         self._tokenizer = _load(path)
         ids = {name: self._tokenizer.token_to_id(name) for name in SPECIAL}
-        if missing := [name for name, found in ids.items() if found is None]:
+        if missing := [name for name, token_id in ids.items() if token_id is None]:
             raise ValueError(
-                f"{path} has no token {', '.join(missing)}; give a vocabulary of BERT's kind"
+                f"{path} has no token {', '.join(missing)}; give the vocabulary of a BERT"
             )
-        self._ids = {name: found for name, found in ids.items() if found is not None}
+        self._ids = {name: token_id for name, token_id in ids.items() if token_id is not None}
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
         before, after = (part.strip() for part in template.split("{text}"))
         self._asks = after.startswith("?")
         self._surround(before, after)
-        room = max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        if room < 1:
+        space = max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        if space < 1:
             raise ValueError(
                 f"max_tokens={max_tokens} leaves no room for a text in the template {template!r}; "
-                f"give {max_tokens - room + 1} or more"
+                f"give {max_tokens - space + 1} or more"
             )
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.enable_padding(
@@ -106,17 +107,18 @@ class Tokenizer:
         )
 
     def id_of(self, special: str) -> int:
-        """Give the id of a special token, such as ``[MASK]``."""
+        """Return the id of a special token, such as ``[MASK]``."""
         return self._ids[special]
 
     def __call__(self, texts: Sequence[str], second: Sequence[str] | None = None) -> Tokens:
         """Encode texts, or pairs of texts.
 
         Args:
-            texts: At least one.
-            second: The second text of each pair; the template is around the first one.
+            texts: At least one text.
+            second: Second text of each pair; the template applies to the first text only.
         """
         if self._asks:
+            # The template adds the question mark.
             texts = [text.rstrip(" ?") for text in texts]
         pairs = texts if second is None else list(zip(texts, second, strict=True))
         encodings = self._tokenizer.encode_batch(list(pairs))
@@ -131,20 +133,23 @@ class Tokenizer:
         )
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """Give the word pieces of some ids."""
+        """Return the word pieces of some ids."""
         return [self._tokenizer.id_to_token(int(number)) or UNKNOWN for number in ids]
 
     def _surround(self, before: str, after: str) -> None:
-        """Put [CLS], [SEP] and the template around texts.
+        """Add [CLS], [SEP] and the template around texts.
 
-        The template's words are special tokens to the library: no text's length cuts them off.
+        The library treats the words of the template as special tokens, so truncation never removes
+        them.
         """
         words, pieces = {START: [self._ids[START]], END: [self._ids[END]]}, []
         for name, text in (("before", before), ("after", after)):
-            found = self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
-            if found:
-                words[name] = found
-            pieces.append([name] if found else [])
+            template_ids = (
+                self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
+            )
+            if template_ids:
+                words[name] = template_ids
+            pieces.append([name] if template_ids else [])
         first = [START, *pieces[0], "$A", *pieces[1], END]
         self._tokenizer.post_processor = processors.TemplateProcessing(
             single=first,
@@ -156,19 +161,20 @@ class Tokenizer:
 
 
 def _load(path: str) -> tokenizers.Tokenizer:
+    """Load a tokenizer from a file, or the vocabulary of bert-base-uncased."""
     if path.endswith(".json"):
         try:
             return tokenizers.Tokenizer.from_file(path)
-        except Exception as error:  # the library raises nothing more precise
-            raise ValueError(f"{path} is no tokenizer.json: {error}") from error
+        except Exception as error:  # the library raises no more specific error
+            raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
     if path:
         text = Path(path).read_text(encoding="utf-8")
     else:
         folder = resources.files("vlray.loader.vocabulary")
         text = folder.joinpath("bert_base_uncased.txt").read_text(encoding="utf-8")
-    # Not splitlines: some pieces are separators of lines to Unicode.
+    # Not splitlines: some word pieces are Unicode line separators.
     lines = re.sub(r"\r?\n\Z", "", text).split("\n")
-    pieces = {piece.rstrip("\r"): number for number, piece in enumerate(lines)}
+    pieces = {piece.rstrip("\r"): index for index, piece in enumerate(lines)}
     model = models.WordPiece(pieces, unk_token=UNKNOWN, max_input_chars_per_word=100)
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

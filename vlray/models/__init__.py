@@ -1,1 +1,1 @@
-"""LXMERT and VisualBERT of transformers behind one protocol, with the losses of their recipes."""
+"""LXMERT and VisualBERT of transformers behind one protocol, with their published losses."""

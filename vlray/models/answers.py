@@ -1,6 +1,6 @@
-"""The answer head of a trained LXMERT, for other answers: a row goes where its answer goes.
+"""Transfer of a trained LXMERT answer head to another list of answers, row by row.
 
-Shapes: L answers now, P answers before.
+Shapes: L labels of the goal, P labels of the trained head.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from vlray.tasks.labels import LabelSpace
 log = logging.getLogger("vlray.models")
 
 _NUMBERS = "one two three four five six seven eight nine ten".split()  # noqa: SIM905 - readable
-_SAME = {word: str(number) for number, word in enumerate(_NUMBERS, start=1)} | {"grey": "gray"}
+_SYNONYMS = {word: str(number) for number, word in enumerate(_NUMBERS, start=1)} | {"grey": "gray"}
 
 
 def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozenset[str]:
-    """Fill an LXMERT's answer head from that of ``model.weights``, which is of other answers.
+    """Fill the answer head of an LXMERT from that of ``model.weights``, trained for other answers.
 
-    The last layer's rows are found by answer; an answer that the weights do not know gets zeros, as
-    in LXMERT. The layers before are taken as they are. Nothing is done where the answers are the
-    same, where none is known, or where nothing tells which answers the head of the weights is of.
+    Each row of the last layer is copied from the row of the same answer; an answer that the trained
+    head lacks gets zeros, as in LXMERT. The layers before it are copied unchanged. Nothing is
+    copied if the answers are equal, if they have none in common, or if the answers of the trained
+    head are unknown.
 
     Args:
-        network: Of transformers, with an ``answer_head``, or without.
+        network: A network of transformers, with or without an ``answer_head``.
         options: ``weights`` and ``answers``.
         goal: Its ``labels`` are the answers.
 
@@ -41,54 +42,59 @@ def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozens
         Names of the parameters that were filled.
 
     Raises:
-        ValueError: ``model.answers`` has not as many answers as the head of the weights.
+        ValueError: ``model.answers`` does not have as many answers as the head of the weights.
 
     Source:
         airsplay/lxmert src/pretrain/qa_answer_table.py.
     """
     if not options.weights or not goal.labels or not hasattr(network, "answer_head"):
         return frozenset()
-    start = find(options.weights)
-    before = _answers_of(start, options)
-    if not before or before == goal.labels:
+    source = find(options.weights)
+    trained_labels = _head_answers(source, options)
+    if not trained_labels or trained_labels == goal.labels:
         return frozenset()
-    rows = rows_by_answer(before, goal.labels)
-    found = sum(row >= 0 for row in rows)
+    rows = rows_by_answer(trained_labels, goal.labels)
+    shared = sum(row >= 0 for row in rows)
     log.info(
-        "%d of %d answers are among the %d of %s",
-        found,
+        "copied the rows of %d of %d answers from the %d of %s",
+        shared,
         len(rows),
-        len(before),
+        len(trained_labels),
         options.weights,
     )
-    if not found:
+    if not shared:
         return frozenset()
     with quiet():
         trained, loading = LxmertForQuestionAnswering.from_pretrained(
-            start.place, dtype=torch.float32, output_loading_info=True
+            source.location, dtype=torch.float32, output_loading_info=True
         )
-    if loading["missing_keys"]:  # a head of another kind: of pairs, or of vectors
+    # The head has another structure: for image pairs, or with a vector for each answer.
+    if loading["missing_keys"]:
         return frozenset()
+    # Only the last layer depends on the list of answers.
     layers = network.answer_head.logit_fc
     state = trained.answer_head.logit_fc.state_dict()
     last = f"{len(layers) - 1}."
     layers.load_state_dict(
-        {n: _taken(tensor, rows) if n.startswith(last) else tensor for n, tensor in state.items()}
+        {
+            n: _select_rows(tensor, rows) if n.startswith(last) else tensor
+            for n, tensor in state.items()
+        }
     )
     return frozenset(f"answer_head.logit_fc.{name}" for name in state)
 
 
-def rows_by_answer(before: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """Give the place of each label among the answers before, as it is or as LXMERT writes it.
+def rows_by_answer(trained_labels: Sequence[str], labels: Sequence[str]) -> list[int]:
+    """Return the row of each label in the trained head; -1 if the head lacks it.
 
-    -1: it is not among them.
+    A label matches as it is, or in the spelling of LXMERT (`canonical`).
     """
-    places = {answer: place for place, answer in enumerate(before)}
-    return [places.get(label, places.get(canonical(label), -1)) for label in labels]
+    rows = {answer: row for row, answer in enumerate(trained_labels)}
+    return [rows.get(label, rows.get(canonical(label), -1)) for label in labels]
 
 
 def canonical(answer: str) -> str:
-    """Write an answer as LXMERT's 9,500 are: lower case, no article, digits up to ten.
+    """Spell an answer as in LXMERT's list of 9,500: lower case, no article, digits up to ten.
 
     Source:
         airsplay/lxmert src/pretrain/qa_answer_table.py, AnswerTable.
@@ -96,29 +102,31 @@ def canonical(answer: str) -> str:
     answer = answer.lower().removesuffix(".").strip()
     for article in ("a ", "an ", "the "):
         answer = answer.removeprefix(article).strip()
-    return _SAME.get(answer, answer)
+    return _SYNONYMS.get(answer, answer)
 
 
-def _answers_of(start: Start, options: ModelSection) -> tuple[str, ...]:
-    """Say which answers the head of some weights is of; empty: it has none, or nothing tells."""
-    config = start.config
+def _head_answers(source: Start, options: ModelSection) -> tuple[str, ...]:
+    """Return the answers of the trained head; empty if it has none or they are unknown."""
+    config = source.config
     if config.get("model_type") != "lxmert":
         return ()
-    number = config.get("num_qa_labels", 0)
+    count = config.get("num_qa_labels", 0)
     if options.answers:
         names = LabelSpace.from_file(options.answers).names
-        if len(names) != number:
+        if len(names) != count:
             raise ValueError(
                 f"model.answers={options.answers} has {len(names):,} answers, but the head of "
-                f"{options.weights} is of {number:,}; give the file that it was trained with"
+                f"{options.weights} has {count:,}; give the file that it was trained with"
             )
         return names
-    names = start.labels or ()
-    return names if len(names) == number else ()
+    names = source.labels or ()
+    return names if len(names) == count else ()
 
 
-def _taken(tensor: Float[Tensor, "P ..."], rows: Sequence[int]) -> Float[Tensor, "L ..."]:
-    chosen = torch.tensor(rows)
-    taken = tensor[chosen.clamp(min=0)]
-    taken[chosen < 0] = 0
-    return taken
+def _select_rows(tensor: Float[Tensor, "P ..."], rows: Sequence[int]) -> Float[Tensor, "L ..."]:
+    """Select rows of a tensor; row -1 becomes zeros."""
+    indices = torch.tensor(rows)
+    # Row -1 is not an index: select any row, then zero it.
+    selected = tensor[indices.clamp(min=0)]
+    selected[indices < 0] = 0
+    return selected

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: ``vlray.json`` beside the model's own files."""
+"""Description of a checkpoint: ``vlray.json`` beside the model's own files."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ FILE = "vlray.json"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """All that is needed to build the model again and to feed it as in training."""
+    """Everything needed to rebuild a model and to feed it as in training."""
 
     vlray_version: str
     model: ModelSection
     goal: Goal
     loader: LoaderSection
-    """As it was settled for evaluation: nothing is masked but in pretraining."""
+    """Resolved options for evaluation: nothing is masked, except in pretraining."""
 
     corpus: str
-    """What it was trained on, as on the command line."""
+    """Training data, as written on the command line."""
 
     regions: dict[str, str]
-    """The outputs that it was trained on, by name: their places then."""
+    """Region outputs of the training by name, with their paths at that time."""
 
     provenance: dict[str, dict[str, Any]]
-    """Of these outputs, as `vlray.regions.provenance.provenance_of` gives it."""
+    """Provenance of each of these outputs, from `vlray.regions.provenance.provenance_of`."""
 
     step: int = 0
     epoch: float = 0
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the evaluation when it was saved; empty: there was none."""
+    """Metrics of the evaluation at this step; empty if there was none."""
 
     most_frequent: str = ""
-    """The label that most examples of the training have; empty: not known, or there are none."""
+    """Most frequent label of the training data; empty if it is unknown or there are no labels."""
 
     def write(self, folder: Path) -> None:
         """Write ``vlray.json``."""
@@ -54,22 +54,25 @@ class CheckpointInfo:
         """Read ``vlray.json``.
 
         Raises:
-            FileNotFoundError: The folder has none.
-            ValueError: It says something else.
+            FileNotFoundError: The folder does not have the file.
+            ValueError: The file does not describe a checkpoint.
         """
         path = folder / FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"{folder} is no checkpoint of vlray train: it has no {FILE}; give the OUT of a "
+                f"{folder} is not a checkpoint of vlray train: it has no {FILE}; give the OUT of a "
                 "training, or its best or last folder"
             )
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if "goal" not in values:
-                raise ValueError("it has no goal; an output of vlray extract has such a file, too")
+                raise ValueError(
+                    "it has no goal; outputs of vlray extract also contain a file of this name"
+                )
             goal = values.pop("goal")
             return cls(
                 model=ModelSection.model_validate(values.pop("model")),
+                # JSON has no tuples, and goals are compared with ==.
                 goal=Goal(**goal | {"labels": tuple(goal["labels"])}),
                 loader=LoaderSection.model_validate(values.pop("loader")),
                 **values,

@@ -1,4 +1,4 @@
-"""Whether a model is what ``protocol.py`` asks for."""
+"""Checks that a model class follows the protocol of ``protocol.py``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from vlray.config.model import ModelSection
 from vlray.models.protocol import Goal
 
-HOW_TO = """A model is a class like this (vlray/models/protocol.py says it in full):
+HOW_TO = """A model is a class like this (vlray/models/protocol.py has the details):
 
     from torch import nn
     from vlray.models.protocol import ModelOutputs
@@ -24,43 +24,48 @@ HOW_TO = """A model is a class like this (vlray/models/protocol.py says it in fu
 
 
 def check_class(cls: Any, target: str) -> None:
-    """Check what can be checked of a class.
+    """Check the methods of a model class and their signatures.
 
     Raises:
-        ValueError: It is none, or lacks a method; says which.
+        ValueError: It is not a class of ``torch.nn.Module``, or lacks a method.
     """
     if not isinstance(cls, type) or not issubclass(cls, nn.Module):
         raise ValueError(f"{target} is {cls!r}, not a class of torch.nn.Module. {HOW_TO}")
-    lacks = [name for name in ("loader_defaults", "save") if not callable(getattr(cls, name, None))]
+    missing = [
+        name for name in ("loader_defaults", "save") if not callable(getattr(cls, name, None))
+    ]
+    # nn.Module has a forward of its own, which only raises.
     if cls.forward is nn.Module.forward:
-        lacks.append("forward")
-    if lacks:
-        raise ValueError(f"{target} has no method {', '.join(lacks)}. {HOW_TO}")
-    found: Any = cls
-    _check_takes(cls, target, "it", ("options", "goal"))
-    _check_takes(found.loader_defaults, target, "loader_defaults", ("options", "goal"))
-    _check_takes(cls.forward, target, "forward", ("self", "batch"), {"attention": False})
-    _check_takes(found.save, target, "save", ("self", "folder"))
+        missing.append("forward")
+    if missing:
+        raise ValueError(f"{target} has no method {', '.join(missing)}. {HOW_TO}")
+    model_class: Any = cls
+    _check_signature(cls, target, "the class", ("options", "goal"))
+    _check_signature(model_class.loader_defaults, target, "loader_defaults", ("options", "goal"))
+    _check_signature(cls.forward, target, "forward", ("self", "batch"), {"attention": False})
+    _check_signature(model_class.save, target, "save", ("self", "folder"))
 
 
 def build_model(cls: Any, options: ModelSection, goal: Goal, target: str) -> Any:
-    """Make an instance, and check its optional method.
+    """Build an instance and check what its optional method ``new_parameters`` returns.
 
     Raises:
-        ValueError: As its own `__init__` says, or ``new_parameters`` names what it does not have.
+        ValueError: The class refused the options or the goal, or ``new_parameters`` names a
+            parameter that the model does not have.
     """
     model = cls(options, goal)
-    strange = set(new_parameters(model)) - {name for name, _ in model.named_parameters()}
-    if strange:
+    # A misspelled name would train at the wrong learning rate without an error.
+    unknown = set(new_parameters(model)) - {name for name, _ in model.named_parameters()}
+    if unknown:
         raise ValueError(
-            f"{target}: new_parameters names {', '.join(sorted(strange)[:3])}, which are not among "
-            f"its named_parameters. {HOW_TO}"
+            f"{target}: new_parameters names {', '.join(sorted(unknown)[:3])}, not in "
+            f"named_parameters() of the model. {HOW_TO}"
         )
     return model
 
 
 def new_parameters(model: Any) -> frozenset[str]:
-    """Name the parameters that weights did not fill; none where the model does not say."""
+    """Return the parameters that weights did not fill; empty if the model lacks the method."""
     names: frozenset[str] = (
         model.new_parameters() if hasattr(model, "new_parameters") else frozenset()
     )
@@ -68,21 +73,22 @@ def new_parameters(model: Any) -> frozenset[str]:
 
 
 def loss_in_words(model: Any) -> str:
-    """Say which loss a model has."""
+    """Describe the loss of a model in a few words."""
     return str(model.loss_in_words()) if hasattr(model, "loss_in_words") else "the model's own"
 
 
-def _check_takes(
+def _check_signature(
     function: Any,
     target: str,
-    name: str,
+    method: str,
     positional: tuple[str, ...],
-    named: dict[str, Any] | None = None,
+    keywords: dict[str, Any] | None = None,
 ) -> None:
+    """Refuse a method that cannot be called with these arguments."""
     try:
-        inspect.signature(function).bind(*positional, **(named or {}))
+        inspect.signature(function).bind(*positional, **(keywords or {}))
     except TypeError as error:
         raise ValueError(
-            f"{target}: {name} does not take {', '.join([*positional, *(named or {})])} ({error}). "
-            f"{HOW_TO}"
+            f"{target}: {method} does not accept {', '.join([*positional, *(keywords or {})])} "
+            f"({error}). {HOW_TO}"
         ) from error

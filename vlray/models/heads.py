@@ -1,4 +1,4 @@
-"""Networks that transformers does not have.
+"""Networks that transformers lacks.
 
 Shapes: B examples, T tokens, R regions, P phrases, L labels.
 """
@@ -21,41 +21,41 @@ from transformers.models.lxmert.modeling_lxmert import GeLU
 from transformers.models.visual_bert.modeling_visual_bert import VisualBertRegionToPhraseAttention
 
 
-def head_of_vectors(config: Any, num_labels: int) -> nn.Sequential:
-    """Make an answer head whose last layer has a vector of each answer, as wide as the states."""
+def embedding_head(config: Any, num_labels: int) -> nn.Sequential:
+    """Build an answer head whose last layer has one vector of the hidden size for each answer."""
     width = config.hidden_size
     return nn.Sequential(
         nn.Linear(width, width),
         nn.GELU(),
-        nn.LayerNorm(width, eps=1e-12),
+        nn.LayerNorm(width, eps=1e-12),  # as in BERT
         nn.Dropout(config.hidden_dropout_prob),
         nn.Linear(width, num_labels),
     )
 
 
 class LxmertForAnswers(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
-    """LXMERT with a vector of each answer."""
+    """LXMERT with one vector for each answer."""
 
     def __init__(self, config: LxmertConfig) -> None:
         super().__init__(config)
         self.lxmert = LxmertModel(config)
-        self.answer_head = head_of_vectors(config, config.num_qa_labels)
+        self.answer_head = embedding_head(config, config.num_qa_labels)
         self.post_init()
 
 
-class VisualBertForAnswers(VisualBertPreTrainedModel):  # type: ignore[misc] # the same
-    """VisualBERT with a vector of each answer."""
+class VisualBertForAnswers(VisualBertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
+    """VisualBERT with one vector for each answer."""
 
     def __init__(self, config: VisualBertConfig) -> None:
         super().__init__(config)
         self.visual_bert = VisualBertModel(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.cls = head_of_vectors(config, config.num_labels)
+        self.cls = embedding_head(config, config.num_labels)
         self.post_init()
 
 
 class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
-    """LXMERT with a head over a text and two images (NLVR2): their vectors one behind the other.
+    """LXMERT with a head for a text and two images (NLVR2), over both concatenated pooled vectors.
 
     Source:
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/tasks/nlvr2_model.py.
@@ -75,9 +75,9 @@ class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformer
 
 
 class LxmertForPhrases(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
-    """LXMERT that finds the regions of phrases, by the head that VisualBERT has for it.
+    """LXMERT for phrase grounding, with the attention head of VisualBERT.
 
-    LXMERT was not published for this: the states of both sides of the last layer are read.
+    The LXMERT paper has no grounding task. The head reads the last states of both modalities.
     """
 
     def __init__(self, config: LxmertConfig) -> None:
@@ -89,15 +89,16 @@ class LxmertForPhrases(LxmertPreTrainedModel):  # type: ignore[misc] # transform
     def forward(
         self, *, region_to_phrase_position: Int64[Tensor, "B P"], **inputs: Any
     ) -> Float[Tensor, "B P R"]:
-        """Compute the scores of the regions.
+        """Compute the score of each region for each phrase.
 
         Args:
-            region_to_phrase_position: The token of each phrase that is read.
-            inputs: Of LxmertModel.
+            region_to_phrase_position: Index of the token that represents each phrase.
+            inputs: Arguments of ``LxmertModel``.
         """
         outputs = self.lxmert(**inputs)
-        places = region_to_phrase_position[..., None].expand(-1, -1, self.config.hidden_size)
-        phrases = outputs.language_output.gather(1, places)
+        token_indices = region_to_phrase_position[..., None].expand(-1, -1, self.config.hidden_size)
+        # Select the state of each phrase's token: (B, T, H) -> (B, P, H).
+        phrases = outputs.language_output.gather(1, token_indices)
         scores: Tensor = self.attention(
             phrases, outputs.vision_output, inputs["visual_attention_mask"]
         )

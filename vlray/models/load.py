@@ -1,4 +1,4 @@
-"""From the name of a model to the model."""
+"""Models by name: import the class, build it, load a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ PRESETS = {
     "lxmert": "vlray.models.lxmert:Lxmert",
     "visualbert": "vlray.models.visualbert:VisualBert",
 }
+"""Classes of the built-in models, for fine-tuning."""
 PRETRAINING = {
     "lxmert": "vlray.models.lxmert_pretraining:LxmertPretraining",
     "visualbert": "vlray.models.visualbert_pretraining:VisualBertPretraining",
@@ -28,10 +29,10 @@ PRETRAINING = {
 
 
 def model_class(options: ModelSection, goal: Goal) -> Any:
-    """Import the class that a name stands for; it conforms to `VisionLanguageModel`.
+    """Import the model class for a name and goal; it follows `VisionLanguageModel`.
 
     Raises:
-        ValueError: There is no model of that name, or its class is not as ``protocol.py`` says.
+        ValueError: There is no model of that name, or its class does not follow ``protocol.py``.
     """
     target = _target(named(options).name, goal)
     cls = plugins.load(target)
@@ -46,49 +47,51 @@ def load_model(options: ModelSection, goal: Goal) -> Any:
         A `VisionLanguageModel` that is a ``torch.nn.Module``.
 
     Raises:
-        ValueError: There is none of that name, its class is not as ``protocol.py`` says, it cannot
-            learn the goal, or the weights do not fit.
+        ValueError: There is no model of that name, its class does not follow ``protocol.py``, it
+            cannot learn the goal, or the weights do not fit.
     """
     options = named(options)
     return build_model(model_class(options, goal), options, goal, _target(options.name, goal))
 
 
 def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
-    """Build the model of a checkpoint again.
+    """Rebuild the model of a checkpoint.
 
     Returns:
-        The model, and what the checkpoint says of itself.
+        The model and the description of the checkpoint.
 
     Raises:
-        FileNotFoundError: The folder is no checkpoint.
-        ValueError: Its files are not what ``vlray.json`` says: a tensor too few, too many, or of
+        FileNotFoundError: The folder is not a checkpoint.
+        ValueError: Its files do not match ``vlray.json``: a tensor is missing, unexpected, or has
             another shape.
     """
     info = CheckpointInfo.read(folder)
+    # ``answers`` describes the head of the original weights, not that of the checkpoint.
     options = info.model.model_copy(update={"weights": str(folder), "answers": ""})
     model = load_model(options, info.goal)
     if new := new_parameters(model):
         raise ValueError(
             f"the checkpoint {folder} does not fill {len(new)} tensors of {info.model.name}: "
-            f"{', '.join(sorted(new)[:6])}; its files are not of one training, or were changed"
+            f"{', '.join(sorted(new)[:6])}; its files were changed, or are not all from the same "
+            "run"
         )
     if info.model.standardize and not model.standardize.is_measured:
         raise ValueError(
-            f"the checkpoint {folder} has no {STANDARDIZE}, which model.standardize wants; its "
-            "files are not of one training, or were changed"
+            f"the checkpoint {folder} has no {STANDARDIZE}, which model.standardize requires; "
+            "its files were changed, or are not all from the same run"
         )
     return model, info
 
 
 def _target(name: str, goal: Goal) -> str:
-    """Give the class behind a name, as ``plugins.load`` takes it."""
+    """Return the ``module:Class`` or ``file.py:Class`` behind a model name."""
     presets = PRETRAINING if goal.objective in ("pretraining", "matching") else PRESETS
     if name in presets:
         return presets[name]
     if ":" in name:
         return name
     if name.endswith(".py"):
-        raise ValueError(f"{name!r} is a file; name its class as well, as in {name}:Model")
+        raise ValueError(f"{name!r} is a file; name its class too, as in {name}:Model")
     stored = stored_models()
     model = stored.get(name)
     if model is None:
@@ -96,13 +99,13 @@ def _target(name: str, goal: Goal) -> str:
         names = ", ".join([*presets, *stored])
         raise ValueError(
             f"there is no model {name!r}{f'; did you mean {close!r}?' if close else ''}; give one "
-            f"of {names}, or a class of your own: module:Class or path/to/file.py:Class. {HOW_TO}"
+            f"of {names}, or your own class: module:Class or path/to/file.py:Class. {HOW_TO}"
         )
     if model in presets:
         return presets[model]
     if ":" in model:
         return model
     raise ValueError(
-        f"the stored model {name!r} is {model!r}, which is none; store something else with "
-        f"`vlray env set models.{name} ...`: {', '.join(presets)} or a class of your own"
+        f"the stored model {name!r} is {model!r}, which is not a model; change it with "
+        f"`vlray env set models.{name} ...`: {', '.join(presets)} or your own class"
     )

@@ -1,4 +1,4 @@
-"""Losses over labels, as the recipes of the models have them; always in float32.
+"""Losses over labels, choices and phrases, as published with the models; always in float32.
 
 Shapes: B examples, L labels, C choices, P phrases padding included, R regions.
 """
@@ -19,98 +19,103 @@ from vlray.loader.inputs import ModelInputs, PhraseTargets
 from vlray.models.protocol import Loss
 
 LossName = Literal["bce", "kl", "cross-entropy"]
-UNKNOWN = -100
+IGNORE_INDEX = -100
+"""Label of examples without a right label; they do not count."""
 
-WORDS: Mapping[LossName, str] = {
+DESCRIPTIONS: Mapping[LossName, str] = {
     "bce": "bce, binary cross-entropy summed over the labels",
     "kl": "kl, Kullback-Leibler divergence from the soft scores",
     "cross-entropy": "cross-entropy of the best label",
 }
 
 
-def chosen(options: ModelSection, published: LossName) -> LossName:
-    """Say which loss over labels is meant.
+def choose_loss(options: ModelSection, published: LossName) -> LossName:
+    """Resolve ``model.loss`` to the name of a loss over labels.
 
     Args:
         options: ``loss`` and ``label_smoothing``.
-        published: What the model was published with for this kind of task.
+        published: Loss of the model's paper for this kind of task.
 
     Raises:
-        ValueError: The smoothing has no effect on this loss.
+        ValueError: Label smoothing is set, but has no effect on this loss.
     """
-    how = published if options.loss == "model" else options.loss
-    if how == "bce" and options.label_smoothing:
+    loss = published if options.loss == "model" else options.loss
+    if loss == "bce" and options.label_smoothing:
         raise ValueError(
-            f"model.label_smoothing={options.label_smoothing} has no meaning for bce, the loss of "
-            "this model and task; give model.loss=kl or cross-entropy as well"
+            f"model.label_smoothing={options.label_smoothing} has no effect on bce, the loss of "
+            "this model and task; remove it, or also set model.loss=kl or cross-entropy"
         )
-    return how
+    return loss
 
 
-def in_words(how: LossName, objective: Objective) -> str:
-    """Say which loss `label_losses` or `phrase_losses` computes."""
+def describe_loss(loss: LossName, objective: Objective) -> str:
+    """Describe the loss that `label_losses` or `phrase_losses` computes."""
     if objective == "phrases":
         return "kl, Kullback-Leibler divergence over the regions of each phrase"
     if objective == "choices":
         return "cross-entropy of the right choice"
-    return WORDS[how]
+    return DESCRIPTIONS[loss]
 
 
 def label_losses(
-    how: LossName, scores: Float[Tensor, "B L"], batch: ModelInputs, smoothing: float
+    loss: LossName, scores: Float[Tensor, "B L"], batch: ModelInputs, smoothing: float
 ) -> dict[str, Loss]:
-    """Compute the loss over the labels, or the choices, of a batch that has some."""
+    """Compute the loss over labels or choices; empty for a batch without labels."""
     if batch.label_ids is None:
         return {}
-    if how == "cross-entropy" or batch.targets is None:
+    if loss == "cross-entropy" or batch.targets is None:
         return {"labels": cross_entropy(scores, batch.label_ids, smoothing)}
-    if how == "kl":
+    if loss == "kl":
         return {"labels": divergence(scores, batch.targets, smoothing)}
     return {"labels": binary_cross_entropy(scores, batch.targets)}
 
 
 def binary_cross_entropy(scores: Float[Tensor, "B L"], targets: Float[Tensor, "B L"]) -> Loss:
-    """Take each label for itself, and sum over the labels.
+    """Compute the binary cross-entropy of each label, summed over the labels.
 
-    An example without a known answer says that every label is wrong.
+    For an example without an answer in the label space, every label is wrong.
 
     Source:
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/tasks/vqa.py: the mean over examples and
         labels, times the number of labels.
     """
-    each = functional.binary_cross_entropy_with_logits(
+    total = functional.binary_cross_entropy_with_logits(
         scores.float(), targets.float(), reduction="sum"
     )
-    return Loss(each / len(scores), _number(len(scores), scores))
+    return Loss(total / len(scores), _number(len(scores), scores))
 
 
 def divergence(
     scores: Float[Tensor, "B L"], targets: Float[Tensor, "B L"], smoothing: float = 0
 ) -> Loss:
-    """Take the Kullback-Leibler divergence of the softmax from the targets.
+    """Compute the Kullback-Leibler divergence of the softmax from the targets.
 
-    An example without a known answer adds nothing, but counts.
+    An example without an answer in the label space adds nothing to the sum, but counts in the mean.
 
     Source:
         VisualBERT (arXiv:1908.03557); transformers' VisualBertForQuestionAnswering.
     """
-    goal = targets.float()
+    target = targets.float()
     if smoothing:
-        known = goal.sum(1, keepdim=True)
-        goal = goal * (1 - smoothing) + smoothing * known / goal.shape[1]
-    logs = torch.log_softmax(scores.float(), dim=1)
-    return Loss(functional.kl_div(logs, goal, reduction="batchmean"), _number(len(scores), scores))
+        # Scaled by the sum of the targets, so that an example without an answer stays zero.
+        target_sum = target.sum(1, keepdim=True)
+        target = target * (1 - smoothing) + smoothing * target_sum / target.shape[1]
+    log_probs = torch.log_softmax(scores.float(), dim=1)
+    return Loss(
+        functional.kl_div(log_probs, target, reduction="batchmean"), _number(len(scores), scores)
+    )
 
 
 def cross_entropy(
     scores: Float[Tensor, "B L"], label_ids: Int64[Tensor, B], smoothing: float = 0
 ) -> Loss:
-    """Take the cross-entropy of the one right label, over the examples that have one."""
-    count = (label_ids != UNKNOWN).sum()
+    """Compute the mean cross-entropy over the examples that have a right label."""
+    # A sum and a clamped count: a batch without right labels gives 0, not NaN.
+    count = (label_ids != IGNORE_INDEX).sum()
     total = functional.cross_entropy(
         scores.float(),
         label_ids,
-        ignore_index=UNKNOWN,
+        ignore_index=IGNORE_INDEX,
         reduction="sum",
         label_smoothing=smoothing,
     )
@@ -118,19 +123,21 @@ def cross_entropy(
 
 
 def phrase_losses(scores: Float[Tensor, "B P R"], phrases: PhraseTargets | None) -> dict[str, Loss]:
-    """Compute the divergence of the softmax over regions from the regions that are right.
+    """Compute the Kullback-Leibler divergence of the softmax over regions from the right regions.
 
-    It is summed over the phrases of an example; those without a right region add nothing.
+    The loss of an example is the sum over its phrases; a phrase without a right region adds
+    nothing.
 
     Source:
         VisualBERT (arXiv:1908.03557); transformers' VisualBertForRegionToPhraseAlignment.
     """
     if phrases is None:
         return {}
-    goal = phrases.targets.float() * phrases.mask[..., None]
-    logs = torch.log_softmax(scores.float(), dim=-1)
-    each = functional.kl_div(logs, goal, reduction="batchmean")
-    return {"phrases": Loss(each, _number(len(scores), scores))}
+    # A phrase that truncation removed has no token to read, so it gets no target.
+    target = phrases.targets.float() * phrases.mask[..., None]
+    log_probs = torch.log_softmax(scores.float(), dim=-1)
+    mean = functional.kl_div(log_probs, target, reduction="batchmean")
+    return {"phrases": Loss(mean, _number(len(scores), scores))}
 
 
 def _number(count: int, like: Tensor) -> Float[Tensor, ""]:

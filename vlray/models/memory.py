@@ -1,4 +1,4 @@
-"""Too little memory: how torch says it, of a GPU and of the machine."""
+"""Detection of out-of-memory errors of torch, on GPU and CPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether torch did not get the memory it wanted, of a GPU or of the machine."""
+    """Return whether an error means that torch could not allocate memory, on a GPU or the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )

@@ -1,4 +1,4 @@
-"""Which model is meant where it is not named: the one that its weights are of."""
+"""Resolution of ``model.name=auto`` from the weights."""
 
 from __future__ import annotations
 
@@ -7,46 +7,46 @@ import logging
 from pathlib import Path
 
 from vlray.config.model import ModelSection
-from vlray.models.store import described
+from vlray.models.store import read_description
 
 log = logging.getLogger("vlray.models")
 
 AUTO = "auto"
 DEFAULT = "lxmert"
 KINDS = {"lxmert": "lxmert", "visual_bert": "visualbert"}
-"""Names of models by transformers' ``model_type``."""
+"""Model names by transformers' ``model_type``."""
 
 
 def named(options: ModelSection, cache: Path | None = None) -> ModelSection:
-    """Put a model's name in the place of ``auto``.
+    """Replace the model name ``auto`` by the model of the weights.
 
-    It is the one that ``vlray train`` kept with the weights, or of transformers' kind of them. A
-    BERT fills either model: that is an LXMERT, as without weights.
+    The name comes from the checkpoint if ``vlray train`` wrote it, else from the ``model_type`` of
+    the weights. A BERT fits either model; for a BERT, or without weights, the name is ``lxmert``.
 
     Args:
         options: ``name`` and ``weights``.
-        cache: Where checkpoints of object storage are kept; not given: in vlray's cache.
+        cache: Local folder for checkpoints from object storage; vlray's cache by default.
 
     Raises:
-        ValueError: The weights are not there, or cannot be had.
+        ValueError: The weights were not found or could not be downloaded.
     """
     if options.name != AUTO:
         return options
     if not options.weights:
         return options.model_copy(update={"name": DEFAULT})
-    name = _kept(options.weights, cache)
+    name = _saved_name(options.weights, cache)
     if name == AUTO:
-        from vlray.models.weights import find  # transformers takes seconds
+        from vlray.models.weights import find  # importing transformers takes seconds
 
         name = KINDS.get(find(options.weights).kind, DEFAULT)
-    log.info("the model is %s (model.name), after the weights %s", name, options.weights)
+    log.info("model.name is %s, detected from the weights %s", name, options.weights)
     return options.model_copy(update={"name": name})
 
 
-def _kept(weights: str, cache: Path | None) -> str:
-    """Give the name that ``vlray train`` kept with the weights; ``auto``: it kept none."""
-    kept = described(weights, cache=cache)
+def _saved_name(weights: str, cache: Path | None) -> str:
+    """Return the model name that ``vlray train`` saved; ``auto`` if it saved none."""
+    description = read_description(weights, cache=cache)
     try:
-        return str(json.loads(kept)["model"]["name"]) if kept else AUTO
-    except (ValueError, KeyError, TypeError):  # an output of regions, or it was changed
+        return str(json.loads(description)["model"]["name"]) if description else AUTO
+    except (ValueError, KeyError, TypeError):  # of an output of vlray extract, or edited
         return AUTO

@@ -1,7 +1,7 @@
-"""What the networks of all goals share: what is trained of them, and what they looked at.
+"""Functions that the networks of all goals share: checks, pooling, attention to regions.
 
 Shapes: B examples, N texts (B, or B * I with images I, B * C with choices C), T tokens, R regions,
-padding included; K numbers of a token.
+padding included; K hidden size.
 """
 
 from __future__ import annotations
@@ -20,80 +20,88 @@ from vlray.models.protocol import Goal
 
 
 def check_goal(model: str, goal: Goal, objectives: Sequence[Objective]) -> None:
-    """Refuse what a model cannot learn.
+    """Refuse a goal that a model cannot learn.
 
     Raises:
-        ValueError: It has another objective, no labels, or too many images.
+        ValueError: The model does not support the objective or the number of images, or there are
+            no labels.
     """
     if goal.objective not in objectives:
         raise ValueError(
             f"{model} cannot learn objective={goal.objective}; it learns {', '.join(objectives)}"
         )
     if goal.objective == "labels" and not goal.labels:
-        raise ValueError(f"there are no labels that {model} could learn; give a dataset with some")
-    most = 2 if goal.objective == "labels" else 1
-    if not 1 <= goal.num_images <= most:
+        raise ValueError(f"there are no labels for {model} to learn; give a dataset with labels")
+    max_images = 2 if goal.objective == "labels" else 1
+    if not 1 <= goal.num_images <= max_images:
         raise ValueError(
-            f"examples have {goal.num_images} images, but {model} reads {most} at most with "
+            f"examples have {goal.num_images} images, but {model} reads at most {max_images} with "
             f"objective={goal.objective}"
         )
 
 
-def rest(unused: Iterable[nn.Module | nn.Parameter]) -> None:
-    """Take what the scores do not depend on out of the training.
+def freeze_unused(unused: Iterable[nn.Module | nn.Parameter]) -> None:
+    """Exclude modules that the scores do not depend on from training.
 
-    It would get no gradient, and several workers would wait for it.
+    They would get no gradient, and DistributedDataParallel would wait for one.
     """
     for part in unused:
         part.requires_grad_(False)
 
 
-def phrases_of(batch: ModelInputs) -> PhraseTargets:
-    """Give the phrases of a batch.
+def get_phrases(batch: ModelInputs) -> PhraseTargets:
+    """Return the phrases of a batch.
 
     Raises:
-        ValueError: It has none.
+        ValueError: The batch has no phrases.
     """
     if batch.phrases is None:
         raise ValueError(
-            "the batch has no phrases, which objective=phrases reads; give a grounding dataset, "
+            "the batch has no phrases, which objective=phrases requires; give a grounding dataset, "
             "such as flickr30k-entities or refcoco"
         )
     return batch.phrases
 
 
-def reading(
-    where: Literal["first", "mask", "mean"], attention_mask: Int64[Tensor, "N T"]
+def pooling_weights(
+    pooling: Literal["first", "mask", "mean"], attention_mask: Int64[Tensor, "N T"]
 ) -> Float[Tensor, "N T"]:
-    """Weigh the tokens that the scores are read of; a row sums to 1.
+    """Return the weight of each token in the pooled vector; each row sums to 1.
 
     Args:
-        where: ``first``: [CLS]. ``mask``: the token before the last one. ``mean``: all alike.
+        pooling: ``first``: only [CLS]. ``mask``: only the second-to-last token.
+            ``mean``: all tokens equally.
         attention_mask: 1 for real tokens.
     """
-    if where == "mean":
+    if pooling == "mean":
         return attention_mask / attention_mask.sum(1, keepdim=True)
+    # The last real token is [SEP]; the [MASK] of the template precedes it.
     last = attention_mask.sum(1) - 1
-    places = last - 1 if where == "mask" else torch.zeros_like(last)
-    return functional.one_hot(places, attention_mask.shape[1]).float()
+    indices = last - 1 if pooling == "mask" else torch.zeros_like(last)
+    return functional.one_hot(indices, attention_mask.shape[1]).float()
 
 
-def read(weights: Float[Tensor, "N T"], states: Float[Tensor, "N T K"]) -> Float[Tensor, "N K"]:
-    """Add up what tokens have, each with its weight."""
+def weighted_sum(
+    weights: Float[Tensor, "N T"], states: Float[Tensor, "N T K"]
+) -> Float[Tensor, "N K"]:
+    """Sum the states of the tokens, each multiplied by its weight."""
     return (weights[..., None] * states).sum(1)
 
 
-def looked_at(
+def attention_to_regions(
     weights: Float[Tensor, "N R"], visual_attention_mask: Int64[Tensor, "B *I R"]
 ) -> Float[Tensor, "B *I R"]:
-    """Turn attention weights of a token into shares of the real regions of each image.
+    """Normalize the attention weights over the real regions of each image; they then sum to 1.
 
     Args:
-        weights: To all regions, of N = B * I images; or of N = B * C choices, whose mean it is.
+        weights: Attention to all regions, for N = B * I images, or for N = B * C choices (averaged
+            over the choices).
         visual_attention_mask: 1 for real regions.
     """
     mask = visual_attention_mask
+    # Choices read the same regions: average over them.
     if weights.numel() != mask.numel():
         weights = weights.reshape(len(mask), -1, mask.shape[-1]).mean(1)
-    real = weights.float().reshape(mask.shape) * mask
-    return real / real.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    masked = weights.float().reshape(mask.shape) * mask
+    # The clamp avoids 0 / 0 for an image without regions.
+    return masked / masked.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)

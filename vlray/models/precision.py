@@ -1,4 +1,4 @@
-"""In which numbers a model computes: 16 bits for the layers, 32 for parameters and losses."""
+"""Numeric precision: layers may compute in 16 bits; parameters and losses stay in 32."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from vlray.config.training import Precision
 log = logging.getLogger("vlray.models")
 
 AMPERE = (8, 0)
-"""The compute capability of NVIDIA's first GPUs with TF32."""
+"""Compute capability of the first NVIDIA GPUs with TF32."""
 
 
 @contextmanager
 def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Compute in a precision while it lasts.
+    """Compute in a precision inside the ``with`` block.
 
-    ``bf16`` and ``fp16`` are torch's autocast; ``tf32`` lets an NVIDIA GPU round what it
-    multiplies. Gradients of ``fp16`` want a `torch.amp.GradScaler`.
+    ``bf16`` and ``fp16`` use torch's autocast; ``tf32`` allows NVIDIA GPUs to round the inputs of
+    matrix products. Training in ``fp16`` also needs a `torch.amp.GradScaler`.
     """
-    before = torch.get_float32_matmul_precision()
+    # A global setting of torch, so it is restored afterwards.
+    previous = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     try:
         with torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16")):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(previous)
 
 
 def warn_without_effect(precision: Precision, device: torch.device) -> None:
-    """Say that ``tf32`` changes nothing where there is no GPU that knows it."""
+    """Warn that ``tf32`` has no effect if the device does not support it."""
     if precision != "tf32":
         return
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < AMPERE:
         log.warning(
-            "precision=tf32 has no effect on this %s: NVIDIA's GPUs know it since A100",
+            "precision=tf32 has no effect on this %s: it needs an NVIDIA GPU, A100 or newer",
             "GPU" if device.type == "cuda" else "CPU",
         )

@@ -1,7 +1,7 @@
-"""Losses of pre-training: masked tokens, masked regions, matching, and image question answering.
+"""Pretraining losses: masked tokens, masked regions, matching, and image question answering.
 
-Shapes: B examples, T tokens, R regions padding included, K of these that are scored, H hidden size,
-V word pieces, D feature length.
+Shapes: B examples, T tokens, R regions padding included, K selected tokens or regions, H hidden
+size, V word pieces, D feature length.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from vlray.config.loader import PretrainingSection
 from vlray.loader.inputs import PretrainingTargets
-from vlray.models.losses import UNKNOWN, cross_entropy
+from vlray.models.losses import IGNORE_INDEX, cross_entropy
 from vlray.models.protocol import Loss
 
 MATCHING = PretrainingSection(token_rate=0, region_rate=0, sentences="one")
-"""Of batches that matching is learned from: half of the texts are of another image."""
+"""Batches for matching: nothing is masked, and half of the texts belong to another image."""
 
 States = Float[Tensor, "K H"]
 
@@ -31,19 +31,19 @@ def token_loss(
 ) -> Loss:
     """Compute the loss of masked language modelling.
 
-    Only the masked tokens are put through the head: one in seven of them, and the vocabulary is the
-    most expensive part of a small model.
+    The head runs on the masked tokens only: they are one in seven, and the vocabulary scores are
+    the most expensive part of a small model.
 
     Args:
-        head: Scores of the word pieces.
+        head: Returns the scores of the word pieces.
         states: Last states of the tokens.
-        labels: What was at the masked places; -100 elsewhere.
+        labels: Original ids of the masked tokens; -100 elsewhere.
 
     Source:
         BERT (arXiv:1810.04805); airsplay/lxmert src/lxrt/modeling.py, LXRTPretraining.
     """
-    chosen = labels != UNKNOWN
-    return cross_entropy(head(states[chosen]), labels[chosen])
+    masked = labels != IGNORE_INDEX
+    return cross_entropy(head(states[masked]), labels[masked])
 
 
 def region_losses(
@@ -56,45 +56,46 @@ def region_losses(
 ) -> dict[str, Loss]:
     """Compute the losses of masked object prediction.
 
-    Classes and attributes are those that the detector gave, of all regions, masked or not, weighted
-    by how sure it was; features are found again where they were masked. Each is a mean over all
-    regions times ``normalizer``, as LXMERT has it: not over those that were masked.
+    Classes and attributes are the detector's predictions, for all regions, masked or not, weighted
+    by its confidence. Features are predicted for masked regions only. As in LXMERT, each loss is
+    ``normalizer`` times the mean over all regions, not over the masked ones.
 
     Args:
-        transform: What the decoders read of a state.
-        decoders: By ``obj``, ``attr`` and ``feat``; there is a loss for each that there is a
-            decoder and a target of.
+        transform: Layers that the decoders share.
+        decoders: Decoders by ``obj``, ``attr`` and ``feat``; a loss is computed for each one that
+            also has targets.
         states: Last states of the regions.
-        real: Which regions are no padding. LXMERT knows no padding; here it does not count.
-        targets: What the regions were.
-        normalizer: LXMERT: 1 / 0.15. Hugging Face: 6.67.
+        real: False for padding. LXMERT has no padding; here it does not count.
+        targets: Classes, attributes and features before masking.
+        normalizer: 1 / 0.15 in LXMERT, 6.67 in Hugging Face transformers.
 
     Source:
         airsplay/lxmert src/lxrt/modeling.py, LXRTPretraining and VisualConfig.
     """
-    read = transform(states[real])
+    # Padding is removed before the heads run: (B, R, H) -> (K, H).
+    hidden = transform(states[real])
     count = real.sum()
     losses = {}
     for name in ("obj", "attr"):
         labels = getattr(targets, f"{name}_labels")
         if labels is not None and name in decoders:
-            scores = decoders[name](read).float()
-            each = functional.cross_entropy(
-                scores, labels[real], ignore_index=UNKNOWN, reduction="none"
+            scores = decoders[name](hidden).float()
+            per_region = functional.cross_entropy(
+                scores, labels[real], ignore_index=IGNORE_INDEX, reduction="none"
             )
-            weighted = (each * getattr(targets, f"{name}_weights")[real]).sum()
+            weighted = (per_region * getattr(targets, f"{name}_weights")[real]).sum()
             losses[name] = _mean(weighted * normalizer, count)
     if "feat" in decoders:
         masked = targets.feat_mask[real] > 0
-        found = decoders["feat"](read[masked]).float()
-        wanted = targets.feat_targets[real][masked].float()
-        each = functional.smooth_l1_loss(found, wanted, reduction="none").mean(dim=1)
-        losses["feat"] = _mean(each.sum() * normalizer, count)
+        predicted = decoders["feat"](hidden[masked]).float()
+        expected = targets.feat_targets[real][masked].float()
+        per_region = functional.smooth_l1_loss(predicted, expected, reduction="none").mean(dim=1)
+        losses["feat"] = _mean(per_region.sum() * normalizer, count)
     return losses
 
 
 def matched_score(scores: Float[Tensor, "B 2"]) -> Float[Tensor, B]:
-    """Give how much more likely it is that text and image belong together than that they do not."""
+    """Return the logit of a matching pair minus that of a mismatched one."""
     return scores[:, 1].float() - scores[:, 0].float()
 
 

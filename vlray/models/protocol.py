@@ -1,7 +1,7 @@
-"""What a model is to vlray. A file of your own needs only to conform to this page.
+"""Protocol of a model; a model of your own needs only to follow this module.
 
-Shapes: B examples, I images of an example, R regions padding included, L labels, C choices,
-P phrases padding included.
+Shapes: B examples, I images of an example, R regions padding included, L labels, C choices, P
+phrases padding included.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ from vlray.loader.inputs import ModelInputs
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be learned, and from what: all that the size of a model's ends follows from."""
+    """Learning goal: the task, and the sizes of the model's inputs and outputs."""
 
     objective: Objective
     """``labels``, ``choices``, ``phrases``, ``matching`` or ``pretraining``."""
 
     feature_dim: int
-    """Length D of a region's vector."""
+    """Length D of a region vector."""
 
     labels: tuple[str, ...] = field(default=(), repr=False)
-    """Names of the labels (in pretraining: the answers of image QA); empty: there are none."""
+    """Names of the labels (in pretraining: answers of image question answering); empty if there are
+    none."""
 
     num_images: int = 1
-    """Images of an example: 2 for NLVR2."""
+    """Images per example: 2 for NLVR2."""
 
     soft: bool = False
-    """Whether several labels of an example can be right, each to a degree (VQA)."""
+    """Whether an example can have several correct labels, each with a score (VQA)."""
 
     classes: bool = False
-    """Whether the labels are the task's own classes (NLVR2, SNLI-VE) in the place of answers."""
+    """Whether the labels are the task's own classes (NLVR2, SNLI-VE) instead of answers."""
 
     num_objects: int = 0
-    """Object classes that regions have labels of; 0: they have none."""
+    """Number of object classes of the region labels; 0 if regions have no such labels."""
 
     num_attributes: int = 0
-    """The same for attributes."""
+    """Number of attributes of the region labels; 0 if regions have no such labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,23 +54,24 @@ class Loss:
     """One loss of a batch, in float32."""
 
     mean: Float[Tensor, ""]
-    """Mean over whatever was scored, weighted as in the recipe. What is summed is these."""
+    """Mean over the scored items, weighted as published. The total loss is the sum of the means."""
 
     count: Float[Tensor, ""]
-    """Over how much it is the mean (examples, masked tokens), so that the workers of a step can be
-    weighted to the mean over all of it."""
+    """Number of scored items (examples, masked tokens). It weights the workers' means into the mean
+    over the global batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelOutputs:
-    """What a model says of a batch.
+    """Outputs of a model for a batch.
 
     Attributes:
-        losses: By name; empty where the batch has no labels. They are added up.
-        scores: The higher, the more likely: (B, L) of labels, (B, C) of choices, (B, P, R) of the
-            regions of phrases, (B,) of text and image belonging together. None in pretraining.
-        attention: (B, R), or (B, I, R) with several images: how much was looked at each region; a
-            row's real regions sum to 1. None where the model does not give it or was not asked.
+        losses: Losses by name, which are summed; empty if the batch has no labels.
+        scores: Higher is more likely: (B, L) for labels, (B, C) for choices, (B, P, R) for the
+            regions of phrases, (B,) for a matching text and image. None in pretraining.
+        attention: (B, R), or (B, I, R) with several images: attention to each region; it sums to 1
+            over the real regions of an image. None if it was not requested or the model does not
+            provide it.
     """
 
     losses: Mapping[str, Loss]
@@ -80,45 +82,45 @@ class ModelOutputs:
 class VisionLanguageModel(Protocol):
     """A ``torch.nn.Module`` that learns a `Goal` from `ModelInputs`.
 
-    vlray's own loop trains it: autocast, gradient scaling, workers and checkpoints are no concern
-    of the model's. Losses are computed in float32, whatever autocast makes of the layers before.
+    vlray's training loop handles autocast, gradient scaling, workers and checkpoints. The model
+    must compute its losses in float32, whatever the precision of its layers.
     """
 
     def __init__(self, options: ModelSection, goal: Goal) -> None:
         """Build the model for a goal, on the CPU.
 
         Args:
-            options: ``weights`` is a folder that `save` wrote (of this goal or of another: then
-                what fits is taken), or anything else that the class understands; empty: random
-                numbers, which are drawn from torch's generator.
-            goal: What is to be learned.
+            options: ``weights`` is a folder that `save` wrote, or anything else that the class
+                accepts. If the folder is of another goal, the parameters that fit are loaded.
+                Empty: random initialization with torch's generator.
+            goal: Learning goal.
 
         Raises:
-            ValueError: The goal is none that the model can learn, or the weights do not fit.
+            ValueError: The model cannot learn the goal, or the weights do not fit.
         """
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
-        """Say how batches have to be made: values of `LoaderSection`, by name."""
+        """Return the options that batches need: values of `LoaderSection`, by name."""
         ...
 
     def __call__(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses and scores of a batch on the model's device.
 
         Args:
-            batch: As `loader_defaults` asked for it.
-            attention: Whether ``ModelOutputs.attention`` is wanted.
+            batch: Made with the options of `loader_defaults`.
+            attention: Whether to return ``ModelOutputs.attention``.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the model into a folder that is there."""
+        """Write the model into an existing folder."""
         ...
 
     def new_parameters(self) -> frozenset[str]:
-        """Name the parameters that ``weights`` did not fill; optional (then: none)."""
+        """Return the names of parameters that ``weights`` did not fill; optional."""
         ...
 
     def loss_in_words(self) -> str:
-        """Say for the log which loss it has; optional."""
+        """Describe the loss, for the log; optional."""
         ...

@@ -1,4 +1,4 @@
-"""Regions' vectors brought to mean 0 and deviation 1, by numbers that stay with the model.
+"""Standardization of region vectors to mean 0 and standard deviation 1.
 
 Shapes: D numbers of a vector.
 """
@@ -17,26 +17,26 @@ from torch import Tensor, nn
 from vlray.config.model import ModelSection
 
 FILE = "standardize.safetensors"
-MOST = 6
-"""Deviations that a number is off the mean at most; what is rare is else far too large."""
+MAX_DEVIATIONS = 6
+"""Limit of standardized values, in standard deviations; rare features would exceed it by far."""
 
-LEAST = 1e-3
-"""Deviation, as a share of the mean one, below which a number counts as always the same."""
+MIN_DEVIATION_SHARE = 1e-3
+"""Features whose deviation is below this share of the mean deviation count as constant."""
 
 
 class Standardize(nn.Module):
-    """Takes the mean of each number of the vectors away, and divides by its deviation.
+    """Subtracts the mean of each feature and divides by its standard deviation.
 
-    Vectors that are never negative, as those after a ReLU, have means that are large beside what
-    differs between regions; a small model learns sooner without them. The numbers are of the
-    training's regions, and are kept in a file of their own beside the network's.
+    Features that are never negative, such as those after a ReLU, have means that are large compared
+    with the differences between regions; a small model learns faster without them. The statistics
+    come from the training regions and are saved in a file beside the network.
     """
 
     mean: Float[Tensor, D]
     deviation: Float[Tensor, D]
 
     def __init__(self, feature_dim: int) -> None:
-        """Begin with a mean of 0 and a deviation of 1: vectors stay as they are."""
+        """Start with mean 0 and deviation 1, which leave vectors unchanged."""
         super().__init__()
         self.is_measured = False
         self.register_buffer("mean", torch.zeros(feature_dim))
@@ -44,36 +44,40 @@ class Standardize(nn.Module):
 
     @classmethod
     def of(cls, options: ModelSection, feature_dim: int) -> Self | None:
-        """Build what the options ask for; a folder of ``weights`` that has the numbers gives them.
+        """Build the layer, with the statistics of the ``weights`` folder if it has any.
 
         Returns:
-            None where nothing is to be standardized.
+            None if ``options.standardize`` is off.
 
         Raises:
-            ValueError: The folder's numbers are of vectors of another length.
+            ValueError: The statistics are for vectors of another length.
         """
         if not options.standardize:
             return None
-        built, path = cls(feature_dim), Path(options.weights or "-").expanduser() / FILE
+        # ``weights`` can also be a name on the hub or empty; then no such file exists.
+        layer, path = cls(feature_dim), Path(options.weights or "-").expanduser() / FILE
         if path.is_file():
             try:
-                built.load_state_dict(load_file(path))
-                built.is_measured = True
+                layer.load_state_dict(load_file(path))
+                layer.is_measured = True
             except RuntimeError as error:
-                raise ValueError(f"{path} is not of vectors of {feature_dim}: {error}") from error
-        return built
+                raise ValueError(
+                    f"{path} is not for vectors of length {feature_dim}: {error}"
+                ) from error
+        return layer
 
     def forward(self, feats: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
-        """Standardize vectors; what comes out is float32, and 6 at most."""
-        return ((feats.float() - self.mean) / self.deviation).clamp(-MOST, MOST)
+        """Standardize vectors; the result is float32, between -6 and 6."""
+        return ((feats.float() - self.mean) / self.deviation).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     def measure(self, mean: Float32[np.ndarray, D], deviation: Float32[np.ndarray, D]) -> None:
-        """Take what was measured; a number that is always the same is divided by 1."""
+        """Set the measured statistics; a constant feature is divided by 1."""
         self.is_measured = True
-        changes = deviation > LEAST * deviation.mean()
+        # Dividing a constant feature by its tiny deviation would amplify rounding errors.
+        varies = deviation > MIN_DEVIATION_SHARE * deviation.mean()
         self.mean.copy_(torch.from_numpy(mean))
-        self.deviation.copy_(torch.from_numpy(np.where(changes, deviation, 1)))
+        self.deviation.copy_(torch.from_numpy(np.where(varies, deviation, 1)))
 
     def save(self, folder: Path) -> None:
-        """Write the numbers."""
+        """Write the statistics into a folder."""
         save_file({name: buffer.cpu() for name, buffer in self.state_dict().items()}, folder / FILE)

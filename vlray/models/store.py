@@ -1,8 +1,8 @@
-"""The checkpoints of a training in its OUT, on a disk or in object storage.
+"""Checkpoints of a training in its OUT, on a disk or in object storage.
 
-``OUT/step-00000500/`` is complete or not there. ``OUT/best`` and ``OUT/last`` tell which of these
-folders they are: links on a disk, in object storage files with the name in them. Folders that
-neither of them tells of are deleted; what a resumed run needs (``state.pt``) is in the last alone.
+``OUT/step-00000500/`` is complete or absent. ``OUT/best`` and ``OUT/last`` name one of these
+folders each: by a link on a disk, by a small text file in object storage. Folders with neither name
+are deleted. Only the last one has ``state.pt``, which a resumed run needs.
 """
 
 from __future__ import annotations
@@ -27,25 +27,24 @@ STEP = "step-"
 
 
 class CheckpointStore:
-    """The checkpoints of one OUT."""
+    """Checkpoints of one OUT."""
 
     def __init__(self, output: str, cache: Path | None = None) -> None:
-        """Open an OUT, which need not be there yet.
+        """Open an OUT, which may not exist yet.
 
         Args:
             output: A local folder or a URI.
-            cache: Where those of object storage are kept on this machine; not given: in vlray's
-                cache.
+            cache: Local folder for checkpoints from object storage; vlray's cache by default.
 
         Raises:
-            ValueError: The URI is none that vlray reads.
+            ValueError: The URI has a scheme that vlray does not support.
         """
         self.output = output
         self._fs, self._root = files.resolve(output)
         self._cache = cache or DataSection().cache_folder()
 
     def step_folder(self, which: Which) -> str:
-        """Give the name of the folder that ``best`` or ``last`` tells of; empty: there is none."""
+        """Return the name of the folder behind ``best`` or ``last``; empty if there is none."""
         path = files.join(self._root, which)
         if files.is_local(self._fs):
             return Path(path).readlink().name if Path(path).is_symlink() else ""
@@ -55,24 +54,24 @@ class CheckpointStore:
             return ""
 
     def read(self, which: Which, file: str) -> bytes:
-        """Read a file of a checkpoint, without copying the others.
+        """Read a file of a checkpoint without downloading the others.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: The checkpoint or the file does not exist.
         """
         return files.read_bytes(self._fs, files.join(self._root, self.step_folder(which), file))
 
     def locate(self, which: Which) -> Path:
-        """Give the folder of a checkpoint on this machine; object storage is copied from.
+        """Return the local folder of a checkpoint, downloaded if it is in object storage.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: The checkpoint does not exist.
         """
         name = self.step_folder(which)
         folder = files.join(self._root, name)
         if not name or self._fs.get_file_info(folder).type != pafs.FileType.Directory:
             raise FileNotFoundError(
-                f"{self.output} has no {which} checkpoint; give the OUT of a vlray train that has "
+                f"{self.output} has no {which} checkpoint; give the OUT of a training that has "
                 "saved one"
             )
         if files.is_local(self._fs):
@@ -80,15 +79,15 @@ class CheckpointStore:
         return self._download(folder, name)
 
     def save(self, step: int, write: Callable[[Path], None], *, is_best: bool) -> None:
-        """Write a checkpoint, which is then the last one, and delete what is no longer needed.
+        """Write a checkpoint, name it ``last``, and delete those that are no longer needed.
 
         Args:
-            step: How many steps were made.
-            write: Writes its files into an empty local folder.
-            is_best: Whether it is the best one as well.
+            step: Number of steps of the training so far.
+            write: Writes the files into an empty local folder.
+            is_best: Whether it is also the best checkpoint.
 
         Raises:
-            OSError: The disk is full, or the storage cannot be written to.
+            OSError: The disk is full, or the storage is not writable.
         """
         name = f"{STEP}{step:08d}"
         if files.is_local(self._fs):
@@ -96,6 +95,7 @@ class CheckpointStore:
                 temporary.mkdir()
                 write(temporary)
         else:
+            # Object storage has no rename: the copy counts only once ``last`` names it.
             with tempfile.TemporaryDirectory(prefix="vlray-") as folder:
                 write(Path(folder))
                 self._copy(folder, None, files.join(self._root, name), self._fs)
@@ -104,19 +104,21 @@ class CheckpointStore:
         self.clean()
 
     def clean(self) -> None:
-        """Delete what a killed run left, and checkpoints that are neither the best nor the last."""
+        """Delete leftovers of a killed run, and checkpoints that are neither best nor last."""
         if files.is_local(self._fs):
             for unfinished in Path(self._root).glob(f"{TEMPORARY}*"):
                 discard(unfinished)
-        kept = {which: self.step_folder(which) for which in NAMES}
+        current = {which: self.step_folder(which) for which in NAMES}
         selector = pafs.FileSelector(self._root, allow_not_found=True)
-        for found in self._fs.get_file_info(selector):
-            if found.base_name.startswith(STEP) and found.base_name not in kept.values():
-                self._fs.delete_dir(found.path)
-        if kept["best"] and kept["best"] != kept["last"]:
-            files.remove(self._fs, files.join(self._root, kept["best"], STATE))
+        for entry in self._fs.get_file_info(selector):
+            if entry.base_name.startswith(STEP) and entry.base_name not in current.values():
+                self._fs.delete_dir(entry.path)
+        # Resuming starts from the last checkpoint, so the best one needs no optimizer state.
+        if current["best"] and current["best"] != current["last"]:
+            files.remove(self._fs, files.join(self._root, current["best"], STATE))
 
     def _point(self, which: Which, name: str) -> None:
+        """Let ``best`` or ``last`` name a folder."""
         if not files.is_local(self._fs):
             path = files.join(self._root, which)
             files.write_atomic(self._fs, path, f"{name}\n".encode())
@@ -125,12 +127,14 @@ class CheckpointStore:
             temporary.symlink_to(name)
 
     def _download(self, folder: str, name: str) -> Path:
+        """Copy a checkpoint from object storage into the cache."""
         digest = hashlib.sha256(f"{self._fs.type_name}://{folder}".encode()).hexdigest()[:16]
-        place = self._cache / "checkpoints" / digest
-        with replacing(place / name) as temporary:
+        # One cache folder per OUT: step folders of different trainings have equal names.
+        target = self._cache / "checkpoints" / digest
+        with replacing(target / name) as temporary:
             temporary.mkdir()
             self._copy(folder, self._fs, str(temporary), None)
-        return place / name
+        return target / name
 
     def _copy(
         self,
@@ -149,43 +153,46 @@ class CheckpointStore:
 
 
 def locate(output: str, which: Which = "best", cache: Path | None = None) -> Path:
-    """Give the folder of a checkpoint on this machine.
+    """Return the local folder of a checkpoint.
 
     Args:
-        output: The OUT of a training; or a checkpoint itself, as ``OUT/best`` is, which is given
-            whatever ``which`` says.
+        output: The OUT of a training, or a checkpoint folder such as ``OUT/best``; ``which`` is
+            then ignored.
         which: ``best`` or ``last``.
-        cache: As of `CheckpointStore`.
+        cache: See `CheckpointStore`.
 
     Raises:
         FileNotFoundError: It is neither.
     """
-    store, which = _place(output, which, cache)
+    store, which = _split(output, which, cache)
     return store.locate(which) if store else Path(output).expanduser().resolve()
 
 
-def described(output: str, which: Which = "best", cache: Path | None = None) -> bytes | None:
-    """Give the ``vlray.json`` of a checkpoint, without copying the others of its files.
+def read_description(output: str, which: Which = "best", cache: Path | None = None) -> bytes | None:
+    """Read the ``vlray.json`` of a checkpoint without downloading its other files.
 
     Args:
-        output: As of `locate`.
-        which: As of `locate`.
-        cache: As of `CheckpointStore`.
+        output: See `locate`.
+        which: See `locate`.
+        cache: See `CheckpointStore`.
 
     Returns:
-        What the file holds; None: there is no such checkpoint.
+        The content of the file; None if there is no such checkpoint.
     """
-    store, which = _place(output, which, cache)
+    store, which = _split(output, which, cache)
     if store is None:
         return (Path(output).expanduser() / FILE).read_bytes()
     return store.read(which, FILE) if store.step_folder(which) else None
 
 
-def _place(output: str, which: Which, cache: Path | None) -> tuple[CheckpointStore | None, Which]:
-    """Tell the OUT and the name of a checkpoint in it; no OUT: the folder is a checkpoint."""
+def _split(output: str, which: Which, cache: Path | None) -> tuple[CheckpointStore | None, Which]:
+    """Split a path into its OUT and the name of the checkpoint.
+
+    The OUT is None if the path is itself a local checkpoint folder.
+    """
     if not files.is_uri(output) and (Path(output).expanduser() / FILE).is_file():
         return None, which
-    above, name = files.parent(output.rstrip("/"))
+    parent, name = files.parent(output.rstrip("/"))
     if name in NAMES and files.is_uri(output):
-        return CheckpointStore(above, cache), "best" if name == "best" else "last"
+        return CheckpointStore(parent, cache), "best" if name == "best" else "last"
     return CheckpointStore(output, cache), which

@@ -20,109 +20,128 @@ from transformers import (
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
-from vlray.models.around import Around
-from vlray.models.build import load_network, names_of
+from vlray.models.build import label_fields, load_network
 from vlray.models.heads import VisualBertForAnswers
-from vlray.models.losses import chosen, in_words, label_losses, phrase_losses
-from vlray.models.network import check_goal, looked_at, phrases_of, read, reading, rest
+from vlray.models.losses import choose_loss, describe_loss, label_losses, phrase_losses
+from vlray.models.network import (
+    attention_to_regions,
+    check_goal,
+    freeze_unused,
+    get_phrases,
+    pooling_weights,
+    weighted_sum,
+)
 from vlray.models.protocol import Goal, ModelOutputs
 from vlray.models.text_start import fill_from_text, starts_from_text
+from vlray.models.transformers_model import TransformersModel
 
-ENDS = ("cls.", "attention.")
+HEAD_PREFIXES = ("cls.", "attention.")
+"""Name prefixes of the parameters that depend on the labels or the objective."""
+
 BOX_NUMBERS = 5
+"""Numbers of a box that ``model.box_feats`` appends: x1, y1, x2, y2, area."""
+
 MAX_TOKENS = 128
 
 
-class VisualBert(Around):
-    """VisualBERT of transformers, with the losses and conventions of its recipes.
+class VisualBert(TransformersModel):
+    """VisualBERT of transformers, with the published losses and conventions of its tasks.
 
-    Answers are read of the token before the last, which is a [MASK] behind the question; of VQA's
-    soft scores there is the Kullback-Leibler divergence. All else is read of [CLS], with
-    cross-entropy.
+    Answers are read from the second-to-last token, a [MASK] after the question; VQA's soft scores
+    are trained with the Kullback-Leibler divergence. Everything else is read from [CLS] and trained
+    with cross-entropy.
 
-    The regions of one image are of kind 0, those of a second one of kind 1, as in the original and
-    so in what it published; transformers' documentation and default say 1.
+    Regions of the first image have token type 0, those of a second image type 1, as in the original
+    code and its published checkpoints. The documentation and default of transformers say 1.
 
     Source:
         VisualBERT (arXiv:1908.03557); uclanlp/visualbert visualbert/dataloaders.
     """
 
     def __init__(self, options: ModelSection, goal: Goal) -> None:
-        """Build it; see `VisionLanguageModel`.
+        """Build the model; see `VisionLanguageModel`.
 
         Raises:
-            ValueError: The goal is none that it can learn, or the weights do not fit.
+            ValueError: The model cannot learn the goal, or the weights do not fit.
         """
         super().__init__()
         self.options, self.goal = options, goal
         check_goal("visualbert", goal, ("labels", "choices", "phrases"))
-        self._loss = chosen(options, "kl" if goal.soft else "cross-entropy")
+        self._loss = choose_loss(options, "kl" if goal.soft else "cross-entropy")
         fields: dict[str, Any] = {"visual_embedding_dim": goal.feature_dim}
         if options.box_feats:
             fields["visual_embedding_dim"] += BOX_NUMBERS
         if goal.objective == "labels":
-            fields |= names_of(goal.labels)
+            fields |= label_fields(goal.labels)
         from_text = starts_from_text(options, goal)
         network_class = VisualBertForAnswers if from_text else _network_class(goal)
-        self.network, new = load_network(network_class, options, goal, fields, ENDS)
-        if from_text and any(name.startswith(ENDS) for name in new):
+        self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
+        if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
             fill_from_text(self.network.cls, self.network.visual_bert, goal.labels)
-        self._begin(options, goal, new)
-        self._where = _where(options, goal)
-        rest(_unused(self.network, self._where, goal))
+        self._set_up(options, goal, new)
+        self._pooling = _pooling(options, goal)
+        freeze_unused(_unused(self.network, self._pooling, goal))
 
     def loss_in_words(self) -> str:
-        """Say which loss it has."""
-        return in_words(self._loss, self.goal.objective)
+        """Describe the loss."""
+        return describe_loss(self._loss, self.goal.objective)
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
-        """Give no boxes, or their area too; questions with the mask that the answer is read of."""
+        """Return the options of VisualBERT's batches: no boxes, unless ``box_feats``; long texts.
+
+        Questions end with the [MASK] from which the answer is read.
+        """
         return {
             "max_tokens": MAX_TOKENS,
             "boxes": "xyxy_area" if options.box_feats else "none",
-            "template": "{text} ? [MASK]" if _where(options, goal) == "mask" else "{text}",
+            "template": "{text} ? [MASK]" if _pooling(options, goal) == "mask" else "{text}",
         }
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
         """Compute losses and scores; see `VisionLanguageModel`."""
-        batch = self._standardized(batch)
+        batch = self._standardize_regions(batch)
         inputs = self._inputs(batch)
         if self.goal.objective == "phrases":
-            phrases = phrases_of(batch)
-            places = phrases.positions
-            scores = self.network(**inputs, region_to_phrase_position=places).logits
+            phrases = get_phrases(batch)
+            positions = phrases.positions
+            scores = self.network(**inputs, region_to_phrase_position=positions).logits
             return ModelOutputs(phrase_losses(scores, phrases), scores.float())
-        found = self.network.visual_bert(**inputs, output_attentions=attention, return_dict=True)
+        outputs = self.network.visual_bert(**inputs, output_attentions=attention, return_dict=True)
         tokens = batch.input_ids.shape[-1]
-        weights = reading(self._where, inputs["attention_mask"])
-        pooled = found.pooler_output
-        if self._where != "first":
-            pooled = read(weights, found.last_hidden_state[:, :tokens])
+        token_weights = pooling_weights(self._pooling, inputs["attention_mask"])
+        # The sequence consists of the tokens, then the regions.
+        pooled = outputs.pooler_output
+        if self._pooling != "first":
+            pooled = weighted_sum(token_weights, outputs.last_hidden_state[:, :tokens])
         scores = self.network.cls(self.network.dropout(pooled)).reshape(len(batch), -1)
-        looked = None
+        region_attention = None
         if attention:
-            of_tokens = found.attentions[-1].mean(1)[:, :tokens, tokens:]
-            looked = looked_at(read(weights, of_tokens), batch.visual_attention_mask)
+            # From text to regions, in the last layer, as the mean of all heads.
+            attention_probs = outputs.attentions[-1].mean(1)[:, :tokens, tokens:]
+            region_attention = attention_to_regions(
+                weighted_sum(token_weights, attention_probs), batch.visual_attention_mask
+            )
         losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
-        return ModelOutputs(losses, scores.float(), looked)
+        return ModelOutputs(losses, scores.float(), region_attention)
 
     def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:
-        """Rename what a batch has.
+        """Rename the tensors of a batch to VisualBERT's arguments.
 
-        The regions of two images are one row, of two kinds; choices become examples of their own.
+        The regions of two images are concatenated and differ in token type; the choices of an
+        example become rows of their own.
         """
         visual_embeds = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:
             visual_embeds = torch.cat([visual_embeds, box_feats_of(batch)], dim=-1)
         mask = batch.visual_attention_mask
-        kinds = torch.zeros_like(mask)
+        region_types = torch.zeros_like(mask)
         if self.goal.num_images == 2:
-            kinds[:, 1] = 1
+            region_types[:, 1] = 1
         visual = {
             "visual_embeds": visual_embeds,
             "visual_attention_mask": mask,
-            "visual_token_type_ids": kinds,
+            "visual_token_type_ids": region_types,
         }
         text = {
             "input_ids": batch.input_ids,
@@ -130,11 +149,15 @@ class VisualBert(Around):
             "token_type_ids": batch.token_type_ids,
         }
         if self.goal.num_images == 2:
+            # Both images form one sequence: (B, I, R) -> (B, I * R).
             visual = {name: value.flatten(1, 2) for name, value in visual.items()}
         elif self.goal.objective == "choices":
-            number = batch.input_ids.shape[1]
+            num_choices = batch.input_ids.shape[1]
+            # Each choice is read with the same regions: (B, C, T) -> (B * C, T).
             text = {name: value.flatten(0, 1) for name, value in text.items()}
-            visual = {name: value.repeat_interleave(number, 0) for name, value in visual.items()}
+            visual = {
+                name: value.repeat_interleave(num_choices, 0) for name, value in visual.items()
+            }
         return text | visual
 
 
@@ -143,24 +166,27 @@ def _network_class(goal: Goal) -> Any:
         return VisualBertForRegionToPhraseAlignment
     if goal.objective == "choices":
         return VisualBertForMultipleChoice
-    return VisualBertForQuestionAnswering if _of_answers(goal) else VisualBertForVisualReasoning
+    return VisualBertForQuestionAnswering if _has_answers(goal) else VisualBertForVisualReasoning
 
 
-def _of_answers(goal: Goal) -> bool:
+def _has_answers(goal: Goal) -> bool:
     return goal.objective == "labels" and goal.num_images == 1 and not goal.classes
 
 
-def _where(options: ModelSection, goal: Goal) -> Literal["first", "mask", "mean"]:
-    """Say which tokens the scores are read of."""
+def _pooling(options: ModelSection, goal: Goal) -> Literal["first", "mask", "mean"]:
+    """Return which tokens the scores are read from."""
     if options.pooling == "mean":
         return "mean"
-    return "mask" if _of_answers(goal) else "first"
+    return "mask" if _has_answers(goal) else "first"
 
 
-def _unused(network: Any, where: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
-    """List what the scores do not depend on; not the head's decoder, which is the embeddings."""
+def _unused(network: Any, pooling: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
+    """List the modules that the scores do not depend on.
+
+    The decoder of the pretraining head is not listed: its weight is that of the token embeddings.
+    """
     if goal.objective != "phrases":
-        return [] if where == "first" else [network.visual_bert.pooler]
+        return [] if pooling == "first" else [network.visual_bert.pooler]
     heads = network.cls
     return [
         network.visual_bert.pooler,
@@ -172,15 +198,15 @@ def _unused(network: Any, where: str, goal: Goal) -> list[nn.Module | nn.Paramet
 
 
 def box_feats_of(batch: ModelInputs) -> Float[Tensor, "B *I R 5"]:
-    """Give what ``model.box_feats`` puts behind the vector of a region.
+    """Return the numbers that ``model.box_feats`` appends to region vectors.
 
     Raises:
-        ValueError: The batch has no such boxes.
+        ValueError: The batch does not have boxes of five numbers.
     """
     pos = batch.visual_pos
     if pos is None or pos.shape[-1] != BOX_NUMBERS:
         raise ValueError(
-            f"model.box_feats=true wants {BOX_NUMBERS} numbers of each box, but the batch has "
-            f"{0 if pos is None else pos.shape[-1]}; leave loader.boxes out"
+            f"model.box_feats=true needs {BOX_NUMBERS} numbers per box, but the batch has "
+            f"{0 if pos is None else pos.shape[-1]}; remove loader.boxes"
         )
     return pos

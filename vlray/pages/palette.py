@@ -1,4 +1,4 @@
-"""Colours of labels on the page."""
+"""Colours of labels on the pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from vlray.images.draw import label_colour
 
-# From Oklab to linear sRGB, by way of the cube roots of cone responses.
+# Oklab to linear sRGB, through the cube roots of cone responses.
 _TO_CONES = np.array(
     [
         [1, 0.3963377774, 0.2158037573],
@@ -26,18 +26,19 @@ _TO_RGB = np.array(
 
 
 def page_color(label: str) -> str:
-    """Return the colour of a label as ``#rrggbb``, in the hue that it has in annotated files.
+    """Return the colour of a label as ``#rrggbb``, with the hue of the annotated files.
 
-    On the page all hues are equally light, so that none of them outshines the others, dark text
-    can be read on each, and each can be seen on dark photographs.
+    All hues have a similar lightness: dark text is readable on each, and each is visible on dark
+    images.
 
     Source:
         Bjorn Ottosson, "A perceptual color space for image processing" (2020), for Oklab.
     """
     hue, _, value = colorsys.rgb_to_hsv(*label_colour(label))
-    # Oklab's red is at 25 degrees; the other hues then lie where HSV has them, within 20.
+    # Red is at 25 degrees in Oklab; with this offset the other hues match HSV within 20 degrees.
     angle = 2 * np.pi * hue + np.radians(25)
     lightness = 0.83 if value > 220 else 0.74
+    # Reduce the chroma until the colour is inside the sRGB gamut.
     for chroma in np.arange(0.16, 0, -0.01):
         lab = np.array([lightness, chroma * np.cos(angle), chroma * np.sin(angle)])
         rgb = _TO_RGB @ (_TO_CONES @ lab) ** 3

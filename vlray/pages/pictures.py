@@ -1,4 +1,4 @@
-"""Thumbnails: the images of an output, read again and made small."""
+"""Thumbnails of the images of an output."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from vlray.images.decode import MAX_PIXELS, ImageError, decode
 from vlray.regions.output import RegionOutput
 from vlray.storage import files
 
-# Images of a page, and the longest side of its thumbnails in pixels: the fewer there are, the
-# sharper they can be, and a page stays below 65 MB.
+# Maximum number of images on a page, and longest side of its thumbnails in pixels. These sizes
+# keep a page below 65 MB.
 THUMBNAIL_SIZES = ((400, 640), (1_000, 512), (2_000, 384))
 SMALLEST_THUMBNAIL = 256
 THUMBNAIL_QUALITY = 75
@@ -30,7 +30,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Picture:
-    """The thumbnail of one image, or why there is none."""
+    """Thumbnail of one image.
+
+    Attributes:
+        thumbnail: JPEG; None: the image cannot be read.
+        problem: Why the image cannot be read; empty: it was read.
+    """
 
     thumbnail: bytes | None
     problem: str = ""
@@ -38,11 +43,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class ImageReader:
-    """Read and decode images of an output.
+    """Reads and decodes the images of an output.
 
     Attributes:
-        images_root: What relative paths are relative to: a folder or a URI.
-        max_pixels: Larger images are not decoded; the limit of the extraction.
+        images_root: Folder or URI that relative paths start from.
+        max_pixels: Maximum number of pixels of an image, as in the extraction.
     """
 
     images_root: str
@@ -50,7 +55,7 @@ class ImageReader:
 
     @classmethod
     def of(cls, output: RegionOutput, images_root: str = "") -> ImageReader:
-        """Read the images of ``output``, at ``images_root`` if they have moved there."""
+        """Create a reader of an output's images, at ``images_root`` if they have moved."""
         limit = int(output.info.settings.get("images.max_pixels", MAX_PIXELS))
         return cls(images_root or output.info.images_root, limit)
 
@@ -58,34 +63,37 @@ class ImageReader:
         """Decode one image to BGR.
 
         Raises:
-            OSError: It cannot be read.
-            ImageError: It cannot be decoded, or the output does not say where it is.
+            OSError: The file cannot be read.
+            ImageError: It cannot be decoded, or the output does not store where its images are.
         """
         return decode(self._read_bytes(path), max_pixels=self.max_pixels)
 
     def _read_bytes(self, path: str) -> bytes:
         if files.is_uri(path) or path.startswith("/"):
             return files.read_bytes(*files.resolve(path))
-        if not self.images_root:  # converted without its photographs
-            raise ImageError("the output does not say where its images are")
+        if not self.images_root:  # converted from a file without images
+            raise ImageError("the output does not store where its images are")
         fs, root = self._root
         return files.read_bytes(fs, files.join(root, path))
 
     @cached_property
     def _root(self) -> tuple[pafs.FileSystem, str]:
-        # Once: opening object storage takes longer than reading an image from it.
+        # Cached: connecting to object storage takes longer than reading an image.
         return files.resolve(self.images_root)
 
 
 def read_thumbnails(
     output: RegionOutput, paths: Sequence[str], images_root: str = ""
 ) -> list[Picture]:
-    """Read images of an output again, and make a thumbnail of each.
+    """Read images of an output and make a thumbnail of each.
 
     Args:
-        output: Says what the paths are relative to, and how large an image may be.
-        paths: Of the images, as the output has them.
-        images_root: Where the images are now; where they were at the extraction, if empty.
+        output: The output; sets the default root and the maximum size of the images.
+        paths: Paths of the images, as the output stores them.
+        images_root: Folder or URI of the images; empty: where they were extracted from.
+
+    Returns:
+        A picture for each path, in order.
     """
     reader = ImageReader.of(output, images_root or output.info.images_root or ".")
     size = thumbnail_size(len(paths))
@@ -100,7 +108,7 @@ def read_thumbnails(
 
 
 def thumbnail_size(images: int) -> int:
-    """Choose the longest side, in pixels, of the thumbnails of a page with so many images."""
+    """Return the longest side, in pixels, of the thumbnails on a page with this many images."""
     for most, size in THUMBNAIL_SIZES:
         if images <= most:
             return size
@@ -108,12 +116,13 @@ def thumbnail_size(images: int) -> int:
 
 
 def in_parallel(make: Callable[[T], Picture], items: Iterable[T]) -> Iterator[Picture]:
-    """Make the pictures on several threads (Pillow works outside the GIL), in their order."""
+    """Make pictures in several threads (Pillow releases the GIL), and yield them in order."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Picture]] = deque()
         for item in items:
             ahead.append(pool.submit(make, item))
+            # A bounded queue: thumbnails of a large output do not pile up in memory.
             if len(ahead) > 4 * workers:
                 yield ahead.popleft().result()
         while ahead:
@@ -121,13 +130,13 @@ def in_parallel(make: Callable[[T], Picture], items: Iterable[T]) -> Iterator[Pi
 
 
 def thumbnail(image: np.ndarray, size: int) -> bytes:
-    """Encode a BGR image as a JPEG whose longest side has ``size`` pixels at most."""
+    """Encode a BGR image as a JPEG with a longest side of at most ``size`` pixels."""
     small = np.ascontiguousarray(shrink(image, size)[:, :, ::-1])
     return jpeg(Image.fromarray(small), THUMBNAIL_QUALITY)
 
 
 def shrink(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize an image to a longest side of ``size`` pixels; smaller ones stay as they are."""
+    """Resize an image to a longest side of ``size`` pixels; smaller images stay unchanged."""
     height, width = image.shape[:2]
     scale = size / max(height, width)
     if scale >= 1:

@@ -1,4 +1,4 @@
-"""Render a page: a single HTML file with everything in it, which opens without a network."""
+"""Render a page as a single self-contained HTML file, which works offline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from markupsafe import Markup
 
 
 class Total(NamedTuple):
-    """One number of a page's header."""
+    """A number in the header of a page.
+
+    Attributes:
+        name: Caption.
+        value: The formatted number.
+        note: Small print below it, such as an interval.
+    """
 
     name: str
     value: str
@@ -33,31 +39,31 @@ def render_page(
     thumbnails: Iterable[bytes | None] = (),
     **values: Any,
 ) -> bytes:
-    """Render a page that neither fetches anything nor runs anything but its own script.
+    """Render a page that fetches nothing and runs no script but its own.
 
-    The style is that of all pages, followed by ``page.css`` of the template's folder.
+    The styles are ``pages/page.css``, followed by ``page.css`` of the template's folder.
 
     Args:
         template: A template that extends ``pages/base.html``, as a path inside the package.
-        title: Of the window, plain text like all that follows.
+        title: Title of the window; plain text, like all other texts here.
         heading: First line of the header.
         subtitle: Second line of the header.
-        totals: Numbers of the header.
+        totals: Numbers in the header.
         scripts: JavaScript files, as paths inside the package; they share one scope.
-        data: What the scripts read from the element ``data``.
-        thumbnails: JPEGs; number n becomes the element ``tn``, where it is not None.
-        values: What else the template shows.
+        data: Data of the scripts, stored as JSON in the element ``data``.
+        thumbnails: JPEGs; thumbnail number n becomes the element ``tn``, unless it is None.
+        values: Further variables of the template.
 
     Returns:
-        The file; equal arguments make equal bytes.
+        The HTML file; equal arguments return equal bytes.
 
     Raises:
-        ValueError: The data have a number that JSON lacks.
+        ValueError: The data contain NaN or an infinity, which JSON does not have.
     """
     style = _text("pages/page.css") + _text(f"{template.rpartition('/')[0]}/page.css")
     script = _join(map(_text, scripts)) if scripts else ""
-    # Only this very script may run, and nothing may be fetched: a name that slipped through the
-    # escaping could still do no harm.
+    # The policy allows this script only and no network access. Even a label that escaped the
+    # escaping could then not run code.
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
@@ -90,14 +96,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    # The filter `tojson` escapes whatever could end a script element or begin a comment.
+    # The filter `tojson` escapes everything that could end a script element or start a comment.
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["number"] = "{:,}".format
     return environment
 
 
 def _blocks(thumbnails: Iterable[bytes | None]) -> Iterable[bytes]:
-    # Not in the template: it would hold a page of 65 MB twice.
+    # Appended outside of the template, which would hold a page of 65 MB twice in memory.
     for index, thumbnail in enumerate(thumbnails):
         if thumbnail is not None:
             yield b'<script type="text/plain" id="t%d">' % index
@@ -106,7 +112,7 @@ def _blocks(thumbnails: Iterable[bytes | None]) -> Iterable[bytes]:
 
 
 def _join(scripts: Iterable[str]) -> str:
-    """Make one script of several, whose names nothing else sees."""
+    """Join scripts into one function scope, so that they define no globals."""
     return '(() => {\n"use strict";\n' + "\n".join(scripts) + "})();\n"
 
 

@@ -1,1 +1,1 @@
-"""Several commands as the named steps of one file."""
+"""Pipelines: several commands as the named steps of one YAML file."""

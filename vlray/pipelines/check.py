@@ -1,4 +1,4 @@
-"""What can be known to fail before anything is run: places and splits that are not there."""
+"""Checks before anything runs: missing files, folders and splits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vlray.pipelines.inputs import ABSENT, fingerprint
 from vlray.pipelines.steps import Step, is_below
 from vlray.storage import files
 from vlray.tasks.corpus import resolve, spec_of
-from vlray.tasks.image_sets import find_images, found
-from vlray.tasks.kept import corpus_names, load_corpus
-from vlray.tasks.locate import wanted_files
+from vlray.tasks.image_sets import find_images, resolve_path
+from vlray.tasks.locate import annotation_files
+from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 READ = {
     "extract": ("boxes",),
@@ -23,20 +23,21 @@ READ = {
     "train": ("regions",),
     "test": ("checkpoint", "regions"),
 }
-"""Options of each command that name what has to be there when it begins."""
+"""Options of each command whose files or folders must exist when the command starts."""
 
 
 def check(steps: Sequence[Step]) -> list[str]:
-    """Look for what the steps read from outside of the pipeline.
+    """Check that all inputs from outside of the pipeline exist.
 
     Returns:
-        Of each mistake a sentence.
+        One message for each missing input.
 
     Raises:
         OSError: A storage cannot be reached.
     """
     mistakes = []
     for number, step in enumerate(steps):
+        # Outputs of earlier steps do not have to exist yet.
         written = [other.output for other in steps[:number] if other.output]
         has_datasets = any(other.command == "datasets" for other in steps[:number])
         for line in _check(step, written, has_datasets):
@@ -47,13 +48,14 @@ def check(steps: Sequence[Step]) -> list[str]:
 def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[str]:
     config: Any = step.config
     for name in READ.get(step.command, ()):
-        given = getattr(config, name)
-        for text in [given] if isinstance(given, str) else given:
-            place = text.partition("=")[2] or text  # NAME=OUT
-            if place and not any(is_below(place, output) for output in written):
-                place = found(place, config.env.data_dir)
-                if not files.is_uri(place) and fingerprint(place, deep=False) == ABSENT:
-                    yield f"{name} is {text}, which is not there, and no earlier step writes it"
+        value = getattr(config, name)
+        for text in [value] if isinstance(value, str) else value:
+            path = text.partition("=")[2] or text  # NAME=OUT
+            if path and not any(is_below(path, output) for output in written):
+                path = resolve_path(path, config.env.data_dir)
+                # Of URIs, the step itself reports that they do not exist.
+                if not files.is_uri(path) and fingerprint(path, deep=False) == ABSENT:
+                    yield f"{name}: {text} does not exist, and no earlier step writes it"
     if step.command == "extract" and not any(
         is_below(config.images.root, output) for output in written
     ):
@@ -61,6 +63,7 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
             find_images(config.images, config.data, config.env.data_dir)
         except (OSError, ValueError) as error:
             yield str(error)
+    # A step with `vlray datasets` may define the corpus that a later step names.
     if step.command in ("train", "test") and not has_datasets:
         valid = config.validation.valid if step.command == "train" else ""
         for text in filter(None, (config.corpus, valid)):
@@ -71,16 +74,16 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
 
 
 def _check_corpus(text: str, config: Any) -> Iterator[str]:
-    """Look for the annotation files of every split."""
+    """Report the required annotation files of a corpus that do not exist."""
     data: DataSection = config.data.below(config.env.data_dir)
-    is_kept = text in corpus_names(config.project)
-    spec = load_corpus(text, config.project) if is_kept else spec_of(text)
+    is_saved = text in corpus_names(config.project)
+    spec = load_corpus(text, config.project) if is_saved else spec_of(text)
     for dataset, split in resolve(spec):
-        for wanted in wanted_files(dataset, split, data):
-            if wanted.required and not wanted.path:
+        for file in annotation_files(dataset, split, data):
+            if file.required and not file.path:
                 name = dataset.spec.name
                 yield (
-                    f"{wanted.name} of {name}:{split} is not there, looked for as "
-                    f"{' and '.join(wanted.looked)}; say where the files of {name} are: "
+                    f"{file.name} of {name}:{split} was not found at "
+                    f"{' or '.join(file.candidates)}; set the folder of {name}'s files: "
                     f"--shared data.annotations.{name}=FOLDER"
                 )

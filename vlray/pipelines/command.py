@@ -1,4 +1,4 @@
-"""What ``vlray pipeline`` does around the steps: the plan, the lock, the summary."""
+"""The pipeline command: check, lock, run the steps, and report."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger("vlray.pipelines")
 
 
 def run(config: PipelineConfig, session: Session) -> None:
-    """Run the steps that are to be done.
+    """Run the steps that are not done, or print the plan in a dry run.
 
     Raises:
-        ValueError: A step cannot come to its end; nothing was run.
+        ValueError: A step could not succeed; nothing was run.
         Failed: A step failed.
         KeyboardInterrupt: A step was stopped.
     """
@@ -34,8 +34,8 @@ def run(config: PipelineConfig, session: Session) -> None:
     if config.dry_run:
         _print_plan(config, steps, folder)
         return
-    with _only_one(folder):
-        state = _opened(config, steps, folder)
+    with _exclusive(folder):
+        state = _load_checked(config, steps, folder)
         run_folder = session.open(config)
         log.info("settings and log of this run: %s", run_folder.path)
         outcome = run_steps(steps, state, config, folder)
@@ -44,7 +44,7 @@ def run(config: PipelineConfig, session: Session) -> None:
     if outcome.status == STOPPED:
         raise KeyboardInterrupt
     if outcome.status:
-        raise Failed(outcome.words)
+        raise Failed(outcome.message)
 
 
 def _print_plan(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> None:
@@ -56,8 +56,8 @@ def _print_plan(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> 
     _refuse_mistakes(steps)
 
 
-def _opened(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> State:
-    """Read the state, and refuse what cannot come to its end."""
+def _load_checked(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> State:
+    """Load the state, and refuse steps that could not succeed."""
     _refuse_mistakes(steps)
     state = State.load(folder)
     for plan in plan_ahead(steps, state.records, only=config.only, redo=config.redo):
@@ -71,14 +71,15 @@ def _refuse_mistakes(steps: Sequence[Step]) -> None:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold the lock of the pipeline's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / ".lock", wait=False):
             yield
     except BlockingIOError:
         raise ValueError(
-            f"another pipeline is at work in {folder}; wait for it, or give another --output"
+            f"another pipeline is running in {folder}; wait for it, or choose another --output"
         ) from None
 
 

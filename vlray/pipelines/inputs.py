@@ -1,4 +1,4 @@
-"""What a step reads, by fingerprints that are cheap: names, sizes and times of files."""
+"""Inputs of a step, with cheap fingerprints: names, sizes and modification times of files."""
 
 from __future__ import annotations
 
@@ -11,49 +11,54 @@ from vlray.settings.options import Path as Option
 from vlray.storage import files
 from vlray.storage.fingerprint import Fingerprint, of_tree, summary
 
-LISTS = (".txt", ".lst", ".list")  # names of files that may list images
+LISTS = (".txt", ".lst", ".list")  # suffixes of files that may list images
 ABSENT = "absent"
 
 _NEVER = ("split", "corpus", "objective", "dataset", "id_rule", "cache_dir")
-"""Options that are no places, whatever folder may be called so, or whose files are no input."""
+"""Options that are never inputs, even if a folder happens to have the name of their value."""
 
 
 def inputs_of(step: Step) -> dict[str, str]:
-    """Look at everything that a step's settings name and that is there.
+    """Fingerprint the existing files and folders that the settings of a step name.
 
     Returns:
-        Fingerprints by place, as the settings spell it: another folder to run in is no change.
+        Fingerprints by path, spelled as in the settings: running from another working directory
+        is not a change.
 
     Raises:
-        OSError: A storage cannot be reached, or a folder not be read.
+        OSError: A storage cannot be reached, or a folder cannot be read.
     """
-    found = {
-        text: fingerprint(place, deep=deep) for text, (place, deep) in sorted(_places(step).items())
-    }
+    paths = _input_paths(step)
+    prints = {text: fingerprint(path, deep=deep) for text, (path, deep) in sorted(paths.items())}
     listed = step.config.images.root if isinstance(step.config, ExtractConfig) else ""
-    if listed in found and listed.endswith(LISTS):  # a list stays as it is when its images change
-        found[listed] += f"-{_of_listed(_places(step)[listed][0])}"
-    return found
+    if listed in prints and listed.endswith(LISTS):
+        # The list itself does not change when the images in it do.
+        prints[listed] += f"-{_fingerprint_of_listed(paths[listed][0])}"
+    return prints
 
 
-def _places(step: Step) -> dict[str, tuple[str, bool]]:
-    """Find what settings name: by the text, where it is and whether all below it counts."""
-    found = {}
+def _input_paths(step: Step) -> dict[str, tuple[str, bool]]:
+    """Find the existing inputs of a step.
+
+    Returns:
+        By text of the setting: the path, and whether its subfolders count.
+    """
+    paths = {}
     for option, text in step.reads():
-        place = text.rpartition(":")[0] if ".py:" in text else text  # path/to/file.py:Class
-        there = _find(place, step.config.env.data_dir) if _is_place(option, place, step) else ""
-        if there and not (step.output and is_below(there, step.output)):
+        name = text.rpartition(":")[0] if ".py:" in text else text  # path/to/file.py:Class
+        path = _find(name, step.config.env.data_dir) if _may_be_path(option, name, step) else ""
+        if path and not (step.output and is_below(path, step.output)):
             # A dataset's folder may hold its images as well; its annotations are at the top.
-            found[place] = there, option[:2] != ("data", "annotations")
-    return found
+            paths[name] = path, option[:2] != ("data", "annotations")
+    return paths
 
 
-def _is_place(option: Option, text: str, step: Step) -> bool:
+def _may_be_path(option: Option, text: str, step: Step) -> bool:
     if option[-1] in _NEVER or option == ("data", "root"):
         return False
-    if option[-1] == "name" or option[0] == "tuned":  # a preset may be called as a folder here is
+    if option[-1] == "name" or option[0] == "tuned":  # a preset may share its name with a folder
         return "/" in text or "." in text
-    if option[:2] == ("data", "images"):  # those of all image sets are known: one is read at most
+    if option[:2] == ("data", "images"):  # of all configured image sets, a step reads at most one
         return "".join(option[2:]) == getattr(getattr(step.config, "images", None), "root", None)
     if option[:2] == ("data", "annotations"):
         return any(option[2] in corpus for corpus in _corpora(step))
@@ -67,58 +72,58 @@ def _corpora(step: Step) -> Iterator[str]:
 
 
 def _find(text: str, data_dir: Path) -> str:
-    """Give the place in one spelling; empty: it is none that is there."""
+    """Return the normalized path of a setting's text; empty: no such file or folder."""
     if files.is_uri(text):
         return text
-    for place in (Path(text).expanduser(), data_dir / text):
+    for path in (Path(text).expanduser(), data_dir / text):
         try:
-            if place.exists():
-                return normal(str(place))
-        except (OSError, ValueError):  # too long for a name, or a NUL in it
+            if path.exists():
+                return normal(str(path))
+        except (OSError, ValueError):  # the text is too long for a path, or has a NUL
             continue
     return ""
 
 
-def fingerprint(place: str, *, deep: bool = True) -> str:
-    """Tell whether a file or folder is as it was, without reading a file's content.
+def fingerprint(location: str, *, deep: bool = True) -> str:
+    """Fingerprint a file or folder without reading the contents of files.
 
     Args:
-        place: A path or URI.
-        deep: Whether the folders below count as well.
+        location: A path or URI.
+        deep: Whether subfolders count as well.
 
     Returns:
-        A hash of names, sizes and times of change; hidden files, which locks and unfinished files
-        are, do not count. ``absent`` where there is nothing.
+        A hash of names, sizes and modification times. Hidden files do not count: they are locks
+        and unfinished files. ``absent`` if nothing exists there.
 
     Raises:
         OSError: The storage cannot be reached.
-        ValueError: The URI is none that vlray reads.
+        ValueError: vlray does not support the URI.
     """
-    _, path = files.resolve(place)
-    found = of_tree(place, deep=deep)
-    if list(found) == [path]:
-        size, time = found[path]
+    _, path = files.resolve(location)
+    prints = of_tree(location, deep=deep)
+    if list(prints) == [path]:
+        size, time = prints[path]
         return f"{size}-{time}"
-    if not found and not _exists(place):
+    if not prints and not _exists(location):
         return ABSENT
-    below = {name[len(path) :]: one for name, one in found.items()}
-    return summary({name: one for name, one in below.items() if "/." not in name})
+    relative = {name[len(path) :]: one for name, one in prints.items()}
+    return summary({name: one for name, one in relative.items() if "/." not in name})
 
 
-def _exists(place: str) -> bool:
+def _exists(location: str) -> bool:
     from pyarrow.fs import FileType
 
-    fs, path = files.resolve(place)
-    with files.explained(place):
+    fs, path = files.resolve(location)
+    with files.explained(location):
         return bool(fs.get_file_info(path).type != FileType.NotFound)
 
 
-def _of_listed(place: str) -> str:
-    """Digest the fingerprints of the images that a list names; empty where it is no such list."""
+def _fingerprint_of_listed(path: str) -> str:
+    """Fingerprint the images that a list names; empty if the file is not a list of images."""
     from vlray.images.find import list_images
 
     try:
-        table = list_images(place, id_rule="path").table
+        table = list_images(path, id_rule="path").table
     except ValueError:
         return ""
     rows = zip(

@@ -1,4 +1,4 @@
-"""The page of a pipeline: what came out of every step, with its figures, curves and files."""
+"""The page of a pipeline: result, metrics, curves and files of every step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from vlray.config.pipeline import PipelineConfig
 from vlray.pages.render import Total, render_page
-from vlray.pipelines.figures import METRICS, figures_of
+from vlray.pipelines.metrics import METRICS, metric_rows
 from vlray.pipelines.process import command_line
 from vlray.pipelines.run import Outcome
 from vlray.pipelines.state import Record, State
 from vlray.pipelines.steps import Step, normal
-from vlray.pipelines.table import setting_rows, took
+from vlray.pipelines.table import duration, setting_rows
 from vlray.runs.run import Run
 from vlray.storage import files
 from vlray.version import __version__
@@ -28,7 +28,7 @@ CURVES = "curves.png"
 LINKED = {
     "index.html": "page",
     "compare.html": "page",
-    METRICS: "figures",
+    METRICS: "metrics",
     "predictions.json": "predictions",
     "submission.json": "submission",
     "submission.csv": "submission",
@@ -36,28 +36,29 @@ LINKED = {
     "trials.parquet": "trials",
     "labels.json": "labels",
 }
-"""Files of outputs that are worth a link, and what they are called."""
+"""Files of outputs that get a link, and the text of the link."""
 
 
 def write_page(
     config: PipelineConfig, steps: Sequence[Step], folder: Path, state: State, outcome: Outcome
 ) -> Path:
-    """Write the page.
+    """Write the page of a pipeline.
 
     Args:
-        config: The settings of the pipeline.
-        steps: All of its steps.
-        folder: Of the pipeline.
-        state: What was done, in this run and before.
-        outcome: What this run did.
+        config: Settings of the pipeline.
+        steps: All steps.
+        folder: Folder of the pipeline.
+        state: Records of all steps, of this run and earlier ones.
+        outcome: Outcome of this run.
 
     Returns:
-        Where it is.
+        Path of the page.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The page cannot be written.
     """
     records = [record for step in steps if (record := state.records.get(step.name))]
+    # A step that finished in an earlier run is done as well.
     ended = sum(outcome.states[step.name] in ("finished", "done before") for step in steps)
     names = ", ".join(map(str, config.config))
     today = datetime.date.today().isoformat()
@@ -69,7 +70,7 @@ def write_page(
         subtitle=f"{names}, project {config.project}, vlray {__version__}, {today}",
         totals=[
             Total("steps", f"{ended} of {len(steps)} done"),
-            Total("time of all steps", took(sum(record.seconds for record in records))),
+            Total("total time", duration(sum(record.seconds for record in records))),
         ],
         steps=[_step(step, folder, state.records.get(step.name), outcome) for step in steps],
     )
@@ -81,21 +82,21 @@ def write_page(
 def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> dict[str, Any]:
     run = Run(Path(record.run)) if record and record.run else None
     why = outcome.why.get(step.name, "")
-    reasons = [f"run because: {why}"] * bool(why)
+    reasons = [f"reason: {why}"] * bool(why)
     reasons += [f"reads from {', '.join(step.after)}"] * bool(step.after)
     return {
         "name": step.name,
         "command": step.command,
         "state": outcome.states[step.name],
-        "took": took(record.seconds) if record else "",
-        "began": f"{datetime.datetime.fromtimestamp(record.started):%Y-%m-%d %H:%M:%S}"
+        "duration": duration(record.seconds) if record else "",
+        "started": f"{datetime.datetime.fromtimestamp(record.started):%Y-%m-%d %H:%M:%S}"
         if record
         else "",
         "result": record.result if record else "",
         "why": "; ".join(reasons),
         "output": step.output,
         "links": _links(step, run, folder),
-        "figures": figures_of(step),
+        "metrics": metric_rows(step),
         "curves": _picture(run.folder / CURVES) if run else "",
         "settings": setting_rows(step),
         "line": f"python {shlex.join(command_line(step, folder))}",
@@ -103,14 +104,14 @@ def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> 
 
 
 def _links(step: Step, run: Run | None, folder: Path) -> list[list[str]]:
-    """List words and where they lead: relative, so that a folder that is moved keeps its links."""
+    """List the links of a step, relative to the page: they survive a move of the whole folder."""
     links: list[tuple[str, Path]] = []
     if step.output and not files.is_uri(step.output):
         output = Path(normal(step.output))
         if output.exists():
             links.append((step.output, output))
         links += [
-            (word, output / name) for name, word in LINKED.items() if (output / name).is_file()
+            (text, output / name) for name, text in LINKED.items() if (output / name).is_file()
         ]
     if run is not None and run.folder.is_dir():
         links.append((run.name, run.folder))
@@ -121,7 +122,7 @@ def _links(step: Step, run: Run | None, folder: Path) -> list[list[str]]:
 
 
 def _picture(path: Path) -> str:
-    """Read a PNG as text that the page can show; empty where there is none."""
+    """Read a PNG as a data URI; empty if there is no such file."""
     try:
         return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
     except OSError:

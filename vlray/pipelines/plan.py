@@ -1,4 +1,4 @@
-"""What is to be done: the steps that have not finished, or whose settings or inputs changed."""
+"""Decide which steps to run: those not finished, or with changed settings or inputs."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from vlray.settings.options import flatten
 from vlray.storage import files
 from vlray.version import __version__
 
-NO_MATTER = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.", "watch.")
-"""Settings that change nothing of what a step makes: where it runs, and how it is watched."""
+IGNORED_SETTINGS = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.", "watch.")
+"""Settings that do not affect the result of a step: where it runs and how it is monitored."""
 
-MADE_ANEW = ("train", "tune", "convert")
-"""Commands that would take their old output for finished, or refuse it, after their inputs
-changed."""
+RESTARTED = ("train", "tune", "convert")
+"""Commands that start over after their inputs changed: they would treat the old output as finished,
+or refuse it."""
 
-RESUMED = ("extract", *MADE_ANEW)
-"""Commands that go on from what is in their output."""
+RESUMED = ("extract", *RESTARTED)
+"""Commands that resume from an unfinished output."""
 
-SHOWN = 3
+MAX_REASONS = 3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Whether a step is run, and why.
+    """Whether a step runs, and why.
 
     Attributes:
-        step: Which.
-        reason: Why it is to be run; empty: it is done.
-        settings: What is kept of its settings.
-        inputs: Fingerprints of what it reads.
-        is_begun_anew: Whether what is in its output is set aside before.
-        has_other_settings: Whether it was run before with others.
-        is_left_out: Whether it is to be run, but is not among those that were asked for.
+        step: The step.
+        reason: Reason to run the step; empty: it is done.
+        settings: Settings to record: those that affect the result.
+        inputs: Fingerprints of the inputs.
+        restarts: Whether the existing output is set aside first.
+        has_other_settings: Whether the settings differ from those of the last run.
+        is_left_out: Whether the step is not done, but excluded by ``--only``.
     """
 
     step: Step
     reason: str
     settings: dict[str, Any]
     inputs: dict[str, str]
-    is_begun_anew: bool = False
+    restarts: bool = False
     has_other_settings: bool = False
     is_left_out: bool = False
 
@@ -57,51 +57,52 @@ class Plan:
 def make_plan(
     step: Step, record: Record | None, *, redo: bool = False, waits_for: Sequence[str] = ()
 ) -> Plan:
-    """Say whether a step is to be run.
+    """Decide whether a step runs.
 
     Args:
-        step: Which.
-        record: The last time that it was run; None: never.
-        redo: Whether it is wanted anew in any case.
-        waits_for: Earlier steps that it reads from and that will run first, in a plan made ahead.
+        step: The step.
+        record: Record of its last run; None: never run.
+        redo: Whether to run it again in any case.
+        waits_for: Earlier steps that it reads from and that run first, in a plan made ahead.
     """
     settings, inputs = settings_of(step), inputs_of(step)
-    is_there = bool(step.output) and fingerprint(step.output, deep=False) != ABSENT
+    has_output = bool(step.output) and fingerprint(step.output, deep=False) != ABSENT
     if record is None:
-        reason = "to be done again (--redo)" if redo else "not run yet"
-        return Plan(step, reason, settings, inputs, redo and is_there and step.command in RESUMED)
-    other_settings = _changes(record.settings, settings)
-    other_inputs = _other_inputs(record, inputs, is_same=not other_settings)
+        reason = "requested by --redo" if redo else "not run yet"
+        return Plan(step, reason, settings, inputs, redo and has_output and step.command in RESUMED)
+    changed_settings = _changed_settings(record.settings, settings)
+    changed_inputs = _changed_inputs(record, inputs, same_settings=not changed_settings)
     reasons = []
     if redo:
-        reasons.append("to be done again (--redo)")
+        reasons.append("requested by --redo")
     if record.status != "finished":
         words = {"failed": "it failed", "stopped": "it was stopped"}
         reasons.append(words.get(record.status, "it was interrupted"))
-    reasons += other_settings
-    reasons += [f"{place} {how}" for place, how in other_inputs.items()]
+    reasons += changed_settings
+    reasons += [f"{path} {change}" for path, change in changed_inputs.items()]
     if record.version != __version__:
         reasons.append(f"vlray was {record.version}, is {__version__}")
-    if step.output and not is_there and record.status == "finished":
+    if step.output and not has_output and record.status == "finished":
         reasons.append(f"{step.output} is gone")
     if waits_for and not reasons:
-        reasons.append(f"it reads from {' and '.join(waits_for)}, to be run first")
-    more = f" and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+        reasons.append(f"it reads from {' and '.join(waits_for)}, which run first")
+    more = f" and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return Plan(
         step,
-        "; ".join(reasons[:SHOWN]) + more,
+        "; ".join(reasons[:MAX_REASONS]) + more,
         settings,
         inputs,
-        is_begun_anew=is_there
+        restarts=has_output
         and (
-            (redo and step.command in RESUMED) or (bool(other_inputs) and _is_stale(step, record))
+            (redo and step.command in RESUMED) or (bool(changed_inputs) and _is_stale(step, record))
         ),
-        has_other_settings=bool(other_settings),
+        has_other_settings=bool(changed_settings),
     )
 
 
 def _is_stale(step: Step, record: Record) -> bool:
-    return step.command in MADE_ANEW and normal(record.output) == normal(step.output)
+    """Return whether the output is from changed inputs and the command cannot update it."""
+    return step.command in RESTARTED and normal(record.output) == normal(step.output)
 
 
 def plan_ahead(
@@ -111,11 +112,12 @@ def plan_ahead(
     only: Collection[str] = (),
     redo: Collection[str] = (),
 ) -> list[Plan]:
-    """Make the plan of all steps before any of them runs."""
+    """Plan all steps before any of them runs."""
     plans: dict[str, Plan] = {}
     for step in steps:
-        first = [name for name in step.after if not plans[name].is_done]
-        plan = make_plan(step, records.get(step.name), redo=step.name in redo, waits_for=first)
+        # The outputs of pending steps will change, even if their fingerprints still match.
+        pending = [name for name in step.after if not plans[name].is_done]
+        plan = make_plan(step, records.get(step.name), redo=step.name in redo, waits_for=pending)
         if only and step.name not in only and not plan.is_done:
             plan = Plan(step, plan.reason, plan.settings, plan.inputs, is_left_out=True)
         plans[step.name] = plan
@@ -123,51 +125,54 @@ def plan_ahead(
 
 
 def settings_of(step: Step) -> dict[str, Any]:
-    """Give the settings that matter for what a step makes, by dotted names."""
+    """Return the settings that affect the result of a step and are not defaults, by dotted name."""
     changed = {".".join(path): value for path, value in flatten(step.config.changed()).items()}
-    return {name: value for name, value in changed.items() if not name.startswith(NO_MATTER)}
+    return {name: value for name, value in changed.items() if not name.startswith(IGNORED_SETTINGS)}
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say which settings are others; what is not there is the default."""
+def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Describe each changed setting; a missing setting has its default."""
     names = [*before, *(name for name in now if name not in before)]
     return [
-        f"{name} was {_word(before, name)}, is {_word(now, name)}"
+        f"{name} was {_value_text(before, name)}, is {_value_text(now, name)}"
         for name in names
         if before.get(name) != now.get(name)
     ]
 
 
-def _word(values: Mapping[str, Any], name: str) -> str:
+def _value_text(values: Mapping[str, Any], name: str) -> str:
     if name not in values:
         return "the default"
     value = values[name]
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _other_inputs(record: Record, now: Mapping[str, str], is_same: bool) -> dict[str, str]:
-    """Say which inputs are others; what appeared since then may be the step's own work.
+def _changed_inputs(record: Record, now: Mapping[str, str], same_settings: bool) -> dict[str, str]:
+    """Describe each changed input. New inputs do not count: the step may have written them itself.
 
     Args:
-        record: The last time that the step was run.
-        now: Fingerprints of what is there of what its settings name now.
-        is_same: Whether these are the settings that it was run with.
+        record: Record of the step's last run.
+        now: Current fingerprints of the existing inputs.
+        same_settings: Whether the settings are those of the last run. If not, a missing input may
+            just not be named any more.
     """
     before = record.inputs
-    changed = {place: "has changed" for place in before if now.get(place, ABSENT) != before[place]}
-    gone = {place: "is gone" for place in changed if place not in now}
-    return changed | gone if is_same else {p: how for p, how in changed.items() if p not in gone}
+    changed = {path: "has changed" for path in before if now.get(path, ABSENT) != before[path]}
+    gone = {path: "is gone" for path in changed if path not in now}
+    if same_settings:
+        return changed | gone
+    return {path: change for path, change in changed.items() if path not in gone}
 
 
 def check_local(plan: Plan) -> None:
-    """Refuse to set aside what is in object storage, where that would mean to copy all of it.
+    """Refuse to set aside an output in object storage: a rename there copies all the data.
 
     Raises:
-        ValueError: The step's output is there.
+        ValueError: The step restarts and its output is in object storage.
     """
-    if plan.is_begun_anew and files.is_uri(plan.step.output):
+    if plan.restarts and files.is_uri(plan.step.output):
         raise ValueError(
-            f"step {plan.step.name} would begin anew ({plan.reason}), but what it wrote to "
-            f"{plan.step.output} cannot be set aside there; give the step another output, or "
-            "remove the old one"
+            f"step {plan.step.name} has to start over ({plan.reason}), but its old output "
+            f"{plan.step.output} is in object storage and cannot be renamed; choose another output "
+            "for the step, or remove the old one"
         )

@@ -1,4 +1,4 @@
-"""A step as a process of its own: its settings' file, its signals, its run folder."""
+"""Run a step as a subprocess: settings file, signals, run folder."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _PR_SET_PDEATHSIG = 1  # Linux's prctl.h
 
 @dataclass(frozen=True)
 class Ended:
-    """A step's process that has ended.
+    """The ended process of a step.
 
     Attributes:
-        status: Its exit status; below 0: the signal that killed it.
-        run: Its run folder; None: it made none.
-        was_stopped: Whether the pipeline was asked to stop meanwhile.
+        status: Exit status; negative: the signal that killed the process.
+        run: Run folder of the step; None: it made none.
+        was_stopped: Whether the pipeline received a stop request meanwhile.
     """
 
     status: int
@@ -44,46 +44,50 @@ class Ended:
 
 
 def settings_file(step: Step, folder: Path) -> Path:
-    """Say where a step's settings are written."""
+    """Return the path of a step's settings file."""
     return folder / SETTINGS / f"{step.name}.yaml"
 
 
 def command_line(step: Step, folder: Path) -> list[str]:
-    """Give the arguments of a step's process, after Python's own."""
+    """Return the arguments of a step's process, after those of Python itself."""
     return ["-m", f"vlray.{step.command}", "--config", str(settings_file(step, folder))]
 
 
 def run_step(step: Step, folder: Path) -> Ended:
-    """Run a step to its end; what it writes to the console goes through.
+    """Run a step and wait for its end; its output goes to the console.
 
-    Ctrl-C and SIGTERM reach it as one Ctrl-C each, so that it ends as it does alone.
+    Ctrl-C and SIGTERM reach the step as one SIGINT each, so that it stops as it does on its own.
 
     Args:
-        step: Which.
-        folder: The pipeline's.
+        step: The step.
+        folder: Folder of the pipeline.
 
     Raises:
-        OSError: Its settings cannot be written, or the process cannot start.
+        OSError: The settings cannot be written, or the process cannot start.
     """
+    # Resolved settings: the file repeats the step on its own, whatever the defaults become.
     settings = to_yaml(step.config.resolved()).encode()
     files.write_atomic(*files.resolve(settings_file(step, folder)), settings)
     with warnings.catch_warnings():
-        # From Python 3.12 on it warns of forks beside threads; what runs there takes no locks.
+        # Python 3.12 and later warn of a fork with threads; `_end_with_parent` takes no locks.
         warnings.simplefilter("ignore", DeprecationWarning)
         process = subprocess.Popen(
             [sys.executable, *command_line(step, folder)],
             env=_environment(),
-            # A group of its own: a terminal's Ctrl-C would reach it twice otherwise.
+            # In the pipeline's own group, Ctrl-C in a terminal would reach the step twice.
             process_group=0,
             preexec_fn=_end_with_parent,
         )
-    with _forwarding(process) as sent:
+    with _forwarding(process) as received:
         status = process.wait()
-    return Ended(status, _run_of(process.pid, step), bool(sent))
+    return Ended(status, _run_of(process.pid, step), bool(received))
 
 
 def _environment() -> dict[str, str]:
-    """Leave out the variables that are options: they are in the settings, below what flags say."""
+    """Return the environment without ``VLRAY_*`` options: the settings file has their values.
+
+    As variables they would override settings that the pipeline's flags have set.
+    """
     return {
         name: value
         for name, value in os.environ.items()
@@ -92,30 +96,31 @@ def _environment() -> dict[str, str]:
 
 
 def _end_with_parent() -> None:
-    """Let a killed pipeline take its step along, where the system can."""
+    """Let the kernel end the step if the pipeline is killed; Linux only."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
 def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Pass signals on, while it lasts; gives the list of those that came."""
-    sent: list[int] = []
+    """Forward SIGINT and SIGTERM to a process; yields the list of received signals."""
+    received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        sent.append(number)
-        process.send_signal(signal.SIGINT)  # which every command takes as the wish to stop
+        received.append(number)
+        process.send_signal(signal.SIGINT)  # every command treats it as a stop request
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield sent
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _run_of(pid: int, step: Step) -> Path | None:
-    """Find the run folder that a process on this machine made, the newest of its number."""
+    """Find the newest run folder of a process id on this machine."""
+    # Process ids are reused, and machines may share the folder: newest first, on this host.
     runs = step.config.env.runs_dir / step.config.project
     for folder in sorted(runs.glob(f"{step.command}-*"), key=_changed, reverse=True):
         try:

@@ -1,4 +1,4 @@
-"""``$NAME`` in the settings of a pipeline's steps: an earlier step's output, or a value."""
+"""References ``$NAME`` in the settings of steps: the output of an earlier step, or a value."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _REFERENCE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z][\w-]*))")
 
 @dataclass(frozen=True)
 class References:
-    """Puts into settings what their ``$NAME`` and ``${NAME}`` stand for.
+    """Replaces ``$NAME`` and ``${NAME}`` in settings.
 
     Attributes:
-        known: Values, and the outputs of earlier steps; it grows with the steps.
+        values: Values and outputs of earlier steps; grows with each resolved step.
         steps: Names of all steps.
-        used: Names that were filled in.
+        used: Names that were replaced so far.
     """
 
-    known: Mapping[str, Any]
+    values: Mapping[str, Any]
     steps: Collection[str]
     used: set[str] = field(default_factory=set)
 
     def fill(self, value: Any) -> Any:
-        """Give the same mapping, list or text with every reference filled in.
+        """Return the mapping, list or text with every reference replaced.
 
         Raises:
-            ValueError: A name is unknown, or of a later step.
+            ValueError: A name is unknown or belongs to a later step.
         """
         if isinstance(value, Mapping):
             return {key: self.fill(one) for key, one in value.items()}
@@ -39,47 +39,47 @@ class References:
         if not isinstance(value, str):
             return value
         if whole := _REFERENCE.fullmatch(value):
-            return self._value(whole)  # in its own type: a number stays one
+            return self._value(whole)  # keeps the type: a number stays a number
         return _REFERENCE.sub(lambda match: str(self._value(match)), value)
 
     def _value(self, match: re.Match[str]) -> Any:
         name = match[1] if match[1] is not None else match[2]
-        if name in self.known:
+        if name in self.values:
             self.used.add(name)
-            return self.known[name]
+            return self.values[name]
         if name in self.steps:
             raise ValueError(
-                f"${name} is the output of a step that comes later (or is this one); put the step "
-                f"{name} before this one"
+                f"${name} is the output of this step or of a later one; put step {name} "
+                "before this one"
             )
         raise ValueError(
-            f"${name} is neither an earlier step nor one of values; {meant(name, self.known)}"
+            f"${name} is neither an earlier step nor one of values; {suggest(name, self.values)}"
         )
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """Say which of the known names was most likely meant, or which there are."""
-    names = list(known)
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """Suggest the closest of some names, or list all of them."""
+    names = list(choices)
     close = nearest(word, names)
-    return f"did you mean {close}?" if close else f"there are {', '.join(names) or 'none'}"
+    return f"did you mean {close}?" if close else f"choose from: {', '.join(names) or '(none)'}"
 
 
-def spread(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Put entries that a flag gives by a dotted name into the mappings that they belong to."""
+def expand_dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Expand dotted keys, which flags use, into nested mappings."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         *parents, last = key.split(".")
-        place = result
+        target = result
         for parent in parents:
-            if not isinstance(place.get(parent), dict):
-                place[parent] = {}
-            place = place[parent]
-        place[last] = _copied(value)
+            if not isinstance(target.get(parent), dict):
+                target[parent] = {}
+            target = target[parent]
+        target[last] = _copied(value)
     return result
 
 
 def _copied(value: Any) -> Any:
-    """Copy nested mappings, whose own keys may have dots in them."""
+    """Copy nested mappings; their keys may contain dots and are not expanded."""
     if isinstance(value, Mapping):
         return {key: _copied(one) for key, one in value.items()}
     return value

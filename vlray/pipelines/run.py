@@ -1,4 +1,4 @@
-"""The steps one after another, up to the first that does not finish, and what each leaves."""
+"""Run the steps in order, up to the first that does not finish, and record each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from vlray.config.pipeline import PipelineConfig
-from vlray.pipelines.figures import headline
+from vlray.pipelines.metrics import headline
 from vlray.pipelines.plan import Plan, check_local, make_plan
 from vlray.pipelines.process import Ended, run_step
 from vlray.pipelines.state import Record, State, Status
@@ -24,47 +24,49 @@ log = logging.getLogger("vlray.pipelines")
 
 @dataclass
 class Outcome:
-    """What a run of a pipeline did.
+    """Outcome of a run of a pipeline.
 
     Attributes:
-        status: Its exit status; 2 of a step is its failure.
-        states: Of every step: ``done before``, ``finished``, ``failed``, ``stopped``, ``not run``.
-        why: Of every step that was run: the reason.
-        words: Why a step failed, and what to do; empty: none failed.
+        status: Exit status of the pipeline; a step that exits with 2 counts as failed.
+        states: State of every step: ``done before``, ``finished``, ``failed``, ``stopped`` or
+            ``not run``.
+        why: Reason of every step that was run.
+        message: Why a step failed and what to do; empty: none failed.
     """
 
     status: int = 0
     states: dict[str, str] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
-    words: str = ""
+    message: str = ""
 
 
 def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folder: Path) -> Outcome:
-    """Run every step that is not done, in order; the first that does not finish ends it.
+    """Run every step that is not done, in order, up to the first that does not finish.
 
     Args:
-        steps: All of them.
-        state: What was done; it is kept up to date.
-        config: Which steps are wanted.
-        folder: The pipeline's.
+        steps: All steps.
+        state: Records of earlier runs; updated with each step.
+        config: Settings of the pipeline.
+        folder: Folder of the pipeline.
 
     Raises:
-        ValueError: The output of a step that begins anew cannot be set aside.
-        OSError: The state cannot be kept, or a place not be looked at.
+        ValueError: The old output of a step that starts over cannot be set aside.
+        OSError: The state cannot be written, or an input cannot be read.
     """
     outcome = Outcome(states={step.name: "not run" for step in steps})
     for number, step in enumerate(steps, 1):
+        # Planned again right before it runs: earlier steps have changed its inputs by now.
         plan = make_plan(step, state.records.get(step.name), redo=step.name in config.redo)
         head = f"step {number} of {len(steps)}, {step.name}:"
         if plan.is_done:
             log.info("%s done before", head)
             outcome.states[step.name] = "done before"
         elif config.only and step.name not in config.only:
-            log.info("%s left out (--only), though %s", head, plan.reason)
+            log.info("%s left out by --only, although: %s", head, plan.reason)
         else:
             log.info("%s vlray %s, because: %s", head, step.command, plan.reason)
             outcome.why[step.name] = plan.reason
-            outcome.status, outcome.words = _run(plan, state, folder)
+            outcome.status, outcome.message = _run(plan, state, folder)
             outcome.states[step.name] = state.records[step.name].status
             if outcome.status:
                 break
@@ -72,24 +74,25 @@ def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folde
 
 
 def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
-    """Run one step; return the pipeline's exit status, and the words where the step failed."""
+    """Run one step; return the exit status of the pipeline, and a message if the step failed."""
     step = plan.step
     check_local(plan)
-    if plan.is_begun_anew:
-        kept = set_aside(Path(step.output).expanduser())
-        log.info("%s is kept as %s", step.output, kept)
+    if plan.restarts:
+        old_output = set_aside(Path(step.output).expanduser())
+        log.info("renamed the old %s to %s", step.output, old_output)
     record = Record(
         "running", plan.settings, plan.inputs, __version__, time.time(), output=step.output
     )
-    state.keep(step.name, record)
-    began = time.monotonic()
+    # Recorded before it runs: a pipeline that is killed leaves the step as "running".
+    state.record(step.name, record)
+    started = time.monotonic()
     ended = run_step(step, folder)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started
     status: Status = "finished"
     if ended.status:
         was_stopped = ended.was_stopped or ended.status == STOPPED
         status = "stopped" if was_stopped else "failed"
-    state.keep(
+    state.record(
         step.name,
         replace(
             record,
@@ -105,31 +108,31 @@ def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
 
 
 def _result(step: Step, ended: Ended) -> str:
-    """Say what came out, in a line."""
-    figures = "" if ended.status else headline(step)
-    return figures or (" ".join(Run(ended.run).result.split()) if ended.run else "")
+    """Summarize the result of a step in one line: its first metric, or the result of its run."""
+    metric = "" if ended.status else headline(step)
+    return metric or (" ".join(Run(ended.run).result.split()) if ended.run else "")
 
 
 def set_aside(output: Path) -> Path:
-    """Give what a step wrote another name beside the old one, and say which."""
+    """Rename the output of a step to a free name beside it, and return the new path."""
     time_of_day = datetime.now().strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:
         tail = f"-{number}" if number > 1 else ""
-        kept = output.with_name(f"{output.stem}-before-{time_of_day}{tail}{output.suffix}")
-        if not kept.exists():
-            return output.rename(kept)
+        target = output.with_name(f"{output.stem}-before-{time_of_day}{tail}{output.suffix}")
+        if not target.exists():
+            return output.rename(target)
         number += 1
 
 
 def _explain(plan: Plan, status: int) -> str:
     step = plan.step
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    words = [f"step {step.name} (vlray {step.command}) {how}; what it said is above."]
-    words.append("Run the same pipeline again to go on from here.")
+    end = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+    sentences = [f"step {step.name} (vlray {step.command}) {end}; its messages are above."]
+    sentences.append("Run the same pipeline again to continue from here.")
     if plan.has_other_settings and step.output:
-        words.append(
-            f"Its settings have changed ({plan.reason}): where {step.output} does not fit them, "
-            f"--redo {step.name} sets it aside and begins anew."
+        sentences.append(
+            f"Its settings have changed ({plan.reason}): if {step.output} does not fit them, "
+            f"--redo {step.name} sets it aside and starts over."
         )
-    return " ".join(words)
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""What a pipeline has done: ``state.json``, written anew whenever a step begins or ends."""
+"""State of a pipeline: ``state.json``, rewritten whenever a step starts or ends."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Status = Literal["running", "finished", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class Record:
-    """The last time that a step was run.
+    """Record of the last run of a step.
 
     Attributes:
-        status: How it ended; ``running`` of one whose pipeline is gone: it was interrupted.
-        settings: Those that are not the defaults, by their dotted names.
-        inputs: Fingerprints of what it read, by place as the settings spell it.
-        version: Of vlray.
-        started: Seconds since 1970.
-        seconds: How long it took.
-        output: Where it wrote; empty: nowhere.
-        run: Its run folder; empty: none was found.
-        result: What came out, in a line.
+        status: How the run ended; ``running`` without a running pipeline: it was interrupted.
+        settings: Settings that are not defaults and affect the result, by dotted name.
+        inputs: Fingerprints of the inputs, by path as the settings spell it.
+        version: Version of vlray.
+        started: Start time, seconds since 1970.
+        seconds: Duration.
+        output: Output folder or URI; empty: none.
+        run: Run folder; empty: none was found.
+        result: Summary of the result in one line.
     """
 
     status: Status
@@ -44,11 +44,11 @@ class Record:
 
 @dataclass
 class State:
-    """The records of all steps, kept in a file.
+    """Records of all steps, stored in a file.
 
     Attributes:
-        folder: Of the file.
-        records: By the names of the steps.
+        folder: Folder of the file.
+        records: Records by name of the step.
     """
 
     folder: Path
@@ -56,10 +56,10 @@ class State:
 
     @classmethod
     def load(cls, folder: Path) -> State:
-        """Read what was done; nothing where there is no file.
+        """Read the file; without a file there are no records.
 
         Raises:
-            ValueError: The file is none of a pipeline's.
+            ValueError: The file is not the state of a pipeline.
         """
         path = folder / NAME
         if not path.is_file():
@@ -67,17 +67,18 @@ class State:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values["version"] != VERSION:
-                raise ValueError(f"it is of version {values['version']!r}, not {VERSION}")
+                raise ValueError(f"version is {values['version']!r}, not {VERSION}")
             records = {name: Record(**one) for name, one in values["steps"].items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
-                f"{path} is no state of a pipeline ({type(error).__name__}: {error}); delete it to "
-                "run every step again (each goes on from what is there), or give another --output"
+                f"{path} is not the state of a pipeline ({type(error).__name__}: {error}); delete "
+                "it to run every step again (each resumes from its output), or choose another "
+                "--output"
             ) from error
         return cls(folder, records)
 
-    def keep(self, name: str, record: Record) -> None:
-        """Take in how a step is, and write the file whole."""
+    def record(self, name: str, record: Record) -> None:
+        """Store the record of a step, and rewrite the file."""
         self.records[name] = record
         steps = {step: asdict(one) for step, one in self.records.items()}
         data = json.dumps({"version": VERSION, "steps": steps}, indent=1).encode()

@@ -1,4 +1,4 @@
-"""What a pipeline's file says that is lost once it is read as settings: names given twice."""
+"""Checks of pipeline files that need the YAML source: repeated names are lost when it is parsed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from pathlib import Path
 
 
 def check_files(paths: Sequence[Path]) -> Iterator[str]:
-    """Say of each file what is wrong with the names of its steps.
+    """Report repeated step names, repeated ``steps`` and empty steps.
 
     Args:
-        paths: YAML files of mappings.
+        paths: The YAML files of the pipeline.
     """
     import yaml
 
     for path in paths:
-        if not path.is_file():  # settings that were built in Python, somewhere else
+        if not path.is_file():  # settings built in Python, on another machine
             continue
         top = yaml.compose(path.read_text(encoding="utf-8"))
         if not isinstance(top, yaml.MappingNode):
             continue
         steps = [value for key, value in top.value if key.value == "steps"]
         if len(steps) > 1:
-            yield f"{path} has steps twice (line {steps[1].start_mark.line + 1}); put them together"
+            line = steps[1].start_mark.line + 1
+            yield f"{path} has the key steps twice (line {line}); merge them"
         for node in steps:
             if isinstance(node, yaml.MappingNode):
                 yield from _check_steps(path, node.value)
@@ -38,7 +39,7 @@ def _check_steps(path: Path, entries: Sequence[tuple[object, object]]) -> Iterat
         name = key.value
         line = key.start_mark.line + 1
         if name in seen:
-            yield f"{path} has two steps named {name} (line {line}); give one another name"
+            yield f"{path} has two steps named {name} (line {line}); rename one of them"
         seen.add(name)
         if isinstance(value, yaml.MappingNode) and not value.value:
-            yield f"step {name} of {path} is empty (line {line}); give its command and settings"
+            yield f"step {name} of {path} is empty (line {line}); add its command and settings"

@@ -1,10 +1,10 @@
-"""The steps of a pipeline: each one's settings, by its command's own rules, and what it reads."""
+"""Resolve the steps of a pipeline: validated settings, output and dependencies of each."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vlray.config.pipeline import PipelineConfig
-from vlray.pipelines.references import References, meant, spread
+from vlray.pipelines.references import References, expand_dotted, suggest
 from vlray.pipelines.step_files import check_files
 from vlray.settings import layers, reader
 from vlray.settings.base import Command
@@ -30,28 +30,28 @@ OUTPUTS: dict[str, Path] = {
     "test": ("output",),
     "tune": ("output",),
 }
-"""The commands that may be steps, and the option that says where each one writes."""
+"""Commands that may be steps, and the option that sets the output of each."""
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "train": ("corpus", "regions"),
     "test": ("checkpoint", "corpus"),
 }
-"""Options that have a default only because their commands say better what is missing."""
+"""Options that a step needs although they have an (empty) default."""
 
-OWN = ("project", "env")
-"""Settings that all steps have from the pipeline."""
+PIPELINE_OPTIONS = ("project", "env")
+"""Options that all steps take from the pipeline."""
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step.
+    """A step of a pipeline.
 
     Attributes:
-        name: In the pipeline.
-        config: The settings of its command.
-        output: Where it writes; empty: nowhere.
+        name: Name of the step.
+        config: Settings of its command.
+        output: Output folder or URI; empty: none.
         after: Names of the earlier steps whose outputs it reads.
     """
 
@@ -62,13 +62,13 @@ class Step:
 
     @property
     def command(self) -> str:
-        """Name of its command."""
+        """Name of the step's command."""
         return self.config.command
 
     def reads(self) -> Iterator[tuple[Path, str]]:
-        """List the texts of its settings that may be places, each with its option."""
+        """Yield the settings that may be paths of inputs, each with its option."""
         for path, value in flatten(self.config.resolved()).items():
-            if path[0] in OWN or path == OUTPUTS[self.command]:
+            if path[0] in PIPELINE_OPTIONS or path == OUTPUTS[self.command]:
                 continue
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and text:
@@ -78,35 +78,39 @@ class Step:
 
 
 def resolve(config: PipelineConfig) -> tuple[Step, ...]:
-    """Settle every step, in their order.
+    """Build and check the settings of every step, in order.
 
     Raises:
-        UsageError: The steps have mistakes; all of them are listed.
+        UsageError: The steps have mistakes; the error lists all of them.
     """
     mistakes = [*check_files(config.config), *_check_names(config)]
     if mistakes:
         raise reader.UsageError(PipelineConfig, mistakes)
-    values, given, shared = map(spread, (config.values, config.steps, config.shared))
-    known: dict[str, Any] = dict(values)
-    refer = References(known, given)
+    values, raw_steps, shared = map(expand_dotted, (config.values, config.steps, config.shared))
+    outputs: dict[str, Any] = dict(values)
+    references = References(outputs, raw_steps)
     steps: list[Step] = []
-    for name, settings in given.items():
+    for name, settings in raw_steps.items():
         try:
-            step = _resolve(name, settings, shared, refer, config)
+            step = _resolve(name, settings, shared, references, config)
         except ValueError as error:
             mistakes += [f"step {name}: {line}" for line in error.args]
-            known[name] = f"output of {name}"  # so that what refers to it is no mistake as well
+            # A placeholder: references to a faulty step are not mistakes of their own.
+            outputs[name] = f"output of {name}"
             continue
         steps.append(step)
-        known[name] = step.output
+        outputs[name] = step.output
     if not mistakes:
-        unused = [name for name in values if name not in refer.used]
-        mistakes += [f"values: ${name} is in no step; {meant(name, refer.used)}" for name in unused]
-        mistakes += [*_check_shared(shared, steps), *_check_places(steps)]
+        # These checks need all steps: faulty ones would cause follow-up mistakes.
+        unused = [name for name in values if name not in references.used]
+        mistakes += [
+            f"values: no step uses ${name}{_hint(name, references.used)}" for name in unused
+        ]
+        mistakes += [*_check_shared(shared, steps), *_check_outputs(steps)]
     mistakes += [
-        f"there is no step {name}; {meant(name, given)}"
+        f"there is no step {name}; {suggest(name, raw_steps)}"
         for name in (*config.only, *config.redo)
-        if name not in given
+        if name not in raw_steps
     ]
     if mistakes:
         raise reader.UsageError(PipelineConfig, mistakes)
@@ -114,7 +118,7 @@ def resolve(config: PipelineConfig) -> tuple[Step, ...]:
 
 
 def folder_of(config: PipelineConfig) -> File:
-    """Say where the pipeline's own files are."""
+    """Return the folder of the pipeline's own files."""
     if config.output:
         return File(config.output).expanduser()
     return File("pipelines") / (config.config[0].stem if config.config else "pipeline")
@@ -124,51 +128,52 @@ def _check_names(config: PipelineConfig) -> Iterator[str]:
     files = ", ".join(map(str, config.config))
     if not config.steps:
         yield (
-            f"{files} has no steps; give some, such as `steps: {{regions: {{command: extract, "
+            f"{files} has no steps; add some, such as `steps: {{regions: {{command: extract, "
             "images: {root: photos/}}}`; --help shows a whole file"
             if files
             else "FILE is missing. YAML of named steps; --help shows one"
         )
     if "://" in config.output:
         yield (
-            f"output is {config.output!r}: the pipeline keeps its state in a local folder; only "
-            "the steps' own outputs can be URIs"
+            f"output is {config.output!r}, but a pipeline needs a local folder for its state; only "
+            "the outputs of steps can be URIs"
         )
-    steps = spread(config.steps)
+    steps = expand_dotted(config.steps)
     for name in steps:
         if not _NAME.fullmatch(name):
-            yield f"{name!r} is no name of a step; give letters, digits, _ and -, a letter first"
+            yield f"{name!r} is not a valid step name; use letters, digits, _ and -, a letter first"
     for name in steps.keys() & config.values.keys():
-        yield f"{name} is a step and one of values; give one of them another name"
+        yield f"{name} is both a step and one of values; rename one of them"
 
 
 def _resolve(
     name: str,
-    settings: Any,
+    settings: object,
     shared: Mapping[str, Any],
-    refer: References,
+    references: References,
     config: PipelineConfig,
 ) -> Step:
-    """Build a step's settings from all of their layers."""
+    """Build the settings of a step from all layers, in ascending order of precedence."""
     if not isinstance(settings, dict):
-        raise ValueError(f"it is {settings!r}; give its command and settings, as a mapping")
+        raise ValueError(f"it is {settings!r}; make it a mapping with a command and its settings")
     settings = dict(settings)
     cls = _class_of(settings.pop("command", None))
     files = settings.pop("config", None) or []
     files = [files] if isinstance(files, str) else files
-    places = [str(_find_file(str(refer.fill(file)), config)) for file in files]
-    *below, variables, _ = reader.read_layers(cls, {"config": ",".join(places) or ","}, os.environ)
+    # "," is an empty list of files, which keeps VLRAY_CONFIG from applying to every step.
+    paths = [str(_find_file(str(references.fill(file)), config)) for file in files]
+    *lower, variables, _ = reader.read_layers(cls, {"config": ",".join(paths) or ","}, os.environ)
     output = OUTPUTS[cls.command]
-    found = [
-        _without(output, below[0]),
-        *below[1:],
-        _layer(cls, refer.fill(_known_to(cls, shared)), "shared"),
-        _layer(cls, refer.fill(settings)),
-        _without(output, variables),
-        _own(config),
+    all_layers = [
+        _without_output(output, lower[0]),
+        *lower[1:],
+        _layer(cls, references.fill(_options_of(cls, shared)), "shared"),
+        _layer(cls, references.fill(settings)),
+        _without_output(output, variables),
+        _pipeline_layer(config),
     ]
     merged: dict[Path, Any] = {}
-    for layer in found:
+    for layer in all_layers:
         merged |= layer.values
     merged.pop(("config",), None)
     if output and not merged.get(output):
@@ -176,68 +181,71 @@ def _resolve(
     try:
         built = cls(**nest(merged))
     except ValidationError as error:
-        raise ValueError(*layers.explain(cls, error.errors(include_url=False), found)) from error
+        raise ValueError(
+            *layers.explain(cls, error.errors(include_url=False), all_layers)
+        ) from error
     for option in NEEDED.get(cls.command, ()):
         if not getattr(built, option):
             about = " ".join((cls.model_fields[option].description or "").split())
-            raise ValueError(f"{option} is not given. {about.replace('`', '')}")
+            raise ValueError(f"{option} is missing. {about.replace('`', '')}")
     return Step(name, built, str(merged[output]) if output else "")
 
 
-def _class_of(command: Any) -> type[Command]:
+def _class_of(command: object) -> type[Command]:
     names = ", ".join(OUTPUTS)
     if command is None:
-        raise ValueError(f"it has no command; give one of {names}")
+        raise ValueError(f"it has no command; add one of {names}")
     if not isinstance(command, str) or command not in OUTPUTS:
-        raise ValueError(f"command is {command!r}, {meant(str(command), OUTPUTS)}")
+        raise ValueError(f"command is {command!r}; {suggest(str(command), OUTPUTS)}")
     return settings_of(command)
 
 
-def _find_file(place: str, config: PipelineConfig) -> File:
-    """Look for a file here, and beside the pipeline's own."""
+def _find_file(name: str, config: PipelineConfig) -> File:
+    """Find a file in the working directory or beside the pipeline's files."""
     for folder in (File(), *(path.parent for path in config.config)):
-        if (folder / place).is_file():
-            return folder / place
+        if (folder / name).is_file():
+            return folder / name
     raise ValueError(
-        f"config: there is no file {place}, here or beside the pipeline's; give a YAML file of "
-        "settings"
+        f"config: {name} does not exist in the working directory or beside the pipeline's file; "
+        "set it to a YAML file of settings"
     )
 
 
-def _known_to(cls: type[Command], shared: Mapping[str, Any]) -> dict[str, Any]:
+def _options_of(cls: type[Command], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the shared settings that a command has options for."""
     options = options_of(cls)
     flat = flatten(shared)
     return nest({path: value for path, value in flat.items() if find_option(path, options)})
 
 
 def _layer(cls: type[Command], values: Mapping[str, Any], origin: str = "") -> Layer:
-    """Make a layer of settings; refuse what the command does not know."""
+    """Make a layer of settings; refuse options that the command does not have."""
     options = options_of(cls)
     layer = Layer("key", flatten(values), origin)
-    known: dict[Path, Any] = {}
+    accepted: dict[Path, Any] = {}
     for path, value in layer.values.items():
-        if path[0] in OWN:
+        if path[0] in PIPELINE_OPTIONS:
             raise ValueError(
-                f"{'.'.join(path)} is the pipeline's, for all steps; give it above the steps"
+                f"{'.'.join(path)} applies to the whole pipeline; move it above the steps"
             )
         if find_option(path, options) is not None:
-            known[path] = value
+            accepted[path] = value
         elif not (value is None and any(option[: len(path)] == path for option in options)):
             raise ValueError(layers.unknown(cls, layer, path))
-    return Layer("key", known, origin)
+    return Layer("key", accepted, origin)
 
 
-def _without(output: Path, layer: Layer) -> Layer:
-    """Leave out what is said of all commands, but can be meant of one alone."""
+def _without_output(output: Path, layer: Layer) -> Layer:
+    """Remove output and config from a layer of all commands: steps must not share them."""
     values = {
         path: layer.values[path] for path in layer.values if path not in (output, ("config",))
     }
     return Layer(layer.kind, values, layer.origin)
 
 
-def _own(config: PipelineConfig) -> Layer:
-    own = config.model_dump(mode="json", include=set(OWN))
-    return Layer("key", flatten(own), "the pipeline")
+def _pipeline_layer(config: PipelineConfig) -> Layer:
+    values = config.model_dump(mode="json", include=set(PIPELINE_OPTIONS))
+    return Layer("key", flatten(values), "the pipeline")
 
 
 def _check_shared(shared: Mapping[str, Any], steps: Sequence[Step]) -> Iterator[str]:
@@ -245,43 +253,47 @@ def _check_shared(shared: Mapping[str, Any], steps: Sequence[Step]) -> Iterator[
     for path in flatten(shared):
         if not any(find_option(path, options_of(cls)) for cls in classes):
             names = {".".join(option) for cls in classes for option in options_of(cls)}
-            close = nearest(".".join(path), sorted(names))
-            hint = f"; did you mean {close}?" if close else ""
-            yield f"shared: {'.'.join(path)} is an option of no step's command{hint}"
+            name = ".".join(path)
+            yield f"shared: no step's command has the option {name}{_hint(name, names)}"
 
 
-def normal(place: str) -> str:
-    """Spell a place in one way; two spellings of a URI may still be one place."""
-    text = place.rstrip("/") or place
+def _hint(word: str, names: Iterable[str]) -> str:
+    close = nearest(word, sorted(names))
+    return f"; did you mean {close}?" if close else "; remove it"
+
+
+def normal(location: str) -> str:
+    """Normalize a path; of a URI, only a trailing slash is removed."""
+    text = location.rstrip("/") or location
     if "://" in text:
         return text
     return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 - as vlray.storage.files
 
 
-def is_below(place: str, folder: str) -> bool:
-    """Say whether a place is a folder, or in it."""
-    inner, outer = normal(place), normal(folder)
+def is_below(location: str, folder: str) -> bool:
+    """Return whether a path or URI is the folder itself or inside it."""
+    inner, outer = normal(location), normal(folder)
     return inner == outer or inner.startswith(outer + "/")
 
 
-def _check_places(steps: Sequence[Step]) -> Iterator[str]:
+def _check_outputs(steps: Sequence[Step]) -> Iterator[str]:
     for number, step in enumerate(steps):
         for other in steps[:number]:
             if step.output and other.output and normal(step.output) == normal(other.output):
                 yield (
-                    f"the steps {other.name} and {step.name} both write to {step.output}; give "
-                    "one of them another output"
+                    f"steps {other.name} and {step.name} both write to {step.output}; choose "
+                    "another output for one of them"
                 )
         for later in steps[number + 1 :]:
             if later.output and any(is_below(text, later.output) for _, text in step.reads()):
                 yield (
-                    f"step {step.name}: it reads {later.output}, which the later step {later.name} "
+                    f"step {step.name} reads {later.output}, which the later step {later.name} "
                     f"writes; put {later.name} before {step.name}"
                 )
 
 
 def _linked(step: Step, steps: Sequence[Step]) -> Step:
-    """Say which earlier steps' outputs are read."""
+    """Add the names of the earlier steps whose outputs a step reads."""
     texts = [text for _, text in step.reads()]
     after = tuple(
         other.name

@@ -1,4 +1,4 @@
-"""The plan of a pipeline, and what came out, as tables."""
+"""Plan and results of a pipeline as tables."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vlray.settings.text_table import align
 
 
 def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
-    """Describe each step: whether it runs, why, by which command and with which settings."""
-    lines = align([(plan.step.name, plan.step.command, says(plan)) for plan in plans])
+    """Describe each step: whether it runs and why, its command and its settings."""
+    lines = align([(plan.step.name, plan.step.command, plan_text(plan)) for plan in plans])
     for plan, line in zip(plans, lines, strict=True):
         yield line
         if plan.is_done or plan.is_left_out:
             continue
         yield f"    python {shlex.join(command_line(plan.step, folder))}"
-        if plan.is_begun_anew:
-            yield f"    what is in {plan.step.output} is set aside first"
+        if plan.restarts:
+            yield f"    the old {plan.step.output} is set aside first"
         yield textwrap.indent(to_yaml(plan.step.config.changed()).rstrip(), "      ")
 
 
-def says(plan: Plan) -> str:
-    """Describe whether a step is to be run."""
+def plan_text(plan: Plan) -> str:
+    """Describe whether a step runs, and why."""
     if plan.is_done:
         return "done"
     return f"{'left out' if plan.is_left_out else 'to do'}: {plan.reason}"
@@ -40,22 +40,22 @@ def says(plan: Plan) -> str:
 def result_lines(
     steps: Sequence[Step], states: Mapping[str, str], records: Mapping[str, Record]
 ) -> list[str]:
-    """Make a table of what came out of every step."""
-    rows = [("step", "command", "state", "took", "result")]
+    """Format the state, duration and result of every step as a table."""
+    rows = [("step", "command", "state", "time", "result")]
     for step in steps:
         record = records.get(step.name)
-        known = ("", "") if record is None else (took(record.seconds), record.result)
-        rows.append((step.name, step.command, states[step.name], *known))
+        cells = ("", "") if record is None else (duration(record.seconds), record.result)
+        rows.append((step.name, step.command, states[step.name], *cells))
     return align(rows)
 
 
-def took(seconds: float) -> str:
-    """Write a duration as ``0:01:23``."""
+def duration(seconds: float) -> str:
+    """Format a duration as ``0:01:23``."""
     return str(timedelta(seconds=round(seconds)))
 
 
 def setting_rows(step: Step) -> list[list[str]]:
-    """List what differs from the defaults, by dotted names."""
+    """List the settings that differ from the defaults, by dotted name."""
     return [
         [".".join(path), ", ".join(map(str, value)) if isinstance(value, list) else str(value)]
         for path, value in flatten(step.config.changed()).items()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from vlray.config.extract import ExtractConfig
-from vlray.detect.load import check_ways, check_weights, settled
+from vlray.detect.load import check_modes, check_weights, settled
 from vlray.images.find import Listing, list_images
 from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
@@ -26,7 +26,7 @@ from vlray.stream.changes import SHOWN, Changes, ImagesChangedError, clear, comp
 from vlray.stream.identity import defaults, identity_of
 from vlray.stream.plan import Plan
 from vlray.stream.progress import Progress
-from vlray.tasks.image_sets import absolute, find_images, found
+from vlray.tasks.image_sets import absolute, find_images, resolve_path
 
 log = logging.getLogger("vlray.stream")
 
@@ -61,7 +61,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
         ValueError: Something in the settings, the listing or the output forbids to begin.
     """
     config = _placed(config)
-    check_ways(config.detector, boxes_given=bool(config.boxes))
+    check_modes(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
     listing = _list(config)
     given = _given(config, listing) if config.boxes else None
@@ -156,7 +156,7 @@ def _placed(config: ExtractConfig) -> ExtractConfig:
     data_dir = config.env.data_dir
     return config.model_copy(
         update={
-            "boxes": config.boxes and absolute(found(config.boxes, data_dir)),
+            "boxes": config.boxes and absolute(resolve_path(config.boxes, data_dir)),
             "images": find_images(config.images, config.data, data_dir),
             "output": config.output.model_copy(update={"path": absolute(config.output.path)}),
             "detector": settled(config.detector),

@@ -1,1 +1,1 @@
-"""The vision-language datasets: names, splits, official files, labels, metrics, corpora."""
+"""Vision-language datasets: catalogue, official files, labels, metrics, corpora."""

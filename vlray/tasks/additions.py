@@ -1,4 +1,4 @@
-"""The user's own datasets: added to the catalogue once, known by name from then on."""
+"""Adding and removing the user's datasets."""
 
 from __future__ import annotations
 
@@ -14,65 +14,68 @@ from vlray.tasks.spec import DatasetSpec
 
 
 def add(source: str) -> tuple[DatasetSpec, Path]:
-    """Add a dataset, in the place of one of the user's own that has its name.
+    """Add a dataset to the catalogue, replacing a user's dataset of the same name.
 
     Args:
-        source: A YAML file (the form of `DatasetSpec`; annotation files that are beside it are
-            found there), or ``module:Class`` or ``path/to/file.py:Class`` of a
-            `VisionLanguageDataset`.
+        source: A YAML file in the format of `DatasetSpec`, or ``module:Class`` or
+            ``path/to/file.py:Class`` of a `VisionLanguageDataset`. Annotation files beside the
+            YAML file are used where they are.
 
     Returns:
-        What it says, and the file that now keeps it.
+        The spec of the dataset, and the path of the saved file.
 
     Raises:
-        ValueError: It is no dataset, or its name is one of vlray's own.
-        FileNotFoundError: There is no such file.
+        ValueError: The source is not a valid dataset, or a built-in dataset has its name.
+        FileNotFoundError: The file does not exist.
     """
     path = Path(source).expanduser()
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}; give the YAML file of a dataset")
+            raise FileNotFoundError(f"{path} does not exist; give the YAML file of a dataset")
         spec = catalogue.parse_spec(path.read_text("utf-8"), str(path))
-        spec = _with_places(spec, path.absolute().parent)
+        spec = _with_absolute_paths(spec, path.absolute().parent)
+        # Fail now, not at the first use: import the layout and check the roles of every split.
         load_layout(spec.layout)
         for split in spec.splits:
             check_roles(catalogue.SpecDataset(spec), split)
         values = spec.model_dump(mode="json", exclude_defaults=True)
     else:
         file, colon, name = source.rpartition(":")
+        # A relative path would break as soon as a command runs in another folder.
         if colon and file.endswith(".py"):
             source = f"{files.resolve(file)[1]}:{name}"
         spec = catalogue.from_class(source).spec
         values = {"class": source}
     if spec.name in catalogue.built_in_names():
         raise ValueError(
-            f"{spec.name} is a dataset that vlray brings; give yours another name "
+            f"{spec.name} is a built-in dataset; choose another name for yours "
             f"(name: my-{spec.name})"
         )
     target = catalogue.user_folder() / f"{spec.name}.yaml"
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    fs, place = files.resolve(str(target))
-    files.write_atomic(fs, place, text.encode())
+    fs, target_path = files.resolve(str(target))
+    files.write_atomic(fs, target_path, text.encode())
     return spec, target
 
 
 def remove(name: str) -> None:
-    """Take a dataset of the user's own out of the catalogue; its files stay.
+    """Remove a user's dataset from the catalogue; its annotation files stay.
 
     Raises:
-        ValueError: It is none of the user's.
+        ValueError: The user has no dataset of that name.
     """
     if name not in catalogue.user_names():
         if name in catalogue.built_in_names():
-            raise ValueError(f"{name} is a dataset that vlray brings; only your own are removed")
+            raise ValueError(f"{name} is a built-in dataset; only your own can be removed")
         raise ValueError(catalogue.refusal("dataset of your own", name, catalogue.user_names()))
     (catalogue.user_folder() / f"{name}.yaml").unlink()
 
 
-def _with_places(spec: DatasetSpec, folder: Path) -> DatasetSpec:
-    """Make the names of files that are beside the YAML file absolute: it is copied away."""
+def _with_absolute_paths(spec: DatasetSpec, folder: Path) -> DatasetSpec:
+    """Make paths of files beside the YAML file absolute, because the spec is saved elsewhere."""
 
-    def place(name: str) -> str:
+    def absolute(name: str) -> str:
+        # Names that are not beside the YAML file stay relative to the annotation folder.
         beside = folder / name
         return name if files.is_uri(name) or not beside.exists() else str(beside)
 
@@ -80,7 +83,7 @@ def _with_places(spec: DatasetSpec, folder: Path) -> DatasetSpec:
         name: split.model_copy(
             update={
                 "files": {
-                    role: place(named) if isinstance(named, str) else tuple(map(place, named))
+                    role: absolute(named) if isinstance(named, str) else tuple(map(absolute, named))
                     for role, named in split.files.items()
                 }
             }
@@ -88,5 +91,5 @@ def _with_places(spec: DatasetSpec, folder: Path) -> DatasetSpec:
         for name, split in spec.splits.items()
     }
     layout, colon, function = spec.layout.rpartition(":")
-    layout = f"{place(layout)}:{function}" if colon and layout.endswith(".py") else spec.layout
+    layout = f"{absolute(layout)}:{function}" if colon and layout.endswith(".py") else spec.layout
     return spec.model_copy(update={"splits": splits, "layout": layout})

@@ -1,7 +1,7 @@
-"""VQA's answers as its official evaluation sees them: normalized, and scored by ten people.
+"""Normalization and scoring of answers as in VQA's official evaluation.
 
 Source: GT-Vision-Lab/VQA, ``PythonEvaluationTools/vqaEvaluation/vqaEval.py``; OK-VQA and VizWiz use
-it too. What looks odd here is odd there, and is kept: scores are comparable only if it is.
+it, too. The oddities of the official script are reproduced, to keep scores comparable.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ _CONTRACTED = """
 
 CONTRACTIONS: Mapping[str, str] = {
     **{
-        word[:place] + word[place + 1 :]: word
+        word[:index] + word[index + 1 :]: word
         for word in _CONTRACTED
-        for place, letter in enumerate(word)
+        for index, letter in enumerate(word)
         if letter == "'"
     },
-    "somebody'd": "somebodyd",  # the wrong way round in the official table
+    "somebody'd": "somebodyd",  # key and value are swapped in the official table
 }
-"""The word with all its apostrophes, by the word with one of them forgotten."""
+"""Contractions by their spelling with one apostrophe missing."""
 
-# In the official script's Python 2, \d is 0 to 9. The look-behind that it meant to have is written
-# (?!<=\d), which is always true: only what follows the period counts.
+# The official script runs in Python 2, where \d is 0 to 9. Its intended look-behind is written
+# (?!<=\d), which always matches, so that only the character after the period counts.
 _COMMA_IN_NUMBER = re.compile(r"\d,\d", re.ASCII)
 _PERIOD = re.compile(r"\.(?!\d)", re.ASCII)
-_MAX_PERIODS = 32  # re.UNICODE is given where re.sub takes a count; its value is 32
+_MAX_PERIODS = 32  # the script passes re.UNICODE, which is 32, as the count of re.sub
 
 LXMERT_SCORES = (0.0, 0.3, 0.6, 0.9)
-"""LXMERT's soft score of an answer that 0, 1, 2, 3 people gave; 1 from four on."""
+"""LXMERT's soft score of an answer by 0, 1, 2 or 3 annotators; 1 for four or more."""
 
 
 @lru_cache(maxsize=2**17)
 def clean_answer(text: str) -> str:
-    """Put an answer on one line, without space around it: all that unanimous answers get."""
+    """Join the lines of an answer and strip white space; unanimous answers get no more."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
@@ -71,9 +71,10 @@ def clean_answer(text: str) -> str:
 def normalize_answer(text: str) -> str:
     """Normalize an answer as VQA's evaluation does.
 
-    Lower case, no punctuation or articles, number words up to ten as digits, forgotten apostrophes
-    put back. A mark leaves a space unless it has one beside it somewhere in the text, or the text
-    has a comma within a number; a period stays before a digit.
+    Converts to lower case, removes punctuation and articles, writes number words up to ten as
+    digits, and restores missing apostrophes. A punctuation mark becomes a space, unless somewhere
+    in the text it is next to a space or the text has a comma within a number. A period before a
+    digit stays.
     """
     text = clean_answer(text)
     words = (NUMBERS.get(word, word) for word in _without_marks(text).lower().split())
@@ -83,6 +84,7 @@ def normalize_answer(text: str) -> str:
 def _without_marks(text: str) -> str:
     has_number = _COMMA_IN_NUMBER.search(text) is not None
     out = text
+    # The conditions look at the original text, not at the text changed so far, as in the script.
     for mark in MARKS:
         if mark in text:
             joined = has_number or f"{mark} " in text or f" {mark}" in text
@@ -91,51 +93,50 @@ def _without_marks(text: str) -> str:
 
 
 def vqa_score(answers: Sequence[str], prediction: str) -> float:
-    """Score a predicted answer by VQA's accuracy.
+    """Score a predicted answer with VQA's accuracy.
 
-    The mean over the leave-one-out subsets of the answers of ``min(1, n / 3)``, where n of the
-    subset are the prediction. Nothing is normalized where the answers are unanimous, not even the
-    prediction: "two" is then wrong if everybody said "2".
+    The score is the mean of ``min(1, n / 3)`` over the leave-one-out subsets of the answers, where
+    n is the number of answers in the subset that equal the prediction. Unanimous answers are not
+    normalized, nor is the prediction then: "two" is wrong if all annotators wrote "2".
 
     Args:
-        answers: What people gave, ten for VQA. A single one always scores 0.
+        answers: Annotated answers, ten for VQA. A single answer always scores 0.
         prediction: Any text.
 
     Returns:
-        Between 0 and 1.
+        Score in [0, 1].
     """
-    given = [clean_answer(answer) for answer in answers]
+    cleaned = [clean_answer(answer) for answer in answers]
     prediction = clean_answer(prediction)
-    if len(set(given)) > 1:
-        given = [normalize_answer(answer) for answer in given]
+    if len(set(cleaned)) > 1:
+        cleaned = [normalize_answer(answer) for answer in cleaned]
         prediction = normalize_answer(prediction)
-    return leave_one_out(given.count(prediction), len(given))
+    return leave_one_out(cleaned.count(prediction), len(cleaned))
 
 
 def leave_one_out(count: int, total: int) -> float:
-    """Give the mean of ``min(1, n / 3)`` over the subsets without one of the answers.
+    """Compute the mean of ``min(1, n / 3)`` over the leave-one-out subsets of the answers.
 
     Args:
-        count: How many of all answers are the one that is scored.
-        total: How many answers there are; at least one.
+        count: Number of answers that equal the scored answer.
+        total: Number of answers, at least one.
     """
     if not count:
         return 0.0
-    left_out, kept = min(1.0, (count - 1) / 3), min(1.0, count / 3)
-    return (count * left_out + (total - count) * kept) / total
+    without, with_it = min(1.0, (count - 1) / 3), min(1.0, count / 3)
+    return (count * without + (total - count) * with_it) / total
 
 
 def soft_scores(answers: Answers, how: SoftScore) -> dict[str, float]:
-    """Score every answer that an example has, for a target.
+    """Compute the soft score of every answer of an example, for a target.
 
     Args:
-        answers: With scores of their own (LXMERT's files), those are taken as they are.
-        how: ``vqa``: `leave_one_out` of the normalized answers. ``lxmert``: its table by count
-            (`LXMERT_SCORES`), which is the same wherever there are ten. ``exact``: 1 for each
-            answer, as it is but for space around it.
+        answers: Answers of the example. Scores from the file (LXMERT's files) are used unchanged.
+        how: ``vqa``: `leave_one_out` on the normalized answers. ``lxmert``: `LXMERT_SCORES` by
+            the number of equal answers. ``exact``: 1 for each answer, stripped of white space.
 
     Returns:
-        The score by answer, in the order in which they first come.
+        Score by answer, in the order of first appearance.
     """
     names = [answer_name(answer, how) for answer in answers.answers]
     if answers.scores:
@@ -152,5 +153,5 @@ def soft_scores(answers: Answers, how: SoftScore) -> dict[str, float]:
 
 
 def answer_name(text: str, how: SoftScore) -> str:
-    """Give an answer the form in which answers of its kind are told apart."""
+    """Return the form in which two answers are compared: stripped, or normalized."""
     return text.strip() if how == "exact" else normalize_answer(text)

@@ -1,4 +1,4 @@
-"""The datasets by name: those that vlray brings, and the user's own beside its settings.yaml."""
+"""Catalogue of datasets by name: vlray's own, and the user's beside ``settings.yaml``."""
 
 from __future__ import annotations
 
@@ -19,55 +19,56 @@ from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files, Layout, VisionLanguageDataset
 from vlray.tasks.spec import DatasetSpec
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as quick where it is built
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times faster, if built
 
 
 @dataclass(frozen=True)
 class SpecDataset:
-    """A dataset that is all said by its spec: the layout reads the files."""
+    """Dataset defined by a spec alone; the layout of the spec reads the files."""
 
     spec: DatasetSpec
 
     def read(self, split: str, files: Files, problems: Problems) -> Iterator[Example]:
-        """Yield the examples of a split; the layout is told the id rule and the split's options."""
+        """Yield the examples of a split, with the id rule and the split's options."""
         options = {"id_rule": self.spec.id_rule, **self.spec.splits[split].options}
         return self.layout(files, problems, options)
 
     @property
     def layout(self) -> Layout:
-        """The function that reads its files."""
+        """Function that reads the files."""
         return load_layout(self.spec.layout)
 
 
 def user_folder() -> Path:
-    """Say where the user's own datasets are kept: a folder beside ``settings.yaml``."""
+    """Return the folder of the user's datasets, which is beside ``settings.yaml``."""
     return state.settings_path().parent / "datasets"
 
 
 def built_in_names() -> list[str]:
-    """List the datasets that vlray brings, sorted."""
-    found = resources.files("vlray.tasks") / "datasets"
+    """List the built-in datasets, sorted."""
+    folder = resources.files("vlray.tasks") / "datasets"
     return sorted(
-        file.name.removesuffix(".yaml") for file in found.iterdir() if file.name.endswith(".yaml")
+        file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")
     )
 
 
 def user_names() -> list[str]:
-    """List the user's own, sorted."""
+    """List the user's datasets, sorted."""
     return sorted(file.stem for file in user_folder().glob("*.yaml"))
 
 
 def names() -> list[str]:
     """List all names, sorted."""
+    # A user's dataset may have the name of one that became built-in later: list it once.
     return sorted({*built_in_names(), *user_names()})
 
 
 def find(name: str) -> VisionLanguageDataset:
-    """Give the dataset of a name.
+    """Look up a dataset by name.
 
     Raises:
-        ValueError: There is none of that name (the nearest and all of them are said), or the
-            user's file that defines it is no longer right.
+        ValueError: There is no dataset of that name (the message lists the datasets and the most
+            similar name), or the user's file that defines it is no longer valid.
     """
     if name in built_in_names():
         text = (resources.files("vlray.tasks") / "datasets" / f"{name}.yaml").read_text("utf-8")
@@ -77,63 +78,63 @@ def find(name: str) -> VisionLanguageDataset:
             return from_file(user_folder() / f"{name}.yaml")
         except (ValueError, ImportError) as error:
             raise ValueError(
-                f"{error}; mend it and add it again, or: vlray datasets remove {name}"
+                f"{error}; correct it and add it again, or run: vlray datasets remove {name}"
             ) from error
     raise ValueError(refusal("dataset", name, names()))
 
 
 def all_specs() -> list[DatasetSpec]:
-    """Give what is known of every dataset, in the order of their names.
+    """Return the specs of all datasets, sorted by name.
 
     Raises:
-        ValueError: One of the user's own is no longer right; the message says how to remove it.
+        ValueError: A user's dataset is no longer valid; the message says how to remove it.
     """
     return [find(name).spec for name in names()]
 
 
 def split_pair(pair: str) -> tuple[str, str]:
-    """Split ``dataset:split`` at its colon; the split is empty where there is none."""
+    """Split ``dataset:split`` at its colon; without a colon the split is empty."""
     name, _, split = pair.partition(":")
     return name, split
 
 
 def find_split(pair: str) -> tuple[VisionLanguageDataset, str]:
-    """Give the dataset and the split that ``dataset:split`` names.
+    """Look up the dataset and the split of ``dataset:split``.
 
     Raises:
-        ValueError: No split is named, or there is no such dataset or split.
+        ValueError: No split is named, or the dataset or split does not exist.
     """
     name, split = split_pair(pair)
     dataset = find(name)
     if not split:
         choices = ", ".join(dataset.spec.splits)
-        raise ValueError(f"{pair} names no split; give {name}:SPLIT, one of {choices}")
+        raise ValueError(f"{pair} names no split; use {name}:SPLIT with one of {choices}")
     check_split(dataset.spec, split)
     return dataset, split
 
 
 def check_split(spec: DatasetSpec, split: str) -> None:
-    """Refuse a split that the dataset does not have.
+    """Check that the dataset has a split.
 
     Raises:
-        ValueError: With the nearest and all of its splits.
+        ValueError: It does not; the message lists the splits and the most similar name.
     """
     if split not in spec.splits:
         raise ValueError(refusal(f"split of {spec.name}", split, spec.splits))
 
 
 def refusal(kind: str, word: str, choices: Iterable[str]) -> str:
-    """Say that a word is none of the choices, which one is near, and what they are."""
-    known = list(choices)
-    hint = did_you_mean(word, known)
-    return f"unknown {kind} {word!r}; {hint}There are {', '.join(known) or 'none'}"
+    """Format the message for an unknown name: the most similar choice, and all choices."""
+    names = list(choices)
+    hint = did_you_mean(word, names)
+    return f"unknown {kind} {word!r}; {hint}There are {', '.join(names) or 'none'}"
 
 
 def from_file(path: Path) -> VisionLanguageDataset:
     """Read a dataset's YAML file: a spec, or ``{class: module:Class}``.
 
     Raises:
-        ValueError: It is no such file; each mistake is said with its place.
+        ValueError: The file is not valid; the message lists each mistake with its key.
     """
     text = path.read_text(encoding="utf-8")
     values = _load_yaml(text, str(path))
@@ -143,65 +144,66 @@ def from_file(path: Path) -> VisionLanguageDataset:
 
 
 def from_class(target: str) -> VisionLanguageDataset:
-    """Make the dataset of a class of the user's own.
+    """Create a dataset from a user's class.
 
     Args:
         target: ``module:Class`` or ``path/to/file.py:Class``; the class takes no arguments.
 
     Raises:
-        ValueError: There is no such class, or it is no `VisionLanguageDataset`.
+        ValueError: The class does not exist, or is not a `VisionLanguageDataset`.
     """
     dataset: VisionLanguageDataset = plugins.load(target)()
+    # A structural check: the user's class need not inherit from the protocol.
     if not isinstance(getattr(dataset, "spec", None), DatasetSpec) or not callable(
         getattr(dataset, "read", None)
     ):
         raise ValueError(
-            f"{target} is no dataset: it needs a `spec` (vlray.tasks.spec.DatasetSpec) and a "
+            f"{target} is not a dataset: it needs a `spec` (vlray.tasks.spec.DatasetSpec) and a "
             "method `read(split, files, problems)`"
         )
     return dataset
 
 
-def parse_spec(text: str, origin: str) -> DatasetSpec:
-    """Check the YAML text of a spec.
+def parse_spec(text: str, source: str) -> DatasetSpec:
+    """Parse and validate the YAML text of a spec; ``source`` names it in messages.
 
     Raises:
-        ValueError: With every mistake: its place in the file, what is wrong, what is allowed.
+        ValueError: The text is not valid; the message lists every mistake with its key.
     """
     try:
-        return DatasetSpec.model_validate(_load_yaml(text, origin))
+        return DatasetSpec.model_validate(_load_yaml(text, source))
     except ValidationError as error:
         wrong = "; ".join(
             _explain(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()
         )
-        raise ValueError(f"{origin} describes no dataset: {wrong}") from error
+        raise ValueError(f"{source} is not a valid dataset: {wrong}") from error
 
 
-def _load_yaml(text: str, origin: str) -> Mapping[str, Any]:
+def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
     try:
         values = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{origin} is no YAML: {error}") from error
+        raise ValueError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(values, Mapping):
         raise ValueError(
-            f"{origin} holds a {type(values).__name__}; give a mapping such as "
+            f"{source} contains a {type(values).__name__}; expected a mapping, such as "
             "`vlray datasets show vqa --spec` prints"
         )
     return values
 
 
-def _explain(place: tuple[int | str, ...], kind: str, message: str) -> str:
-    name = ".".join(map(str, place))
+def _explain(keys: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = ".".join(map(str, keys))
     if kind == "extra_forbidden":
-        hint = did_you_mean(str(place[-1]), _keys(place)).strip()
+        hint = did_you_mean(str(keys[-1]), _allowed_keys(keys)).strip()
         return f"unknown key {name}" + (f" ({hint})" if hint else "")
     if kind == "missing":
         return f"{name} is missing"
     return f"{name}: {plain_message(message)}".removeprefix(": ")
 
 
-def _keys(place: tuple[int | str, ...]) -> list[str]:
+def _allowed_keys(keys: tuple[int | str, ...]) -> list[str]:
     from vlray.tasks.spec import SplitSpec
 
-    model = SplitSpec if place[0] == "splits" and len(place) > 2 else DatasetSpec
+    model = SplitSpec if keys[0] == "splits" and len(keys) > 2 else DatasetSpec
     return list(model.model_fields)

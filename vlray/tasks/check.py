@@ -1,4 +1,4 @@
-"""Look at a split: its files, its examples, its images, the regions of these."""
+"""Check of a split: annotation files, examples, image files, regions."""
 
 from __future__ import annotations
 
@@ -14,114 +14,116 @@ from vlray.images.walk import Walk
 from vlray.regions.output import open_output
 from vlray.storage import files
 from vlray.tasks.examples import ExampleTable, open_examples
-from vlray.tasks.locate import Wanted, exists, image_folder, join, wanted_files
+from vlray.tasks.locate import AnnotationFile, annotation_files, exists, image_folder, join
 from vlray.tasks.problems import EXAMPLES_SHOWN, DataError
 from vlray.tasks.protocol import VisionLanguageDataset
 
 
 @dataclass(frozen=True)
-class Absent:
-    """Images of a split that something does not have."""
+class MissingImages:
+    """Images of a split that a folder or a region output lacks."""
 
     where: str
     count: int
     examples: tuple[str, ...]
-    why: str = ""
-    """Why it could not be looked at; empty: it was."""
+    error: str = ""
+    """Why the comparison failed; empty: it did not."""
 
     @property
     def is_wrong(self) -> bool:
-        """Whether any is missing."""
-        return self.count > 0 or bool(self.why)
+        """Whether any image is missing, or the comparison failed."""
+        return self.count > 0 or bool(self.error)
 
 
 @dataclass
 class SplitReport:
-    """What was found of a split."""
+    """Result of checking a split."""
 
     name: str
-    wanted: list[Wanted]
+    files: list[AnnotationFile]
     error: str = ""
-    """Why there are no examples; empty: there are."""
+    """Why the examples cannot be read; empty: they can."""
 
     table: ExampleTable | None = None
     num_images: int = 0
-    images: Absent | None = None
-    """Image files that are not there; None: neither is their folder."""
+    images: MissingImages | None = None
+    """Missing image files; None: the image folder does not exist."""
 
     image_folder: str = ""
-    regions: list[Absent] = field(default_factory=list)
+    regions: list[MissingImages] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing or broken; a folder of images may be elsewhere."""
-        absent = [*([self.images] if self.images else []), *self.regions]
+        """Whether nothing is missing or broken. The image folder need not exist."""
+        missing = [*([self.images] if self.images else []), *self.regions]
         return (
             self.table is not None
             and len(self.table) > 0
             and "broken-line" not in self.table.problems.counts
-            and not any(found.is_wrong for found in absent)
+            and not any(images.is_wrong for images in missing)
         )
 
 
 def check_split_files(
     dataset: VisionLanguageDataset, split: str, data: DataSection, regions: Sequence[str]
 ) -> SplitReport:
-    """Look at one split.
+    """Check one split.
 
     Args:
         dataset: The dataset.
         split: One of its splits.
-        data: Where files are.
-        regions: Region outputs, folders or URIs; an image is missing in each that lacks it.
+        data: Folders of annotations and images.
+        regions: Region outputs, folders or URIs; each is checked for all images of the split.
 
     Raises:
-        ValueError: A region output is none.
+        ValueError: A folder of ``regions`` is not a region output.
     """
     spec = dataset.spec
     folder = image_folder(spec, data)
     report = SplitReport(
         f"{spec.name}:{split}",
-        wanted_files(dataset, split, data),
+        annotation_files(dataset, split, data),
         image_folder=folder,
     )
     try:
         table = open_examples(dataset, split, data)
+    # These messages already name the split.
     except (DataError, FileNotFoundError) as error:
         report.error = str(error)
         return report
     except ValueError as error:
         report.error = f"{report.name} cannot be read: {error}"
         return report
+    # Count images, not references to them: many examples may share an image.
     ids = pc.unique(pc.list_flatten(table.column("image_ids")))
     report.table, report.num_images = table, len(ids)
     if exists(folder):
         report.images = _missing_files(ids, folder, spec.splits[split].images, spec.id_rule)
     for output in regions:
-        report.regions.append(_absent(ids, open_output(output).image_ids, output))
+        report.regions.append(_compare(ids, open_output(output).image_ids, output))
     return report
 
 
-def _missing_files(ids: pa.Array, folder: str, below: tuple[str, ...], rule: str) -> Absent:
+def _missing_files(ids: pa.Array, folder: str, below: tuple[str, ...], rule: str) -> MissingImages:
     """Compare the images of a split with the files of its folders.
 
-    Where none of its folders is there, the images may be right in the set's folder: those of other
-    splits, in folders of their own, are not looked at then (COCO's years share their ids).
+    If none of the split's folders exists, the images may be in the folder of the image set itself.
+    Its subfolders are not searched then: they belong to other splits, and COCO's years share ids.
     """
-    there = [name for name in below if exists(join(folder, name))]
+    existing = [name for name in below if exists(join(folder, name))]
     fs, path = files.resolve(folder)
     walk = Walk(fs, path, follow_symlinks=True, leave_out="")
     try:
         with files.explained(folder):
-            paths = sorted(path for path, _ in walk.images(there))
-        if below and not there:
+            paths = sorted(path for path, _ in walk.images(existing))
+        if below and not existing:
             paths = [path for path in paths if "/" not in path]
-        found = image_ids(paths, rule)
+        available = image_ids(paths, rule)
     except ValueError as error:
-        return Absent(folder, 0, (), str(error))
-    return _absent(ids, found, folder)
+        return MissingImages(folder, 0, (), str(error))
+    return _compare(ids, available, folder)
 
 
-def _absent(ids: pa.Array, found: Sequence[str], where: str) -> Absent:
-    missing = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(found, pa.string()))))
-    return Absent(where, len(missing), tuple(missing[:EXAMPLES_SHOWN].to_pylist()))
+def _compare(ids: pa.Array, available: Sequence[str], where: str) -> MissingImages:
+    missing = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(available, pa.string()))))
+    return MissingImages(where, len(missing), tuple(missing[:EXAMPLES_SHOWN].to_pylist()))

@@ -1,4 +1,4 @@
-"""Examples as rows of a table, and back."""
+"""Conversion of examples to rows of an Arrow table, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA = pa.schema(
         "example_id": pa.string(),
         "text": pa.string(),
         "image_ids": pa.list_(pa.string()),
-        # Answers; null where the label is another one, or none.
+        # Answers; null for another type of label, or for no label.
         "answers": pa.list_(pa.string()),
         "answer_scores": pa.list_(pa.float32()),
         # Choices
@@ -28,14 +28,14 @@ SCHEMA = pa.schema(
         "about": pa.map_(pa.string(), pa.string()),
     }
 )
-"""What is not there is null, so that a column without any value costs nothing."""
+"""Missing values are null, so that a column without any value takes no time to read."""
 
 
 def to_batch(examples: Sequence[Example]) -> pa.RecordBatch:
     """Make a record batch of examples.
 
     Raises:
-        ValueError: A value is of another type; names the column and the first example.
+        ValueError: A value has another type; the message names the column and the first example.
     """
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for example in examples:
@@ -48,7 +48,7 @@ def to_batch(examples: Sequence[Example]) -> pa.RecordBatch:
             arrays.append(pa.array(columns[field.name], field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
             raise ValueError(
-                f"{field.name} of an example from {examples[0].example_id!r} on is no "
+                f"{field.name} of an example from {examples[0].example_id!r} on is not of type "
                 f"{field.type}: {error}"
             ) from error
     return pa.record_batch(arrays, schema=SCHEMA)
@@ -77,7 +77,7 @@ def _row(example: Example) -> dict[str, Any]:
 
 
 def example_of(row: Mapping[str, Any]) -> Example:
-    """Make the example of a row; columns without any value may be left out."""
+    """Convert a row to an example. Columns without any value may be left out."""
     return Example(
         row["example_id"],
         row["text"],

@@ -15,12 +15,12 @@ from vlray.tasks import additions, catalogue, metrics, predictions, report
 from vlray.tasks.check import check_split_files
 from vlray.tasks.corpus import CorpusSpec, parse_parts
 from vlray.tasks.examples import open_examples
-from vlray.tasks.kept import corpus_names, load_corpus, save_corpus
+from vlray.tasks.saved_corpora import corpus_names, load_corpus, save_corpus
 from vlray.tasks.spec import Purpose
 
 
 def run(config: DatasetsConfig, session: Session) -> None:
-    """Do what was asked for; it leaves no run folder."""
+    """Run the action; it creates no run folder."""
     logging.basicConfig(format="%(message)s", level=config.env.log_level.upper())
     data = config.data.below(config.env.data_dir)
     _ACTIONS[config.action](config, data)
@@ -28,13 +28,13 @@ def run(config: DatasetsConfig, session: Session) -> None:
 
 def _list(config: DatasetsConfig, data: DataSection) -> None:
     if config.name:
-        raise ValueError(f"list takes no name; give: vlray datasets show {config.name}")
+        raise ValueError(f"list takes no name; use: vlray datasets show {config.name}")
     purposes = get_args(Purpose)
     if config.purpose and config.purpose not in purposes:
         raise ValueError(catalogue.refusal("purpose", config.purpose, purposes))
     datasets = [catalogue.find(name) for name in catalogue.names()]
-    chosen = [d for d in datasets if not config.purpose or config.purpose in d.spec.purposes]
-    print(report.catalogue_table(chosen, data))
+    listed = [d for d in datasets if not config.purpose or config.purpose in d.spec.purposes]
+    print(report.catalogue_table(listed, data))
     if corpora := corpus_names(config.project):
         print(f"\ncorpora of project {config.project}: {', '.join(corpora)}")
 
@@ -60,40 +60,42 @@ def _check(config: DatasetsConfig, data: DataSection) -> None:
     outputs = _outputs(config.regions)
     for pair, regions in _pairs(config):
         dataset, split = catalogue.find_split(pair)
-        own = outputs[regions] if regions in outputs else sum(outputs.values(), ())
-        found = check_split_files(dataset, split, data, own)
-        complete &= found.is_complete
-        print("\n".join(report.check_lines(found)))
+        # A part that names no region output, or an unknown one, is compared with all of them.
+        compared = outputs[regions] if regions in outputs else sum(outputs.values(), ())
+        result = check_split_files(dataset, split, data, compared)
+        complete &= result.is_complete
+        print("\n".join(report.check_lines(result)))
     if not complete:
-        raise Failed("files are missing or wrong, as listed above")
+        raise Failed("files are missing or faulty, as listed above")
 
 
 def _outputs(regions: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Sort region outputs by the names that they are given, as in ``vg=regions/``."""
-    found: dict[str, tuple[str, ...]] = {}
-    for given in regions:
-        name, equals, place = given.partition("=")
+    """Group region outputs by their names, as in ``vg=regions/``; the name may be empty."""
+    outputs: dict[str, tuple[str, ...]] = {}
+    for text in regions:
+        name, equals, output = text.partition("=")
+        # An equals sign may also be part of a URI: s3://bucket?region=eu.
         if not equals or set(name) & set(":/"):
-            name, place = "", given
-        found[name] = (*found.get(name, ()), place)
-    return found
+            name, output = "", text
+        outputs[name] = (*outputs.get(name, ()), output)
+    return outputs
 
 
 def _pairs(config: DatasetsConfig) -> list[tuple[str, str]]:
-    """List the splits to check, of a dataset or of a corpus, and the names of their regions."""
+    """List the splits to check, of a dataset or a corpus, with the names of their regions."""
     if config.name in corpus_names(config.project):
         parts = load_corpus(config.name, config.project).parts
         return [(part.name, part.regions) for part in parts]
     name, split = catalogue.split_pair(_needed(config.name, "check"))
     if split and config.split:
-        raise ValueError(f"the split is given twice, in {config.name} and as --split; give one")
+        raise ValueError(f"{config.name} already names a split; remove --split")
     splits = (split,) if split else config.split or tuple(catalogue.find(name).spec.splits)
     return [(f"{name}:{split}", "") for split in splits]
 
 
 def _add(config: DatasetsConfig, data: DataSection) -> None:
     spec, path = additions.add(_needed(config.name, "add"))
-    print(f"added {spec.name} ({', '.join(spec.splits)}), kept in {path}")
+    print(f"added {spec.name} ({', '.join(spec.splits)}), saved in {path}")
 
 
 def _remove(config: DatasetsConfig, data: DataSection) -> None:
@@ -104,33 +106,33 @@ def _remove(config: DatasetsConfig, data: DataSection) -> None:
 def _corpus(config: DatasetsConfig, data: DataSection) -> None:
     parts = parse_parts(_needed(config.what, "corpus NAME"))
     if config.name in catalogue.names():
-        raise ValueError(f"{config.name} is a dataset; give the corpus another name")
+        raise ValueError(f"{config.name} is a dataset; choose another name for the corpus")
     path = save_corpus(config.name, CorpusSpec(parts=parts, mix=config.mix), config.project)
-    print(f"corpus {config.name} of project {config.project}, kept in {path}")
+    print(f"corpus {config.name} of project {config.project}, saved in {path}")
 
 
 def _score(config: DatasetsConfig, data: DataSection) -> None:
     dataset, split = catalogue.find_split(_needed(config.name, "score"))
     predicted = predictions.read(_needed(config.what, "score NAME"))
     examples = open_examples(dataset, split, data)
-    found = metrics.score(dataset.spec.metric, examples, predicted)
-    if len(found.missing) == len(examples):
+    result = metrics.score(dataset.spec.metric, examples, predicted)
+    if len(result.missing) == len(examples):
         raise ValueError(
             f"{config.what} has {len(predicted):,} predictions, none of them for an example of "
-            f"{config.name}; its ids are like {', '.join(list(found.missing)[:3])}"
+            f"{config.name}; its ids look like {', '.join(list(result.missing)[:3])}"
         )
-    print("\n".join(found.lines()))
+    print("\n".join(result.lines()))
 
 
-def _needed(given: str, action: str) -> str:
-    if not given:
+def _needed(argument: str, action: str) -> str:
+    if not argument:
         what = {
             "corpus NAME": "PARTS, such as vqa:train,gqa:train",
             "score NAME": "a FILE of predictions",
             "add": "a YAML file, module:Class or file.py:Class",
         }.get(action, "NAME; `vlray datasets list` names the datasets")
-        raise ValueError(f"{action} wants {what}")
-    return given
+        raise ValueError(f"{action} needs {what}")
+    return argument
 
 
 _ACTIONS: dict[str, Callable[[DatasetsConfig, DataSection], None]] = {

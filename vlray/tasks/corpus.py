@@ -1,4 +1,4 @@
-"""Corpora: splits of several datasets as one, mixed by a rule, with one space of labels."""
+"""Corpora: splits of several datasets, mixed by a rule, with a common label space."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class CorpusPart(Section):
     split: str = ""
 
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """Of ``mix: weight``: the part's share of an epoch, beside the other parts' weights."""
+    """Share of an epoch, relative to the weights of the other parts; for ``mix: weight``."""
 
     regions: str = ""
-    """Name of the region output that its images are in. Empty: there is only one."""
+    """Name of the region output with its images. Empty: there is only one output."""
 
     @property
     def name(self) -> str:
@@ -52,6 +52,7 @@ def _from_text(value: Any) -> Any:
     if isinstance(value, str):
         return parse_parts(value)
     if isinstance(value, list | tuple):
+        # A text in the list may itself contain several parts.
         return tuple(
             part
             for item in value
@@ -61,36 +62,36 @@ def _from_text(value: Any) -> Any:
 
 
 class CorpusSpec(Section):
-    """Which splits make a corpus, and how they are mixed.
+    """Parts of a corpus and the way they are mixed.
 
-    In YAML a part is a mapping, or the text that `parse_parts` reads: ``vqa:train``.
+    In YAML a part is a mapping, or a text that `parse_parts` reads, such as ``vqa:train``.
     """
 
     parts: Annotated[tuple[CorpusPart, ...], Field(min_length=1), BeforeValidator(_from_text)]
 
     mix: Mix = "size"
-    """What an epoch of training is. ``size``: every example once. ``weight``: as many examples as
-    the corpus has, of each part its weight's share: a part that has fewer is gone through again,
-    of one that has more other examples come every epoch. ``round-robin``: the parts take turns,
-    an example each, until the longest is through; the others begin again.
-    An evaluation reads every example once, whatever the mix."""
+    """Examples of a training epoch. ``size``: every example once. ``weight``: as many examples as
+    the corpus has, divided among the parts by weight; a part with fewer examples than its share
+    repeats them, a part with more contributes other examples in every epoch. ``round-robin``: the
+    parts take turns with one example each until the longest part is finished; shorter parts start
+    again. An evaluation always reads every example once."""
 
     labels: str = ""
-    """File of the label space (a model's answers). Empty: the parts' own labels, united."""
+    """File of the label space (a model's answers). Empty: the union of the parts' labels."""
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
         twice = [name for name, n in Counter(part.name for part in self.parts).items() if n > 1]
         if twice:
             raise ValueError(
-                f"{', '.join(twice)} is in the corpus twice; to have more of it, give "
-                "weights and mix: weight"
+                f"{', '.join(twice)} is in the corpus twice; to use it more often, set weights "
+                "and mix: weight"
             )
         weighted = [part.name for part in self.parts if part.weight != 1]
         if weighted and self.mix != "weight":
             raise ValueError(
                 f"the weight of {', '.join(weighted)} has no effect with mix: {self.mix}; "
-                "give mix: weight"
+                "set mix: weight"
             )
         return self
 
@@ -99,43 +100,44 @@ class CorpusSpec(Section):
 
 
 def parse_parts(text: str) -> tuple[CorpusPart, ...]:
-    """Read parts as they are written on a command line.
+    """Parse parts as written on a command line.
 
     Args:
-        text: ``dataset:split``, with ``=WEIGHT`` and ``@REGIONS`` where they are wanted, separated
-            by commas: ``vqa:train,vqa:nominival,gqa:train=2@vg``.
+        text: Parts separated by commas: ``dataset:split``, optionally with ``=WEIGHT`` and
+            ``@REGIONS``, such as ``vqa:train,vqa:nominival,gqa:train=2@vg``.
 
     Raises:
-        ValueError: A part is not of this form.
+        ValueError: A part has another format.
     """
     parts = []
     for item in filter(None, (item.strip() for item in text.split(","))):
         match = _PART.fullmatch(item)
         if not match:
             raise ValueError(
-                f"{item!r} is no part; write dataset:split, or dataset:split=2@regions"
+                f"{item!r} is not a part; write dataset:split, or dataset:split=2@regions"
             )
-        dataset, split, weight, regions = (found or "" for found in match.groups())
+        dataset, split, weight, regions = (group or "" for group in match.groups())
+        # CorpusPart refuses 0, negative and infinite weights with a ValueError, too.
         try:
             number = float(weight or 1)
             parts.append(CorpusPart(dataset=dataset, split=split, weight=number, regions=regions))
         except ValueError:
             raise ValueError(
-                f"the weight of {item!r} is {weight!r}; give a number above 0, such as 2 or 0.5"
+                f"the weight of {item!r} is {weight!r}; use a number above 0, such as 2 or 0.5"
             ) from None
     if not parts:
-        raise ValueError("the corpus has no parts; give one such as vqa:train")
+        raise ValueError("the corpus has no parts; name at least one, such as vqa:train")
     return tuple(parts)
 
 
 def spec_of(corpus: CorpusSpec | str) -> CorpusSpec:
-    """Give the spec of parts in text (mixed by size); a spec stays what it is."""
+    """Convert a text of parts to a spec with ``mix: size``; return a spec unchanged."""
     return corpus if isinstance(corpus, CorpusSpec) else CorpusSpec(parts=parse_parts(corpus))
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """The examples of several splits, numbered through: those of the first part come first."""
+    """Examples of several splits under one index, in the order of the parts."""
 
     spec: CorpusSpec
     tables: tuple[ExampleTable, ...] = field(repr=False)
@@ -143,39 +145,40 @@ class Corpus:
     """None: no part has answers or classes."""
 
     def __len__(self) -> int:
-        """Give the number of examples."""
+        """Return the number of examples."""
         return int(self.starts[-1])
 
     @cached_property
     def starts(self) -> Int64[np.ndarray, P1]:
-        """Index of each part's first example, and at the end their number."""
+        """Index of each part's first example, followed by the number of examples."""
         return np.cumsum([0, *map(len, self.tables)])
 
     def locate(
         self, indices: Int64[np.ndarray, B]
     ) -> tuple[Int64[np.ndarray, B], Int64[np.ndarray, B]]:
-        """Give the part of each index, and the example's index in its part."""
+        """Return the part of each index, and the index within that part."""
         parts = np.searchsorted(self.starts, indices, side="right") - 1
         return parts, indices - self.starts[parts]
 
     def take(self, indices: Int64[np.ndarray, B]) -> list[Example]:
-        """Read examples, in the order asked for."""
+        """Read the examples at some indices, in the order of the indices."""
         parts, rows = self.locate(np.asarray(indices))
         examples: dict[int, Example] = {}
+        # Group the indices by part, so that each table is read in one call.
         for part in np.unique(parts):
-            places = np.flatnonzero(parts == part)
-            for place, example in zip(
-                places.tolist(), self.tables[part].take(rows[places]), strict=True
+            positions = np.flatnonzero(parts == part)
+            for position, example in zip(
+                positions.tolist(), self.tables[part].take(rows[positions]), strict=True
             ):
-                examples[place] = example
-        return [examples[place] for place in range(len(rows))]
+                examples[position] = example
+        return [examples[position] for position in range(len(rows))]
 
 
 def resolve(spec: CorpusSpec) -> list[tuple[VisionLanguageDataset, str]]:
-    """Find every part's dataset and split in the catalogue.
+    """Look up every part's dataset and split in the catalogue.
 
     Raises:
-        ValueError: There is no such dataset or split; the choices are said.
+        ValueError: A dataset or split does not exist; the message lists the choices.
     """
     return [catalogue.find_split(f"{part.dataset}:{part.split}".rstrip(":")) for part in spec.parts]
 
@@ -185,26 +188,25 @@ def open_corpus(
     data: DataSection | None = None,
     label_space: LabelSpace | None = None,
 ) -> Corpus:
-    """Open the examples of every part, and unite their labels.
+    """Open the examples of every part, and build the common label space.
 
-    Parts without answers or classes (captions, boxes, choices) add no labels; they may be beside
-    others, as in pretraining, and their examples have no target then.
+    Parts without answers or classes (captions, boxes, choices) add no labels. They may be combined
+    with other parts, as in pretraining; their examples have no target then.
 
     Args:
         corpus: The spec, or its parts as text (``vqa:train,gqa:train``).
-        data: Where annotations are, and whether to stop at what is wrong in them.
-        label_space: A space to use as it is: that of the training, for an evaluation.
+        data: Folders of the annotations, and whether to stop at problems in them.
+        label_space: Label space to use unchanged, such as that of the training in an evaluation.
 
     Raises:
         ValueError: A dataset or split does not exist.
-        DataError: Something is wrong with the files and ``data.on_bad`` is stop; the problems of
-            all parts are told together.
+        DataError: The files have problems and ``data.on_bad`` is ``stop``; the message lists the
+            problems of all parts.
     """
     spec, data = spec_of(corpus), data or DataSection()
-    found = resolve(spec)
-    # Nothing stops the reading, so that what is wrong is told of all parts at once.
+    # Read all parts with on_bad skip, to report the problems of all of them at once.
     reading = data.model_copy(update={"on_bad": "skip"})
-    tables = tuple(open_examples(dataset, split, reading) for dataset, split in found)
+    tables = tuple(open_examples(dataset, split, reading) for dataset, split in resolve(spec))
     report(
         {part.name: table.problems for part, table in zip(spec.parts, tables, strict=True)},
         data.on_bad,
@@ -212,36 +214,36 @@ def open_corpus(
     if label_space is None:
         label_space = _labels(spec, tables)
     if label_space is not None:
-        said = f"kept, though nothing among the {len(label_space):,} labels is right for them"
-        report(_unknown_answers(spec, tables, label_space), "skip", said)
+        title = f"kept with a target of zeros (the label space has {len(label_space):,} labels)"
+        report(_unknown_answers(spec, tables, label_space), "skip", title)
     return Corpus(spec, tables, label_space)
 
 
 def report(
     problems: Mapping[str, Problems],
     on_bad: Literal["skip", "stop"],
-    what: str = "left out",
+    title: str = "left out",
 ) -> None:
-    """Tell the problems of all parts in one message, or stop with it.
+    """Log the problems of all parts in one message, or raise them as an error.
 
     Args:
-        problems: By the name of the part.
-        on_bad: Whether to stop.
-        what: What becomes of the examples where nothing stops.
+        problems: Problems by the name of the part.
+        on_bad: Whether to raise an error.
+        title: First words of the log message: how the examples are handled.
 
     Raises:
-        DataError: There are problems, and the setting says to stop.
+        DataError: There are problems, and ``on_bad`` is ``stop``.
     """
-    lines = [f"  {name}: {line}" for name, found in problems.items() for line in found.lines()]
+    lines = [f"  {name}: {line}" for name, faults in problems.items() for line in faults.lines()]
     if not lines:
         return
     text = "\n".join(lines)
     if on_bad == "stop":
         raise DataError(
             f"there are problems in {', '.join(name for name in problems if problems[name])}:\n"
-            f"{text}\nMend the files, or leave these out: data.on_bad skip"
+            f"{text}\nCorrect the files, or leave these examples out with data.on_bad skip"
         )
-    log.warning("%s:\n%s", what, text)
+    log.warning("%s:\n%s", title, text)
 
 
 def _labels(spec: CorpusSpec, tables: tuple[ExampleTable, ...]) -> LabelSpace | None:
@@ -250,15 +252,15 @@ def _labels(spec: CorpusSpec, tables: tuple[ExampleTable, ...]) -> LabelSpace | 
     labelled = [table for table in tables if table.spec.labels in ("answers", "classes")]
     if not labelled:
         return None
-    # Splits of one dataset are counted together; one that is given twice counts once.
+    # Count the splits of a dataset together, and a split that several parts name once.
     splits: dict[str, dict[str, ExampleTable]] = {}
     for table in labelled:
         splits.setdefault(table.spec.name, {})[table.split] = table
-    space = unite([labels_of(*those.values()) for those in splits.values()])
+    space = unite([labels_of(*parts.values()) for parts in splits.values()])
     without = [
         part.name for part, table in zip(spec.parts, tables, strict=True) if table not in labelled
     ]
-    log.info("%d labels%s", len(space), f"; none are of {', '.join(without)}" if without else "")
+    log.info("%d labels%s", len(space), f"; none from {', '.join(without)}" if without else "")
     return space
 
 
@@ -267,10 +269,10 @@ def _unknown_answers(
 ) -> dict[str, Problems]:
     """Count, by part, the examples whose target is zero because no answer is a label.
 
-    Never a reason to stop: a vocabulary by frequency leaves some out of every dataset.
+    These never stop a run: a vocabulary by frequency misses some answers of every dataset.
     """
-    found: dict[str, Problems] = {}
+    problems: dict[str, Problems] = {}
     for part, table in zip(spec.parts, tables, strict=True):
         if table.spec.labels in ("answers", "classes"):
-            has_known_answer(table, space, found.setdefault(part.name, Problems()))
-    return found
+            has_known_answer(table, space, problems.setdefault(part.name, Problems()))
+    return problems

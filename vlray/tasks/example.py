@@ -1,4 +1,4 @@
-"""One example of a dataset: a text, its images, and what is known to be right for it."""
+"""One example of a dataset: a text, its images and its label."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What people (or the dataset's makers) gave as the answer or the class.
+    """Annotated answers or classes of an example.
 
-    One for each annotator of VQA, one alone for GQA, ``True`` or ``False`` for NLVR2,
-    ``entailment`` and so on for SNLI-VE: a label space makes a target of them.
+    VQA has one per annotator, GQA a single one, NLVR2 ``True`` or ``False``, SNLI-VE
+    ``entailment`` and so on. A label space converts them to a target.
     """
 
     answers: tuple[str, ...]
-    """As they are in the file, not normalized; VQA's ten in their order."""
+    """Answers as in the file, not normalized; VQA's ten in their order."""
 
     scores: tuple[float, ...] = ()
-    """Soft score of each where the file gives it (LXMERT's); empty: each is one vote."""
+    """Soft score of each answer, from files that have scores (LXMERT's). Empty: one vote each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Texts of which one is right, as in VCR."""
+    """Candidate texts of which one is correct, as in VCR."""
 
     texts: tuple[str, ...]
     correct: int = -1
-    """Index of the right one; -1: not published for this split."""
+    """Index of the correct text; -1: not published for this split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """Boxes on the (first) image, and what each of them is.
+    """Boxes on the (first) image, with names or phrases.
 
-    Detection has names; grounding (RefCOCO, Flickr30k Entities) has spans: the part of the
-    example's text that a box belongs to.
+    Detection datasets have names. Grounding datasets (RefCOCO, Flickr30k Entities) have spans: the
+    part of the example's text that a box belongs to.
     """
 
     boxes: tuple[tuple[float, float, float, float], ...]
     """x1, y1, x2, y2 in pixels of the original image."""
 
     names: tuple[str, ...] = ()
-    """Class of each box, or kind of its phrase; empty: there are none."""
+    """Class of each box, or type of its phrase. Empty: no names."""
 
     spans: tuple[tuple[int, int], ...] = ()
-    """Start and end of each box's phrase in the text, in characters; a phrase of several boxes
-    is repeated. Empty: there are no phrases."""
+    """Start and end of each box's phrase in the text, in characters. A phrase with several boxes
+    is repeated. Empty: no phrases."""
 
     attributes: tuple[tuple[str, ...], ...] = ()
-    """Attributes of each box; empty: there are none."""
+    """Attributes of each box. Empty: no attributes."""
 
 
 Label = Answers | Choices | Boxes | None
@@ -57,20 +57,20 @@ Label = Answers | Choices | Boxes | None
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text with its images and label, as a dataset's file has it."""
+    """A text with its images and its label."""
 
     example_id: str
-    """Unique in its dataset and split: the official id (question_id, identifier, ...)."""
+    """Official id (question_id, identifier, ...), unique in its dataset and split."""
 
     text: str
     """Question, statement, caption or phrase; empty for plain detection."""
 
     image_ids: tuple[str, ...]
-    """One, or two for NLVR2 (left, right); by the dataset's id rule."""
+    """One image id, or two for NLVR2 (left, right), derived by the dataset's id rule."""
 
     label: Label = None
-    """None where it is not published (test splits)."""
+    """None if not published (test splits)."""
 
     about: Mapping[str, str] = field(default_factory=dict)
-    """What results are broken down by and files are made of: ``question_type``, ``answer_type``,
-    ``synset`` and the like."""
+    """Further fields, such as ``question_type``, ``answer_type`` and ``synset``: for results per
+    group, and for files of predictions."""

@@ -1,7 +1,7 @@
-"""The examples of a split as a table on disk: streamed in once, then opened in milliseconds.
+"""Table of a split's examples on disk: written once, then opened in milliseconds.
 
-Official files are read entry by entry into an uncompressed Arrow file, which is memory-mapped:
-any example is at hand, and what is not looked at takes no memory, in however many processes.
+Official files are read entry by entry into an uncompressed Arrow file, which is memory-mapped. Any
+example can be read by its index, and processes share the memory of the parts that they read.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Rows = Int64[np.ndarray, "N"]
 
 
 class ExampleTable:
-    """The examples of one split, at hand by their index.
+    """Examples of one split, with random access by index.
 
-    It can be pickled: another process opens the same file.
+    The object can be pickled; the other process opens the same file.
 
     Attributes:
-        spec, split: The dataset and the split that they are of.
-        problems: What was wrong with the files when the table was made.
+        spec, split: Dataset and split of the examples.
+        problems: Problems found in the official files when the table was written.
         path: The Arrow file.
     """
 
@@ -51,25 +51,26 @@ class ExampleTable:
         rows: Rows | None = None,
         spec: DatasetSpec | None = None,
     ) -> None:
-        """Open a table that `table_from` made.
+        """Open a table that `table_from` wrote.
 
         Args:
-            path: Its file.
-            split: Name of the split; empty: the one it was made of.
-            rows: The rows that belong to the split, where it is a part of another; None: all.
-            spec: The dataset as it is known now: its labels and its metric may have changed since
-                the file was made. None: as it was then.
+            path: The Arrow file.
+            split: Name of the split; empty: the name stored in the file.
+            rows: Rows of the file that belong to the split; None: all.
+            spec: Current spec of the dataset, whose labels and metric may have changed since the
+                file was written. None: the spec stored in the file.
         """
         self.path, self._rows = path, rows
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
             self._table = reader.read_all()
+            # The last batch is empty; its metadata holds the problems.
             last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
             self.problems = Problems(**json.loads(last.custom_metadata[META]))
         about = json.loads(self._table.schema.metadata[META])
         self.spec = spec or DatasetSpec.model_validate(about["spec"])
         self.split: str = split or about["split"]
-        # Reading an example costs something for each column: those without any value are left out.
+        # Reading an example takes time per column, so columns without any value are left out.
         self._columns = {
             name: column
             for name, column in zip(
@@ -87,37 +88,40 @@ class ExampleTable:
         return f"{self.spec.name}:{self.split}"
 
     def __len__(self) -> int:
-        """Give the number of examples."""
+        """Return the number of examples."""
         return len(self._table) if self._rows is None else len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
-        """Give one example; negative indices count from the end."""
+        """Return one example; negative indices count from the end."""
         if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.name} has {len(self):,} examples; there is no number {index}")
+            raise IndexError(
+                f"index {index} is out of range: {self.name} has {len(self):,} examples"
+            )
         index %= len(self)
         row = index if self._rows is None else int(self._rows[index])
         return example_of({name: column[row].as_py() for name, column in self._columns.items()})
 
     def __iter__(self) -> Iterator[Example]:
-        """Yield all of them in their order, a thousand at a time."""
+        """Yield all examples in order, reading a thousand at a time."""
+        # One to_pylist for many rows is much faster than one as_py per cell.
         for start in range(0, len(self), 1000):
             rows = slice(start, start + 1000)
             part = self._table[rows] if self._rows is None else self._table.take(self._rows[rows])
             yield from map(example_of, part.to_pylist())
 
     def take(self, indices: Rows) -> list[Example]:
-        """Give the examples of some indices, in their order."""
+        """Return the examples at some indices, in the order of the indices."""
         return [self[int(index)] for index in indices]
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """Give one column of all examples; `columns.SCHEMA` has their names and types."""
+        """Return one column of all examples; `columns.SCHEMA` lists names and types."""
         column = self._table.column(name)
         return column if self._rows is None else column.take(pa.array(self._rows))
 
     def part(self, split: str, rows: Rows) -> ExampleTable:
-        """Give some of the rows as a table of another split, of the same file."""
-        chosen = rows if self._rows is None else self._rows[rows]
-        return ExampleTable(self.path, split, chosen, self.spec)
+        """Return a table of some rows under another split name, on the same file."""
+        selected = rows if self._rows is None else self._rows[rows]
+        return ExampleTable(self.path, split, selected, self.spec)
 
 
 def table_from(
@@ -127,18 +131,18 @@ def table_from(
     path: Path,
     problems: Problems | None = None,
 ) -> ExampleTable:
-    """Make a table of any examples, streamed; an older file of that path is replaced.
+    """Write a table of any examples in constant memory; an older file is replaced.
 
     Args:
-        examples: Read once, in order; of two with the same id the first is kept.
-        spec: The dataset that they are of.
-        split: The split that they are of.
-        path: Where the table's file is to be.
-        problems: What the iterator counts its problems in. The table counts here what it leaves
-            out itself: duplicated ids, and examples without an image.
+        examples: Examples, read once and in order. Of two with the same id the first is kept.
+        spec: Dataset of the examples.
+        split: Split of the examples.
+        path: File to write.
+        problems: Object in which the iterator counts its problems. Examples that the table leaves
+            out (duplicate ids, no image) are counted there as well.
 
     Raises:
-        ValueError: A value is not what an `Example` holds.
+        ValueError: A field of an `Example` has another type.
     """
     problems = Problems() if problems is None else problems
     with replacing(path) as temporary:
@@ -147,26 +151,27 @@ def table_from(
 
 
 def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection) -> ExampleTable:
-    """Open the examples of a split; its official files are read the first time, and after changes.
+    """Open the examples of a split. The official files are read only if new or changed.
 
     Raises:
-        ValueError: There is no such split, or a file is of another layout.
-        FileNotFoundError: A required file is not here; says what to download from where.
-        DataError: Something is wrong with the files and ``data.on_bad`` is ``stop``; the whole
-            of them was looked at then.
+        ValueError: The split does not exist, a file has another layout, or the cache folder is
+            not writable.
+        FileNotFoundError: A required file is missing; the message names the download address.
+        DataError: The files have problems and ``data.on_bad`` is ``stop``. All files were read to
+            the end before.
     """
     check_split(dataset.spec, split)
     part = dataset.spec.splits[split]
-    found = split_files(dataset, split, data)
+    paths = split_files(dataset, split, data)
     if part.of:
         whole = open_examples(dataset, part.of, data)
-        return whole.part(split, _selected(whole, part, found))
-    key = _key(dataset, split, found)
-    # A + is fine in a file's name, but not everywhere in a URI's.
+        return whole.part(split, _selected_rows(whole, part, paths))
+    key = _key(dataset, split, paths)
+    # A + is allowed in a file name, but in a URI it may mean a space.
     stem = f"{dataset.spec.name}-{split}".replace("+", "plus")
     path = data.cache_folder() / "examples" / f"{stem}-{key[:16]}.arrow"
     try:
-        build_once(path, lambda temporary: _read_all(dataset, split, found, temporary))
+        build_once(path, lambda temporary: _read_all(dataset, split, paths, temporary))
     except LockFileError as error:
         raise ValueError(
             f"{path.parent} is not writable ({error.strerror}); give a folder for derived files: "
@@ -177,14 +182,14 @@ def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection)
     return table
 
 
-def _read_all(dataset: VisionLanguageDataset, split: str, split_files: Files, path: Path) -> None:
+def _read_all(dataset: VisionLanguageDataset, split: str, paths: Files, path: Path) -> None:
     problems = Problems()
-    examples = dataset.read(split, split_files, problems)
+    examples = dataset.read(split, paths, problems)
     write_table(examples, dataset.spec, split, path, problems)
 
 
-def _key(dataset: VisionLanguageDataset, split: str, found: Files) -> str:
-    """Digest all that a table depends on."""
+def _key(dataset: VisionLanguageDataset, split: str, paths: Files) -> str:
+    """Compute a digest of everything that a table depends on."""
     spec = dataset.spec
     reader = dataset.layout if isinstance(dataset, SpecDataset) else type(dataset)
     parts = {
@@ -192,31 +197,33 @@ def _key(dataset: VisionLanguageDataset, split: str, found: Files) -> str:
         "layout": spec.layout,
         "id_rule": spec.id_rule,
         "split": spec.splits[split].model_dump(include={"files", "options"}, mode="json"),
-        "files": {role: [identity(path) for path in paths] for role, paths in found.items()},
+        "files": {role: [identity(path) for path in names] for role, names in paths.items()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _selected(whole: ExampleTable, part: SplitSpec, found: Files) -> Rows:
-    """Find the rows of the images that a split takes, or leaves, of another one.
+def _selected_rows(whole: ExampleTable, part: SplitSpec, paths: Files) -> Rows:
+    """Select the rows of a split that ``first_images`` or ``except_images`` defines.
 
     Raises:
-        ValueError: The file of image ids has fewer of them than the split wants.
+        ValueError: The file of image ids has fewer ids than the split needs.
     """
     from vlray.tasks.layouts.lxmert import read_image_order
 
     role, count = part.first_images or part.except_images or ("", 0)
     ids: dict[str, None] = {}
-    for image_id in read_image_order(found[role][0], whole.spec.id_rule):
+    # A dict keeps the order and drops repeated ids: count is a number of different images.
+    for image_id in read_image_order(paths[role][0], whole.spec.id_rule):
         ids[image_id] = None
         if len(ids) == count:
             break
     if len(ids) < count:
         raise ValueError(
-            f"{found[role][0]} has {len(ids):,} image ids, but the split is made of the first "
-            f"{count:,}; give the whole file"
+            f"{paths[role][0]} has {len(ids):,} image ids, but the split needs the first "
+            f"{count:,}; use the whole file"
         )
+    # An example with two images belongs to the split of its first one.
     first = pc.list_element(whole.column("image_ids"), 0)
-    chosen = pc.is_in(first, value_set=pa.array(list(ids), pa.string()))
-    mask = chosen.to_numpy() == (part.first_images is not None)
+    is_listed = pc.is_in(first, value_set=pa.array(list(ids), pa.string()))
+    mask = is_listed.to_numpy() == (part.first_images is not None)
     return np.flatnonzero(mask).astype(np.int64)

@@ -1,8 +1,10 @@
-"""GQA's own figures: accuracy, consistency, validity, plausibility, distribution.
+"""Metrics of GQA: accuracy, consistency, validity, plausibility, distribution.
 
-Source: ``eval.py`` of the dataset's download (gqadataset.org). Only questions of the balanced set
-are scored; the others serve to judge consistency. What an example's ``about`` is asked for:
-``structural``, ``semantic``, ``detailed`` (types), ``balanced``, ``group``, ``entailed``.
+Only questions of the balanced set are scored; the others are needed for consistency. The metrics
+read ``structural``, ``semantic``, ``detailed``, ``balanced``, ``group`` and ``entailed`` of an
+example's ``about``.
+
+Source: ``eval.py`` of the dataset's download (gqadataset.org).
 """
 
 from __future__ import annotations
@@ -19,37 +21,36 @@ COMMON = ("color", "material", "shape")
 
 
 def is_balanced(example: Example) -> bool:
-    """Say whether it counts; the files of the balanced set say so of all their questions."""
+    """Return whether a question is of the balanced set, which is the one that is scored."""
     return example.about.get("balanced", "true").lower() == "true"
 
 
 def types_of(example: Example) -> dict[str, str]:
-    """Give what accuracy is broken down by: types, number of reasoning steps, number of words."""
-    found = {
+    """Return the groups for accuracy: types, number of reasoning steps, number of words."""
+    types = {
         kind: example.about[kind]
         for kind in ("structural", "semantic", "steps")
         if kind in example.about
     }
-    return {**found, "words": str(len(example.text.split()))}
+    return {**types, "words": str(len(example.text.split()))}
 
 
-def figures(
+def metric_samples(
     examples: Sequence[Example],
     scores: Mapping[str, float],
     predictions: Predictions,
     choices: Mapping[str, Any] | None,
 ) -> dict[str, Sequence[float]]:
-    """Give what every figure of the official script is the mean of, as far as the files allow.
+    """Return the values whose mean is each metric of the official script.
 
     Args:
-        examples: All questions; those that are entailed by others have to be among them for
-            consistency to be given.
-        scores: 1 for a right answer, 0 for another, by example_id.
-        predictions: The answers, by example_id.
+        examples: All questions. Consistency needs the entailed questions among them.
+        scores: 1 for a correct answer, 0 for a wrong one, by example_id.
+        predictions: Predicted answers by example_id.
         choices: ``{id: {"valid": [...], "plausible": [...]}}`` of the choices file.
 
     Raises:
-        ValueError: No question is of the balanced set, or one has no choices.
+        ValueError: No question is of the balanced set, or a question has no choices.
     """
     counted = _counted(examples)
     binary: list[float] = []
@@ -72,7 +73,7 @@ def figures(
 
 
 def distribution(examples: Sequence[Example], predictions: Predictions) -> float | None:
-    """Give the chi-square statistic over 100, lower is better; None where there are no groups."""
+    """Compute the chi-square statistic over 100 (lower is better); None without groups."""
     counted = _counted(examples)
     if not any("group" in example.about for example in counted):
         return None
@@ -83,19 +84,20 @@ def _counted(examples: Sequence[Example]) -> list[Example]:
     counted = [example for example in examples if is_balanced(example)]
     if not counted:
         raise ValueError(
-            "none of the questions is of GQA's balanced set; there is nothing to score"
+            "none of the questions is of GQA's balanced set; score a file of balanced questions"
         )
     return counted
 
 
 def _consistencies(counted: Sequence[Example], scores: Mapping[str, float]) -> list[float] | None:
-    """Give, for each right answer, how many of those that it entails are right.
+    """Return, for each correct answer, the fraction of entailed questions answered correctly.
 
-    None where no question entails others, or others that are not among the scored.
+    None if no question entails others, or if an entailed question is not among the scored ones.
     """
-    found = []
-    known = False
+    fractions = []
+    has_entailed = False
     for example in counted:
+        # A question entails itself in the file; the official script skips that, too.
         others = [
             other
             for other in example.about.get("entailed", "").split()
@@ -103,10 +105,10 @@ def _consistencies(counted: Sequence[Example], scores: Mapping[str, float]) -> l
         ]
         if any(other not in scores for other in others):
             return None
-        known = known or bool(others)
+        has_entailed = has_entailed or bool(others)
         if others and scores[example.example_id]:
-            found.append(sum(scores[other] for other in others) / len(others))
-    return found if known else None
+            fractions.append(sum(scores[other] for other in others) / len(others))
+    return fractions if has_entailed else None
 
 
 def _belongs(
@@ -114,26 +116,26 @@ def _belongs(
 ) -> float:
     name = example.example_id
     if name not in choices:
-        raise ValueError(f"question {name} is not in the choices file; give the split's own")
+        raise ValueError(f"question {name} is not in the choices file; use the file of this split")
     common = "Common" in example.about.get("detailed", "")
     return float(predictions.get(name) in (COMMON if common else choices[name][kind]))
 
 
 def _chi_square(counted: Sequence[Example], predictions: Predictions) -> float:
-    """Compare the answers given with the right ones, group by group, weighted by their size."""
+    """Compare predicted with correct answers in each group, weighted by the size of the group."""
     right: dict[str, Counter[str]] = defaultdict(Counter)
-    given: dict[str, Counter[str]] = defaultdict(Counter)
+    predicted: dict[str, Counter[str]] = defaultdict(Counter)
     for example in counted:
         group = example.about.get("group")
         if group is None or not isinstance(example.label, Answers):
             continue
         right[group][example.label.answers[0]] += 1
         if example.example_id in predictions:
-            given[group][predictions[example.example_id]] += 1
+            predicted[group][predictions[example.example_id]] += 1
     total = sum(sum(counts.values()) for counts in right.values())
     weighted = sum(
         sum(counts.values())
-        * sum((given[group][answer] - n) ** 2 / n for answer, n in counts.items())
+        * sum((predicted[group][answer] - n) ** 2 / n for answer, n in counts.items())
         for group, counts in right.items()
     )
     return weighted / total

@@ -1,7 +1,7 @@
-"""Scores of boxes: whether a predicted one is where the text says.
+"""Scores of predicted boxes for grounding.
 
-Intersections over unions are of continuous pixels, without the extra pixel of older code; 0.5 or
-more is a hit.
+A box is a hit at an intersection over union of 0.5 or more. Areas are those of continuous
+coordinates, without the extra pixel of older code.
 """
 
 from __future__ import annotations
@@ -19,33 +19,36 @@ CUTOFFS = (1, 5, 10)
 
 
 def box_score(label: Boxes, predicted: Any) -> float:
-    """Give 1 if a predicted box hits one of the right ones (RefCOCO has one), else 0."""
+    """Return 1 if a predicted box hits a correct box (RefCOCO has one), else 0."""
     return float(_hits(label.boxes, predicted))
 
 
 def phrase_hits(label: Boxes, ranked: Any) -> dict[tuple[int, int], list[bool]]:
-    """Say for each phrase whether its first 1, 5 and 10 predicted boxes hit.
+    """Return for each phrase whether any of its first 1, 5 and 10 predicted boxes is a hit.
 
-    A hit is a box of the phrase, whichever (the "any box" protocol of Flickr30k Entities). A
-    phrase without predicted boxes is missed.
+    Any box of the phrase may be hit (the "any box" protocol of Flickr30k Entities). A phrase
+    without predicted boxes is a miss.
 
     Args:
         label: Boxes with spans.
-        ranked: The predicted boxes of each phrase, best first, phrases in the order of their spans
-            in the label; empty: nothing is predicted.
+        ranked: Predicted boxes of each phrase, best first; phrases in the order of their spans in
+            the label. Empty: no predictions.
+
+    Raises:
+        ValueError: The number of phrases differs from the label's, or a box is not four numbers.
     """
     spans = list(dict.fromkeys(label.spans))
     if len(ranked) not in (0, len(spans)):
         raise ValueError(
-            f"{len(ranked)} phrases are predicted where there are {len(spans)}; give a list of "
-            "boxes for each, an empty one where there is none"
+            f"{len(ranked)} phrases have predictions, but the example has {len(spans)}; give one "
+            "list of boxes per phrase, empty if there is none"
         )
     hits = {}
-    for place, span in enumerate(spans):
-        right = [box for box, own in zip(label.boxes, label.spans, strict=True) if own == span]
-        boxes = ranked[place] if ranked else []
-        found = [_hits(right, box) for box in boxes]
-        hits[span] = [any(found[:cutoff]) for cutoff in CUTOFFS]
+    for index, span in enumerate(spans):
+        right = [box for box, other in zip(label.boxes, label.spans, strict=True) if other == span]
+        boxes = ranked[index] if ranked else []
+        is_hit = [_hits(right, box) for box in boxes]
+        hits[span] = [any(is_hit[:cutoff]) for cutoff in CUTOFFS]
     return hits
 
 

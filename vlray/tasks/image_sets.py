@@ -1,4 +1,4 @@
-"""Where images and boxes are: a path, a URI, or the name of images that were set up once."""
+"""Lookup of images by a path, a URI, or the name of an image set or a dataset."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ log = logging.getLogger("vlray.stream")
 
 
 def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -> ImagesSection:
-    """Find the images, and settle what they and their dataset are called.
+    """Find the images, their id rule and the name of their dataset.
 
-    What exists under ``images.root`` here, or is a URI, is that. Otherwise it may be the name of an
-    image set, or of a dataset, whose folder and id rule are then taken; or a path in ``data_dir``.
+    ``images.root`` is a URI or an existing path, else the name of an image set or a dataset, which
+    defines the folder and the id rule, else a path in ``data_dir``.
 
     Returns:
-        The section with an absolute root and an id rule; those that were given stay.
+        The section with an absolute root and an id rule. Values set by the user are kept.
 
     Raises:
-        FileNotFoundError: It is none of these, or the folder of the image set is not there.
-        ValueError: The datasets of the image set disagree on the id rule.
+        FileNotFoundError: Nothing of that name exists, or the folder of the image set is missing.
+        ValueError: The datasets of the image set have different id rules.
     """
     rule = images.id_rule or "stem"
     if _is_here(images.root):
@@ -34,41 +34,42 @@ def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -
     specs = catalogue.all_specs()
     if name := _image_set(images.root, data, specs):
         return _of_set(images, name, data.below(data_dir), specs)
-    root = found(images.root, data_dir)
+    root = resolve_path(images.root, data_dir)
+    # A word without a slash or an extension was meant as a name, so list the names in the error.
     if root == images.root and _is_name(root):
         raise FileNotFoundError(_describe_unknown(root, data, specs))
     return _with(images, absolute(root), rule)
 
 
-def found(place: str, data_dir: Path) -> str:
-    """Look up a relative path of data that is not in the current folder."""
-    stored = data_dir / place
-    return str(stored) if not _is_here(place) and stored.exists() else place
+def resolve_path(path: str, data_dir: Path) -> str:
+    """Look up a relative path in the current folder, then in ``data_dir``."""
+    stored = data_dir / path
+    return str(stored) if not _is_here(path) and stored.exists() else path
 
 
 def absolute(uri: str) -> str:
-    """Make a local path absolute; a URI is."""
+    """Make a local path absolute; return a URI unchanged."""
     return uri if files.is_uri(uri) else files.resolve(uri)[1]
 
 
-def _is_here(place: str) -> bool:
-    return files.is_uri(place) or Path(place).expanduser().exists()
+def _is_here(path: str) -> bool:
+    return files.is_uri(path) or Path(path).expanduser().exists()
 
 
-def _is_name(place: str) -> bool:
-    return not (set(place) & set("/\\") or place.startswith((".", "~")) or Path(place).suffix)
+def _is_name(text: str) -> bool:
+    return not (set(text) & set("/\\") or text.startswith((".", "~")) or Path(text).suffix)
 
 
 def _with(images: ImagesSection, root: str, rule: str, dataset: str = "") -> ImagesSection:
-    settled = {"root": root, "id_rule": rule, "dataset": images.dataset or dataset}
-    return images.model_copy(update=settled)
+    update = {"root": root, "id_rule": rule, "dataset": images.dataset or dataset}
+    return images.model_copy(update=update)
 
 
-def _image_set(place: str, data: ImageSetsSection, specs: list[DatasetSpec]) -> str:
-    """Give the image set of that name, or of the dataset of that name; empty: there is none."""
-    if place in {*data.images, *(spec.image_set for spec in specs)}:
-        return place
-    return next((spec.image_set for spec in specs if spec.name == place), "")
+def _image_set(name: str, data: ImageSetsSection, specs: list[DatasetSpec]) -> str:
+    """Return the image set of that name, or of the dataset of that name; empty: neither exists."""
+    if name in {*data.images, *(spec.image_set for spec in specs)}:
+        return name
+    return next((spec.image_set for spec in specs if spec.name == name), "")
 
 
 def _of_set(
@@ -77,33 +78,33 @@ def _of_set(
     folder = absolute(image_set_folder(name, data))
     if not exists(folder):
         raise FileNotFoundError(
-            f"{images.root} names the images {name}, but there is no {folder}; say where they are: "
-            f"vlray env set data.images.{name} FOLDER"
+            f"{images.root} names the image set {name}, but its folder {folder} does not exist; "
+            f"set it with: vlray env set data.images.{name} FOLDER"
         )
     rule = images.id_rule or _rule_of(name, images.root, specs)
-    log.info("%s: the images %s in %s, ids by the rule %s", images.root, name, folder, rule)
+    log.info("%s: image set %s in %s, id rule %s", images.root, name, folder, rule)
     return _with(images, folder, rule, dataset=name)
 
 
-def _rule_of(name: str, place: str, specs: list[DatasetSpec]) -> str:
-    """Take the rule of the dataset that was named, or the one of all that have these images."""
+def _rule_of(name: str, dataset: str, specs: list[DatasetSpec]) -> str:
+    """Return the id rule of the named dataset, else the one that all datasets of the set share."""
     of_set = [spec for spec in specs if spec.image_set == name]
-    rules = {spec.id_rule: spec.name for spec in of_set if spec.name == place} or {
+    rules = {spec.id_rule: spec.name for spec in of_set if spec.name == dataset} or {
         spec.id_rule: spec.name for spec in of_set
     }
     if len(rules) > 1:
-        said = ", ".join(f"{rule} ({dataset})" for rule, dataset in rules.items())
+        listed = ", ".join(f"{rule} ({owner})" for rule, owner in rules.items())
         raise ValueError(
-            f"the datasets of the images {name} name them by different rules: {said}; say which "
+            f"the datasets of image set {name} have different id rules: {listed}; choose one "
             "with --images.id-rule"
         )
     return next(iter(rules), "stem")
 
 
-def _describe_unknown(place: str, data: ImageSetsSection, specs: list[DatasetSpec]) -> str:
-    known = {*data.images, *(spec.image_set for spec in specs), *(spec.name for spec in specs)}
-    refusal = catalogue.refusal("image set or dataset", place, sorted(known))
+def _describe_unknown(name: str, data: ImageSetsSection, specs: list[DatasetSpec]) -> str:
+    names = {*data.images, *(spec.image_set for spec in specs), *(spec.name for spec in specs)}
+    refusal = catalogue.refusal("image set or dataset", name, sorted(names))
     return (
-        f"there is no {absolute(place)}; give a directory, a list file, an image, or a name that "
-        f"stands for images: {refusal}. Yours: vlray env set data.images.{place} FOLDER"
+        f"{absolute(name)} does not exist; give a directory, a list file, an image, or the name of "
+        f"an image set: {refusal}. To add one: vlray env set data.images.{name} FOLDER"
     )

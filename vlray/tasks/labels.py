@@ -1,4 +1,4 @@
-"""Label spaces: which answers or classes a model tells apart, and targets over them."""
+"""Label spaces: the answers or classes of a model, and targets over them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable
 from vlray.tasks.problems import EXAMPLES_SHOWN, Problems
 
-Known = Bool[np.ndarray, "N"]
+HasLabel = Bool[np.ndarray, "N"]
 
 AT_ONCE = 20_000
-"""Examples whose answers are looked at together: 10 MB or so with ten answers each."""
+"""Examples whose answers are counted at once: about 10 MB with ten answers each."""
 
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """Names of labels; the id of each is its place."""
+    """Names of labels; the id of a label is its index."""
 
     names: tuple[str, ...]
 
@@ -37,21 +37,21 @@ class LabelSpace:
         twice = [name for name, count in Counter(self.names).items() if count > 1]
         if twice:
             raise ValueError(
-                f"{len(twice)} labels are given twice, such as {twice[0]!r}; give each once"
+                f"{len(twice)} labels appear twice, such as {twice[0]!r}; remove the duplicates"
             )
 
     @classmethod
     def from_file(cls, path: str | Path) -> LabelSpace:
-        """Read a label space; ids are those of the file.
+        """Read a label space with the ids of the file.
 
         Args:
             path: ``.json`` with a list of names (LXMERT's ``trainval_label2ans.json`` and
-                ``all_ans.json``) or their ids by name (``trainval_ans2label.json``), or ``.txt``
-                with a name a line (MMF's ``answers_vqa.txt``).
+                ``all_ans.json``) or ids by name (``trainval_ans2label.json``), or ``.txt`` with
+                one name per line (MMF's ``answers_vqa.txt``).
 
         Raises:
-            ValueError: It has another form, a name twice, or ids that are not 0, 1, 2, ...
-            FileNotFoundError: There is none.
+            ValueError: The file has another format, a name twice, or ids other than 0, 1, 2, ...
+            FileNotFoundError: The file does not exist.
         """
         data = files.read_bytes(*files.resolve(path))
         if str(path).endswith(".txt"):
@@ -59,25 +59,25 @@ class LabelSpace:
         try:
             return cls(tuple(_names_of(json.loads(data))))
         except ValueError as error:
-            raise ValueError(f"{path} is no label space: {error}") from error
+            raise ValueError(f"{path} is not a label space: {error}") from error
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], min_frequency: int) -> LabelSpace:
-        """Take the names that are frequent enough, sorted."""
+        """Build a space from the names with at least ``min_frequency`` counts, sorted."""
         return cls(tuple(sorted(name for name, n in counts.items() if n >= min_frequency)))
 
     def __len__(self) -> int:
-        """Give the number of labels."""
+        """Return the number of labels."""
         return len(self.names)
 
     def id_of(self, name: str) -> int | None:
-        """Give the id of a name, or of its lower-case form if it is none; None: neither is."""
-        found = self._ids.get(name)
-        return self._ids.get(name.lower()) if found is None else found
+        """Return the id of a name, else of its lower-case form; None if neither is a label."""
+        label = self._ids.get(name)
+        return self._ids.get(name.lower()) if label is None else label
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the names in their order: equal for spaces whose ids agree."""
+        """Digest of the ordered names: equal for spaces with the same ids."""
         return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
 
     @cached_property
@@ -90,18 +90,19 @@ def _names_of(value: object) -> list[str]:
         if sorted(value.values()) != list(range(len(value))):
             raise ValueError(f"the ids of its {len(value):,} names are not 0 to {len(value) - 1:,}")
         value = sorted(value, key=value.__getitem__)
-    if isinstance(value, list):  # LXMERT's all_ans.json says of each which datasets have it
+    if isinstance(value, list):  # entries of LXMERT's all_ans.json also name datasets
         value = [entry.get("ans") if isinstance(entry, dict) else entry for entry in value]
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ValueError("give a list of names, or their ids by name")
+        raise ValueError("expected a list of names, or a mapping of names to ids")
     return value
 
 
 def unite(spaces: Sequence[LabelSpace]) -> LabelSpace:
-    """Make one space of several, the same in whatever order they are given.
+    """Unite several spaces; the result does not depend on their order.
 
-    Ids stay as they are where all are the same space; otherwise the names are sorted.
+    If all spaces are equal, the ids stay. Otherwise the names are sorted.
     """
+    # Sorting would change the ids of `classes`, whose order the spec defines.
     different = set(spaces)
     if len(different) == 1:
         return spaces[0]
@@ -109,29 +110,29 @@ def unite(spaces: Sequence[LabelSpace]) -> LabelSpace:
 
 
 def labels_of(*tables: ExampleTable) -> LabelSpace:
-    """Give the label space that a dataset's spec describes.
+    """Build the label space that a dataset's spec describes.
 
-    The ``classes`` in their order, or the answers that at least ``min_frequency`` examples have,
-    sorted by name. Of answers by several people (``soft_score`` vqa or lxmert) the one that most
-    gave is counted, normalized: VQA's ``multiple_choice_answer``, or where the file does not say,
-    the first of those that most gave, or that has the highest score of the file. This is the rule
-    of the bottom-up attention VQA model and of LXMERT. For ``exact``, each answer of an example
-    counts, in lower case.
+    The labels are the ``classes`` in their order, or the answers of at least ``min_frequency``
+    examples, sorted by name. With several annotators (``soft_score`` vqa or lxmert), each example
+    counts for its most frequent answer, normalized: VQA's ``multiple_choice_answer``, else the
+    first of the most frequent answers, or the answer with the highest score of the file. The
+    bottom-up attention VQA model and LXMERT use the same rule. With ``exact``, every answer of an
+    example counts, in lower case.
 
     Args:
-        tables: The splits whose answers are counted together; all of one dataset, as VQA's 3,129
-            answers are of its training and validation questions.
+        tables: Splits of one dataset that are counted together. VQA's 3,129 answers, for instance,
+            come from its training and validation questions.
 
     Raises:
-        ValueError: The dataset has labels of another kind; says which.
+        ValueError: The dataset has another type of labels, which the message names.
     """
     spec = tables[0].spec
     if spec.labels == "classes":
         return LabelSpace(spec.classes)
     if spec.labels != "answers":
         raise ValueError(
-            f"{spec.name} has no label space: its labels are {spec.labels}; "
-            "only answers and classes make one"
+            f"{spec.name} has no label space: its spec has labels: {spec.labels}; "
+            "only answers and classes define one"
         )
     counts: Counter[str] = Counter()
     for table in tables:
@@ -140,18 +141,18 @@ def labels_of(*tables: ExampleTable) -> LabelSpace:
 
 
 def most_frequent(space: LabelSpace, *tables: ExampleTable) -> str:
-    """Give the label that most examples have, counted as `labels_of` does; of several the first.
+    """Return the label of most examples, counted as in `labels_of`; on a tie the first by name.
 
-    Empty where no example has one.
+    Empty if no example has a label.
     """
     counts: Counter[str] = Counter()
     for table in tables:
-        found: Counter[str] = Counter()
+        answers: Counter[str] = Counter()
         if table.spec.labels == "classes":
-            found.update(table.column("answers").combine_chunks().flatten().to_pylist())
+            answers.update(table.column("answers").combine_chunks().flatten().to_pylist())
         elif table.spec.labels == "answers":
-            _count(table, found)
-        for name, count in found.items():
+            _count(table, answers)
+        for name, count in answers.items():
             label = space.id_of(name)
             if label is not None:
                 counts[space.names[label]] += count
@@ -160,12 +161,12 @@ def most_frequent(space: LabelSpace, *tables: ExampleTable) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """The answers of some examples, all at once: K of them, of N examples.
+    """K answers of N examples, as arrays.
 
     Attributes:
-        owners: Which of the examples each is of.
-        codes: Which of the texts each is.
-        texts: The different ones.
+        owners: Index of the example of each answer.
+        codes: Index into ``texts`` of each answer.
+        texts: Distinct answers.
     """
 
     owners: Int64[np.ndarray, K]
@@ -185,43 +186,46 @@ class _Answers:
 def _count(table: ExampleTable, counts: Counter[str]) -> None:
     most_given = pc.map_lookup(table.column("about"), "multiple_choice_answer", "first")
     columns = table.column("answers"), table.column("answer_scores"), most_given
+    # Count slice by slice, to bound the memory of the decoded answers.
     for start in range(0, len(table), AT_ONCE):
         answers, scores, most = (column.slice(start, AT_ONCE) for column in columns)
-        found = _Answers.of(answers)
+        coded = _Answers.of(answers)
         if table.spec.soft_score == "exact":
-            counts.update(_each_once(found))
+            counts.update(_count_examples(coded))
         else:
-            counts.update(_most_given(found, scores, most.to_pylist()))
+            counts.update(_count_most_frequent(coded, scores, most.to_pylist()))
 
 
-def _each_once(answers: _Answers) -> dict[str, int]:
+def _count_examples(answers: _Answers) -> dict[str, int]:
     """Count the examples that have each answer."""
     names = [answer_name(text, "exact").lower() for text in answers.texts]
+    # An example with the same answer twice counts once: number each (example, answer) pair.
     different, name_of = np.unique(np.array(names, object), return_inverse=True)
     pairs = np.unique(answers.owners * max(len(different), 1) + name_of[answers.codes])
     counts = np.bincount(pairs % max(len(different), 1), minlength=len(different))
     return dict(zip(different.tolist(), counts.tolist(), strict=True))
 
 
-def _most_given(
+def _count_most_frequent(
     answers: _Answers, scores: pa.ChunkedArray, most: Sequence[str | None]
 ) -> Counter[str]:
-    """Count the answer that most gave of each example, or that has the highest score.
+    """Count each example's most frequent answer, or the answer with its highest score.
 
     Args:
-        answers: Of the examples.
-        scores: Of the answers, where the file has them.
-        most: What the file says most gave; None or empty: it says nothing.
+        answers: Answers of the examples.
+        scores: Scores of the answers, if the file has them.
+        most: Most frequent answer of each example according to the file; None or empty: unknown.
     """
     weights = np.ones(len(answers.owners))
     scored = pc.fill_null(pc.list_value_length(scores), 0).to_numpy() > 0
     weights[scored[answers.owners]] = scores.combine_chunks().flatten().to_numpy()
+    # One integer per (example, answer) pair: owner * width + code.
     width = max(len(answers.texts), 1)
-    votes, first, place = np.unique(
+    votes, first, inverse = np.unique(
         answers.owners * width + answers.codes, return_index=True, return_inverse=True
     )
-    # Of each example the one with the most, of several the first.
-    owners, sums = votes // width, np.bincount(place, weights, len(votes))
+    # Choose the answer with the largest sum of each example, on a tie the one that comes first.
+    owners, sums = votes // width, np.bincount(inverse, weights, len(votes))
     order = np.lexsort((first, -sums, owners))
     winners = order[np.unique(owners[order], return_index=True)[1]]
     counts: Counter[str] = Counter()
@@ -232,42 +236,43 @@ def _most_given(
     return counts
 
 
-def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems) -> Known:
-    """Find the examples with an answer in the space, to keep only these or to know how many.
+def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems) -> HasLabel:
+    """Return for each example whether the space has one of its answers.
 
     Args:
-        table: The examples; those whose answer is not published count as known.
+        table: The examples. An example without a published answer counts as True.
         space: The labels.
-        problems: Where the others are counted, as ``unknown-answer``.
+        problems: Object in which the other examples are counted, as ``unknown-answer``.
     """
     how = table.spec.soft_score
     column = table.column("answers")
-    known = np.ones(len(table), bool)
+    has_label = np.ones(len(table), bool)
     for start in range(0, len(table), AT_ONCE):
         answers = _Answers.of(column.slice(start, AT_ONCE))
         names = [answer_name(text, how) for text in answers.texts]
         is_label = np.array([space.id_of(name) is not None for name in names], bool)
-        known[start : start + AT_ONCE] = False
-        known[start + answers.owners[is_label[answers.codes]]] = True
-    known |= ~column.is_valid().to_numpy()
-    unknown = np.flatnonzero(~known)
+        has_label[start : start + AT_ONCE] = False
+        has_label[start + answers.owners[is_label[answers.codes]]] = True
+    has_label |= ~column.is_valid().to_numpy()
+    unknown = np.flatnonzero(~has_label)
     first = unknown[:EXAMPLES_SHOWN]
-    for place, example in enumerate(table.take(first)):
+    for index, example in enumerate(table.take(first)):
         assert isinstance(example.label, Answers)
-        given = ", ".join(dict.fromkeys(example.label.answers)) or "none at all"
-        count = len(unknown) - place if place == len(first) - 1 else 1
-        problems.add("unknown-answer", f"{example.example_id} ({given})", count)
-    return known
+        listed = ", ".join(dict.fromkeys(example.label.answers)) or "no answer"
+        # The last example that is named stands for all the remaining ones.
+        count = len(unknown) - index if index == len(first) - 1 else 1
+        problems.add("unknown-answer", f"{example.example_id} ({listed})", count)
+    return has_label
 
 
 def targets(
     examples: Sequence[Example], space: LabelSpace, how: SoftScore
 ) -> Float32[np.ndarray, "B L"]:
-    """Make the targets of a batch: the soft score of every label.
+    """Compute the targets of a batch: the soft score of every label.
 
-    A row is zero where the example has no answer, or none that is in the space, as in LXMERT;
-    `has_known_answer` finds these beforehand. Two answers of an example that are one label give
-    the higher score.
+    As in LXMERT, a row is zero if none of the example's answers is in the space;
+    `has_known_answer` finds such examples beforehand. If two answers of an example are the same
+    label, the higher score counts.
     """
     out = np.zeros((len(examples), len(space)), np.float32)
     for row, example in enumerate(examples):

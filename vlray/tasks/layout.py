@@ -1,4 +1,4 @@
-"""The layouts of official files by name, and which files each of them wants."""
+"""Lookup of layouts by name, and the files that each of them reads."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from vlray.settings import plugins
 from vlray.tasks.protocol import Layout
 
 Roles = Mapping[str, Literal["required", "optional"]]
-"""The files that a layout reads, and whether it can do without them."""
+"""Files that a layout reads, by role, and whether each is required."""
 
 PACKAGE = "vlray.tasks.layouts"
 
 
 def load_layout(name: str) -> Layout:
-    """Import the function that a spec's ``layout`` names.
+    """Import the function that ``spec.layout`` names.
 
     Args:
-        name: A module of ``vlray/tasks/layouts`` (its function ``read``), ``module.function`` of
-            one, or ``module:function`` or ``path/to/file.py:function`` of the user's own.
+        name: A module of ``vlray/tasks/layouts`` (its function ``read``), ``module.function`` in
+            such a module, or a user's function, ``module:function`` or
+            ``path/to/file.py:function``.
 
     Raises:
-        ValueError: There is none of that name; the built-in ones are listed.
+        ValueError: There is no such layout; the message lists the built-in ones.
     """
     if ":" in name:
-        own: Layout = plugins.load(name)
-        return own
+        user_layout: Layout = plugins.load(name)
+        return user_layout
     module, _, function = name.partition(".")
     if module not in layout_names():
         raise ValueError(
-            f"unknown layout {name!r}; there are {', '.join(layout_names())}, or give "
-            "module:function or path/to/file.py:function of your own"
+            f"unknown layout {name!r}; the layouts are {', '.join(layout_names())}. For your own "
+            "function, give module:function or path/to/file.py:function"
         )
     built_in: Layout = plugins.load(f"{PACKAGE}.{module}:{function or 'read'}")
     return built_in
 
 
 def layout_names() -> list[str]:
-    """List the modules of built-in layouts: those of the package that say their ``ROLES``."""
+    """List the modules of built-in layouts: all modules of the package that define ``ROLES``."""
     return sorted(
         file.name.removesuffix(".py")
         for file in resources.files(PACKAGE).iterdir()
@@ -51,10 +52,11 @@ def layout_names() -> list[str]:
 
 
 def roles_of(reader: Any) -> Roles | None:
-    """Give the files that a layout wants: its module's ``ROLES``.
+    """Return the files that a layout reads, from ``ROLES`` of its module.
 
-    ``ROLES`` is a mapping of roles, or, where a module has several layouts, one such mapping for
-    each function by its name. None: the module has none (a user's), so that every file counts.
+    ``ROLES`` maps roles to ``required`` or ``optional``. A module with several layouts has one
+    such mapping per function name. None: the module has no ``ROLES`` (a user's module), and every
+    file is required.
     """
     roles = getattr(sys.modules[reader.__module__], "ROLES", None)
     if roles is None:
@@ -64,15 +66,16 @@ def roles_of(reader: Any) -> Roles | None:
 
 
 def source_digest(*readers: Any) -> str:
-    """Digest the code that reads: tables made by other code are made anew.
+    """Compute a digest of the code that reads, so that changed code invalidates cached tables.
 
-    Of vlray's own it is all of the layouts, which share code; of a user's, the file it is in.
+    For a built-in layout the digest covers all layouts, which share code. For a user's function it
+    covers the file that defines it.
     """
     digest = hashlib.sha256()
     for reader in readers:
         module = sys.modules[reader.__module__]
-        own = Path(module.__file__ or "")
+        file = Path(module.__file__ or "")
         shared = module.__name__.startswith(f"{PACKAGE}.")
-        for path in sorted(own.parent.glob("*.py")) if shared else [own]:
+        for path in sorted(file.parent.glob("*.py")) if shared else [file]:
             digest.update(path.read_bytes() if path.is_file() else module.__name__.encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Where the files of a dataset are: annotations of a split, images of an image set."""
+"""Paths of a dataset's files: annotations of a split, images of an image set."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from vlray.tasks.spec import DatasetSpec, SplitSpec
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An annotation file of a split, found or not."""
+class AnnotationFile:
+    """An annotation file of a split, which may exist or not."""
 
     role: str
     name: str
-    """The official name, as the catalogue has it."""
+    """Official name, from the catalogue."""
 
-    looked: tuple[str, ...]
-    """Where it may be, in the order of looking."""
+    candidates: tuple[str, ...]
+    """Possible paths, in the order of lookup."""
 
     path: str
-    """Where it is; empty: nowhere there."""
+    """The first candidate that exists; empty: none does."""
 
     required: bool
 
 
-def wanted_files(dataset: VisionLanguageDataset, split: str, data: DataSection) -> list[Wanted]:
-    """Look for the annotation files of a split.
+def annotation_files(
+    dataset: VisionLanguageDataset, split: str, data: DataSection
+) -> list[AnnotationFile]:
+    """Look up the annotation files of a split.
 
-    A file is found in the dataset's annotation folder by its official name, or by the last part of
-    it alone; an absolute name or URI stands for itself.
+    A file is looked up in the dataset's annotation folder by its official name, then by the last
+    part of that name. An absolute path or a URI is used as it is.
 
     Raises:
         OSError: The storage cannot be reached.
@@ -45,27 +47,29 @@ def wanted_files(dataset: VisionLanguageDataset, split: str, data: DataSection) 
     spec = dataset.spec
     folder = annotation_folder(spec, data)
     roles = _roles(dataset, spec.splits[split])
-    wanted = []
+    result = []
     for role, named in spec.splits[split].files.items():
         required = roles is None or roles.get(role) == "required"
         for name in (named,) if isinstance(named, str) else named:
-            places = dict.fromkeys((join(folder, name), join(folder, name.rpartition("/")[2])))
-            found = next(filter(exists, places), "")
-            wanted.append(Wanted(role, name, tuple(places), found, required))
-    return wanted
+            # Users often put all files into one folder, without the folders of the archive.
+            paths = dict.fromkeys((join(folder, name), join(folder, name.rpartition("/")[2])))
+            path = next(filter(exists, paths), "")
+            result.append(AnnotationFile(role, name, tuple(paths), path, required))
+    return result
 
 
 def _roles(dataset: VisionLanguageDataset, split: SplitSpec) -> Roles | None:
+    # A subset reads its file of image ids without the layout; a user's class defines no roles.
     if split.of or not isinstance(dataset, SpecDataset):
         return None
     return roles_of(dataset.layout)
 
 
 def check_roles(dataset: VisionLanguageDataset, split: str) -> None:
-    """See that a split names every file that its layout cannot do without.
+    """Check that a split names every file that its layout requires.
 
     Raises:
-        ValueError: It does not; the layout's roles are said.
+        ValueError: A required file is not named; the message lists the roles of the layout.
     """
     part = dataset.spec.splits[split]
     roles = _roles(dataset, part) or {}
@@ -80,62 +84,62 @@ def check_roles(dataset: VisionLanguageDataset, split: str) -> None:
 
 
 def split_files(dataset: VisionLanguageDataset, split: str, data: DataSection) -> Files:
-    """Give the files of a split by role, as a layout wants them.
+    """Return the paths of a split's files by role, as a layout reads them.
 
     Raises:
-        FileNotFoundError: A required file is missing: says where it was looked for, where it can
-            be had, and how to say where it is.
+        FileNotFoundError: A required file is missing. The message lists the paths that were
+            tried, the download address, and the setting for another folder.
     """
-    wanted = wanted_files(dataset, split, data)
+    all_files = annotation_files(dataset, split, data)
     check_roles(dataset, split)
-    if missing := [file for file in wanted if file.required and not file.path]:
+    if missing := [file for file in all_files if file.required and not file.path]:
         raise FileNotFoundError(describe_missing(dataset.spec, split, missing))
-    found: dict[str, tuple[str, ...]] = {}
-    for file in wanted:
+    paths: dict[str, tuple[str, ...]] = {}
+    for file in all_files:
         if file.path:
-            found[file.role] = (*found.get(file.role, ()), file.path)
-    return found
+            paths[file.role] = (*paths.get(file.role, ()), file.path)
+    return paths
 
 
-def describe_missing(spec: DatasetSpec, split: str, missing: list[Wanted]) -> str:
-    """Say which files of a split are not here, and what to do about it."""
+def describe_missing(spec: DatasetSpec, split: str, missing: list[AnnotationFile]) -> str:
+    """Describe the missing files of a split and the ways to supply them."""
     lines = [f"{spec.name}:{split} lacks files:"]
-    lines += [f"  {file.role}: {' or '.join(file.looked)}" for file in missing]
+    lines += [f"  {file.role}: {' or '.join(file.candidates)}" for file in missing]
     if sources := spec.splits[split].download or ((spec.home,) if spec.home else ()):
-        lines.append(f"  get them from {', '.join(sources)}")
-    lines.append(f"  or say where they are: vlray env set data.annotations.{spec.name} FOLDER")
+        lines.append(f"  download them from {', '.join(sources)}")
+    lines.append(f"  or set their folder: vlray env set data.annotations.{spec.name} FOLDER")
     return "\n".join(lines)
 
 
 def annotation_folder(spec: DatasetSpec, data: DataSection) -> str:
-    """Say where the annotation files of a dataset are looked for."""
-    return _folder(data, _given(data.annotations, spec.name), spec.name)
+    """Return the folder of a dataset's annotation files; it may not exist."""
+    return _folder(data, _setting(data.annotations, spec.name), spec.name)
 
 
 def image_folder(spec: DatasetSpec, data: DataSection) -> str:
-    """Say where the images of a dataset are looked for."""
+    """Return the folder of a dataset's images; it may not exist."""
     return image_set_folder(spec.image_set, data)
 
 
 def image_set_folder(name: str, data: ImageSetsSection) -> str:
-    """Say where the images of a set are looked for."""
-    return _folder(data, _given(data.images, name), name)
+    """Return the folder of an image set; it may not exist."""
+    return _folder(data, _setting(data.images, name), name)
 
 
-def _given(folders: Mapping[str, str], name: str) -> str:
-    """Look a name up; a ``VLRAY_*`` variable can only spell it with ``_`` for ``-``."""
+def _setting(folders: Mapping[str, str], name: str) -> str:
+    """Look up the setting of a name; ``VLRAY_*`` variables spell ``-`` as ``_``."""
     return folders.get(name) or folders.get(name.replace("-", "_"), "")
 
 
-def _folder(data: ImageSetsSection, given: str, name: str) -> str:
-    """Take what is given, in ``data.root`` where it is not in the current folder."""
-    if files.is_uri(given) or (given and exists(given)):
-        return given
-    return join(data.root, given or name)
+def _folder(data: ImageSetsSection, setting: str, name: str) -> str:
+    """Return the folder of a setting, relative to ``data.root`` unless it exists as given."""
+    if files.is_uri(setting) or (setting and exists(setting)):
+        return setting
+    return join(data.root, setting or name)
 
 
 def join(folder: str, name: str) -> str:
-    """Join a folder or URI (with its options) and a name below it; an absolute one is itself."""
+    """Join a folder or URI (with its options) and a relative name; keep an absolute name."""
     if not folder or files.is_uri(name) or name.startswith(("/", "~")):
         return name
     if not files.is_uri(folder):
@@ -145,7 +149,7 @@ def join(folder: str, name: str) -> str:
 
 
 def exists(uri: str) -> bool:
-    """Say whether a file or a folder is there."""
+    """Return whether a file or folder exists."""
     return bool(_info(uri)[2].type != FileType.NotFound)
 
 
@@ -156,8 +160,8 @@ def _info(uri: str) -> tuple[FileSystem, str, FileInfo]:
 
 
 def identity(uri: str) -> list[tuple[str, int | None, int | None]]:
-    """Return which file a path is now: path, size in bytes, time of the last change in ns.
+    """Return the identity of a file: path, size in bytes, modification time in ns.
 
-    Of a folder: those of all files below it.
+    For a folder: the identities of all files below it.
     """
-    return [(path, *found) for path, found in of_tree(uri).items()]
+    return [(path, *fingerprint) for path, fingerprint in of_tree(uri).items()]

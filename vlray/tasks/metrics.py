@@ -1,4 +1,4 @@
-"""The datasets' metrics: their official evaluations' figures for a set of predictions."""
+"""Metrics of the datasets, as in their official evaluations."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ class Share(NamedTuple):
 
     percent: float
     num_examples: int
-    """It is the mean of so many."""
+    """Number of examples that ``percent`` is the mean of."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What came out.
+    """Metrics of one set of predictions.
 
     Attributes:
-        values: Every figure by name, in percent (GQA's distribution: as its script gives it).
-        by: Score of each group, by what the groups are of (``answer_type``).
-        scores: Score of each example, between 0 and 1, by its id.
-        samples: What each figure is the mean of (of examples, phrases, groups of sentences), by
-            its name; of a group by what it is of and its name. GQA's distribution is no mean.
-        missing: Examples without a prediction, which count as wrong.
-        unknown: Predictions for ids that no example has.
+        values: Metrics by name, in percent (GQA's distribution: as in its script).
+        by: Score of each group, by the field that defines the groups (``answer_type``).
+        scores: Score of each example, in [0, 1], by example_id.
+        samples: Values that each metric is the mean of (one per example, phrase or group of
+            sentences), by ``(metric,)`` or ``(field, group)``. GQA's distribution is not a mean
+            and has none.
+        missing: Ids of examples without a prediction, which count as wrong.
+        unknown: Ids of predictions without an example.
     """
 
     values: dict[str, float]
@@ -49,20 +50,20 @@ class Metrics:
     unknown: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """Say each figure in a line, and what was missing or unknown."""
+        """Format one line per metric and group, and one for missing and unknown predictions."""
         out = [f"{name}: {value:.2f}" for name, value in self.values.items()]
         for kind, groups in self.by.items():
             out += [
                 f"  {kind} {name}: {share.percent:.2f} ({share.num_examples:,})"
                 for name, share in sorted(groups.items())
             ]
-        for ids, one, said in (
+        for ids, one, fault in (
             (self.missing, "example", "without a prediction, counted as wrong"),
             (self.unknown, "prediction", "for ids that are not in the split"),
         ):
             if ids:
                 many = "s" * (len(ids) != 1)
-                out.append(f"{len(ids):,} {one}{many} {said}, such as {', '.join(ids[:3])}")
+                out.append(f"{len(ids):,} {one}{many} {fault}, such as {', '.join(ids[:3])}")
         return out
 
 
@@ -76,48 +77,48 @@ def score(
     """Score predictions.
 
     Args:
-        metric: A spec's ``metric``.
-        examples: Those of a split with published labels; an `ExampleTable` is fine.
-        predictions: By example_id, as `predictions.read` gives them. A text; for box accuracy a
-            box; for phrase recall the ranked boxes of each phrase; for recall at k the ranked image
-            ids of each caption.
-        choices: GQA's choices file, for its validity and plausibility.
+        metric: ``metric`` of the dataset's spec.
+        examples: Examples of a split with published labels, for instance an `ExampleTable`.
+        predictions: Predictions by example_id, as from `predictions.read`: a text; for box
+            accuracy a box; for phrase recall the ranked boxes of each phrase; for recall at k the
+            ranked image ids of each caption.
+        choices: Content of GQA's choices file, for validity and plausibility.
 
     Raises:
-        ValueError: An example has no label of the metric's kind (a test split), or a prediction is
-            not of the form that the metric wants; or the metric is measured by other tools.
+        ValueError: An example has no label of the metric's type (a test split), a prediction has
+            another format than the metric expects, or vlray does not compute the metric.
     """
     if metric not in _SCORERS:
         raise ValueError(
-            f"{metric!r} is not measured here; there are {', '.join(_SCORERS)}. For the others "
-            "use their own tools: pycocotools, pycocoevalcap, seqeval"
+            f"{metric!r} is not computed by vlray, which has {', '.join(_SCORERS)}. For the other "
+            "metrics use pycocotools, pycocoevalcap or seqeval"
         )
     scores: dict[str, float] = {}
     groups: Groups = defaultdict(lambda: defaultdict(list))
-    kept: list[Example] = []
+    all_examples: list[Example] = []
     for example in examples:
         value = score_one(metric, example, predictions.get(example.example_id))
         scores[example.example_id] = value
         for kind, name in _types(metric, example).items():
             groups[kind][name].append(value)
         if metric in _OF_ALL:
-            kept.append(example)
+            all_examples.append(example)
     if not scores:
-        raise ValueError("there are no examples to score; give a split that has some")
-    figures = _figures(metric, kept, scores, predictions, choices)
-    values = {name: _percent(found) for name, found in figures.items()}
+        raise ValueError("no examples to score: the split is empty; choose another split")
+    by_metric = _metric_samples(metric, all_examples, scores, predictions, choices)
+    values = {name: _percent(column) for name, column in by_metric.items()}
     samples: dict[tuple[str, ...], Sequence[float]] = {
-        (name,): found for name, found in figures.items()
+        (name,): column for name, column in by_metric.items()
     }
     if metric == "gqa accuracy":
-        spread = gqa.distribution(kept, predictions)
-        values |= {} if spread is None else {"distribution": spread}
+        distribution = gqa.distribution(all_examples, predictions)
+        values |= {} if distribution is None else {"distribution": distribution}
     if metric == "phrase recall":
-        groups = _phrase_groups(kept, predictions)
+        groups = _phrase_groups(all_examples, predictions)
     by: dict[str, dict[str, Share]] = {}
     for kind, named in groups.items():
-        by[kind] = {name: Share(_percent(found), len(found)) for name, found in named.items()}
-        samples |= {(kind, name): found for name, found in named.items()}
+        by[kind] = {name: Share(_percent(column), len(column)) for name, column in named.items()}
+        samples |= {(kind, name): column for name, column in named.items()}
     missing = tuple(name for name in scores if name not in predictions)
     unknown = tuple(name for name in predictions if name not in scores)
     return Metrics(values, by, scores, samples, missing, unknown)
@@ -128,14 +129,15 @@ Groups = dict[str, dict[str, list[float]]]
 _OF_ALL: frozenset[Metric] = frozenset(
     {"gqa accuracy", "accuracy and consistency", "phrase recall", "recall at k"}
 )
-"""What needs all examples once more; the others forget each as it is scored."""
+"""Metrics that need all examples in memory; for the others each example is scored and dropped."""
 
 
 def score_one(metric: Metric, example: Example, predicted: Any) -> float:
-    """Give the score of one prediction, between 0 and 1; None is nothing predicted, and wrong.
+    """Compute the score of one prediction, in [0, 1]. A missing prediction (None) scores 0.
 
     Raises:
-        ValueError: The example has no label of the metric's kind, or the prediction another form.
+        ValueError: The example has no label of the metric's type, or the prediction has another
+            format than the metric expects.
     """
     if predicted is None:
         return 0.0
@@ -145,16 +147,16 @@ def score_one(metric: Metric, example: Example, predicted: Any) -> float:
         raise ValueError(f"{metric} of example {example.example_id}: {error}") from error
 
 
-def _figures(
+def _metric_samples(
     metric: Metric,
     examples: list[Example],
     scores: dict[str, float],
     predictions: Predictions,
     choices: Mapping[str, Any] | None,
 ) -> Mapping[str, Sequence[float]]:
-    """Give what each figure is the mean of."""
+    """Return the values that each metric is the mean of."""
     if metric == "gqa accuracy":
-        return gqa.figures(examples, scores, predictions, choices)
+        return gqa.metric_samples(examples, scores, predictions, choices)
     if metric == "phrase recall":
         return _phrase_recall(examples, predictions)
     if metric == "recall at k":
@@ -169,7 +171,7 @@ def _figures(
         return {metric: list(scores.values())}
     sentences: dict[str, list[float]] = defaultdict(list)
     for example in examples:
-        # The readers' group is what NLVR's own scripts go by, a part of the identifier.
+        # NLVR's scripts group by a part of the identifier, which the layout stores as ``group``.
         sentence = example.about.get("group", example.text)
         sentences[sentence].append(scores[example.example_id])
     return {
@@ -179,25 +181,26 @@ def _figures(
 
 
 def _percent(values: Sequence[float]) -> float:
-    return 100 * sum(values) / len(values) if values else 0.0  # 0 for none, as GQA's script says
+    # GQA's script reports 0 for no values.
+    return 100 * sum(values) / len(values) if values else 0.0
 
 
 def _types(metric: Metric, example: Example) -> Mapping[str, str]:
     if metric == "gqa accuracy":
         return gqa.types_of(example) if gqa.is_balanced(example) else {}
-    wanted = ("answer_type", "question_type") if metric in ("vqa accuracy", "exact match") else ()
-    return {kind: example.about[kind] for kind in wanted if kind in example.about}
+    kinds = ("answer_type", "question_type") if metric in ("vqa accuracy", "exact match") else ()
+    return {kind: example.about[kind] for kind in kinds if kind in example.about}
 
 
 def _answers(example: Example) -> tuple[str, ...]:
     if not isinstance(example.label, Answers) or not example.label.answers:
-        raise ValueError("it has no answer to compare with; score a split whose labels are public")
+        raise ValueError("no answer to compare with; score a split with published labels")
     return example.label.answers
 
 
 def _boxes(example: Example) -> Boxes:
     if not isinstance(example.label, Boxes):
-        raise ValueError("it has no boxes to compare with; score a split whose labels are public")
+        raise ValueError("no boxes to compare with; score a split with published labels")
     return example.label
 
 
@@ -208,7 +211,7 @@ def _accuracy(example: Example, predicted: Any) -> float:
 
 
 def _vqa_accuracy(example: Example, predicted: str) -> float:
-    """Score by the people's answers, or by the scores where only these are given (LXMERT)."""
+    """Score with the annotators' answers, or with the file's soft scores (LXMERT's files)."""
     answers = _answers(example)
     if isinstance(example.label, Answers) and example.label.scores:
         return dict(zip(answers, example.label.scores, strict=True)).get(predicted, 0.0)
@@ -216,15 +219,15 @@ def _vqa_accuracy(example: Example, predicted: str) -> float:
 
 
 def _exact_match(example: Example, predicted: str) -> float:
-    given = {answer.strip().lower() for answer in _answers(example)}
-    return float(predicted.strip().lower() in given)
+    answers = {answer.strip().lower() for answer in _answers(example)}
+    return float(predicted.strip().lower() in answers)
 
 
 def anls(answers: Iterable[str], predicted: str) -> float:
-    """Give DocVQA's similarity: 1 minus the edit distance over the longer length.
+    """Compute DocVQA's similarity: 1 minus the edit distance over the longer length.
 
-    The best of the answers counts; less than half alike is 0. Case and the amount of space are
-    no difference.
+    The best answer counts, and a similarity of 0.5 or less counts as 0. Case and the amount of
+    white space are ignored.
 
     Source: Biten et al., arXiv:1905.13648, equation 1; threshold 0.5.
     """
@@ -238,30 +241,31 @@ def anls(answers: Iterable[str], predicted: str) -> float:
 
 def _phrase_recall(examples: list[Example], predictions: Predictions) -> dict[str, Sequence[float]]:
     hits = [
-        found
+        phrase
         for example in examples
-        for found in phrase_hits(_boxes(example), predictions.get(example.example_id, ())).values()
+        for phrase in phrase_hits(_boxes(example), predictions.get(example.example_id, ())).values()
     ]
     if not hits:
-        raise ValueError("no example has a phrase with boxes; score a grounding dataset")
+        raise ValueError("no example has a phrase with boxes; use a grounding dataset")
     return {f"R@{k}": column for k, column in zip(CUTOFFS, zip(*hits, strict=True), strict=True)}
 
 
 def _phrase_groups(examples: list[Example], predictions: Predictions) -> Groups:
-    """Give R@1 of every phrase, by its kind."""
+    """Return R@1 of every phrase, grouped by the type of the phrase."""
     kinds: dict[str, list[float]] = defaultdict(list)
     for example in examples:
         label = _boxes(example)
+        # A phrase with several boxes repeats its span and its name.
         names = dict(zip(label.spans, label.names, strict=False))
-        for span, found in phrase_hits(label, predictions.get(example.example_id, ())).items():
+        for span, hits in phrase_hits(label, predictions.get(example.example_id, ())).items():
             if span in names:
-                kinds[names[span]].append(found[0])
+                kinds[names[span]].append(hits[0])
     return {"phrase": kinds}
 
 
 def _phrases(example: Example, ranked: Any) -> float:
     hits = phrase_hits(_boxes(example), ranked)
-    return sum(found[0] for found in hits.values()) / len(hits) if hits else 0.0
+    return sum(phrase[0] for phrase in hits.values()) / len(hits) if hits else 0.0
 
 
 _SCORERS: dict[Metric, Callable[[Example, Any], float]] = {
@@ -277,4 +281,4 @@ _SCORERS: dict[Metric, Callable[[Example, Any], float]] = {
 }
 
 SCORED = frozenset(_SCORERS)
-"""The metrics that `score` measures; the others are their own tools' part."""
+"""Metrics that `score` computes."""

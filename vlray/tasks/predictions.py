@@ -1,4 +1,4 @@
-"""Files of predictions, in the forms in which the datasets' own evaluations want them."""
+"""Files of predictions, in the formats of the datasets' official evaluations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from vlray.storage import files
 
 Predictions = Mapping[str, Any]
-"""What is predicted by example_id: a text; for grounding a box, for retrieval a ranking."""
+"""Predictions by example_id: a text; for grounding a box; for retrieval a ranking."""
 
 ID_KEYS = ("question_id", "questionId", "qid", "identifier", "example_id", "image")
 VALUE_KEYS = ("answer", "prediction")
@@ -22,24 +22,24 @@ def read(path: str | Path) -> dict[str, Any]:
     """Read a file of predictions.
 
     Args:
-        path: ``.csv`` with ``identifier,True`` a line (NLVR2), or JSON: VQA's
+        path: ``.csv`` with lines such as ``identifier,True`` (NLVR2), or JSON: VQA's
             ``[{"question_id", "answer"}]``, GQA's ``[{"questionId", "prediction"}]``, or a mapping
-            of example_id to whatever is predicted.
+            of example_id to prediction.
 
     Raises:
-        ValueError: It has another form, or an id twice; says where.
-        FileNotFoundError: There is none.
+        ValueError: The file has another format or an id twice; the message names the place.
+        FileNotFoundError: The file does not exist.
     """
     try:
         text = files.read_bytes(*files.resolve(path)).decode("utf-8-sig")
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file of predictions {path}") from None
+        raise FileNotFoundError(f"the file of predictions {path} does not exist") from None
     try:
         pairs = _pairs_of_csv(text) if str(path).endswith(".csv") else _pairs_of_json(text)
-        # Nothing is predicted where the file has null.
+        # A null in the file is a missing prediction.
         return {key: value for key, value in _unique(pairs).items() if value is not None}
     except ValueError as error:
-        raise ValueError(f"{path} is no file of predictions: {error}") from error
+        raise ValueError(f"{path} is not a file of predictions: {error}") from error
 
 
 def _pairs_of_csv(text: str) -> Iterable[tuple[str, str]]:
@@ -52,28 +52,30 @@ def _pairs_of_csv(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _pairs_of_json(text: str) -> Iterable[tuple[str, Any]]:
+    # A plain dict would silently keep the last of two values with the same id.
     value = json.loads(text, object_pairs_hook=_unique)
     if isinstance(value, dict):
         yield from value.items()
         return
     if not isinstance(value, list):
-        raise ValueError(f"it holds a {type(value).__name__}; give a list or a mapping")
+        raise ValueError(f"it contains a {type(value).__name__}; expected a list or a mapping")
     for number, entry in enumerate(value):
         keys = entry if isinstance(entry, dict) else {}
         id_key = next((key for key in ID_KEYS if key in keys), None)
         value_key = next((key for key in VALUE_KEYS if key in keys), None)
         if id_key is None or value_key is None:
             raise ValueError(
-                f"entry {number} is {str(entry)[:80]}; give one of {', '.join(ID_KEYS)} and one of "
-                f"{', '.join(VALUE_KEYS)}"
+                f"entry {number} is {str(entry)[:80]}; it needs one of {', '.join(ID_KEYS)} and "
+                f"one of {', '.join(VALUE_KEYS)}"
             )
         yield str(keys[id_key]), keys[value_key]
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{key!r} is given twice; keep one of them")
-        found[key] = str(value) if isinstance(value, int | float) else value
-    return found
+        if key in values:
+            raise ValueError(f"{key!r} appears twice; remove one of them")
+        # Answers that are numbers are compared as text.
+        values[key] = str(value) if isinstance(value, int | float) else value
+    return values

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset's files: counted by kind, said once, with examples."""
+"""Problems in the files of a dataset, counted by kind and reported once, with examples."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ EXAMPLES_SHOWN = 3
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "broken-line": (
-        "line or entry that cannot be read",
-        "lines or entries that cannot be read",
+        "unreadable line or entry",
+        "unreadable lines or entries",
     ),
     "incomplete": (
-        "entry that lacks what an example needs",
-        "entries that lack what an example needs",
+        "entry with a missing or invalid field",
+        "entries with a missing or invalid field",
     ),
     "duplicate-id": (
-        "example whose id another one has (the first is kept)",
-        "examples whose id another one has (the first is kept)",
+        "example with a duplicate id (the first is kept)",
+        "examples with a duplicate id (the first is kept)",
     ),
     "no-image": ("annotation without an image", "annotations without an image"),
     "no-annotation": ("question without an annotation", "questions without an annotation"),
@@ -31,24 +31,24 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "boxes without area or outside their image",
     ),
     "unknown-answer": (
-        "example whose answers are all outside the vocabulary of labels",
-        "examples whose answers are all outside the vocabulary of labels",
+        "example without an answer among the labels",
+        "examples without an answer among the labels",
     ),
     "no-regions": (
         "example with an image that has no regions",
         "examples with an image that has no regions",
     ),
 }
-"""Every kind, and what is counted under it: one of them, and several."""
+"""Description of each kind of problem, in the singular and in the plural."""
 
 
 class DataError(ValueError):
-    """Something is wrong with a dataset's data, and the setting says to stop then."""
+    """The data of a dataset has problems, and ``on_bad`` is ``stop``."""
 
 
 @dataclass
 class Problems:
-    """Counts of what was left out, or cannot be answered, with the first examples of each kind."""
+    """Number of problems of each kind, with the first examples of each."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -58,39 +58,41 @@ class Problems:
 
         Args:
             kind: One of `KINDS`.
-            example: What and where, such as ``line 7 of train.json: Expecting value``.
-            count: How many at once; ``example`` is then the first of them.
+            example: Place and description, such as ``line 7 of train.json: Expecting value``.
+            count: Number of problems to add; ``example`` describes the first of them.
         """
         assert kind in KINDS, kind
         self.counts[kind] = self.counts.get(kind, 0) + count
-        shown = self.examples.setdefault(kind, [])
-        if len(shown) < EXAMPLES_SHOWN:
-            shown.append(example)
+        examples = self.examples.setdefault(kind, [])
+        if len(examples) < EXAMPLES_SHOWN:
+            examples.append(example)
 
     def merge(self, other: Problems) -> None:
-        """Count another's problems too."""
+        """Add the counts and examples of another object."""
         for kind, count in other.counts.items():
             self.counts[kind] = self.counts.get(kind, 0) + count
-            shown = self.examples.setdefault(kind, [])
-            shown += other.examples[kind][: EXAMPLES_SHOWN - len(shown)]
+            examples = self.examples.setdefault(kind, [])
+            examples += other.examples[kind][: EXAMPLES_SHOWN - len(examples)]
 
     def __len__(self) -> int:
-        """Give the number of problems of all kinds."""
+        """Return the number of problems of all kinds."""
         return sum(self.counts.values())
 
     def lines(self) -> list[str]:
-        """Say each kind in a line: its count and the first examples."""
+        """Format one line per kind, with its count and first examples."""
         return [
             f"{count:,} {KINDS[kind][count != 1]}, such as {'; '.join(self.examples[kind])}"
             for kind, count in sorted(self.counts.items())
         ]
 
     def check(self, on_bad: OnBad, name: str) -> None:
-        """Stop if there are problems and the setting says so.
+        """Raise an error if there are problems and ``on_bad`` is ``stop``.
 
         Raises:
-            DataError: With every kind, its count and examples.
+            DataError: The message lists every kind with its count and examples.
         """
         if self.counts and on_bad == "stop":
             lines = "\n".join(f"  {line}" for line in self.lines())
-            raise DataError(f"{name}:\n{lines}\nMend the files, or leave these out: on_bad skip")
+            raise DataError(
+                f"{name}:\n{lines}\nCorrect the files, or leave these entries out with on_bad skip"
+            )

@@ -1,4 +1,4 @@
-"""What a dataset has to be: `VisionLanguageDataset`; a class of yours conforms to it as well."""
+"""Protocols of datasets and layouts, for vlray's own classes and for yours."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from vlray.tasks.problems import Problems
 from vlray.tasks.spec import DatasetSpec
 
 Files = Mapping[str, tuple[str, ...]]
-"""The split's annotation files by role: absolute paths or URIs, each role one or several."""
+"""Annotation files of a split by role: absolute paths or URIs, one or several per role."""
 
 
 class Layout(Protocol):
-    """Reads the files of one split: what ``spec.layout`` names.
+    """Function that reads the files of one split. ``spec.layout`` names it.
 
-    ``ROLES`` of its module says which files it wants: ``{"questions": "required",
-    "annotations": "optional"}``. ``options`` are those of the split, and ``id_rule``. Reading is
-    lazy: an example is yielded when it has been read, and memory does not grow with the files.
-    What is wrong goes to ``problems``, never to an exception, unless the file as a whole is of
-    another form (`ValueError` that says so).
+    ``ROLES`` of its module lists the files that it reads: ``{"questions": "required",
+    "annotations": "optional"}``. ``options`` are the options of the split and ``id_rule``. Reading
+    is lazy: the function yields each example as soon as it has read it, in constant memory.
+    Faulty entries are counted in ``problems`` and raise no exception. A file that has another
+    format as a whole raises a `ValueError`.
     """
 
     def __call__(
         self, files: Files, problems: Problems, options: Mapping[str, str]
     ) -> Iterator[Example]:
-        """Yield the examples in the order of the files; image ids by the dataset's id rule."""
+        """Yield the examples in the order of the files. Image ids follow ``id_rule``."""
         ...
 
 
 class VisionLanguageDataset(Protocol):
-    """A dataset of the catalogue, or a user's own class given as ``module:Class``."""
+    """A dataset of the catalogue, or a user's class, named as ``module:Class``."""
 
     @property
     def spec(self) -> DatasetSpec:
-        """What is known of it; an attribute of the class will do."""
+        """Description of the dataset; may be a plain class attribute."""
         ...
 
     def read(self, split: str, files: Files, problems: Problems) -> Iterator[Example]:
-        """Yield the examples of a split, lazily; see `Layout` for bad input."""
+        """Yield the examples of a split lazily; handle faulty input as in `Layout`."""
         ...

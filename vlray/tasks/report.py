@@ -1,4 +1,4 @@
-"""Words for what is known of datasets and what was found of their files."""
+"""Text output of ``vlray datasets``: the catalogue, a dataset, the result of a check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from vlray.config.data import DataSection
 from vlray.settings.text_table import align
 from vlray.tasks import locate
-from vlray.tasks.check import Absent, SplitReport
+from vlray.tasks.check import MissingImages, SplitReport
 from vlray.tasks.examples import open_examples
 from vlray.tasks.protocol import VisionLanguageDataset
 from vlray.tasks.spec import DatasetSpec
@@ -18,7 +18,7 @@ SPLITS_SHOWN = 6
 
 
 def catalogue_table(datasets: Sequence[VisionLanguageDataset], data: DataSection) -> str:
-    """List datasets: a line each, with the splits whose files are here."""
+    """Format one line per dataset, with the splits whose files exist."""
     rows = [("name", "title", "purposes", "splits", "here")]
     for dataset in datasets:
         spec = dataset.spec
@@ -41,7 +41,7 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def _is_here(dataset: VisionLanguageDataset, split: str, data: DataSection) -> bool:
-    files = locate.wanted_files(dataset, split, data)
+    files = locate.annotation_files(dataset, split, data)
     of = dataset.spec.splits[split].of
     return (
         bool(files)
@@ -62,9 +62,9 @@ def describe(dataset: VisionLanguageDataset, data: DataSection, only: str = "") 
         "home": spec.home,
         "cite": spec.cite,
         "layout": spec.layout,
-        "images": f"set {spec.image_set}, ids by the rule {spec.id_rule}, looked for in "
+        "images": f"image set {spec.image_set}, id rule {spec.id_rule}, folder "
         f"{locate.image_folder(spec, data)}",
-        "annotations": f"looked for in {locate.annotation_folder(spec, data)}",
+        "annotations": f"folder {locate.annotation_folder(spec, data)}",
     }
     lines = [spec.name, *(f"  {name:12} {value}" for name, value in facts.items() if value)]
     for split in [only] if only else spec.splits:
@@ -78,34 +78,37 @@ def _labels(spec: DatasetSpec) -> str:
     if spec.labels == "classes":
         return ", ".join(spec.classes)
     if spec.labels == "answers":
-        return f"answers of at least {spec.min_frequency} examples, soft score {spec.soft_score}"
+        return (
+            f"answers that occur in at least {spec.min_frequency} examples, soft score "
+            f"{spec.soft_score}"
+        )
     return spec.labels
 
 
 def _describe_split(dataset: VisionLanguageDataset, split: str, data: DataSection) -> list[str]:
     part = dataset.spec.splits[split]
     lines = [f"  split {split}"]
-    for kind, chosen in (
+    for kind, selection in (
         ("the first", part.first_images),
         ("all but the first", part.except_images),
     ):
-        if chosen:
-            lines.append(f"    of {part.of}: the examples of {kind} {chosen[1]:,} images")
-    lines += [_file_line(file) for file in locate.wanted_files(dataset, split, data)]
+        if selection:
+            lines.append(f"    of {part.of}: the examples of {kind} {selection[1]:,} images")
+    lines += [_file_line(file) for file in locate.annotation_files(dataset, split, data)]
     if part.images:
         lines.append(f"    images in {', '.join(part.images)}")
-    lines += [f"    get {address}" for address in part.download]
+    lines += [f"    download {address}" for address in part.download]
     return lines
 
 
-def _file_line(file: locate.Wanted) -> str:
+def _file_line(file: locate.AnnotationFile) -> str:
     need = "" if file.required else " (optional)"
-    where = file.path or f"{file.name} is not here: looked for {' and '.join(file.looked)}"
-    return f"    {file.role}{need}: {where}"
+    state = file.path or f"{file.name} is missing: looked for {' and '.join(file.candidates)}"
+    return f"    {file.role}{need}: {state}"
 
 
 def _example(dataset: VisionLanguageDataset, splits: Sequence[str], data: DataSection) -> list[str]:
-    """Show the first example of the first of these splits that is here."""
+    """Format the first example of the first split whose files exist."""
     for split in splits:
         if _is_here(dataset, split, data) and not dataset.spec.splits[split].of:
             examples = open_examples(dataset, split, data)
@@ -120,33 +123,33 @@ def _fields(values: dict[str, Any], indent: str) -> list[str]:
         if isinstance(value, dict):
             lines += _fields(value, indent)
         elif value not in (None, (), ""):
-            shown = ", ".join(map(str, value[:10])) if isinstance(value, tuple) else str(value)
+            text = ", ".join(map(str, value[:10])) if isinstance(value, tuple) else str(value)
             more = f" and {len(value) - 10} more" if isinstance(value, tuple) and value[10:] else ""
-            lines.append(f"{indent}{name}: {shown}{more}")
+            lines.append(f"{indent}{name}: {text}{more}")
     return lines
 
 
 def check_lines(report: SplitReport) -> list[str]:
     """Describe the files of a split that were checked."""
-    # Which of them are missing is part of the error, with where to get them.
-    lines = [report.name, *(_file_line(file) for file in report.wanted if file.path)]
+    # The error names the missing files and where to download them.
+    lines = [report.name, *(_file_line(file) for file in report.files if file.path)]
     if report.table is None:
         return [*lines, *(f"    {line}" for line in report.error.splitlines())]
     lines.append(f"    {len(report.table):,} examples, {report.num_images:,} images")
     lines += [f"    {line}" for line in report.table.problems.lines()]
     if report.images is None:
-        lines.append(f"    the images are not here: looked in {report.image_folder}")
+        lines.append(f"    image files: the folder {report.image_folder} does not exist")
     else:
-        lines.append(f"    image files: {_absent_words(report.images, report.num_images)}")
-    for absent in report.regions:
-        lines.append(f"    regions: {_absent_words(absent, report.num_images)}")
+        lines.append(f"    image files: {_describe_missing(report.images, report.num_images)}")
+    for missing in report.regions:
+        lines.append(f"    regions: {_describe_missing(missing, report.num_images)}")
     return lines
 
 
-def _absent_words(absent: Absent, total: int) -> str:
-    if absent.why:
-        return f"cannot be compared, {absent.why}"
-    if not absent.count:
-        return f"all {total:,} are in {absent.where}"
-    some = ", ".join(absent.examples)
-    return f"{absent.count:,} of {total:,} are missing in {absent.where}, such as {some}"
+def _describe_missing(missing: MissingImages, total: int) -> str:
+    if missing.error:
+        return f"cannot be compared, {missing.error}"
+    if not missing.count:
+        return f"all {total:,} are in {missing.where}"
+    some = ", ".join(missing.examples)
+    return f"{missing.count:,} of {total:,} are missing in {missing.where}, such as {some}"

@@ -1,4 +1,4 @@
-"""What the catalogue knows of a dataset; the form of ``datasets/*.yaml``, yours included."""
+"""Description of a dataset: the schema of ``datasets/*.yaml`` and of your own YAML files."""
 
 from __future__ import annotations
 
@@ -43,34 +43,36 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")]
 
 
 class SplitSpec(Section):
-    """One split: its files and where its images are."""
+    """One split: its annotation files and the folders of its images."""
 
     files: dict[str, str | tuple[str, ...]] = {}  # noqa: RUF012 - pydantic copies it
-    """Annotation files by the role that the layout gives them (``questions``, ``annotations``),
-    with their official names, relative to the dataset's annotation folder. A list: several."""
+    """Annotation files by role (``questions``, ``annotations``); the layout defines the roles.
+    Each is an official file name relative to the dataset's annotation folder, or a list of
+    them."""
 
     images: tuple[str, ...] = ()
-    """Folders of the split's images below the image set's; empty: all of it."""
+    """Image folders of the split, relative to the image set's folder. Empty: the whole set."""
 
     download: tuple[str, ...] = ()
-    """Addresses of the files, or of the page where they are got by hand."""
+    """URLs of the files, or of the page to download them from."""
 
     of: str = ""
-    """Another split that this one is a part of, by ``first_images`` or ``except_images``."""
+    """Split that this one is a subset of, selected by ``first_images`` or ``except_images``."""
 
     first_images: tuple[str, int] | None = None
-    """A file of image ids in their order (the role's name in ``files``) and how many of them:
-    the examples of these images are this split (LXMERT's minival)."""
+    """Role of a file of image ids (in ``files``), and a number n. The split has the examples of
+    the first n images (LXMERT's minival)."""
 
     except_images: tuple[str, int] | None = None
-    """The same, but the split is the rest (LXMERT's nominival)."""
+    """As ``first_images``, but the split has the examples of all other images (LXMERT's
+    nominival)."""
 
     options: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
-    """Whatever else the layout wants to know for this split."""
+    """Further options that the layout reads for this split."""
 
 
 class DatasetSpec(Section):
-    """A dataset: what it is for, its files, its labels, how it is measured."""
+    """A dataset: its purposes, files, labels and metric."""
 
     name: Name
     title: str
@@ -78,33 +80,34 @@ class DatasetSpec(Section):
     home: str = ""
     licence: str = ""
     cite: str = ""
-    """The paper, as arXiv:NUMBER or a short reference."""
+    """Paper to cite, as arXiv:NUMBER or a short reference."""
 
     layout: str
-    """How its files are read: a name in ``vlray/tasks/layouts``, or a function of your own,
+    """Function that reads the files: a name in ``vlray/tasks/layouts``, or your own function,
     ``module:function`` or ``path/to/file.py:function``."""
 
     image_set: str
-    """Name of the images that it shares with other datasets (``coco``): ``data.images.NAME``
-    says where they are."""
+    """Name of the image set (``coco``), which several datasets may share. ``data.images.NAME``
+    is its folder."""
 
     id_rule: Annotated[str, AfterValidator(check_id_rule)] = "stem"
-    """How an image's name becomes its image_id, as for ``vlray extract --id-rule``."""
+    """How to derive the image_id from an image's name, as in ``vlray extract --id-rule``."""
 
     labels: LabelKind = "none"
     classes: tuple[str, ...] = ()
-    """The classes of ``labels: classes``, in the order of their ids."""
+    """Class names in the order of their ids, for ``labels: classes``."""
 
     min_frequency: Annotated[int, Field(ge=1)] = 1
-    """Of ``labels: answers``: how many examples must have an answer for it to be a label."""
+    """Minimum number of examples with an answer for it to become a label, for
+    ``labels: answers``."""
 
     soft_score: Literal["vqa", "lxmert", "exact"] = "exact"
-    """How answers become a target: VQA's leave-one-out score, LXMERT's 0/.3/.6/.9/1, or 1."""
+    """Target score of an answer: VQA's leave-one-out score, LXMERT's 0/.3/.6/.9/1, or 1."""
 
     metric: Metric
 
     submission: Submission = "none"
-    """The form that its official evaluation wants predictions in; ``vlray test`` writes it."""
+    """File format of predictions for the official evaluation; ``vlray test`` writes it."""
 
     splits: Annotated[dict[str, SplitSpec], Field(min_length=1)]
 
@@ -113,14 +116,14 @@ class DatasetSpec(Section):
         for name, split in self.splits.items():
             if split.of and split.of not in self.splits:
                 raise ValueError(
-                    f"split {name} is a part of {split.of}, which is none of "
-                    f"{', '.join(self.splits)}"
+                    f"split {name} is a subset of {split.of}, which does not exist; the splits "
+                    f"are {', '.join(self.splits)}"
                 )
             chosen = (split.first_images is not None) + (split.except_images is not None)
             if bool(split.of) != bool(chosen) or chosen > 1:
                 raise ValueError(
-                    f"split {name}: give `of` together with one of first_images, except_images"
+                    f"split {name}: give `of` together with either first_images or except_images"
                 )
         if (self.labels == "classes") != bool(self.classes):
-            raise ValueError("give `classes` where, and only where, labels is classes")
+            raise ValueError("`classes` is required for labels: classes, and only allowed there")
         return self

@@ -27,10 +27,10 @@ IsNew = Bool[np.ndarray, "N"]
 log = logging.getLogger("vlray.tasks")
 
 ROWS = 4096
-"""Examples of a record batch: some MiB while it is being made."""
+"""Examples per record batch; a batch takes a few MiB in memory."""
 
 META = b"vlray"
-"""Key of the metadata: of the schema (spec, split), and of the last batch (the problems)."""
+"""Metadata key of the schema (spec, split) and of the last batch (problems)."""
 
 
 def write_table(
@@ -50,13 +50,14 @@ def write_table(
             if batch := _usable(some, seen, problems):
                 count += len(batch)
                 writer.write_batch(to_batch(batch))
-        # The problems are known at the end, the schema's metadata is written at the start.
+        # The schema's metadata is written first, before the problems are known, so the problems go
+        # into the metadata of a last, empty batch.
         writer.write_batch(to_batch([]), custom_metadata={META: json.dumps(asdict(problems))})
     log.info("read %s examples of %s in %.1f s", f"{count:,}", name, time.monotonic() - start)
 
 
 def _usable(examples: list[Example], seen: SeenIds, problems: Problems) -> list[Example]:
-    """Leave out examples without an image, and those whose id was there before."""
+    """Drop examples without an image or with a repeated id, and count them as problems."""
     with_image = []
     for example in examples:
         if example.image_ids:
@@ -70,28 +71,29 @@ def _usable(examples: list[Example], seen: SeenIds, problems: Problems) -> list[
 
 
 class SeenIds:
-    """The ids so far, as eight bytes each: 43 MB for 5.4 million.
+    """Set of the ids so far, as 64-bit hashes: 43 MB for 5.4 million ids.
 
-    Two of that many ids have the same hash once in a million times. Sorted runs of growing
-    length are merged as in a counter of binary digits, so that adding stays cheap.
+    The probability that any two of that many ids share a hash is about one in a million. The
+    hashes are stored in sorted runs. A run is merged with the next one as soon as that is as long,
+    as in a binary counter, so the cost per id stays logarithmic.
     """
 
     def __init__(self) -> None:
         self._runs: list[Hashes] = []
 
     def add(self, ids: list[str]) -> IsNew:
-        """Add ids; say of each whether it is new."""
+        """Add ids, and return for each whether it is new."""
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
         new = np.zeros(len(ids), bool)
         run, first = np.unique(hashes, return_index=True)
         new[first] = True
         for old in self._runs:
-            places = np.minimum(np.searchsorted(old, hashes), len(old) - 1)
-            new &= old[places] != hashes
+            positions = np.minimum(np.searchsorted(old, hashes), len(old) - 1)
+            new &= old[positions] != hashes
         run = run[new[first]]
         while self._runs and len(self._runs[-1]) <= len(run):
             run = np.concatenate((self._runs.pop(), run))
-            run.sort(kind="stable")  # of two sorted halves it makes one by merging
+            run.sort(kind="stable")  # numpy's stable sort merges two sorted halves in linear time
         if len(run):
             self._runs.append(run)
         return new

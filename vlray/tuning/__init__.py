@@ -1,1 +1,1 @@
-"""Searches the options of an extraction or a training: Ray Tune, and proposals that are kept."""
+"""Hyperparameter search for extraction and training, with Ray Tune and stored proposals."""

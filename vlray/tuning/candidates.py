@@ -1,6 +1,6 @@
-"""Proposals of many images, kept once, from which regions are selected again and again.
+"""Stored proposals of many images, from which regions are selected under many settings.
 
-Shapes: N images, P proposals of all of them, R regions that are kept of all of them.
+Shapes: N: images; P: proposals of an image; R: selected regions of all images; K: classes.
 """
 
 from __future__ import annotations
@@ -33,31 +33,32 @@ _COLUMNS = (
     "attr_ids",
     "attr_probs",
 )
-# What neither selects nor changes a proposal.
+# Options that do not change the proposals themselves.
 _FREE = {*LIGHT, "device", "batch_size", "features"}
 
 
 class Candidates:
-    """The proposals of a detector on N images, ready to be selected from. Made by `collect`.
+    """Proposals of a detector on N images, made by `collect`.
 
-    It pickles, overlaps included, so that processes need not find these again.
+    It can be pickled, including the computed overlaps, so that processes need not compute them
+    again.
 
     Attributes:
-        output: The collection: an output of vlray.
-        image_ids: Of the images that have proposals; failed ones are not among them.
-        image_hw: (N, 2) height and width of the original images, pixels.
-        obj_names, attr_names: What the ids stand for.
+        output: Path of the collection, an output of ``vlray extract``.
+        image_ids: Ids of the images that have proposals; failed images are left out.
+        image_hw: (N, 2) height and width of the original images, in pixels.
+        obj_names, attr_names: Names of the classes and attributes, by id.
     """
 
     def __init__(self, output: RegionOutput, detector: DetectorSection) -> None:
         """Read a collection.
 
         Args:
-            output: Made under the options of ``collecting``.
-            detector: The options that the collection is for, settled.
+            output: Output that was extracted with the options of ``collecting``.
+            detector: Complete options of the detector that is searched.
 
         Raises:
-            ValueError: The detector gives no scores, which regions are selected by.
+            ValueError: The detector returns no class probabilities to select by.
         """
         self._detector = detector
         self.output = output.path
@@ -65,8 +66,8 @@ class Candidates:
         regions = from_table(table)
         if regions.obj_ids is None or regions.obj_probs is None:
             raise ValueError(
-                f"{detector.name} gives no classes with probabilities (obj_ids, obj_probs), and "
-                "regions are selected by these; search other options than " + ", ".join(LIGHT)
+                f"{detector.name} returns no classes with probabilities (obj_ids, obj_probs), "
+                "which the selection needs; search other options than " + ", ".join(LIGHT)
             )
         self.image_ids: list[str] = table["image_id"].to_pylist()
         self.image_hw: Int32[np.ndarray, "N 2"] = regions.image_hw
@@ -75,75 +76,77 @@ class Candidates:
         self._proposals = Proposals(offsets, regions.boxes, regions.obj_ids, regions.obj_probs)
         self._attr_ids, self._attr_probs = regions.attr_ids, regions.attr_probs
         probs = None
+        # vg-caffe selects by the probabilities of all classes, which its collection stores.
         if detector.name == "vg-caffe":
             store = open_store(output.path, Path(output.path) / "unpacked")
             probs = _ClassProbs(store, store.rows(self.image_ids), len(self.obj_names))
         self._rule = rule_of(detector.name, self._proposals, probs)
-        self._rule.remember()
+        self._rule.remember()  # computes the overlaps once, for all settings
 
     def __repr__(self) -> str:
         count, images = len(self._proposals.boxes), len(self.image_ids)
         return f"Candidates({self.output!r}, {images} images, {count} proposals)"
 
     def __len__(self) -> int:
-        """Give the number of proposals."""
+        """Return the number of proposals of all images."""
         return len(self._proposals.boxes)
 
     def select(self, options: DetectorSection) -> Selection:
-        """Select regions as the detector itself does: the same ones in the same order.
+        """Select the same regions as the detector itself, in the same order.
 
         Args:
-            options: Any ``LIGHT`` ones; the others as they were when the proposals were collected.
+            options: Options of the detector. Only those in ``LIGHT`` may differ from the options
+                that the proposals were collected with.
 
         Raises:
-            ValueError: Another option differs, which wants proposals of its own.
+            ValueError: Another option differs; it needs its own proposals.
         """
         self._check(options)
         rows, numbers = self._rule.select(options)
         offsets = np.concatenate([[0], np.cumsum(numbers, dtype=np.int64)])
-        found = self._proposals
+        proposals = self._proposals
         return Selection(
             offsets=offsets,
-            boxes=found.boxes[rows],
-            obj_ids=found.obj_ids[rows].astype(np.int32),
-            obj_probs=found.scores[rows],
+            boxes=proposals.boxes[rows],
+            obj_ids=proposals.obj_ids[rows].astype(np.int32),
+            obj_probs=proposals.scores[rows],
             attr_ids=None if self._attr_ids is None else self._attr_ids[rows],
             attr_probs=None if self._attr_probs is None else self._attr_probs[rows],
             rows=rows,
         )
 
     def write(self, selection: Selection, config: ExtractConfig, output: str) -> None:
-        """Write selected regions as the output that ``vlray extract`` makes of these settings.
+        """Write the selected regions as ``vlray extract`` would write them with these settings.
 
-        What a killed run has written stays; vectors are copied part by part.
+        Parts that an interrupted run has written are kept. Vectors are copied part by part.
 
         Args:
-            selection: From ``select`` with the options of ``config``.
+            selection: Result of ``select`` with the options of ``config``.
             config: Settings of ``vlray extract``.
-            output: A folder or URI.
+            output: Folder or URI of the new output.
 
         Raises:
-            ValueError: Vectors are wanted which the collection lacks, or the output was made with
-                other settings.
+            ValueError: The collection lacks the vectors that ``config`` needs, or the output
+                exists with other settings.
         """
         self._check(config.detector)
         write_selected(self.output, self._proposals.offsets, selection, config, output)
 
     def _check(self, options: DetectorSection) -> None:
-        given, own = (
+        requested, collected = (
             values.model_dump(exclude=_FREE) for values in (settled(options), self._detector)
         )
-        for name, value in given.items():
-            if value != own[name]:
+        for name, value in requested.items():
+            if value != collected[name]:
                 raise ValueError(
-                    f"the proposals of {self.output} were made with {name}={own[name]!r}, not "
-                    f"{value!r}, and selecting again does not change that; collect others"
+                    f"the proposals in {self.output} were made with {name}={collected[name]!r}, "
+                    f"not {value!r}; a selection cannot change that: collect new proposals"
                 )
 
 
 @dataclass(frozen=True)
 class _ClassProbs:
-    """Reads the probabilities of all classes, which the vectors of a collection begin with."""
+    """Reads the probabilities of all classes, stored at the start of a collection's vectors."""
 
     store: RegionStore
     rows: Int64[np.ndarray, " N"]

@@ -1,4 +1,4 @@
-"""How many trials the cluster can hold at the same time."""
+"""Resources of a trial, and the number of trials that fit on the cluster at once."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from vlray.engine.workers import allocate
 from vlray.tuning.work import Resources
 
 MOST = 1_000
-"""Trials at the same time."""
+"""Maximum number of concurrent trials."""
 DRIVER_CPUS = 0.01
-"""Of a trial whose workers compute in its place."""
+"""CPUs of a trial that only starts Ray Train workers and waits for them."""
 
 
 def for_selections(options: TrialsSection) -> Resources:
-    """Plan the CPUs of each trial.
+    """Return the resources of trials that select regions.
 
     Raises:
-        ValueError: The cluster cannot hold a single trial.
+        ValueError: Not a single trial fits on the cluster.
     """
     return _resources(options.cpus_per_trial, 0, living_nodes())
 
 
 def for_trainings(options: TrialsSection, workers: WorkersSection) -> Resources:
-    """Plan the CPUs and GPUs of each training, or of its workers.
+    """Return the resources of trials that train, in the trial or on Ray Train workers.
 
     Raises:
-        ValueError: The cluster cannot hold a single trial.
+        ValueError: Not a single trial fits on the cluster.
     """
     nodes = living_nodes()
-    there = sum(node.gpus for node in nodes)
-    if workers.use_gpu == "yes" and there < 1:
+    total_gpus = sum(node.gpus for node in nodes)
+    if workers.use_gpu == "yes" and total_gpus < 1:
         raise ValueError(
             f"cluster.use_gpu is yes, but none of the cluster's {len(nodes)} nodes has a GPU"
         )
     if not workers.workers:
         gpus = options.gpus_per_trial
         if gpus < 0:
-            gpus = 1 if there >= 1 and workers.use_gpu != "no" else 0
+            gpus = 1 if total_gpus >= 1 and workers.use_gpu != "no" else 0
         return _resources(options.cpus_per_trial, gpus, nodes)
     count, gpus_each = allocate(workers, nodes)
     capacity = capacity_of(nodes, workers.cpus_per_worker, gpus_each, at_most=MOST)
@@ -48,10 +48,10 @@ def for_trainings(options: TrialsSection, workers: WorkersSection) -> Resources:
 def _resources(cpus: float, gpus: float, nodes: list[Node]) -> Resources:
     capacity = capacity_of(nodes, cpus, gpus, at_most=MOST)
     if not capacity:
-        cpus_there, gpus_there = (sum(node[place] for node in nodes) for place in (0, 1))
+        total_cpus, total_gpus = (sum(node[index] for node in nodes) for index in (0, 1))
         raise ValueError(
             f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs, but none of the cluster's "
-            f"{len(nodes)} node(s) with {cpus_there:g} CPUs and {gpus_there:g} GPUs has as much; "
-            "lower --cluster.cpus-per-trial or --cluster.gpus-per-trial, or add nodes"
+            f"{len(nodes)} node(s), with {total_cpus:g} CPUs and {total_gpus:g} GPUs in total, has "
+            "that many; lower --cluster.cpus-per-trial or --cluster.gpus-per-trial, or add nodes"
         )
     return Resources(cpus, gpus, capacity)

@@ -1,4 +1,4 @@
-"""Whether a detector of the user's own selects its regions as vlray does."""
+"""Check that a user's detector selects its regions as vlray does."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from vlray.stream.run import extract
 from vlray.tuning.candidates import Candidates
 
 _IMAGES = 2
+# Very different thresholds, so that a detector with a fixed rule is noticed.
 _OTHER = {"score_thresh": 0.5, "nms_thresh": 0.3, "min_boxes": 2, "max_boxes": 20}
 
 
 def check_selection(candidates: Candidates, config: ExtractConfig, folder: Path) -> None:
-    """Compare what is selected again with what the detector itself selects, on two images.
+    """Compare vlray's selection from the proposals with the detector's own, on two images.
 
-    Once, and under two settings: those that are given and quite other ones. Detectors whose rule is
-    known are not asked.
+    It does so under two settings: those of ``config``, and very different ones. Detectors of vlray
+    are not checked.
 
     Args:
-        candidates: What was collected.
+        candidates: The collected proposals.
         config: Settings of the extraction.
-        folder: For the regions that are extracted to compare.
+        folder: Folder for the regions that are extracted for the comparison.
 
     Raises:
-        ValueError: They differ, so trials would say nothing of what an extraction gives.
+        ValueError: The selections differ, so trials would not measure what an extraction returns.
     """
     if not is_own(config.detector):
         return
@@ -40,16 +41,16 @@ def check_selection(candidates: Candidates, config: ExtractConfig, folder: Path)
     image_ids = candidates.image_ids[:_IMAGES]
     paths = output.read(image_ids, ["path"])["path"].to_pylist()
     root = output.info.images_root
-    listed = folder / "images.txt"
-    places = [_place(root, path) for path in paths]
-    files.write_atomic(*files.resolve(listed), "\n".join(places).encode())
+    list_path = folder / "images.txt"
+    image_paths = [_full_path(root, path) for path in paths]
+    files.write_atomic(*files.resolve(list_path), "\n".join(image_paths).encode())
     for number, values in enumerate(({}, _OTHER)):
         options = detector.model_copy(update={**values, "features": "none"})
         direct = config.model_copy(
             update={
                 "split": (),
                 "images": ImagesSection(
-                    root=str(listed), id_rule="regex:.+", max_pixels=config.images.max_pixels
+                    root=str(list_path), id_rule="regex:.+", max_pixels=config.images.max_pixels
                 ),
                 "detector": options,
                 "output": config.output.model_copy(
@@ -58,10 +59,10 @@ def check_selection(candidates: Candidates, config: ExtractConfig, folder: Path)
             }
         )
         extract(direct)
-        _compare(candidates, image_ids, options, open_output(direct.output.path), places)
+        _compare(candidates, image_ids, options, open_output(direct.output.path), image_paths)
 
 
-def _place(root: str, path: str) -> str:
+def _full_path(root: str, path: str) -> str:
     return path if files.is_uri(path) or path.startswith("/") else files.join(root, path)
 
 
@@ -70,23 +71,24 @@ def _compare(
     image_ids: list[str],
     options: DetectorSection,
     direct: RegionOutput,
-    places: list[str],
+    image_paths: list[str],
 ) -> None:
     selection = candidates.select(options)
-    for at, (image_id, place) in enumerate(zip(image_ids, places, strict=True)):
-        names = [name for name in direct.image_ids if place.endswith(name)]  # or it failed
-        if not names:
+    for index, (image_id, path) in enumerate(zip(image_ids, image_paths, strict=True)):
+        names = [name for name in direct.image_ids if path.endswith(name)]
+        if not names:  # the detector failed on this image
             continue
-        found = direct[names[0]]
-        rows = slice(selection.offsets[at], selection.offsets[at + 1])
-        assert found.obj_ids is not None  # the proposals have them
-        same = np.array_equal(found.boxes, selection.boxes[rows])
-        if not same or not np.array_equal(found.obj_ids, selection.obj_ids[rows]):
-            said = ", ".join(f"{name}={getattr(options, name)}" for name in _OTHER)
+        regions = direct[names[0]]
+        rows = slice(selection.offsets[index], selection.offsets[index + 1])
+        assert regions.obj_ids is not None  # the proposals have them
+        same = np.array_equal(regions.boxes, selection.boxes[rows])
+        if not same or not np.array_equal(regions.obj_ids, selection.obj_ids[rows]):
+            thresholds = ", ".join(f"{name}={getattr(options, name)}" for name in _OTHER)
             raise ValueError(
-                f"{options.name} does not select as vlray does: with {said} it gives "
-                f"{len(found.boxes)} regions of image {image_id!r}, and selecting again from its "
-                f"proposals {rows.stop - rows.start}, or others; let it select by "
-                "vlray.detect.selection.select_regions on boxes in pixels of the original image, "
-                "or search other options than score_thresh, nms_thresh, min_boxes and max_boxes"
+                f"{options.name} does not select as vlray does: with {thresholds} it returns "
+                f"{len(regions.boxes)} regions of image {image_id!r}, but the selection from its "
+                f"proposals returns {rows.stop - rows.start}, or different ones; call "
+                "vlray.detect.selection.select_regions in it, on boxes in pixels of the original "
+                "image, or search other options than score_thresh, nms_thresh, min_boxes and "
+                "max_boxes"
             )

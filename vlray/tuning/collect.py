@@ -1,4 +1,4 @@
-"""Collect the proposals of a detector: the expensive part of a search, once for each image."""
+"""Collect the proposals of a detector, the expensive part of a search, once per image."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ log = logging.getLogger("vlray.tuning")
 
 
 def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candidates:
-    """Collect the proposals of a detector: its heavy part, once for each image.
+    """Run the detector once per image and store its proposals.
 
-    This is an extraction like any other: through Ray, resumable, with what failed in failures/. Of
-    a collection that is complete, nothing is done again.
+    This is a normal extraction: on Ray, resumable, with failed images in ``failures/``. A complete
+    collection is only opened.
 
     Args:
-        config: Settings of ``vlray extract``; what they select by does not matter.
-        folder: For the collection, in a folder of its own name in it.
-        with_feats: Whether vectors are kept too, for ``Candidates.write``.
+        config: Settings of ``vlray extract``; their selection thresholds are ignored.
+        folder: Parent folder of the collection.
+        with_feats: Whether to store the vectors too, for ``Candidates.write``.
 
     Raises:
-        ValueError: Nothing is selected under these settings; or the detector is a class of the
-            user's own and does not select as vlray does; or images have changed since a collection
-            in the folder was begun.
+        ValueError: These settings select nothing, a user's detector does not select as vlray does,
+            or images have changed since the collection was begun.
     """
     if config.boxes or config.detector.features == "grid":
         what = f"boxes={config.boxes}" if config.boxes else "features=grid"
         raise ValueError(
-            f"with {what} nothing is selected, so there are no thresholds to search; leave it away"
+            f"with {what} nothing is selected, so there are no thresholds to search; remove it"
         )
     detector = settled(config.detector)
     check_weights(detector)
-    asked = collecting(detector, with_feats=with_feats)
-    is_caffe = asked.name != detector.name  # its probabilities decide: not in half precision
+    collector = collecting(detector, with_feats=with_feats)
+    # vg-caffe is collected by another detector, whose stored probabilities decide the selection:
+    # half precision would change it.
+    is_caffe = collector.name != detector.name
     output = config.output.model_copy(
         update={
             "path": str(folder / ("pooled" if with_feats else "boxes")),
@@ -49,21 +50,21 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
             "on_changed": "refuse",
         }
     )
-    collection = config.model_copy(update={"detector": asked, "output": output})
+    collection = config.model_copy(update={"detector": collector, "output": output})
     try:
         result = extract(collection)
-    except ImagesChangedError as error:  # what was measured on the old ones cannot be compared
-        raise ValueError(f"{error} (a search is measured on the same images throughout)") from error
+    except ImagesChangedError as error:  # trials on the old images would not be comparable
+        raise ValueError(f"{error} (all trials of a search need the same images)") from error
     if result.failed:
         log.warning(
-            "%s of %s images failed; failures/ in %s tells which and why",
+            "%s of %s images failed; failures/ in %s lists them with the reasons",
             f"{result.failed:,}",
             f"{result.planned:,}",
             result.output,
         )
-    found = open_output(output.path)
-    if not len(found):
-        raise ValueError(f"not one image gave proposals; failures/ in {output.path} tells why")
-    candidates = Candidates(found, detector.model_copy(update={"nms_thresh": 0.0}))
+    regions = open_output(output.path)
+    if not len(regions):
+        raise ValueError(f"no image has proposals; failures/ in {output.path} lists the reasons")
+    candidates = Candidates(regions, detector.model_copy(update={"nms_thresh": 0.0}))
     check_selection(candidates, config, folder / "check")
     return candidates

@@ -1,4 +1,4 @@
-"""What ``vlray tune`` does around the search: its summary."""
+"""Entry point of ``vlray tune``, and its summary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("vlray.tuning")
 
 
 def run(config: TuneConfig, session: Session) -> None:
-    """Search, then print the trials.
+    """Search, then print the best trials.
 
     Raises:
         Failed: No trial has a value of the objective.
@@ -36,15 +36,15 @@ def _report(result: Result, config: TuneConfig) -> None:
     print(text)
     if result.failed:
         log.warning(
-            "%s trials failed (error in %s); the same command tries them again",
+            "%s trials failed (errors in %s); run the same command again to repeat them",
             f"{result.failed:,}",
             out / PARQUET,
         )
     if result.best is None:
-        raise Failed(f"no trial gave {result.objective.name}")
+        raise Failed(f"no trial has a value of {result.objective.name}")
     log.info("%s", headline(result))
     if result.defaults and not result.is_better:
-        log.warning("no setting is better than leaving these options away")
+        log.warning("no trial beat the default settings")
     best = shlex.quote(str(out / BEST))
     if result.tuned.name == "extract":
         log.info("use it: vlray extract IMAGES REGIONS --config %s", best)

@@ -1,4 +1,4 @@
-"""A search among extractions: what it is for, what it needs, what is done once for all trials."""
+"""Search over the options of ``vlray extract``."""
 
 from __future__ import annotations
 
@@ -11,68 +11,71 @@ from typing import Any, cast
 from vlray.config.extract import ExtractConfig
 from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
-from vlray.detect.load import check_ways
+from vlray.detect.load import check_modes
 from vlray.settings.reader import read
 from vlray.storage import files
-from vlray.tasks.image_sets import absolute, find_images, found
+from vlray.tasks.image_sets import absolute, find_images, resolve_path
 from vlray.tuning import space as spaces
 from vlray.tuning.capacity import for_selections, for_trainings
 from vlray.tuning.objective import DOWNSTREAM, LABELS, RATE, Objective, check_name, make_objective
 from vlray.tuning.selecting import (
     Collected,
     Downstream,
-    Selections,
+    SelectionTrials,
     collect_kinds,
     heavy_of,
     is_light,
 )
 from vlray.tuning.truth import Truth, read_truth
 from vlray.tuning.tuned import Setting, Tuned
-from vlray.tuning.work import Resources, Work
+from vlray.tuning.work import Resources, TrialFunction
 
-OF_TRUTH = tuple(
+RECALLS = tuple(
     f"{name}{ious}" for name in ("ar@10", "ar@36", "ar@100", "recall") for ious in ("", ":0.5:0.95")
 )
-NEED_TRUTH = (*OF_TRUTH, *LABELS)
+NEED_TRUTH = (*RECALLS, *LABELS)
 NAMES = (*NEED_TRUTH, "boxes", RATE, DOWNSTREAM)
 
 
 class ExtractSweep:
-    """A search among selections, and among detections where other options are searched.
+    """Search over selection thresholds, and over the options of the detector itself.
 
     Attributes:
-        objective: The figure that was asked for.
-        about: The truth by its content, and the training downstream.
+        objective: The metric to optimize.
+        about: Hash of the ground truth, and settings of the downstream training.
     """
 
     def __init__(self, config: TuneConfig, tuned: Tuned, space: spaces.Space, folder: Path) -> None:
-        """Check all that can be checked before a detector is loaded.
+        """Check everything that can be checked before a detector is loaded.
 
         Raises:
-            ValueError: The objective is unknown, or something is missing or too much for it.
-            OSError: Images or truth cannot be read.
+            ValueError: The objective is unknown, or an option that it needs is missing.
+            OSError: The images or the ground truth cannot be read.
         """
         self._config, self._tuned, self._space, self._folder = config, tuned, space, folder
         base = cast(ExtractConfig, tuned.config({}, "-"))
         if base.detector.features == "grid" or base.boxes:
             raise ValueError(
-                "features=grid selects nothing, and so do boxes that are given; leave them away"
+                "with features=grid or boxes nothing is selected, so there is nothing to search; "
+                "remove the option"
             )
         self._check_objective()
         self.objective = make_objective(config.objective, config.mode)
         self._find_images(base)
         self._truth = self._read_truth(base) if config.truth else None
         self._downstream = self._read_downstream() if config.downstream else None
+        # A range has too many kinds to check; random settings are checked when they are collected.
         for kind in self._kinds(()) if self._is_finite() else [{}]:
             self._check_kind(kind)
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """Say what the sweep is measured on."""
+        """Data that the sweep is measured on."""
         about: dict[str, Any] = {}
         if self._config.truth:
-            place = found(self._config.truth, self._config.env.data_dir)
-            data = files.read_bytes(*files.resolve(place))
+            # The content, not the path: the file may be moved, but not changed, between runs.
+            path = resolve_path(self._config.truth, self._config.env.data_dir)
+            data = files.read_bytes(*files.resolve(path))
             about["truth_sha256"] = hashlib.sha256(data).hexdigest()
         if self._downstream:
             about["downstream"] = self._downstream.model_dump(
@@ -80,8 +83,8 @@ class ExtractSweep:
             )
         return about
 
-    def why_not(self, setting: Setting) -> str:
-        """Say what the command's settings have against it."""
+    def invalid_reason(self, setting: Setting) -> str:
+        """Return why the command refuses a setting; empty if it accepts it."""
         try:
             self._tuned.config(setting, "-")
         except ValueError as error:
@@ -89,24 +92,25 @@ class ExtractSweep:
         return ""
 
     def resources(self) -> Resources:
-        """Give what a selection takes, or the training on it."""
+        """Return the resources of a selection, or of the training on it."""
         if self._downstream:
             return for_trainings(self._config.cluster, self._downstream.cluster)
         return for_selections(self._config.cluster)
 
-    def prepare(self, settings: tuple[Setting, ...]) -> Work:
-        """Collect the proposals, and put them where all trials see them."""
+    def prepare(self, settings: tuple[Setting, ...]) -> TrialFunction:
+        """Collect the proposals, and put them into Ray's object store for all trials."""
         import ray
 
+        # {}: the kind of the default settings, which are always tried.
         kinds = self._kinds(settings) if settings else [{}, *self._kinds(())]
-        place = self._folder / "proposals"
-        collected = collect_kinds(self._tuned, kinds, place, with_feats=bool(self._downstream))
+        folder = self._folder / "proposals"
+        collected = collect_kinds(self._tuned, kinds, folder, with_feats=bool(self._downstream))
         downstream = None
         if self._downstream:
-            figure = self.objective.name.partition("/")[2]
-            by = Objective(figure, self.objective.mode)
-            downstream = Downstream(self._downstream, by, self._folder / "trials")
-        return Selections(
+            metric = self.objective.name.partition("/")[2]
+            objective = Objective(metric, self.objective.mode)
+            downstream = Downstream(self._downstream, objective, self._folder / "trials")
+        return SelectionTrials(
             tuned=self._tuned,
             candidates={name: ray.put(one.candidates) for name, one in collected.items()},
             constants={name: self._constants(one) for name, one in collected.items()},
@@ -116,37 +120,40 @@ class ExtractSweep:
         )
 
     def _constants(self, one: Collected) -> dict[str, float]:
-        """Measure what no selection changes."""
+        """Compute the metrics that do not depend on the selection."""
         measured = {} if math.isnan(one.rate) else {RATE: one.rate}
         if self._truth and self.objective.name in LABELS:
-            from vlray.tuning.figures import label_figures
+            from vlray.tuning.labels import label_accuracy
 
-            measured |= label_figures(one.config, self._truth, self._folder / "labels")
+            measured |= label_accuracy(one.config, self._truth, self._folder / "labels")
         return measured
 
     def _check_objective(self) -> None:
         config, name = self._config, self._config.objective
         if not name:
-            raise ValueError(f"no objective is given; choose one: {', '.join(NAMES)}")
+            raise ValueError(f"--objective is missing; give one of {', '.join(NAMES)}")
         is_downstream = name.partition("/")[0] == DOWNSTREAM
         if not is_downstream:
-            check_name(name, NAMES, f", and {DOWNSTREAM}/FIGURE of that training")
+            check_name(name, NAMES, f", and {DOWNSTREAM}/METRIC of that training")
         if config.scheduler != "none":
-            raise ValueError("a selection has no evaluations, so that --scheduler is for -- train")
+            raise ValueError(
+                f"--scheduler {config.scheduler} needs several evaluations per trial, but a trial "
+                "of -- extract has one; remove it, or search -- train"
+            )
         if name in NEED_TRUTH and not config.truth:
             raise ValueError(
-                f"the objective {name} wants the boxes that are right: --truth FILE, such as "
-                "COCO's instances_val2017.json"
+                f"the objective {name} needs ground-truth boxes: give --truth FILE, such as COCO's "
+                "instances_val2017.json"
             )
         if is_downstream != bool(config.downstream):
             raise ValueError(
                 f"the objective {DOWNSTREAM} and --downstream FILE.yaml (settings of vlray train) "
-                "belong together; give both or none"
+                "need each other; give both or neither"
             )
         if name in (RATE, *LABELS) and all(map(is_light, self._space)):
             raise ValueError(
-                f"{name} is the same whatever is selected, but {', '.join(self._space)} only "
-                "select; search an option of the detector, such as min_size or name"
+                f"{name} does not depend on the selection, but {', '.join(self._space)} only "
+                "change the selection; search an option of the detector, such as min_size or name"
             )
 
     def _is_finite(self) -> bool:
@@ -154,56 +161,62 @@ class ExtractSweep:
         return all(isinstance(domain, spaces.Choices) for domain in heavy.values())
 
     def _kinds(self, settings: Iterable[Setting]) -> list[Setting]:
-        """Give what has to be collected; without settings, whatever the space may ask for."""
+        """Return the kinds of proposals that the settings need.
+
+        Without settings, return those that any setting of the space may need.
+        """
         if settings := tuple(settings):
             return [heavy_of(setting) for setting in settings]
         heavy = {name: self._space[name] for name in self._space if not is_light(name)}
         if self._config.search == "optuna" and not self._is_finite():
             names = ", ".join(n for n, domain in heavy.items() if isinstance(domain, spaces.Range))
             raise ValueError(
-                f"each value of {names} wants its own proposals, so that optuna chooses among "
-                "values that are given: --space min_size=300..600/4"
+                f"each value of {names} needs its own proposals, so optuna can only choose from a "
+                "list: give a number of values, such as --space min_size=300..600/4"
             )
         return list(spaces.grid(heavy)) if heavy else [{}]
 
     def _check_kind(self, kind: Setting) -> None:
-        if not self.why_not(kind):
+        if not self.invalid_reason(kind):
             config = cast(ExtractConfig, self._tuned.config(kind, "-"))
-            check_ways(config.detector, boxes_given=False)
+            check_modes(config.detector, boxes_given=False)
 
     def _find_images(self, base: ExtractConfig) -> None:
-        """Look whether the images are there, and their storage opens to us."""
+        """Check that the images exist and that their storage is accessible."""
         images = find_images(base.images, base.data, base.env.data_dir)
-        fs, place = files.resolve(images.root)
+        fs, root = files.resolve(images.root)
         with files.explained(images.root):
-            if fs.get_file_info(place).type.name == "NotFound":
-                raise FileNotFoundError(f"there is no {images.root}; give the images behind --")
+            if fs.get_file_info(root).type.name == "NotFound":
+                raise FileNotFoundError(
+                    f"there is no {images.root}; give IMAGES after --: -- extract IMAGES"
+                )
 
     def _read_truth(self, base: ExtractConfig) -> Truth:
-        place = absolute(found(self._config.truth, self._config.env.data_dir))
-        truth = read_truth(place, base.images.id_rule or "stem")
+        path = absolute(resolve_path(self._config.truth, self._config.env.data_dir))
+        truth = read_truth(path, base.images.id_rule or "stem")
         self._check_labels(truth)
         return truth
 
     def _check_labels(self, truth: Truth) -> None:
-        wanted = {"label_accuracy": truth.classes, "attribute_accuracy": truth.attributes}
+        labels = {"label_accuracy": truth.classes, "attribute_accuracy": truth.attributes}
         name = self.objective.name
-        if name in wanted and not wanted[name]:
-            what = name.partition("_")[0].replace("label", "classes").replace("bute", "butes")
+        if name in labels and not labels[name]:
+            what = "classes" if name == "label_accuracy" else "attributes"
             raise ValueError(
-                f"{self._config.truth} says no {what} of its boxes, which the objective {name} "
-                "wants; give a file that does, or another objective"
+                f"{self._config.truth} has no {what} of its boxes, which the objective {name} "
+                "needs; give a file with them, or another objective"
             )
 
     def _read_downstream(self) -> TrainConfig:
         from vlray.tuning.training import check_validation, is_scored
 
-        given = ["--config", self._config.downstream, "--regions", "-", "--output", "-"]
-        config = read(TrainConfig, given)
+        # Placeholders: each trial has its own regions and output.
+        args = ["--config", self._config.downstream, "--regions", "-", "--output", "-"]
+        config = read(TrainConfig, args)
         check_validation(config, f"in {self._config.downstream}")
         if not is_scored(config) and self.objective.name == DOWNSTREAM:
             raise ValueError(
-                "that training's evaluations have losses and no score; say by which figure it is "
-                f"judged: --objective {DOWNSTREAM}/loss"
+                f"the evaluations of {self._config.downstream} have losses but no score; name the "
+                f"metric to optimize, such as --objective {DOWNSTREAM}/loss"
             )
         return config

@@ -1,4 +1,4 @@
-"""What goes on between a trial and the search: it reports, is followed, and may be ended early."""
+"""Ray Tune's side of a trial: running it, recording its results, and early stopping."""
 
 from __future__ import annotations
 
@@ -17,60 +17,61 @@ from vlray.runs.progress import Bar
 from vlray.settings.environment import EnvironmentSection
 from vlray.tuning.ledger import Ledger, State, Trial, trial_id
 from vlray.tuning.objective import Mode, Objective
-from vlray.tuning.work import Work
+from vlray.tuning.work import TrialFunction
 
 MOST_EVALUATIONS = 10_000
-"""Of a training; ASHA wants to know a number."""
+"""Upper bound on the evaluations of a training, which ASHA requires."""
 
 log = logging.getLogger("vlray.tuning")
 
 
 def run_trial(
-    config: dict[str, Any], work: Work, objective: Objective, env: EnvironmentSection
+    config: dict[str, Any], function: TrialFunction, objective: Objective, env: EnvironmentSection
 ) -> None:
-    """Be a trial: Ray Tune calls this in a process of its own.
+    """Run one trial; Ray Tune calls this function in a separate process.
 
     Raises:
-        ValueError: The objective is not among the figures.
+        ValueError: The trial's metrics do not include the objective.
     """
     setting = config["setting"]
     log_to_stderr(env)
     logger = logging.getLogger("vlray")
     logger.propagate = False
 
-    def report(figures: Mapping[str, float], **ended: bool) -> None:
-        if objective.name not in figures:
+    def report(metrics: Mapping[str, float], /, **ended: bool) -> None:
+        if objective.name not in metrics:
             raise ValueError(
-                f"there is no figure {objective.name!r}; give one of {', '.join(figures)} as "
+                f"the trial has no metric {objective.name!r}; give one of {', '.join(metrics)} as "
                 "--objective, with another OUT"
             )
-        values = {"objective": float(figures[objective.name]), "figures": dict(figures)}
+        values = {"objective": float(metrics[objective.name]), "metrics": dict(metrics)}
         tune.report({**values, **ended})
 
-    named = _Named(f"trial {trial_id(setting)}: ")
+    # With reuse_actors one process runs many trials, so the prefix must be removed afterwards.
+    prefix = _Prefix(f"trial {trial_id(setting)}: ")
     for handler in logger.handlers:
-        handler.addFilter(named)
+        handler.addFilter(prefix)
     try:
-        report(work(setting, report), ended=True)
+        report(function(setting, report), ended=True)
     finally:
         for handler in logger.handlers:
-            handler.removeFilter(named)
+            handler.removeFilter(prefix)
 
 
-class _Named(logging.Filter):
-    """Says in each message which trial it is of."""
+class _Prefix(logging.Filter):
+    """Prefixes each message with the trial's name."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, prefix: str) -> None:
         super().__init__()
-        self._name = name
+        self._prefix = prefix
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._name + record.getMessage(), None
+        record.msg, record.args = self._prefix + record.getMessage(), None
         return True
 
 
-class Follow(tune.Callback):  # type: ignore[misc] # Ray's has no types
-    """Keeps each trial as it ends, and says how far the search is."""
+class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
+    """Records each trial in the ledger when it ends, and shows the progress of the search."""
 
     def __init__(self, ledger: Ledger, objective: Objective, bar: Bar, total: int) -> None:
         self._ledger, self._objective, self._bar, self._total = ledger, objective, bar, total
@@ -81,58 +82,59 @@ class Follow(tune.Callback):  # type: ignore[misc] # Ray's has no types
         self._best = best.value(objective.name) if best else math.nan
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Look at the clock."""
+        """Record the start time of a trial."""
         self._began.setdefault(trial.trial_id, time.monotonic())
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Keep what a trial reports."""
+        """Store the reported metrics of a trial."""
         self._reported.setdefault(trial.trial_id, []).append(
-            {name: result.get(name) for name in ("objective", "figures", "ended")}
+            {name: result.get(name) for name in ("objective", "metrics", "ended")}
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Keep a trial that came to its end, or that the scheduler ended."""
+        """Record a trial that finished, or that the scheduler stopped."""
         reported = self._reported.pop(trial.trial_id, [])
         if reported and reported[-1]["ended"]:
-            self._keep(trial, "finished", reported[-1]["figures"], reported[:-1])
+            self._record(trial, "finished", reported[-1]["metrics"], reported[:-1])
         elif reported:
+            # Stopped by the scheduler: its best evaluation is the result.
             best = min(reported, key=lambda one: self._objective.key(one["objective"]))
-            self._keep(trial, "stopped", best["figures"], reported)
+            self._record(trial, "stopped", best["metrics"], reported)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Keep that a trial failed, and why; the others go on."""
+        """Record a failed trial with its error; the search continues."""
         text = _error_of(trial)
         self._reported.pop(trial.trial_id, None)
-        log.warning("a trial failed, %s: %s", _said(trial.config["setting"]), text)
-        self._keep(trial, "failed", {}, [], text)
+        log.warning("the trial with %s failed: %s", _format(trial.config["setting"]), text)
+        self._record(trial, "failed", {}, [], text)
 
-    def _keep(
+    def _record(
         self,
         trial: Any,
         state: State,
-        figures: dict[str, float],
+        metrics: dict[str, float],
         evaluations: list[dict[str, Any]],
         error: str = "",
     ) -> None:
         seconds = time.monotonic() - self._began.pop(trial.trial_id, time.monotonic())
         values = tuple(float(one["objective"]) for one in evaluations)
         setting = trial.config["setting"]
-        self._ledger.add(Trial(setting, state, figures, error, round(seconds, 3), values))
+        self._ledger.add(Trial(setting, state, metrics, error, round(seconds, 3), values))
         self._ended += 1
         name = self._objective.name
-        if self._objective.beats(value := figures.get(name, math.nan), self._best):
+        if self._objective.beats(value := metrics.get(name, math.nan), self._best):
             self._best = value
         is_good = not math.isnan(self._best)
-        words = f"best {name} {self._best:.4g}" if is_good else "none with a figure so far"
+        words = f"best {name} {self._best:.4g}" if is_good else f"no {name} so far"
         self._bar.to(self._ended, words)
         if self._bar.is_line_due(time.monotonic(), is_last=self._ended == self._total):
             self._bar.say(log, f"{self._ended:,}/{self._total:,} trials, {words}")
 
 
 class Asha(ASHAScheduler):  # type: ignore[misc] # Ray's has no types
-    """Ends trainings that are worse than others were; the one without a search runs to its end."""
+    """ASHA scheduler that never stops the trial with the default settings."""
 
     def __init__(self, mode: Mode) -> None:
         super().__init__(
@@ -144,21 +146,22 @@ class Asha(ASHAScheduler):  # type: ignore[misc] # Ray's has no types
         )
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide about a trial after an evaluation."""
+        """Return whether a trial continues after an evaluation."""
         decision: str = super().on_trial_result(tune_controller, trial, result)
         return decision if trial.config["setting"] else self.CONTINUE
 
 
 def _error_of(trial: Any) -> str:
-    """Say what a trial raised, without Ray's wrappers; its files are not in the storage yet."""
+    """Return the error of a trial, without Ray's wrappers."""
+    # Ray Tune pickles it to a local file; the storage does not have it yet.
     path = Path(trial.pickled_error_file or "")
     if not path.is_file():
-        return "it was lost, for a reason that Ray does not tell"
+        return "the trial's process was lost; Ray gave no reason"
     error = cloudpickle.loads(path.read_bytes())
     while isinstance(inner := getattr(error, "cause", None), BaseException):
         error = inner
     return f"{type(error).__name__}: {error}"
 
 
-def _said(setting: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in setting.items()) or "the defaults"
+def _format(setting: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in setting.items()) or "the default settings"

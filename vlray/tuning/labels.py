@@ -1,4 +1,4 @@
-"""How often a detector names boxes that are given to it as a truth does."""
+"""Label accuracy: how often a detector names ground-truth boxes correctly."""
 
 from __future__ import annotations
 
@@ -24,52 +24,55 @@ from vlray.tuning.truth import Truth
 log = logging.getLogger("vlray.tuning")
 
 
-def label_figures(config: ExtractConfig, truth: Truth, folder: Path) -> dict[str, float]:
-    """Let the detector name the boxes of a truth: an extraction with ``boxes``, done once.
+def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[str, float]:
+    """Measure how often the detector predicts the class and attributes of ground-truth boxes.
 
-    No threshold changes this, for nothing is selected. Names are the same whatever their case; of
-    Visual Genome's, which may be several in one, any counts.
+    It runs one extraction with ``boxes``; selection thresholds have no effect. Names are compared
+    without case. If the detector's class has several names (Visual Genome), any of them counts.
 
     Args:
         config: Settings of ``vlray extract``.
         truth: Boxes with classes, attributes or both.
-        folder: For the boxes and what is extracted.
+        folder: Folder for the boxes and the extraction.
 
     Returns:
-        ``label_accuracy``: the part of the boxes whose best class is the truth's, of those whose
-        class the detector knows; ``label_boxes``: their number. ``attribute_accuracy``: the part
-        whose best attribute is one of the truth's, of the boxes that have one which the detector
-        knows; ``attribute_boxes`` likewise. What has no box is missing.
+        ``label_accuracy``: share of correct classes, among the ``label_boxes`` whose true class is
+        in the detector's vocabulary. ``attribute_accuracy``: share of boxes whose predicted
+        attribute is a true one, among the ``attribute_boxes`` with a true attribute in its
+        vocabulary. Metrics without a single box are left out.
 
     Raises:
-        ValueError: The detector cannot name given boxes, or knows no class and no attribute of
-            the truth.
+        ValueError: The detector cannot pool given boxes, or its vocabulary has none of the
+            truth's classes and attributes.
     """
+    # Crowds are not single objects, and empty boxes have no pixels to pool.
     rows = np.flatnonzero(~truth.ignored & (truth.boxes[:, 2:] > truth.boxes[:, :2]).all(axis=1))
-    place = folder / _digest(config)
-    files.write_atomic(*files.resolve(place / "boxes.parquet"), encode_plain(_table(truth, rows)))
-    output = config.output.model_copy(update={"path": str(place / "regions")})
-    detector = config.detector.model_copy(update={"features": "none"})
-    update = {"boxes": str(place / "boxes.parquet"), "output": output, "detector": detector}
+    box_folder = folder / _digest(config)
+    box_path = box_folder / "boxes.parquet"
+    files.write_atomic(*files.resolve(box_path), encode_plain(_table(truth, rows)))
+    output = config.output.model_copy(update={"path": str(box_folder / "regions")})
+    detector = config.detector.model_copy(update={"features": "none"})  # labels need no vectors
+    update = {"boxes": str(box_path), "output": output, "detector": detector}
     result = extract(config.model_copy(update=update))
-    found = open_output(output.path)
-    if result.failed or len(found) < len(set(_images(truth)[rows].tolist())):
-        log.info("labels are of the %s images that have boxes", f"{len(found):,}")
-    named = _named(truth, rows, found)
-    figures = _accuracy("label", [(name,) for name in truth.classes], found.obj_names, *named[0])
-    figures |= _accuracy("attribute", truth.attributes, found.attr_names, *named[1])
-    if not figures:
-        shown = sorted({*truth.classes, *(name for names in truth.attributes for name in names)})
+    regions = open_output(output.path)
+    if result.failed or len(regions) < len(set(_images(truth)[rows].tolist())):
+        log.info("label accuracy is measured on %s images", f"{len(regions):,}")
+    classes, attributes = _predicted_ids(truth, rows, regions)
+    true_classes = [(name,) for name in truth.classes]
+    metrics = _accuracy("label", true_classes, regions.obj_names, *classes)
+    metrics |= _accuracy("attribute", truth.attributes, regions.attr_names, *attributes)
+    if not metrics:
+        names = sorted({*truth.classes, *(name for names in truth.attributes for name in names)})
         raise ValueError(
             f"{config.detector.name} knows none of the classes and attributes of {truth.source}, "
-            f"such as {shown[:5]}; its own are {list(found.obj_names[:5])}, ...; give a truth with "
-            "these names"
+            f"such as {names[:5]}; its own classes are {list(regions.obj_names[:5])}, ...; give a "
+            "truth with these names"
         )
-    return figures
+    return metrics
 
 
 def _digest(config: ExtractConfig) -> str:
-    """Name what the answers depend on: each kind of detection has a folder of its own."""
+    """Hash the options that change the predicted labels, as a name of their folder."""
     options = settled(config.detector).model_dump(mode="json", exclude={*LIGHT, "features"})
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -84,18 +87,19 @@ def _table(truth: Truth, rows: np.ndarray) -> pa.Table:
     return pa.table({"image_id": ids, **dict(corners)})
 
 
-def _named(
-    truth: Truth, rows: np.ndarray, found: RegionOutput
+def _predicted_ids(
+    truth: Truth, rows: np.ndarray, regions: RegionOutput
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Give the boxes that were named, and the ids of their classes and of their attributes."""
+    """Return the predicted ids of the classes and of the attributes, each with their true boxes."""
     columns = ["image_id", "num_boxes", "obj_ids", "attr_ids"]
-    table = pa.Table.from_batches(list(found.iter_batches(columns, batch_size=4096)))
+    table = pa.Table.from_batches(list(regions.iter_batches(columns, batch_size=4096)))
     images = _images(truth)[rows]
     starts = np.searchsorted(images, np.arange(len(truth.image_ids)))
-    places = pc.index_in(table["image_id"], value_set=pa.array(truth.image_ids)).to_numpy()
+    # The output has its images in another order; the boxes of an image keep theirs.
+    indices = pc.index_in(table["image_id"], value_set=pa.array(truth.image_ids)).to_numpy()
     numbers = table["num_boxes"].to_numpy()
     within = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
-    boxes = rows[np.repeat(starts[places], numbers) + within]
+    boxes = rows[np.repeat(starts[indices], numbers) + within]
     ids = [
         table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         for name in ("obj_ids", "attr_ids")
@@ -105,26 +109,27 @@ def _named(
 
 def _accuracy(
     kind: str,
-    right: Sequence[Iterable[str]],
+    true_names: Sequence[Iterable[str]],
     names: Sequence[str],
     boxes: np.ndarray,
     ids: np.ndarray,
 ) -> dict[str, float]:
-    """Compare names, box by box."""
-    if not len(right) or not len(names):
+    """Compare the predicted names with the true ones, box by box."""
+    if not len(true_names) or not len(names):
         return {}
-    spelled = [_spellings(name) for name in names]
-    known = set().union(*spelled)
+    spellings = [_spellings(name) for name in names]
+    vocabulary = set().union(*spellings)
     hits = []
     for box, index in zip(boxes.tolist(), ids.tolist(), strict=True):
-        wanted = {name.casefold().strip() for name in right[box]} & known
-        if wanted:
-            hits.append(bool(wanted & spelled[index]))
+        # Names outside the vocabulary cannot be predicted, so they do not count.
+        expected = {name.casefold().strip() for name in true_names[box]} & vocabulary
+        if expected:
+            hits.append(bool(expected & spellings[index]))
     if not hits:
         return {}
     return {f"{kind}_accuracy": sum(hits) / len(hits), f"{kind}_boxes": float(len(hits))}
 
 
 def _spellings(name: str) -> set[str]:
-    """Split Visual Genome's ``tv,television``."""
+    """Split the names of a class such as Visual Genome's ``tv,television``."""
     return {part.strip() for part in name.casefold().split(",")}

@@ -1,4 +1,4 @@
-"""What a sweep has found so far: ``trials.jsonl``, a trial a line, and what the sweep is."""
+"""The trials of a sweep in ``trials.jsonl``, one per line, and the sweep's settings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from vlray.tuning.objective import Objective
 from vlray.tuning.tuned import Setting
 
 TRIALS = "trials.jsonl"
+METRICS_KEY = "figures"
+"""Key of the metrics in ``trials.jsonl``, which older sweeps have as well."""
 SWEEP = "sweep.json"
 
 State = Literal["finished", "stopped", "failed"]
-"""``stopped``: by the scheduler, for the others were better. ``failed``: it is tried again."""
+"""``stopped``: by the scheduler, because other trials were better. ``failed``: a restart of the
+sweep repeats the trial."""
 
 
 def trial_id(setting: Setting) -> str:
-    """Name a trial by its setting, the same in every run; ``defaults``: nothing is set."""
+    """Return a trial's name: a hash of its setting, or ``defaults`` if the setting is empty."""
     if not setting:
         return "defaults"
     text = json.dumps(setting, sort_keys=True)
@@ -37,25 +40,32 @@ class Trial:
 
     setting: Setting
     state: State
-    figures: dict[str, float] = field(default_factory=dict)
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Metrics by name."""
+
     error: str = ""
+    """Error of a failed trial."""
+
     seconds: float = 0
+    """Duration of the trial."""
+
     evaluations: tuple[float, ...] = ()
-    """The objective at each evaluation of a training."""
+    """Value of the objective at each evaluation of a training."""
 
     @property
     def id(self) -> str:
-        """Give its name."""
+        """Name of the trial, the same in every run of the sweep."""
         return trial_id(self.setting)
 
     def value(self, name: str) -> float:
-        """Give a figure; not a number where it has none."""
-        value = self.figures.get(name)
+        """Return a metric; NaN if the trial does not have it."""
+        value = self.metrics.get(name)  # None: it was NaN, which JSON does not have
         return math.nan if value is None else value
 
 
 class Ledger:
-    """Keeps trials as they end; the last line of a killed process may be half written."""
+    """Stores each trial when it ends, so that an interrupted sweep can be resumed."""
 
     def __init__(self, trials: dict[str, Trial], path: Path) -> None:
         self.trials = trials
@@ -63,43 +73,45 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read what there is, and take away what is half written."""
+        """Read the trials of a sweep, and remove an incomplete last line of a killed process."""
         path = folder / TRIALS
         trials: dict[str, Trial] = {}
         if path.is_file():
             text = path.read_text(encoding="utf-8")
-            whole = text[: text.rfind("\n") + 1]
-            if whole != text:
-                os.truncate(path, len(whole.encode()))
-            for line in whole.splitlines():
+            complete = text[: text.rfind("\n") + 1]
+            if complete != text:
+                os.truncate(path, len(complete.encode()))
+            for line in complete.splitlines():
                 values = json.loads(line)
                 values["evaluations"] = tuple(values["evaluations"])
-                trial = Trial(**values)
+                trial = Trial(metrics=values.pop(METRICS_KEY), **values)
                 trials[trial.id] = trial
         return cls(trials, path)
 
     def add(self, trial: Trial) -> None:
-        """Keep a trial, on the disk when this returns."""
+        """Add a trial; it is on the disk when this method returns."""
         self.trials[trial.id] = trial
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_plain(asdict(trial))) + "\n")
+            values = asdict(trial)
+            values[METRICS_KEY] = values.pop("metrics")
+            file.write(json.dumps(_plain(values)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def done(self, setting: Setting) -> Trial | None:
-        """Give the trial of a setting where it need not be repeated."""
+        """Return the trial of a setting; None if it must be run, or run again after a failure."""
         trial = self.trials.get(trial_id(setting))
         return None if trial is None or trial.state == "failed" else trial
 
     def best(self, objective: Objective) -> Trial | None:
-        """Give the best trial of all; None: none has the figure."""
+        """Return the best trial; None if no trial has the objective."""
         ended = [trial for trial in self.trials.values() if trial.state != "failed"]
         ended.sort(key=lambda trial: objective.key(trial.value(objective.name)))
         return ended[0] if ended and not math.isnan(ended[0].value(objective.name)) else None
 
 
 def _plain(values: Any) -> Any:
-    """JSON knows no NaN: what is no finite number becomes null."""
+    """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(values, dict):
         return {name: _plain(value) for name, value in values.items()}
     if isinstance(values, list | tuple):
@@ -108,18 +120,18 @@ def _plain(values: Any) -> Any:
 
 
 def claim(folder: Path, about: Mapping[str, Any]) -> None:
-    """Keep what a sweep is, or refuse to go on with another one in its folder.
+    """Write the sweep's settings, or check that they are those of the sweep in the folder.
 
-    One of which no trial has ended yet is forgotten: it may have been a mistake.
+    A sweep without a finished trial is replaced: it may have been a mistake.
 
     Raises:
-        ValueError: The folder has another sweep; says what differs.
+        ValueError: The folder has another sweep; the message lists the differences.
     """
     path = folder / SWEEP
     now = json.loads(json.dumps(about))
     if not (path.is_file() and (folder / TRIALS).is_file()):
-        fs, place = files.resolve(path)
-        files.write_atomic(fs, place, (json.dumps(now, indent=1) + "\n").encode())
+        data = (json.dumps(now, indent=1) + "\n").encode()
+        files.write_atomic(*files.resolve(path), data)
         return
     before = flatten(json.loads(path.read_text(encoding="utf-8")))
     after = flatten(now)
@@ -132,5 +144,5 @@ def claim(folder: Path, about: Mapping[str, Any]) -> None:
     if lines:
         raise ValueError(
             f"{folder} has another sweep:\n" + "\n".join(lines) + "\n"
-            "Give the same to go on with it (more --trials are fine), or another OUT"
+            "Give its settings to resume it (--trials may be higher), or another OUT"
         )

@@ -1,4 +1,4 @@
-"""What a search is for: a figure by name, and whether more of it is better."""
+"""The objective of a search: a metric, and whether to maximize or minimize it."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ LABELS = ("label_accuracy", "attribute_accuracy")
 
 @dataclass(frozen=True)
 class Objective:
-    """The figure to be best."""
+    """The metric to optimize."""
 
     name: str
     mode: Mode
 
     def beats(self, value: float, other: float) -> bool:
-        """Tell whether a value is better; one that is not a number is better than nothing."""
+        """Return whether ``value`` is better than ``other``; NaN is worse than any number."""
         if math.isnan(value) or math.isnan(other):
             return math.isnan(other) and not math.isnan(value)
         return value > other if self.mode == "max" else value < other
 
     def key(self, value: float) -> float:
-        """Give what sorts the best first, and last what is not a number."""
+        """Return a sort key that puts the best value first, and NaN last."""
         if math.isnan(value):
             return math.inf
         return -value if self.mode == "max" else value
 
 
 def make_objective(name: str, mode: Literal["auto", "max", "min"]) -> Objective:
-    """Settle what is the best."""
+    """Create an objective. ``auto`` minimizes losses and ``boxes``, and maximizes other metrics."""
     if mode != "auto":
         return Objective(name, mode)
-    figure = name.removeprefix(f"{DOWNSTREAM}/")
-    is_small_better = figure == "boxes" or figure.partition("/")[0] == "loss"
-    return Objective(name, "min" if is_small_better else "max")
+    metric = name.removeprefix(f"{DOWNSTREAM}/")
+    is_lower_better = metric == "boxes" or metric.partition("/")[0] == "loss"
+    return Objective(name, "min" if is_lower_better else "max")
 
 
-def check_name(name: str, known: Iterable[str], more: str = "") -> None:
-    """Refuse a figure that is not among those that there are.
+def check_name(name: str, metrics: Iterable[str], more: str = "") -> None:
+    """Check that an objective is one of the metrics.
 
     Args:
         name: The objective.
-        known: The names.
-        more: Said behind them.
+        metrics: The valid names.
+        more: Text for the error message, after the list of names.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: The objective is unknown.
     """
-    names = list(known)
+    names = list(metrics)
     if name in names:
         return
     close = nearest(name, names)
-    meant = f"; did you mean {close}?" if close else ""
-    raise ValueError(f"there is no objective {name!r}{meant} There are {', '.join(names)}{more}")
+    hint = f" did you mean {close}?" if close else ""
+    raise ValueError(f"unknown objective {name!r};{hint} valid ones are {', '.join(names)}{more}")

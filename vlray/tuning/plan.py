@@ -1,4 +1,4 @@
-"""Which settings are tried: all of a grid, some at random, or those that a search asks for."""
+"""The settings to try: all of a grid, random ones, or those that Optuna suggests."""
 
 from __future__ import annotations
 
@@ -14,43 +14,49 @@ from vlray.tuning.ledger import trial_id
 from vlray.tuning.tuned import Setting
 
 MOST = 100_000
-"""Settings of a grid; more are a mistake."""
+"""Maximum size of a grid; a larger one is most likely a mistake."""
 TRIES = 1_000
-"""Draws in a row that bring nothing new."""
+"""Number of consecutive draws without a new setting after which the space counts as exhausted."""
 
 log = logging.getLogger("vlray.tuning")
 
 Check = Callable[[Setting], str]
-"""Says why a setting is impossible; empty: it is not."""
+"""Returns why a setting is invalid; empty if it is valid."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is tried, beside what the options are without a search."""
+class TrialPlan:
+    """The trials of a search, in addition to the one with the default settings."""
 
     settings: tuple[Setting, ...]
-    """Empty where they are chosen one after the other."""
+    """Settings to try; empty if Optuna chooses them during the search."""
 
     trials: int
+    """Number of trials."""
 
 
-def make_plan(config: TuneConfig, space: spaces.Space, why_not: Check) -> Plan:
-    """Choose the settings.
+def make_plan(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> TrialPlan:
+    """Choose the settings to try.
+
+    Args:
+        config: Options of the search.
+        space: Values of each searched option.
+        invalid_reason: Returns why the command refuses a setting.
 
     Raises:
-        ValueError: The options of the search do not go together, or no setting is possible.
+        ValueError: The options of the search contradict each other, or no setting is valid.
     """
     if config.search == "grid":
-        return _grid(config, space, why_not)
+        return _grid(config, space, invalid_reason)
     if not config.trials:
-        raise ValueError(f"search {config.search} wants to know how many settings: --trials N")
+        raise ValueError(f"--search {config.search} needs a number of settings: give --trials N")
     if config.search == "random":
-        return _random(config, space, why_not)
-    _first_possible(space, config.seed, why_not)
-    return Plan((), int(min(config.trials, spaces.size(space))))
+        return _random(config, space, invalid_reason)
+    _check_any_valid(space, config.seed, invalid_reason)
+    return TrialPlan((), int(min(config.trials, spaces.size(space))))
 
 
-def _grid(config: TuneConfig, space: spaces.Space, why_not: Check) -> Plan:
+def _grid(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> TrialPlan:
     if (count := spaces.size(space)) > MOST and count < float("inf"):
         raise ValueError(
             f"the grid has {count:,.0f} settings; give fewer values, or --search random --trials N"
@@ -58,67 +64,72 @@ def _grid(config: TuneConfig, space: spaces.Space, why_not: Check) -> Plan:
     reasons: Counter[str] = Counter()
     settings = []
     for setting in spaces.grid(space):
-        if reason := why_not(setting):
+        if reason := invalid_reason(setting):
             reasons[reason] += 1
         else:
             settings.append(setting)
-    _say_left_out(reasons, len(settings))
+    _report_invalid(reasons, len(settings))
     if config.trials and config.trials < len(settings):
         raise ValueError(
-            f"the grid has {len(settings):,} settings, more than trials={config.trials:,}; leave "
-            "--trials away to try all of them, or give --search random"
+            f"the grid has {len(settings):,} settings, more than trials={config.trials:,}; remove "
+            "--trials to try all of them, or give --search random"
         )
-    return Plan(tuple(settings), len(settings))
+    return TrialPlan(tuple(settings), len(settings))
 
 
-def _random(config: TuneConfig, space: spaces.Space, why_not: Check) -> Plan:
+def _random(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> TrialPlan:
+    # With the same seed, more trials begin with the same settings.
     rng = random.Random(config.seed)
     reasons: Counter[str] = Counter()
-    found: dict[str, Setting] = {}
-    fruitless = 0
+    settings: dict[str, Setting] = {}
+    misses = 0  # consecutive draws without a new setting
     for setting in spaces.draw(space, rng):
         name = trial_id(setting)
-        fruitless += 1
-        if name in found:
+        misses += 1
+        if name in settings:
             pass
-        elif reason := why_not(setting):
+        elif reason := invalid_reason(setting):
             reasons[reason] += 1
         else:
-            found[name] = setting
-            fruitless = 0
-        if len(found) == config.trials or fruitless == TRIES:
+            settings[name] = setting
+            misses = 0
+        if len(settings) == config.trials or misses == TRIES:
             break
-    _say_left_out(reasons, len(found))
-    if len(found) < config.trials:
-        log.warning("the space has no more than %s settings", f"{len(found):,}")
-    return Plan(tuple(found.values()), len(found))
+    _report_invalid(reasons, len(settings))
+    if len(settings) < config.trials:
+        log.warning(
+            "only %s different settings were found, fewer than trials=%s",
+            f"{len(settings):,}",
+            f"{config.trials:,}",
+        )
+    return TrialPlan(tuple(settings.values()), len(settings))
 
 
-def _first_possible(space: spaces.Space, seed: int, why_not: Check) -> None:
+def _check_any_valid(space: spaces.Space, seed: int, invalid_reason: Check) -> None:
     reasons: Counter[str] = Counter()
     for tries, setting in enumerate(spaces.draw(space, random.Random(seed))):
-        if not (reason := why_not(setting)):
+        if not (reason := invalid_reason(setting)):
             return
         reasons[reason] += 1
         if tries == TRIES:
             break
-    _say_left_out(reasons, 0)
+    _report_invalid(reasons, 0)
 
 
-def _say_left_out(reasons: Counter[str], kept: int) -> None:
-    """Say which settings are impossible.
+def _report_invalid(reasons: Counter[str], valid: int) -> None:
+    """Log the number of invalid settings, with the most frequent reason.
 
     Raises:
-        ValueError: All of them are.
+        ValueError: No setting is valid.
     """
     if not reasons:
         return
     (reason, _), *others = reasons.most_common()
-    more = f"; and {len(others)} reasons like it" if others else ""
-    if not kept:
-        raise ValueError(f"no setting of the space is possible: {reason}{more}")
+    more = f" (and {len(others)} other reasons)" if others else ""
+    if not valid:
+        raise ValueError(f"no setting of the space is valid: {reason}{more}")
     log.warning(
-        "%s settings are left out, for they are impossible: %s%s",
+        "%s invalid settings are left out: %s%s",
         f"{reasons.total():,}",
         reason,
         more,

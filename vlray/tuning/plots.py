@@ -1,4 +1,4 @@
-"""Pictures of a search: the objective against each option, and recall against boxes."""
+"""Plots of a search: the objective against each option, and recall against boxes."""
 
 from __future__ import annotations
 
@@ -20,32 +20,36 @@ OBJECTIVE = "objective.png"
 PARETO = "pareto.png"
 RECALL, BOXES = "recall", "boxes"
 ROW = 6, 4
-"""Inches of a panel; 100 dots each."""
+"""Size of a panel in inches, at 100 dots per inch."""
 LOG_FROM = 50.0
-"""Values that differ by this factor or more are drawn on a logarithmic scale."""
+"""Values whose ratio is at least this factor are drawn on a logarithmic scale."""
 
 TRIAL, BEST, DEFAULTS = "tab:blue", "tab:orange", "tab:gray"
 
 
 def draw(result: Result, folder: Path) -> list[Path]:
-    """Write the pictures that the figures are there for; each appears whole or not at all."""
+    """Write the plots that the trials' metrics allow, each one atomically; return their paths."""
     name = result.objective.name
-    kept = [trial for trial in result.trials if trial.state != "failed"]
-    shown = [trial for trial in kept if not math.isnan(trial.value(name))]
-    searched = [trial for trial in shown if trial.setting]
+    ended = [trial for trial in result.trials if trial.state != "failed"]
+    measured = [trial for trial in ended if not math.isnan(trial.value(name))]
+    searched = [trial for trial in measured if trial.setting]
     if not searched:
         return []
     written = [folder / OBJECTIVE]
     _save(_objective(result, searched), written[0])
-    both = [t for t in shown if not math.isnan(t.value(RECALL)) and not math.isnan(t.value(BOXES))]
-    if both:
+    with_recall = [
+        trial
+        for trial in measured
+        if not any(math.isnan(trial.value(metric)) for metric in (RECALL, BOXES))
+    ]
+    if with_recall:
         written.append(folder / PARETO)
-        _save(_pareto(result, both), written[1])
+        _save(_pareto(result, with_recall), written[1])
     return written
 
 
 def _figure(columns: int, rows: int, title: str) -> Figure:
-    # Not pyplot: it would keep the figure, and ask for a window where there is a display.
+    # Not pyplot: it keeps every figure alive, and opens a window if there is a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -58,17 +62,16 @@ def _figure(columns: int, rows: int, title: str) -> Figure:
 def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    fs, place = files.resolve(path)
-    files.write_atomic(fs, place, buffer.getvalue())
+    files.write_atomic(*files.resolve(path), buffer.getvalue())
 
 
 def _objective(result: Result, trials: Sequence[Trial]) -> Figure:
-    """Draw a panel for each searched option."""
+    """Draw one panel per searched option."""
     count = len(result.names)
     columns = min(count, 2)
     name = result.objective.name
     best = "highest" if result.objective.mode == "max" else "lowest"
-    figure = _figure(columns, math.ceil(count / columns), f"{name}, {best} is best")
+    figure = _figure(columns, math.ceil(count / columns), f"{name} ({best} is best)")
     for number, option in enumerate(result.names, start=1):
         axes = figure.add_subplot(math.ceil(count / columns), columns, number)
         _panel(axes, result, trials, option)
@@ -84,26 +87,28 @@ def _panel(axes: Axes, result: Result, trials: Sequence[Trial], option: str) -> 
     name = result.objective.name
     trials = [trial for trial in trials if option in trial.setting]
     values = [trial.setting[option] for trial in trials]
-    places = _places(axes, values)
-    figures = [trial.figures[name] for trial in trials]
-    axes.scatter(places, figures, s=18, alpha=0.5, color=TRIAL, label="trials")
-    # The best at each value: what the option can do where all others are right.
-    tops: dict[float, float] = {}
-    for place, figure in zip(places, figures, strict=True):
-        if place not in tops or result.objective.beats(figure, tops[place]):
-            tops[place] = figure
-    if 1 < len(tops) <= len(trials) / 2:
-        axes.plot(sorted(tops), [tops[x] for x in sorted(tops)], color=TRIAL, label="best at each")
+    positions = _positions(axes, values)
+    metrics = [trial.metrics[name] for trial in trials]
+    axes.scatter(positions, metrics, s=18, alpha=0.5, color=TRIAL, label="trials")
+    # The best result at each value: the effect of the option if all others are well chosen.
+    best_at: dict[float, float] = {}
+    for x, metric in zip(positions, metrics, strict=True):
+        if x not in best_at or result.objective.beats(metric, best_at[x]):
+            best_at[x] = metric
+    # A line only if most values were tried more than once; otherwise it would join all points.
+    if 1 < len(best_at) <= len(trials) / 2:
+        line = sorted(best_at.items())
+        axes.plot(*zip(*line, strict=True), color=TRIAL, label="best at each value")
     if result.defaults:
-        value = result.defaults.figures[name]
-        axes.axhline(value, color=DEFAULTS, linestyle="--", label="without a search")
+        value = result.defaults.metrics[name]
+        axes.axhline(value, color=DEFAULTS, linestyle="--", label="default settings")
     if (best := result.best) and option in best.setting:
-        place = next(p for p, trial in zip(places, trials, strict=True) if trial.id == best.id)
-        axes.scatter([place], [best.figures[name]], s=70, marker="*", color=BEST, label="best")
+        x = next(x for x, trial in zip(positions, trials, strict=True) if trial.id == best.id)
+        axes.scatter([x], [best.metrics[name]], s=70, marker="*", color=BEST, label="best")
 
 
-def _places(axes: Axes, values: Sequence[Any]) -> list[float]:
-    """Say where values are on the axis; what is no number stands side by side."""
+def _positions(axes: Axes, values: Sequence[Any]) -> list[float]:
+    """Return the positions of values on the x axis; categorical values are spaced evenly."""
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         if min(values) > 0 and max(values) / min(values) >= LOG_FROM:
             axes.set_xscale("log")
@@ -114,33 +119,33 @@ def _places(axes: Axes, values: Sequence[Any]) -> list[float]:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Give the points that no other has both fewer boxes and more recall than, by their boxes.
+    """Return the Pareto front, sorted by boxes: no other point has more recall with fewer boxes.
 
     Args:
-        points: Boxes and recall of each.
+        points: Boxes and recall of each trial.
     """
-    found: list[tuple[float, float]] = []
+    pareto: list[tuple[float, float]] = []
     for boxes, recall in sorted(set(points), key=lambda point: (point[0], -point[1])):
-        if not found or recall > found[-1][1]:
-            found.append((boxes, recall))
-    return found
+        if not pareto or recall > pareto[-1][1]:
+            pareto.append((boxes, recall))
+    return pareto
 
 
 def _pareto(result: Result, trials: Sequence[Trial]) -> Figure:
-    figure = _figure(1, 1, "recall of all regions at IoU 0.5 against their number")
+    figure = _figure(1, 1, "recall at IoU 0.5 against the number of regions")
     axes = figure.add_subplot()
-    points = [(trial.figures[BOXES], trial.figures[RECALL]) for trial in trials]
+    points = [(trial.metrics[BOXES], trial.metrics[RECALL]) for trial in trials]
     boxes, recall = zip(*points, strict=True)
     axes.scatter(boxes, recall, s=18, alpha=0.5, color=TRIAL, label="trials")
-    axes.plot(*zip(*front(points), strict=True), color=TRIAL, label="none has more with fewer")
+    axes.plot(*zip(*front(points), strict=True), color=TRIAL, label="Pareto front")
     for trial, color, label in (
-        (result.defaults, DEFAULTS, "without a search"),
+        (result.defaults, DEFAULTS, "default settings"),
         (result.best, BEST, f"best {result.objective.name}"),
     ):
         if trial is not None and trial in trials:
-            x, y = [trial.figures[BOXES]], [trial.figures[RECALL]]
+            x, y = [trial.metrics[BOXES]], [trial.metrics[RECALL]]
             axes.scatter(x, y, s=90, marker="*", color=color, label=label, zorder=3)
-    axes.set_xlabel("boxes of an image, mean")
+    axes.set_xlabel("mean number of regions per image")
     axes.set_ylabel("recall")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

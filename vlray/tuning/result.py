@@ -1,4 +1,4 @@
-"""What a search found: a table, ``trials.parquet``, and the best settings as YAML."""
+"""Results of a search: the table, ``trials.parquet``, and the best settings as YAML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vlray.tuning.tuned import Tuned
 PARQUET = "trials.parquet"
 BEST = "best.yaml"
 SHOWN = 10
-"""Trials in the printed table; all of them are in the Parquet file."""
+"""Maximum number of trials in the printed table; the Parquet file has all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,44 +32,44 @@ class Result:
 
     tuned: Tuned
     names: tuple[str, ...]
-    """Of the searched options."""
+    """Names of the searched options."""
 
     objective: Objective
     trials: tuple[Trial, ...]
 
     @classmethod
     def of(cls, tuned: Tuned, names: Sequence[str], objective: Objective, ledger: Ledger) -> Result:
-        """Sort what the ledger has; those that failed come last."""
+        """Sort the trials of a ledger, the best first and the failed ones last."""
 
-        def place(trial: Trial) -> tuple[bool, float]:
+        def key(trial: Trial) -> tuple[bool, float]:
             return trial.state == "failed", objective.key(trial.value(objective.name))
 
-        trials = tuple(sorted(ledger.trials.values(), key=place))
+        trials = tuple(sorted(ledger.trials.values(), key=key))
         return cls(tuned, tuple(names), objective, trials)
 
     @property
     def best(self) -> Trial | None:
-        """The best of those that were searched; None: none of them has the figure."""
-        found = [trial for trial in self.trials if trial.setting and self._has_value(trial)]
-        return found[0] if found else None
+        """The best trial of the searched settings; None if none of them has the objective."""
+        trials = [trial for trial in self.trials if trial.setting and self._has_value(trial)]
+        return trials[0] if trials else None
 
     @property
     def defaults(self) -> Trial | None:
-        """What the searched options are without a search; None: it failed."""
-        found = [trial for trial in self.trials if not trial.setting and self._has_value(trial)]
-        return found[0] if found else None
+        """The trial with the default settings; None if it failed."""
+        trials = [trial for trial in self.trials if not trial.setting and self._has_value(trial)]
+        return trials[0] if trials else None
 
     @property
     def is_better(self) -> bool:
-        """Whether the best of those that were searched beats what there is without a search."""
+        """Whether the best searched setting is better than the default settings."""
         best, defaults, name = self.best, self.defaults, self.objective.name
         if best is None or defaults is None:
             return best is not None
-        return self.objective.beats(best.figures[name], defaults.figures[name])
+        return self.objective.beats(best.metrics[name], defaults.metrics[name])
 
     @property
     def failed(self) -> int:
-        """How many failed."""
+        """Number of failed trials."""
         return sum(trial.state == "failed" for trial in self.trials)
 
     def _has_value(self, trial: Trial) -> bool:
@@ -82,29 +82,28 @@ def write(result: Result, folder: Path) -> None:
     pq.write_table(_columns(result), buffer)
     _write(folder / PARQUET, buffer.getvalue())
     if best := result.best:
-        name, values = result.objective.name, best.figures
+        name, values = result.objective.name, best.metrics
         head = f"# {name} {values[name]:.6g}"
         if result.defaults:
-            head += f"; without it {result.defaults.figures[name]:.6g}"
+            head += f"; default settings {result.defaults.metrics[name]:.6g}"
         text = f"{head} (trial {best.id})\n{to_yaml(result.tuned.settings(best.setting))}"
         _write(folder / BEST, text.encode())
 
 
 def _write(path: Path, data: bytes) -> None:
-    fs, place = files.resolve(path)
-    files.write_atomic(fs, place, data)
+    files.write_atomic(*files.resolve(path), data)
 
 
 def _columns(result: Result) -> pa.Table:
-    """Make a column of each searched option (those without a search: null) and of each figure."""
+    """Create the columns of ``trials.parquet``; default settings have null options."""
     columns: dict[str, pa.Array] = {
         "trial": pa.array([trial.id for trial in result.trials]),
         "state": pa.array([trial.state for trial in result.trials]),
     }
     for name in result.names:
         columns[name] = _column([trial.setting.get(name) for trial in result.trials])
-    for name in figure_names(result):
-        values = [trial.figures.get(name) for trial in result.trials]
+    for name in metric_names(result):
+        values = [trial.metrics.get(name) for trial in result.trials]
         columns[name] = pa.array(values, pa.float64())
     columns["evaluations"] = pa.array(
         [trial.evaluations for trial in result.trials], pa.list_(pa.float64())
@@ -115,50 +114,50 @@ def _columns(result: Result) -> pa.Table:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Return options as numbers or texts where all are alike; lists and mixtures become JSON."""
+    """Convert values to a column; lists and mixed types become JSON text."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else json.dumps(value) for value in values])
 
 
-def figure_names(result: Result) -> list[str]:
-    """List the figures, the objective first."""
-    names = dict.fromkeys(name for trial in result.trials for name in trial.figures)
+def metric_names(result: Result) -> list[str]:
+    """Return the names of all metrics, the objective first."""
+    names = dict.fromkeys(name for trial in result.trials for name in trial.metrics)
     first = result.objective.name
     return [first, *(name for name in names if name != first)] if first in names else [*names]
 
 
 def table(result: Result) -> str:
-    """Print the best trials, and what the options are without a search, as lines of text."""
+    """Format the best trials, and the one with the default settings, as a text table."""
     short = _shortened(result.names)
-    figures = figure_names(result)[:6]
-    head = ("", *short, *figures)
+    metrics = metric_names(result)[:6]
+    head = ("", *short, *metrics)
     rows: list[tuple[str, ...]] = []
     searched = [trial for trial in result.trials if trial.setting and trial.state != "failed"]
     for number, trial in enumerate(searched[:SHOWN], start=1):
         mark = " (stopped)" if trial.state == "stopped" else ""
-        rows.append((f"{number}{mark}", *_cells(result.names, trial, figures)))
+        rows.append((f"{number}{mark}", *_cells(result.names, trial, metrics)))
     if result.defaults:
-        given = replace(result.defaults, setting=result.tuned.defaults(result.names))
-        rows.append(("defaults", *_cells(result.names, given, figures)))
+        defaults = replace(result.defaults, setting=result.tuned.defaults(result.names))
+        rows.append(("defaults", *_cells(result.names, defaults, metrics)))
     lines = align([head, *rows], right=True)
     if len(searched) > SHOWN:
         lines.insert(1 + SHOWN, f"... {len(searched) - SHOWN:,} more")
     return "\n".join(lines)
 
 
-def _cells(names: Sequence[str], trial: Trial, figures: Sequence[str]) -> list[str]:
-    values = [_said(trial.setting[name]) if name in trial.setting else "-" for name in names]
-    return values + [_said(trial.figures.get(name)) for name in figures]
+def _cells(names: Sequence[str], trial: Trial, metrics: Sequence[str]) -> list[str]:
+    values = [_format(trial.setting[name]) if name in trial.setting else "-" for name in names]
+    return values + [_format(trial.metrics.get(name)) for name in metrics]
 
 
-def _said(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def _shortened(names: Sequence[str]) -> list[str]:
-    """Name options by their last part where it is one's own."""
+    """Shorten the names of options to their last part, if it is unique."""
     ends = [name.rpartition(".")[2] for name in names]
     return [end if ends.count(end) == 1 else name for end, name in zip(ends, names, strict=True)]
 
@@ -169,10 +168,10 @@ def headline(result: Result) -> str:
     if best is None:
         return f"no trial has {name}"
     at = ", ".join(
-        f"{short}={_said(best.setting[full])}"
+        f"{short}={_format(best.setting[full])}"
         for short, full in zip(_shortened(result.names), result.names, strict=True)
     )
-    line = f"best {name} {best.figures[name]:.4g} at {at}"
+    line = f"best {name} {best.metrics[name]:.4g} at {at}"
     if result.defaults:
-        line += f"; {result.defaults.figures[name]:.4g} without a search"
+        line += f"; {result.defaults.metrics[name]:.4g} with the default settings"
     return line

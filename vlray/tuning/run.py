@@ -1,4 +1,4 @@
-"""The whole search: check everything, try what is not known yet, write what was found."""
+"""The whole search: check the options, run the missing trials, write the results."""
 
 from __future__ import annotations
 
@@ -14,53 +14,62 @@ from vlray.regions.lock import only_writer
 from vlray.storage import files
 from vlray.tuning.ledger import Ledger, claim
 from vlray.tuning.objective import Objective
-from vlray.tuning.plan import Plan, make_plan
+from vlray.tuning.plan import TrialPlan, make_plan
 from vlray.tuning.plots import draw
 from vlray.tuning.result import Result, write
 from vlray.tuning.space import Space, read_space
 from vlray.tuning.tuned import Setting, Tuned
-from vlray.tuning.work import Resources, Work
+from vlray.tuning.work import Resources, TrialFunction
 
 FREE = ("cluster", "watch")
-"""Sections of a command that may be other ones when a sweep goes on."""
+"""Sections of a command that may differ when a sweep is resumed."""
 
 log = logging.getLogger("vlray.tuning")
 
 
 class Sweep(Protocol):
-    """What is particular to searching the options of one command."""
+    """Search over the options of one command."""
 
     objective: Objective
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """Say what the sweep is, beside its space and its search; another is another sweep."""
+        """What identifies the sweep, in addition to its space and the options of the search."""
 
-    def why_not(self, setting: Setting) -> str:
-        """Say why a setting is impossible; empty: it is not."""
+    def invalid_reason(self, setting: Setting) -> str:
+        """Return why a setting is invalid; empty if it is valid."""
 
     def resources(self) -> Resources:
-        """Say what a trial takes of the cluster, which is connected; refuse what it lacks."""
+        """Return the resources of a trial; raise ValueError if the cluster has too few."""
 
-    def prepare(self, settings: tuple[Setting, ...]) -> Work:
-        """Do what is done once for all trials; no settings: any of the space may come."""
+    def prepare(self, settings: tuple[Setting, ...]) -> TrialFunction:
+        """Do the work that all trials share.
+
+        Args:
+            settings: Settings that will be tried; empty if Optuna may choose any of the space.
+        """
 
 
 def tune(config: TuneConfig, tuned: Tuned, run_folder: Path) -> Result:
-    """Search, or go on with what is in ``config.output``.
+    """Search, or resume the sweep in ``config.output``.
+
+    Args:
+        config: Options of the search.
+        tuned: The command whose options are searched.
+        run_folder: Folder of this run, for Ray Tune's files.
 
     Raises:
-        ValueError: Something in the settings, the data or the folder forbids to begin.
-        OSError: Something cannot be read or written.
+        ValueError: The settings, the data or the existing sweep do not allow the search.
+        OSError: A file cannot be read or written.
     """
     folder = _folder(config)
     space = read_space(config.space, tuned)
     sweep = _open(config, tuned, space, folder)
-    plan = make_plan(config, space, sweep.why_not)
-    given = tuned.settings({})
+    plan = make_plan(config, space, sweep.invalid_reason)
+    settings = tuned.settings({})
     about = {
         "command": tuned.name,
-        "given": {name: given[name] for name in given if name not in FREE},
+        "given": {name: settings[name] for name in settings if name not in FREE},
         "space": config.space,
         "search": config.search,
         "seed": config.seed,
@@ -69,35 +78,36 @@ def tune(config: TuneConfig, tuned: Tuned, run_folder: Path) -> Result:
         "mode": sweep.objective.mode,
         **sweep.about,
     }
-    fs, place = files.resolve(folder)
-    with only_writer(fs, place, config.output):
+    fs, root = files.resolve(folder)
+    with only_writer(fs, root, config.output):
         claim(folder, about)
         ledger = Ledger.open(folder)
-        _try(config, sweep, plan, space, ledger, run_folder)
+        _run_trials(config, sweep, plan, space, ledger, run_folder)
         result = Result.of(tuned, tuple(space), sweep.objective, ledger)
         write(result, folder)
         for picture in draw(result, folder):
-            log.info("picture: %s", picture)
+            log.info("plot: %s", picture)
     return result
 
 
 def _folder(config: TuneConfig) -> Path:
-    """Give the place of the sweep.
+    """Return the folder of the sweep.
 
     Raises:
-        ValueError: There is none, or it is not on a disk.
+        ValueError: OUT is missing, or is not on a local or shared disk.
     """
     if not config.output:
-        raise ValueError("OUT is not given; say in which folder the sweep is kept")
+        raise ValueError("OUT is missing; give a folder for the sweep")
     if files.is_uri(config.output):
         raise ValueError(
-            f"OUT is {config.output}, but a sweep is kept on a disk; give a folder, which all "
-            "nodes of the cluster have to see (images may be anywhere)"
+            f"OUT is {config.output}, but a sweep must be on a disk; give a folder that all nodes "
+            "of the cluster share (the images may be anywhere)"
         )
     return Path(files.resolve(config.output)[1])
 
 
 def _open(config: TuneConfig, tuned: Tuned, space: Space, folder: Path) -> Sweep:
+    # Imported late: a search over trainings needs no detector.
     if tuned.name == "train":
         from vlray.tuning.training import TrainSweep
 
@@ -107,28 +117,29 @@ def _open(config: TuneConfig, tuned: Tuned, space: Space, folder: Path) -> Sweep
     return ExtractSweep(config, tuned, space, folder)
 
 
-def _try(
+def _run_trials(
     config: TuneConfig,
     sweep: Sweep,
-    plan: Plan,
+    plan: TrialPlan,
     space: Space,
     ledger: Ledger,
     run_folder: Path,
 ) -> None:
-    """Try what is not in the ledger, and first what the options are without a search."""
+    """Run the trials that are not in the ledger, first the one with the default settings."""
     is_suggested = config.search == "optuna"
     settings = tuple(s for s in ({}, *plan.settings) if not ledger.done(s))
     done = sum(
         bool(trial.setting and ledger.done(trial.setting)) for trial in ledger.trials.values()
     )
-    left = max(plan.trials - done, 0) if is_suggested else 0
+    remaining = max(plan.trials - done, 0) if is_suggested else 0
     log.info(
-        "%s settings, %s of them known, and the one without a search",
+        "%s settings, %s of them already tried, and the default settings",
         f"{plan.trials:,}",
         f"{done:,}",
     )
-    if not settings and not left:
+    if not settings and not remaining:
         return
+    # Not at the top: a finished sweep needs no cluster.
     from vlray.cluster.connection import connect
     from vlray.tuning.search import Search
 
@@ -138,7 +149,7 @@ def _try(
     if cluster.concurrent:
         resources = replace(resources, concurrent=min(resources.concurrent, cluster.concurrent))
     search = Search(
-        work=sweep.prepare(() if left else settings),
+        function=sweep.prepare(() if remaining else settings),
         objective=sweep.objective,
         resources=resources,
         folder=run_folder,
@@ -147,4 +158,4 @@ def _try(
         env=config.env,
     )
     search.try_all(settings, ledger)
-    search.try_suggested(space, left, config.seed, sweep.why_not, ledger)
+    search.try_suggested(space, remaining, config.seed, sweep.invalid_reason, ledger)

@@ -1,4 +1,4 @@
-"""Trials through Ray Tune: as many at the same time as fit, each kept as it ends."""
+"""Running trials with Ray Tune."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlray.tuning.objective import Objective
 from vlray.tuning.plan import Check
 from vlray.tuning.space import Space
 from vlray.tuning.tuned import Setting
-from vlray.tuning.work import Resources, Work
+from vlray.tuning.work import Resources, TrialFunction
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -26,78 +26,80 @@ SECONDS_BETWEEN_LINES = 10.0
 _AT_START = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Files of each trial that nobody reads: trials.jsonl has what they have.
+    # No log files per trial: trials.jsonl has the same content.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    # vlray handles Ctrl-C.
+    # vlray handles Ctrl-C itself.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
-"""Variables of Ray Tune that have no argument in its API."""
+"""Settings of Ray Tune that are only available as environment variables."""
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """How settings are tried."""
+    """Runs trials with Ray Tune, and adds their results to a ledger."""
 
-    work: Work
+    function: TrialFunction
     objective: Objective
     resources: Resources
     folder: Path
-    """For what Ray Tune writes."""
+    """Folder for Ray Tune's own files."""
 
     asha: bool
     progress: Style
     env: EnvironmentSection
 
     def try_all(self, settings: Sequence[Setting], ledger: Ledger) -> None:
-        """Try these settings."""
+        """Run one trial per setting."""
         if settings:
             space = {"setting": {"grid_search": list(settings)}}
             self._run(space, len(settings), ledger, None)
 
     def try_suggested(
-        self, space: Space, trials: int, seed: int, why_not: Check, ledger: Ledger
+        self, space: Space, trials: int, seed: int, invalid_reason: Check, ledger: Ledger
     ) -> None:
-        """Try so many settings that Optuna suggests, by what is in the ledger already."""
+        """Run ``trials`` trials with settings suggested by Optuna, given those in the ledger."""
         if trials > 0:
-            from vlray.tuning.suggest import Suggest
+            from vlray.tuning.suggest import OptunaSearcher
 
-            known = [trial for trial in ledger.trials.values() if ledger.done(trial.setting)]
-            self._run({}, trials, ledger, Suggest(space, self.objective, seed, why_not, known))
+            done = [trial for trial in ledger.trials.values() if ledger.done(trial.setting)]
+            searcher = OptunaSearcher(space, self.objective, seed, invalid_reason, done)
+            self._run({}, trials, ledger, searcher)
 
-    def _run(self, space: dict[str, Any], trials: int, ledger: Ledger, suggest: Any) -> None:
+    def _run(self, space: dict[str, Any], trials: int, ledger: Ledger, searcher: Any) -> None:
         with default_variables(_AT_START):
-            import ray.tune  # sets the level of its logger, so it comes first
+            import ray.tune  # before quiet_loggers(): the import sets the logger's level
 
             with quiet_loggers({"ray.tune": logging.CRITICAL}):
-                self._fit(ray.tune, space, trials, ledger, suggest)
+                self._fit(ray.tune, space, trials, ledger, searcher)
 
     def _fit(
-        self, tune: Any, space: dict[str, Any], trials: int, ledger: Ledger, suggest: Any
+        self, tune: Any, space: dict[str, Any], trials: int, ledger: Ledger, searcher: Any
     ) -> None:
-        from vlray.tuning.follow import Asha, Follow, run_trial
+        from vlray.tuning.follow import Asha, TrialCallback, run_trial
 
-        given = tune.with_parameters(
-            run_trial, work=self.work, objective=self.objective, env=self.env
+        trainable = tune.with_parameters(
+            run_trial, function=self.function, objective=self.objective, env=self.env
         )
         with Bar(trials, " trials", SECONDS_BETWEEN_LINES, self.progress) as bar, forwarded():
             tune.Tuner(
                 tune.with_resources(
-                    given, {"cpu": self.resources.cpus, "gpu": self.resources.gpus}
+                    trainable, {"cpu": self.resources.cpus, "gpu": self.resources.gpus}
                 ),
                 param_space=space,
                 tune_config=tune.TuneConfig(
-                    search_alg=suggest,
+                    search_alg=searcher,
                     scheduler=Asha(self.objective.mode) if self.asha else None,
-                    num_samples=trials if suggest else 1,
+                    num_samples=trials if searcher else 1,
                     max_concurrent_trials=self.resources.concurrent,
-                    reuse_actors=self.work.reuse,
+                    reuse_actors=self.function.reuse,
+                    # By default the name has the setting in it, which may be too long for a path.
                     trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
                 run_config=tune.RunConfig(
                     name="ray",
                     storage_path=str(self.folder.absolute()),
                     verbose=0,
-                    callbacks=[Follow(ledger, self.objective, bar, trials)],
+                    callbacks=[TrialCallback(ledger, self.objective, bar, trials)],
                 ),
             ).fit()

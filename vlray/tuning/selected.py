@@ -1,6 +1,6 @@
-"""The regions of many images under one setting, and their output.
+"""Regions selected from proposals, and writing them as an output of ``vlray extract``.
 
-Shapes: N images, R regions of all of them.
+Shapes: N: images; N1: N + 1; R: regions of all images.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from vlray.stream.identity import defaults, identity_of
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Regions of N images, flat.
+    """Regions of N images, concatenated.
 
     Attributes:
-        offsets: Where each image's regions begin, and at the end R.
+        offsets: Index of each image's first region, followed by R.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
-        obj_ids, obj_probs: Best class of each, and its probability.
-        attr_ids, attr_probs: Its attribute; None where the detector has no such head.
-        rows: Index of each among the candidates.
+        obj_ids, obj_probs: Best class of each region, and its probability.
+        attr_ids, attr_probs: Best attribute and its probability; None if the detector has no
+            attributes.
+        rows: Index of each region among the proposals.
     """
 
     offsets: Int64[np.ndarray, " N1"]
@@ -50,12 +51,12 @@ class Selection:
     rows: Int64[np.ndarray, " R"]
 
     def __len__(self) -> int:
-        """Give the number of regions."""
+        """Return the number of regions of all images."""
         return len(self.rows)
 
     @property
     def images(self) -> Int64[np.ndarray, " R"]:
-        """The image of each region."""
+        """Index of each region's image."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
@@ -66,14 +67,14 @@ def write_selected(
     config: ExtractConfig,
     output: str,
 ) -> None:
-    """Write what ``vlray extract`` would write; see ``Candidates.write``.
+    """Write a selection as ``vlray extract`` would write it; see ``Candidates.write``.
 
     Args:
-        collection: Where the proposals are.
-        offsets: Of its images' proposals.
-        selection: What is kept of them.
+        collection: Path of the proposals.
+        offsets: Index of each image's first proposal, followed by their total number.
+        selection: The selected proposals.
         config: Settings of the extraction.
-        output: Place of the new output.
+        output: Folder or URI of the new output.
     """
     from_fs, from_root = files.resolve(collection)
     fs, root = files.resolve(output)
@@ -94,14 +95,16 @@ def write_selected(
         image = 0
         for shard in shards:
             name = parts.part_name(shard)
-            place = files.join(from_root, parts.REGIONS, name)
-            count = pq.read_metadata(place, filesystem=from_fs).num_rows
+            source = files.join(from_root, parts.REGIONS, name)
+            count = pq.read_metadata(source, filesystem=from_fs).num_rows
             target = files.join(root, parts.REGIONS, name)
-            if parts.read_digests(fs, target) != parts.read_digests(from_fs, place):
-                table = pq.read_table(place, filesystem=from_fs)
-                kept = _rows_of(table, selection, offsets, image, schema)
-                kept = parts.keep_digests(kept, table)
-                encoded = parts.encode_regions(kept, config.output.compression)
+            # Parts of an interrupted run are complete, because parts are written atomically; they
+            # are kept unless their images have changed.
+            if parts.read_digests(fs, target) != parts.read_digests(from_fs, source):
+                table = pq.read_table(source, filesystem=from_fs)
+                regions = _rows_of(table, selection, offsets, image, schema)
+                regions = parts.keep_digests(regions, table)
+                encoded = parts.encode_regions(regions, config.output.compression)
                 files.write_atomic(fs, target, encoded)
             image += count
 
@@ -113,23 +116,23 @@ def _rows_of(
     image: int,
     schema: pa.Schema,
 ) -> pa.Table:
-    """Keep the selected proposals of a part whose first image has this number."""
-    found = from_table(table)
+    """Return the selected proposals of a part, whose first image has the index ``image``."""
+    proposals = from_table(table)
     ends = selection.offsets[image : image + len(table) + 1]
     rows = selection.rows[ends[0] : ends[-1]] - offsets[image]
     dim = 0
     if "visual_feats" in schema.names:
         dim = schema.field("visual_feats").type.value_type.list_size
-    # What stands before a proposal's vector is what it was selected by.
-    vectors = found.visual_feats[rows][:, found.visual_feats.shape[1] - dim :]
+    # vg-caffe's collections store the class probabilities before the vector.
+    vectors = proposals.visual_feats[rows][:, proposals.visual_feats.shape[1] - dim :]
     labels = {
-        name: None if (values := getattr(found, name)) is None else values[rows]
+        name: None if (values := getattr(proposals, name)) is None else values[rows]
         for name in ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
     }
     batch = RegionBatch(
-        image_hw=found.image_hw,
+        image_hw=proposals.image_hw,
         num_boxes=np.diff(ends).astype(np.int32),
-        boxes=found.boxes[rows],
+        boxes=proposals.boxes[rows],
         visual_feats=vectors,
         **labels,
     )
@@ -139,12 +142,12 @@ def _rows_of(
 
 @dataclass(frozen=True)
 class _Head:
-    """What a collection says of itself.
+    """Metadata of a collection.
 
     Attributes:
-        about: What ``vlray.json`` says.
-        made_by: What its parts say of the detector.
-        collection: Its place.
+        about: Content of ``vlray.json``.
+        made_by: Metadata of the detector in the parts' schema.
+        collection: Path of the collection.
     """
 
     about: dict[str, Any]
@@ -159,41 +162,45 @@ class _Head:
         return cls(about, json.loads(schema.metadata[b"vlray"]), collection)
 
     def identity(self, config: ExtractConfig) -> dict[str, Any]:
-        """Give the identity of the output that an extraction makes: images as collected."""
-        there = self.about["settings"]
+        """Return the identity of the extraction's output, with the images of the collection."""
+        collected = self.about["settings"]
         update = {
             "detector": settled(config.detector),
             "images": config.images.model_copy(
                 update={
-                    "id_rule": there["images.id_rule"],
-                    "max_pixels": there["images.max_pixels"],
+                    "id_rule": collected["images.id_rule"],
+                    "max_pixels": collected["images.max_pixels"],
                     "dataset": self.about["dataset"],
                 }
             ),
-            "output": config.output.model_copy(update={"shard_size": there["output.shard_size"]}),
+            "output": config.output.model_copy(
+                update={"shard_size": collected["output.shard_size"]}
+            ),
         }
         listing = Listing(self.about["images_root"], self.about["dataset"], PLAN.empty_table())
         return identity_of(config.model_copy(update=update), listing)
 
     def schema(self, config: ExtractConfig, identity: dict[str, Any]) -> pa.Schema:
-        """Give the form of the parts of that output.
+        """Return the schema of the extraction's parts.
 
         Raises:
-            ValueError: It has vectors that the collection lacks, or in a higher precision.
+            ValueError: The extraction needs vectors that the collection lacks, or needs them in a
+                higher precision.
         """
         options, dtype = settled(config.detector), config.output.dtype
         dim = 0
         if options.features == "pooled":
             dim = int(self.made_by["feature_dim"]) - (OBJECTS if options.name == "vg-caffe" else 0)
-            there = self.about["settings"]["output.dtype"]
-            if dim <= 0 or (there, dtype) == ("float16", "float32"):
-                what = f"only {there} ones" if dim > 0 else "none"
+            stored_dtype = self.about["settings"]["output.dtype"]
+            if dim <= 0 or (stored_dtype, dtype) == ("float16", "float32"):
+                stored = f"only {stored_dtype} vectors" if dim > 0 else "no vectors"
                 raise ValueError(
-                    f"vectors in {dtype} are wanted, and {self.collection} holds {what}; collect "
-                    "the proposals with them, or give features=none"
+                    f"the output needs {dtype} vectors, but {self.collection} has {stored}; "
+                    "collect the proposals with them, or give features=none"
                 )
         conventions = dict(self.made_by["conventions"])
         rules = getattr(detector_class(options), "rules", None)
+        # Collected proposals have their own NMS threshold; the output states the selection's.
         if "nms_thresh" in conventions and rules is not None:
             conventions["nms_thresh"] = rules(options).nms_thresh
         names = ("detector_name", "weights_sha256", "labels_sha256")

@@ -1,6 +1,6 @@
-"""Trials that select: proposals are collected once for each kind of detection, then selected from.
+"""Trials of ``-- extract``: collect proposals once per kind, then select from them in each trial.
 
-A *kind* is what the options beside the selection's own are set to; an image size, for example.
+A *kind* is one setting of the options that change the proposals, such as the image size.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from vlray.regions import parts
 from vlray.storage import files
 from vlray.tuning.candidates import Candidates
 from vlray.tuning.collect import collect
-from vlray.tuning.figures import figures
 from vlray.tuning.ledger import trial_id
+from vlray.tuning.metrics import selection_metrics
 from vlray.tuning.objective import DOWNSTREAM, RATE, Objective
+from vlray.tuning.selected import Selection
 from vlray.tuning.training import train_once
 from vlray.tuning.truth import Truth
 from vlray.tuning.tuned import Setting, Tuned
@@ -37,19 +38,19 @@ log = logging.getLogger("vlray.tuning")
 
 @dataclass(frozen=True, eq=False)
 class Downstream:
-    """The training whose figure a selection is judged by."""
+    """Training on a trial's selected regions, whose metrics are those of the trial."""
 
     config: TrainConfig
     objective: Objective
-    """By the name of its evaluations' figure; empty: their first."""
+    """Metric of the training's evaluations; an empty name stands for the first one."""
 
     folder: Path
-    """For regions, models and metrics while a trial lasts."""
+    """Folder for regions, models and metrics, which are deleted after each trial."""
 
     def __call__(
-        self, candidates: Candidates, selection: Any, extract: ExtractConfig, name: str
+        self, candidates: Candidates, selection: Selection, extract: ExtractConfig, name: str
     ) -> dict[str, float]:
-        """Write the regions, train on them, and give the figures of the best evaluation."""
+        """Write the regions, train on them, and return the metrics of the best evaluation."""
         folder = self.folder / name
         regions = folder / "regions"
         candidates.write(selection, extract, str(regions))
@@ -57,13 +58,14 @@ class Downstream:
         config = self.config.model_copy(
             update={"regions": (str(regions),), "output": str(folder / "model"), "data": data}
         )
-        found = train_once(config, folder / "run", self.objective, None)
+        metrics = train_once(config, folder / "run", self.objective, None)
         shutil.rmtree(folder)
-        first = next(iter(found.values()))
-        return {DOWNSTREAM: first} | {f"{DOWNSTREAM}/{n}": value for n, value in found.items()}
+        first = next(iter(metrics.values()))
+        return {DOWNSTREAM: first} | {f"{DOWNSTREAM}/{n}": value for n, value in metrics.items()}
 
     def _cache(self, folder: Path) -> Path:
-        """Make a cache that goes with the trial's regions, but has everyone's examples."""
+        """Create a cache for the trial's regions, with the cached examples of all trainings."""
+        # Examples are the same in all trials; only the cached regions are the trial's own.
         examples = self.config.data.cache_folder() / "examples"
         examples.mkdir(parents=True, exist_ok=True)
         cache = folder / "cache"
@@ -74,122 +76,134 @@ class Downstream:
 
 
 @dataclass(frozen=True, eq=False)
-class Selections:
-    """What a trial does for ``-- extract``."""
+class SelectionTrials:
+    """Function of the trials of ``-- extract``: select regions and measure them."""
 
     tuned: Tuned
     candidates: Mapping[str, Any]
-    """In Ray's object store, by their kind."""
+    """References to the `Candidates` in Ray's object store, by kind."""
 
     constants: Mapping[str, Mapping[str, float]]
-    """Figures that are the same whatever is selected, by the kind."""
+    """Metrics that do not depend on the selection, by kind."""
 
     truth: Any
-    """In Ray's object store; None: there is none."""
+    """Reference to the `Truth` in Ray's object store, or None."""
 
     downstream: Downstream | None
     cwd: Path
-    """What relative paths are meant from."""
+    """Base folder of relative paths."""
 
     reuse: bool = True
 
     def __call__(self, setting: Setting, report: Report) -> Mapping[str, float]:
-        """Select, and measure what was selected."""
+        """Select regions under a setting, and return their metrics."""
         kind = trial_id(heavy_of(setting))
-        candidates: Candidates = _opened(self.candidates[kind])
-        truth: Truth | None = self.truth and _opened(self.truth)
+        candidates: Candidates = _fetch(self.candidates[kind])
+        truth: Truth | None = self.truth and _fetch(self.truth)
+        # Relative paths refer to the folder of the command, if this node has it.
         if self.cwd.is_dir():
             os.chdir(self.cwd)
         config = cast(ExtractConfig, self.tuned.config(setting, "-"))
         selection = candidates.select(config.detector)
-        found = {**figures(selection, candidates, truth), **self.constants[kind]}
+        metrics = {**selection_metrics(selection, candidates, truth), **self.constants[kind]}
         if self.downstream:
-            found |= self.downstream(candidates, selection, config, trial_id(setting))
-        return found
+            metrics |= self.downstream(candidates, selection, config, trial_id(setting))
+        return metrics
 
 
-_kept: dict[Any, Any] = {}
+_fetched: dict[Any, Any] = {}
 
 
-def _opened(reference: Any) -> Any:
-    """Get an object once in each process; what it computes and keeps stays with it."""
-    if reference not in _kept:
-        _kept[reference] = ray.get(reference)
-    return _kept[reference]
+def _fetch(reference: Any) -> Any:
+    """Get an object from Ray's object store once per process, so that its own caches persist."""
+    if reference not in _fetched:
+        _fetched[reference] = ray.get(reference)
+    return _fetched[reference]
 
 
 def is_light(name: str) -> bool:
-    """Tell whether an option only selects."""
+    """Return whether an option only changes the selection, not the proposals."""
     return name.rpartition(".")[0] == "detector" and name.rpartition(".")[2] in LIGHT
 
 
 def heavy_of(setting: Setting) -> Setting:
-    """Give what wants a collection of its own."""
+    """Return the options of a setting that need their own proposals: its kind."""
     return {name: value for name, value in setting.items() if not is_light(name)}
 
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """The proposals of one kind."""
+    """Collected proposals of one kind."""
 
     setting: Setting
     candidates: Candidates
     config: ExtractConfig
 
     rate: float
-    """Images a second while they were collected, the detectors' start included."""
+    """Images per second of the collection, including the start of the detectors."""
 
 
 def collect_kinds(
     tuned: Tuned, kinds: Iterable[Setting], folder: Path, *, with_feats: bool
 ) -> dict[str, Collected]:
-    """Let the detector run once over the images for each kind; what is there is only opened.
+    """Run the detector over the images once per kind; complete collections are only opened.
 
     Raises:
-        ValueError: The images, the detector or the cluster forbid it.
+        ValueError: The images or the options of the detector are invalid, or the cluster is too
+            small.
     """
-    found: dict[str, Collected] = {}
+    collected: dict[str, Collected] = {}
     for setting in kinds:
         name = trial_id(setting)
-        if name in found:
+        if name in collected:
             continue
         if setting:
-            log.info("proposals of %s", ", ".join(f"{k}={v}" for k, v in setting.items()))
-        place = folder / name
-        config = cast(ExtractConfig, tuned.config(setting, place))
-        there = place / ("pooled" if with_feats else "boxes")
-        before, began = _images_in(there), time.monotonic()
-        candidates = collect(config, place, with_feats=with_feats)
+            log.info("proposals with %s", ", ".join(f"{k}={v}" for k, v in setting.items()))
+        kind_folder = folder / name
+        config = cast(ExtractConfig, tuned.config(setting, kind_folder))
+        path = kind_folder / ("pooled" if with_feats else "boxes")
+        before, began = _count_images(path), time.monotonic()
+        candidates = collect(config, kind_folder, with_feats=with_feats)
         seconds = time.monotonic() - began
-        rate = _kept_rate(there.with_suffix(".json"), len(candidates.image_ids), before, seconds)
-        found[name] = Collected(setting, candidates, config, rate)
-    return found
+        images = len(candidates.image_ids)
+        rate = _recorded_rate(path.with_suffix(".json"), images, before, seconds)
+        collected[name] = Collected(setting, candidates, config, rate)
+    return collected
 
 
-def _images_in(place: Path) -> int:
+def _count_images(path: Path) -> int:
     from vlray.regions.output import open_output
 
-    if not (place / parts.SETTINGS).is_file():
+    if not (path / parts.SETTINGS).is_file():
         return 0
-    return sum(batch.num_rows for batch in open_output(str(place)).iter_batches(["image_id"]))
+    return sum(batch.num_rows for batch in open_output(str(path)).iter_batches(["image_id"]))
 
 
-def _kept_rate(path: Path, images: int, before: int, seconds: float) -> float:
-    """Keep how fast a collection was, for the runs that only open it.
+def _recorded_rate(path: Path, images: int, before: int, seconds: float) -> float:
+    """Record the speed of a collection, or return the one recorded by an earlier run.
+
+    Args:
+        path: File of the record.
+        images: Number of images in the collection.
+        before: Number of images that an interrupted run had collected.
+        seconds: Duration of this run's collection.
+
+    Returns:
+        Images per second; NaN if it was not measured.
 
     Raises:
-        ValueError: It had other images when it was complete: trials would not compare.
+        ValueError: The recorded collection has another number of images, so trials would not be
+            comparable.
     """
     if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["images"] != images:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["images"] != images:
             raise ValueError(
-                f"the sweep began with {kept['images']:,} images, and now there are {images:,}, on "
-                "which other trials would not compare; give another OUT"
+                f"the sweep began with {record['images']:,} images, but now there are {images:,}; "
+                "its trials would not be comparable: give another OUT"
             )
-        return float(kept[RATE] or "nan")
+        return float(record[RATE] or "nan")
     rate = (images - before) / seconds if images > before else None
-    fs, place = files.resolve(path)
-    kept = {"images": images, "seconds": seconds, RATE: rate}
-    files.write_atomic(fs, place, (json.dumps(kept) + "\n").encode())
+    record = {"images": images, "seconds": seconds, RATE: rate}
+    files.write_atomic(*files.resolve(path), (json.dumps(record) + "\n").encode())
     return rate or float("nan")

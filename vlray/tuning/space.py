@@ -1,4 +1,4 @@
-"""What is searched: the values of each option, read from ``OPTION=VALUES`` and checked."""
+"""The search space: the values of each option, read from ``OPTION=VALUES``."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from vlray.tuning.tuned import Setting, Tuned
 
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _RANGE = re.compile(rf"{_NUMBER}\.\.{_NUMBER}(?:/(\d+))?(/log)?")
-FORMS = "give values (0.1,0.2), a number of them in a range (0.3..0.9/7) or a range (0.3..0.9)"
+FORMS = "give values (0.1,0.2), a number of values in a range (0.3..0.9/7) or a range (0.3..0.9)"
 
 
 @dataclass(frozen=True)
 class Choices:
-    """These values, in their order."""
+    """A list of values, in order."""
 
     values: tuple[Any, ...]
 
     def draw(self, rng: random.Random) -> Any:
-        """Give one of them."""
+        """Draw one of the values."""
         return rng.choice(self.values)
 
 
 @dataclass(frozen=True)
 class Range:
-    """Any number between two, both included."""
+    """All numbers from ``low`` to ``high``, both included."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class Range:
     is_log: bool
 
     def draw(self, rng: random.Random) -> float:
-        """Give one."""
+        """Draw a number, uniformly or uniformly in its logarithm."""
         if self.is_log:
             return self.settle(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
         return self.settle(
@@ -53,62 +53,66 @@ class Range:
         )
 
     def settle(self, value: float) -> float:
-        """Bring a number to four digits, or to a whole number, within the ends."""
+        """Round a number to four digits, or to an integer, and clip it to the range."""
         rounded = round(value) if self.is_int else float(f"{value:.4g}")
         return min(max(rounded, self.low), self.high)
 
 
 Domain = Choices | Range
 Space = Mapping[str, Domain]
-"""By the dotted name of the option."""
+"""Values of each searched option, by its dotted name."""
 
 
-def read_space(given: Mapping[str, str], tuned: Tuned) -> dict[str, Domain]:
-    """Find the options, and read and check their values.
+def read_space(entries: Mapping[str, str], tuned: Tuned) -> dict[str, Domain]:
+    """Find the options of the space, and parse and check their values.
+
+    Args:
+        entries: Text of the values, by full or short name of the option.
+        tuned: The command that has the options.
 
     Raises:
-        ValueError: An option is unknown or none to be searched, or refuses a value.
+        ValueError: An option is unknown or cannot be searched, or a value is invalid.
     """
-    if not given:
+    if not entries:
         raise ValueError(
-            "nothing is searched; say what by --space, such as --space nms_thresh=0.3..0.9/7"
+            "nothing is searched; give options and values, such as --space nms_thresh=0.3..0.9/7"
         )
     space: dict[str, Domain] = {}
-    for key, text in given.items():
+    for key, text in entries.items():
         path = tuned.option(key)
         name = ".".join(path)
         if name in space:
-            raise ValueError(f"--space gives {name} twice; give all its values at once")
+            raise ValueError(f"--space has {name} twice; give all its values in one entry")
         space[name] = _domain(key, text, path, tuned)
     return space
 
 
 def _domain(key: str, text: str, path: Path, tuned: Tuned) -> Domain:
     if not (match := _RANGE.fullmatch(text.strip())):
-        values = [_checked(key, value, path, tuned) for value in _listed(key, text)]
+        values = [_validate(key, value, path, tuned) for value in _parse_list(key, text)]
         return Choices(tuple(dict.fromkeys(values) if _can_be_keys(values) else values))
     low, high, count, log = match.groups()
-    ends = [_checked(key, end, path, tuned) for end in (low, high)]
+    ends = [_validate(key, end, path, tuned) for end in (low, high)]
     if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
-        raise ValueError(f"--space {key}={text}: {'.'.join(path)} is no number; give values")
+        raise ValueError(f"--space {key}={text}: {'.'.join(path)} is not a number; list its values")
     if ends[0] >= ends[1]:
         raise ValueError(f"--space {key}={text} is empty: {low} is not below {high}")
     if log and ends[0] <= 0:
-        raise ValueError(f"--space {key}={text}: a logarithm wants numbers above 0")
+        raise ValueError(f"--space {key}={text}: /log needs numbers above 0")
     whole = Range(ends[0], ends[1], all(isinstance(end, int) for end in ends), bool(log))
     if count is None:
         return whole
     if int(count) < 2:
-        raise ValueError(f"--space {key}={text}: a range has two values at least; {FORMS}")
-    return Choices(tuple(dict.fromkeys(_spread(whole, int(count)))))
+        raise ValueError(f"--space {key}={text}: a range needs at least two values; {FORMS}")
+    return Choices(tuple(dict.fromkeys(_evenly_spaced(whole, int(count)))))
 
 
-def _listed(key: str, text: str) -> list[Any]:
+def _parse_list(key: str, text: str) -> list[Any]:
     if text.lstrip().startswith("["):
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ValueError(f"--space {key}={text} is no YAML list: {error}") from error
+            raise ValueError(f"--space {key}={text} is not a YAML list: {error}") from error
     else:
         values = [part.strip() for part in text.split(",") if part.strip()]
     if not values:
@@ -116,8 +120,8 @@ def _listed(key: str, text: str) -> list[Any]:
     return list(values)
 
 
-def _checked(key: str, value: Any, path: Path, tuned: Tuned) -> Any:
-    """Let the option's own type read a value, and give it in plain types."""
+def _validate(key: str, value: Any, path: Path, tuned: Tuned) -> Any:
+    """Validate a value with the option's own type; return it in plain types."""
     field = options_of(tuned.cls).get(path)
     if field is None:  # an entry of a mapping
         return yaml.safe_load(value) if isinstance(value, str) else value
@@ -126,7 +130,7 @@ def _checked(key: str, value: Any, path: Path, tuned: Tuned) -> Any:
         return adapter.dump_python(adapter.validate_python(value), mode="json")
     except ValidationError as error:
         raise ValueError(
-            f"--space {key}: {value!r} is no value of {'.'.join(path)}: "
+            f"--space {key}: {value!r} is not a valid value of {'.'.join(path)}: "
             f"{plain_message(error.errors()[0]['msg'])}"
         ) from error
 
@@ -135,27 +139,27 @@ def _can_be_keys(values: list[Any]) -> bool:
     return all(isinstance(value, str | int | float | bool | None) for value in values)
 
 
-def _spread(whole: Range, count: int) -> Iterator[float]:
-    """Give values of even distance, or of even ratio."""
+def _evenly_spaced(whole: Range, count: int) -> Iterator[float]:
+    """Yield ``count`` values, evenly spaced on a linear or logarithmic scale."""
     low, high = (math.log(end) if whole.is_log else end for end in (whole.low, whole.high))
-    for place in range(count):
-        value = low + (high - low) * place / (count - 1)
+    for index in range(count):
+        value = low + (high - low) * index / (count - 1)
         value = float(f"{math.exp(value) if whole.is_log else value:.6g}")
         yield round(value) if whole.is_int else value
 
 
 def grid(space: Space) -> Iterator[Setting]:
-    """Give every setting.
+    """Yield every combination of the values.
 
     Raises:
-        ValueError: A range has no values to be gone through.
+        ValueError: An option has a range instead of a list of values.
     """
     for name, domain in space.items():
         if isinstance(domain, Range):
             raise ValueError(
-                f"{name} is any number between {domain.low:g} and {domain.high:g}, which no grid "
-                f"holds; say how many (--space {name}={domain.low:g}..{domain.high:g}/5), or give "
-                "--search random or optuna and --trials N"
+                f"{name} is a range from {domain.low:g} to {domain.high:g}, but a grid needs a "
+                f"number of values (--space {name}={domain.low:g}..{domain.high:g}/5); or give "
+                "--search random or optuna, and --trials N"
             )
     choices = [domain.values for domain in space.values() if isinstance(domain, Choices)]
     for values in itertools.product(*choices):
@@ -163,13 +167,13 @@ def grid(space: Space) -> Iterator[Setting]:
 
 
 def size(space: Space) -> float:
-    """Count the settings; a range has infinitely many."""
+    """Return the number of settings; infinity if an option has a range."""
     return math.prod(
         len(domain.values) if isinstance(domain, Choices) else math.inf for domain in space.values()
     )
 
 
 def draw(space: Space, rng: random.Random) -> Iterator[Setting]:
-    """Give settings at random, for ever."""
+    """Yield random settings, forever."""
     while True:
         yield {name: domain.draw(rng) for name, domain in space.items()}

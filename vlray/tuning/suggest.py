@@ -1,4 +1,4 @@
-"""Settings near those that were good: Optuna's TPE, which is told all that is known already."""
+"""Suggested settings: Optuna's TPE sampler as a searcher of Ray Tune."""
 
 from __future__ import annotations
 
@@ -26,55 +26,56 @@ from vlray.tuning.tuned import Setting
 log = logging.getLogger("vlray.tuning")
 
 
-class Suggest(Searcher):  # type: ignore[misc] # Ray's has no types
-    """Asks Optuna for settings; impossible ones, and those that are known, are not tried."""
+class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
+    """Suggests settings by Optuna; invalid settings and repetitions are not tried."""
 
     def __init__(
         self,
         space: Space,
         objective: Objective,
         seed: int,
-        why_not: Check,
-        known: Sequence[ledger.Trial],
+        invalid_reason: Check,
+        done: Sequence[ledger.Trial],
     ) -> None:
-        """Begin.
+        """Create the Optuna study, with the trials of earlier runs.
 
         Args:
-            space: What is searched.
-            objective: What is to be best.
-            seed: Of what is drawn.
-            why_not: Says why a setting is impossible.
-            known: Trials of an earlier run.
+            space: Values of each searched option.
+            objective: The metric to optimize.
+            seed: Random seed of the sampler.
+            invalid_reason: Returns why a setting is invalid; empty if it is valid.
+            done: Trials of earlier runs.
         """
         super().__init__(metric="objective", mode=objective.mode)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._why_not = space, why_not
+        self._space, self._why_not = space, invalid_reason
         self._distributions = {name: _distribution(domain) for name, domain in space.items()}
         self._study = optuna.create_study(
             direction="maximize" if objective.mode == "max" else "minimize",
-            # A trial that is under way counts as bad, so that the next one is tried elsewhere.
+            # Running trials count as bad, so that concurrent trials do not cluster.
             sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
         )
         self._asked: dict[str, optuna.Trial] = {}
         self._values: dict[str, float | None] = {}
-        for trial in known:
+        for trial in done:
             value = trial.value(objective.name)
             if trial.setting and not math.isnan(value):
                 self._values[trial.id] = value
-                self._study.add_trial(self._known(trial.setting, value))
+                self._study.add_trial(self._frozen(trial.setting, value))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Give the next setting, or say that there is none."""
+        """Return the next setting, or `Searcher.FINISHED` if no new one is found."""
         for _ in range(TRIES):
             asked = self._study.ask(self._distributions)
             setting = self._setting(asked)
             name = ledger.trial_id(setting)
+            # Optuna may suggest a setting again: tell it the value instead of repeating the trial.
             if name in self._values:
                 self._tell(asked, self._values[name])
             elif self._why_not(setting):
                 self._tell(asked, None)
             else:
-                self._values[name] = None
+                self._values[name] = None  # running: the setting is taken, its value unknown
                 self._asked[trial_id] = asked
                 return {"setting": setting}
         return Searcher.FINISHED  # type: ignore[no-any-return] # as above
@@ -82,39 +83,44 @@ class Suggest(Searcher):  # type: ignore[misc] # Ray's has no types
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Learn from a trial that has ended."""
+        """Pass the result of a trial to Optuna."""
         asked = self._asked.pop(trial_id)
         value = None if error or not result else result.get("objective")
+        # A failed trial has no value: Optuna avoids the setting, and it is not suggested again.
         if result and value is not None:
             self._values[ledger.trial_id(self._setting(asked))] = value
         self._tell(asked, value)
 
     def save(self, checkpoint_path: str) -> None:
-        """Keep nothing: ``trials.jsonl`` has it."""
+        """Do nothing: the ledger has all trials."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """As `save`."""
+        """Do nothing, as in `save`."""
 
     def _setting(self, asked: optuna.Trial) -> Setting:
         return {name: _value(self._space[name], asked.params[name]) for name in self._space}
 
     def _tell(self, asked: optuna.Trial, value: float | None) -> None:
-        is_known = value is not None and math.isfinite(value)
-        state = TrialState.COMPLETE if is_known else TrialState.FAIL
-        self._study.tell(asked, value if is_known else None, state=state)
+        is_measured = value is not None and math.isfinite(value)
+        state = TrialState.COMPLETE if is_measured else TrialState.FAIL
+        self._study.tell(asked, value if is_measured else None, state=state)
 
-    def _known(self, setting: Setting, value: float) -> optuna.trial.FrozenTrial:
+    def _frozen(self, setting: Setting, value: float) -> optuna.trial.FrozenTrial:
         params = {name: _param(self._space[name], setting[name]) for name in self._space}
         return create_trial(params=params, distributions=self._distributions, value=value)
 
 
 def _distribution(domain: Domain) -> BaseDistribution:
-    """Describe a domain to Optuna; choices go by their place, so that they may be anything."""
+    """Convert a domain to an Optuna distribution.
+
+    Choices are represented by their index: their values may have types that Optuna refuses.
+    """
     if isinstance(domain, Choices):
-        places = len(domain.values)
+        count = len(domain.values)
+        # An integer distribution keeps the order of numbers, which TPE can use.
         if _is_ordered(domain):
-            return IntDistribution(0, places - 1)
-        return CategoricalDistribution(tuple(range(places)))
+            return IntDistribution(0, count - 1)
+        return CategoricalDistribution(tuple(range(count)))
     if domain.is_int:
         return IntDistribution(int(domain.low), int(domain.high), log=domain.is_log)
     return FloatDistribution(domain.low, domain.high, log=domain.is_log)

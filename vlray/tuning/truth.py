@@ -1,6 +1,6 @@
-"""Boxes, classes and attributes that are right, from COCO's JSON.
+"""Ground truth: boxes, classes and attributes of images, from COCO's JSON.
 
-Shapes: N images, G boxes of all of them.
+Shapes: N: images; N1: N + 1; G: boxes of all images.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ _FORM = (
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is on N images, flat.
+    """True boxes of N images, concatenated.
 
     Attributes:
-        source: The file.
-        image_ids: Ids by the images' rule; images without a box are among them.
-        offsets: Where each image's boxes begin, and at the end G.
-        boxes: ``(x1, y1, x2, y2)`` in pixels of the original image, as the file has them.
-        ignored: Boxes of a crowd, and those that the file says to ignore: no detector has to find
-            them.
-        classes: Name of each box's class; empty: the file names none.
-        attributes: Names of each box's attributes; empty: the file has none.
+        source: Path of the file.
+        image_ids: Ids of the images, made by ``images.id_rule``, including images without boxes.
+        offsets: Index of each image's first box, followed by G.
+        boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
+        ignored: Whether a box is a crowd or is marked ``ignore``, and does not count.
+        classes: Class name of each box; empty if the file has no categories.
+        attributes: Attribute names of each box; empty if the file has no attributes.
     """
 
     source: str
@@ -47,39 +46,38 @@ class Truth:
     attributes: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
-        """Give the number of boxes."""
+        """Return the number of boxes of all images."""
         return len(self.boxes)
 
 
 def read_truth(path: str, id_rule: str = "stem") -> Truth:
-    """Read the annotations of images.
-
-    Beside what COCO's files have, an annotation may hold ``attributes``: a list of names.
+    """Read COCO's annotations, with an optional list of names ``attributes`` per annotation.
 
     Args:
-        path: A local path or a URI of COCO's JSON.
-        id_rule: How a file's name becomes an id, as for the images.
+        path: Local path or URI of the JSON file.
+        id_rule: Rule that makes an image's id from its file name, as in ``images.id_rule``.
 
     Raises:
-        ValueError: It is none, or an annotation is damaged; says which.
-        OSError: It cannot be read.
+        ValueError: The file is not COCO's JSON, or an annotation is invalid.
+        OSError: The file cannot be read.
     """
+    # Some editors save JSON with a byte order mark, which json refuses.
     data = files.read_bytes(*files.resolve(path)).removeprefix(codecs.BOM_UTF8)
     try:
-        found = json.loads(data)
+        coco = json.loads(data)
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); {_FORM}") from error
-    if not isinstance(found, dict) or not {"images", "annotations"} <= found.keys():
+        raise ValueError(f"{path} is not JSON ({error}); {_FORM}") from error
+    if not isinstance(coco, dict) or not {"images", "annotations"} <= coco.keys():
         raise ValueError(f"{path} has no images and annotations; {_FORM}")
     try:
-        numbers = [image["id"] for image in found["images"]]
-        names = image_ids([image["file_name"] for image in found["images"]], id_rule)
-        categories = {one["id"]: str(one["name"]) for one in found.get("categories", ())}
+        numbers = [image["id"] for image in coco["images"]]
+        names = image_ids([image["file_name"] for image in coco["images"]], id_rule)
+        categories = {one["id"]: str(one["name"]) for one in coco.get("categories", ())}
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} lacks {error} in an image or category; {_FORM}") from error
     if not names:
-        raise ValueError(f"{path} names no images; {_FORM}")
-    return _gather(path, found["annotations"], numbers, names, categories)
+        raise ValueError(f"{path} has an empty list of images; {_FORM}")
+    return _gather(path, coco["annotations"], numbers, names, categories)
 
 
 def _gather(
@@ -89,26 +87,27 @@ def _gather(
     names: Sequence[str],
     categories: dict[Any, str],
 ) -> Truth:
-    """Bring the boxes of each image together, in the order of the file."""
-    place = {number: at for at, number in enumerate(numbers)}
+    """Group the boxes by image; boxes of an image keep the order of the file."""
+    index_of = {number: index for index, number in enumerate(numbers)}
     images = np.zeros(len(annotations), np.int64)
     boxes = np.zeros((len(annotations), 4))
     ignored = np.zeros(len(annotations), bool)
     for row, one in enumerate(annotations):
         try:
-            images[row] = place[one["image_id"]]
+            images[row] = index_of[one["image_id"]]
             x, y, width, height = map(float, one["bbox"])
             if categories:
-                categories[one["category_id"]]
+                categories[one["category_id"]]  # raises KeyError for an unknown category
         except (KeyError, TypeError, ValueError) as error:
-            shown = (
+            # Without its other keys: a segmentation may have thousands of numbers.
+            excerpt = (
                 {name: one.get(name) for name in ("id", "image_id", "category_id", "bbox")}
                 if (isinstance(one, dict))
                 else one
             )
             raise ValueError(
-                f"{path}: annotation {row}, {json.dumps(shown)}, has no box or class of one of its "
-                f"images ({error!r}); {_FORM}"
+                f"{path}: annotation {row}, {json.dumps(excerpt)}, needs an image_id and a "
+                f"category_id of this file and a bbox of four numbers ({error!r}); {_FORM}"
             ) from error
         boxes[row] = x, y, x + width, y + height
         ignored[row] = bool(one.get("iscrowd") or one.get("ignore"))

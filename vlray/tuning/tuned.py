@@ -1,4 +1,4 @@
-"""The command whose options are searched: what was given to it, and its settings in a trial."""
+"""The command whose options are searched: its options, and its settings in a trial."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ FIXED = {
     ),
     "train": ("config", "project", "env", "output", "data", "watch", "cluster.address"),
 }
-"""Options and sections that say where things are, or what they are measured on."""
+"""Options and sections that cannot be searched: locations, and the data to measure on."""
 
 Setting = dict[str, Any]
-"""Searched options, by their dotted names, and a value of each in plain types."""
+"""A value of each searched option, in plain types, by the option's dotted name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """A command and what stands behind ``--``."""
+    """The command after ``--`` and its options."""
 
     cls: type[Command]
-    given: Mapping[Path, Any]
-    """What was given to it in any layer of settings, in plain types."""
+    options: Mapping[Path, Any]
+    """Options that are set in any layer of settings, in plain types."""
 
     @property
     def name(self) -> str:
-        """Give ``extract`` or ``train``."""
+        """Name of the command: ``extract`` or ``train``."""
         return self.cls.command
 
     def config(self, setting: Mapping[str, Any], output: str | File) -> Command:
-        """Make the command's settings.
+        """Return the command's settings in a trial.
 
         Args:
-            setting: Of the searched options.
-            output: Its OUT.
+            setting: Values of the searched options.
+            output: OUT of the command.
 
         Raises:
-            ValueError: The values do not go together; says which.
+            ValueError: The values are invalid together; the message names them.
         """
-        values = {**self.given, OUTPUT[self.name]: str(output)}
+        values = {**self.options, OUTPUT[self.name]: str(output)}
         values |= {tuple(name.split(".")): value for name, value in setting.items()}
         try:
             return self.cls(**nest(values))
@@ -68,42 +68,42 @@ class Tuned:
             ) from error
 
     def settings(self, setting: Mapping[str, Any]) -> dict[str, Any]:
-        """Give what was given and searched, in the form of a ``--config`` file."""
-        kept = {
-            path: value for path, value in self.given.items() if path[0] not in ("project", "env")
+        """Return the set and the searched options, in the form of a ``--config`` file."""
+        options = {
+            path: value for path, value in self.options.items() if path[0] not in ("project", "env")
         }
-        return nest(kept | {tuple(name.split(".")): value for name, value in setting.items()})
+        return nest(options | {tuple(name.split(".")): value for name, value in setting.items()})
 
     def defaults(self, names: Iterable[str]) -> Setting:
-        """Give what options are without a search; those of a mapping may be nothing."""
+        """Return the values of options without a search; unset entries of mappings are left out."""
         values = flatten(self.config({}, "-").model_dump(mode="json"))
         paths = {name: tuple(name.split(".")) for name in names}
         return {name: values[path] for name, path in paths.items() if path in values}
 
     def option(self, key: str) -> Path:
-        """Find the option that a key of the space means, by its full name or its last part.
+        """Find the option of a key of the space, by its full name or its last part.
 
         Raises:
-            ValueError: There is none, or several; or it is none to be searched.
+            ValueError: The key matches no option or several, or the option cannot be searched.
         """
         path = tuple(key.replace("-", "_").split("."))
         options = options_of(self.cls)
-        found = path if find_option(path, options) else self._by_last_part(path, options)
-        given = ".".join(found)
-        if f"{given}.".startswith(tuple(f"{name}." for name in FIXED[self.name])):
+        option = path if find_option(path, options) else self._by_last_part(path, options)
+        name = ".".join(option)
+        if f"{name}.".startswith(tuple(f"{fixed}." for fixed in FIXED[self.name])):
             raise ValueError(
-                f"--space {key}: {given} says where things are or what they are, so that trials "
-                "would not compare; search other options"
+                f"--space {key}: {name} sets a location or the data to measure on, so trials would "
+                "not be comparable; search other options"
             )
-        if found in self.given:
+        if option in self.options:
             raise ValueError(
-                f"--space {key}: {given} is given to vlray {self.name} as well "
-                f"({self.given[found]!r}); leave one of the two away"
+                f"--space {key}: {name} is also an option of vlray {self.name} after -- "
+                f"({self.options[option]!r}); remove one of the two"
             )
-        return found
+        return option
 
     def _by_last_part(self, path: Path, options: Mapping[Path, Any]) -> Path:
-        """Complete ``nms_thresh``, or ``architecture.l_layers`` of a mapping."""
+        """Find the full name of ``nms_thresh``, or of ``architecture.l_layers`` in a mapping."""
         key = ".".join(path)
         ends = [option for option in options if option[-1] == path[0]]
         if len(path) > 1:
@@ -112,27 +112,27 @@ class Tuned:
             return *ends[0], *path[1:]
         if ends:
             names = " or ".join(".".join(end) for end in ends)
-            raise ValueError(f"--space {key} can be {names}; say which")
+            raise ValueError(f"--space {key} is ambiguous: give {names}")
         close = nearest(key, [".".join(option) for option in options])
         hint = f"did you mean {close}?" if close else f"see vlray {self.name} --help"
         raise ValueError(f"--space {key}: vlray {self.name} has no such option; {hint}")
 
 
 def read_tuned(config: TuneConfig) -> Tuned:
-    """Read what stands behind ``--`` by that command's own layers of settings.
+    """Read the command after ``--``, with all layers of settings of that command.
 
     Raises:
-        UsageError: The tuned command or its options are wrong.
+        UsageError: The command cannot be tuned, or its options are invalid.
     """
     words = " or ".join(COMMANDS)
     if not config.tuned:
         raise UsageError(
             TuneConfig,
-            [f"nothing is tuned; put {words} and its arguments behind --, as the examples do"],
+            [f"no command to tune; give {words} and its arguments after --, as in the examples"],
         )
     name, *args = config.tuned
     if name not in COMMANDS:
-        raise UsageError(TuneConfig, [f"vlray {name} is not tuned; put {words} behind --"])
+        raise UsageError(TuneConfig, [f"vlray {name} cannot be tuned; give {words} after --"])
     cls = settings_of(name)
     output = OUTPUT[name]
     try:
@@ -142,9 +142,13 @@ def read_tuned(config: TuneConfig) -> Tuned:
     if output in flags:
         raise UsageError(
             TuneConfig,
-            [f"OUT of vlray {name} ({flags[output]!r}) is below the sweep's; leave it away"],
+            [
+                f"OUT of vlray {name} ({flags[output]!r}) is chosen by vlray tune, below its own "
+                "OUT; remove it"
+            ],
         )
+    # OUT is required; "-" is a placeholder.
     parsed = read(cls, [*args, f"--{'.'.join(output)}", "-"])
-    given = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
-    del given[output]
-    return Tuned(cls, given)
+    options = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
+    del options[output]  # each trial has its own
+    return Tuned(cls, options)

@@ -1,4 +1,4 @@
-"""What a trial does, as the search sees it, and what it takes."""
+"""The function of a trial, and the resources that it takes."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ from vlray.tuning.tuned import Setting
 
 @dataclass(frozen=True)
 class Resources:
-    """What each trial takes, and how many run at the same time."""
+    """Resources of a trial, and the number of concurrent trials."""
 
     cpus: float
+    """CPUs of each trial."""
+
     gpus: float
+    """GPUs of each trial; a fraction shares one."""
+
     concurrent: int
+    """Maximum number of trials at the same time."""
 
 
 class Report(Protocol):
-    """Tells the search of an evaluation; it may end the trial here."""
+    """Reports the metrics of an evaluation to the search, which may end the trial here."""
 
-    def __call__(self, figures: Mapping[str, float], /) -> None:
-        """Tell its figures."""
+    def __call__(self, metrics: Mapping[str, float], /) -> None:
+        """Report the metrics by name."""
 
 
-class Work(Protocol):
-    """What a trial does; it is sent to the trials' processes."""
+class TrialFunction(Protocol):
+    """Function of a trial. It is pickled and sent to the trials' processes."""
 
     @property
     def reuse(self) -> bool:
-        """Whether a process may do one trial after the other, which saves its start."""
+        """Whether a process may run several trials in sequence, which saves start-up time."""
 
     def __call__(self, setting: Setting, report: Report) -> Mapping[str, float]:
-        """Give the figures of a setting, having told those of each evaluation before."""
+        """Run a setting and return its metrics; report those of each evaluation on the way."""

@@ -1,1 +1,1 @@
-"""Detectors of Detectron2: any configuration of its own R-CNNs."""
+"""Detectron2's R-CNNs as detectors, from any of its configurations with a box head."""

@@ -1,4 +1,4 @@
-"""Weights files of Detectron2: read without running code from them, and loaded completely."""
+"""Weights files of Detectron2: read without running code in them, and loaded completely."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from torch import Tensor, nn
 
 from vlray.storage.pickles import ARRAY_GLOBALS, ArrayUnpickler
 
-# Parts of a checkpoint that boxes and vectors do not need, and what files hold for nothing: anchors
-# and normalization follow from the configuration, the batches that a norm has seen matter to none.
+# Tensors that may be left unused: heads that boxes and features do not need, normalization that
+# follows from the configuration, and counters of batch norms, which inference never reads.
 _UNUSED_PREFIXES = ("roi_heads.mask_head.", "roi_heads.keypoint_head.", "sem_seg_head.")
 _UNUSED_ENDINGS = ("num_batches_tracked", "pixel_mean", "pixel_std")
-_LISTED = 8
+_LISTED = 8  # names of tensors in an error message
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a weights file into a network; every tensor of the network must come from it.
+    """Load a weights file into a network; it must have every tensor of the network.
 
     Args:
-        model: As built from the configuration.
-        path: A safetensors file, a pickle of Detectron2 or Caffe2, or what ``torch.save`` wrote;
-            its content tells which, not its name.
+        model: A network built from the configuration.
+        path: A safetensors file, a pickle of Detectron2 or Caffe2, or a file of ``torch.save``;
+            the format is detected from the content, not from the name.
 
     Raises:
-        ValueError: The file is damaged, wants code to be run, or does not fit the network: the
-            tensors in question are listed.
+        ValueError: The file is damaged, needs code to be run, or does not fit the network; the
+            message lists the tensors that differ.
     """
     checkpoint = _read(path)
-    # Detectron2 knows how the names and shapes of older files map onto a network; it loads what
-    # fits and merely warns of the rest.
+    # Detectron2 knows how the names and shapes of older files map onto a network, but it loads the
+    # tensors that fit and only warns about the rest. Its result is therefore checked below.
     result = DetectionCheckpointer(model)._load_model(checkpoint)
     unexpected = [name for name in result.unexpected_keys if not _is_unused(name)]
     missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
@@ -50,12 +50,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
     ]
     missing = [n for n in missing if n not in {name for name, *_ in result.incorrect_shapes}]
     problems = [
-        f"{len(names)} tensors {what}: {', '.join(names[:_LISTED])}"
+        f"{len(names)} tensors {problem}: {', '.join(names[:_LISTED])}"
         + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
-        for what, names in (
+        for problem, names in (
             ("have another shape", shapes),
             ("of the network are missing", missing),
-            ("are of no use to it", unexpected),
+            ("are not part of the network", unexpected),
         )
         if names
     ]
@@ -63,8 +63,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise ValueError(
             f"the weights {path} do not fit the configuration:\n  "
             + "\n  ".join(problems)
-            + "\nGive the weights that were trained with this configuration (for a box predictor "
-            "of another shape see MODEL.ROI_HEADS.NUM_CLASSES)."
+            + "\nUse the weights that were trained with this configuration (if the box predictor "
+            "has another shape, check MODEL.ROI_HEADS.NUM_CLASSES)."
         )
 
 
@@ -73,26 +73,26 @@ def _is_unused(name: str) -> bool:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor | np.ndarray]:
-    """Read the tensors of a weights file as they are, under the names that they have there.
+    """Read the tensors of a weights file, unchanged and under their own names.
 
     Args:
-        path: As for ``load_weights``; the tensors may lie under ``model`` or ``state_dict``.
+        path: As in ``load_weights``; the tensors may be under ``model`` or ``state_dict``.
 
     Raises:
-        ValueError: The file is damaged, wants code to be run, or holds something else.
+        ValueError: The file is damaged, needs code to be run, or holds something else.
     """
     return _tensors(_open(path)[0], path)
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Tell a safetensors file by its content: the length of a JSON header, and that header."""
+    """Detect a safetensors file by its first bytes: the length of a JSON header, then ``{``."""
     with path.open("rb") as file:
         head = file.read(9)
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") + 8 <= path.stat().st_size
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a file into the form that Detectron2's checkpointer takes."""
+    """Read a file into the form that Detectron2's checkpointer expects."""
     data, is_pickle = _open(path)
     if is_pickle and not ("model" in data and "__author__" in data):
         blobs = data.get("blobs", data)
@@ -106,7 +106,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _open(path: Path) -> tuple[dict[str, Any], bool]:
-    """Read a file of any format; also says whether it is a pickle that torch did not write."""
+    """Read a file of any format.
+
+    Returns:
+        The content, and whether the file is a pickle that torch did not write.
+    """
     is_pickle = False
     try:
         if _is_safetensors(path):
@@ -116,17 +120,17 @@ def _open(path: Path) -> tuple[dict[str, Any], bool]:
         else:
             with path.open("rb") as file:
                 data = ArrayUnpickler(file, encoding="latin1").load()
-            # Before torch 1.6 its files were several pickles, the first of which is a number.
+            # Before torch 1.6, a file of torch.save was several pickles, first a magic number.
             is_pickle = data != torch.serialization.MAGIC_NUMBER
             if not is_pickle:
                 data = _load_torch(path)
     except OSError:
         raise
-    except Exception as error:  # a damaged file makes these readers raise anything
+    except Exception as error:  # on a damaged file, these readers may raise any exception
         raise _unreadable(path, error) from error
     if not isinstance(data, dict):
         raise ValueError(
-            f"{path} holds {type(data).__name__}, not the tensors of a network by name"
+            f"{path} holds an object of type {type(data).__name__}, not tensors by name"
         )
     return data, is_pickle
 
@@ -141,29 +145,29 @@ def _tensors(data: dict[str, Any], path: Path) -> dict[str, Tensor | np.ndarray]
 
 
 def _checked(tensors: Any, path: Path) -> dict[str, Tensor | np.ndarray]:
-    values = tensors.items() if isinstance(tensors, dict) else [("it", tensors)]
+    values = tensors.items() if isinstance(tensors, dict) else [("its content", tensors)]
     for name, value in values:
         is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
         if not (is_array or isinstance(value, Tensor)):
             raise ValueError(
-                f"{path}: {name} is of type {type(value).__name__}; vlray looks for a network's "
+                f"{path}: {name} is of type {type(value).__name__}; vlray expects a network's "
                 'tensors by name, at the top of the file or under "model" or "state_dict"'
             )
     return dict(values)
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
-    wanted = re.search(r"GLOBAL (\S+)", str(error))
-    if wanted is None:
-        return ValueError(f"{path} is no weights file, or a damaged one: {error}")
+    code = re.search(r"GLOBAL (\S+)", str(error))
+    if code is None:
+        return ValueError(f"{path} is not a weights file, or it is damaged: {error}")
     return ValueError(
-        f"{path} holds more than tensors ({wanted[1].rstrip('.')}), and vlray runs no code out of "
-        "weights; if you trust the file, read it yourself and write its tensors alone: "
+        f"{path} holds more than tensors ({code[1].rstrip('.')}), and vlray never runs code from "
+        "weights; if you trust the file, read it yourself and save only its tensors: "
         'torch.save({"model": tensors}, "model.pth")'
     )
 
 
 def _torch_globals() -> list[Any]:
-    """Allow torch's own restricted reader arrays too: some tools write them among the tensors."""
+    """List the types that torch's restricted reader needs for NumPy arrays among the tensors."""
     dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
     return [*dtypes, *((value, name) for name, value in ARRAY_GLOBALS.items())]

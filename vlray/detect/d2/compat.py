@@ -1,7 +1,7 @@
-"""Make Detectron2 importable from either of its two sources. Import this before ``detectron2``.
+"""Patches that make Detectron2 importable. Import this module before ``detectron2``.
 
-PyPI's ``pb1-detectron2`` is Detectron2's Python source without its compiled part, and older than
-today's Pillow and torch. The official source needs none of this and is used as it is.
+PyPI's ``pb1-detectron2`` is Detectron2's Python source without its compiled extension, and older
+than today's Pillow and torch. An installation from the official source is used as it is.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _MISSING = (
 
 
 class _MissingExtension(ModuleType):
-    """Stands in for ``detectron2._C``; says what is missing once a compiled operation is used."""
+    """Placeholder for ``detectron2._C`` that raises when a compiled operation is used."""
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # the import system and inspect ask for some of these
+        if name.startswith("__"):  # the import system and inspect look some of these up
             raise AttributeError(name)
         raise NotImplementedError(
             f"detectron2._C.{name} is a compiled operation, and this Detectron2 has no compiled "
-            "part (rotated boxes, deformable convolutions, the fast COCO evaluator); install "
-            "the official source: "
+            "extension (rotated boxes, deformable convolutions, the fast COCO evaluator); install "
+            "it from the official source: "
             "`pip install git+https://github.com/facebookresearch/detectron2`"
         )
 
 
 def prepare_detectron2() -> None:
-    """Put right what Detectron2 lacks here; does nothing more where it is complete.
+    """Patch Detectron2 where this installation needs it, and import its modules.
 
     Raises:
         ImportError: Detectron2 is not installed from either source.
@@ -51,15 +51,15 @@ def prepare_detectron2() -> None:
         sys.modules["detectron2._C"] = extension
         vars(detectron2)["_C"] = extension  # what `from detectron2 import _C` looks up
     if not hasattr(PIL.Image, "LINEAR"):
-        # Gone since Pillow 10; Detectron2 0.6 has it as the default of an argument.
+        # Removed in Pillow 10; Detectron2 0.6 uses it as the default of an argument.
         PIL.Image.LINEAR = PIL.Image.Resampling.BILINEAR  # type: ignore[attr-defined]
     with warnings.catch_warnings():
-        # A dozen functions are decorated with torch.jit.script as the modules load; whoever uses
-        # vlray can do nothing about it.
+        # Loading the modules decorates a dozen functions with torch.jit.script, which is
+        # deprecated; users of vlray can do nothing about it.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.script`")
         importlib.import_module("detectron2.modeling")
-        # Its anchors call torch.meshgrid without `indexing`. torch warns of that once in a
-        # process: here, where nobody sees it.
+        # Its anchors call torch.meshgrid without `indexing`. torch warns of that once in each
+        # process, so the first call is made here, where the warning is ignored.
         warnings.filterwarnings("ignore", message=r"torch\.meshgrid")
         torch.meshgrid(torch.zeros(1), torch.zeros(1))
 

@@ -28,35 +28,44 @@ from vlray.regions.batch import RegionBatch
 
 
 class Detectron:
-    """Regions of a Detectron2 network: C4 (res5), DC5, FPN or cascade, masks and keypoints unused.
+    """Detectron2 network with a box head: C4 (res5), DC5, FPN or cascade.
 
-    ``options.name`` is the configuration; ``options.weights`` are those it was trained to, by
-    default its own. ``options.options["obj_names"]`` names the classes of a dataset that Detectron2
-    does not know.
+    ``options.name`` is the configuration. ``options.weights`` are the weights that were trained
+    with it; empty means those that the configuration names. ``options.options["obj_names"]`` names
+    the classes of a dataset that Detectron2 does not know. Masks and keypoints are not computed.
 
-    A region is a proposal with its best class, where Detectron2 itself would also report the
-    proposal's other classes above the threshold. Its vector is what the box predictor sees.
+    A region is a proposal with its best class; Detectron2 itself would also report the proposal's
+    other classes above the threshold. Its feature vector is the input of the box predictor.
     """
 
     @classmethod
     def resize(cls, options: DetectorSection) -> Resize:
-        """Give the configuration's resizing for tests; the options' sizes come first."""
+        """Return the configuration's resizing for inference; the options' sizes override it.
+
+        Raises:
+            ValueError: The configuration does not resize images, and ``min_size`` is not set.
+        """
         sizes = load_config(options).INPUT
         min_size = options.min_size or sizes.MIN_SIZE_TEST
         if not min_size:
             raise ValueError(
-                f"{options.name} leaves images in their own size (INPUT.MIN_SIZE_TEST is 0), which "
-                "vlray cannot bound; give detector.min_size and detector.max_size"
+                f"{options.name} does not resize images (INPUT.MIN_SIZE_TEST is 0), so nothing "
+                "limits their memory; set detector.min_size and detector.max_size"
             )
         return ResizeShortestEdge(min_size, options.max_size or sizes.MAX_SIZE_TEST)
 
     def __init__(self, options: DetectorSection) -> None:
-        """Build the network and load its weights."""
+        """Build the network and load its weights.
+
+        Raises:
+            ValueError: ``options.options`` has unknown names, or the configuration or the weights
+                cannot be used.
+        """
         unknown = options.options.keys() - {"obj_names"}
         if unknown:
             raise ValueError(
-                f"detector.options {sorted(unknown)} mean nothing to a Detectron2 configuration; "
-                "it knows obj_names"
+                f"detector.options {sorted(unknown)} are unknown for a Detectron2 configuration; "
+                "its only option is obj_names"
             )
         cfg = load_config(options)
         cfg.MODEL.DEVICE = str(device_of(options))
@@ -66,7 +75,7 @@ class Detectron:
         self._model = build_model(cfg).eval()
         load_weights(self._model, weights)
         feature_dim = feature_dim_of(self._model)
-        if options.features == "grid":
+        if options.features == "grid":  # grid cells have another length than regions
             check_grid(options)
             feature_dim = grid_dim_of(self._model, options)
         self.info = DetectorInfo(
@@ -79,10 +88,10 @@ class Detectron:
     def __call__(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Find the regions of images of one size, BGR, in one forward pass.
+        """Detect the regions of BGR images of one size in one forward pass.
 
-        Beyond the multiple of 32 that a feature pyramid needs, nothing is padded, so that an
-        image's regions do not depend on the others in its batch.
+        Images are padded only to the multiple of 32 that a feature pyramid needs, so an image's
+        regions do not depend on the other images in its batch.
         """
         return find_regions_of(self._model, self._in_order(images), image_hw, self._options)
 
@@ -92,31 +101,31 @@ class Detectron:
         image_hw: Int32[np.ndarray, "N 2"],
         boxes: Sequence[Float32[np.ndarray, "R 4"]],
     ) -> RegionBatch:
-        """Pool given boxes, in pixels of the original images; see ``pool_boxes_of``."""
+        """Pool the user's boxes, in pixels of the original images; see ``pool_boxes_of``."""
         return pool_boxes_of(self._model, self._in_order(images), image_hw, boxes)
 
     def grid(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Give the cells of ``options.grid_layer``'s map over the whole images."""
+        """Compute grid features: the cells of the map ``options.grid_layer``."""
         return grid_of(self._model, self._in_order(images), image_hw, self._options)
 
     def _in_order(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        """Bring BGR into the network's order of channels."""
+        """Reverse the BGR channels if the network expects RGB."""
         return [image[:, :, ::-1] for image in images] if self._is_rgb else images
 
 
 def _obj_names(cfg: Any, options: DetectorSection) -> tuple[str, ...]:
-    """Name the classes: as the options say, else as the test dataset does, else by number."""
+    """Return class names from the options, else from the test dataset, else numbered ones."""
     num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    given = options.options.get("obj_names")
-    if given is not None:
-        if len(given) != num_classes:
+    obj_names = options.options.get("obj_names")
+    if obj_names is not None:
+        if len(obj_names) != num_classes:
             raise ValueError(
-                f"detector.options.obj_names has {len(given)} names, but {options.name} has "
-                f"MODEL.ROI_HEADS.NUM_CLASSES={num_classes}; give one name for each class"
+                f"detector.options.obj_names has {len(obj_names)} names, but {options.name} has "
+                f"MODEL.ROI_HEADS.NUM_CLASSES={num_classes}; list one name for each class"
             )
-        return tuple(map(str, given))
+        return tuple(map(str, obj_names))
     for dataset in cfg.DATASETS.TEST:
         names = MetadataCatalog.get(dataset).get("thing_classes")
         if names and len(names) == num_classes:

@@ -1,4 +1,4 @@
-"""Regions of any Detectron2 R-CNN: the steps of its inference, with the vectors kept.
+"""Regions of any Detectron2 R-CNN: the steps of its inference that also return the vectors.
 
 Shapes: N images, P proposals of one image, M of all of them, K classes, D feature length.
 """
@@ -28,12 +28,12 @@ from vlray.regions.batch import RegionBatch
 
 @dataclass(frozen=True)
 class BoxHeadOutput:
-    """What the box head says of one image's proposals.
+    """Output of the box head for one image's proposals.
 
     Attributes:
-        boxes: Regressed, in pixels of the resized image: for each class, or one for all classes.
-        probs: Of the classes, background left out.
-        visual_feats: The vector that the box predictor saw.
+        boxes: Regressed boxes in pixels of the resized image: one per class, or one for all.
+        probs: Class probabilities, without the background.
+        visual_feats: Input vectors of the box predictor.
     """
 
     boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"]
@@ -42,7 +42,7 @@ class BoxHeadOutput:
 
 
 def feature_dim_of(model: GeneralizedRCNN) -> int:
-    """Give the length of a region's vector."""
+    """Return the length of a region's feature vector."""
     predictor = model.roi_heads.box_predictor
     if isinstance(model.roi_heads, CascadeROIHeads):
         predictor = predictor[-1]
@@ -59,30 +59,30 @@ def find_regions_of(
     """Run a network on images of one size, and select each image's regions.
 
     Args:
-        model: In evaluation mode.
-        images: Resized; their channels in the network's order.
+        model: A network in evaluation mode.
+        images: Resized images; channels in the network's order.
         image_hw: Height and width of the original images, pixels.
-        options: What to keep.
+        options: Thresholds and limits of the selection.
 
     Returns:
         Regions in the images' order, boxes in pixels of the original images.
 
     Raises:
-        ValueError: The images differ in size: the smaller would have to be padded, which changes
-            their features.
+        ValueError: The images differ in size. Padding the smaller ones would change their
+            features.
     """
     pixels, resized_hw = normalized(model, images)
     outputs = run_box_head(model, pixels)
-    found = [
+    regions = [
         _select(output, resized_hw, original_hw, options)
         for output, original_hw in zip(outputs, image_hw.tolist(), strict=True)
     ]
     boxes, visual_feats, obj_ids, obj_probs = (
-        torch.cat(parts) for parts in zip(*found, strict=True)
+        torch.cat(parts) for parts in zip(*regions, strict=True)
     )
     return RegionBatch(
         image_hw=image_hw,
-        num_boxes=np.array([len(boxes) for boxes, *_ in found], np.int32),
+        num_boxes=np.array([len(boxes) for boxes, *_ in regions], np.int32),
         boxes=boxes.float().cpu().numpy(),
         visual_feats=visual_feats.float().cpu().numpy(),
         obj_ids=obj_ids.int().cpu().numpy(),
@@ -95,33 +95,33 @@ def pool_boxes_of(
     model: GeneralizedRCNN,
     images: Sequence[UInt8[np.ndarray, "h w 3"]],
     image_hw: Int32[np.ndarray, "N 2"],
-    given: Sequence[Float32[np.ndarray, "R 4"]],
+    user_boxes: Sequence[Float32[np.ndarray, "R 4"]],
 ) -> RegionBatch:
-    """Pool given boxes, as they are, from images of one size; every stage of a cascade does.
+    """Pool the user's boxes, unchanged, from images of one size, in every stage of a cascade.
 
-    The boxes that ``find_regions_of`` finds were moved after pooling: given here, they have other
+    Boxes of ``find_regions_of`` were moved after pooling, so pooling them here returns other
     vectors.
 
     Args:
-        model: In evaluation mode.
-        images: Resized; their channels in the network's order.
+        model: A network in evaluation mode.
+        images: Resized images; channels in the network's order.
         image_hw: Height and width of the original images, pixels.
-        given: Boxes of each image, in pixels of the original image.
+        user_boxes: Boxes of each image, in pixels of the original image.
 
     Raises:
         ValueError: The images differ in size.
     """
     pixels, resized_hw = normalized(model, images)
     boxes = []
-    for boxes_of_image, original_hw in zip(given, image_hw.tolist(), strict=True):
+    for boxes_of_image, original_hw in zip(user_boxes, image_hw.tolist(), strict=True):
         tensor = torch.tensor(boxes_of_image, device=model.device)
         boxes.append(tensor * _scale(original_hw, resized_hw, tensor))
     outputs = run_box_head(model, pixels, boxes)
     obj_probs, obj_ids = torch.cat([output.probs for output in outputs]).max(dim=1)
     return RegionBatch(
         image_hw=image_hw,
-        num_boxes=np.array([len(boxes_of_image) for boxes_of_image in given], np.int32),
-        boxes=np.concatenate(given),
+        num_boxes=np.array([len(boxes_of_image) for boxes_of_image in user_boxes], np.int32),
+        boxes=np.concatenate(user_boxes),
         visual_feats=torch.cat([o.visual_feats for o in outputs]).float().cpu().numpy(),
         obj_ids=obj_ids.int().cpu().numpy(),
         obj_probs=obj_probs.float().cpu().numpy(),
@@ -131,7 +131,10 @@ def pool_boxes_of(
 def normalized(
     model: GeneralizedRCNN, images: Sequence[UInt8[np.ndarray, "h w 3"]]
 ) -> tuple[ImageList, tuple[int, int]]:
-    """Bring images into the network's form; give their height and width as well.
+    """Subtract the network's mean, divide by its standard deviation, and stack the images.
+
+    Returns:
+        The images as Detectron2 expects them, and their height and width before padding.
 
     Raises:
         ValueError: The images differ in size.
@@ -139,38 +142,43 @@ def normalized(
     shapes = sorted({image.shape for image in images})
     if len(shapes) != 1:
         raise ValueError(
-            f"images of one call must be of one size, these are of {shapes}; group them by size"
+            f"images of one call must have one size, these have {shapes}; group them by size"
         )
-    # Copies: Ray hands out arrays that are not writable, which torch warns of.
+    # Copies, because Ray's arrays are read-only and torch warns about those.
     tensors = [torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images]
     return model.preprocess_image([{"image": x} for x in tensors]), shapes[0][:2]
 
 
 def run_box_head(
-    model: GeneralizedRCNN, images: ImageList, given: Sequence[Float[Tensor, "P 4"]] | None = None
+    model: GeneralizedRCNN,
+    images: ImageList,
+    user_boxes: Sequence[Float[Tensor, "P 4"]] | None = None,
 ) -> list[BoxHeadOutput]:
-    """Go from normalized images to what the box head says of each image's proposals.
+    """Run a network from normalized images to the output of its box head.
 
     Args:
-        model: In evaluation mode.
-        images: Of one size.
-        given: Boxes in the resized images, instead of proposals; a cascade does not move them.
+        model: A network in evaluation mode.
+        images: Images of one size.
+        user_boxes: Boxes in the resized images, used instead of proposals; a cascade does not
+            move them.
 
     Source:
-        Detectron2's inference, up to where its heads drop the vectors. A cascade's probabilities
-        are the mean of its stages, boxes and vectors are the last stage's (arXiv:1712.00726).
+        Detectron2's inference, up to the point where its heads drop the vectors. A cascade's
+        probabilities are the mean over its stages; boxes and vectors are those of the last stage
+        (arXiv:1712.00726).
     """
     roi_heads = model.roi_heads
     feature_maps = model.backbone(images.tensor)
-    if given is None:
+    if user_boxes is None:
         proposals, _ = model.proposal_generator(images, feature_maps, None)
     else:
-        proposals = _as_proposals(given, images.image_sizes, clip=False)
+        proposals = _as_proposals(user_boxes, images.image_sizes, clip=False)
     num_stages = getattr(roi_heads, "num_cascade_stages", 1)
     boxes: Sequence[Tensor] = ()
     stage_probs = []
     for stage in range(num_stages):
-        if stage and given is None:
+        # Each stage of a cascade pools the boxes that the stage before it regressed.
+        if stage and user_boxes is None:
             proposals = _as_proposals(boxes, images.image_sizes)
         predictor, vectors = _pool(roi_heads, stage, feature_maps, proposals)
         predictions = predictor(vectors)
@@ -179,7 +187,7 @@ def run_box_head(
     probs = [sum(parts) / num_stages for parts in zip(*stage_probs, strict=True)]
     per_image = torch.split(vectors, [len(p) for p in proposals])
     return [
-        BoxHeadOutput(_by_class(b), p[:, :-1], v)
+        BoxHeadOutput(_by_class(b), p[:, :-1], v)  # the last class is the background
         for b, p, v in zip(boxes, probs, per_image, strict=True)
     ]
 
@@ -187,7 +195,7 @@ def run_box_head(
 def _pool(
     roi_heads: Any, stage: int, feature_maps: dict[str, Tensor], proposals: list[Instances]
 ) -> tuple[Any, Float[Tensor, "M D"]]:
-    """Pool all proposals; give the predictor of a stage and the vectors that it is to see."""
+    """Pool all proposals; return the predictor of a stage and its input vectors."""
     regions = [p.proposal_boxes for p in proposals]
     maps = [feature_maps[name] for name in roi_heads.in_features]
     if isinstance(roi_heads, Res5ROIHeads):
@@ -197,7 +205,7 @@ def _pool(
     head, predictor = roi_heads.box_head, roi_heads.box_predictor
     if isinstance(roi_heads, CascadeROIHeads):
         head, predictor = head[stage], predictor[stage]
-    # A head that ends in a convolution is flattened by the predictor itself.
+    # The output of a head that ends in a convolution is flattened, as the predictor would do.
     return predictor, head(roi_heads.box_pooler(maps, regions)).flatten(1)
 
 
@@ -207,7 +215,7 @@ def _as_proposals(
     *,
     clip: bool = True,
 ) -> list[Instances]:
-    """Hand boxes to the next stage, clipped to the images if they come from the one before."""
+    """Wrap boxes as Detectron2's proposals; boxes of an earlier stage are clipped to the images."""
     proposals = []
     for boxes_of_image, size in zip(boxes, image_sizes, strict=True):
         instances = Instances(size)
@@ -228,22 +236,23 @@ def _select(
     original_hw: tuple[int, int],
     options: DetectorSection,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give boxes in the original image, vectors, classes and probabilities of what is kept."""
+    """Return the boxes in the original image, vectors, classes and probabilities of the regions."""
     best = boxes_of_class(output.boxes, output.probs.max(dim=1).indices)
     scale = _scale(resized_hw, original_hw, best)
-    # What decides is what is written: so the same regions can be selected from it again.
+    # NMS sees the boxes exactly as they are written, so that ``vlray tune`` can select the same
+    # regions again from an output.
     boxes = _clip(_clip(best, resized_hw) * scale, original_hw)
     indices, obj_ids, obj_probs = select_regions(boxes, output.probs, options)
     return boxes[indices], output.visual_feats[indices], obj_ids, obj_probs
 
 
 def _scale(from_hw: Sequence[int], to_hw: Sequence[int], like: Tensor) -> Float[Tensor, " 4"]:
-    """Give what takes corners from one size of an image to another."""
+    """Return the factors that scale corners from one size of an image to another."""
     return like.new_tensor([to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]]).repeat(2)
 
 
 def _clip(boxes: Float[Tensor, "*P 4"], hw: Sequence[int]) -> Float[Tensor, "*P 4"]:
-    """Clip to an image, but leave infinite coordinates as NaN: such a box means nothing."""
+    """Clip to an image; coordinates that are not finite become NaN, which selection drops."""
     limit = boxes.new_tensor([hw[1], hw[0]]).repeat(2)
     finite = boxes.where(boxes.isfinite(), torch.nan)
     return finite.clamp(min=torch.zeros_like(limit), max=limit)

@@ -30,15 +30,15 @@ def grid_of(
     image_hw: Int32[np.ndarray, "N 2"],
     options: DetectorSection,
 ) -> RegionBatch:
-    """Give the cells of a map of the network's ResNet, of images of one size.
+    """Compute grid features: the cells of a map of the network's ResNet.
 
-    ``res5`` of a network whose heads hold it (C4) is those heads' stage over the whole image.
+    If the RoI heads hold res5 (C4 networks), it runs over the whole image.
 
     Args:
-        model: In evaluation mode; see ``check_grid``.
-        images: Resized; their channels in the network's order.
+        model: A network in evaluation mode that passed ``check_grid``.
+        images: Resized images of one size; channels in the network's order.
         image_hw: Height and width of the original images, pixels.
-        options: Which map, and how many cells.
+        options: ``grid_layer`` and ``grid_size``.
 
     Raises:
         ValueError: The images differ in size.
@@ -48,7 +48,7 @@ def grid_of(
     """
     pixels, (height, width) = normalized(model, images)
     resnet = _resnet_of(model)
-    # Without the padding that a feature pyramid needs: no cell is of anything but the image.
+    # The padding of a feature pyramid is cut off, so that every cell covers the image only.
     maps = resnet.stem(pixels.tensor[..., :height, :width])
     for name, stage in zip(resnet.stage_names, resnet.stages, strict=True):
         maps = stage(maps)
@@ -61,7 +61,7 @@ def grid_of(
 
 
 def grid_dim_of(model: GeneralizedRCNN, options: DetectorSection) -> int:
-    """Give the length of a cell's vector."""
+    """Return the length of a cell's vector."""
     resnet = _resnet_of(model)
     stages = dict(zip(resnet.stage_names, resnet.stages, strict=True))
     if options.grid_layer == "c4":
@@ -71,7 +71,7 @@ def grid_dim_of(model: GeneralizedRCNN, options: DetectorSection) -> int:
 
 
 def _resnet_of(model: GeneralizedRCNN) -> ResNet:
-    """Give the backbone's ResNet, which may be below a feature pyramid."""
+    """Return the backbone's ResNet, which may be below a feature pyramid."""
     resnet = getattr(model.backbone, "bottom_up", model.backbone)
-    assert isinstance(resnet, ResNet), type(resnet)  # check_grid knows
+    assert isinstance(resnet, ResNet), type(resnet)  # check_grid refused all others
     return resnet

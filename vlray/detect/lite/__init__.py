@@ -1,4 +1,4 @@
-"""The detector inside the package, for a first run, tests and small studies."""
+"""``lite``, the detector inside the package, for a first run, tests and small studies."""
 
 from pathlib import Path
 

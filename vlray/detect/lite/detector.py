@@ -16,36 +16,35 @@ from vlray.detect.weights.files import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 
-# Measured: larger images show more small objects, but the rest no longer looks as in ImageNet's
-# photographs of 224 pixels, and accuracy falls (see tests/benchmarks/lite_accuracy.py --min-size).
+# Measured with tests/benchmarks/lite_accuracy.py --min-size: larger images show more small objects,
+# but the other objects become larger than in ImageNet's 224-pixel crops, and accuracy falls.
 MIN_SIZE, MAX_SIZE = 416, 693
 
 logger = logging.getLogger("vlray")
 
 
 class Lite:
-    """Detectron2's Faster R-CNN on EfficientNet-Lite0: COCO's 80 classes, 512 values a region.
+    """Detectron2's Faster R-CNN on EfficientNet-Lite0: COCO's 80 classes, 512-d features.
 
-    ``options.weights`` may name another file that ``jobs/train_lite.py`` made, of as many classes
-    as it likes.
+    ``options.weights`` may name another file of ``jobs/train_lite.py``, with any number of
+    classes.
     """
 
     @classmethod
     def resize(cls, options: DetectorSection) -> ResizeShortestEdge:
-        """Give the network's input size; the options' sizes come first."""
+        """Return the resizing to the network's input size; the options' sizes override it."""
         return ResizeShortestEdge(options.min_size or MIN_SIZE, options.max_size or MAX_SIZE)
 
     def __init__(self, options: DetectorSection) -> None:
         """Build the network and load its weights.
 
         Raises:
-            ValueError: Options are given that mean nothing here, or the weights are not of
-                ``lite``'s network.
+            ValueError: ``options.options`` is not empty, or the weights do not fit ``lite``'s
+                network.
         """
         if options.options:
-            raise ValueError(f"lite has no detector.options, remove {sorted(options.options)}")
-        # Torch and Detectron2 take seconds to import; the driver, which asks this class for
-        # `resize` only, does without them.
+            raise ValueError(f"lite has no detector.options; remove {sorted(options.options)}")
+        # Torch and Detectron2 take seconds to import, and the driver needs only `resize`.
         from vlray.detect.d2.features import find_regions_of, pool_boxes_of
         from vlray.detect.device import device_of
         from vlray.detect.lite.model import FEATURE_DIM
@@ -59,12 +58,12 @@ class Lite:
         self.info = DetectorInfo(
             name="lite", feature_dim=FEATURE_DIM, obj_names=obj_names, weights_sha256=sha256(path)
         )
-        _say_what_lite_is_for()
+        _log_purpose()
 
     def __call__(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Find the regions of images; those of one size in one forward pass, others in turn."""
+        """Detect the regions of images: in one forward pass if their sizes are equal."""
         if len({image.shape for image in images}) > 1:
             return RegionBatch.concat(
                 [self([image], image_hw[i : i + 1]) for i, image in enumerate(images)]
@@ -78,16 +77,16 @@ class Lite:
         image_hw: Int32[np.ndarray, "N 2"],
         boxes: Sequence[Float32[np.ndarray, "R 4"]],
     ) -> RegionBatch:
-        """Pool given boxes of images of one size; the boxes are in pixels of the originals."""
+        """Pool the user's boxes, in pixels of the original images, from images of one size."""
         regions: RegionBatch = self._pool(images, image_hw, boxes)
         return regions
 
 
 @functools.cache
-def _say_what_lite_is_for() -> None:
-    """Log it once in a process."""
+def _log_purpose() -> None:
+    """Log once per process that ``lite`` is not meant for published results."""
     logger.info(
-        "The detector lite was trained on a few hundred photographs: it is for a first run, tests "
-        "and small studies, not for results to compare with published ones. For these there is the "
-        "Visual Genome detector: --detector.name vg-caffe."
+        "The detector lite was trained on a few hundred photographs. Use it for a first run, tests "
+        "and small studies. To compare with published results, use the Visual Genome detector: "
+        "--detector.name vg-caffe."
     )

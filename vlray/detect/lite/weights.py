@@ -1,4 +1,4 @@
-"""Read the weights of ``lite`` that ``jobs/train_lite.py`` makes."""
+"""Weights files of ``lite``, as ``jobs/train_lite.py`` writes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Read a weights file of ``lite``: its tensors in float32, and the names of its classes.
 
     Raises:
-        ValueError: The file is damaged, or ``jobs/train_lite.py`` did not make it.
+        ValueError: The file is damaged, or ``jobs/train_lite.py`` did not write it.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -25,29 +25,32 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{path} holds no weights of lite ({type(error).__name__}: {error}); {_way_out(path)}"
+            f"{path} holds no weights of lite ({type(error).__name__}: {error}); {_advice(path)}"
         ) from error
     return weights, obj_names
 
 
-def _way_out(path: Path) -> str:
-    """Say what to do with a file that is not ours: what others publish comes in other forms."""
+def _advice(path: Path) -> str:
+    """Suggest the detector that a file may be for, judging by its format."""
     with path.open("rb") as file:
         is_pickle = file.read(1) == b"\x80"
-    way_out = "give a file that jobs/train_lite.py made, or leave detector.weights empty"
+    advice = "use a file of jobs/train_lite.py, or leave detector.weights empty"
     if not (is_pickle or zipfile.is_zipfile(path) or read_header(path)[1]):
-        return way_out
+        return advice
     return (
-        "weights of the Visual Genome detector want --detector.name vg-pbua or vg-caffe beside "
-        f"them, those of another network of Detectron2 its config.yaml; for lite {way_out}"
+        "weights of the Visual Genome detector need --detector.name vg-pbua or vg-caffe, those of "
+        f"another Detectron2 network need its config.yaml; for lite, {advice}"
     )
 
 
 def load_lite(path: Path) -> tuple[nn.Module, tuple[str, ...]]:
-    """Build the network with a file's weights, ready to detect; and the names of its classes.
+    """Build the network with a file's weights, in evaluation mode.
+
+    Returns:
+        The network, and the names of its classes.
 
     Raises:
-        ValueError: The file is damaged, or not of this network.
+        ValueError: The file is damaged, or does not fit this network.
     """
     weights, obj_names = read_weights(path)
     model = build_lite(len(obj_names))
@@ -59,7 +62,11 @@ def load_lite(path: Path) -> tuple[nn.Module, tuple[str, ...]]:
 def _check_fit(
     path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor], trained: set[str]
 ) -> None:
-    """Compare names and shapes; ImageNet's share of the network is never in the file."""
+    """Compare names and shapes of the trained tensors; the file holds no others.
+
+    Raises:
+        ValueError: A tensor is missing, unknown or of another shape.
+    """
     problems = sorted(
         name
         for name in weights.keys() | trained
@@ -68,6 +75,6 @@ def _check_fit(
     if problems:
         raise ValueError(
             f"{path} does not fit lite's network: {len(problems)} tensors are missing, unknown or "
-            f"of another shape, the first is {problems[0]}; train it again with this version's "
-            "jobs/train_lite.py"
+            f"of another shape, the first is {problems[0]}; train the weights again with this "
+            "version's jobs/train_lite.py"
         )

@@ -1,6 +1,6 @@
-"""Which of an image's proposals become its regions.
+"""Selection of an image's regions among its proposals.
 
-Shapes: P proposals, K classes (background left out), R regions kept.
+Shapes: P proposals, K classes (without the background), R selected regions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vlray.detect.selection.rules import select_one
 def boxes_of_class(
     boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"], obj_ids: Int64[Tensor, " P"]
 ) -> Float[Tensor, "P 4"]:
-    """Give each proposal's box for one class; the same box where regression ignores classes."""
+    """Return each proposal's box for one class; class-agnostic boxes are returned unchanged."""
     if boxes.dim() == 2:
         return boxes
     return boxes[torch.arange(len(boxes), device=boxes.device), obj_ids]
@@ -27,21 +27,21 @@ def select_regions(
     probs: Float[Tensor, "P K"],
     options: DetectorSection,
 ) -> tuple[Int64[Tensor, " R"], Int64[Tensor, " R"], Float[Tensor, " R"]]:
-    """Choose the regions of one image: each proposal with its best class, after suppression.
+    """Select the regions of one image: proposals with their best class, after NMS.
 
-    Within a class, of two boxes whose IoU is above ``nms_thresh`` the lower score goes. The
-    survivors that score ``score_thresh`` or more are kept: at least ``min_boxes`` of them, if need
-    be by taking lower scores, and at most ``max_boxes``. Equal scores keep the proposals' order.
+    NMS runs within each class, with ``nms_thresh``. Survivors with a score of at least
+    ``score_thresh`` are selected, at most ``max_boxes`` of them. If there are fewer than
+    ``min_boxes``, survivors with lower scores are added. Equal scores keep the proposals' order.
 
     Args:
         boxes: ``(x1, y1, x2, y2)``, clipped to the image, for each class or for all classes.
         probs: Probability of each class.
-        options: The thresholds.
+        options: ``score_thresh``, ``nms_thresh``, ``min_boxes`` and ``max_boxes``.
 
     Returns:
         Index of each region's proposal, its class, and that class's probability, in descending
         order of probability. Boxes that are not finite or have no area, and probabilities that
-        are not finite, are never among them.
+        are not finite, are never selected.
 
     Source:
         Bottom-up attention (arXiv:1707.07998) keeps 10 to 100 boxes by this rule. Detectron2 keeps

@@ -1,4 +1,4 @@
-"""Selecting again from the proposals that a detector gave: what to ask it for, and by which rule.
+"""Repeated selection from stored proposals: how to collect them, and which rule selects.
 
 Shapes: P proposals of all images, K classes.
 """
@@ -16,8 +16,8 @@ from vlray.detect.conventions import PBUA
 from vlray.detect.selection.rules import BestClass, EachClass, Proposals, Rule
 
 LIGHT = ("score_thresh", "nms_thresh", "min_boxes", "max_boxes")
-"""The options that only select: others change the proposals."""
-EVERY = 1_000_000  # proposals of an image, more than there can be
+"""Options that change only the selection; the other options change the proposals."""
+EVERY = 1_000_000  # more proposals than any image has
 
 
 def rule_of(
@@ -25,13 +25,13 @@ def rule_of(
     proposals: Proposals,
     class_probs: Callable[[int], Float32[np.ndarray, "P K"]] | None = None,
 ) -> Rule:
-    """Give the rule of a detector.
+    """Return the selection rule of a detector.
 
     Args:
-        name: As ``load.settled`` gives it. A class of the user's own is taken to select as
-            ``selection.select_regions`` does.
-        proposals: Its own, as ``collecting`` asks for them.
-        class_probs: Gives the probabilities of an image's proposals, for ``vg-caffe``.
+        name: The settled name of the detector (``load.settled``). A class of the user's own is
+            assumed to select as ``selection.select_regions`` does.
+        proposals: Proposals that it returned under the options of ``collecting``.
+        class_probs: Returns the class probabilities of an image's proposals, for ``vg-caffe``.
     """
     if class_probs is not None:
         return EachClass(proposals, class_probs)
@@ -41,26 +41,26 @@ def rule_of(
 
 
 def collecting(options: DetectorSection, *, with_feats: bool) -> DetectorSection:
-    """Give the options under which a detector gives all of its proposals.
+    """Return options under which a detector returns all of its proposals.
 
-    ``vg-caffe`` then begins each vector with the probabilities of all classes (see
-    ``vg_candidates``); others have none where none are asked for.
+    The vectors of ``vg-caffe`` then begin with the probabilities of all classes (see
+    ``VgCaffeCandidates``), even without ``with_feats``.
 
     Args:
-        options: Settled.
-        with_feats: Whether the proposals' own vectors are wanted.
+        options: Settled options (``load.settled``).
+        with_feats: Whether the proposals' feature vectors are needed.
     """
-    found: dict[str, Any] = {
+    updates: dict[str, Any] = {
         "score_thresh": 0.0,
-        "nms_thresh": 1.0,
+        "nms_thresh": 1.0,  # no IoU is above it, so NMS suppresses nothing
         "min_boxes": 0,
         "max_boxes": EVERY,
         "features": "pooled" if with_feats else "none",
     }
     if options.name == "vg-caffe":
-        found |= {
+        updates |= {
             "name": "vlray.detect.visual_genome.candidates:VgCaffeCandidates",
             "options": options.options | {"with_feats": with_feats},
             "features": "pooled",
         }
-    return options.model_copy(update=found)
+    return options.model_copy(update=updates)

@@ -1,6 +1,6 @@
-"""Non-maximum suppression of many images at once, at any threshold, from overlaps found once.
+"""Non-maximum suppression of many images at once, at any threshold, from stored overlaps.
 
-Shapes: P boxes of all images together, G groups (boxes of one group suppress each other), E pairs.
+Shapes: P boxes of all images; boxes suppress each other within a group; E pairs that overlap.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from jaxtyping import Bool, Float, Float64, Int32, Int64
 
 from vlray.regions.overlap import iou_of_pairs
 
-_PAIRS = 1 << 20  # compared at a time: 100 MiB of intermediate results
-_KEPT = 32 << 20  # remembered at most, 16 bytes each; beyond it they are found again every time
+_PAIRS = 1 << 20  # pairs compared at a time: 100 MiB of intermediate results
+_KEPT = 32 << 20  # pairs stored, 16 bytes each; pairs beyond it are computed again every time
 
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """Pairs of boxes that lie on one another, by falling IoU.
+    """Pairs of boxes that overlap, in descending order of IoU.
 
     Attributes:
-        first: The box of the pair that comes first, and so has the higher score.
-        second: The other one.
-        iou: Of the two, above 0.
+        first: Box of the pair that comes first in its group, so it has the higher score.
+        second: The other box.
+        iou: IoU of the two boxes, above 0.
     """
 
     first: Int32[np.ndarray, " E"]
@@ -32,46 +32,47 @@ class Overlaps:
     iou: Float64[np.ndarray, " E"]
 
     def above(self, thresh: float) -> tuple[Int32[np.ndarray, " E"], Int32[np.ndarray, " E"]]:
-        """Give the pairs whose IoU is above a threshold."""
+        """Return the pairs whose IoU is above a threshold."""
         end = len(self.iou) - int(np.searchsorted(self.iou[::-1], thresh, side="right"))
         return self.first[:end], self.second[:end]
 
 
 class Suppression:
-    """Boxes in the order of their rank, and which of them survive at a threshold.
+    """NMS over boxes that are sorted by score within each group.
 
-    A box survives unless one that survives comes before it in its group and their IoU is above
-    the threshold. IoUs are computed in float64, where those of float32 boxes are as good as exact,
-    from the boxes alone: so the same boxes give the same answer on every device, whatever else is
-    decided beside them.
+    A box survives unless an earlier survivor of its group overlaps it with an IoU above the
+    threshold. IoUs are computed in float64 on the CPU, where those of float32 boxes are practically
+    exact, from the two boxes alone. The same boxes therefore give the same result on every device,
+    whatever other boxes are processed with them.
     """
 
     def __init__(self, boxes: Float[np.ndarray, "P 4"], groups: Int64[np.ndarray, " P"]) -> None:
-        """Take boxes ``(x1, y1, x2, y2)`` by falling score within each group.
+        """Sort the boxes by group.
 
         Args:
-            boxes: Of all groups.
-            groups: The group of each, a number: its image, or its image and class.
+            boxes: ``(x1, y1, x2, y2)`` of all groups, in descending order of score within each.
+            groups: Number of each box's group: its image, or its image and class.
         """
         self._boxes = boxes
         self._order = np.argsort(groups, kind="stable")
         sizes = np.unique(groups, return_counts=True)[1]
+        # For each box, the number of boxes after it in its group.
         self._left = np.repeat(np.cumsum(sizes), sizes) - np.arange(1, len(groups) + 1)
-        self._remembered: list[Overlaps] = []  # of the boxes before _known, in _order
-        self._known = 0
+        self._stored: list[Overlaps] = []  # of the boxes before _stored_end, in _order
+        self._stored_end = 0
 
     def remember(self) -> None:
-        """Find the overlaps now, for as many boxes as there is memory for."""
-        kept = sum(len(overlaps.iou) for overlaps in self._remembered)
-        for overlaps, end in self._find(self._known):
-            kept += len(overlaps.iou)
-            if kept > _KEPT:
+        """Compute and store the overlaps of as many boxes as ``_KEPT`` allows."""
+        num_pairs = sum(len(overlaps.iou) for overlaps in self._stored)
+        for overlaps, end in self._find(self._stored_end):
+            num_pairs += len(overlaps.iou)
+            if num_pairs > _KEPT:
                 break
-            self._remembered.append(overlaps)
-            self._known = end
+            self._stored.append(overlaps)
+            self._stored_end = end
 
     def survivors(self, thresh: float) -> Bool[np.ndarray, " P"]:
-        """Tell which boxes survive."""
+        """Return which boxes survive at an IoU threshold."""
         survives = np.ones(len(self._boxes), bool)
         for first, second in self.pairs(thresh):
             _suppress(first, second, survives)
@@ -80,19 +81,20 @@ class Suppression:
     def pairs(
         self, thresh: float
     ) -> Iterator[tuple[Int32[np.ndarray, " E"], Int32[np.ndarray, " E"]]]:
-        """Yield the boxes whose IoU is above a threshold, pair by pair: some groups at a time."""
+        """Yield the pairs of boxes whose IoU is above a threshold, a few groups at a time."""
         if thresh >= 1:
-            return  # no IoU is
-        for overlaps in self._remembered:
+            return  # no IoU is above 1
+        for overlaps in self._stored:
             yield overlaps.above(thresh)
-        for overlaps, _ in self._find(self._known):
+        for overlaps, _ in self._find(self._stored_end):
             yield overlaps.above(thresh)
 
     def _find(self, start: int) -> Iterator[tuple[Overlaps, int]]:
-        """Yield the overlaps of whole groups, and where the next group begins."""
-        pairs = np.cumsum(self._left)  # up to each box, in _order
-        ends = np.flatnonzero(self._left == 0) + 1  # of the groups
+        """Yield the overlaps of whole groups, and the index at which the next group begins."""
+        pairs = np.cumsum(self._left)  # number of pairs up to each box, in _order
+        ends = np.flatnonzero(self._left == 0) + 1  # one index per group
         while start < len(self._left):
+            # As many groups as have _PAIRS pairs together, but at least one.
             limit = _PAIRS + (pairs[start - 1] if start else 0)
             at = int(np.searchsorted(pairs[ends - 1], limit, side="right")) - 1
             end = int(ends[max(at, int(np.searchsorted(ends, start, side="right")))])
@@ -100,27 +102,27 @@ class Suppression:
             start = end
 
     def _compare(self, start: int, end: int) -> Overlaps:
-        """Find the overlaps among some groups."""
+        """Compute the overlaps within whole groups, from index ``start`` to ``end``."""
         partners = self._left[start:end]
         begin = np.cumsum(partners) - partners
         first = np.repeat(np.arange(start, end), partners)
         second = first + 1 + np.arange(len(first)) - np.repeat(begin, partners)
         columns = np.ascontiguousarray(self._boxes[self._order[start:end]].T)
         a, b = first - start, second - start
-        # Comparing is exact and quick, and most pairs end here.
+        # Comparing corners is exact and fast, and most pairs do not intersect at all.
         meet = np.ones(len(first), bool)
         for low, high in ((0, 2), (1, 3)):
             meet &= columns[low][a] < columns[high][b]
             meet &= columns[low][b] < columns[high][a]
-        found = meet.nonzero()[0]
+        rows = meet.nonzero()[0]
         exact = columns.astype(np.float64)
-        iou = iou_of_pairs(exact[:, a[found]], exact[:, b[found]])
+        iou = iou_of_pairs(exact[:, a[rows]], exact[:, b[rows]])
         falling = np.argsort(-iou, kind="stable")
         falling = falling[iou[falling] > 0]
-        found = found[falling]
+        rows = rows[falling]
         return Overlaps(
-            self._order[first[found]].astype(np.int32),
-            self._order[second[found]].astype(np.int32),
+            self._order[first[rows]].astype(np.int32),
+            self._order[second[rows]].astype(np.int32),
             iou[falling],
         )
 
@@ -130,19 +132,25 @@ def _suppress(
     second: Int32[np.ndarray, " E"],
     survives: Bool[np.ndarray, " P"],
 ) -> None:
-    """Settle the boxes of some pairs.
+    """Mark the boxes that NMS suppresses, given the pairs above the threshold.
 
-    In each round, boxes with no undecided one before them survive, and those after them go. That
-    ends where a walk from the best box to the worst would, in a few rounds for all images.
+    In each round, boxes without an undecided box before them survive and suppress the boxes that
+    they overlap. The result is that of a loop from the best box to the worst, but a few rounds are
+    enough for all images.
+
+    Args:
+        first: Box of each pair that has the higher score.
+        second: The other box.
+        survives: Updated in place.
     """
     undecided = np.zeros(len(survives), bool)
-    undecided[second] = True  # the others have nothing before them: they survive
+    undecided[second] = True  # no better box overlaps the others, so they survive
     while len(first):
-        free = ~undecided[first]  # and not suppressed: such pairs are gone
+        free = ~undecided[first]  # these survive: pairs of suppressed boxes are dropped below
         gone = second[free]
         survives[gone] = False
         undecided[gone] = False
-        # What is suppressed suppresses nothing any more; what is decided needs no pair.
+        # A suppressed box suppresses no other box, and a decided box needs no more pairs.
         rest = ~free & survives[first] & undecided[second]
         first, second = first[rest], second[rest]
         undecided = np.zeros(len(survives), bool)

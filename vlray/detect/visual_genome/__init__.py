@@ -1,1 +1,1 @@
-"""The Visual Genome Faster R-CNN of bottom-up attention, as published in two conventions."""
+"""The Visual Genome Faster R-CNN of bottom-up attention, under two sets of conventions."""

@@ -1,4 +1,4 @@
-"""``vg-caffe``'s proposals with all that its selection looks at."""
+"""All proposals of ``vg-caffe``, with the class probabilities that its selection needs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from vlray.regions.batch import RegionBatch
 
 
 class VgCaffeCandidates(VgCaffe):
-    """Gives every proposal; its vector begins with the probabilities of all classes.
+    """``vg-caffe`` whose feature vectors begin with the probabilities of all classes.
 
-    ``options.options["with_feats"]`` says whether the proposal's own vector follows.
+    ``options.options["with_feats"]``: whether the proposal's own vector follows.
     """
 
     with_class_probs: ClassVar[bool] = True
 
     @classmethod
     def rules(cls, options: DetectorSection) -> Conventions:
-        """Give those of ``vg-caffe``."""
-        own = {name: value for name, value in options.options.items() if name != "with_feats"}
-        return super().rules(options.model_copy(update={"options": own}))
+        """Return the conventions of ``vg-caffe``."""
+        others = {name: value for name, value in options.options.items() if name != "with_feats"}
+        return super().rules(options.model_copy(update={"options": others}))
 
     def __init__(self, options: DetectorSection) -> None:
         """Load the weights."""
@@ -39,6 +39,6 @@ class VgCaffeCandidates(VgCaffe):
     def __call__(
         self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Find the proposals of images of one size, as ``vg-caffe`` does."""
-        found = super().__call__(images, image_hw)
-        return replace(found, visual_feats=found.visual_feats[:, : self.info.feature_dim])
+        """Detect the regions of images of one size, as ``vg-caffe`` does."""
+        regions = super().__call__(images, image_hw)
+        return replace(regions, visual_feats=regions.visual_feats[:, : self.info.feature_dim])

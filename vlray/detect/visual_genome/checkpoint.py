@@ -1,4 +1,4 @@
-"""Load weights of the Visual Genome detector, whoever published them; convert them only once."""
+"""Weights of the Visual Genome detector: loaded from any published form, converted once."""
 
 from __future__ import annotations
 
@@ -30,47 +30,50 @@ class VgCheckpoint:
     """Weights of the Visual Genome detector, in the canonical form."""
 
     tensors: dict[str, Tensor]
-    """By the names, and of the shapes, of ``canonical_shapes``; float32."""
+    """Tensors by name, float32; names and shapes are those of ``canonical_shapes``."""
 
     flavour: Flavour
-    """What the file is: ``hf``, ``airsplay``, ``milvlg``, or ``canonical`` as vlray writes it."""
+    """Published form of the file: ``hf``, ``airsplay`` or ``milvlg``. A file that vlray wrote is
+    ``canonical``."""
 
     has_attributes: bool
-    """Whether there is a head that predicts attributes."""
+    """Whether the weights include the attribute head."""
 
     sha256: str
-    """Of the file, as it was published."""
+    """SHA-256 of the file."""
 
     path: Path
-    """The file."""
+    """Local path of the file."""
 
 
 def load_vg(weights: str) -> VgCheckpoint:
-    """Find weights, tell by their content what they are, and convert them.
+    """Load weights in any published form; the form is detected from the content.
 
-    The converted weights are kept in the user's cache, so that the next process only reads them.
+    The converted weights are cached in the user's cache, so that the next process only reads them.
 
     Args:
-        weights: A local file, a URL or a name on the Hugging Face hub, as ``locate`` takes them.
+        weights: A local file, a URL or a name on the Hugging Face Hub (see ``locate``).
 
     Raises:
-        ValueError: They cannot be found or downloaded, would run code, or are not complete
-            weights of this network: what differs is listed.
+        ValueError: The weights cannot be found or downloaded, would run code, or are not the
+            complete weights of this network; the message lists the differences.
     """
     path = locate(weights)
     digest = sha256(path)
     if read_header(path)[0].get("format", "").startswith(VG_FAMILY):
         tensors, metadata = _read_canonical(path)
         return VgCheckpoint(tensors, "canonical", _has_attributes(metadata), digest, path)
-    place = converted_path(digest)
-    checkpoint = _from_cache(place, digest, path)
+    cached = converted_path(digest)
+    checkpoint = _from_cache(cached, digest, path)
     if checkpoint is None:
-        with _alone(place):
-            checkpoint = _from_cache(place, digest, path) or _convert(path, digest, place)
+        with _conversion_lock(cached):
+            # Another process may have converted the file while this one waited for the lock.
+            checkpoint = _from_cache(cached, digest, path) or _convert(path, digest, cached)
     return checkpoint
 
 
-def _convert(path: Path, digest: str, place: Path) -> VgCheckpoint:
+def _convert(path: Path, digest: str, cached: Path) -> VgCheckpoint:
+    """Convert a published file, and write the result to the cache if possible."""
     tensors, flavour, has_attributes = to_canonical(read_tensors(path), str(path))
     metadata = {
         "format": VG_FORMAT,
@@ -79,42 +82,44 @@ def _convert(path: Path, digest: str, place: Path) -> VgCheckpoint:
         "has_attributes": str(has_attributes).lower(),
     }
     try:
-        with replacing(place) as temporary:
+        with replacing(cached) as temporary:
             save_file(tensors, temporary, metadata)
-    except (OSError, SafetensorError) as error:
-        logger.warning("%s is converted again next time: %s", path, error)
+    except (OSError, SafetensorError) as error:  # a full or read-only disk is not fatal
+        logger.warning(
+            "Converted weights cannot be cached, so %s is converted in every run: %s", path, error
+        )
     else:
-        logger.info("Converted %s (%s) to %s", path, flavour, place)
+        logger.info("Converted %s (%s) to %s", path, flavour, cached)
     return VgCheckpoint(tensors, flavour, has_attributes, digest, path)
 
 
-def _from_cache(place: Path, digest: str, path: Path) -> VgCheckpoint | None:
-    """Read what was converted before; none if there is nothing, or nothing that can be used."""
+def _from_cache(cached: Path, digest: str, path: Path) -> VgCheckpoint | None:
+    """Read weights that were converted before; None if there are none, or they are damaged."""
     try:
-        if not place.is_file():
+        if not cached.is_file():
             return None
-        tensors, metadata = _read_canonical(place)
+        tensors, metadata = _read_canonical(cached)
         if metadata["source_sha256"] != digest:
-            raise ValueError(f"it was made of another file, of {metadata['source_sha256']}")
+            raise ValueError(f"it belongs to another file, with {metadata['source_sha256']}")
     except (OSError, ValueError) as error:
-        logger.warning("The converted weights %s are made anew: %s", place, error)
+        logger.warning("The converted weights %s are converted again: %s", cached, error)
         return None
     flavour = cast("Flavour", metadata["flavour"])
     return VgCheckpoint(tensors, flavour, _has_attributes(metadata), digest, path)
 
 
 def _read_canonical(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a file that vlray wrote, and what it says of itself.
+    """Read the tensors and the metadata of a file that vlray wrote.
 
     Raises:
-        ValueError: The file is damaged, or of another version.
+        ValueError: The file is damaged, or was written by another version.
     """
     metadata, _ = read_header(path)
     absent = {"format", "flavour", "source_sha256", "has_attributes"} - metadata.keys()
     if absent or metadata["format"] != VG_FORMAT or metadata["flavour"] not in get_args(Flavour):
         raise ValueError(
-            f"{path} says of itself {metadata}, and this version of vlray reads {VG_FORMAT}; "
-            "give it the published file, which it converts"
+            f"{path} has the metadata {metadata}, but this version of vlray reads {VG_FORMAT}; "
+            "use the published file, which it converts again"
         )
     try:
         tensors = load_file(path)
@@ -128,13 +133,13 @@ def _has_attributes(metadata: dict[str, str]) -> bool:
     return metadata["has_attributes"] == "true"
 
 
-def _alone(place: Path) -> AbstractContextManager[object]:
-    """Let one process of a machine convert; where nothing can be written, each does."""
-    lock = place.with_name(f".{place.name}.lock")
+def _conversion_lock(cached: Path) -> AbstractContextManager[object]:
+    """Lock the conversion on this machine; without a writable cache, each process converts."""
+    lock = cached.with_name(f".{cached.name}.lock")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        cached.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
     except OSError as error:
-        logger.warning("Converted weights cannot be kept in %s: %s", place.parent, error)
+        logger.warning("Converted weights cannot be cached in %s: %s", cached.parent, error)
         return nullcontext()
     return locked(lock)

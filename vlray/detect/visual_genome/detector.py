@@ -1,6 +1,6 @@
-"""The Visual Genome Faster R-CNN as detectors: ``vg-caffe`` and ``vg-pbua``.
+"""``vg-caffe`` and ``vg-pbua``, the detectors of the Visual Genome Faster R-CNN.
 
-Light to import: the driver asks these classes for ``resize`` only.
+This module imports no torch, because the driver needs only ``resize``.
 """
 
 from __future__ import annotations
@@ -22,66 +22,71 @@ from vlray.regions.vocabulary import visual_genome_attributes, visual_genome_obj
 
 
 def weights_of(options: DetectorSection) -> str:
-    """Give the weights that were asked for.
+    """Return ``options.weights``, which has no default for these detectors.
 
     Raises:
-        ValueError: None were.
+        ValueError: The option is empty.
     """
     if not options.weights:
         raise ValueError(
-            f"{options.name} wants --detector.weights: pytorch_model.bin of "
+            f"{options.name} needs --detector.weights: pytorch_model.bin of "
             "unc-nlp/frcnn-vg-finetuned (Hugging Face), faster_rcnn_from_caffe_attr.pkl (airsplay) "
             "or bua-caffe-frcn-r101_with_attributes.pth (MILVLG), as a local file, a URL or a name "
-            "on the Hugging Face hub"
+            "on the Hugging Face Hub"
         )
     return options.weights
 
 
 class VgDetector:
-    """R101-C4 with 1,600 objects and 400 attributes under one set of conventions.
+    """ResNet-101 C4 with 1,600 objects and 400 attributes under one set of conventions.
 
-    ``options.weights`` is any of the three published forms (see ``vg_checkpoint``); the options'
-    sizes, ``nms_thresh`` and ``post_nms_topk`` come before those of the conventions.
+    ``options.weights`` may have any of the three published forms (see ``load_vg``). The options
+    ``min_size``, ``max_size``, ``nms_thresh`` and ``post_nms_topk`` override the conventions.
     """
 
     name: ClassVar[str]
+    """Name of the preset."""
+
     conventions: ClassVar[Conventions]
+    """Conventions before options override them."""
+
     with_class_probs: ClassVar[bool] = False
+    """Whether each region's vector begins with the probabilities of all classes."""
 
     @classmethod
     def resize(cls, options: DetectorSection) -> Resize:
-        """Give the resizing of the conventions."""
+        """Return the resizing of the conventions."""
         rules = cls.rules(options)
         kind = ResizeLikeCaffe if rules.resize == "opencv" else ResizeShortestEdge
         return kind(rules.min_size, rules.max_size)
 
     @classmethod
     def rules(cls, options: DetectorSection) -> Conventions:
-        """Give the conventions with what the options change of them.
+        """Return the conventions after the options have overridden them.
 
         Raises:
-            ValueError: Options are given that mean nothing here.
+            ValueError: ``options.options`` is not empty.
         """
         if options.options:
             raise ValueError(
-                f"{cls.name} has no detector.options, remove {sorted(options.options)}"
+                f"{cls.name} has no detector.options; remove {sorted(options.options)}"
             )
-        own = cls.conventions
+        defaults = cls.conventions
         return replace(
-            own,
-            min_size=options.min_size or own.min_size,
-            max_size=options.max_size or own.max_size,
-            post_nms_topk=options.post_nms_topk or own.post_nms_topk,
-            nms_thresh=(options.nms_thresh,) if options.nms_thresh else own.nms_thresh,
+            defaults,
+            min_size=options.min_size or defaults.min_size,
+            max_size=options.max_size or defaults.max_size,
+            post_nms_topk=options.post_nms_topk or defaults.post_nms_topk,
+            nms_thresh=(options.nms_thresh,) if options.nms_thresh else defaults.nms_thresh,
         )
 
     def __init__(self, options: DetectorSection) -> None:
-        """Load the weights; the first time, a published file is turned into its canonical form.
+        """Load the weights; a published file is converted the first time.
 
         Raises:
-            ValueError: The weights are not there, or not those of this network.
+            ValueError: The weights are missing, or do not fit this network.
         """
-        # Torch and Detectron2 take seconds to import; the driver does without them.
+        # Torch and Detectron2 take seconds to import, and the driver needs only `resize`.
         from vlray.detect.device import device_of
         from vlray.detect.visual_genome.checkpoint import load_vg
         from vlray.detect.visual_genome.model import build_vg
@@ -106,11 +111,11 @@ class VgDetector:
         images: Sequence[UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]],
         image_hw: Int32[np.ndarray, "N 2"],
     ) -> RegionBatch:
-        """Find the regions of images of one size in one pass; nothing is padded.
+        """Detect the regions of images of one size in one pass, without padding.
 
         Args:
-            images: BGR, as ``resize`` makes them, mean not yet subtracted.
-            image_hw: (N, 2) height and width of the original images, pixels.
+            images: BGR images that ``resize`` returned, before the mean is subtracted.
+            image_hw: Height and width of the original images, pixels.
         """
         return self._find(images, image_hw)
 
@@ -120,10 +125,10 @@ class VgDetector:
         image_hw: Int32[np.ndarray, "N 2"],
         boxes: Sequence[Float32[np.ndarray, "R 4"]],
     ) -> RegionBatch:
-        """Pool given boxes, in pixels of the original images, as they are.
+        """Pool the user's boxes, in pixels of the original images, unchanged.
 
-        The boxes that ``vg-caffe`` finds are those that it pooled: given back, they have the same
-        features. Those of ``vg-pbua`` were moved after pooling, so given back they have others.
+        ``vg-caffe`` writes the boxes that it pooled, so pooling them again returns the same
+        features. ``vg-pbua`` moves boxes after pooling, so its boxes get other features here.
         """
         return self._find.pool_boxes(images, image_hw, boxes)
 
@@ -132,19 +137,19 @@ class VgDetector:
         images: Sequence[UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]],
         image_hw: Int32[np.ndarray, "N 2"],
     ) -> RegionBatch:
-        """Give the cells of ``options.grid_layer``'s map over the whole images."""
+        """Compute grid features: the cells of the map ``options.grid_layer``."""
         return self._find.grid(images, image_hw)
 
 
 class VgCaffe(VgDetector):
-    """The reference: what the published LXMERT and bottom-up-attention features are."""
+    """Conventions of the published LXMERT and bottom-up-attention features."""
 
     name = "vg-caffe"
     conventions = CAFFE
 
 
 class VgPbua(VgDetector):
-    """What py-bottom-up-attention and Hugging Face's LXMERT demo compute."""
+    """Conventions of py-bottom-up-attention and Hugging Face's LXMERT demo."""
 
     name = "vg-pbua"
     conventions = PBUA

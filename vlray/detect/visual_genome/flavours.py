@@ -1,7 +1,8 @@
-"""The published forms of the Visual Genome detector's weights, and their one canonical form.
+"""The published forms of the Visual Genome detector's weights, and conversion to a canonical form.
 
-Hugging Face's and airsplay's files have Detectron2's names and order already. MILVLG's keep
-Caffe's: two logits per anchor, anchors ratio-major, the background first, boxes' deltas not scaled.
+Files of Hugging Face and airsplay already have Detectron2's names and order. MILVLG's files keep
+Caffe's order: two logits per anchor, anchors ratio-major, the background first, and box deltas that
+are not multiplied by ``BOX_WEIGHTS``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from vlray.detect.visual_genome.shapes import (
 
 Flavour = Literal["hf", "airsplay", "milvlg", "canonical"]
 
-_LISTED = 8
+_LISTED = 8  # names of tensors in an error message
 _MILVLG_NAMES = {
     "cls_embedding": "cls_embed",
     "fc_attr": "attr_linear1",
@@ -38,15 +39,15 @@ _MILVLG_NAMES = {
 }
 _MILVLG_ROWS = {"objectness_logits": 2 * ANCHORS, "bbox_pred": 4 * (OBJECTS + 1)}
 _PIXELS = {"pixel_mean": PIXEL_MEAN, "pixel_std": (1.0, 1.0, 1.0)}
-# What makes a network another one than this, though it is trained on the same data.
+# Tensors of other networks that were trained on the same data.
 _FOREIGN = {
     r"attribute_predictor\.": (
-        "it is of MILVLG's d2 mode, whose attribute head and RoI pooling are others than those of "
+        "it belongs to MILVLG's d2 mode, whose attribute head and RoI pooling differ from those of "
         "the published features"
     ),
     r"(^|\.)stem\.norm\.|res5_bn\.": (
-        "it is a ResNet-152 of MILVLG, which normalizes before its convolutions; vlray has the "
-        "ResNet-101"
+        "it belongs to MILVLG's ResNet-152, which normalizes before its convolutions; vlray has "
+        "the ResNet-101"
     ),
 }
 
@@ -54,21 +55,21 @@ _FOREIGN = {
 def to_canonical(
     tensors: Mapping[str, Tensor | np.ndarray], source: str
 ) -> tuple[dict[str, Tensor], Flavour, bool]:
-    """Bring the tensors of a file into the canonical form.
+    """Convert the tensors of a published file to the canonical form.
 
     Args:
-        tensors: By the names that they have in the file.
-        source: The file, for errors.
+        tensors: Tensors by their names in the file.
+        source: The file, for error messages.
 
     Returns:
-        Tensors with names and shapes of ``canonical_shapes``, contiguous float32; what the file
-        was; whether it has attributes.
+        Tensors with names and shapes of ``canonical_shapes``, contiguous float32; the published
+        form; whether there is an attribute head.
 
     Raises:
-        ValueError: A tensor is missing, unknown or of another shape, or the network is another
-            one.
+        ValueError: A tensor is missing, unknown or of another shape, or the file belongs to
+            another network.
     """
-    flavour = _tell(tensors, source)
+    flavour = _flavour_of(tensors, source)
     rest: dict[str, Tensor | np.ndarray] = {}
     buffers: dict[str, Tensor | np.ndarray] = {}
     for name, value in tensors.items():
@@ -79,17 +80,17 @@ def to_canonical(
     names = {name: _name_in(flavour, name) for name in canonical_shapes(with_attributes)}
     check_shapes(rest, _shapes_in(flavour, with_attributes), source)
     _check_buffers(buffers, flavour, source)
-    canonical = {name: _float32(rest[found]) for name, found in names.items()}
+    canonical = {name: _float32(rest[name_in_file]) for name, name_in_file in names.items()}
     if flavour == "milvlg":
         canonical = {name: _from_milvlg(name, value) for name, value in canonical.items()}
     return canonical, flavour, with_attributes
 
 
 def check_shapes(tensors: Mapping[str, Any], expected: Shapes, source: str) -> None:
-    """Compare names and shapes, and list everything that differs.
+    """Compare names and shapes with the expected ones.
 
     Raises:
-        ValueError: Something differs.
+        ValueError: They differ; the message lists the differences.
     """
     problems = {
         "are missing": expected.keys() - tensors.keys(),
@@ -103,19 +104,24 @@ def check_shapes(tensors: Mapping[str, Any], expected: Shapes, source: str) -> N
     if any(problems.values()):
         raise ValueError(
             f"{source} does not hold the Visual Genome Faster R-CNN with ResNet-101:\n  "
-            + "\n  ".join(_listed(what, names) for what, names in problems.items() if names)
-            + "\nGive unc-nlp/frcnn-vg-finetuned, a faster_rcnn_from_caffe*.pkl of "
-            "py-bottom-up-attention or a bua-caffe-frcn-r101*.pth of MILVLG, whole as published."
+            + "\n  ".join(_listed(problem, names) for problem, names in problems.items() if names)
+            + "\nUse unc-nlp/frcnn-vg-finetuned, a faster_rcnn_from_caffe*.pkl of "
+            "py-bottom-up-attention or a bua-caffe-frcn-r101*.pth of MILVLG, exactly as published."
         )
 
 
-def _listed(what: str, names: Iterable[str]) -> str:
+def _listed(problem: str, names: Iterable[str]) -> str:
     names = sorted(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{len(names)} tensors {what}: {', '.join(names[:_LISTED])}{more}"
+    return f"{len(names)} tensors {problem}: {', '.join(names[:_LISTED])}{more}"
 
 
-def _tell(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flavour:
+def _flavour_of(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flavour:
+    """Detect the published form from names and shapes.
+
+    Raises:
+        ValueError: The tensors belong to another network.
+    """
     for pattern, why in _FOREIGN.items():
         if name := next((name for name in tensors if re.search(pattern, name)), None):
             raise ValueError(f"{source} cannot be loaded: {why} (its tensor {name})")
@@ -124,11 +130,13 @@ def _tell(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flavour:
         part in rows for part in _MILVLG_NAMES.values()
     ):
         return "milvlg"
+    # Both have the same names; airsplay pickled NumPy arrays, Hugging Face saved tensors.
     arrays = all(isinstance(value, np.ndarray) for value in tensors.values())
     return "airsplay" if arrays else "hf"
 
 
 def _name_in(flavour: Flavour, name: str) -> str:
+    """Return the name that a canonical tensor has in a published form."""
     if flavour != "milvlg":
         return name
     *path, module, part = name.split(".")
@@ -136,6 +144,7 @@ def _name_in(flavour: Flavour, name: str) -> str:
 
 
 def _shapes_in(flavour: Flavour, with_attributes: bool) -> Shapes:
+    """Return the tensors that a file of a published form must have."""
     shapes = {
         _name_in(flavour, name): shape for name, shape in canonical_shapes(with_attributes).items()
     }
@@ -148,18 +157,25 @@ def _shapes_in(flavour: Flavour, with_attributes: bool) -> Shapes:
 def _check_buffers(
     buffers: Mapping[str, Tensor | np.ndarray], flavour: Flavour, source: str
 ) -> None:
-    """Refuse other anchors and means: a file's are what its network was trained with."""
+    """Check that the anchors and pixel means in a file are those that this network uses.
+
+    Raises:
+        ValueError: They differ, so the file's network was trained with others.
+    """
     anchors = caffe_anchors() if flavour == "milvlg" else d2_anchors()
     for name, value in buffers.items():
         expected = np.array(_PIXELS.get(name, anchors))
-        found = _float32(value).numpy()
+        actual = _float32(value).numpy()
         if name in _PIXELS:
-            found = found.reshape(-1)
-        if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-3, atol=1e-2):
+            actual = actual.reshape(-1)
+        if actual.shape != expected.shape or not np.allclose(
+            actual, expected, rtol=1e-3, atol=1e-2
+        ):
             raise ValueError(
-                f"{source}: {name} {list(found.shape)} begins {_first(found)}, but the published "
-                f"networks of this kind have {list(expected.shape)}, beginning {_first(expected)}; "
-                "one that was trained with others would put its boxes elsewhere here"
+                f"{source}: {name} {list(actual.shape)} begins with {_first(actual)}, but in the "
+                f"published networks {name} {list(expected.shape)} begins with "
+                f"{_first(expected)}; this network would predict wrong boxes here, use published "
+                "weights"
             )
 
 
@@ -170,21 +186,21 @@ def _first(values: np.ndarray) -> list[float]:
 def _float32(value: Tensor | np.ndarray) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach().to(torch.float32).contiguous()
-    return torch.from_numpy(np.array(value, np.float32))  # copies: an unpickled one is read-only
+    return torch.from_numpy(np.array(value, np.float32))  # a copy: unpickled arrays are read-only
 
 
 def _from_milvlg(name: str, value: Tensor) -> Tensor:
-    """Reorder the rows of one tensor, whether weight or bias."""
-    # Row a of the canonical anchors: size a // 3, ratio a % 3. Of Caffe's: ratio first.
+    """Reorder the rows of a weight or bias from Caffe's order to Detectron2's."""
+    # Row a of the canonical anchors has size a // 3 and ratio a % 3; Caffe's are ratio-major.
     order = torch.arange(ANCHORS).view(len(RATIOS), SIZES).T.flatten()
     match name.split(".")[-2]:
-        case "objectness_logits":  # the sigmoid of the difference is the softmax of the two
+        case "objectness_logits":  # the softmax of two logits is the sigmoid of their difference
             return (value[ANCHORS:] - value[:ANCHORS])[order]
         case "anchor_deltas":
             return value.view(ANCHORS, 4, *value.shape[1:])[order].flatten(0, 1)
         case "cls_score" | "cls_embedding" | "attr_score":
             return value.roll(-1, 0)
-        case "bbox_pred":  # the background's box has no meaning
+        case "bbox_pred":  # the first four rows are the background's box, which is never used
             scale = torch.tensor(BOX_WEIGHTS * OBJECTS)
             return value[4:] * scale.view(-1, *[1] * (value.dim() - 1))
     return value

@@ -1,4 +1,4 @@
-"""The network of the Visual Genome detector, of Detectron2's modules, made fast for inference.
+"""Network of the Visual Genome detector, built from Detectron2's modules and fast in inference.
 
 Shapes: N images, H and W of the C4 map (stride 16), R regions of one image.
 """
@@ -36,21 +36,21 @@ DTYPES = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-CHUNK = 300  # regions of one pass through res5
-USUAL_HW = (800, 1072)  # of a resized photograph
+CHUNK = 300  # regions in one pass through res5
+USUAL_HW = (800, 1072)  # size of a typical resized photograph, which CPU kernels are prepared for
 
 
 class CaffeStem(BasicStem):  # type: ignore[misc] # Detectron2 is untyped
-    """The stem with Caffe's pooling: no padding, the last window may stick out."""
+    """Stem with Caffe's pooling: no padding, and the last window may exceed the map."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the map of stride 4."""
+        """Compute the map of stride 4."""
         x = functional.relu_(self.conv1(x))
         return functional.max_pool2d(x, kernel_size=3, stride=2, padding=0, ceil_mode=True)
 
 
 class VgPredictor(nn.Module):
-    """Classes, box deltas and, where the weights have them, attributes of pooled vectors."""
+    """Prediction heads: classes, box deltas and, if the weights have them, attributes."""
 
     def __init__(self, with_attributes: bool) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class VgPredictor(nn.Module):
     def deltas(
         self, visual_feats: Float[Tensor, "R 2048"], obj_ids: Int64[Tensor, " R"]
     ) -> Float[Tensor, "R 4"]:
-        """Give the box deltas of one class of each region; those of the others are not computed."""
+        """Compute the box deltas of one class of each region, not those of the other classes."""
         weight = self.bbox_pred.weight.view(OBJECTS, 4, FEATURE_DIM)[obj_ids]
         bias = self.bbox_pred.bias.view(OBJECTS, 4)[obj_ids]
         return torch.baddbmm(bias[:, :, None], weight, visual_feats[:, :, None]).squeeze(2)
@@ -73,7 +73,7 @@ class VgPredictor(nn.Module):
     def attributes(
         self, visual_feats: Float[Tensor, "R 2048"], class_logits: Float[Tensor, "R 1601"]
     ) -> Float[Tensor, "R 401"]:
-        """Give attribute logits, which depend on the best class; it may be the background."""
+        """Compute attribute logits, which depend on the best class, background included."""
         embedded = self.cls_embedding(class_logits.argmax(dim=1))
         hidden = self.fc_attr(torch.cat([visual_feats, embedded], dim=1)).relu()
         logits: Tensor = self.attr_score(hidden)
@@ -81,9 +81,9 @@ class VgPredictor(nn.Module):
 
 
 class VgNetwork(nn.Module):
-    """ResNet-101 C4 with res5 at stride 1 and dilation 2 over each pooled region.
+    """ResNet-101 C4 whose res5 runs at stride 1 and dilation 2 over each pooled region.
 
-    The names of its tensors are those of Detectron2 and of the canonical checkpoint.
+    Its tensors have the names of Detectron2 and of the canonical checkpoint.
     """
 
     def __init__(self, with_attributes: bool) -> None:
@@ -99,25 +99,25 @@ class VgNetwork(nn.Module):
 
     @property
     def predictor(self) -> VgPredictor:
-        """The heads, always in float32."""
+        """Prediction heads, always in float32."""
         predictor = self.roi_heads["box_predictor"]
         assert isinstance(predictor, VgPredictor)
         return predictor
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Device of the network."""
         return self.predictor.cls_score.weight.device
 
     def c4(self, images: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N 1024 H W"]:
-        """Give the map of stride 16 of images whose mean is subtracted."""
+        """Compute the map of stride 16; the images' mean must be subtracted."""
         maps: dict[str, Tensor] = self.backbone(images.to(memory_format=torch.channels_last))
         return maps["res4"]
 
     def objectness(
         self, c4: Float[Tensor, "N 1024 H W"]
     ) -> tuple[Float[Tensor, "N M"], Float[Tensor, "N M 4"]]:
-        """Give logits and box deltas of the M = H * W * 12 anchors, row by row."""
+        """Compute logits and box deltas of the M = H * W * 12 anchors, row by row."""
         (logits,), (deltas,) = self.proposal_generator["rpn_head"]([c4])
         num_images, _, height, width = logits.shape
         deltas = deltas.view(num_images, ANCHORS, 4, height, width).permute(0, 3, 4, 1, 2)
@@ -127,18 +127,18 @@ class VgNetwork(nn.Module):
         )
 
     def res5(self, cells: Float[Tensor, "N 1024 H W"]) -> Float[Tensor, "N 2048 H W"]:
-        """Run the last stage over pooled regions or a whole map, in the precision asked for."""
+        """Run the last stage over pooled regions or a whole map, in ``self.precision``."""
         cells = cells.to(DTYPES[self.precision], memory_format=torch.channels_last)
         with tf32(self.precision == "tf32"):
-            found: Tensor = self.roi_heads["res5"](cells)
-        return found
+            out: Tensor = self.roi_heads["res5"](cells)
+        return out
 
     def pool(
         self, c4: Float[Tensor, "1 1024 H W"], boxes: Float[Tensor, "R 4"]
     ) -> Float[Tensor, "R 2048"]:
-        """Pool boxes of one image, in resized pixels, into the vectors that the heads see."""
+        """Pool boxes of one image, in resized pixels, into the input vectors of the heads."""
         if self.fast_res5 is not None:
-            # Rounded first: the largest of rounded numbers is the largest one, rounded.
+            # Max pooling commutes with rounding, so the map can be rounded before it is pooled.
             return self.fast_res5(c4.to(DTYPES[self.precision]), boxes, POOL_SIZE, 1 / STRIDE)
         plane, vectors = c4.contiguous(), [boxes.new_zeros(0, FEATURE_DIM)]
         for chunk in torch.split(boxes, CHUNK):
@@ -149,7 +149,7 @@ class VgNetwork(nn.Module):
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Let a GPU round float32 to 19 bits inside, or make sure that it does not."""
+    """Allow or forbid TF32 on the GPU within this context."""
     if not torch.cuda.is_available():
         yield
         return
@@ -164,16 +164,18 @@ def tf32(allowed: bool) -> Iterator[None]:
 def build_vg(
     tensors: Mapping[str, Tensor], precision: str, device: torch.device | str = "cpu"
 ) -> VgNetwork:
-    """Build the network on canonical weights, for inference.
+    """Build the network for inference from canonical weights.
 
     Args:
-        tensors: Every tensor of the network and no other.
-        precision: Of res5, which is most of the work: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
-            What decides where regions are stays in float32: with a backbone in half precision,
-            proposals of nearly equal scores change places, and half of the regions are others.
-        device: Where it is to run; it cannot be moved afterwards.
+        tensors: All tensors of the network and no others.
+        precision: Precision of res5, which is most of the work: ``fp32``, ``tf32``, ``bf16`` or
+            ``fp16``. The backbone and the proposals stay in float32: with a backbone in half
+            precision, proposals with nearly equal scores change places, and half of the regions
+            become different ones.
+        device: Device of the network, which cannot be moved later.
     """
     with_attributes = "roi_heads.box_predictor.attr_score.weight" in tensors
+    # On the meta device nothing is initialized, as all tensors are overwritten anyway.
     with torch.device("meta"):
         network = VgNetwork(with_attributes)
     network.to_empty(device="cpu")
@@ -195,8 +197,8 @@ def build_vg(
         )
         if network.fast_res5 is None:
             logger.warning(
-                "this processor has no instructions for detector.precision=%s and is many times "
-                "slower in it than in fp32; use fp32 or a GPU",
+                "this processor has no instructions for detector.precision=%s, which is many times "
+                "slower here than fp32; use fp32 or a GPU",
                 precision,
             )
     return network
@@ -223,7 +225,15 @@ def _res5() -> list[Any]:
 
 
 def _stage(blocks: int, channels: int, width: int, stride: int, dilation: int) -> list[Any]:
-    """Build the blocks of a stage; the stride is in the first 1x1 convolution, as in MSRA's."""
+    """Build the blocks of a stage; as in MSRA's ResNet, the first 1x1 convolution has the stride.
+
+    Args:
+        blocks: Number of blocks.
+        channels: Input channels.
+        width: Bottleneck channels; the output has four times as many.
+        stride: Stride of the first block.
+        dilation: Dilation of the 3x3 convolutions.
+    """
     return [
         BottleneckBlock(
             channels if index == 0 else width * 4,
@@ -239,7 +249,7 @@ def _stage(blocks: int, channels: int, width: int, stride: int, dilation: int) -
 
 
 def _fold_norms(network: nn.Module) -> None:
-    """Fold each frozen norm into its convolution, computed in float64."""
+    """Fold each frozen batch norm into its convolution, in float64."""
     module: Any
     for module in network.modules():
         conv = module
@@ -251,4 +261,4 @@ def _fold_norms(network: nn.Module) -> None:
         weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
         conv.weight = nn.Parameter(weight.float())
         conv.bias = nn.Parameter(shift.float())
-        module.norm = None
+        module.norm = None  # Detectron2's Conv2d then skips it

@@ -1,6 +1,6 @@
-"""Anchors and proposals of the Visual Genome detector, by the conventions of a preset.
+"""Anchors and proposals of the Visual Genome detector, under the conventions of a preset.
 
-Shapes: A anchors of a cell, M anchors of the map, P proposals kept.
+Shapes: A anchors of a cell, M anchors of the map, P selected proposals.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from vlray.detect.conventions import Conventions
 from vlray.detect.visual_genome.shapes import ANCHORS, RATIOS, SIZES, caffe_anchors, d2_anchors
 
 STRIDE = 16
-_SCALE_CLAMP = math.log(1000 / 16)
+_SCALE_CLAMP = math.log(1000 / 16)  # as in Detectron2
 
 
 @functools.cache
 def cell_anchors(kind: str) -> Float[Tensor, "A 4"]:
-    """Give the 12 anchors of the first cell, sizes outside, ratios inside.
+    """Return the 12 anchors of the first cell, size-major.
 
-    Caffe's are given with their right and lower edges one further than in its own table, so that
-    "x2 - x1" is their width.
+    The right and lower edges of Caffe's anchors are moved out by one pixel, so that ``x2 - x1`` is
+    the width of an anchor.
 
     Source:
         lib/rpn/generate_anchors.py of py-faster-rcnn; DefaultAnchorGenerator of Detectron2.
     """
     if kind == "centered":
         return torch.tensor(d2_anchors())
-    # From ratio-major to size-major.
+    # Reordered from ratio-major to size-major, as in Detectron2.
     table = torch.tensor(caffe_anchors()).view(len(RATIOS), SIZES, 4).transpose(0, 1)
     return table.reshape(ANCHORS, 4) + torch.tensor([0, 0, 1, 1])
 
 
 def anchors_of(kind: str, height: int, width: int) -> Float[Tensor, "M 4"]:
-    """Give the anchors of a map: row by row, the 12 of a cell beside each other."""
+    """Return the anchors of a map, row by row, with the 12 anchors of a cell together."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     shifts = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4) * STRIDE
     return (shifts + cell_anchors(kind)).reshape(-1, 4)
@@ -47,7 +47,7 @@ def anchors_of(kind: str, height: int, width: int) -> Float[Tensor, "M 4"]:
 def decode(
     deltas: Float[Tensor, "*M 4"], boxes: Float[Tensor, "*M 4"], clamp: bool
 ) -> Float[Tensor, "*M 4"]:
-    """Move and stretch boxes: ``(dx, dy, dw, dh)`` in units of their sides, logarithmic for both.
+    """Apply box deltas ``(dx, dy, dw, dh)``: center offsets per side, and logarithms of scales.
 
     Source:
         R-CNN (arXiv:1311.2524), appendix C.
@@ -63,13 +63,13 @@ def decode(
 def clip(
     boxes: Float[Tensor, "*M 4"], height: float, width: float, plus_one: bool
 ) -> Float[Tensor, "*M 4"]:
-    """Clip to an image; with ``plus_one`` its last pixel is at ``width - 1``."""
+    """Clip boxes to an image; with ``plus_one``, to ``width - 1`` and ``height - 1``."""
     limit = boxes.new_tensor([width, height, width, height]) - int(plus_one)
     return boxes.clamp(min=0).minimum(limit)
 
 
 def widened(boxes: Float[Tensor, "P 4"], plus_one: bool) -> Float[Tensor, "P 4"]:
-    """Move right and lower edges out by one, so that plain IoU is the IoU of whole pixels."""
+    """Move right and lower edges out by one, so that plain IoU equals Caffe's ``+1`` IoU."""
     return boxes + boxes.new_tensor([0, 0, 1, 1]) if plus_one else boxes
 
 
@@ -81,15 +81,15 @@ def propose(
     scale: float,
     rules: Conventions,
 ) -> Float[Tensor, "P 4"]:
-    """Choose the proposals of one image, best first.
+    """Select the proposals of one image, in descending order of objectness.
 
     Args:
         logits: Objectness of each anchor.
-        boxes: The anchors, moved by their deltas; resized pixels, not clipped.
-        height: Of the resized image.
-        width: Likewise.
-        scale: Resized pixels in one pixel of the original image.
-        rules: The conventions.
+        boxes: Anchors after their deltas, in resized pixels, not clipped.
+        height: Height of the resized image.
+        width: Width of the resized image.
+        scale: Resized pixels per pixel of the original image.
+        rules: Conventions of the preset.
     """
     if rules.min_side:
         boxes = clip(boxes, height, width, rules.plus_one)
@@ -102,7 +102,7 @@ def propose(
         boxes = clip(boxes[order], height, width, rules.plus_one)
         filled = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         boxes, order = boxes[filled], order[filled]
-    # Ranks stand for the logits: equal ones keep their order on any device.
+    # Ranks replace the logits as scores, so that equal logits keep their order on any device.
     ranks = torch.arange(len(boxes), 0, -1, dtype=boxes.dtype, device=boxes.device)
-    kept = nms(widened(boxes, rules.plus_one), ranks, rules.rpn_nms_thresh)
-    return boxes[kept[: rules.post_nms_topk]]
+    survivors = nms(widened(boxes, rules.plus_one), ranks, rules.rpn_nms_thresh)
+    return boxes[survivors[: rules.post_nms_topk]]

@@ -1,6 +1,6 @@
-"""From images to the regions of the Visual Genome detector, by the conventions of a preset.
+"""Regions of the Visual Genome detector, under the conventions of a preset.
 
-Shapes: N images, P proposals of one image, K = 1,600 classes, R regions kept.
+Shapes: N images, P proposals of one image, K = 1,600 classes, R selected regions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vlray.regions.batch import RegionBatch
 
 
 class RegionFinder:
-    """A network, the conventions and what to keep."""
+    """Inference of the Visual Genome network under a preset's conventions."""
 
     def __init__(
         self,
@@ -35,7 +35,15 @@ class RegionFinder:
         options: DetectorSection,
         with_class_probs: bool = False,
     ) -> None:
-        """Keep them; ``with_class_probs`` puts those of all classes before each region's vector."""
+        """Store the network and the rules.
+
+        Args:
+            network: The network, which has its weights.
+            rules: Conventions of the preset.
+            options: Thresholds and limits of the selection, and the grid's options.
+            with_class_probs: Whether to prepend the probabilities of all classes to each region's
+                vector.
+        """
         self._with_class_probs = with_class_probs
         self._network = network
         self._rules = rules
@@ -45,25 +53,26 @@ class RegionFinder:
     def __call__(
         self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Find the regions of N images of one size.
+        """Detect the regions of N images of one size.
 
         Raises:
-            ValueError: The images differ in size: the smaller would have to be padded, which
-                changes their features.
+            ValueError: The images differ in size. Padding the smaller ones would change their
+                features.
         """
         network = self._network
-        with tf32(False):
+        with tf32(False):  # TF32 would change the order of proposals with nearly equal scores
             maps, (height, width) = self._maps(images)
             logits, deltas = network.objectness(maps)
             anchors = anchors_of(self._rules.anchors, *maps.shape[2:]).to(network.device)
             boxes = decode(deltas, anchors, self._rules.clamp_deltas)
-            found = []
+            batches = []
             for index, (original_height, original_width) in enumerate(image_hw.tolist()):
                 scales = self._scales((height, width), (original_height, original_width))
+                # Only the rule min_side of vg-caffe needs the scale; its two scales are equal.
                 rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
                 one = maps[index : index + 1]
-                found.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
-        return RegionBatch.concat(found)
+                batches.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
+        return RegionBatch.concat(batches)
 
     @torch.inference_mode()
     def pool_boxes(
@@ -72,35 +81,37 @@ class RegionFinder:
         image_hw: Int32[np.ndarray, "N 2"],
         boxes: Sequence[Float32[np.ndarray, "R 4"]],
     ) -> RegionBatch:
-        """Pool given boxes of N images of one size, raw: neither clipped nor moved nor selected.
+        """Pool the user's boxes of N images of one size: not clipped, moved or selected.
 
         Args:
-            images: As for a call.
-            image_hw: Likewise.
-            boxes: Those of each image, in pixels of the original image.
+            images: As in ``__call__``.
+            image_hw: As in ``__call__``.
+            boxes: Boxes of each image, in pixels of the original image.
 
         Raises:
             ValueError: The images differ in size.
         """
-        network, found = self._network, []
+        network, batches = self._network, []
         with tf32(False):
             maps, resized_hw = self._maps(images)
-            for index, given in enumerate(boxes):
+            for index, image_boxes in enumerate(boxes):
                 height, width = image_hw[index].tolist()
                 scales = self._scales(resized_hw, (height, width))
-                rois = torch.tensor(given, device=network.device) * _per_axis(scales, maps)
+                rois = torch.tensor(image_boxes, device=network.device) * _per_axis(scales, maps)
                 visual_feats = network.pool(maps[index : index + 1], rois)
                 logits = network.predictor.cls_score(visual_feats)
                 best = logits.softmax(dim=1)[:, :OBJECTS].max(dim=1)
-                found.append(self._batch(image_hw[index], given, visual_feats, logits, *best))
-        return RegionBatch.concat(found)
+                batches.append(
+                    self._batch(image_hw[index], image_boxes, visual_feats, logits, *best)
+                )
+        return RegionBatch.concat(batches)
 
     @torch.inference_mode()
     def grid(self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]) -> RegionBatch:
-        """Give the cells of the map that the options name, of N images of one size.
+        """Compute grid features of N images of one size: the cells of ``options.grid_layer``.
 
-        ``res5`` is run as it is in the heads, at stride 1 and dilation 2, over the whole image. The
-        paper runs it at stride 2 and dilation 1: this is every second cell of ours, both ways.
+        ``res5`` runs over the whole image as in the heads, at stride 1 and dilation 2. The paper
+        runs it at stride 2 and dilation 1, whose cells are every second row and column of these.
 
         Raises:
             ValueError: The images differ in size.
@@ -118,13 +129,13 @@ class RegionFinder:
     def _maps(
         self, images: Sequence[np.ndarray]
     ) -> tuple[Float[Tensor, "N 1024 H W"], tuple[int, int]]:
-        """Run the backbone; give the C4 maps, and height and width of the resized images."""
+        """Run the backbone; return the C4 maps, and the size of the resized images."""
         shapes = sorted({image.shape for image in images})
         if len(shapes) != 1:
             raise ValueError(
-                f"images of one call must be of one size, these are of {shapes}; group them by size"
+                f"images of one call must have one size, these have {shapes}; group them by size"
             )
-        # A copy: Ray hands out arrays that are not writable, which torch warns of.
+        # A copy, because Ray's arrays are read-only and torch warns about those.
         pixels = torch.from_numpy(np.stack(images).astype(np.float32)).to(self._network.device)
         pixels -= pixels.new_tensor(PIXEL_MEAN)
         return self._network.c4(pixels.permute(0, 3, 1, 2)), shapes[0][:2]
@@ -132,7 +143,7 @@ class RegionFinder:
     def _scales(
         self, resized_hw: tuple[int, int], original_hw: tuple[int, int]
     ) -> tuple[float, float]:
-        """Give resized pixels per original pixel, down and across."""
+        """Return resized pixels per original pixel, vertically and horizontally."""
         if self._rules.resize == "opencv":
             return (_caffe_scale(*original_hw, self._rules),) * 2
         return resized_hw[0] / original_hw[0], resized_hw[1] / original_hw[1]
@@ -153,27 +164,29 @@ class RegionFinder:
         obj_probs, obj_ids = probs.max(dim=1)
         per_axis = _per_axis(scales, rois)
         if rules.regressed_boxes:
+            # Only the best class's deltas: computing those of all 1,600 classes is wasted work.
             deltas = predictor.deltas(visual_feats, obj_ids)
             boxes = decode(deltas / deltas.new_tensor(BOX_WEIGHTS), rois, rules.clamp_deltas)
             boxes = clip(boxes, *resized_hw, rules.plus_one) / per_axis
         else:
             boxes = rois / per_axis
-        # What decides is what is written: so the same regions can be selected from it again.
+        # NMS sees the boxes exactly as they are written, so that ``vlray tune`` can select the
+        # same regions again from an output.
         boxes = clip(boxes, int(image_hw[0]), int(image_hw[1]), plus_one=False)
         if rules.nms == "best class":
-            kept = _best_class(boxes, obj_probs, rules, self._options)
+            rows = _best_class(boxes, obj_probs, rules, self._options)
         else:
-            kept = _each_class(boxes, probs, rules, self._options)
+            rows = _each_class(boxes, probs, rules, self._options)
         regions = self._batch(
             image_hw,
-            boxes[kept].cpu().numpy(),
-            visual_feats[kept],
-            class_logits[kept],
-            obj_probs[kept],
-            obj_ids[kept],
+            boxes[rows].cpu().numpy(),
+            visual_feats[rows],
+            class_logits[rows],
+            obj_probs[rows],
+            obj_ids[rows],
         )
         if self._with_class_probs:
-            vectors = torch.cat([probs[kept], visual_feats[kept]], dim=1)
+            vectors = torch.cat([probs[rows], visual_feats[rows]], dim=1)
             return replace(regions, visual_feats=vectors.cpu().numpy())
         return regions
 
@@ -186,16 +199,16 @@ class RegionFinder:
         obj_probs: Float[Tensor, " R"],
         obj_ids: Int64[Tensor, " R"],
     ) -> RegionBatch:
-        """Find the attributes of one image's regions, and put all together."""
+        """Predict the attributes of one image's regions, and build their batch."""
         predictor = self._network.predictor
         attr_ids = attr_probs = None
         if predictor.with_attributes:
             scores = predictor.attributes(visual_feats, class_logits)
             if not self._rules.attribute_background:
-                scores = scores[:, :-1]
+                scores = scores[:, :-1]  # the last column is "no attribute"
             probs_of_attributes = scores.softmax(dim=1)
-            found = probs_of_attributes[:, :ATTRIBUTES].max(dim=1)
-            attr_probs, attr_ids = (values.cpu().numpy() for values in found)
+            best = probs_of_attributes[:, :ATTRIBUTES].max(dim=1)
+            attr_probs, attr_ids = (values.cpu().numpy() for values in best)
         return RegionBatch(
             image_hw=image_hw[None],
             num_boxes=np.array([len(boxes)], np.int32),
@@ -214,17 +227,16 @@ def _each_class(
     rules: Conventions,
     options: DetectorSection,
 ) -> Int64[Tensor, " R"]:
-    """Keep the proposals with the best class in which they survive suppression.
+    """Select proposals by the rule ``EachClass``, on the network's device.
 
     Source:
-        generate_tsv.py of bottom-up attention: in the proposals' order as long as the number is
-        within the limits, else by falling confidence.
+        generate_tsv.py of bottom-up attention.
     """
     (nms_thresh,) = rules.nms_thresh
     overlaps = box_iou(*(widened(boxes.double(), rules.plus_one),) * 2) > nms_thresh
     confidence = (probs * survivors_of(overlaps, probs)).amax(dim=1)
-    kept = most_confident(confidence.cpu().numpy(), options)
-    return torch.from_numpy(kept).to(boxes.device)
+    rows = most_confident(confidence.cpu().numpy(), options)
+    return torch.from_numpy(rows).to(boxes.device)
 
 
 def _best_class(
@@ -233,15 +245,15 @@ def _best_class(
     rules: Conventions,
     options: DetectorSection,
 ) -> Int64[Tensor, " R"]:
-    """Keep the regions that survive suppression by all others, by falling score.
+    """Select proposals by the rule ``BestClass`` with NMS across classes.
 
-    Where no threshold leaves ``min_boxes`` of them, the last one's are kept: fewer, but this
-    image's own.
+    If no threshold leaves ``min_boxes`` survivors, those of the last threshold are selected, so the
+    image has fewer regions. Hugging Face's code would return the boxes of the image before it.
 
     Source:
         detectron2_mscoco_proposal_maxnms.py of py-bottom-up-attention.
     """
-    kept = select_one(
+    rows = select_one(
         boxes.cpu().numpy(),
         np.zeros(len(scores), np.int64),
         scores.cpu().numpy(),
@@ -250,7 +262,7 @@ def _best_class(
         within_class=False,
         filled=False,
     )
-    return torch.from_numpy(kept).to(boxes.device)
+    return torch.from_numpy(rows).to(boxes.device)
 
 
 def _per_axis(scales: tuple[float, float], like: Tensor) -> Float[Tensor, " 4"]:

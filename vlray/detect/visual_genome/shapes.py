@@ -1,4 +1,4 @@
-"""Tensors and anchors of the Visual Genome Faster R-CNN (ResNet-101-C4), as plain tables.
+"""Tensor shapes and anchors of the Visual Genome Faster R-CNN (ResNet-101 C4), as plain tables.
 
 Names and order are Detectron2's: the last class is the background, and anchor ``a`` has size
 ``a // 3`` and aspect ratio ``a % 3``. Imports no torch.
@@ -16,7 +16,7 @@ ANCHORS = SIZES * len(RATIOS)
 FEATURE_DIM, C4_DIM = 2048, 1024
 PIXEL_MEAN = (102.9801, 115.9465, 122.7717)  # BGR
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""What the box predictor's deltas are divided by before they move a box."""
+"""Divisors of the box predictor's deltas."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -30,10 +30,10 @@ _CAFFE_SCALES = (4, 8, 16, 32)
 
 
 def canonical_shapes(with_attributes: bool) -> Shapes:
-    """List the tensors of the network, all of float32.
+    """Return the shapes of the network's tensors by name; all are float32.
 
     Args:
-        with_attributes: Whether it has the head that predicts attributes.
+        with_attributes: Whether the network has an attribute head.
     """
     shapes = _convolution("backbone.stem.conv1", 64, 3, 7)
     channels = 64
@@ -57,7 +57,7 @@ def canonical_shapes(with_attributes: bool) -> Shapes:
 
 
 def attribute_shapes() -> Shapes:
-    """List the tensors of the attribute head alone."""
+    """Return the shapes of the attribute head's tensors by name."""
     return {
         f"{_PREDICTOR}.cls_embedding.weight": (OBJECTS + 1, _EMBEDDING),
         **_layer(f"{_PREDICTOR}.fc_attr", _HIDDEN, FEATURE_DIM + _EMBEDDING),
@@ -66,7 +66,7 @@ def attribute_shapes() -> Shapes:
 
 
 def d2_anchors() -> list[tuple[float, float, float, float]]:
-    """Give Detectron2's anchors of 64 to 512 pixels around (0, 0): size-major, not rounded."""
+    """Return Detectron2's anchors of 64 to 512 pixels around (0, 0): size-major, not rounded."""
     anchors = []
     for size in _D2_SIZES:
         for ratio in RATIOS:
@@ -76,7 +76,7 @@ def d2_anchors() -> list[tuple[float, float, float, float]]:
 
 
 def caffe_anchors() -> list[tuple[float, float, float, float]]:
-    """Give Caffe's anchors around (7.5, 7.5): ratio-major, x2 and y2 are the last pixels inside.
+    """Return Caffe's anchors around (7.5, 7.5): ratio-major, x2 and y2 are the last pixels inside.
 
     Source:
         Table in py-faster-rcnn, lib/rpn/generate_anchors.py, with base size 16 and scales 4 to 32.
@@ -93,7 +93,7 @@ def caffe_anchors() -> list[tuple[float, float, float, float]]:
 
 
 def _convolution(name: str, out_channels: int, in_channels: int, size: int) -> Shapes:
-    """A convolution without bias and its normalization."""
+    """Return the shapes of a convolution without bias and of its normalization."""
     norms = ("weight", "bias", "running_mean", "running_var")
     return {
         f"{name}.weight": (out_channels, in_channels, size, size),

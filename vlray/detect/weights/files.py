@@ -1,4 +1,4 @@
-"""Weights files: a local path or a URL in, a checked local file out. Imports no torch."""
+"""Weights files: find or download them, and check their SHA-256. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from vlray.storage.locks import build_once
 logger = logging.getLogger(__name__)
 
 _DETECTRON2 = "detectron2://"
-_DETECTRON2_URL = "https://dl.fbaipublicfiles.com/detectron2/"  # what Detectron2 reads it as
-_PLAIN = {"Accept-Encoding": "identity"}  # the bytes of the file, and their number
-_HUB_FILES = ("pytorch_model.bin", "model.safetensors")  # names of a repository's weights, in order
+_DETECTRON2_URL = "https://dl.fbaipublicfiles.com/detectron2/"  # Detectron2's own meaning of it
+# A server that compresses a response sends no Content-Length of the file to check against.
+_PLAIN = {"Accept-Encoding": "identity"}
+_HUB_FILES = ("pytorch_model.bin", "model.safetensors")  # weights of a repository, first match
 
 WEIGHTS_ENDINGS = frozenset((".bin", ".pkl", ".pt", ".pth", ".safetensors"))
 """Suffixes of weights files."""
@@ -32,20 +33,20 @@ def is_url(weights: str) -> bool:
 
 
 def locate(weights: str) -> Path:
-    """Return the local file of some weights; a URL is downloaded once into the user's cache.
+    """Return the local path of weights; a URL is downloaded once into the user's cache.
 
     Args:
-        weights: A path, ``http(s)://...``, ``detectron2://...`` or a name on the Hugging Face hub
-            (``org/name`` or ``org/name/file``, kept in the hub's own cache). ``#sha256=`` and 64
-            hexadecimal digits behind it make sure of the content.
+        weights: A path, ``http(s)://...``, ``detectron2://...`` or a name on the Hugging Face Hub
+            (``org/name`` or ``org/name/file``, downloaded into the Hub's own cache). A suffix
+            ``#sha256=`` with 64 hexadecimal digits checks the content.
 
     Raises:
-        ValueError: There is no such file, the download fails, or the SHA-256 is another.
+        ValueError: There is no such file, the download fails, or the SHA-256 differs.
     """
     source, mark, expected = weights.partition("#sha256=")
     expected = expected.lower()
     if mark and not re.fullmatch(r"[0-9a-f]{64}", expected):
-        raise ValueError(f"{weights!r}: behind #sha256= there must be 64 hexadecimal digits")
+        raise ValueError(f"{weights!r}: #sha256= must be followed by 64 hexadecimal digits")
     if is_url(source):
         path = cache_path(source)
         _download(source, path, expected)
@@ -56,20 +57,24 @@ def locate(weights: str) -> Path:
         path = _local_file(source)
     if expected and (digest := sha256(path)) != expected:
         raise ValueError(
-            f"{path} has the SHA-256 {digest}, but {expected} was asked for; it is another file or "
-            "a damaged one: remove it (a URL is then downloaded again) or correct #sha256="
+            f"{path} has the SHA-256 {digest}, but #sha256= says {expected}; it is another file "
+            "or a damaged one: remove it (a URL is then downloaded again) or correct #sha256="
         )
     return path
 
 
 def cache_path(url: str) -> Path:
-    """Return the path of a URL's file in the user's cache, whether it exists or not."""
+    """Return the path of a URL's file in the user's cache; the file may not exist.
+
+    Raises:
+        ValueError: The URL does not end in the name of a file.
+    """
     parts = urlsplit(_http_url(url))
     names = [unquote(name).replace("/", "_") for name in parts.path.split("/")]
     names = [name for name in names if name not in ("", ".", "..")]
     if not names or parts.path.endswith("/"):
-        raise ValueError(f"{url} names no file; give the address of the file itself")
-    if parts.query:  # two queries may be two files; the ending stays the last part of the name
+        raise ValueError(f"{url} names no file; use the URL of the file itself")
+    if parts.query:  # two queries may be two files; the suffix must stay at the end of the name
         name = Path(names[-1])
         names[-1] = (
             f"{name.stem}-{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}{name.suffix}"
@@ -83,7 +88,7 @@ def cache_folder() -> Path:
 
 
 def sha256(path: str | Path) -> str:
-    """Return a file's SHA-256, hexadecimal; computed again only when the file has changed."""
+    """Return a file's SHA-256, hexadecimal; a file that has not changed is hashed only once."""
     path = Path(path).resolve()
     status = path.stat()
     return _sha256(path, status.st_mtime_ns, status.st_size)
@@ -106,17 +111,17 @@ def _local_file(source: str) -> Path:
     if "://" in source:
         raise ValueError(
             f"{source}: weights are read from a local path, http(s)://, detectron2:// or the "
-            "Hugging Face hub (org/name)"
+            "Hugging Face Hub (org/name)"
         )
-    what = "is a folder" if path.is_dir() else "does not exist"
+    problem = "is a folder" if path.is_dir() else "does not exist"
     raise ValueError(
-        f"the file {source!r} {what} (looked for at {path.absolute()}); "
-        "give the path of a file, a URL, or org/name on the Hugging Face hub"
+        f"the file {source!r} {problem} (looked for at {path.absolute()}); "
+        "use the path of a file, a URL, or org/name on the Hugging Face Hub"
     )
 
 
 def _download(url: str, path: Path, expected: str) -> None:
-    """Download a file once, however many processes of this machine want it.
+    """Download a file once, however many processes of this machine need it.
 
     Raises:
         ValueError: There is no connection, no such file, or its SHA-256 is not ``expected``.
@@ -125,21 +130,21 @@ def _download(url: str, path: Path, expected: str) -> None:
     def fetch(temporary: Path) -> None:
         logger.info("Downloading %s to %s", url, path)
         with temporary.open("wb") as file:
-            # torch.hub.download_url_to_file takes a transfer that breaks off for a whole file, and
-            # waits forever for a server that stops. This one resumes, and checks the length.
+            # torch.hub.download_url_to_file accepts an interrupted transfer as a whole file and
+            # waits forever for a server that hangs. This one resumes, and checks the length.
             http_get(_http_url(url), file, headers=_PLAIN, displayed_filename=path.name)
         if expected and (digest := sha256(temporary)) != expected:
             raise ValueError(
-                f"{url} has the SHA-256 {digest}, but {expected} was asked for; "
-                "the file was changed or replaced there: check where the address comes from"
+                f"{url} has the SHA-256 {digest}, but #sha256= says {expected}; "
+                "the file was changed or replaced there: check the source of the URL"
             )
 
     try:
         build_once(path, fetch)
     except ValueError:
         raise
-    except Exception as error:  # the HTTP client's own, whose package differs between versions
+    except Exception as error:  # the HTTP client, and so its errors, differ between versions
         raise ValueError(
             f"{url} cannot be downloaded ({hub.first_line(error)}); try again when there is a "
-            f"connection, or put the file here by hand: {path}"
+            f"connection, or copy the file to {path}"
         ) from error

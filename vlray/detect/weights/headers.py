@@ -1,4 +1,4 @@
-"""What the header of a safetensors file says, and where converted weights are cached. No torch."""
+"""Headers of safetensors files, and the cache of converted weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from safetensors import SafetensorError, safe_open
 from vlray.detect.weights.files import cache_folder
 
 VG_FAMILY = "vlray-vg-"
-VG_FORMAT = f"{VG_FAMILY}1"  # another number where the canonical form changes
+VG_FORMAT = f"{VG_FAMILY}1"  # increase the number when the canonical form changes
 
 
 def converted_path(digest: str) -> Path:
-    """Return the path of the converted copy of Visual Genome weights, which may not exist.
+    """Return the path of the converted copy of Visual Genome weights; it may not exist.
 
     Args:
-        digest: SHA-256 of the file as it was published.
+        digest: SHA-256 of the published file.
     """
     return cache_folder() / "converted" / f"{VG_FORMAT}-{digest}.safetensors"
 
@@ -25,7 +25,7 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]
     """Read the metadata of a safetensors file, and the shapes of its tensors by name.
 
     Returns:
-        Both empty for another file or a damaged one.
+        Metadata and shapes; both empty if the file is damaged or of another format.
     """
     try:
         with safe_open(path, framework="np") as file:

@@ -1,20 +1,20 @@
-// Which examples are to be seen, in which order.
+// Filters and order of the examples.
 
 function passes(example, ignored = "") {
   if (ignored !== "judged" && state.judged && example.judged !== state.judged) return false;
-  if (state.kinds.some((wanted, k) => wanted && example.about[k] !== wanted)) return false;
+  if (state.kinds.some((choice, k) => choice && example.about[k] !== choice)) return false;
   const query = state.query.trim().toLowerCase();
   if (!query) return true;
-  const words = [example.id, example.text, ...example.given.map(([name]) => name), ...example.candidates.slice(0, 1).map(([name]) => name)];
+  const words = [example.id, example.text, ...example.truth.map(([name]) => name), ...example.candidates.slice(0, 1).map(([name]) => name)];
   return words.some((text) => text.toLowerCase().includes(query));
 }
 
-const sureness = (example) => example.candidates[0]?.[1] ?? 0;
+const confidence = (example) => example.candidates[0]?.[1] ?? 0;
 
 function update() {
   matches = examples.filter((example) => passes(example));
-  if (state.sort === "sure") matches.sort((a, b) => sureness(b) - sureness(a));
-  if (state.sort === "unsure") matches.sort((a, b) => sureness(a) - sureness(b));
+  if (state.sort === "sure") matches.sort((a, b) => confidence(b) - confidence(a));
+  if (state.sort === "unsure") matches.sort((a, b) => confidence(a) - confidence(b));
   $("grid").replaceChildren(...(matches.length ? matches.map(card)
     : [make("p", { className: "empty", textContent: "No example matches the filters." })]));
   $("count").textContent = someOf(matches.length, examples.length, "example");

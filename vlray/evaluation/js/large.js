@@ -1,4 +1,4 @@
-// The large view: one example, its pictures, and the list of its regions.
+// The large view: one example, its images, and the list of its regions.
 
 function openLarge(k) {
   const example = examples[k];
@@ -8,7 +8,7 @@ function openLarge(k) {
   $("large-facts").textContent = [...example.about, ...new Set(example.images.map((image) => `image ${image.id}`))].filter((value) => value).join(" \u00b7 ");
   showPosition(at, matches.length);
   $("stage").replaceChildren(...example.images.map((image) => shot(example, image)));
-  $("large-text").replaceChildren(make("div", {}, ...badgeText(example)), asked(example), ...answers(example), ...given(example));
+  $("large-text").replaceChildren(make("div", {}, ...badgeText(example)), asked(example), ...answers(example), ...rightAnswers(example));
   pointAtPhrases($("large-text"), $("stage"));
   const frames = [...$("stage").querySelectorAll(".frame")];
   const rows = example.images.flatMap((image, i) => image.boxes.map((box, r) => [box, frames[i], r, image.caption]));

@@ -1,4 +1,4 @@
-// The bars of the figures, the keys, and the start.
+// Bars of the metrics, keyboard shortcuts, and the start of the page.
 
 function setMode(mode) {
   document.body.dataset.mode = document.body.dataset.mode === mode ? "none" : mode;
@@ -7,7 +7,7 @@ function setMode(mode) {
   }
 }
 
-// The tables are in the page, to be read without a script too.
+// The tables are part of the HTML, so that they are readable without scripts.
 function drawBars() {
   for (const cell of document.querySelectorAll("[data-value]")) {
     const element = make("span", { className: "range" }, make("i", {}), make("b", {}));
@@ -18,11 +18,11 @@ function drawBars() {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], select")) return;
-  const wanted = { a: "attention", b: "boxes", f: "phrases" }[event.key];
+  const mode = { a: "attention", b: "boxes", f: "phrases" }[event.key];
   const keys = $("large").open ? { ArrowLeft: () => step(-1), ArrowRight: () => step(1) } : {
     "/": () => { document.querySelector(".filters").open = true; $("query").focus(); },
   };
-  if (modes.includes(wanted)) setMode(wanted);
+  if (modes.includes(mode)) setMode(mode);
   else if (keys[event.key]) keys[event.key]();
   else return;
   event.preventDefault();
@@ -33,7 +33,7 @@ function setUpModes() {
     button.hidden = !modes.includes(button.dataset.mode);
     button.addEventListener("click", () => setMode(button.dataset.mode));
   }
-  // Boxes would hide the small pictures of a ranking.
+  // Boxes would hide the small images of a ranking.
   const isRanking = examples.some((example) => example.images.length > 2);
   const first = ["phrases", "attention", ...(isRanking ? [] : ["boxes"])].find((mode) => modes.includes(mode));
   if (first) setMode(first);
@@ -45,5 +45,5 @@ setUpLarge();
 setUpModes();
 setUpTabs();
 document.addEventListener("keydown", onKey);
-// Thumbnails follow the script in the document.
+// The thumbnails come after the script in the document.
 document.addEventListener("DOMContentLoaded", update);

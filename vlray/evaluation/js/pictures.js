@@ -1,4 +1,4 @@
-// Examples of a test: images with their regions, what was asked, what was answered.
+// State of the page, and images with their regions, attention and phrases.
 const DATA = JSON.parse($("data").textContent);
 const PHRASES = ["#ffb224", "#58b6ff", "#7ddc7a", "#ff8aa8", "#c6a4ff", "#40d9c8", "#ffe066", "#ff9f6b"];
 const FULL_HEAT = 4;
@@ -25,16 +25,16 @@ const labelOf = (box) => (box[4] < 0 ? "region" : DATA.labels[box[4]]);
 const colorOf = (box) => (box[4] < 0 ? DATA.plain_color : DATA.colors[box[4]]);
 
 /**
- * Regions by how much was looked at them, the most on top. What each would have if all had the same
- * is as good as nothing; all of the colour has what was looked at most, or four times that.
+ * Regions coloured by attention, the highest on top. A uniform attention has no colour. Full colour
+ * is the highest attention, but at least FULL_HEAT times the uniform one.
  */
 function heat(image) {
-  const layer = overlay(image.size, "looked");
-  const even = 1 / image.boxes.length;
-  const most = Math.max(...image.boxes.map((box) => box[5]), Math.min(FULL_HEAT * even, 1));
+  const layer = overlay(image.size, "attention");
+  const uniform = 1 / image.boxes.length;
+  const most = Math.max(...image.boxes.map((box) => box[5]), Math.min(FULL_HEAT * uniform, 1));
   const order = image.boxes.map((_, r) => r).sort((a, b) => image.boxes[a][5] - image.boxes[b][5]);
   for (const r of order) {
-    const share = Math.max((image.boxes[r][5] - even) / (most - even || 1), 0);
+    const share = Math.max((image.boxes[r][5] - uniform) / (most - uniform || 1), 0);
     const path = svg("path", { class: "heat", d: outline(image.boxes[r]), "data-region": r });
     path.style.fillOpacity = (0.3 * share).toFixed(3);
     path.style.strokeOpacity = (0.1 + 0.9 * Math.sqrt(share)).toFixed(3);
@@ -56,7 +56,7 @@ function detected(image) {
 }
 
 function grounded(image, phrases) {
-  const layer = overlay(image.size, "found");
+  const layer = overlay(image.size, "grounding");
   phrases.forEach((phrase, p) => {
     const group = svg("g", { "data-phrase": p });
     group.style.setProperty("--phrase", PHRASES[p % PHRASES.length]);
@@ -74,7 +74,7 @@ function shot(example, image) {
   box.style.setProperty("--ratio", image.size[0] / image.size[1]);
   showPicture(box, image.missing ? "" : jpeg($(`t${image.thumbnail}`).textContent));
   if (image.boxes.some((one) => one[5] !== null)) {
-    box.classList.add("looks");
+    box.classList.add("has-attention");
     box.append(heat(image));
   }
   box.append(detected(image));
@@ -91,7 +91,7 @@ function tipOf(box, region, event) {
     ...(one[5] === null ? [] : [make("span", { className: "attribute", textContent: `attention ${percent(one[5])}` })]));
 }
 
-/** Regions answer to the pointer in the whole of an element. */
+/** Mark the region under the pointer in every frame of an element. */
 function watchRegions(element, whenMarked = () => {}) {
   const isOn = () => ["boxes", "attention"].includes(document.body.dataset.mode);
   watchFrames(element, isOn, (box, event) => {

@@ -1,8 +1,8 @@
-// What was asked, what was answered, and what is right.
+// Texts of an example: question, answers of the model, right answers.
 
 function asked(example) {
   const element = make("p", { className: "asked" });
-  // Characters as Python counts them: those beyond the first 65,536 are one each.
+  // Python counts code points, JavaScript UTF-16 units: split by code points to use the spans.
   const letters = [...example.text];
   let end = 0;
   example.phrases.map((phrase, p) => [phrase.span, p]).sort(([a], [b]) => a[0] - b[0]).forEach(([[first, last], p]) => {
@@ -30,10 +30,10 @@ function answers(example) {
   return rows.length ? [make("ol", { className: "answers" }, ...rows)] : [];
 }
 
-function given(example) {
-  if (!example.given.length) return [];
-  const words = example.given.flatMap(([name, note], k) => [k ? ", " : "", make("b", { textContent: name }), note ? ` ${note}` : ""]);
-  return [make("p", { className: "given" }, make("span", { className: "quiet", textContent: "Right answer: " }), ...words)];
+function rightAnswers(example) {
+  if (!example.truth.length) return [];
+  const words = example.truth.flatMap(([name, note], k) => [k ? ", " : "", make("b", { textContent: name }), note ? ` ${note}` : ""]);
+  return [make("p", { className: "right-answers" }, make("span", { className: "quiet", textContent: "Right answer: " }), ...words)];
 }
 
 function facts(example) {
@@ -51,18 +51,18 @@ function card(example) {
   const shots = make("button", { type: "button", className: `shots of-${example.images.length}`, "aria-label": `Enlarge example ${example.id}` },
     ...example.images.map((image) => shot(example, image)), ...badge(example));
   const element = make("article", { className: `example ${example.judged}`, "data-example": example.k }, shots,
-    make("div", { className: "words" }, asked(example), ...answers(example), ...given(example), facts(example)));
+    make("div", { className: "words" }, asked(example), ...answers(example), ...rightAnswers(example), facts(example)));
   pointAtPhrases(element, element);
   return element;
 }
 
-/** A phrase under the pointer is the only one whose boxes are to be seen. */
+/** Pointing at a phrase dims the boxes of all other phrases. */
 function pointAtPhrases(words, pictures) {
-  const point = (wanted) => {
+  const point = (phrase) => {
     for (const one of [words, pictures]) {
       for (const element of one.querySelectorAll("[data-phrase]")) {
-        element.classList.toggle("marked", element.dataset.phrase === wanted);
-        element.classList.toggle("faint", wanted !== undefined && element.dataset.phrase !== wanted && element.tagName !== "MARK");
+        element.classList.toggle("marked", element.dataset.phrase === phrase);
+        element.classList.toggle("faint", phrase !== undefined && element.dataset.phrase !== phrase && element.tagName !== "MARK");
       }
     }
   };

@@ -1,9 +1,9 @@
-// One image with its boxes: the same for the grid and the large view.
+// An image with its boxes, for the grid and the large view.
 
-const seenBoxes = { on: true };
+const boxDisplay = { on: true };
 
-/** Regions of image i that the filters leave, best score first (their order in the data). */
-function shown(i) {
+/** Regions of image i that pass the filters, best score first (their order in the data). */
+function visibleRegions(i) {
   const list = [];
   for (let r = start[i]; r < start[i + 1]; r++) if (passes(r)) list.push(r);
   return list;
@@ -14,7 +14,7 @@ function passes(region) {
   return state.labels.size === 0 || state.labels.has(regions.label[region]);
 }
 
-/** A picture of image i with boxes of these regions; the frame remembers its regions for hit tests. */
+/** A frame with image i and the boxes of some regions. It stores the regions for hit tests. */
 function frame(i, list) {
   const image = images[i];
   const box = make("span", { className: "frame" });
@@ -43,7 +43,7 @@ function fill(box, i) {
   else showPicture(box, source);
 }
 
-/** Try pictures again that were not loaded yet; the document is still being parsed. */
+/** Fill the frames whose thumbnails were not parsed yet. */
 function fillWaiting() {
   for (const entry of waiting) {
     if (thumbnail(entry[1]) === null) continue;
@@ -52,13 +52,13 @@ function fillWaiting() {
   }
 }
 
-/** The region under the pointer, -1 for none. */
+/** The smallest region under the pointer; -1: none. */
 function hit(box, event) {
   const boxes = box.regions.map((region) => regions.box.subarray(4 * region, 4 * region + 4));
   return box.regions[smallestAt(box, [UNIT, UNIT], boxes, event)] ?? -1;
 }
 
-/** Mark a region, on top of the others. */
+/** Mark a region and move it to the top. */
 function markOnTop(box, region) {
   mark(box, region);
   const path = box.querySelector(".box.marked");

@@ -1,4 +1,4 @@
-// What the page shows. Regions lie flat in typed arrays: those of image i are start[i] .. start[i + 1].
+// Data of the page. Regions are flat typed arrays; image i has the regions start[i] to start[i + 1] - 1.
 const DATA = JSON.parse($("data").textContent);
 const NONE = 0xffff;
 const UNIT = 0xffff; // boxes are in 65535ths of the image's width and height
@@ -45,7 +45,7 @@ function titleAndScore(region) {
   return regions.label[region] === NONE ? "region" : `${title(region)} ${short(regions.score[region])}`.trimEnd();
 }
 
-/** The attribute with a score of its own, for where there is room; nothing where there is none. */
+/** The attribute with its own score, as a list of elements; empty without an attribute. */
 function attributeAndScore(region) {
   const attr = regions.attr[region];
   if (attr === NONE) return [];
@@ -62,11 +62,11 @@ function corners(image, region) {
   ];
 }
 
-/** The thumbnail as a data URI, "" where the image could not be read, null while it is still being loaded. */
+/** Thumbnail as a data URI; "": the image could not be read; null: not parsed yet. */
 function thumbnail(i) {
   if (images[i].missing) return "";
   const block = $(`t${i}`);
-  // A block is complete once the parser has gone on to the next element.
+  // A block is complete once the parser has reached the next element.
   if (!block || !(block.nextElementSibling || document.readyState !== "loading")) return null;
   return jpeg(block.textContent);
 }

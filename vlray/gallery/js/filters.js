@@ -1,4 +1,4 @@
-// What is asked for, and the images that answer it.
+// Filters, sort order, and the matching images.
 
 const LABEL_ROWS = 80;
 
@@ -6,8 +6,8 @@ const state = {
   query: "", score: DATA.min_score, labels: new Set(), split: "", sort: "order",
   few: false, missing: false, page: 0,
 };
-let matches = []; // indices of images, in the order of the grid
-let counts = new Uint32Array(DATA.labels.length); // images with the label at this score
+let matches = []; // indices of images in grid order
+let counts = new Uint32Array(DATA.labels.length); // images per label at the current score
 
 const haystack = images.map((image) => `${image.id}\n${image.path}`.toLowerCase());
 const collator = new Intl.Collator("en", { numeric: true });
@@ -21,7 +21,7 @@ function select() {
     if (state.split && DATA.splits[image.split] !== state.split) continue;
     if (state.few && image.count >= DATA.min_boxes) continue;
     if (state.missing && !image.missing) continue;
-    if (state.labels.size && !shown(i).length) continue;
+    if (state.labels.size && !visibleRegions(i).length) continue;
     matches.push(i);
   }
   sortMatches();
@@ -36,7 +36,7 @@ function sortMatches() {
   const key = new Float64Array(images.length);
   const byScore = state.sort === "best" || state.sort === "worst";
   for (const i of matches) {
-    const list = shown(i);
+    const list = visibleRegions(i);
     const sum = list.reduce((total, region) => total + regions.score[region], 0);
     key[i] = byScore ? sum / Math.max(list.length, 1) : list.length;
   }
@@ -61,23 +61,23 @@ function countLabels() {
 
 function drawLabelList() {
   const query = $("label-query").value.trim().toLowerCase();
-  const found = [];
+  const labels = [];
   for (let label = 0; label < DATA.labels.length; label++) {
     if (!counts[label] && !state.labels.has(label)) continue;
-    if (!query || DATA.labels[label].toLowerCase().includes(query)) found.push(label);
+    if (!query || DATA.labels[label].toLowerCase().includes(query)) labels.push(label);
   }
-  found.sort((a, b) => counts[b] - counts[a]);
-  const rows = found.slice(0, LABEL_ROWS).map((label) => {
+  labels.sort((a, b) => counts[b] - counts[a]);
+  const rows = labels.slice(0, LABEL_ROWS).map((label) => {
     const box = make("input", { type: "checkbox", checked: state.labels.has(label), value: String(label) });
     return make("label", { className: "label-row" }, box, swatch(color(label)),
       make("span", { className: "label-name", textContent: DATA.labels[label] }),
       make("span", { className: "label-count", textContent: number(counts[label]) }));
   });
   $("label-list").replaceChildren(...rows);
-  const more = found.length - rows.length;
+  const more = labels.length - rows.length;
   $("label-more").textContent = more > 0
-    ? `and ${number(more)} more: search for them`
-    : (found.length ? "" : "no label at this score");
+    ? `${number(more)} more: use the search`
+    : (labels.length ? "" : "no label has this score");
 }
 
 function drawActive() {
@@ -87,7 +87,7 @@ function drawActive() {
   $("reset").disabled = active === 0 && state.sort === "order";
 }
 
-/** Take over a change, and draw whatever depends on it. */
+/** Apply a change of the state and redraw what depends on it. */
 function update(change, { keepPage = false } = {}) {
   Object.assign(state, change);
   if (!keepPage) state.page = 0;
@@ -142,7 +142,7 @@ function toggleLabel(label, on) {
   update({ labels });
 }
 
-/** Show the chosen labels above the grid, where each can be taken away again. */
+/** Show the selected labels above the grid; a click removes one. */
 function drawChosen() {
   const chips = [...state.labels].map((label) => {
     const button = make("button", { type: "button", title: "Remove this filter" }, DATA.labels[label],

@@ -1,4 +1,4 @@
-// The pages of thumbnails.
+// The grid of thumbnails and its pages.
 
 const PAGE = 60;
 
@@ -18,7 +18,7 @@ function drawGrid() {
 
 function card(i) {
   const image = images[i];
-  const list = shown(i);
+  const list = visibleRegions(i);
   const ratio = Math.min(Math.max(image.width / image.height, 0.6), 2.4);
   const best = [];
   for (const region of list) {
@@ -45,11 +45,11 @@ function drawPager(pages) {
     pager.replaceChildren();
     return;
   }
-  const wanted = [...new Set([0, state.page - 1, state.page, state.page + 1, pages - 1])]
+  const linked = [...new Set([0, state.page - 1, state.page, state.page + 1, pages - 1])]
     .filter((page) => page >= 0 && page < pages);
   const items = [step("Previous page", "\u2039", state.page - 1, pages)];
-  wanted.forEach((page, k) => {
-    if (k && page - wanted[k - 1] > 1) items.push(make("span", { className: "quiet", textContent: "\u2026" }));
+  linked.forEach((page, k) => {
+    if (k && page - linked[k - 1] > 1) items.push(make("span", { className: "quiet", textContent: "\u2026" }));
     const button = make("button", { type: "button", textContent: number(page + 1), "aria-label": `Page ${page + 1}` });
     if (page === state.page) button.setAttribute("aria-current", "page");
     button.dataset.page = page;
@@ -75,7 +75,7 @@ function goTo(page) {
   if (top < 0) scrollBy(0, top - 12);
 }
 
-/** Arrow keys walk over the cards, and over the edge to the next page. */
+/** Move the focus with arrow keys: between cards, and past the edge to the next page. */
 function walk(event, current) {
   const cards = [...$("grid").children];
   const index = cards.indexOf(current);
@@ -106,7 +106,7 @@ function walk(event, current) {
 
 function setUpGrid() {
   const grid = $("grid");
-  watchFrames(grid, () => seenBoxes.on, (box, event) => {
+  watchFrames(grid, () => boxDisplay.on, (box, event) => {
     const region = hit(box, event);
     markOnTop(box, region);
     tipOf(region, event);

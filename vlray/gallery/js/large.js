@@ -1,6 +1,6 @@
-// The large view: one image, its boxes, and the list of its regions, each pointing at the other.
+// The large view: one image with its boxes and the list of its regions, linked both ways.
 
-// Until somebody asks for labels or against them, they are there where they do not hide the image.
+// Until the user switches labels on or off, they are on for images with few regions only.
 const FEW_LABELS = 12;
 const large = { image: -1, region: -1, pinned: -1, labels: null };
 
@@ -14,14 +14,14 @@ function openLarge(i) {
     $("large").showModal();
     $("stage").focus();
   }
-  // Replaced, not assigned: Back leaves the page, and the page does not jump.
+  // replaceState instead of location.hash: no history entry, and the page does not scroll.
   history.replaceState(null, "", `#image=${encodeURIComponent(images[i].id)}`);
 }
 
 function drawLarge() {
   const i = large.image;
   const image = images[i];
-  const list = shown(i);
+  const list = visibleRegions(i);
   const at = matches.indexOf(i);
   $("large-id").textContent = image.id;
   const split = DATA.splits[image.split];
@@ -34,7 +34,7 @@ function drawLarge() {
   $("large-count").textContent = someOf(list.length, image.count, "region");
   waiting.clear();
   const box = frame(i, list);
-  // The best score last, on top of the others.
+  // The best score comes last, so that it is on top.
   box.append(...list.map((region) => chip(image, region)).reverse());
   $("stage").replaceChildren(box);
   $("region-list").replaceChildren(...list.map((region) => row(image, region)));
@@ -45,7 +45,7 @@ function chip(image, region) {
   const element = make("span", { className: "chip", textContent: titleAndScore(region), "data-region": region });
   const [x1, y1, x2] = corners(image, region);
   element.style.background = color(regions.label[region]);
-  // Labels sit on the box's upper edge, and turn inwards at the image's own edges.
+  // Labels are on the upper edge of the box, and inside it near the edges of the image.
   if (x1 < image.width * 0.7) element.style.left = `${(100 * x1) / image.width}%`;
   else element.style.right = `${100 - (100 * x2) / image.width}%`;
   element.style.top = `${(100 * y1) / image.height}%`;
@@ -77,7 +77,7 @@ function row(image, region) {
   return make("li", {}, button);
 }
 
-/** Point at one region everywhere: its box, its label, its row. */
+/** Mark a region in all places: its box, its label and its row in the list. */
 function point(region, { scroll = false } = {}) {
   large.region = region;
   const box = $("stage").firstElementChild;
@@ -110,7 +110,7 @@ function closedLarge() {
   history.replaceState(null, "", "#");
   const at = matches.indexOf(large.image);
   if (at < 0) return;
-  // Leave the grid on the page of the image that was looked at last.
+  // Open the page of the grid that has the last image.
   if (Math.floor(at / PAGE) !== state.page) goTo(Math.floor(at / PAGE));
   $("grid").querySelector(`[data-image="${large.image}"]`)?.focus({ focusVisible: false });
 }

@@ -1,4 +1,4 @@
-// The other tabs, the keys, and the start.
+// The other tabs, keyboard shortcuts, and the start of the page.
 
 const FAILURE_ROWS = 500;
 
@@ -34,20 +34,20 @@ function drawLabels() {
 function drawFailures() {
   const failures = DATA.failures;
   if (!failures.length) {
-    $("failures").append(make("p", { className: "empty", textContent: "Every image that was listed has its regions." }));
+    $("failures").append(make("p", { className: "empty", textContent: "No image failed." }));
     return;
   }
   const kinds = new Map();
   for (const failure of failures) kinds.set(failure[4], (kinds.get(failure[4]) || 0) + 1);
   const summary = [...kinds].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind} ${number(count)}`);
-  const shownRows = failures.slice(0, FAILURE_ROWS);
-  const left = DATA.totals.failures - shownRows.length;
+  const rows = failures.slice(0, FAILURE_ROWS);
+  const left = DATA.totals.failures - rows.length;
   $("failures").append(
     make("p", { className: "quiet", textContent: summary.join(" \u00b7 ") }),
-    table(["Image", "Path", "Split", "Stage", "Error", "Reason"], shownRows, "text"));
+    table(["Image", "Path", "Split", "Stage", "Error", "Reason"], rows, "text"));
   if (left > 0) {
     $("failures").append(make("p", {
-      className: "quiet", textContent: `and ${number(left)} more in the output's failures/ folder`,
+      className: "quiet", textContent: `${number(left)} more are listed in the output's failures/ folder`,
     }));
   }
 }
@@ -57,9 +57,9 @@ function drawAbout() {
 }
 
 function toggleBoxes() {
-  seenBoxes.on = !seenBoxes.on;
-  document.body.classList.toggle("no-boxes", !seenBoxes.on);
-  for (const id of ["boxes-on", "large-boxes-on"]) $(id).setAttribute("aria-pressed", seenBoxes.on);
+  boxDisplay.on = !boxDisplay.on;
+  document.body.classList.toggle("no-boxes", !boxDisplay.on);
+  for (const id of ["boxes-on", "large-boxes-on"]) $(id).setAttribute("aria-pressed", boxDisplay.on);
 }
 
 function onKey(event) {
@@ -98,7 +98,7 @@ document.addEventListener("keydown", onKey);
 addEventListener("hashchange", openFromAddress);
 update({ score: DATA.min_score, labels: state.labels });
 
-// Thumbnails follow the script in the document: those that are already here are shown meanwhile.
+// The thumbnails come after the script: show those that the parser has reached until it is done.
 const timer = setInterval(fillWaiting, 60);
 document.addEventListener("DOMContentLoaded", () => {
   clearInterval(timer);

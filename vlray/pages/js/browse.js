@@ -1,6 +1,6 @@
-// What pages with a grid, filters and a large view share.
+// Shared by the pages with a grid, filters and a large view.
 
-/** Regions answer to the mouse in the frames of an element: `over` does it, `left` undoes it. */
+/** Call `over` while the pointer is over a frame of an element, and `left` when it leaves the frame. */
 function watchFrames(element, isOn, over, left = () => {}) {
   let seen = null;
   const leave = () => {
@@ -20,7 +20,7 @@ function watchFrames(element, isOn, over, left = () => {}) {
   element.addEventListener("pointerleave", leave);
 }
 
-/** The filters are open where there is room for them beside the grid. */
+/** Open the filters in windows that are wide enough to have them beside the grid. */
 function setUpFolding() {
   const wide = matchMedia("(min-width: 800px)");
   const fold = () => { document.querySelector(".filters").open = wide.matches; };
@@ -29,7 +29,7 @@ function setUpFolding() {
   $("filters").addEventListener("submit", (event) => event.preventDefault());
 }
 
-/** The buttons of the large view; a click beside it closes it. */
+/** Set up the buttons of the large view; a click outside of it closes it. */
 function setUpDialog(step, closed) {
   const dialog = $("large");
   $("previous").addEventListener("click", () => step(-1));
@@ -39,13 +39,13 @@ function setUpDialog(step, closed) {
   dialog.addEventListener("close", closed);
 }
 
-/** Where in the grid the thing in the large view is; -1: the filters leave it out. */
+/** Show the position in the grid of the item in the large view; -1: it is filtered out. */
 function showPosition(at, total) {
   $("position").textContent = at < 0 ? "" : `${number(at + 1)} / ${number(total)}`;
   $("previous").disabled = at <= 0;
   $("next").disabled = at < 0 || at === total - 1;
 }
 
-/** "3 images", or "1 of 3 images" where the filters leave out some. */
+/** "3 images", or "1 of 3 images" if the filters exclude some. */
 const someOf = (count, total, word) =>
   count === total ? plural(total, word) : `${number(count)} of ${plural(total, word)}`;

@@ -3,7 +3,7 @@ const $ = (id) => document.getElementById(id);
 const number = (value) => value.toLocaleString("en-US");
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 
-/** An element with properties and children; text goes in as text, never as HTML. */
+/** Create an element with properties and children; strings become text, never HTML. */
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {

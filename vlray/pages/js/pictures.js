@@ -1,8 +1,8 @@
-// Photographs with boxes on top: how they are drawn, and what is under the pointer.
+// Images with boxes on top: drawing and hit tests.
 const outline = ([x1, y1, x2, y2]) => `M${x1} ${y1}H${x2}V${y2}H${x1}Z`;
 const jpeg = (text) => `data:image/jpeg;base64,${text}`;
 
-/** Put a photograph below everything else in an element; without a source, a note in its place. */
+/** Put an image below all other content of an element; without a source, a note instead. */
 function showPicture(box, source) {
   box.classList.toggle("missing", !source);
   box.prepend(source
@@ -10,14 +10,14 @@ function showPicture(box, source) {
     : make("span", { className: "missing-note", textContent: "image cannot be read" }));
 }
 
-/** A layer for boxes in pixels of an image. */
+/** Create an SVG layer for boxes in pixels of an image. */
 function overlay([width, height], className = "") {
   return svg("svg", { class: className, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
 }
 
 /**
- * The number of the smallest box under the pointer, which would otherwise be hardest to reach, or -1.
- * Boxes are in units in which the element has this width and height.
+ * Index of the smallest box under the pointer, or -1. The smallest, because larger boxes often cover it.
+ * Boxes are in units in which the element has the given width and height.
  */
 function smallestAt(element, [width, height], boxes, event) {
   const area = element.getBoundingClientRect();
@@ -32,7 +32,7 @@ function smallestAt(element, [width, height], boxes, event) {
   return best;
 }
 
-/** Mark one region of a picture, dim the others; -1 marks none. */
+/** Mark one region of a frame and dim the others; -1: mark none. */
 function mark(box, region) {
   box.classList.toggle("marking", region >= 0);
   for (const element of box.querySelectorAll("[data-region]")) {
@@ -46,7 +46,7 @@ function swatch(color) {
   return element;
 }
 
-/** Show the tip beside the pointer, inside the window; without content it is hidden. */
+/** Show the tooltip beside the pointer, inside the window; without content, hide it. */
 function showTip(event, ...content) {
   const tip = $("tip");
   tip.hidden = !content.length;

@@ -1,4 +1,4 @@
-// Tabs of a page: the first is open, arrow keys go from one to the next.
+// Tabs of a page: the first is open at the start, arrow keys move between them.
 let tabOpened = () => {};
 
 function openTab(name) {
@@ -11,7 +11,7 @@ function openTab(name) {
   tabOpened(name);
 }
 
-/** Show the tabs that are not hidden; `opened` is called with the name of each that is opened. */
+/** Set up the tabs that are not hidden; calls `opened` with the name of each tab that opens. */
 function setUpTabs(opened = () => {}) {
   tabOpened = opened;
   const tabs = [...document.querySelectorAll("[role=tab]")].filter((tab) => !tab.hidden);

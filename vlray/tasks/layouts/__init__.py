@@ -1,1 +1,1 @@
-"""The layouts of official annotation files: each module reads one family of them."""
+"""Layouts of official annotation files; each module reads one family of files."""

@@ -1,4 +1,4 @@
-"""What the layouts with boxes share: corners, and boxes that cannot be right."""
+"""Corners and validity of boxes, for the layouts."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from vlray.tasks.problems import Problems
 Corners = tuple[float, float, float, float]
 
 SLACK = 1.0
-"""Pixels by which a box may leave its image: files round."""
+"""Tolerance in pixels for boxes outside their image, because files contain rounded values."""
 
 
 def corners_of(box: Sequence[float]) -> Corners:
-    """Turn x, y, width, height into x1, y1, x2, y2, pixels.
+    """Convert x, y, width, height to x1, y1, x2, y2, in pixels.
 
     Raises:
-        ValueError: It is not four numbers.
+        ValueError: The box is not four numbers.
     """
     x, y, width, height = (float(value) for value in box)
     return x, y, x + width, y + height
 
 
 def is_box(box: Corners, image_hw: tuple[int, int] | None, where: str, problems: Problems) -> bool:
-    """Tell whether a box has an area and lies in its image; count it as a problem if not.
+    """Return whether a box has an area and lies in its image; count it as a problem if not.
 
     Args:
         box: x1, y1, x2, y2, pixels.
-        image_hw: Height and width of the image; None: the file does not say.
-        where: The box, for messages: ``annotation 7 of instances.json``.
-        problems: Gets ``bad-box``.
+        image_hw: Height and width of the image; None: unknown.
+        where: Name of the box in messages, such as ``annotation 7 of instances.json``.
+        problems: Object in which an invalid box is counted, as ``bad-box``.
     """
     x1, y1, x2, y2 = box
     if not (x2 > x1 and y2 > y1):

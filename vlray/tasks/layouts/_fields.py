@@ -1,4 +1,4 @@
-"""What the layouts share: fields of an entry that have to be there, and images' names as ids."""
+"""Fields of an entry, image ids, and the loop over entries, for the layouts."""
 
 from __future__ import annotations
 
@@ -11,72 +11,73 @@ from vlray.tasks.layouts.documents import short_name
 from vlray.tasks.problems import Problems
 
 
-class LackError(ValueError):
-    """An entry lacks what an example needs; the message says what."""
+class FieldError(ValueError):
+    """An entry has a missing or invalid field, which the message names."""
 
     kind = "incomplete"
 
 
-class NoImageError(LackError):
-    """It is the image that the entry lacks."""
+class NoImageError(FieldError):
+    """An entry has no valid image."""
 
     kind = "no-image"
 
 
-_MISSHAPEN = (LackError, KeyError, IndexError, TypeError, AttributeError, ValueError)
-"""What reading an entry raises whose lists and objects are not where they should be."""
+_MALFORMED = (FieldError, KeyError, IndexError, TypeError, AttributeError, ValueError)
+"""Errors raised by reading an entry with an unexpected structure."""
 
 
 def text_of(entry: Mapping[str, Any], key: str) -> str:
-    """Give a text that an example cannot do without.
+    """Return a required text field, stripped.
 
     Raises:
-        LackError: It is missing, empty or no text.
+        FieldError: The field is missing, empty or not a string.
     """
     value = entry.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise LackError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
+        raise FieldError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
     return value.strip()
 
 
 def id_of(entry: Mapping[str, Any], key: str) -> str:
-    """Give an id, which files have as a number or as a text.
+    """Return an id, which may be a number or a string in the file.
 
     Raises:
-        LackError: It is missing, empty or of another kind.
+        FieldError: The field is missing, empty or of another type.
     """
     value = entry.get(key)
+    # bool is a subclass of int, but never an id.
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise LackError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
+        raise FieldError(f"no {key}" if value is None else f"{key} is {value!r:.40}")
     return str(value)
 
 
 def image_of(entry: Mapping[str, Any], key: str) -> str:
-    """Give the name or the number of the entry's image.
+    """Return the name or the number of the entry's image.
 
     Raises:
-        NoImageError: It is missing, empty or of another kind.
+        NoImageError: The field is missing, empty or of another type.
     """
     try:
         return id_of(entry, key)
-    except LackError as error:
+    except FieldError as error:
         raise NoImageError(*error.args) from error
 
 
 def about(entry: Mapping[str, Any], *keys: str) -> dict[str, str]:
-    """Give those of the fields that the entry has, as texts without blanks around them."""
+    """Return the fields that the entry has, as stripped strings."""
     return {key: str(entry[key]).strip() for key in keys if entry.get(key) not in (None, "")}
 
 
 def image_namer(options: Mapping[str, str]) -> Callable[[str], str]:
-    """Make image ids of images' names, or of their numbers, by the dataset's id rule.
+    """Return the function that derives image ids from names or numbers.
 
     Args:
-        options: ``id_rule``, and ``image_name``, the name of an image with a number, such as
-            ``COCO_val2014_{:012d}.jpg``; without it, the file has the names themselves.
+        options: ``id_rule``, and optionally ``image_name``: the pattern of image names with a
+            number, such as ``COCO_val2014_{:012d}.jpg``. Without it, entries contain the names.
 
     Returns:
-        A function that raises `NoImageError` where the name gives no id.
+        The function. It raises `NoImageError` if the rule does not apply to a name.
     """
     rule = options.get("id_rule", "stem")
     pattern = options.get("image_name", "")
@@ -96,16 +97,16 @@ def examples(
     path: str,
     problems: Problems,
 ) -> Iterator[Example]:
-    """Make an example of each entry; those that lack something are counted and passed over.
+    """Convert entries to examples; count and skip faulty entries.
 
     Args:
-        entries: What the file has.
-        make: Gives the example of an entry, or raises `LackError`.
+        entries: Entries of the file.
+        make: Converts an entry to an example, or raises `FieldError`.
         path: The file, for messages.
-        problems: Gets what is wrong, by the error's kind.
+        problems: Object in which faulty entries are counted, by the kind of the error.
 
     Raises:
-        ValueError: Not one of several entries makes an example: the file is of another form.
+        ValueError: None of several entries is an example, so the file has another format.
     """
     good = bad = 0
     first: Mapping[str, Any] = {}
@@ -113,18 +114,19 @@ def examples(
     for number, entry in enumerate(entries, 1):
         try:
             example = make(entry)
-        except _MISSHAPEN as error:
+        except _MALFORMED as error:
             bad += 1
-            kind = error.kind if isinstance(error, LackError) else LackError.kind
-            said = str(error) if isinstance(error, LackError) else f"misshapen ({error!r:.60})"
+            kind = error.kind if isinstance(error, FieldError) else FieldError.kind
+            fault = str(error) if isinstance(error, FieldError) else f"malformed ({error!r:.60})"
             if bad == 1:
-                first, reason = entry, said
-            problems.add(kind, f"entry {number} of {short_name(path)}: {said}")
+                first, reason = entry, fault
+            problems.add(kind, f"entry {number} of {short_name(path)}: {fault}")
             continue
         good += 1
         yield example
+    # A file with a single faulty entry may be a small but valid file.
     if bad > 1 and not good:
         raise ValueError(
-            f"{path} is of another form: not one of its {bad:,} entries makes an example; "
-            f"the first has {reason}, and the keys {', '.join(list(first)[:8])}"
+            f"{path} has another format: none of its {bad:,} entries is an example. "
+            f"In the first entry: {reason}; it has the keys {', '.join(list(first)[:8])}"
         )

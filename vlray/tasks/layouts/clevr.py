@@ -18,16 +18,16 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     """Read CLEVR's questions.
 
     ``about`` has ``question_family_index`` and ``question_type``: the last function of the
-    question's program (``count``, ``exist``, ``query_color``, ...), by which results are given.
+    question's program (``count``, ``exist``, ``query_color``, ...), for results by type.
 
     Args:
         files: ``questions``: ``{"questions": [{"question_index", "image_filename", "question",
             "answer", "program", "question_family_index"}]}``; ``test`` has no answers or programs.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://cs.stanford.edu/people/jcjohns/clevr/; facebookresearch/clevr-dataset-gen,
@@ -36,18 +36,18 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     image_id = image_namer(options)
 
     def make(entry: Mapping[str, Any]) -> Example:
-        found = about(entry, "question_family_index")
+        fields = about(entry, "question_family_index")
         if program := entry.get("program"):
             last = program[-1]
-            # CLEVR v1.0 has ``function``, what the generator writes has ``type``.
-            found["question_type"] = str(last.get("function", last.get("type", "")))
+            # CLEVR v1.0 has ``function``, the public generator writes ``type``.
+            fields["question_type"] = str(last.get("function", last.get("type", "")))
         answer = entry.get("answer")
         return Example(
             example_id=id_of(entry, "question_index"),
             text=text_of(entry, "question"),
             image_ids=(image_id(image_of(entry, "image_filename")),),
             label=None if answer is None else Answers((str(answer),)),
-            about=found,
+            about=fields,
         )
 
     for path in files["questions"]:

@@ -1,4 +1,4 @@
-"""COCO: captions and object instances of an image, and the captions by Karpathy's splits."""
+"""COCO: captions, object instances, and captions in Karpathy's splits."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ROLES: Mapping[str, Mapping[str, Literal["required", "optional"]]] = {
 
 
 def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read COCO's captions, each an example.
+    """Read COCO's captions, one example each.
 
     Args:
         files: ``captions``: ``{"annotations": [{"id", "image_id", "caption"}], ...}``.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule`` and ``image_name``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://cocodataset.org/#format-data, and captions_val2017.json itself.
@@ -50,24 +50,24 @@ def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 
 
 def karpathy(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the captions of Karpathy's splits of COCO or Flickr30k, each an example.
+    """Read the captions of Karpathy's splits of COCO or Flickr30k, one example each.
 
     Args:
         files: ``captions``: ``{"images": [{"filename", "split", "sentences": [{"raw",
             "sentid"}]}]}``.
-        problems: Gets what is wrong.
-        options: ``id_rule``, and ``splits``: those of the file's own that are read, with commas
+        problems: Counts faulty entries.
+        options: ``id_rule``, and ``splits``: splits of the file to read, separated by commas
             (``train,restval``).
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         dataset_coco.json and dataset_flickr30k.json of
         https://cs.stanford.edu/people/karpathy/deepimagesent/
     """
     image_id = image_namer(options)
-    wanted = options["splits"].split(",")
+    splits = options["splits"].split(",")
 
     def make(entry: Mapping[str, Any]) -> Example:
         return Example(
@@ -80,28 +80,27 @@ def karpathy(files: Files, problems: Problems, options: Mapping[str, str]) -> It
         sentences = (
             {**sentence, "filename": image.get("filename")}
             for image in items(path, "images.item", problems)
-            if image.get("split") in wanted
+            if image.get("split") in splits
             for sentence in image.get("sentences") or ()
         )
         yield from examples(sentences, make, path, problems)
 
 
 def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read COCO's object instances: an example of each image, those without objects too.
+    """Read COCO's object instances: one example per image, also for images without objects.
 
-    The boxes of crowds are not among an image's boxes; ``about`` has their number as
-    ``crowd_boxes``. Memory holds the file's boxes as numbers (about 40 bytes each), for its
-    annotations are in no order of images.
+    Boxes of crowds are left out; ``about`` has their number as ``crowd_boxes``. Annotations are
+    not sorted by image, so all boxes of the file are kept in memory, about 40 bytes each.
 
     Args:
         files: ``instances``: ``{"images": [{"id", "height", "width"}], "annotations":
             [{"image_id", "category_id", "bbox": [x, y, width, height], "iscrowd"}],
             "categories": [{"id", "name"}]}``, in any order.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule`` and ``image_name``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://cocodataset.org/#format-data, and instances_val2017.json itself.
@@ -110,23 +109,25 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
     for path in files["instances"]:
         names = {
             entry["id"]: str(entry["name"])
+            # A broken document is reported by the pass over its annotations, so not here.
             for entry in items(path, "categories.item", Problems())
             if "id" in entry and "name" in entry
         }
-        found = _Annotations(path, problems)
+        annotations = _Annotations(path, problems)
 
+        # Default arguments bind the variables of this pass of the loop.
         def make(
             entry: Mapping[str, Any],
-            found: _Annotations = found,
+            annotations: _Annotations = annotations,
             names: Mapping[int, str] = names,
             path: str = path,
         ) -> Example:
             number = id_of(entry, "id")
             image_hw = int(entry["height"]), int(entry["width"])
-            boxes, kinds, crowds = found.of(int(number))
-            kept = [
-                place
-                for place, box in enumerate(boxes)
+            boxes, categories, crowds = annotations.of(int(number))
+            valid = [
+                index
+                for index, box in enumerate(boxes)
                 if is_box(box, image_hw, f"a box of image {number} in {short_name(path)}", problems)
             ]
             return Example(
@@ -134,14 +135,14 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
                 text="",
                 image_ids=(image_id(number),),
                 label=Boxes(
-                    tuple(boxes[place] for place in kept),
-                    tuple(names.get(kinds[place], str(kinds[place])) for place in kept),
+                    tuple(boxes[index] for index in valid),
+                    tuple(names.get(categories[i], str(categories[i])) for i in valid),
                 ),
                 about={"crowd_boxes": str(crowds)} if crowds else {},
             )
 
         yield from examples(items(path, "images.item", problems), make, path, problems)
-        if without := found.unused():
+        if without := annotations.unused():
             problems.add(
                 "no-image",
                 f"annotations of image {without[0]} in {short_name(path)}, which it does not list",
@@ -150,7 +151,7 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
 
 
 class _Annotations:
-    """The boxes of a file by image, as plain numbers."""
+    """Boxes of a file, sorted by image, in numpy arrays."""
 
     def __init__(self, path: str, problems: Problems) -> None:
         images, kinds, crowds, boxes = array("q"), array("q"), array("b"), array("d")
@@ -167,6 +168,7 @@ class _Annotations:
             kinds.append(kind)
             crowds.append(bool(entry.get("iscrowd")))
             boxes.extend(box)
+        # Sort by image once, so that the boxes of an image are one slice.
         every = np.array(images, np.int64)
         order = np.argsort(every, kind="stable")
         self._images = every[order]
@@ -176,7 +178,7 @@ class _Annotations:
         self._used = np.zeros(len(order), bool)
 
     def of(self, image: int) -> tuple[list[tuple[float, float, float, float]], list[int], int]:
-        """Give an image's boxes, their categories, and how many more are crowds."""
+        """Return an image's boxes, their categories, and the number of crowds left out."""
         start, end = np.searchsorted(self._images, [image, image + 1])
         self._used[start:end] = True
         plain = ~self._crowds[start:end]
@@ -184,5 +186,5 @@ class _Annotations:
         return boxes, self._kinds[start:end][plain].tolist(), int((~plain).sum())
 
     def unused(self) -> list[int]:
-        """Give the images of boxes that nobody asked for."""
+        """Return the images whose boxes were never requested."""
         return [int(image) for image in np.unique(self._images[~self._used])]

@@ -1,4 +1,4 @@
-"""DAQUAR: a text of questions and answers in turn; the question names its image."""
+"""DAQUAR: a text file with alternating questions and answers; questions name their image."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _MENTION = re.compile(r"\s*\b(?:(?:in|on|of)\s+)?(?:(?:the|this)\s+)?image ?\d+\
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read DAQUAR's questions; the image's name is taken out of them.
+    """Read DAQUAR's questions and remove the name of the image from their texts.
 
-    ``what is behind the table in the image12 ?`` becomes ``what is behind the table ?`` of
-    ``image12``. An answer of several objects (``table, lamp``) is one answer, as it stands. The
-    files have no ids: an example's is its place in the file, from 1.
+    ``what is behind the table in the image12 ?`` becomes ``what is behind the table ?`` with the
+    image ``image12``. An answer with several objects (``table, lamp``) stays one answer. The files
+    have no ids; the id of an example is the number of its question in the file, from 1.
 
-    A question that is not followed by an answer (the next line names an image too) is counted.
+    A question without an answer (the next line also names an image) is counted as a problem.
 
     Args:
-        files: ``questions``: lines of a question and its answer in turn.
-        problems: Gets what is wrong.
+        files: ``questions``: alternating lines of questions and answers.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
@@ -44,7 +44,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     for path in files["questions"]:
         number = 0
         question = ""
-        lonely = ""
+        first_unpaired = ""
         for line_number, line in lines(path, problems):
             where = f"line {line_number} of {short_name(path)}"
             if _IMAGE.search(line):
@@ -52,6 +52,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
                     problems.add("no-annotation", f"before {where}")
                 number, question = number + 1, line.strip()
             elif question:
+                # The image is named at the end of the question.
                 image = _IMAGE.findall(question)[-1]
                 yield Example(
                     example_id=str(number),
@@ -61,12 +62,12 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
                 )
                 question = ""
             else:
-                lonely = lonely or line
+                first_unpaired = first_unpaired or line
                 problems.add("no-question", f"{where}: {line!r:.40}")
         if question:
             problems.add("no-annotation", f"at the end of {short_name(path)}")
-        if lonely and not number:
+        if first_unpaired and not number:
             raise ValueError(
-                f"{path} is of another form: expected questions that name their image (... in "
-                f"the image12 ?) and answers in turn, found {lonely!r:.60}"
+                f"{path} has another format: expected questions that name their image (... in "
+                f"the image12 ?) alternating with answers, found {first_unpaired!r:.60}"
             )

@@ -1,4 +1,4 @@
-"""JSON and text files of any size, entry by entry; what is broken is counted and passed over."""
+"""Readers of JSON and text files of any size; broken entries are counted and skipped."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BUFFER_BYTES = 1 << 20
 
 
 def open_bytes(path: str) -> io.BufferedReader:
-    """Open a file for reading from its beginning; one named ``.gz`` or ``.bz2`` is decompressed.
+    """Open a file for sequential reading; decompress ``.gz`` and ``.bz2`` files.
 
     Args:
         path: A local path or a URI.
 
     Raises:
-        OSError: It is missing, unreadable, or its storage cannot be reached.
+        OSError: The file is missing or unreadable, or its storage cannot be reached.
     """
     fs, name = files.resolve(path)
     with files.explained(path):
@@ -31,54 +31,54 @@ def open_bytes(path: str) -> io.BufferedReader:
 
 
 def short_name(path: str) -> str:
-    """Give the last part of a path, by which messages call a file."""
+    """Return the last part of a path, for messages."""
     return files.parent(path)[1]
 
 
 def items(path: str, prefix: str, problems: Problems) -> Iterator[dict[str, Any]]:
-    """Read the objects of a list inside a JSON document, one after the other.
+    """Yield the objects of a list inside a JSON document.
 
-    Where the document is cut or broken, what came before is given, and one problem says where it
-    broke. Entries that are no objects are counted and passed over.
+    A truncated or broken document yields the entries before the fault, and one problem names the
+    place. Entries that are not objects are counted and skipped.
 
     Args:
         path: A local path or a URI.
-        prefix: Place of the entries as ijson has it: ``annotations.item`` for the list under
-            ``annotations``, ``item`` for a document that is a list itself.
-        problems: Gets what is wrong, as ``broken-line``.
+        prefix: Location of the entries in ijson's notation: ``annotations.item`` for the list
+            under ``annotations``, ``item`` for a document that is a list itself.
+        problems: Object in which faults are counted, as ``broken-line``.
 
     Raises:
-        ValueError: The document is of another form: there is no such list in it.
+        ValueError: The document has no such list, or is not JSON.
     """
     with open_bytes(path) as stream:
-        found = ((None, value) for value in ijson.items(stream, prefix, use_float=True))
-        for _, entry in _objects(path, prefix, found, problems):
+        pairs = ((None, value) for value in ijson.items(stream, prefix, use_float=True))
+        for _, entry in _objects(path, prefix, pairs, problems):
             yield entry
 
 
 def entries(path: str, prefix: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the objects of a JSON object with their keys, one after the other; else as `items`.
+    """Yield the keys and objects of a JSON object of objects; faults are handled as in `items`.
 
     Args:
         path: A local path or a URI.
-        prefix: Place of the object whose values are the entries; empty: the document itself.
-        problems: Gets what is wrong, as ``broken-line``.
+        prefix: Location of the object whose values are the entries; empty: the document itself.
+        problems: Object in which faults are counted, as ``broken-line``.
     """
     with open_bytes(path) as stream:
-        found = ijson.kvitems(stream, prefix, use_float=True)
-        for key, entry in _objects(path, prefix, found, problems):
+        pairs = ijson.kvitems(stream, prefix, use_float=True)
+        for key, entry in _objects(path, prefix, pairs, problems):
             assert key is not None
             yield key, entry
 
 
 def _objects(
-    path: str, prefix: str, found: Iterator[tuple[str | None, Any]], problems: Problems
+    path: str, prefix: str, pairs: Iterator[tuple[str | None, Any]], problems: Problems
 ) -> Iterator[tuple[str | None, dict[str, Any]]]:
     count = 0
     broken = False
     where = prefix.removesuffix("item").rstrip(".")
     try:
-        for key, value in found:
+        for key, value in pairs:
             count += 1
             if isinstance(value, dict):
                 yield key, value
@@ -90,42 +90,47 @@ def _objects(
                 )
     except ijson.JSONError as error:
         if not count and not first_keys(path):
-            raise ValueError(f"{path} is no JSON document: {_reason(error)}") from error
+            raise ValueError(f"{path} is not a JSON document: {_reason(error)}") from error
         broken = True
         problems.add(
             "broken-line",
             f"{short_name(path)} breaks off after {count:,} entries"
             f"{f' of {where}' if where else ''}: {_reason(error)}",
         )
+    # No entry may mean an empty list, or a document that has another layout.
     if not count and not broken:
         _check_form(path, where, is_list=prefix.endswith("item"))
 
 
 def _reason(error: ijson.JSONError) -> str:
-    """Give the first line of the parser's message; the others draw the place."""
+    """Return the first line of the parser's message; the others only quote the document."""
     return str(error).strip().partition("\n")[0]
 
 
 def _check_form(path: str, where: str, *, is_list: bool) -> None:
-    """Tell an empty list or object from a document that has none at this place."""
+    """Check that an empty result comes from an empty list or object at this location.
+
+    Raises:
+        ValueError: The document has no list or object there.
+    """
     opened = "start_array" if is_list else "start_map"
     with open_bytes(path) as stream:
         for prefix, event, _ in ijson.parse(stream):
             if prefix == where and event == opened:
                 return
     kind = "a list" if is_list else "an object"
-    place = f"under {where!r}" if where else "as the whole document"
+    location = f"under {where!r}" if where else "as the whole document"
     keys = first_keys(path)
     raise ValueError(
-        f"{path} is of another form: expected {kind} {place}, "
+        f"{path} has another format: expected {kind} {location}, "
         f"found {'the keys ' + ', '.join(keys) if keys else 'no keys at all'}"
     )
 
 
 def first_keys(path: str) -> tuple[str, ...]:
-    """Give the first keys of a JSON document, or of its first entry where it is a list.
+    """Return the first keys of a JSON document, or of its first entry if it is a list.
 
-    They tell one layout from another. Empty: it is no JSON document, or has no keys.
+    The keys identify the layout. Empty: the file is not JSON, or has no keys.
     """
     keys: list[str] = []
     with open_bytes(path) as stream:
@@ -136,14 +141,14 @@ def first_keys(path: str) -> tuple[str, ...]:
                 if len(keys) == KEYS_SHOWN or (keys and (prefix, event) == ("item", "end_map")):
                     break
         except ijson.JSONError:
-            pass  # what came before it is all that there is
+            pass  # the keys before the fault are enough for a message
     return tuple(keys)
 
 
 def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
-    """Read the lines of a UTF-8 text file with their numbers from 1, without the empty ones.
+    """Yield the non-empty lines of a UTF-8 text file with their numbers, from 1.
 
-    Lines that are no UTF-8 are counted and passed over. A byte order mark is not part of the text.
+    Lines that are not UTF-8 are counted and skipped. A byte order mark is removed.
     """
     with open_bytes(path) as stream:
         for number, line in enumerate(stream, 1):
@@ -157,10 +162,10 @@ def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
 
 
 def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
-    """Read a file with a JSON object on each line; other lines are counted and passed over.
+    """Yield the JSON objects of a file with one per line; count and skip other lines.
 
     Raises:
-        ValueError: No line of it is a JSON object.
+        ValueError: No line is a JSON object.
     """
     seen = good = 0
     first_bad = ""
@@ -180,6 +185,6 @@ def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
     if seen and not good:
         keys = ", ".join(first_keys(path)) or "none"
         raise ValueError(
-            f"{path} is of another form: expected a JSON object on each line, found {first_bad} "
+            f"{path} has another format: expected a JSON object on each line, found {first_bad} "
             f"(keys of the document: {keys})"
         )

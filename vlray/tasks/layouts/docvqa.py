@@ -15,19 +15,19 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read DocVQA's questions (single pages); several answers are all right.
+    """Read DocVQA's questions (single pages). All answers of a question are correct.
 
-    ``about`` has ``document`` and ``page``, and ``question_types`` (with commas) where the file
-    tells them (``..._withQT.json``).
+    ``about`` has ``document`` and ``page``, and ``question_types`` (separated by commas) if the
+    file has them (``..._withQT.json``).
 
     Args:
         files: ``questions``: ``{"data": [{"questionId", "question", "image", "docId", "answers",
             "ucsf_document_id", "ucsf_document_page_no"}]}``; test files have no answers.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://www.docvqa.org/datasets/docvqa; eltoto1219/vltk, vltk/adapters/docvqa.py.
@@ -36,19 +36,19 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
     def make(entry: Mapping[str, Any]) -> Example:
         answers = entry.get("answers")
-        found = {
+        fields = {
             "document": str(entry.get("ucsf_document_id", "")),
             "page": str(entry.get("ucsf_document_page_no", "")),
             **about(entry, "docId"),
         }
         if types := entry.get("question_types"):
-            found["question_types"] = ",".join(types)
+            fields["question_types"] = ",".join(types)
         return Example(
             example_id=id_of(entry, "questionId"),
             text=text_of(entry, "question"),
             image_ids=(image_id(image_of(entry, "image")),),
             label=Answers(tuple(map(str, answers))) if answers else None,
-            about=found,
+            about=fields,
         )
 
     for path in files["questions"]:

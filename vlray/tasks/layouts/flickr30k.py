@@ -1,4 +1,4 @@
-"""Flickr30k: its captions, and Entities: the boxes of their phrases."""
+"""Flickr30k captions, and Flickr30k Entities: boxes of their phrases."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _CAPTION = re.compile(r"(?P<image>[^#\t]+)#(?P<number>\d+)\t(?P<text>.*\S.*)")
 _PHRASE = re.compile(r"\[/EN#(?P<id>\d+)/(?P<kind>\S+) (?P<words>[^\]]*)\]")
 
 NOT_VISUAL = "0"
-"""Id of phrases that are of nothing to be seen."""
+"""Id of phrases about something that is not visible."""
 
 
 def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the captions, five of each image, as the file has them.
+    """Read the captions, five per image, one example each.
 
     Args:
         files: ``captions``: lines of ``1000092795.jpg#0``, a tab and the caption.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: No line has this form.
+        ValueError: No line has this format.
 
     Source:
         results_20130124.token of https://shannon.cs.illinois.edu/DenotationGraph/ (its readme).
@@ -58,28 +58,28 @@ def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> It
             )
         if bad > 1 and not good:
             raise ValueError(
-                f"{path} is of another form: expected lines of IMAGE.jpg#0, a tab and a caption"
+                f"{path} has another format: expected lines of IMAGE.jpg#0, a tab and a caption"
             )
 
 
 def entities(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the captions of some images with the boxes of their phrases.
+    """Read the captions of the listed images with the boxes of their phrases.
 
-    The text is the caption without marks. A phrase without a box (``notvisual``, a scene, or
-    not in the image) has no span; ``about`` says how many there are, as ``phrases_without_box``.
+    The text is the caption without markup. A phrase without a box (``notvisual``, a scene, or not
+    in the image) has no span; ``about`` has their number as ``phrases_without_box``.
 
     Args:
-        files: ``images``: a list of image ids, a line each; ``sentences`` and ``boxes``: the
-            folders Sentences (``ID.txt``) and Annotations (``ID.xml``).
-        problems: Gets what is wrong.
+        files: ``images``: image ids, one per line; ``sentences`` and ``boxes``: the folders
+            Sentences (``ID.txt``) and Annotations (``ID.xml``).
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: Not one of the listed images has a file in both folders.
+        ValueError: None of the listed images has a file in both folders.
 
     Source:
-        BryanPlummer/flickr30k_entities: README.md and flickr30k_entities_utils.py, which takes 1
-        from the coordinates, as this does.
+        BryanPlummer/flickr30k_entities: README.md and flickr30k_entities_utils.py, which also
+        subtracts 1 from the coordinates.
     """
     image_id = image_namer(options)
     good = bad = 0
@@ -89,36 +89,40 @@ def entities(files: Files, problems: Problems, options: Mapping[str, str]) -> It
             name = image_id(image)
             try:
                 boxes = _boxes(storage.join(files["boxes"][0], f"{image}.xml"), problems)
-                found = list(lines(storage.join(files["sentences"][0], f"{image}.txt"), problems))
+                text_path = storage.join(files["sentences"][0], f"{image}.txt")
+                texts = list(lines(text_path, problems))
             except (OSError, ElementTree.ParseError, ValueError) as error:
                 bad += 1
                 problems.add("no-annotation", f"image {image}: {error!s:.100}")
                 continue
             good += 1
-            for number, text in found:
+            # Lines are numbered from 1, the captions of an image from 0.
+            for number, text in texts:
                 yield _sentence(f"{image}#{number - 1}", name, text, boxes)
     if bad > 1 and not good:
         raise ValueError(
-            f"not one of the {bad:,} images of {files['images'][0]} has annotations in "
+            f"none of the {bad:,} images of {files['images'][0]} has annotations in "
             f"{files['boxes'][0]} and {files['sentences'][0]}; unpack annotations.zip there"
         )
 
 
 def _sentence(
-    example_id: str, image: str, marked: str, found: Mapping[str, list[Corners]]
+    example_id: str, image: str, marked: str, boxes_of: Mapping[str, list[Corners]]
 ) -> Example:
+    """Convert a caption with markup to an example; ``boxes_of`` has the boxes by phrase id."""
     text, boxes, kinds, spans = "", [], [], []
     without = end = 0
     for match in _PHRASE.finditer(marked):
+        # Spans are positions in the text without markup, which grows phrase by phrase.
         text += marked[end : match.start()]
         span = (len(text), len(text) + len(match["words"]))
         text += match["words"]
         end = match.end()
-        mine = [] if match["id"] == NOT_VISUAL else found.get(match["id"], [])
-        without += not mine
-        boxes += mine
-        kinds += [match["kind"]] * len(mine)
-        spans += [span] * len(mine)
+        of_phrase = [] if match["id"] == NOT_VISUAL else boxes_of.get(match["id"], [])
+        without += not of_phrase
+        boxes += of_phrase
+        kinds += [match["kind"]] * len(of_phrase)
+        spans += [span] * len(of_phrase)
     text += marked[end:]
     return Example(
         example_id=example_id,
@@ -130,16 +134,17 @@ def _sentence(
 
 
 def _boxes(path: str, problems: Problems) -> dict[str, list[Corners]]:
-    """Read the boxes of an image by the ids of the phrases that they belong to.
+    """Read the boxes of an image, by the ids of their phrases.
 
     Raises:
-        OSError: There is no such file.
-        ValueError: It is no XML, or a box lacks a coordinate.
+        OSError: The file does not exist.
+        ElementTree.ParseError: The file is not XML.
+        ValueError: A box lacks a coordinate.
     """
     with open_bytes(path) as stream:
         root = ElementTree.fromstring(stream.read())
     image_hw = int(root.findtext("size/height", "0")), int(root.findtext("size/width", "0"))
-    found: dict[str, list[Corners]] = {}
+    boxes: dict[str, list[Corners]] = {}
     for thing in root.findall("object"):
         box = thing.find("bndbox")
         if box is None:
@@ -147,8 +152,8 @@ def _boxes(path: str, problems: Problems) -> dict[str, list[Corners]]:
         x1, y1, x2, y2 = (float(box.findtext(key, "")) - 1 for key in _COORDINATES)
         if is_box((x1, y1, x2, y2), image_hw, f"a box in {short_name(path)}", problems):
             for name in thing.findall("name"):
-                found.setdefault(name.text or "", []).append((x1, y1, x2, y2))
-    return found
+                boxes.setdefault(name.text or "", []).append((x1, y1, x2, y2))
+    return boxes
 
 
 _COORDINATES = ("xmin", "ymin", "xmax", "ymax")

@@ -1,4 +1,4 @@
-"""FUNSD: scanned forms with their words and what these are."""
+"""FUNSD: scanned forms with labelled words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from vlray.storage import files as storage
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import is_box
-from vlray.tasks.layouts._fields import LackError
+from vlray.tasks.layouts._fields import FieldError
 from vlray.tasks.layouts.documents import items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -17,20 +17,20 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"forms": "required"}
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the forms, each an example: its words as the text, a box of each word.
+    """Read the forms, one example each, with the words as its text and a box per word.
 
-    The words are joined by blanks; each has its box, its span, and its entity's label
-    (``question``, ``answer``, ``header``, ``other``) as name. ``about.linking`` has the pairs of
-    entities that belong together (``0-3 4-7``), ``about.entities`` each word's entity.
+    The words are joined by spaces. Each word has a box, a span, and the label of its entity
+    (``question``, ``answer``, ``header``, ``other``) as its name. ``about.linking`` has the pairs
+    of linked entities (``0-3 4-7``), ``about.entities`` the entity of each word.
 
     Args:
         files: ``forms``: a folder of ``ID.json``, ``{"form": [{"id", "label", "linking", "words":
             [{"text", "box": [x1, y1, x2, y2]}]}]}``.
-        problems: Gets what is wrong.
-        options: None are known.
+        problems: Counts faulty entries.
+        options: Not used.
 
     Raises:
-        ValueError: A file is of another form.
+        ValueError: A file has another format.
 
     Source:
         https://guillaumejaume.github.io/FUNSD/description/ (arXiv:1905.13538).
@@ -56,17 +56,17 @@ def _form(path: str, page: str, problems: Problems) -> Example:
             links = [f"{first}-{second}" for first, second in entity.get("linking") or ()]
         except (KeyError, TypeError, ValueError) as error:
             problems.add(
-                LackError.kind, f"entity {entity.get('id')} of {short_name(path)}: {error!r:.60}"
+                FieldError.kind, f"entity {entity.get('id')} of {short_name(path)}: {error!r:.60}"
             )
             continue
         linking |= dict.fromkeys(links)
         for word, box in words:
             x1, y1, x2, y2 = box
             if not word.strip():
-                continue  # boxes of nothing, of which the files have some
+                continue  # some boxes of the files have no text
             if not is_box((x1, y1, x2, y2), None, f"{word!r} in {short_name(path)}", problems):
                 continue
-            text += " " * bool(text)
+            text += " " * bool(text)  # a space between words, none before the first
             spans.append((len(text), len(text) + len(word)))
             text += word
             boxes.append((x1, y1, x2, y2))

@@ -1,4 +1,4 @@
-"""GQA's questions: one document, or several, of entries by their id."""
+"""GQA's questions: one or several JSON documents of entries by question id."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from vlray.tasks.protocol import Files
 ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 
 NO_STEPS = ("exist", "query: name", "choose name")
-"""Operations that the official evaluation does not count as steps of reasoning."""
+"""Operations that the official evaluation does not count as reasoning steps."""
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read GQA's questions; without answers in the test, challenge and submission files.
+    """Read GQA's questions. The test, challenge and submission files have no answers.
 
-    ``about`` has what the official evaluation wants: ``structural``, ``semantic`` and ``detailed``
-    type, ``group`` (``groups.global``), ``balanced``, ``steps`` (of reasoning), ``entailed`` (ids
-    of the questions that follow, with blanks between them) and ``full_answer``.
+    ``about`` has the fields that the official evaluation needs: the ``structural``, ``semantic``
+    and ``detailed`` type, ``group`` (``groups.global``), ``balanced``, ``steps`` (number of
+    reasoning steps), ``entailed`` (ids of entailed questions, separated by spaces) and
+    ``full_answer``.
 
     Args:
         files: ``questions``: ``{"question id": {"imageId", "question", "answer", "fullAnswer",
-            "isBalanced", "types", "groups", "semantic", "entailed", ...}}``; ``train_all`` is ten.
-        problems: Gets what is wrong.
-        options: ``id_rule``; ids keep their ``n`` (``n161313``), which test images begin with.
+            "isBalanced", "types", "groups", "semantic", "entailed", ...}}``.
+        problems: Counts faulty entries.
+        options: ``id_rule``; the ids of test images keep their ``n`` (``n161313``).
 
     Raises:
-        ValueError: A file is of another form.
+        ValueError: A file has another format.
 
     Source:
         https://cs.stanford.edu/people/dorarad/gqa/download.html; eval.py of the dataset (its
@@ -50,21 +51,22 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         )
 
     for path in files["questions"]:
-        found = ({**entry, "question id": key} for key, entry in entries(path, "", problems))
-        yield from examples(found, make, path, problems)
+        questions = ({**entry, "question id": key} for key, entry in entries(path, "", problems))
+        yield from examples(questions, make, path, problems)
 
 
 def _about(entry: Mapping[str, Any]) -> dict[str, str]:
-    found = about(entry.get("types") or {}, "structural", "semantic", "detailed")
+    fields = about(entry.get("types") or {}, "structural", "semantic", "detailed")
     if group := (entry.get("groups") or {}).get("global"):
-        found["group"] = str(group)
+        fields["group"] = str(group)
     if "isBalanced" in entry:
-        found["balanced"] = "true" if entry["isBalanced"] else "false"
+        fields["balanced"] = "true" if entry["isBalanced"] else "false"
     if entailed := entry.get("entailed"):
-        found["entailed"] = " ".join(map(str, entailed))
+        fields["entailed"] = " ".join(map(str, entailed))
     if steps := entry.get("semantic"):
-        said = [f"{step.get('operation')}: {step.get('argument')}" for step in steps]
-        found["steps"] = str(sum(not any(word in step for word in NO_STEPS) for step in said))
+        operations = [f"{step.get('operation')}: {step.get('argument')}" for step in steps]
+        counted = [text for text in operations if not any(word in text for word in NO_STEPS)]
+        fields["steps"] = str(len(counted))
     if answer := entry.get("fullAnswer"):
-        found["full_answer"] = str(answer)
-    return found
+        fields["full_answer"] = str(answer)
+    return fields

@@ -1,4 +1,4 @@
-"""LXMERT's own files: questions with soft labels, pretraining sentences, orders of images."""
+"""LXMERT's files: questions with soft labels, pretraining sentences, image orders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import (
-    LackError,
+    FieldError,
     about,
     examples,
     id_of,
@@ -34,11 +34,11 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     Args:
         files: ``questions``: ``[{"question_id", "img_id", "sent", "label": {"answer": score},
             "answer_type", "question_type"}]``; test files have no label.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule``, which is applied to ``img_id`` (``COCO_val2014_000000262148``).
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         airsplay/lxmert, src/tasks/vqa_data.py, src/tasks/gqa_data.py and data/gqa.
@@ -59,19 +59,19 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
 
 def pretraining(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the sentences that LXMERT was pretrained on, flattened as it does.
+    """Read the sentences that LXMERT was pretrained on, one example each.
 
-    An example's id is LXMERT's own ``uid``: ``COCO_train2014_000000318556_vqa_000``.
+    The id of an example is LXMERT's ``uid``: ``COCO_train2014_000000318556_vqa_000``.
 
     Args:
         files: ``sentences``: ``[{"img_id", "sentf": {"vqa": [sentence]}, "labelf": {"vqa":
             [{"answer": score}]}}]``: sentences by source (``mscoco``, ``vg``: without labels;
             ``vqa``, ``gqa``, ``vgqa``: with them).
-        problems: Gets what is wrong.
-        options: ``id_rule``, and ``source``: only the sentences of this one.
+        problems: Counts faulty entries.
+        options: ``id_rule``, and optionally ``source``: read only the sentences of this source.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         airsplay/lxmert, src/pretrain/lxmert_data.py.
@@ -98,11 +98,12 @@ def _sentences(entries: Iterator[dict[str, Any]], only: str) -> Iterator[Mapping
     for entry in entries:
         sources = entry.get("sentf")
         if not isinstance(sources, dict) or not all(map(_is_list, sources.values())):
-            yield entry  # its reader counts it
+            yield entry  # its conversion to an example fails, which counts it as a problem
             continue
         for source, sentences in sources.items():
             if only in ("", source):
                 labels = (entry.get("labelf") or {}).get(source, [])
+                # ``mscoco`` and ``vg`` have no labels; LXMERT's uid counts sentences by source.
                 for index, sentence in enumerate(sentences):
                     yield {
                         "img_id": entry.get("img_id"),
@@ -121,23 +122,23 @@ def _label(scores: Scores | None) -> Answers | None:
     if scores is None:
         return None
     if not isinstance(scores, Mapping):
-        raise LackError(f"label is a {type(scores).__name__}, not answers with their scores")
+        raise FieldError(f"label is a {type(scores).__name__}, not answers with their scores")
     return Answers(tuple(scores), tuple(float(score) for score in scores.values()))
 
 
 def read_image_order(path: str, id_rule: str = "stem") -> Iterator[str]:
-    """Read image ids in the order of a file, each once.
+    """Yield the image ids of a file in their order, without duplicates.
 
-    LXMERT's minival is the first 5,000 images of its ``val2014_obj36.tsv``, whose order nothing
-    else tells. Its ``minival.json`` names the same images, in an order of its own.
+    LXMERT's minival is the first 5,000 images of its ``val2014_obj36.tsv``; no other file has that
+    order. Its ``minival.json`` names the same images in another order.
 
     Args:
-        path: A features' ``.tsv`` (the first column is read), one of LXMERT's ``.json`` files, or
-            else a text with an image's name or id on each line.
-        id_rule: Rule that makes ids of the names, as the dataset's other image ids were made.
+        path: A ``.tsv`` of features (its first column is read), one of LXMERT's ``.json`` files, or
+            a text file with an image name or id per line.
+        id_rule: Id rule of the dataset.
 
     Raises:
-        ValueError: A file of JSON is of another form, or has broken entries.
+        ValueError: A JSON file has another format, or broken entries.
 
     Source:
         airsplay/lxmert, src/tasks/vqa_data.py (``load_topk = 5000 if split == 'minival'``).
@@ -145,10 +146,10 @@ def read_image_order(path: str, id_rule: str = "stem") -> Iterator[str]:
     image_id = image_namer({"id_rule": id_rule})
     seen: set[str] = set()
     for name in _names(path):
-        found = image_id(name)
-        if found not in seen:
-            seen.add(found)
-            yield found
+        unique_id = image_id(name)
+        if unique_id not in seen:
+            seen.add(unique_id)
+            yield unique_id
 
 
 def _names(path: str) -> Iterator[str]:
@@ -156,7 +157,7 @@ def _names(path: str) -> Iterator[str]:
         problems = Problems()
         for entry in items(path, "item", problems):
             yield image_of(entry, "img_id")
-        problems.check("stop", path)  # half an order is another split
+        problems.check("stop", path)  # an incomplete order would define another split
         return
     with open_bytes(path) as stream:
         for line in stream:

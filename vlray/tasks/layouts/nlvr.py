@@ -1,4 +1,4 @@
-"""The two Cornell corpora of visual reasoning: NLVR (drawings) and NLVR2 (pairs of photographs)."""
+"""Cornell's datasets of visual reasoning: NLVR (drawings) and NLVR2 (pairs of photographs)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from vlray.tasks.example import Answers, Example
-from vlray.tasks.layouts._fields import LackError, about, examples, id_of, image_namer, text_of
+from vlray.tasks.layouts._fields import FieldError, about, examples, id_of, image_namer, text_of
 from vlray.tasks.layouts.documents import json_lines
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -18,24 +18,24 @@ ROLES: Mapping[str, _Roles] = {
 }
 
 ORDERS = 6
-"""NLVR draws the three boxes of an example in each of their orders: as many images."""
+"""Images per sentence of NLVR: one for each order of the three boxes in the drawing."""
 
 
 def drawings(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read NLVR: each of the six images of a sentence is an example, as its evaluation has it.
+    """Read NLVR: one example per image, six per sentence, as in its evaluation.
 
-    An example's id is the image's name, ``dev-1085-3-0``: split, set, position and order.
-    ``about`` has ``identifier`` (``1085-3``), ``order``, ``group`` (the set, of which all have to
-    be right for consistency) and ``directory`` (which folder of images: a fold of ``train``).
+    The id of an example is the name of its image, ``dev-1085-3-0``: split, set, position, order.
+    ``about`` has ``identifier`` (``1085-3``), ``order``, ``group`` (the set; consistency requires
+    all its answers to be correct) and ``directory`` (image folder, for the folds of ``train``).
 
     Args:
         files: ``examples``: on each line ``{"sentence", "identifier", "label", "directory",
             "structured_rep", "evals"}``.
-        problems: Gets what is wrong.
-        options: ``id_rule``, and ``split``, with which the images' names begin.
+        problems: Counts faulty entries.
+        options: ``id_rule``, and ``split``: first part of the image names.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         lil-lab/nlvr, nlvr/README.md (the images' names; one prediction for each PNG file) and
@@ -47,36 +47,36 @@ def drawings(files: Files, problems: Problems, options: Mapping[str, str]) -> It
     def make(entry: Mapping[str, Any]) -> Example:
         identifier = text_of(entry, "identifier")
         name = f"{split}-{identifier}-{entry['order']}"
-        found = about(entry, "identifier", "order", "directory")
+        fields = about(entry, "identifier", "order", "directory")
         return Example(
             example_id=name,
             text=text_of(entry, "sentence"),
             image_ids=(image_id(f"{name}.png"),),
             label=_label(entry),
-            about={**found, "group": identifier.partition("-")[0]},
+            about={**fields, "group": identifier.partition("-")[0]},
         )
 
     for path in files["examples"]:
         lines = json_lines(path, problems)
-        found = ({**entry, "order": order} for entry in lines for order in range(ORDERS))
-        yield from examples(found, make, path, problems)
+        drawn = ({**entry, "order": order} for entry in lines for order in range(ORDERS))
+        yield from examples(drawn, make, path, problems)
 
 
 def pairs(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read NLVR2: a sentence about a left and a right image.
+    """Read NLVR2: sentences about a left and a right image.
 
     The images of ``dev-850-0-1`` (split, set, pair, sentence) are ``dev-850-0-img0`` and
-    ``-img1``. ``about`` has ``group`` (the sentence with all of its pairs, ``dev-850--1``, which
-    consistency is counted by), ``synset``, ``query`` and ``directory`` (a fold of ``train``).
+    ``-img1``. ``about`` has ``group`` (the sentence with all its image pairs, ``dev-850--1``, for
+    consistency), ``synset``, ``query`` and ``directory`` (a fold of ``train``).
 
     Args:
         files: ``examples``: on each line ``{"sentence", "identifier", "label", "synset", "query",
             "left_url", "right_url", ...}``.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         lil-lab/nlvr, nlvr2/README.md and nlvr2/eval/metrics.py (consistency); airsplay/lxmert,
@@ -88,7 +88,7 @@ def pairs(files: Files, problems: Problems, options: Mapping[str, str]) -> Itera
         identifier = id_of(entry, "identifier")
         parts = identifier.split("-")
         if len(parts) != 4:
-            raise LackError(f"identifier is {identifier!r}, not split-set-pair-sentence")
+            raise FieldError(f"identifier {identifier!r} is not split-set-pair-sentence")
         stem = "-".join(parts[:3])
         return Example(
             example_id=identifier,

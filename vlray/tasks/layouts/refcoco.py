@@ -9,7 +9,7 @@ from typing import Any, Literal
 from vlray.storage.pickles import ArrayUnpickler
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import Corners, corners_of, is_box
-from vlray.tasks.layouts._fields import LackError, examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts._fields import FieldError, examples, id_of, image_namer, image_of, text_of
 from vlray.tasks.layouts.documents import items, open_bytes
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -21,38 +21,39 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the expressions of one split, each an example whose box its whole text refers to.
+    """Read the expressions of one split, one example each, with the box that it refers to.
 
-    The pickle is read without running code out of it: containers, strings and numbers alone.
+    The unpickler accepts containers, strings and numbers only, so no code of the pickle runs.
 
     Args:
         files: ``references``: ``refs(unc).p`` and the like, a pickled list of ``{"ref_id",
             "ann_id", "image_id", "split", "sentences": [{"sent_id", "sent"}]}``; ``instances``:
             instances.json in COCO's form.
-        problems: Gets what is wrong.
-        options: ``id_rule``, ``image_name``, and ``splits``: the file's own name of the split.
+        problems: Counts faulty entries.
+        options: ``id_rule``, ``image_name``, and ``splits``: splits of the file to read,
+            separated by commas.
 
     Raises:
-        ValueError: A file is of another form, or the pickle wants code.
+        ValueError: A file has another format, or the pickle contains code.
 
     Source:
         lichengunc/refer: README.md, data/README.md, refer.py.
     """
     image_id = image_namer(options)
-    wanted = options["splits"].split(",")
+    splits = options["splits"].split(",")
     boxes: dict[int, Corners] = {}
     for path in files["instances"]:
         for entry in items(path, "annotations.item", problems):
             try:
                 boxes[int(entry["id"])] = corners_of(entry["bbox"])
             except (KeyError, TypeError, ValueError) as error:
-                problems.add(LackError.kind, f"annotation {entry.get('id')}: {error!r:.60}")
+                problems.add(FieldError.kind, f"annotation {entry.get('id')}: {error!r:.60}")
 
     def make(entry: Mapping[str, Any]) -> Example:
         text, number = text_of(entry, "sent"), id_of(entry, "sent_id")
         box = boxes.get(int(id_of(entry, "ann_id")))
         if box is None:
-            raise LackError(f"object {entry['ann_id']} is not in the instances")
+            raise FieldError(f"object {entry['ann_id']} is not in the instances")
         good = is_box(box, None, f"object {entry['ann_id']}", problems)
         return Example(
             example_id=number,
@@ -63,10 +64,11 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         )
 
     for path in files["references"]:
+        # Each sentence of a reference is an example, with the fields of the reference.
         sentences = (
             {**{key: value for key, value in reference.items() if key != "sentences"}, **sentence}
             for reference in _references(path)
-            if reference.get("split") in wanted
+            if reference.get("split") in splits
             for sentence in reference.get("sentences") or ()
         )
         yield from examples(sentences, make, path, problems)
@@ -78,19 +80,19 @@ class _Unpickler(ArrayUnpickler):
 
 
 def _references(path: str) -> list[dict[str, Any]]:
-    """Open the pickle, which Python 2 wrote.
+    """Load the pickle, which was written by Python 2.
 
     Raises:
-        ValueError: It is no such pickle.
+        ValueError: The file is not a pickled list of references.
     """
     with open_bytes(path) as stream:
         try:
-            found = _Unpickler(stream, encoding="latin1").load()
-        except Exception as error:  # a damaged pickle raises about anything
+            references = _Unpickler(stream, encoding="latin1").load()
+        except Exception as error:  # a damaged pickle may raise anything
             raise ValueError(
-                f"{path} is no pickle of references: {error}; give refs(unc).p, refs(google).p or "
-                "refs(umd).p"
+                f"{path} is not a pickle of references: {error}; use refs(unc).p, refs(google).p "
+                "or refs(umd).p"
             ) from error
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise ValueError(f"{path} is of another form: expected a pickled list of references")
-    return found
+    if not isinstance(references, list) or not all(isinstance(one, dict) for one in references):
+        raise ValueError(f"{path} has another format: expected a pickled list of references")
+    return references

@@ -15,18 +15,18 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"examples": "required"}
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read SNLI-VE; the text is the hypothesis, the image stands for the premise.
+    """Read SNLI-VE. The text is the hypothesis; the image is the premise.
 
-    ``about`` has ``premise``: the caption that was the premise in SNLI.
+    ``about`` has ``premise``: the caption that is the premise in SNLI.
 
     Args:
         files: ``examples``: on each line ``{"pairID", "Flickr30K_ID" (``Flikr30kID`` in older
             files), "gold_label", "sentence1", "sentence2", ...}``.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://github.com/necla-ml/SNLI-VE (its generator writes ``Flickr30K_ID``);
@@ -36,13 +36,13 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
     def make(entry: Mapping[str, Any]) -> Example:
         key = "Flikr30kID" if "Flikr30kID" in entry else "Flickr30K_ID"
-        found = about(entry, "sentence1")
+        fields = about(entry, "sentence1")
         return Example(
             example_id=text_of(entry, "pairID"),
             text=text_of(entry, "sentence2"),
             image_ids=(image_id(image_of(entry, key)),),
             label=Answers((text_of(entry, "gold_label"),)) if "gold_label" in entry else None,
-            about={"premise": found["sentence1"]} if found else {},
+            about={"premise": fields["sentence1"]} if fields else {},
         )
 
     for path in files["examples"]:

@@ -1,4 +1,4 @@
-"""VCR: which of four answers is right, and which of four reasons."""
+"""VCR: multiple choice among four answers, and among four reasons."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vlray.tasks.example import Choices, Example
 from vlray.tasks.layouts._fields import (
-    LackError,
+    FieldError,
     about,
     examples,
     image_namer,
@@ -25,25 +25,25 @@ ROLES: Mapping[str, _Roles] = {
 }
 
 Tokens = Sequence[str | Sequence[int]]
-"""Words, and lists of indices into the image's objects where these are spoken of."""
+"""Words, and lists of indices of the image's objects for references to objects."""
 
 
 def answers(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
     """Read VCR's questions with their four answers (Q -> A).
 
-    Objects that the text speaks of are named by their class and their number in the image, from
-    1: ``Why is person1 pointing at person3 ?``. ``about`` has the class of each object under
-    ``objects`` (with commas), and ``metadata``: the file beside the image that has their boxes.
+    Objects in the text are named by their class and their number in the image, from 1: ``Why is
+    person1 pointing at person3 ?``. ``about`` has the class of each object under ``objects``
+    (separated by commas), and the file with their boxes under ``metadata``.
 
     Args:
         files: ``examples``: on each line ``{"annot_id", "img_fn", "metadata_fn", "objects",
             "question", "answer_choices", "answer_label", "rationale_choices",
-            "rationale_label"}``; the labels are left out in ``test``.
-        problems: Gets what is wrong.
+            "rationale_label"}``; ``test`` has no labels.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         README of the annotations (vcr1annots.zip, https://visualcommonsense.com/download);
@@ -53,10 +53,10 @@ def answers(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
 
 
 def reasons(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read VCR's questions, each with its right answer, and their four reasons (QA -> R).
+    """Read VCR's questions with the correct answer and four reasons (QA -> R).
 
-    The text is the question, a blank and the right answer. Otherwise as `answers`; ``test`` has no
-    right answer, so that its entries are counted as incomplete.
+    The text is the question, a space and the correct answer. Everything else is as in `answers`.
+    Entries of ``test`` have no correct answer and are counted as incomplete.
     """
     yield from _read(files, problems, options, "rationale")
 
@@ -72,11 +72,11 @@ def _read(
         if asked == "rationale":
             right = entry.get("answer_label")
             if right is None:
-                raise LackError("no answer_label, which the reason is asked for")
+                raise FieldError("no answer_label, which the text of QA -> R needs")
             text += " " + _words(entry["answer_choices"][right], objects)
         choices = entry.get(f"{asked}_choices") or ()
         if not choices:
-            raise LackError(f"no {asked}_choices")
+            raise FieldError(f"no {asked}_choices")
         return Example(
             example_id=text_of(entry, "annot_id"),
             text=text,
@@ -97,19 +97,19 @@ def _read(
 
 
 def _words(tokens: Tokens | None, objects: Sequence[str]) -> str:
-    """Write tokens as a text, objects by their names.
+    """Join tokens to a text, with names for objects.
 
     Raises:
-        LackError: There are none, or they speak of an object that the image does not have.
+        FieldError: There are no tokens, or the image has no such object.
     """
     if not tokens:
-        raise LackError("no question")
+        raise FieldError("no question")
     words = []
     for token in tokens:
         if isinstance(token, str):
             words.append(token)
             continue
         if not all(0 <= index < len(objects) for index in token):
-            raise LackError(f"object {token} of {len(objects)}")
+            raise FieldError(f"object {token} of only {len(objects)} objects")
         words.append(" and ".join(f"{objects[index]}{index + 1}" for index in token))
     return " ".join(words)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import corners_of, is_box
-from vlray.tasks.layouts._fields import LackError, examples, id_of, image_of, text_of
+from vlray.tasks.layouts._fields import FieldError, examples, id_of, image_of, text_of
 from vlray.tasks.layouts.documents import items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -19,17 +19,17 @@ ROLES: Mapping[str, Mapping[str, Literal["required", "optional"]]] = {
 
 
 def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the objects of each image: one example an image.
+    """Read the objects of each image, one example per image.
 
     Args:
         files: ``objects``: objects.json, ``[{"image_id", "objects": [{"x", "y", "w", "h",
             "names"}]}]``, or attributes.json, where the list is under ``attributes`` and an object
-            may have ``attributes``. Of several names the first is taken.
-        problems: Gets what is wrong.
-        options: None are known.
+            may have ``attributes``. The first of several names is used.
+        problems: Counts faulty entries.
+        options: Not used.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://homes.cs.washington.edu/~ranjay/visualgenome/api.html (versions 1.2 and 1.4);
@@ -46,6 +46,7 @@ def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
                 boxes.append(box)
                 names.append(str((thing.get("names") or [""])[0]))
                 attributes.append(tuple(str(word) for word in thing.get("attributes") or ()))
+        # objects.json has no attributes: leave them empty there, not one empty tuple per box.
         has_attributes = "objects" not in entry
         return Example(
             example_id=image,
@@ -61,16 +62,16 @@ def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
 
 
 def regions(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read region descriptions, each an example: a phrase and its box.
+    """Read region descriptions, one example each: a phrase and its box.
 
     Args:
         files: ``regions``: region_descriptions.json, ``[{"id", "regions": [{"region_id",
             "image_id", "phrase", "x", "y", "width", "height"}]}]``.
-        problems: Gets what is wrong.
-        options: None are known.
+        problems: Counts faulty entries.
+        options: Not used.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         As `objects`.
@@ -93,7 +94,7 @@ def _flat(path: str, problems: Problems) -> Iterator[Mapping[str, Any]]:
         listed = image.get("regions")
         if not isinstance(listed, list):
             problems.add(
-                LackError.kind, f"entry {number} of {short_name(path)} has no list of regions"
+                FieldError.kind, f"entry {number} of {short_name(path)} has no list of regions"
             )
             continue
         for region in listed:

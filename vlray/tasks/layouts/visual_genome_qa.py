@@ -1,4 +1,4 @@
-"""Visual Genome's questions and answers: a list of images with theirs."""
+"""Visual Genome's questions and answers: a list of images with their questions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
     """Read Visual Genome's ``question_answers.json``.
 
-    ``about`` has ``question_type``: the question's first word, by which Visual Genome tells them
-    apart (what, where, when, who, why, how).
+    ``about`` has ``question_type``: the first word of the question (what, where, when, who, why,
+    how), as in Visual Genome.
 
     Args:
         files: ``questions``: ``[{"id", "qas": [{"qa_id", "image_id", "question", "answer",
             "a_objects", "q_objects"}]}]``.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://homes.cs.washington.edu/~ranjay/visualgenome/api.html; eltoto1219/vltk,
@@ -52,5 +52,5 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 def _questions(images: Iterator[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for image in images:
         questions = image.get("qas")
-        # An image may have no questions; one without the list of them is no image's entry.
+        # An empty list is valid. An entry without a list is passed on, to be counted as faulty.
         yield from questions if isinstance(questions, list) else [image]

@@ -17,17 +17,17 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
     """Read VizWiz's questions.
 
-    An example's id is the image's file name, by which predictions are handed in. ``about`` has
-    ``answer_type`` and ``answerable`` (``1`` or ``0``).
+    The id of an example is the file name of its image, which is also the key of submitted
+    predictions. ``about`` has ``answer_type`` and ``answerable`` (``1`` or ``0``).
 
     Args:
         files: ``questions``: ``[{"image", "question", "answers": [{"answer",
             "answer_confidence"}], "answer_type", "answerable"}]``; test files have no answers.
-        problems: Gets what is wrong.
-        options: ``id_rule``, and ``label``: ``answerable`` makes that the label instead.
+        problems: Counts faulty entries.
+        options: ``id_rule``, and optionally ``label: answerable``: use that field as the label.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         https://vizwiz.org/tasks-and-datasets/vqa/; facebookresearch/mmf,

@@ -1,4 +1,4 @@
-"""VQA's form: a document of questions, and one of ten answers to each of them."""
+"""VQA's format: a document of questions, and a document with ten answers per question."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ Entry = Mapping[str, Any]
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read VQA's questions, joined with their annotations where there is a file of them.
+    """Read VQA's questions, joined with their annotations if there is a file of them.
 
-    The two files are read side by side; what is in another order in one of them is held until the
-    other has it, so that files of the same order, as the official ones are, take no memory.
+    Both files are read in parallel. An entry waits in memory until the other file has reached its
+    partner, so files in the same order, like the official ones, need little memory.
 
     Args:
         files: ``questions``: ``{"questions": [{"image_id", "question", "question_id"}]}``.
             ``annotations``: ``{"annotations": [{"question_id", "image_id", "question_type",
             "answer_type", "multiple_choice_answer", "answers": [{"answer",
-            "answer_confidence", "answer_id"}]}]}``; none for test splits.
-        problems: Gets what is wrong; a question without annotation is left out.
-        options: ``id_rule``, and ``image_name``: the name of an image by its number, such as
+            "answer_confidence", "answer_id"}]}]}``; test splits have none.
+        problems: Counts faulty entries; a question without annotation is left out.
+        options: ``id_rule``, and ``image_name``: pattern of image names by number, such as
             ``COCO_val2014_{:012d}.jpg``.
 
     Raises:
-        ValueError: A file is of another form.
+        ValueError: A file has another format.
 
     Source:
         https://visualqa.org/download.html (formats); GT-Vision-Lab/VQA,
-        PythonHelperTools/vqaTools/vqa.py. OK-VQA has the same form (its own ``question_type``).
+        PythonHelperTools/vqaTools/vqa.py. OK-VQA has the same format (its own ``question_type``).
     """
     [path] = files["questions"]
     image_id = image_namer(options)
@@ -57,7 +57,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
 
 def _example(entry: Entry, image_id: Any) -> Example:
-    """Make an example of a question, which has its annotation under ``annotation``."""
+    """Convert a question, which may have its annotation under ``annotation``, to an example."""
     annotation = entry.get("annotation", {})
     answers = annotation.get("answers") or ()
     return Example(
@@ -75,14 +75,15 @@ def _joined(
     problems: Problems,
     names: tuple[str, str],
 ) -> Iterator[Entry]:
-    """Give each question its annotation as soon as both have been read.
+    """Yield each question with its annotation as soon as both have been read.
 
     Args:
-        questions: Entries with a ``question_id``; one without it is counted.
-        annotations: The same.
-        problems: Gets what has no other half.
-        names: Of the two files, for messages.
+        questions: Entries with a ``question_id``; an entry without it is counted as a problem.
+        annotations: Entries with a ``question_id``, as above.
+        problems: Object in which entries without a partner are counted.
+        names: Names of the two files, for messages.
     """
+    # Per file: the entries whose partner in the other file has not been read yet.
     waiting: tuple[dict[int | str, Entry], dict[int | str, Entry]] = ({}, {})
     for pair in zip_longest(questions, annotations):
         for side, entry in enumerate(pair):
@@ -100,6 +101,7 @@ def _joined(
                 problems.add("duplicate-id", f"question_id {key} twice in {names[side]}")
             else:
                 waiting[side][key] = entry
+    # Both files have ended: the remaining entries have no partner.
     for side, kind in enumerate(("no-annotation", "no-question")):
         for key in waiting[side]:
             problems.add(kind, f"question_id {key} of {names[side]}")

@@ -15,19 +15,19 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read VQA-RAD in the form with a file for each of train and test.
+    """Read VQA-RAD in the format with one file per split (train and test).
 
-    ``about`` has ``answer_type`` (OPEN, CLOSED), ``question_type`` (PRES, ABN, ..., as they are
-    spelt), ``organ`` and ``phrase_type``.
+    ``about`` has ``answer_type`` (OPEN, CLOSED), ``question_type`` (PRES, ABN, ..., spelled as in
+    the file), ``organ`` and ``phrase_type``.
 
     Args:
         files: ``questions``: ``[{"qid", "image_name", "image_organ", "question",
             "question_type", "phrase_type", "answer", "answer_type"}]``; some answers are numbers.
-        problems: Gets what is wrong.
+        problems: Counts faulty entries.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file is of another form.
+        ValueError: The file has another format.
 
     Source:
         trainset.json and testset.json themselves (3,064 and 451 questions, as in the split of
@@ -36,15 +36,15 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     image_id = image_namer(options)
 
     def make(entry: Mapping[str, Any]) -> Example:
-        found = about(entry, "answer_type", "question_type", "phrase_type")
+        fields = about(entry, "answer_type", "question_type", "phrase_type")
         if organ := entry.get("image_organ"):
-            found["organ"] = str(organ)
+            fields["organ"] = str(organ)
         return Example(
             example_id=id_of(entry, "qid"),
             text=text_of(entry, "question"),
             image_ids=(image_id(image_of(entry, "image_name")),),
             label=Answers((id_of(entry, "answer"),)),
-            about=found,
+            about=fields,
         )
 
     for path in files["questions"]:

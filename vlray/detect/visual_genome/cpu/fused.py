@@ -1,8 +1,9 @@
-"""Residual blocks whose convolutions do what follows them in the same pass, for CPUs.
+"""Residual blocks for CPUs whose convolutions add the shortcut and apply the ReLU in one pass.
 
-Eager PyTorch writes a convolution's result to memory, reads it to add the shortcut, and once more
-for the ReLU; it also brings the weights into the kernel's own order at every call. oneDNN does
-all of it at once. Its operators are those that ``torch.compile`` calls, without a compiler.
+Eager PyTorch writes a convolution's result to memory, reads it to add the shortcut, and reads it
+again for the ReLU. It also reorders the weights for the kernel in every call. oneDNN's fused
+operators do all of this at once, with weights that are reordered only once. They are the operators
+that ``torch.compile`` calls; no compiler is needed here.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from torch import Tensor, nn
 from vlray.detect.visual_genome.cpu.winograd import WinogradMapConv
 
 WINOGRAD_FROM = 256
-"""Channels from which on it pays; with fewer, moving the tiles takes longer than multiplying."""
+"""Smallest number of channels for Winograd; below it, copying tiles costs more than it saves."""
 
 
 def can_fuse(dtype: torch.dtype) -> bool:
-    """Tell whether this processor and this PyTorch have the fused convolutions for a precision."""
+    """Return whether this processor and PyTorch have fused convolutions for a precision."""
     ops = torch.ops.mkldnn
     if not hasattr(ops, "_convolution_pointwise"):  # built without oneDNN
         return False
@@ -35,7 +36,15 @@ def can_fuse(dtype: torch.dtype) -> bool:
 
 
 class FusedConv(nn.Module):
-    """A convolution with bias; its weights are stored in the kernel's order."""
+    """Convolution with bias, and optionally a ReLU, whose weights are in the kernel's order.
+
+    Args:
+        conv: The convolution to replace.
+        relu: Whether a ReLU follows it.
+        images: Usual batch size of the input, for which the order of the weights is chosen.
+        height: Usual height of the input.
+        width: Usual width of the input.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -53,7 +62,7 @@ class FusedConv(nn.Module):
         self.register_buffer("bias", conv.bias.detach())
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K h w"]:
-        """Convolve, and cut off below 0 where that follows."""
+        """Convolve, and apply the ReLU if there is one."""
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.bias, *self._geometry, self._after, [], ""
         )
@@ -62,7 +71,7 @@ class FusedConv(nn.Module):
     def onto(
         self, x: Float[Tensor, "N C H W"], shortcut: Float[Tensor, "N K h w"]
     ) -> Float[Tensor, "N K h w"]:
-        """Convolve, add to ``shortcut`` in its place, and cut off below 0."""
+        """Convolve, add the result to ``shortcut`` in place, and apply a ReLU."""
         out: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
             shortcut, x, self.weight, self.bias, *self._geometry, "add", 1.0, "relu", [], ""
         )
@@ -70,7 +79,7 @@ class FusedConv(nn.Module):
 
 
 class FusedBlock(nn.Module):
-    """A bottleneck block whose norms are folded already; it may overwrite its input."""
+    """Bottleneck block with folded norms; it may overwrite its input."""
 
     def __init__(self, block: BottleneckBlock, images: int, height: int, width: int) -> None:
         super().__init__()
@@ -88,20 +97,20 @@ class FusedBlock(nn.Module):
         self.shortcut = None if shortcut is None else FusedConv(shortcut, False, *size)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K h w"]:
-        """Give the block's result."""
+        """Compute the block's output."""
         hidden = self.conv2(self.conv1(x))
         return self.conv3.onto(hidden, x if self.shortcut is None else self.shortcut(x))
 
 
 def fuse_blocks(stage: nn.Module, images: int, height: int, width: int) -> None:
-    """Replace the blocks of a stage.
+    """Replace the blocks of a stage by fused ones.
 
     Args:
         stage: ``Sequential`` of ``BottleneckBlock`` whose norms are folded.
-        images: The usual size of what comes in, which the order of the weights is made for. Others
-            give the same result, only slower.
-        height: Likewise.
-        width: Likewise.
+        images: Usual batch size of the input. The order of the weights is chosen for the usual
+            size; other sizes give the same result, more slowly.
+        height: Usual height of the input.
+        width: Usual width of the input.
     """
     assert isinstance(stage, nn.Sequential)
     for index in range(len(stage)):

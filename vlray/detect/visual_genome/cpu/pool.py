@@ -1,4 +1,4 @@
-"""RoI max pooling of many boxes on one map, by looking up maxima that are made once.
+"""RoI max pooling of many boxes on one map, by look-ups in a table of window maxima.
 
 Shapes: H and W of the map, C channels, R boxes, L levels of the table.
 """
@@ -13,25 +13,25 @@ from torch import Tensor
 class RoiPool:
     """RoIPool of one image: bit for bit torchvision's ``roi_pool``, several times as fast on a CPU.
 
-    The table holds the maximum over each window of ``2**a`` by ``2**b`` cells. A bin of any size is
-    covered by four such windows that may overlap, so it takes four look-ups of C numbers that lie
-    beside each other, whatever its size.
+    The table holds the maximum over each window of ``2**a`` by ``2**b`` cells. Four such windows,
+    which may overlap, cover a bin of any size. A bin therefore needs four look-ups of C contiguous
+    numbers, whatever its size.
 
     Source:
-        Fast R-CNN (arXiv:1504.08083) and torchvision's roi_pool for how bins are rounded; the
-        sparse table is Bender and Farach-Colton's (2000) for range maximum queries.
+        Fast R-CNN (arXiv:1504.08083) and torchvision's roi_pool, for the rounding of bins; Bender
+        and Farach-Colton (2000), for the sparse table of range maximum queries.
     """
 
     def __init__(
         self, plane: Float[Tensor, "1 C H W"], boxes: Float[Tensor, "R 4"], size: int, scale: float
     ) -> None:
-        """Look at the boxes' bins, and make the table that these need.
+        """Compute the boxes' bins, and build the table for the window sizes that they need.
 
         Args:
             plane: The map of one image.
             boxes: ``(x1, y1, x2, y2)`` in pixels of the resized image.
-            size: Bins of a side.
-            scale: Cells in a pixel.
+            size: Bins per side.
+            scale: Cells per pixel.
         """
         height, width = plane.shape[2:]
         self._size = size
@@ -43,7 +43,7 @@ class RoiPool:
         self._table = _maxima(plane[0].permute(1, 2, 0), down, across)
         window = levels_y[:, :, None] * across + levels_x[:, None, :]
         last_x, last_y = x1 - (1 << levels_x), y1 - (1 << levels_y)
-        # Where a bin lies outside the map, its value is 0: the last row of the table.
+        # A bin outside the map has the value 0, which is the last row of the table.
         zero = len(self._table) - 1
         rows = [(window * height + y[:, :, None]) * width for y in (y0, last_y)]
         self._corners = [
@@ -53,24 +53,25 @@ class RoiPool:
         ]
 
     def __call__(self, start: int, stop: int) -> Float[Tensor, "R C bins bins"]:
-        """Pool some of the boxes; the result is channels-last."""
+        """Pool the boxes from index ``start`` to ``stop``; the result is channels-last."""
         bins = self._size**2
         cells = self._look_up([corner[start * bins : stop * bins] for corner in self._corners])
         return cells.view(-1, self._size, self._size, cells.shape[1]).permute(0, 3, 1, 2)
 
     def distinct(self) -> tuple[Float[Tensor, "U C"], Int64[Tensor, "R bins bins"]]:
-        """Pool each bin that occurs only once, however many boxes it is in.
+        """Pool each distinct bin once, however many boxes share it.
 
-        Boxes overlap, and small ones have fewer cells than bins: of the bins of 300 proposals a
-        third to a sixth are distinct.
+        Boxes overlap, and small boxes have fewer cells than bins: only a third to a sixth of the
+        bins of 300 proposals are distinct.
 
         Returns:
-            The distinct bins, and where each box's are among them.
+            The distinct bins, and the index of each box's bins among them.
         """
-        # Two opposite corners of bins are those of no other bin.
+        # Two opposite corners identify a bin.
         keys = self._corners[0] * len(self._table) + self._corners[3]
-        found, inverse = torch.unique(keys, return_inverse=True)
-        example = inverse.new_empty(len(found))
+        unique_keys, inverse = torch.unique(keys, return_inverse=True)
+        # One position of each key: any position will do, as equal keys have equal corners.
+        example = inverse.new_empty(len(unique_keys))
         example[inverse] = torch.arange(len(keys), device=keys.device)
         cells = self._look_up([corner[example] for corner in self._corners])
         return cells, inverse.view(-1, self._size, self._size)
@@ -85,9 +86,9 @@ class RoiPool:
 def _bins(
     sides: Float[Tensor, "R 2"], limit: int, size: int, scale: float
 ) -> tuple[Int64[Tensor, "R bins"], Int64[Tensor, "R bins"], Int64[Tensor, "R bins"]]:
-    """Give begin and end of each bin along one axis, and the largest power of 2 inside it."""
+    """Compute each bin's begin and end along one axis, and log2 of its largest window."""
     cells = sides * scale
-    # Halves away from 0, as C++ rounds.
+    # Halves are rounded away from 0, as in torchvision's C++; torch.round rounds them to even.
     cells = cells.sign() * (cells.abs() + 0.5).floor()
     length = (cells[:, 1] - cells[:, 0] + 1).clamp(min=1)
     step = (length / size)[:, None]
@@ -114,7 +115,7 @@ def _maxima(plane: Float[Tensor, "H W C"], down: int, across: int) -> Float[Tens
 
 
 def _double(source: Tensor, target: Tensor, step: int, axis: int) -> None:
-    """Give maxima over ``2 * step`` cells from those over ``step``; the edge is never looked up."""
+    """Compute maxima over ``2 * step`` cells from those over ``step``; no bin reads edge cells."""
     count = max(source.shape[axis] - step, 0)
     target.copy_(source)
     torch.maximum(

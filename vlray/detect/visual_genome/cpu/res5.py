@@ -1,11 +1,11 @@
-"""The RoI stage on a CPU: res5 over all pooled regions of an image with a third less arithmetic.
+"""RoI stage on a CPU: res5 over all pooled regions of an image with a third less arithmetic.
 
-Three things are done otherwise than by the modules, with the same result up to rounding:
+Three steps differ from the modules that they replace, with the same result up to rounding:
 
-- The first block's 1x1 convolutions see each cell by itself: they run once for each distinct bin.
-- Taking every second cell both ways makes a 14x14 map four of 7x7, on which a convolution of
-  dilation 2 is a plain one. That is only another order of the same rows.
-- Plain 3x3 convolutions are done by Winograd's F(4x4, 3x3).
+- The first block's 1x1 convolutions treat each cell separately, so they run once per distinct bin.
+- Every second row and column of a 14x14 map form one of four 7x7 maps. A convolution of dilation 2
+  on the large map is a plain convolution on these, and splitting only reorders the rows.
+- Plain 3x3 convolutions use Winograd's F(4x4, 3x3).
 
 Shapes: R regions of a chunk, P = 4 R maps of 7x7; rows are ordered by cell of the 7x7, then by map.
 """
@@ -23,15 +23,15 @@ from vlray.detect.visual_genome.cpu.fused import FusedConv
 from vlray.detect.visual_genome.cpu.pool import RoiPool
 from vlray.detect.visual_genome.cpu.winograd import TERMS, TILE, WinogradConv
 
-SIDE = 7  # of a quarter of the 14x14 map
+SIDE = 7  # side of a quarter of the 14x14 map
 CELLS = SIDE * SIDE
 TILES = (-(-SIDE // TILE)) ** 2
-CHUNK = 20  # regions at once: what they need stays in the caches
-ROWS = 4096  # distinct bins at once, likewise
+CHUNK = 20  # regions processed together: their data fits into the CPU's caches
+ROWS = 4096  # distinct bins processed together, for the same reason
 
 
 class Res5(nn.Module):
-    """res5 of folded blocks, from a map and boxes to the means of the regions."""
+    """res5 with folded norms, from pooled boxes to the mean vector of each region."""
 
     def __init__(self, blocks: nn.Module) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Res5(nn.Module):
         self.expand = nn.ModuleList(FusedConv(b.conv3, False, *rows) for b in parts)
 
     def forward(self, pooled: RoiPool) -> Float[Tensor, "R 2048"]:
-        """Give the mean over the cells of each pooled box, in float32."""
+        """Compute the mean of res5's output over the cells of each pooled box, in float32."""
         cells, places = pooled.distinct()
         hidden = cells.new_empty(len(cells), self._width)
         shortcut = cells.new_empty(len(cells), self._channels)
@@ -56,7 +56,7 @@ class Res5(nn.Module):
             block = _as_map(cells[rows], 1)
             hidden[rows] = _as_rows(self.first(block))
             shortcut[rows] = _as_rows(self.shortcut(block))
-        # To (cells of a quarter, quarters, R).
+        # The shape becomes (cells of a quarter, quarters, R).
         places = places.view(-1, SIDE, 2, SIDE, 2).permute(1, 3, 2, 4, 0).reshape(CELLS, 4, -1)
         means = [torch.zeros(0, self._channels, device=cells.device)]
         buffers = [cells.new_empty(TERMS * TILES * 4 * CHUNK * self._width) for _ in range(2)]
@@ -73,13 +73,20 @@ class Res5(nn.Module):
         shortcut: Float[Tensor, "rows 2048"],
         buffers: list[Tensor],
     ) -> Float[Tensor, "rows 2048"]:
+        """Run the three blocks on some regions.
+
+        Args:
+            hidden: Output of the first block's first convolution.
+            shortcut: The first block's shortcut, which is overwritten.
+            buffers: Memory for the Winograd convolutions.
+        """
         x = shortcut
         reduce: Any
         expand: Any
         for reduce, conv, expand in zip(
             itertools.chain([None], self.reduce), self.convs, self.expand, strict=True
         ):
-            if reduce is not None:
+            if reduce is not None:  # the first block's conv1 has run on the distinct bins already
                 hidden = _as_rows(reduce(_as_map(x, CELLS)))
             hidden = conv(hidden, buffers)
             x = _as_rows(expand.onto(_as_map(hidden, CELLS), _as_map(x, CELLS)))
@@ -87,7 +94,7 @@ class Res5(nn.Module):
 
 
 def _as_map(rows: Float[Tensor, "rows C"], height: int) -> Float[Tensor, "1 C height width"]:
-    """See rows as a channels-last map, which a 1x1 convolution takes; nothing is copied."""
+    """View rows as a channels-last map, which a 1x1 convolution needs; no data is copied."""
     return rows.view(1, height, -1, rows.shape[1]).permute(0, 3, 1, 2)
 
 

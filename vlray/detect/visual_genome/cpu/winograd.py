@@ -1,6 +1,6 @@
-"""3x3 convolutions with a fraction of the multiplications, as products of matrices. For CPUs.
+"""Winograd convolutions for CPUs: 3x3 convolutions with fewer multiplications, as matrix products.
 
-Shapes: N images or P small maps, T = tiles of a map, C channels in and K out.
+Shapes: N images or P small maps, T = tiles of a map, C input and K output channels.
 
 Source:
     Fast Algorithms for Convolutional Neural Networks (arXiv:1509.09308), F(4x4, 3x3).
@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-TILE = 4  # cells of a side of what one tile gives
-REACH = TILE + 2  # and of what it looks at
+TILE = 4  # side of a tile's output, cells
+REACH = TILE + 2  # side of a tile's input, cells
 TERMS = REACH * REACH
 
-# Interpolation at 0, 1, -1, 2, -2 and infinity.
+# Transforms of F(4x4, 3x3) with the interpolation points 0, 1, -1, 2, -2 and infinity.
 _INPUT = np.array(
     [
         [4, 0, -5, 0, 1, 0],
@@ -47,7 +47,13 @@ _OUTPUT = np.array(
 
 
 class _Winograd(nn.Module):
-    """What both kinds hold: the transforms, and the weights in their place."""
+    """Base of both convolutions: holds the transforms and the transformed weights.
+
+    Args:
+        conv: A 3x3 convolution with bias and stride 1.
+        take: Matrix from input cells to the terms of the tiles.
+        give: Matrix from the terms of the tiles to output cells.
+    """
 
     gather: Tensor
     weight: Tensor
@@ -60,6 +66,7 @@ class _Winograd(nn.Module):
         assert conv.stride == (1, 1)
         assert conv.bias is not None
         kernel = torch.from_numpy(_KERNEL)
+        # In float64, so that the transformed weights are rounded only once.
         weight = torch.einsum("ky,lx,ocyx->klco", kernel, kernel, conv.weight.detach().double())
         for name, value in (
             ("gather", torch.from_numpy(take)),
@@ -71,32 +78,33 @@ class _Winograd(nn.Module):
 
 
 class WinogradMapConv(_Winograd):
-    """A 3x3 convolution with zeros around, its bias and a ReLU, over maps of any size."""
+    """3x3 convolution with zero padding, bias and ReLU over maps of any size."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__(conv, np.kron(_INPUT, _INPUT), np.kron(_OUTPUT, _OUTPUT))
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K H W"]:
-        """Convolve, and cut off below 0; both sides are channels-last."""
+        """Convolve, and apply the ReLU; input and output are channels-last."""
         images, channels, height, width = x.shape
         down, across = -(-height // TILE), -(-width // TILE)
         padded = x.new_zeros(images, down * TILE + 2, across * TILE + 2, channels)
         padded[:, 1 : height + 1, 1 : width + 1] = x.permute(0, 2, 3, 1)
         image, row, column, _ = padded.stride()
+        # A view of all overlapping input tiles; nothing is copied yet.
         tiles = padded.as_strided(
             (REACH, REACH, images, down, across, channels),
             (row, column, image, TILE * row, TILE * column, 1),
         )
         terms = self.gather @ tiles.reshape(TERMS, -1)
         products = torch.bmm(terms.view(TERMS, -1, channels), self.weight)
-        found = self.scatter @ products.view(TERMS, -1)
-        found = found.view(TILE, TILE, images, down, across, -1).permute(2, 3, 0, 4, 1, 5)
-        found = found.reshape(images, down * TILE, across * TILE, -1)[:, :height, :width]
-        return (found + self.bias).relu_().permute(0, 3, 1, 2)
+        out = self.scatter @ products.view(TERMS, -1)
+        out = out.view(TILE, TILE, images, down, across, -1).permute(2, 3, 0, 4, 1, 5)
+        out = out.reshape(images, down * TILE, across * TILE, -1)[:, :height, :width]
+        return (out + self.bias).relu_().permute(0, 3, 1, 2)
 
 
 class WinogradConv(_Winograd):
-    """The same over many maps of one small size, whose rows are ordered by cell, then by map."""
+    """3x3 convolution over many maps of one small size; rows are ordered by cell, then by map."""
 
     def __init__(self, conv: nn.Conv2d, side: int) -> None:
         take, give = _transforms(side)
@@ -106,12 +114,13 @@ class WinogradConv(_Winograd):
     def forward(
         self, rows: Float[Tensor, "cells*P C"], buffers: list[Tensor]
     ) -> Float[Tensor, "cells*P K"]:
-        """Convolve all maps, and cut off below 0.
+        """Convolve all maps, and apply the ReLU.
 
         Args:
-            rows: Of any number of maps.
-            buffers: Two of at least ``36 T P max(C, K)`` numbers each, to be overwritten: memory
-                that is asked for anew costs half as much as the arithmetic.
+            rows: Cells of any number of maps.
+            buffers: Two buffers of at least ``36 T P max(C, K)`` numbers each, which are
+                overwritten. Allocating them in every call would cost half as much time as the
+                arithmetic.
         """
         _, channels, outputs = self.weight.shape
         maps = len(rows) // self.scatter.shape[0]
@@ -120,27 +129,30 @@ class WinogradConv(_Winograd):
         torch.mm(self.gather, rows.view(-1, maps * channels), out=terms)
         products = buffers[1][: count * outputs].view(TERMS, -1, outputs)
         torch.bmm(terms.view(TERMS, -1, channels), self.weight, out=products)
-        found = torch.mm(self.scatter, products.view(TERMS * self._tiles, -1))
-        return found.view(-1, outputs).add_(self.bias).relu_()
+        out = torch.mm(self.scatter, products.view(TERMS * self._tiles, -1))
+        return out.view(-1, outputs).add_(self.bias).relu_()
 
 
 def _transforms(
     side: int,
 ) -> tuple[Float64[np.ndarray, "terms*T cells"], Float64[np.ndarray, "cells terms*T"]]:
-    """Give the matrices from the cells of a map to the terms of all its tiles, and back.
+    """Build the matrices from the cells of a map to the terms of all its tiles, and back.
 
-    Cells outside the map are zeros on the way in, and not computed on the way out.
+    Input cells outside the map count as zeros; output cells outside it are not computed.
+
+    Args:
+        side: Side of the square map, cells.
     """
     tiles = -(-side // TILE)
     take = np.zeros((REACH, tiles, side))
     give = np.zeros((side, REACH, tiles))
     for tile in range(tiles):
-        for place in range(REACH):
-            cell = tile * TILE - 1 + place
+        for offset in range(REACH):
+            cell = tile * TILE - 1 + offset  # a tile's input begins one cell before its output
             if 0 <= cell < side:
-                take[:, tile, cell] = _INPUT[:, place]
-        for place in range(min(TILE, side - tile * TILE)):
-            give[tile * TILE + place, :, tile] = _OUTPUT[place]
+                take[:, tile, cell] = _INPUT[:, offset]
+        for offset in range(min(TILE, side - tile * TILE)):
+            give[tile * TILE + offset, :, tile] = _OUTPUT[offset]
     cells, terms = side * side, TERMS * tiles * tiles
     return (
         np.einsum("ksy,ltx->klstyx", take, take).reshape(terms, cells),

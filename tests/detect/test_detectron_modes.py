@@ -21,10 +21,8 @@ from detectron2.structures import Boxes, Instances
 
 from tests.detect.detectron_networks import KINDS, Network, write_network
 from vlray.detect.d2.detector import Detectron
-from vlray.detect.load import check_ways
+from vlray.detect.load import check_modes
 from vlray.images.resize import ResizeShortestEdge
-
-torch.set_num_threads(1)
 
 HW = np.array([(300, 400)], np.int32)
 BOXES = np.array(
@@ -123,7 +121,7 @@ def test_a_grid_is_the_resnets_map_over_the_image_without_padding(
     network: Network, image: np.ndarray, layer: str
 ) -> None:
     options = network.options(features="grid", grid_layer=layer)
-    check_ways(options, boxes_given=False)
+    check_modes(options, boxes_given=False)
     detector = Detectron(options)
     found = detector.grid([image], HW)
     model = built(network)
@@ -161,4 +159,4 @@ def test_networks_without_such_maps_are_refused_before_anything_is_loaded(
     config.write_text(yaml.safe_dump({"VERSION": 2, "MODEL": model}))
     options = Network(config, tmp_path / "none").options(features="grid", grid_layer="c4")
     with pytest.raises(ValueError, match=message):
-        check_ways(options, boxes_given=False)
+        check_modes(options, boxes_given=False)

@@ -1,38 +1,41 @@
-"""Sum up the figures of all images; memory does not grow with them."""
+"""Metrics of all images together, in memory that does not grow with the number of images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlray.comparison.figures import Figures
+from vlray.comparison.metrics import ImageMetrics
 from vlray.comparison.spread import Spread
 
 IOU_STEPS = (0.5, 0.7, 0.9, 0.99)
 
 
 @dataclass
-class Tally:
-    """The figures of all images together.
+class OverallMetrics:
+    """Running totals over all images.
 
     Attributes:
-        boxes_a: Boxes of side A.
-        boxes_b: Boxes of side B.
-        matched: Pairs of boxes.
-        matched_at: Pairs whose IoU is at least so much; steps below the threshold are left out.
-        images: Images on both sides.
-        identical: Images on which everything is equal, bit for bit.
-        other_size: Images whose size the sides disagree about.
-        more_a: Images with more boxes on side A.
-        more_b: Images with more boxes on side B.
+        iou_thresh: Minimum IoU of a matched pair.
+        boxes_a: Number of boxes on side A.
+        boxes_b: Number of boxes on side B.
+        matched: Number of matched pairs.
+        matched_at: Number of pairs by minimum IoU; steps below ``iou_thresh`` are left out.
+        images: Number of images on both sides.
+        identical: Number of images whose stored columns are bitwise equal.
+        other_size: Number of images with a different size on each side.
+        more_a: Number of images with more boxes on side A.
+        more_b: Number of images with more boxes on side B.
         iou: 1 - IoU of each pair.
         cosine: 1 - cosine of each pair's features.
         rel_l2: Relative L2 distance of each pair's features.
-        rounding: How much of it is rounding, where one side is stored as float16.
+        rounding: The part of ``rel_l2`` that float16 rounding explains, where one side is float16.
         score_diff: Absolute difference of the scores.
-        score_shift: Sum of B's scores minus A's.
-        same_class: Pairs of one class, of ``classes`` in all.
-        same_attribute: Pairs of one attribute, of ``attributes`` in all.
+        score_shift: Sum over all pairs of B's score minus A's score.
+        same_class: Number of pairs with equal classes.
+        classes: Number of pairs whose classes were compared.
+        same_attribute: Number of pairs with equal attributes.
+        attributes: Number of pairs whose attributes were compared.
     """
 
     iou_thresh: float
@@ -59,43 +62,43 @@ class Tally:
     def __post_init__(self) -> None:
         self.matched_at = {step: 0 for step in IOU_STEPS if step >= self.iou_thresh}
 
-    def add(self, figures: Figures) -> None:
-        """Count one image."""
+    def add(self, metrics: ImageMetrics) -> None:
+        """Add the metrics of one image."""
         self.images += 1
-        self.identical += figures.identical
-        self.other_size += not figures.same_size
-        self.boxes_a += figures.num_a
-        self.boxes_b += figures.num_b
-        self.more_a += figures.num_a > figures.num_b
-        self.more_b += figures.num_a < figures.num_b
-        self.matched += len(figures.pairs)
+        self.identical += metrics.identical
+        self.other_size += not metrics.same_size
+        self.boxes_a += metrics.num_a
+        self.boxes_b += metrics.num_b
+        self.more_a += metrics.num_a > metrics.num_b
+        self.more_b += metrics.num_a < metrics.num_b
+        self.matched += len(metrics.pairs)
         for step in self.matched_at:
-            self.matched_at[step] += int((figures.pairs.iou >= step).sum())
-        self.iou.add(1 - figures.pairs.iou)
+            self.matched_at[step] += int((metrics.pairs.iou >= step).sum())
+        self.iou.add(1 - metrics.pairs.iou)
         for spread, values in (
-            (self.cosine, figures.cosine_distance),
-            (self.rel_l2, figures.rel_l2),
-            (self.rounding, figures.rounding),
+            (self.cosine, metrics.cosine_distance),
+            (self.rel_l2, metrics.rel_l2),
+            (self.rounding, metrics.rounding),
         ):
             if values is not None:
                 spread.add(values)
-        if figures.score_diff is not None:
-            self.score_diff.add(abs(figures.score_diff))
-            self.score_shift += float(figures.score_diff.sum())
-        if figures.same_class is not None:
-            self.same_class += int(figures.same_class.sum())
-            self.classes += len(figures.pairs)
-        if figures.same_attribute is not None:
-            self.same_attribute += int(figures.same_attribute.sum())
-            self.attributes += len(figures.pairs)
+        if metrics.score_diff is not None:
+            self.score_diff.add(abs(metrics.score_diff))
+            self.score_shift += float(metrics.score_diff.sum())
+        if metrics.same_class is not None:
+            self.same_class += int(metrics.same_class.sum())
+            self.classes += len(metrics.pairs)
+        if metrics.same_attribute is not None:
+            self.same_attribute += int(metrics.same_attribute.sum())
+            self.attributes += len(metrics.pairs)
 
     def share(self, pairs: int) -> float:
-        """Give the share of both sides' boxes that so many pairs are; 1 where there is no box."""
+        """Return the share of the boxes of both sides that so many pairs cover; 1 without boxes."""
         boxes = self.boxes_a + self.boxes_b
         return 2 * pairs / boxes if boxes else 1.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the figures in plain values, as ``compare.json`` has them under ``overall``."""
+        """Return the totals as ``compare.json`` stores them under ``overall``."""
         return {
             "boxes_a": self.boxes_a,
             "boxes_b": self.boxes_b,

@@ -1,4 +1,4 @@
-"""Open what a test is of: the checkpoint, the split and its regions; refuse what does not fit."""
+"""Inputs of a test: open the checkpoint, the split and its regions, and check that they fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from vlray.config.test import TestConfig
 from vlray.config.train import Objective
-from vlray.evaluation.retrieval import of_images
+from vlray.evaluation.retrieval import narrow_to_images
 from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.open import outputs_by_name
@@ -34,19 +34,20 @@ FITTING: Mapping[Objective, tuple[LabelKind, ...]] = {
     "choices": ("choices",),
     "phrases": ("boxes",),
 }
-"""Labels that a model of an objective can be tested on; those of the others need none."""
+"""Kinds of labels that a model of each objective can be tested on; other objectives accept any."""
 
 
 @dataclass(frozen=True, eq=False)
 class Test:
-    """What is tested on what.
+    """The inputs of a test.
 
     Attributes:
-        folder: The checkpoint.
-        model: In evaluation mode, on the CPU.
-        dataset: The usable examples, or as many as were asked for.
-        num_left_out: Examples of the split without regions; none are counted with a limit.
-        num_unknown: Usable examples of which no right answer is among the model's labels.
+        folder: Folder of the checkpoint.
+        model: The model, in evaluation mode, on the CPU.
+        info: Metadata of the checkpoint.
+        dataset: Examples that have regions, up to the limit.
+        num_left_out: Number of examples without regions; 0 if a limit is set.
+        num_unknown: Number of usable examples without a right answer among the model's labels.
     """
 
     folder: Path
@@ -58,12 +59,12 @@ class Test:
 
     @property
     def is_retrieval(self) -> bool:
-        """Whether texts and images are ranked, and nothing is answered."""
+        """Whether the model ranks texts and images instead of predicting answers."""
         return self.info.goal.objective == "matching"
 
     @property
     def table(self) -> ExampleTable:
-        """The split."""
+        """The examples of the split."""
         return self.dataset.corpus.tables[0]
 
 
@@ -71,8 +72,8 @@ def open_test(config: TestConfig) -> Test:
     """Open the checkpoint, the split and the regions.
 
     Raises:
-        ValueError: Something is not given, does not exist, or does not fit together; says which.
-        FileNotFoundError: The checkpoint, an annotation file or an output is not there.
+        ValueError: An option is missing or does not exist, or the inputs do not fit together.
+        FileNotFoundError: The checkpoint, an annotation file or an output does not exist.
     """
     _refuse_missing(config)
     data = config.data.below(config.env.data_dir)
@@ -82,10 +83,11 @@ def open_test(config: TestConfig) -> Test:
     corpus = open_corpus(config.corpus, data, space)
     table = corpus.tables[0]
     _check_objective(info, corpus)
-    places = outputs_by_name(config.regions) if config.regions else info.regions
-    wanted = corpus.spec.parts[0].regions
-    places = {wanted: places[wanted]} if wanted in places else places
-    stores = {name: open_store(place, data.cache_folder()) for name, place in places.items()}
+    outputs = outputs_by_name(config.regions) if config.regions else info.regions
+    # A model may be trained on several outputs; the split uses only one of them.
+    name = corpus.spec.parts[0].regions
+    outputs = {name: outputs[name]} if name in outputs else outputs
+    stores = {name: open_store(path, data.cache_folder()) for name, path in outputs.items()}
     _check_width(info, stores)
     dataset = RegionDataset(
         corpus,
@@ -96,16 +98,17 @@ def open_test(config: TestConfig) -> Test:
     )
     num_left_out = len(table) - len(dataset)
     if config.limit:
-        narrowed = of_images if info.goal.objective == "matching" else _of_examples
-        dataset, num_left_out = narrowed(dataset, config.limit), 0
+        narrow = narrow_to_images if info.goal.objective == "matching" else _narrow_to_examples
+        dataset, num_left_out = narrow(dataset, config.limit), 0
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)
+    # Load the weights last, so that a refused test fails early.
     model, _ = load_checkpoint(folder)
     return Test(folder, model.eval(), info, dataset, num_left_out, num_unknown)
 
 
-def _of_examples(dataset: RegionDataset, count: int) -> RegionDataset:
-    """Narrow a dataset to some of its examples, evenly spread over it."""
+def _narrow_to_examples(dataset: RegionDataset, count: int) -> RegionDataset:
+    """Select ``count`` examples, evenly spaced over the dataset."""
     if count >= len(dataset):
         return dataset
     return dataset.subset(np.arange(count) * len(dataset) // count)
@@ -113,23 +116,26 @@ def _of_examples(dataset: RegionDataset, count: int) -> RegionDataset:
 
 def _refuse_missing(config: TestConfig) -> None:
     if not config.checkpoint:
-        raise ValueError("no checkpoint is given; name the OUT of a vlray train: CHECKPOINT")
+        raise ValueError(
+            "no checkpoint is given; set CHECKPOINT to the output folder of vlray train"
+        )
     if not config.corpus:
-        raise ValueError("no split is given; name one to test on, such as vqa:minival: DATA")
+        raise ValueError("no split is given; set DATA to one, such as vqa:minival")
     if len(parts := parse_parts(config.corpus)) > 1:
         raise ValueError(
-            f"{config.corpus} is {len(parts)} splits; test them one by one, since each has its own "
-            "figures and file"
+            f"{config.corpus} is {len(parts)} splits; test them one by one: each split has its own "
+            "metrics and submission file"
         )
 
 
 def _check_objective(info: CheckpointInfo, corpus: Corpus) -> None:
     table = corpus.tables[0]
     objective, kind = info.goal.objective, table.spec.labels
+    # Other objectives, such as pretraining, have their own targets and need no labels.
     if objective in FITTING and kind not in FITTING[objective]:
         raise ValueError(
             f"the checkpoint was trained for {objective} (on {info.corpus}), but the labels of "
-            f"{table.name} are {kind}; test it on a split with "
+            f"{table.name} are {kind}; test it on a split whose labels are "
             f"{' or '.join(FITTING[objective])}"
         )
     if objective == "phrases":
@@ -140,19 +146,22 @@ def _check_width(info: CheckpointInfo, stores: Mapping[str, RegionStore]) -> Non
     for store in stores.values():
         if store.feature_dim != info.goal.feature_dim:
             raise ValueError(
-                f"the regions of {store.output} are vectors of {store.feature_dim:,}, but the "
-                f"model was trained on {info.goal.feature_dim:,}; give regions of the detector "
-                f"that made {', '.join(info.regions.values())}"
+                f"the features of {store.output} are vectors of length {store.feature_dim:,}, but "
+                f"the model was trained on vectors of length {info.goal.feature_dim:,}; use "
+                f"regions of the detector that made {', '.join(info.regions.values())}"
             )
 
 
 def _trained_on(
     info: CheckpointInfo, stores: Mapping[str, RegionStore]
 ) -> dict[str, Mapping[str, Any]]:
-    """Give each output the provenance of its name; where there was only one, that of this one."""
+    """Return the provenance of the training regions by name of the output under test.
+
+    If the model was trained on a single output, its provenance applies to every name.
+    """
     only = next(iter(info.provenance.values())) if len(info.provenance) == 1 else None
-    found = {name: info.provenance.get(name, only) for name in stores}
-    return {name: before for name, before in found.items() if before is not None}
+    provenance = {name: info.provenance.get(name, only) for name in stores}
+    return {name: facts for name, facts in provenance.items() if facts is not None}
 
 
 def _check_images(info: CheckpointInfo, dataset: RegionDataset) -> None:
@@ -160,34 +169,34 @@ def _check_images(info: CheckpointInfo, dataset: RegionDataset) -> None:
     if images != info.goal.num_images:
         raise ValueError(
             f"the examples of {dataset.corpus.spec} have {images} images each, but the model was "
-            f"trained on {info.goal.num_images} (of {info.corpus}); test it on a split like that"
+            f"trained on {info.goal.num_images} (of {info.corpus}); test it on such a split"
         )
 
 
 def _check_labels(info: CheckpointInfo, dataset: RegionDataset) -> int:
-    """Count the examples of which the model has no right answer.
+    """Count the examples whose right answers are not among the model's labels.
 
     Raises:
-        ValueError: It has none of all of them, or lacks a class.
+        ValueError: This holds for every example, or the model lacks a class of the dataset.
     """
     space, table = dataset.corpus.label_space, dataset.corpus.tables[0]
     if info.goal.objective != "labels" or space is None:
         return 0
-    shown = ", ".join(space.names[:4])
-    lacking = [name for name in table.spec.classes if space.id_of(name) is None]
-    if lacking:
+    some = ", ".join(space.names[:4])
+    missing = [name for name in table.spec.classes if space.id_of(name) is None]
+    if missing:
         raise ValueError(
             f"{table.name} has the classes {', '.join(table.spec.classes)}, but the model's "
-            f"{len(space):,} labels ({shown}, ...) lack {', '.join(lacking)}; it was trained on "
-            f"{info.corpus}, and can be tested on splits of such labels"
+            f"{len(space):,} labels ({some}, ...) lack {', '.join(missing)}; it was trained on "
+            f"{info.corpus}; test it on a split with the same labels"
         )
-    known = has_known_answer(table, space, Problems())
+    is_known = has_known_answer(table, space, Problems())
     part = dataset.join.parts[0]
-    usable = known if part.examples is None else known[part.examples]
+    usable = is_known if part.examples is None else is_known[part.examples]
     if len(usable) and not usable.any():
         raise ValueError(
-            f"not one of the {len(usable):,} examples of {table.name} has an answer among the "
-            f"model's {len(space):,} labels ({shown}, ...); it was trained on {info.corpus}, and "
-            "can be tested on splits with such answers"
+            f"none of the {len(usable):,} examples of {table.name} has an answer among the "
+            f"model's {len(space):,} labels ({some}, ...); it was trained on {info.corpus}; test "
+            "it on a split with such answers"
         )
     return int((~usable).sum())

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vlray.comparison.figures import Comparable, compare_image, feature_distances
+from vlray.comparison.metrics import Comparable, compare_image, feature_distances
 from vlray.regions.batch import RegionBatch
 
 EVERYTHING = Comparable(features=True, objects=True, attributes=True, all=True)
@@ -55,20 +55,20 @@ def test_of_half_precision_all_that_differs_is_rounding(regions) -> None:
     half = replace(regions, visual_feats=regions.visual_feats.astype(np.float16))
     for a, b in zip(regions, half, strict=True):
         for one, two in ((a, b), (b, a)):
-            figures = compare_image(one, two, EVERYTHING, 0.5)
-            np.testing.assert_allclose(figures.rel_l2, figures.rounding, rtol=1e-3)
-            assert 1e-5 < figures.rel_l2.mean() < 5e-4
-            assert not figures.identical
+            metrics = compare_image(one, two, EVERYTHING, 0.5)
+            np.testing.assert_allclose(metrics.rel_l2, metrics.rounding, rtol=1e-3)
+            assert 1e-5 < metrics.rel_l2.mean() < 5e-4
+            assert not metrics.identical
 
 
 def test_the_same_regions_are_identical_and_one_bit_is_seen(regions) -> None:
     image = next(iter(regions))
     copy = next(iter(replace(regions, boxes=regions.boxes.copy())))
-    figures = compare_image(image, copy, EVERYTHING, 0.5)
-    assert figures.identical
-    assert figures.unmatched == 0
-    assert figures.cosine_distance.max() == figures.rel_l2.max() == 0
-    assert figures.rounding is None
+    metrics = compare_image(image, copy, EVERYTHING, 0.5)
+    assert metrics.identical
+    assert metrics.unmatched == 0
+    assert metrics.cosine_distance.max() == metrics.rel_l2.max() == 0
+    assert metrics.rounding is None
     copy.boxes[3, 2] = np.nextafter(copy.boxes[3, 2], np.float32(0))
     assert not compare_image(image, copy, EVERYTHING, 0.5).identical
 
@@ -76,9 +76,9 @@ def test_the_same_regions_are_identical_and_one_bit_is_seen(regions) -> None:
 def test_a_resized_image_is_compared_in_the_size_of_the_first(regions) -> None:
     doubled = replace(regions, image_hw=regions.image_hw * 2, boxes=regions.boxes * 2)
     for a, b in zip(regions, doubled, strict=True):
-        figures = compare_image(a, b, EVERYTHING, 0.9)
-        assert len(figures.pairs) == figures.num_a
-        assert not figures.same_size
+        metrics = compare_image(a, b, EVERYTHING, 0.9)
+        assert len(metrics.pairs) == metrics.num_a
+        assert not metrics.same_size
 
 
 def test_classes_attributes_and_scores_are_those_of_the_partners(published) -> None:

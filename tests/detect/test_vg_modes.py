@@ -37,8 +37,6 @@ Find = Callable[..., RegionBatch]
 
 @pytest.fixture(scope="module")
 def find(vg_weights_file: Path) -> Iterator[Find]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(vg_weights_file.parent / "cache of ways"))
 
@@ -48,7 +46,6 @@ def find(vg_weights_file: Path) -> Iterator[Find]:
 
         yield find_regions
     notebook._load.cache_clear()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +59,7 @@ def differences(one: RegionBatch, two: RegionBatch) -> np.ndarray:
     return distance / np.linalg.norm(two.visual_feats, axis=1)
 
 
-def test_what_vg_caffe_found_has_its_own_features_and_labels_again(
+def test_boxes_of_vg_caffe_get_the_same_features_and_labels_again(
     find: Find, photographs: list[np.ndarray]
 ) -> None:
     found = find(photographs)
@@ -102,7 +99,7 @@ def test_a_batch_changes_no_given_box(find: Find, photographs: list[np.ndarray])
     np.testing.assert_array_equal(together.obj_ids, alone.obj_ids)
 
 
-def test_what_vg_pbua_found_was_moved_after_pooling_so_it_has_other_features(
+def test_boxes_of_vg_pbua_get_other_features_as_they_moved_after_pooling(
     find: Find, photographs: list[np.ndarray]
 ) -> None:
     found = find(photographs[0], "vg-pbua")

@@ -1,4 +1,4 @@
-"""What vlray's models have in common: a network of transformers, and what is done around it."""
+"""Base class of vlray's models: a network of transformers and its standardization."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from vlray.models.protocol import Goal
 from vlray.models.standardize import Standardize
 
 
-class Around(nn.Module):
-    """Saves its ``network`` for transformers, and standardizes regions where asked."""
+class TransformersModel(nn.Module):
+    """Model that saves its ``network`` for transformers and can standardize region vectors."""
 
     network: Any
     standardize: Standardize | None
     _new: frozenset[str]
 
-    def _begin(self, options: ModelSection, goal: Goal, new: frozenset[str]) -> None:
-        """Note what of the network the weights did not fill, and what regions become."""
+    def _set_up(self, options: ModelSection, goal: Goal, new: frozenset[str]) -> None:
+        """Record the unfilled parameters and build the standardization."""
         self._new = frozenset(f"network.{name}" for name in new)
         self.standardize = Standardize.of(options, goal.feature_dim)
 
     def save(self, folder: Path) -> None:
-        """Write it for transformers; the numbers that standardize regions beside it."""
+        """Write the network for transformers, and the statistics of standardization beside it."""
         save_network(self.network, folder)
         if self.standardize:
             self.standardize.save(folder)
 
     def new_parameters(self) -> frozenset[str]:
-        """Name the parameters that ``weights`` did not fill."""
+        """Return the names of parameters that ``weights`` did not fill."""
         return self._new
 
-    def _standardized(self, batch: ModelInputs) -> ModelInputs:
-        """Standardize the regions of a batch, and what has to be found again of them."""
+    def _standardize_regions(self, batch: ModelInputs) -> ModelInputs:
+        """Standardize the region vectors of a batch, and the feature targets of pretraining."""
         if self.standardize is None:
             return batch
         targets = batch.pretraining
         if targets is not None:
+            # Masked features are predicted on the scale of the inputs.
             targets = replace(targets, feat_targets=self.standardize(targets.feat_targets))
         return replace(
             batch, visual_feats=self.standardize(batch.visual_feats), pretraining=targets

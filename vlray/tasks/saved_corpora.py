@@ -1,4 +1,4 @@
-"""Corpora that are kept under a name, in a project: YAML files beside ``settings.yaml``."""
+"""Corpora saved by name in a project: YAML files beside ``settings.yaml``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vlray.tasks.corpus import CorpusSpec, resolve
 
 
 def corpora_folder(project: str) -> Path:
-    """Say where a project's corpora are kept: beside ``settings.yaml``."""
+    """Return the folder of a project's corpora, which is beside ``settings.yaml``."""
     return state.settings_path().parent / "corpora" / project
 
 
@@ -25,14 +25,15 @@ def corpus_names(project: str) -> list[str]:
 
 
 def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
-    """Keep a corpus under a name, in the place of one that has it.
+    """Save a corpus under a name, replacing an older one of that name.
 
     Raises:
-        ValueError: The name cannot be a file's, or a part does not exist.
+        ValueError: The name has other characters than letters, digits and ``+._-``, or a part
+            does not exist.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", name):
         raise ValueError(
-            f"{name!r} cannot be the name of a corpus; use letters, digits and + . _ - in it"
+            f"{name!r} cannot be the name of a corpus; use letters, digits and + . _ - only"
         )
     resolve(spec)
     path = corpora_folder(project) / f"{name}.yaml"
@@ -42,11 +43,11 @@ def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
 
 
 def load_corpus(name: str, project: str) -> CorpusSpec:
-    """Read a corpus that was kept.
+    """Load a saved corpus.
 
     Raises:
-        ValueError: The project has none of that name (those it has are said), or its file was
-            changed into something else.
+        ValueError: The project has no corpus of that name (the message lists its corpora), or the
+            file is not valid.
     """
     path = corpora_folder(project) / f"{name}.yaml"
     if name not in corpus_names(project):

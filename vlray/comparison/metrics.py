@@ -1,6 +1,6 @@
-"""What is measured on one image.
+"""Metrics of one image: the matched boxes of both sides and how far they differ.
 
-Shapes: A and B boxes of one image on the two sides, M of them matched, D feature length.
+Shapes: A and B: boxes of one image on the two sides, M: matched pairs, D: feature length.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _ROUNDING = np.float16
 
 @dataclass(frozen=True)
 class Comparable:
-    """What the two outputs have in common, so that it can be compared; boxes always can.
+    """Which columns of the two outputs can be compared. Boxes always can.
 
     Attributes:
-        features: Vectors of one length.
-        objects: Classes of the same names.
-        attributes: Attributes of the same names.
-        all: Whether nothing of either side is left out.
+        features: Whether both sides have feature vectors of the same length.
+        objects: Whether both sides have the same class names.
+        attributes: Whether both sides have the same attribute names.
+        all: Whether every column of both sides is compared.
     """
 
     features: bool
@@ -35,22 +35,22 @@ class Comparable:
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
-    """Two sides of one image. Arrays have one value for each pair of boxes; None: not compared.
+class ImageMetrics:
+    """Metrics of one image. Arrays hold one value per matched pair; None: not compared.
 
     Attributes:
-        num_a: Boxes of side A.
-        num_b: Boxes of side B.
-        pairs: Which belong together.
+        num_a: Number of boxes on side A.
+        num_b: Number of boxes on side B.
+        pairs: The matched boxes.
         cosine_distance: 1 - cosine of the two features.
         rel_l2: ``||a - b|| / ||a||``.
-        rounding: ``||a - float16(a)|| / ||a||`` where just one side is stored as float16, so that
-            this much of ``rel_l2`` is nothing but rounding.
+        rounding: ``||a - float16(a)|| / ||a||`` where exactly one side is stored as float16: the
+            part of ``rel_l2`` that rounding explains.
         score_diff: Score of B minus score of A.
         same_class: Whether the classes are equal.
         same_attribute: Whether the attributes are equal.
-        same_size: Whether both sides say the same of the image's size.
-        identical: Whether everything stored is equal, bit for bit and in the same order.
+        same_size: Whether both sides have the same image size.
+        identical: Whether all stored columns are bitwise equal, in the same order.
     """
 
     num_a: int
@@ -67,11 +67,11 @@ class Figures:
 
     @property
     def unmatched(self) -> int:
-        """Count the boxes of both sides that have no partner."""
+        """Number of boxes without a partner, both sides together."""
         return self.num_a + self.num_b - 2 * len(self.pairs)
 
     def as_row(self) -> dict[str, Any]:
-        """Sum them up in plain values, as ``compare.json`` has them for each image."""
+        """Summarize the metrics as the image's row in ``compare.json``."""
         return {
             "boxes_a": self.num_a,
             "boxes_b": self.num_b,
@@ -93,21 +93,22 @@ class Figures:
 
 def compare_image(
     a: RegionBatch, b: RegionBatch, comparable: Comparable, iou_thresh: float
-) -> Figures:
+) -> ImageMetrics:
     """Match the boxes of one image and measure each pair.
 
-    Where the sides disagree about the image's size, B's boxes are scaled to A's before. A feature
-    of zeros has a cosine of 1 to its like and of 0 to any other.
+    Where the two sides have different image sizes, B's boxes are first scaled to A's size. The
+    cosine of two zero vectors is 1; that of a zero vector and any other vector is 0.
 
     Args:
-        a: One image of side A.
-        b: The same image of side B.
-        comparable: What else than boxes is to be compared.
-        iou_thresh: Least IoU of a pair.
+        a: Regions of the image on side A.
+        b: Regions of the same image on side B.
+        comparable: Columns to compare besides the boxes.
+        iou_thresh: Minimum IoU of a matched pair.
     """
     same_size = bool((a.image_hw == b.image_hw).all())
     boxes_b = b.boxes
     if not same_size:
+        # image_hw is (height, width), boxes are (x1, y1, x2, y2).
         scale = (a.image_hw / np.maximum(b.image_hw, 1))[0, [1, 0, 1, 0]]
         boxes_b = (b.boxes * scale).astype(np.float32)
     objects = comparable.objects and a.obj_ids is not None and b.obj_ids is not None
@@ -123,7 +124,7 @@ def compare_image(
     if objects and a.obj_probs is not None and b.obj_probs is not None:
         score_diff = b.obj_probs[pairs.b].astype(np.float64) - a.obj_probs[pairs.a]
     attributes = _same(a.attr_ids, b.attr_ids, pairs) if comparable.attributes else None
-    return Figures(
+    return ImageMetrics(
         num_a=len(a.boxes),
         num_b=len(b.boxes),
         pairs=pairs,
@@ -143,36 +144,43 @@ def feature_distances(
 ) -> tuple[Float64[np.ndarray, " M"], Float64[np.ndarray, " M"]]:
     """Measure ``1 - cosine`` and ``||a - b|| / ||a||`` of pairs of vectors.
 
-    Half precision is widened first. A vector with a value that is not finite is as far from any
-    other as can be, 1 by both measures.
+    Both sides are computed in float64. A pair with a non-finite value has the distance 1 by both
+    measures.
 
     Args:
         a: Vectors (M, D) of side A.
         b: Vectors (M, D) of side B.
     """
-    one, two = a.astype(np.float64), b.astype(np.float64)
-    finite = np.isfinite(one).all(axis=1) & np.isfinite(two).all(axis=1)
-    one[~finite], two[~finite] = 0, 0
-    norms = [np.linalg.norm(side, axis=1) for side in (one, two)]
-    # Half the squared distance of the unit vectors: exact where the cosine is close to 1.
+    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+    finite = np.isfinite(wide_a).all(axis=1) & np.isfinite(wide_b).all(axis=1)
+    wide_a[~finite], wide_b[~finite] = 0, 0
+    norms = [np.linalg.norm(side, axis=1) for side in (wide_a, wide_b)]
+    # 1 - cosine equals half the squared distance of the unit vectors. This form does not cancel
+    # where the cosine is close to 1.
     units = [
         side / np.maximum(norm, 1e-300)[:, None]
-        for side, norm in zip((one, two), norms, strict=True)
+        for side, norm in zip((wide_a, wide_b), norms, strict=True)
     ]
     cosine_distance = ((units[0] - units[1]) ** 2).sum(axis=1) / 2
     zeros = [norm == 0 for norm in norms]
     cosine_distance[zeros[0] != zeros[1]] = 1
+    # A zero reference would divide by zero: use B's norm, or 1 where both vectors are zero.
     reference = np.where(zeros[0], np.where(zeros[1], 1, norms[1]), norms[0])
-    rel_l2 = np.linalg.norm(one - two, axis=1) / reference
+    rel_l2 = np.linalg.norm(wide_a - wide_b, axis=1) / reference
     cosine_distance[~finite] = rel_l2[~finite] = 1
     return cosine_distance, rel_l2
 
 
 def _rounding(a: np.ndarray, b: np.ndarray) -> Float64[np.ndarray, " M"] | None:
+    """Measure the relative L2 error of rounding the wider side to float16.
+
+    Returns:
+        None where both sides or neither side is float16.
+    """
     if (a.dtype == _ROUNDING) == (b.dtype == _ROUNDING):
         return None
     wide = (b if a.dtype == _ROUNDING else a).astype(np.float32)
-    limit = np.finfo(_ROUNDING).max
+    limit = np.finfo(_ROUNDING).max  # the writer clips to the range of float16 as well
     return feature_distances(wide, wide.clip(-limit, limit).astype(_ROUNDING))[1]
 
 
@@ -183,6 +191,7 @@ def _same(a: np.ndarray | None, b: np.ndarray | None, pairs: Matching) -> np.nda
 def _identical(a: RegionBatch, b: RegionBatch) -> bool:
     for name in a.__dataclass_fields__:
         one, two = getattr(a, name), getattr(b, name)
+        # Columns that only one side has make the images different.
         if (one is None) != (two is None):
             return False
         if one is not None and (

@@ -16,11 +16,12 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.tuning.test_candidates import OWN, config
+from tests.fixtures.collected import OWN, config
 from vlray.config.detector import DetectorSection
-from vlray.tuning import figures as module
+from vlray.tuning import metrics as module
 from vlray.tuning.collect import collect
-from vlray.tuning.figures import IOUS, TOP, figures, label_figures, recalls
+from vlray.tuning.labels import label_accuracy
+from vlray.tuning.metrics import IOUS, TOP, recalls, selection_metrics
 from vlray.tuning.selected import Selection
 from vlray.tuning.truth import Truth, read_truth
 
@@ -113,7 +114,7 @@ def test_recall_is_what_cocos_evaluation_measures(
         same_as_cocos(found, annotations, selection, image_ids)
         assert found["ar@10"] < found["ar@36"] < found["ar@100"] < found["recall"]
         with monkeypatch.context() as patch:  # as if there were too many pairs at once
-            patch.setattr(module, "_AT_A_TIME", 5000)
+            patch.setattr(module, "_PAIRS_AT_A_TIME", 5000)
             assert recalls(selection, image_ids, truth) == found
 
 
@@ -130,24 +131,24 @@ def test_regions_of_a_detector_are_measured(
     results = []
     for values in ({}, {"min_boxes": 100, "max_boxes": 100, "nms_thresh": 0.8}):
         selection = candidates.select(settings.detector.model_copy(update=values))
-        found = figures(selection, candidates, truth)
+        found = selection_metrics(selection, candidates, truth)
         same_as_cocos(found, annotations, selection, candidates.image_ids)
         assert found["boxes"] == len(selection) / 9
         results.append(found)
     assert results[0]["recall"] == results[0]["ar@36"] > 0.2
     assert results[1]["ar@100"] > results[0]["ar@100"]
-    assert figures(selection, candidates, None) == {"boxes": results[1]["boxes"]}
+    assert selection_metrics(selection, candidates, None) == {"boxes": results[1]["boxes"]}
     elsewhere = replace(truth, image_ids=tuple(f"x{name}" for name in truth.image_ids))
     with pytest.raises(ValueError, match=r"--images\.id-rule"):
-        figures(selection, candidates, elsewhere)
+        selection_metrics(selection, candidates, elsewhere)
 
-    named = label_figures(settings, truth, tmp_path / "labels")
+    named = label_accuracy(settings, truth, tmp_path / "labels")
     rows = [at for at, name in enumerate(truth.image_ids) if name in candidates.image_ids]
     wanted = sum((~truth.ignored[truth.offsets[at] : truth.offsets[at + 1]]).sum() for at in rows)
     assert named["label_boxes"] == wanted
     assert 0.2 < named["label_accuracy"] < 1
     assert named.keys() == {"label_boxes", "label_accuracy"}
-    assert label_figures(settings, truth, tmp_path / "labels") == named
+    assert label_accuracy(settings, truth, tmp_path / "labels") == named
 
 
 def test_names_of_given_boxes_are_counted_where_the_detector_knows_them(
@@ -178,7 +179,7 @@ def test_names_of_given_boxes_are_counted_where_the_detector_knows_them(
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(content))
     settings = config(tmp_path / "images", "-", name=f"{OWN}:Tinted")
-    assert label_figures(settings, read_truth(str(path)), tmp_path / "labels") == {
+    assert label_accuracy(settings, read_truth(str(path)), tmp_path / "labels") == {
         "label_accuracy": 3 / 4,
         "label_boxes": 4,
         "attribute_accuracy": 1 / 2,
@@ -190,7 +191,7 @@ def test_names_of_given_boxes_are_counted_where_the_detector_knows_them(
         one.pop("attributes", None)
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="knows none of the classes"):
-        label_figures(settings, read_truth(str(path)), tmp_path / "labels")
+        label_accuracy(settings, read_truth(str(path)), tmp_path / "labels")
 
 
 def test_a_detector_that_cannot_name_given_boxes_is_refused(
@@ -199,4 +200,4 @@ def test_a_detector_that_cannot_name_given_boxes_is_refused(
     settings = config(photos, "-", name=f"{OWN}:Bright")
     assert isinstance(settings.detector, DetectorSection)
     with pytest.raises(ValueError, match="cannot pool boxes"):
-        label_figures(settings, truth, tmp_path)
+        label_accuracy(settings, truth, tmp_path)
