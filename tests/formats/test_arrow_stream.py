@@ -146,7 +146,7 @@ def test_rows_that_contradict_themselves_leave_the_others_readable(tmp_path: Pat
     got = read_all(VltkArrowReader(written.save_stream(tmp_path / "a.arrow", broken, 3)))
     assert [type(item) for item in got] == [Unreadable] * 4 + [RawRegions]
     reasons = [item.reason for item in got[:4] if isinstance(item, Unreadable)]
-    assert reasons[0] == "features are of shape (6, 12), but there are 5 boxes"
+    assert reasons[0] == "features have shape (6, 12), but there are 5 boxes"
     assert reasons[1] == "features has rows of 2 different lengths"
     assert "obj_ids has 1 values for 4 boxes" in reasons[2]
     assert reasons[3] == "box is empty"

@@ -183,7 +183,7 @@ def test_an_output_of_an_older_version_is_adopted_with_a_notice(
     del about["source"]
     (out / "vlray.json").write_text(json.dumps(about))
     assert convert(source, out).existing == 6
-    assert "does not say of which content" in caplog.text
+    assert "did not record the content of" in caplog.text
     npz(tmp_path, NEW)
     assert convert(source, out).is_redone
     assert features(out) == expected(NEW)

@@ -144,11 +144,11 @@ def test_bad_rows_become_failures_with_their_reasons(tmp_path: Path) -> None:
     nan = image.feats.copy()
     nan[1, 2] = np.nan
     rows = {
-        "broken": ("Damaged", "boxes is broken base64", {"boxes": "?"}),
+        "broken": ("Damaged", "boxes is not valid base64", {"boxes": "?"}),
         "nan": ("BadRow", "vectors have a value that is not finite", {"features": b64(nan, "<f4")}),
         "long": ("BadRow", "of the shape (5, 16)", {"features": b64(np.zeros((5, 16)), "<f4")}),
         "negative": ("BadRow", "object ids go from -1", {"objects_id": b64([-1] * 5, "<i8")}),
-        "xywh": ("BadRow", "before it begins", {"boxes": b64([[99, 9, 9, 9]] * 5, "<f4")}),
+        "xywh": ("BadRow", "before it starts", {"boxes": b64([[99, 9, 9, 9]] * 5, "<f4")}),
     }
     lines = [image.tsv10(), *(image.tsv10(img_id=n, **row[2]) for n, row in rows.items())]
     output, result = convert(write(tmp_path / "bad.tsv", [*lines, image.tsv10()]), tmp_path / "out")
@@ -157,7 +157,7 @@ def test_bad_rows_become_failures_with_their_reasons(tmp_path: Path) -> None:
     for name, (error, reason, _) in rows.items():
         assert failures[name]["error"] == error
         assert reason in failures[name]["reason"]
-    assert "has a row of the id x already" in failures["x"]["reason"]
+    assert "has several rows with the id x" in failures["x"]["reason"]
     assert result.reasons == {"BadRow": 4, "Damaged": 1, "DuplicateId": 1}
     assert "6 images failed (4 BadRow" in report(result)[1]
 
@@ -306,7 +306,7 @@ def test_vltks_damaged_file_gives_no_wrong_boxes(shared: Path, tmp_path: Path) -
     source = shared / "fixtures/vltk/train.arrow"
     sizes = tmp_path / "sizes.csv"
     sizes.write_text("id,height,width\n" + "".join(f"{n},600,800\n" for n in range(1000, 1010)))
-    with pytest.raises(ValueError, match=r"those of 10 of the first 10 images go up to 1\.495"):
+    with pytest.raises(ValueError, match=r"10 of the first 10 images have values up to 1\.495"):
         convert(source, tmp_path / "out", sizes=str(sizes))
     assert not (tmp_path / "out").exists()
     output, result = convert(source, tmp_path / "out", sizes=str(sizes), boxes="shorter-side")

@@ -77,12 +77,12 @@ def test_reading_goes_on_from_any_position(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("features", "AAAA====A", "features is broken base64"),
+        ("features", "AAAA====A", "features is not valid base64"),
         ("features", b64([1.0, 2.0, 3.0], "<f4"), "12 bytes, not a multiple of 5 float32 vectors"),
         ("boxes", b64(np.zeros((4, 4)), "<f4"), "boxes has 64 bytes where 20 numbers need 80"),
         ("objects_id", b64([1, 2], "<i8"), "objects_id has 16 bytes where 5 numbers need 40"),
         ("num_boxes", "many", "num_boxes is b'many', not a number"),
-        ("num_boxes", "-1", "num_boxes is -1.0; it counts regions"),
+        ("num_boxes", "-1", "num_boxes is -1.0, not a whole number"),
         ("img_h", "nan", "img_h is b'nan', not a number"),
         ("img_id", "", "its id is empty"),
     ],

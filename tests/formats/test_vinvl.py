@@ -53,7 +53,7 @@ def test_oscars_vectors_end_with_their_boxes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("8\t{broken\n", "its JSON is broken"),
+        ("8\t{broken\n", "its JSON is invalid"),
         ('8\t{"a": 1}\n', "neither objects nor num_boxes and features"),
         ('8\t{"objects": [{"class": "cat"}]}\n', "'rect'"),
         ('8\t{"num_boxes": 3, "features": "AAAA"}\n', "3 bytes, not a multiple of 3"),

@@ -145,22 +145,28 @@ def test_another_box_order_or_image_is_another_hash() -> None:
         ("image_id,left,top\n1,2,3\n", r"has the columns image_id, left, top; give\n  a table"),
         ("image_id,x1,y1,x2,y2\n1,2,3,b,5\n", "conversion error to double: invalid value 'b'"),
         ("image_id,x1,y1,x2,y2\n1,0,0,5,5\n,0,0,5,5\n", "row 1 has no image_id"),
-        ("image_id,boxes\n1,[5 5 6 6]\n", r"boxes of a CSV file are JSON"),
+        ("image_id,boxes\n1,[5 5 6 6]\n", r"boxes of a CSV file must be JSON"),
         ("image_id,x1,y1,x2,y2\n", "has no boxes"),
         (
             "image_id,x1,y1,x2,y2\n1,0.1,0.2,0.9,1\n",
-            "no box of .* reaches beyond 1, so .*fractions",
+            "all coordinates in .* are at most 1, so .*fractions",
         ),
-        ('{"image_id": 1, "boxes": [[1, 2, 3, 4]]}\n{"image_id": 2,\n', "line 2 of .* is no JSON"),
-        ('[{"image_id": 1, "boxes": [[1, 2, 3]]}]', r'record 0, \{"image_id": 1, .*no boxes of'),
+        (
+            '{"image_id": 1, "boxes": [[1, 2, 3, 4]]}\n{"image_id": 2,\n',
+            "line 2 of .* is not valid JSON",
+        ),
+        (
+            '[{"image_id": 1, "boxes": [[1, 2, 3]]}]',
+            r'record 0, \{"image_id": 1, .*is not an image',
+        ),
         ('[{"image_id": 1, "boxes": [[1, 2, 3, "4"]]}]', "record 0"),
         ('[{"image_id": null, "boxes": [[1, 2, 3, 4]]}]', "record 0"),
         ('[{"image_id": 1}]', "record 0"),
-        ("[1, 2", "is no JSON"),
+        ("[1, 2", "is not valid JSON"),
         ('{"images": [{"id": 1}], "annotations": []}', "images without 'file_name'"),
         (
             '{"images": [], "annotations": [{"image_id": 5, "bbox": [1, 2, 3, 4]}]}',
-            "annotation 0 is of image 5, which is none of its images",
+            "annotation 0 has image_id 5, but no image of the file",
         ),
         (
             '{"images": [{"id": 5, "file_name": "5.jpg"}], "annotations": [{"image_id": 5}]}',
@@ -184,7 +190,7 @@ def test_other_tables_folders_and_missing_files_are_refused_with_the_forms(tmp_p
         read_boxes(str(tmp_path / "nowhere"), coco_ids)
     triple = pa.table({"image_id": ["1"], "boxes": [[[1.0, 2.0, 3.0]]]})
     pq.write_table(triple, tmp_path / "triple.parquet")
-    with pytest.raises(ValueError, match="not of four numbers"):
+    with pytest.raises(ValueError, match="without the four numbers"):
         read_boxes(str(tmp_path / "triple.parquet"), coco_ids)
 
 

@@ -141,10 +141,7 @@ class ConvertConfig(Command):
     @classmethod
     def _check_format(cls, name: str) -> str:
         if name and name not in FORMATS and ":" not in name:
-            raise ValueError(
-                f"{name!r} is not a format; give one of {', '.join(FORMATS)}, or module:Class of a "
-                "reader"
-            )
+            raise ValueError(f"give one of {', '.join(FORMATS)}, or module:Class of a reader")
         return name
 
     @field_validator("id_rule")
@@ -155,19 +152,14 @@ class ConvertConfig(Command):
         try:
             ImagesSection(root=".", id_rule=rule or "?")  # only extract allows an empty rule
         except ValueError:
-            raise ValueError(
-                f"{rule!r} is not a rule; give keep, stem, path, coco or regex:PATTERN"
-            ) from None
+            raise ValueError("give keep, stem, path, coco or regex:PATTERN") from None
         return rule
 
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
         if len(paths) > 2:
-            raise ValueError(
-                f"{len(paths)} files given; give two text files (objects, attributes), or one "
-                "labels.json"
-            )
+            raise ValueError("give two text files (objects, attributes), or one labels.json")
         return paths
 
     @model_validator(mode="after")
