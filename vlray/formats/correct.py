@@ -101,10 +101,12 @@ class Corrector:
             *("attribute", raw.attr_ids, raw.attr_names, raw.attr_probs),
             *(raw, self.attributes, flags),
         )
+        # One flag for both kinds, so that an image is counted once.
         floats = [flag.detail for flag in flags if flag.flag == "float-ids"]
         if len(floats) > 1:
             flags[:] = [flag for flag in flags if flag.flag != "float-ids"]
             flags.append(Flag("float-ids", ", ".join(floats)))
+        # One label on nearly all regions hints at a detector with wrong input.
         if objects is not None and len(objects) >= MIN_REGIONS_ONE_LABEL:
             label, count = Counter(objects.tolist()).most_common(1)[0]
             if count >= ONE_LABEL_SHARE * len(objects):

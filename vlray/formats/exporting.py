@@ -120,6 +120,7 @@ def export_output(config: ConvertConfig) -> ExportResult:
     result = ExportResult(path, format_name)
     # OUT.part holds everything of an unfinished export: data, state and lock.
     work = path.with_name(path.name + ".part")
+    # A file that exists is either this export, complete, or an error.
     if _is_taken(path, work):
         _check_finished(path, identity)
         _remove(work)
@@ -141,11 +142,13 @@ def _export(
     result: ExportResult,
 ) -> None:
     """Write the missing images, then rename the data to its final path."""
+    # The files of npz are written in place, each atomically; only their state is in OUT.part.
     data = result.path if result.format == "npz" else work / "data"
     state = _state(work, identity, data)
     try:
         writer: Export = plugins.load(_WRITERS[result.format])(data, output, image_ids, state)
     except ValueError:
+        # A new export that is refused leaves nothing behind.
         if state is None:
             _remove(work)
         raise
@@ -154,6 +157,8 @@ def _export(
         _write(output, image_ids[result.existing :], writer, work, identity, result)
     finally:
         writer.close()
+    # The sidecar is written before the rename: without it, the next run could not recognize
+    # the file as complete.
     sidecar = json.dumps(identity, ensure_ascii=False, indent=1).encode()
     files.write_atomic(pafs.LocalFileSystem(), f"{result.path}{SIDECAR}", sidecar)
     if data != result.path:
@@ -278,6 +283,7 @@ def _write(
 ) -> None:
     total = result.existing + len(image_ids)
     with ConversionProgress(total, " images") as progress:
+        # Images of earlier runs count towards the progress, not towards the rate.
         progress.skip(result.existing)
         _commit(writer, work, identity)
         for image_id, regions in _rows(output, image_ids):

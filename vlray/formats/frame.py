@@ -72,6 +72,7 @@ class FrameVotes:
         hw = valid_size(raw.image_hw)
         if hw is None or "resized-size" in raw.remarks:
             return
+        # A photograph decides the order of the sides; without one, the boxes do.
         if true_hw is not None:
             straight = nearly_equal(hw, true_hw)
             swapped = nearly_equal(hw[::-1], true_hw) and fits(boxes, true_hw)
@@ -91,6 +92,7 @@ class FrameVotes:
         Raises:
             ValueError: Boxes are fractions, but not of the image's width and height.
         """
+        # A tenth of the images may be outliers.
         normalized = self.images > 0 and self.fractions >= 0.9 * self.images
         normalized = normalized if boxes == "auto" else boxes != "pixels"
         if normalized and boxes != "shorter-side" and self.beyond > 0.1 * self.fractions:
@@ -194,6 +196,7 @@ def _from_pixels(
     """Scale pixel boxes from the size that they refer to, to the photograph's size."""
     hw = _file_size(raw, frame, flags)
     is_resized = "resized-size" in raw.remarks  # boxes are not in pixels of the file's size
+    # Without a photograph, only the file can tell the size.
     if true_hw is None:
         if hw is None:
             raise RowError(f"the file has no size for this image; {_NO_SIZE}")
@@ -207,6 +210,7 @@ def _from_pixels(
         return boxes, hw
     if hw is None or is_resized or nearly_equal(hw, true_hw):
         return boxes, true_hw
+    # The sides are swapped for this image only.
     if nearly_equal(hw[::-1], true_hw) and (not boxes.size or fits(boxes, true_hw)):
         flags.append(
             Flag("size-order", f"{_format_size(hw)} in the file, {_format_size(true_hw)} in truth")

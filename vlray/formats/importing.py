@@ -129,6 +129,7 @@ class _Import:
         self._reader, self._writer = reader, writer
         self._photographs, self._rename = photographs, rename
         self._size, self._strict = config.shard_size, config.strict
+        # A resumed import keeps the ids that earlier shards assigned to words.
         names = writer.labels() or (seen.labels.objects, seen.labels.attributes)
         self._correct = Corrector(seen, *names, float16=config.dtype == "float16")
         self._taken: set[str] = set()  # ids that have a row
@@ -145,6 +146,7 @@ class _Import:
             stream: Iterator[tuple[int, RawRegions | Unreadable]] | None = None
             while position < self._reader.end:
                 stored = self._writer.stored(number)
+                # Skip a stored shard, and seek to the next missing one.
                 if stored is not None and stored.begin == position:
                     self._remember(stored.image_ids, stored.planned)
                     position, stream = stored.end, None
@@ -183,6 +185,7 @@ class _Import:
                 break
         else:
             shard.end = self._reader.end  # skips empty lines after the last image
+        # Copies, since the vocabularies grow while this shard is written in the background.
         shard.labels = list(self._correct.objects.names), list(self._correct.attributes.names)
         return shard
 
@@ -197,6 +200,7 @@ class _Import:
             return
         photograph = self._photographs.look_up(image_id, raw.image_id)
         path, split = photograph.path, photograph.split
+        # An id that occurs twice has one row in the plan; the second occurrence is a failure.
         if image_id not in self._planned:
             self._planned.add(image_id)
             shard.plan.append((image_id, path, split))

@@ -31,6 +31,7 @@ class Vocabulary:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
+        # Reversed, so that the first of several ids wins if a name occurs twice.
         self._id_of = {name: index for index, name in reversed(list(enumerate(names)))}
 
     def ids(self, words: Sequence[str]) -> np.ndarray:

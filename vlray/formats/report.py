@@ -47,6 +47,7 @@ def flag_lines(output: str) -> list[str]:
     examples: dict[str, list[str]] = {}
     fs, root = files.resolve(output)
     folder = files.join(root, parts.FLAGS)
+    # Reads the flags of all runs, not only of this one.
     for name in files.list_names(fs, folder):
         for row in pq.read_table(files.join(folder, name), filesystem=fs).to_pylist():
             counts[row["flag"]] += 1

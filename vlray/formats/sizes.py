@@ -111,6 +111,7 @@ def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
                 try:
                     sizes.setdefault(rename(name), (int(height), int(width)))
                 except ValueError:
+                    # COCO images have an id and a file name; the rule must match one of them.
                     if len(names) == 1:
                         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -140,6 +141,7 @@ def _size_rows(path: Path) -> Iterable[tuple[list[str], Any, Any]]:
                 size = size[0] if isinstance(size, list) else size
                 yield [key], size["height"], size["width"]
             return
+        # CSV or TSV with a header.
         for row in csv.DictReader(stream, delimiter="\t" if "\t" in first else ","):
             yield [row["id"]], row["height"], row["width"]
 

@@ -98,6 +98,7 @@ def survey(
         frame = tally.votes.frame(boxes)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
+    # The most common length: a few images may be damaged.
     feature_dim = tally.lengths.most_common(1)[0][0] if tally.lengths else 0
     if labels:
         names = read_labels(labels)

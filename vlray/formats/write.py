@@ -88,6 +88,7 @@ class ShardWriter:
         """Write a shard, and return the size of its regions file in bytes."""
         name = parts.part_name(shard.number)
         flags = [(image_id, flag.flag, flag.detail) for image_id, flag in shard.flags]
+        # Everything else is written before the regions, which mark the shard as done.
         self._put(parts.FLAGS, name, _table(flags, FLAGS))
         rows = [tuple(row[column] for column in FAILURES.names) for row in shard.failures]
         self._put(parts.FAILURES, name, _table(rows, FAILURES))

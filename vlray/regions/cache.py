@@ -116,6 +116,7 @@ def load_index(folder: Path) -> Index | None:
         names = ("obj_names", "attr_names", "labels")
         stamps = tuple((name, size, changed) for name, size, changed in saved.pop("parts"))
         index = Index(parts=stamps, **(saved | {name: tuple(saved[name]) for name in names}))
+        # The files may be longer: a killed process appended data without saving its index.
         complete = all(
             (folder / name).stat().st_size >= size for name, size in index.flat_sizes().items()
         )

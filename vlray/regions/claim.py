@@ -73,6 +73,7 @@ def claim(
         log.warning("%s has changed since %s was made from it", source["path"], uri)
         _start_over(fs, root, path, identity)
         return True
+    # A changed source gets here if its path or other settings differ too.
     differing = _differences(saved, identity, defaults)
     if is_changed and not differing:
         differing = _difference("source", before["path"], source["path"])

@@ -86,6 +86,7 @@ class RegionOutput:
         names = None if columns is None else list(dict.fromkeys([*columns, "split"]))
         for shard in self._parts:
             with self._open(parts.REGIONS, shard) as part:
+                # One part is open at a time, and one batch is in memory.
                 for batch in part.iter_batches(batch_size=batch_size, columns=names):
                     rows = batch if split is None else batch.filter(pc.field("split") == split)
                     if rows.num_rows:

@@ -95,6 +95,7 @@ def encode_regions(table: pa.Table, compression: Compression) -> pa.Buffer:
     wide = "visual_feats" in table.column_names and pa.types.is_float32(
         table.schema.field("visual_feats").type.value_type.value_type
     )
+    # Only the column "split" repeats its values; dictionaries for the others would cost space.
     split = [name] if wide and compression == "zstd" else False
     return _encode(table, compression, use_byte_stream_split=split, use_dictionary=["split"])
 

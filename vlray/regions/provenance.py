@@ -70,6 +70,7 @@ def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> li
         is not a difference.
     """
     lines = []
+    # Imported outputs have a format; extracted ones have a detector with weights.
     imported = "format" in trained_on, "format" in current
     names = ["feature_dim", "labels_sha256"]
     if imported == (False, False):

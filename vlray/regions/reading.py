@@ -74,6 +74,7 @@ def read_ids(fs: pafs.FileSystem, root: str, shards: Sequence[int]) -> list[pa.C
         with pq.ParquetFile(path, filesystem=fs) as part:
             return part.read(columns=["image_id"], use_threads=False)["image_id"]
 
+    # The pool reads files in parallel, so each file is read by a single thread.
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(ids_of, shards))
 

@@ -92,6 +92,7 @@ def to_table(
         ValueError: A vector is not finite, or its length differs from the schema.
     """
     _check_features(batch, image_ids, _feature_dim(schema))
+    # List columns share these offsets, so no Python lists are built.
     offsets = np.concatenate([[0], np.cumsum(batch.num_boxes)]).astype(np.int32)
     boxes = pa.FixedSizeListArray.from_arrays(
         pa.array(np.ascontiguousarray(batch.boxes, np.float32).reshape(-1)), type=BOX

@@ -188,6 +188,7 @@ class RegionStore:
 
     def _fill(self, kind: str, values: np.ndarray, offset: int) -> None:
         data = values.reshape(-1).view(np.uint8).data
+        # preadv uses no shared file position, so threads can read concurrently.
         done = os.preadv(self._descriptors[kind], [data], offset)
         while done < len(data):  # a signal or the file system can make a read short
             more = os.preadv(self._descriptors[kind], [data[done:]], offset + done)

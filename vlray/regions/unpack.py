@@ -88,11 +88,13 @@ def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list
         flat=flat,
         table=secrets.token_hex(6),
     )
+    # Check before anything is written.
     _check_space(folder, whole, replace(index, flat=flat))
     with _files(folder, whole, replace(index, flat=flat)) as descriptors:
         label_columns = _unpack_all(fs, root, folder, whole, heads, descriptors, index)
         for descriptor in descriptors.values():
             os.fsync(descriptor)
+        # The data must be on disk before an index refers to it.
         cache.save_images(folder, whole.table, images)
     labels = tuple(
         name for name in cache.LABEL.names or () if name in {*index.labels, *label_columns}

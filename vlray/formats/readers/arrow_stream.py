@@ -186,6 +186,7 @@ class VltkArrowReader(_ArrowReader):
         }
         remarks: tuple[str, ...] = ()
         if len(boxes) == len(feats):
+            # Padding is at the end only: a zero row between others is a region.
             real = np.flatnonzero(boxes.any(axis=1) | feats.any(axis=1))
             count = int(real[-1]) + 1 if len(real) else 0
             if count < len(boxes):

@@ -206,7 +206,9 @@ def _size_of_ratio(boxes: np.ndarray, fractions: np.ndarray) -> tuple[float, flo
         positive = fractions[:, column] > 0
         if not positive.any():
             return None
+        # The median ignores single outliers.
         side = float(np.median(boxes[positive, column] / fractions[positive, column]))
+        # Not a whole number: the fractions refer to something else than the image.
         if abs(side - round(side)) > 0.01:
             return None
         sides.append(float(round(side)))

@@ -125,6 +125,7 @@ class LmdbReader:
                 more = cursor.set_range(last)
                 if more and cursor.key() == last:
                     more = cursor.next()
+            # Skipping walks over the keys; the values of skipped images are not read.
             while more and copied < _CHUNK:
                 if cursor.key() == _KEYS:
                     pass

@@ -109,10 +109,12 @@ def read_mmf(image_id: str, feats: Any, info: Mapping[str, Any]) -> RawRegions:
     remarks: tuple[str, ...] = ()
     boxes, feats = numbers(info.get("bbox"), "boxes"), numbers(feats, "features")
     cls_prob, count = info.get("cls_prob"), info.get("num_boxes")
+    # frcnn script
     if cls_prob is not None and np.ndim(cls_prob) == 1:
         remarks += ("resized-size",)
         feats = feats[: len(boxes)]
     labels, more = class_labels(info.get("objects"), cls_prob)
+    # vinvl script
     if boxes.ndim == 2 and boxes.shape[1] == 6:
         remarks += ("normalized-boxes", "other-vocabulary")
         labels = {}

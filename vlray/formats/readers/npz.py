@@ -114,6 +114,7 @@ class NpzReader:
             return {}, (LABELS_NEED_TRUST,)
         with archive.zip.open("info.npy") as file:
             info = read_object_npy(file, f"info of {name}")
+        # Caffe modes
         if "objects" not in info:
             return {name: info.get(key) for name, key in _LABELS.items()}, ()
         labels, remarks = class_labels(info["objects"], info.get("cls_prob"))
@@ -136,6 +137,7 @@ def _features(archive: Any, num_boxes: int) -> tuple[np.ndarray, tuple[str, ...]
         return np.zeros((num_boxes, 0), np.float32), ("no-features",)
     feats = archive["x"]
     rows, columns = feats.shape if feats.ndim == 2 else (-1, -1)
+    # A square matrix fits both layouts; it is read as (R, D) and flagged.
     if rows == columns == num_boxes:
         return feats, ("ambiguous-orientation",)
     if rows != num_boxes and columns == num_boxes:
