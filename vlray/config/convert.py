@@ -135,7 +135,7 @@ class ConvertConfig(Command):
     (``redo``), or stop with an error (``refuse``)."""
 
     shard_size: Annotated[int, Field(ge=1)] = 128
-    """Images per file of the output; a crash loses at most this many."""
+    """Images per file of the output; a crash loses at most two unfinished files."""
 
     @field_validator("format")
     @classmethod
