@@ -18,8 +18,8 @@ from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
 from vlray.regions import parts
 from vlray.regions.claim import claim
-from vlray.regions.given import GivenBoxes, read_boxes
 from vlray.regions.lock import only_writer
+from vlray.regions.user_boxes import UserBoxes, read_boxes
 from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.changes import SHOWN, Changes, ImagesChangedError, clear, compare, confirm
@@ -193,7 +193,7 @@ def _list(config: ExtractConfig) -> Listing:
     return listing
 
 
-def _given(config: ExtractConfig, listing: Listing) -> GivenBoxes:
+def _given(config: ExtractConfig, listing: Listing) -> UserBoxes:
     """Read the boxes that are given, and say which of them belong to no image.
 
     Raises:
@@ -230,7 +230,7 @@ def _run_shards(
     identity: dict[str, Any],
     plan: Plan,
     todo: np.ndarray,
-    given: GivenBoxes | None,
+    given: UserBoxes | None,
     result: ExtractResult,
 ) -> None:
     """Send the shards through Ray and count what comes back."""
