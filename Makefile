@@ -9,15 +9,15 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed  ## extract regions of sample photographs and make a gallery page
 	@$(BIN)/python -m vlray.demo
 
-# Processes that run tests side by side. Two cores keep two busy; more need more memory as well, about
-# 4 GB each. `make test WORKERS=0` runs them in one process, for a debugger.
-WORKERS ?= 2
+# Processes that run tests side by side. Two keep two cores busy; each takes about 4 GB of memory.
+# `make test TEST_WORKERS=0` runs all in one process, for a debugger.
+TEST_WORKERS ?= 2
 
 test: $(VENV)/.installed-dev  ## all tests, about ten minutes on two cores
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(TEST_WORKERS)
 
 test-quick: $(VENV)/.installed-dev  ## the tests without Ray, processes and large networks: two minutes
-	$(BIN)/pytest -n $(WORKERS) -m quick
+	$(BIN)/pytest -n $(TEST_WORKERS) -m quick
 
 check: lint types test  ## run all checks of continuous integration
 

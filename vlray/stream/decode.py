@@ -16,7 +16,7 @@ import ray
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
-from vlray.regions.given import what_is_wrong
+from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files, fingerprint
 from vlray.stream.block import DECODED, pack
@@ -83,7 +83,7 @@ class DecodeShard:
         height, width = original.shape[:2]
         if "boxes" in row:
             boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
-            if problem := what_is_wrong(boxes, height, width):
+            if problem := describe_invalid_box(boxes, height, width):
                 return row | _boxes_error(problem)
         return row | {
             "image_height": height,

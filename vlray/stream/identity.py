@@ -9,8 +9,8 @@ from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import identify
 from vlray.images.find import Listing
-from vlray.regions.given import GivenBoxes
 from vlray.regions.schema import SCHEMA_VERSION
+from vlray.regions.user_boxes import UserBoxes
 from vlray.version import __version__
 
 # Options of region selection; they have no effect on grid features and user boxes.
@@ -30,7 +30,7 @@ def defaults(config: ExtractConfig) -> dict[str, Any]:
 
 
 def identity_of(
-    config: ExtractConfig, listing: Listing, given: GivenBoxes | None = None
+    config: ExtractConfig, listing: Listing, given: UserBoxes | None = None
 ) -> dict[str, Any]:
     """Collect the detector and the settings that the rows of an output depend on."""
     settings = {

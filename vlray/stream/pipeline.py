@@ -17,7 +17,7 @@ from vlray.cluster.console import quiet_loggers, without_harmless_line
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import resize_of
-from vlray.regions.given import GivenBoxes
+from vlray.regions.user_boxes import UserBoxes
 from vlray.runs.folder import current_run
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
@@ -41,7 +41,7 @@ def shard_rows(
     identity: dict[str, Any],
     plan: ShardPlan,
     todo: np.ndarray,
-    given: GivenBoxes | None = None,
+    given: UserBoxes | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run the shards, and yield a summary of each written shard, in any order.
 
@@ -95,7 +95,7 @@ def _stages(
     config: ExtractConfig,
     identity: dict[str, Any],
     resources: ResourcePlan,
-    given: GivenBoxes | None,
+    given: UserBoxes | None,
 ) -> ray.data.Dataset:
     """Chain the three stages: decode, detect, write."""
     options = DetectOptions(

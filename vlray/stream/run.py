@@ -18,8 +18,8 @@ from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
 from vlray.regions import parts
 from vlray.regions.claim import claim
-from vlray.regions.given import GivenBoxes, read_boxes
 from vlray.regions.lock import only_writer
+from vlray.regions.user_boxes import UserBoxes, read_boxes
 from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.changes import MAX_NAMES, Changes, ImagesChangedError, clear, compare, confirm
@@ -197,7 +197,7 @@ def _list(config: ExtractConfig) -> Listing:
     return listing
 
 
-def _given(config: ExtractConfig, listing: Listing) -> GivenBoxes:
+def _given(config: ExtractConfig, listing: Listing) -> UserBoxes:
     """Read the user boxes, and warn about images without boxes and boxes without an image.
 
     Raises:
@@ -234,7 +234,7 @@ def _run_shards(
     identity: dict[str, Any],
     plan: ShardPlan,
     todo: np.ndarray,
-    given: GivenBoxes | None,
+    given: UserBoxes | None,
     result: ExtractResult,
 ) -> None:
     """Run the shards on Ray, and count the written ones; continue after a loss of nodes."""
