@@ -215,7 +215,7 @@ def test_a_detector_that_always_raises_ends_the_run_with_its_error(
     with pytest.raises(SystemExit) as stop:
         run(many_photos, tmp_path / "out", grid_detector, *flags)
     assert stop.value.code == 1
-    assert "it is the detector that is broken" in caplog.text
+    assert "so the detector itself is broken" in caplog.text
     assert "this detector always raises" in caplog.text
     assert "run the same command again" in caplog.text
 
