@@ -49,7 +49,7 @@ def test_there_and_back_with_words_for_each_step(
     assert "6 images, 30 regions" in said
     assert "look at them: vlray view out" in said
     convert.main(["out", "again.tsv"])
-    assert "the way back: vlray convert" in capsys.readouterr().err
+    assert "to import the file again: vlray convert" in capsys.readouterr().err
     assert Path("again.tsv").read_bytes() == source.read_bytes()
     convert.main(["few.tsv", "out"])
     assert "nothing to do: all 6 images are in out" in capsys.readouterr().err
@@ -62,8 +62,8 @@ def test_flags_are_reported_with_counts_and_examples(
     exchanged = [Image(f"i{n}").tsv10(img_h=640, img_w=480) for n in range(6)]
     convert.main([str(write(Path("exchanged.tsv"), exchanged)), "out"])
     said = capsys.readouterr().err
-    assert "its sizes are width before height, other than its form has them; exchanged" in said
-    assert "size-order: 6 images: width and height are in the other order" in said
+    assert "sizes are width before height, unlike the format's; they are swapped" in said
+    assert "size-order: 6 images: width and height are swapped in the file" in said
     assert open_output("out")["i3"].image_hw.tolist() == [[480, 640]]
 
 
@@ -71,15 +71,15 @@ def test_flags_are_reported_with_counts_and_examples(
     ("argv", "message"),
     [
         (["few.tsv", "out", "--format", "tvs"], "--format is 'tvs': give one of tsv10, tsv6"),
-        (["few.tsv", "out", "--format", "tsv6"], "few.tsv is not of the form tsv6"),
-        (["nothing.tsv", "out"], "there is no nothing.tsv"),
+        (["few.tsv", "out", "--format", "tsv6"], "few.tsv does not have the format tsv6"),
+        (["nothing.tsv", "out"], "nothing.tsv does not exist"),
         (["few.tsv", "few.tsv"], "SOURCE and OUT are both 'few.tsv'"),
         (["few.tsv", "out", "--id-rule", "number"], "give keep, stem, path, coco or regex:PATTERN"),
-        (["few.tsv", "out", "--labels", "a,b,c"], "give objects and attributes, so two files"),
+        (["few.tsv", "out", "--labels", "a,b,c"], "give two text files (objects, attributes)"),
         (["few.tsv", "out", "--labels", "missing.txt"], "--labels missing.txt cannot be read"),
         (["few.tsv", "out", "--images", "nowhere"], "nowhere does not exist"),
         (["few.tsv", "out", "--trust", "yes"], "unknown flag --trust"),
-        (["mmf.npys", "out"], "say --trust-pickle if you know where the file is from"),
+        (["mmf.npys", "out"], "use --trust-pickle if you trust its source"),
     ],
 )
 def test_mistakes_end_with_status_2_and_the_way_out(
@@ -101,7 +101,7 @@ def test_an_import_without_one_good_image_ends_with_status_1(
     said = capsys.readouterr().err
     assert "the first 1 images (a, ...) have no size" not in said  # it is 0x0, so it has one
     assert "no size for this image; give --images FOLDER" in said
-    assert "not one image gave regions" in said
+    assert "no image could be converted" in said
 
 
 def test_the_help_shows_examples_and_every_form(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ def test_view_leaves_a_run_folder_with_its_log(output, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere"], "holds no vlray.json"),
+        (["nowhere"], "has no vlray.json"),
         (["out", "--split", "valid"], "its splits are ['train']"),
     ],
 )

@@ -166,7 +166,7 @@ def test_wrong_boxes_are_named_with_their_image(own: Path, photographs: list[Pat
     for boxes, message in (
         ([[[1, 2, 3, 4]]], "boxes of 1 images for 2 images"),
         ([[[1, 2, 3, 4]], [[1, 2, 3]]], "arrays of x1, y1, x2, y2"),
-        ([[[1, 2, 3, 4]], [[0, 0, 700, 10]]], r"image 1: given box 0 of 1 is .*its 600x400 image"),
+        ([[[1, 2, 3, 4]], [[0, 0, 700, 10]]], r"image 1: box 0 of 1 is .*its 600x400 image"),
     ):
         with pytest.raises(ValueError, match=message):
             vlray.find_regions(photographs[:2], f"{own}:Pools", boxes=boxes)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
 from vlray.formats.readers.arrow_stream import HfArrowReader, VltkArrowReader
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 # What extracting_data.py does, with the library that it does it with; in a process of its own,
 # because that library changes how pyarrow reads such columns everywhere.
@@ -89,14 +89,14 @@ def test_the_published_file_of_vltk_shows_its_damage(shared: Path) -> None:
     assert sorted(item.image_id for item in got) == [str(number) for number in range(1000, 1010)]
     skies = []
     for item in got:
-        assert isinstance(item, Found)
+        assert isinstance(item, RawRegions)
         assert item.boxes.shape == (36, 4)
         assert item.visual_feats.shape == (36, 2048)
         assert item.remarks == ()
         skies.append(int((item.obj_ids == 72).sum()))
     assert min(skies) == 32
     assert max(skies) == 36
-    assert max(item.boxes.max() for item in got if isinstance(item, Found)) > 1.49
+    assert max(item.boxes.max() for item in got if isinstance(item, RawRegions)) > 1.49
     assert_resumes(VltkArrowReader(source))
 
 
@@ -111,12 +111,12 @@ def test_a_stream_that_was_cut_off_is_read_up_to_there(
     size = int(where * source.stat().st_size)
     os.truncate(source, size)
     if size < table.schema.serialize().size:
-        with pytest.raises(ValueError, match=r"train\.arrow is no Arrow stream"):
+        with pytest.raises(ValueError, match=r"train\.arrow is not an Arrow stream"):
             VltkArrowReader(source)
         return
     got = read_all(VltkArrowReader(source))
     assert [item.image_id for item in got] == [image.image_id for image in images]  # none is lost
-    readable = [item for item in got if isinstance(item, Found)]
+    readable = [item for item in got if isinstance(item, RawRegions)]
     for item, image in zip(readable, images, strict=False):
         assert_same(item, image, labels="oa")
     assert all(isinstance(item, Unreadable) for item in got[len(readable) :])
@@ -128,10 +128,10 @@ def test_what_was_cut_off_without_a_list_of_rows_is_one_failure(tmp_path: Path) 
     source = written.save_stream(tmp_path / "train.arrow", table)
     source.write_bytes(source.read_bytes()[:-1000])
     *readable, last = read_all(VltkArrowReader(source))
-    assert [type(item) for item in readable] == [Found] * 3
+    assert [type(item) for item in readable] == [RawRegions] * 3
     assert isinstance(last, Unreadable)
     assert last.image_id == "rows from 3 on"
-    assert "cut off or damaged at byte" in last.reason
+    assert "truncated or damaged at byte" in last.reason
 
 
 def test_rows_that_contradict_themselves_leave_the_others_readable(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_rows_that_contradict_themselves_leave_the_others_readable(tmp_path: Pat
     columns["box"][3] = None
     broken = pa.table(columns, schema=table.schema)
     got = read_all(VltkArrowReader(written.save_stream(tmp_path / "a.arrow", broken, 3)))
-    assert [type(item) for item in got] == [Unreadable] * 4 + [Found]
+    assert [type(item) for item in got] == [Unreadable] * 4 + [RawRegions]
     reasons = [item.reason for item in got[:4] if isinstance(item, Unreadable)]
-    assert reasons[0] == "features are of shape (6, 12), but there are 5 boxes"
+    assert reasons[0] == "features have shape (6, 12), but there are 5 boxes"
     assert reasons[1] == "features has rows of 2 different lengths"
     assert "obj_ids has 1 values for 4 boxes" in reasons[2]
     assert reasons[3] == "box is empty"
@@ -174,7 +174,7 @@ def test_what_is_no_such_stream_is_named(tmp_path: Path) -> None:
     for content in (path.read_bytes(), b"", b"nothing at all", bytes(100)):
         path.write_bytes(content)
         assert not VltkArrowReader.recognizes(path)
-        with pytest.raises(ValueError, match=r"a\.arrow is no Arrow stream"):
+        with pytest.raises(ValueError, match=r"a\.arrow is not an Arrow stream"):
             VltkArrowReader(path)
     written.save_stream(path, table.drop_columns(["box"]))
     with pytest.raises(ValueError, match="has no column box; it has attr_ids, features"):

@@ -104,9 +104,9 @@ def test_changed_content_gives_new_features(writer: Writer, missing: str, tmp_pa
     if missing == "one part":
         (out / "regions" / "part-00001.parquet").unlink()
     result = convert(source, out)
-    assert (result.is_redone, result.images, result.there) == (True, 6, 0)
+    assert (result.is_redone, result.images, result.existing) == (True, 6, 0)
     assert features(out) == expected(NEW)
-    assert convert(source, out).there == 6
+    assert convert(source, out).existing == 6
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
@@ -137,7 +137,7 @@ def test_other_times_alone_change_nothing(tmp_path: Path) -> None:
     convert(source, out)
     for path in source.iterdir():
         os.utime(path, ns=(1, 1))
-    assert convert(source, out).there == 6
+    assert convert(source, out).existing == 6
 
 
 def test_the_middle_of_much_content_is_known_by_its_time(
@@ -146,13 +146,13 @@ def test_the_middle_of_much_content_is_known_by_its_time(
     source, out = npz(tmp_path, OLD), tmp_path / "out"
     monkeypatch.setattr(fingerprint, "SAMPLED", 400)
     convert(source, out)
-    assert convert(source, out).there == 6
+    assert convert(source, out).existing == 6
     npz(tmp_path, [*OLD[:2], *NEW[2:4], *OLD[4:]])
     assert convert(source, out).is_redone
     assert features(out) == expected([*OLD[:2], *NEW[2:4], *OLD[4:]])
     copy = tmp_path / "copy" / "s"  # with other times, but at another place
     shutil.copytree(source, copy, copy_function=shutil.copyfile)
-    assert convert(copy, out).there == 6
+    assert convert(copy, out).existing == 6
 
 
 def test_another_source_of_the_same_name_is_refused(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_an_output_of_an_older_version_is_adopted_with_a_notice(
     about = json.loads((out / "vlray.json").read_text())
     del about["source"]
     (out / "vlray.json").write_text(json.dumps(about))
-    assert convert(source, out).there == 6
-    assert "does not say of which content" in caplog.text
+    assert convert(source, out).existing == 6
+    assert "did not record the content of" in caplog.text
     npz(tmp_path, NEW)
     assert convert(source, out).is_redone
     assert features(out) == expected(NEW)

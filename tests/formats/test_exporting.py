@@ -146,7 +146,7 @@ def content(place: Path) -> dict[str, bytes]:
 def test_what_broke_off_anywhere_ends_as_the_unbroken_export(
     name: str, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "COMMITTED", 3)
+    monkeypatch.setattr(exporting, "IMAGES_PER_COMMIT", 3)
     whole = tmp_path / "whole" / name
     whole.parent.mkdir()
     export(output, whole)
@@ -159,7 +159,7 @@ def test_what_broke_off_anywhere_ends_as_the_unbroken_export(
                 export(output, place)
         assert not place.is_file()
         result = export(output, place)
-        assert result.there == broken // 3 * 3
+        assert result.existing == broken // 3 * 3
         assert content(place) == content(whole)
 
 
@@ -180,10 +180,10 @@ def test_a_finished_export_has_nothing_to_do_and_others_do_not_take_its_place(
     export(output, tmp_path / "there.tsv")
     again = export(output, tmp_path / "there.tsv")
     assert again.lines() == [f"nothing to do: all 14 images are in {tmp_path / 'there.tsv'}"]
-    with pytest.raises(ValueError, match="exists and is no export of this output as it is now"):
+    with pytest.raises(ValueError, match="exists, but is not an export of this output"):
         export(output, tmp_path / "there.tsv", split="s1")
     (tmp_path / "mine.h5").write_text("my own file")
-    with pytest.raises(ValueError, match="exists and is no export"):
+    with pytest.raises(ValueError, match="exists, but is not an export"):
         export(output, tmp_path / "mine.h5")
     assert (tmp_path / "mine.h5").read_text() == "my own file"
 
@@ -196,25 +196,29 @@ def test_an_output_that_changed_in_between_is_not_mixed_in(
         with pytest.raises(KeyboardInterrupt):
             export(output, tmp_path / "there.tsv")
     (output / "regions" / "part-00003.parquet").unlink()
-    with pytest.raises(ValueError, match="the output has changed since\\); remove it"):
+    with pytest.raises(ValueError, match="of the output before it changed; remove it"):
         export(output, tmp_path / "there.tsv")
 
 
 def test_a_split_is_exported_alone(output: Path, tmp_path: Path) -> None:
     assert export(output, tmp_path / "there.tsv", split="s1").images == 7
-    with pytest.raises(ValueError, match="no images of s2; it has s0, s1"):
+    with pytest.raises(ValueError, match="no images of split s2; its splits are s0, s1"):
         export(output, tmp_path / "other.tsv", split="s2")
 
 
 def test_forms_that_are_only_read_are_refused_by_name(output: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="vinvl cannot be written; choose tsv10, hdf5, npz"):
+    with pytest.raises(
+        ValueError, match="vinvl can be imported, but not exported; choose tsv10, hdf5, npz"
+    ):
         export(output, tmp_path / "there.tsv", format="vinvl")
-    with pytest.raises(ValueError, match="goes to a local file or folder"):
+    with pytest.raises(ValueError, match="export to a local file or folder"):
         export_output(ConvertConfig(source=str(output), output="s3://bucket/there.tsv"))
 
 
 def test_options_of_an_import_are_not_ignored(output: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--dtype, --shard-size only matter to an import"):
+    with pytest.raises(
+        ValueError, match="remove --dtype, --shard-size, which apply to imports only"
+    ):
         export(output, tmp_path / "there.tsv", dtype="float32", shard_size=7)
 
 
@@ -222,8 +226,8 @@ def test_options_of_an_import_are_not_ignored(output: Path, tmp_path: Path) -> N
     ("image_id", "name", "reason"),
     [
         ("two\nlines", "there.tsv", "has a line break"),
-        ("a/b", "there.h5", "cannot be the name of a group"),
-        ("../b", "there", "cannot be the name of a file"),
+        ("a/b", "there.h5", "cannot be the name of an HDF5 group"),
+        ("../b", "there", "cannot be a file name"),
     ],
 )
 def test_ids_that_a_form_cannot_hold_are_named_before_anything_is_written(

@@ -13,7 +13,7 @@ import pytest
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
 from vlray.formats.readers.hdf5 import Hdf5Reader, Hdf5RowsReader
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 
 def test_voltas_groups_are_read_by_name(tmp_path: Path) -> None:
@@ -40,11 +40,17 @@ def test_a_damaged_group_leaves_the_others_readable(tmp_path: Path) -> None:
         del file[ids[3]]
         file[ids[3]] = 5
     got = read_all(Hdf5Reader(source))
-    assert [type(item) for item in got] == [Found, Unreadable, Unreadable, Unreadable, Found]
+    assert [type(item) for item in got] == [
+        RawRegions,
+        Unreadable,
+        Unreadable,
+        Unreadable,
+        RawRegions,
+    ]
     reasons = [item.reason for item in got if isinstance(item, Unreadable)]
     assert "it has no boxes; it has attr_conf" in reasons[0]
-    assert reasons[1] == "features are of shape (2, 12), but there are 4 boxes"
-    assert "it is no group" in reasons[2]
+    assert reasons[1] == "features have shape (2, 12), but there are 4 boxes"
+    assert "it is not a group" in reasons[2]
 
 
 @pytest.mark.parametrize("adaptive", [False, True], ids=["fixed", "adaptive"])
@@ -69,9 +75,9 @@ def test_rows_that_point_elsewhere_are_named(tmp_path: Path) -> None:
         file["pos_boxes"][1] = [4, 999]
         del file["spatial_features"]
     got = read_all(Hdf5RowsReader(source, trust_pickle=True))
-    assert [type(item) for item in got] == [Found, Unreadable, Found]
+    assert [type(item) for item in got] == [RawRegions, Unreadable, RawRegions]
     assert got[1] == Unreadable("1", "ValueError", "its boxes are rows 4 to 999 of 11")
-    assert isinstance(got[0], Found)
+    assert isinstance(got[0], RawRegions)
     assert got[0].image_hw is None
 
 
@@ -81,10 +87,12 @@ def test_rows_want_the_list_of_ids_and_trust_in_it(tmp_path: Path) -> None:
         Hdf5RowsReader(source)
     index = tmp_path / "train_imgid2idx.pkl"
     index.write_bytes(pickle.dumps(Path("a")))
-    with pytest.raises(ValueError, match=r"imgid2idx\.pkl wants pathlib\S* and vlray runs no code"):
+    with pytest.raises(
+        ValueError, match=r"imgid2idx\.pkl imports pathlib\S* and vlray runs no code"
+    ):
         Hdf5RowsReader(source, trust_pickle=True)
     index.unlink()
-    with pytest.raises(ValueError, match=r"put train_imgid2idx\.pkl.* beside it"):
+    with pytest.raises(ValueError, match=r"needs train_imgid2idx\.pkl, .*same folder"):
         Hdf5RowsReader(source, trust_pickle=True)
 
 
@@ -100,7 +108,9 @@ def test_files_of_another_kind_and_damaged_ones_are_named(reader: Any, tmp_path:
     with h5py.File(other, "w") as file:
         file["images"] = np.ones(3)
     assert not reader.recognizes(other)
-    with pytest.raises(ValueError, match=r"has no groups, one per image; it has images|has no im"):
+    with pytest.raises(
+        ValueError, match=r"has no group per image; its top level has images|has no im"
+    ):
         reader(other)
     assert not reader.recognizes(tmp_path)
 
@@ -112,4 +122,4 @@ def test_bytes_of_a_name_that_are_no_text_are_spelled(tmp_path: Path) -> None:
         file.move(images[1].image_id, b"caf\xe9")
     got = read_all(Hdf5Reader(source))
     assert [item.image_id for item in got] == [images[0].image_id, r"caf\xe9"]
-    assert isinstance(got[1], Found)
+    assert isinstance(got[1], RawRegions)

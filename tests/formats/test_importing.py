@@ -108,7 +108,7 @@ def test_what_was_killed_anywhere_ends_as_the_unbroken_output(source: Path, tmp_
         (out / "regions" / ".tmp-0").write_bytes(b"half")
         _, result = convert(source, out)
         assert files_of(out) == whole
-        assert result.there + result.done >= 20 > result.there
+        assert result.existing + result.done >= 20 > result.existing
 
 
 def test_a_part_that_is_missing_in_between_is_made_again(source: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_part_that_is_missing_in_between_is_made_again(source: Path, tmp_path:
     whole = files_of(tmp_path / "out")
     (tmp_path / "out" / "regions" / "part-00002.parquet").unlink()
     _, result = convert(source, tmp_path / "out")
-    assert (result.images, result.there) == (4, 16)
+    assert (result.images, result.existing) == (4, 16)
     assert files_of(tmp_path / "out") == whole
 
 
@@ -144,11 +144,11 @@ def test_bad_rows_become_failures_with_their_reasons(tmp_path: Path) -> None:
     nan = image.feats.copy()
     nan[1, 2] = np.nan
     rows = {
-        "broken": ("Damaged", "boxes is broken base64", {"boxes": "?"}),
+        "broken": ("Damaged", "boxes is not valid base64", {"boxes": "?"}),
         "nan": ("BadRow", "vectors have a value that is not finite", {"features": b64(nan, "<f4")}),
         "long": ("BadRow", "of the shape (5, 16)", {"features": b64(np.zeros((5, 16)), "<f4")}),
         "negative": ("BadRow", "object ids go from -1", {"objects_id": b64([-1] * 5, "<i8")}),
-        "xywh": ("BadRow", "before it begins", {"boxes": b64([[99, 9, 9, 9]] * 5, "<f4")}),
+        "xywh": ("BadRow", "before it starts", {"boxes": b64([[99, 9, 9, 9]] * 5, "<f4")}),
     }
     lines = [image.tsv10(), *(image.tsv10(img_id=n, **row[2]) for n, row in rows.items())]
     output, result = convert(write(tmp_path / "bad.tsv", [*lines, image.tsv10()]), tmp_path / "out")
@@ -157,7 +157,7 @@ def test_bad_rows_become_failures_with_their_reasons(tmp_path: Path) -> None:
     for name, (error, reason, _) in rows.items():
         assert failures[name]["error"] == error
         assert reason in failures[name]["reason"]
-    assert "has a row of the id x already" in failures["x"]["reason"]
+    assert "has several rows with the id x" in failures["x"]["reason"]
     assert result.reasons == {"BadRow": 4, "Damaged": 1, "DuplicateId": 1}
     assert "6 images failed (4 BadRow" in report(result)[1]
 
@@ -263,7 +263,7 @@ def test_an_output_in_a_bucket_is_written_finished_and_exported(
     output, _ = convert(source, bucket)
     assert len(output) == 20
     _, again = convert(source, bucket)
-    assert (again.there, again.done) == (20, 0)
+    assert (again.existing, again.done) == (20, 0)
     export_output(ConvertConfig(source=bucket, output=str(tmp_path / "again.tsv")))
     assert (tmp_path / "again.tsv").read_bytes() == source.read_bytes()
 
@@ -271,9 +271,9 @@ def test_an_output_in_a_bucket_is_written_finished_and_exported(
 def test_no_readable_row_at_all_is_a_mistake_that_says_why(tmp_path: Path) -> None:
     broken = [image.tsv10(boxes="?") for image in MANY[:6]]
     source = write(tmp_path / "broken.tsv", broken)
-    with pytest.raises(ValueError, match="is of no form that vlray knows by its content"):
+    with pytest.raises(ValueError, match="matches none of the formats"):
         convert(source, tmp_path / "out")
-    with pytest.raises(ValueError, match="not of the form tsv10: boxes is broken base64"):
+    with pytest.raises(ValueError, match="not have the format tsv10: boxes is not valid base64"):
         convert(source, tmp_path / "out", format="tsv10")
 
 
@@ -306,7 +306,7 @@ def test_vltks_damaged_file_gives_no_wrong_boxes(shared: Path, tmp_path: Path) -
     source = shared / "fixtures/vltk/train.arrow"
     sizes = tmp_path / "sizes.csv"
     sizes.write_text("id,height,width\n" + "".join(f"{n},600,800\n" for n in range(1000, 1010)))
-    with pytest.raises(ValueError, match=r"those of 10 of the first 10 images go up to 1\.495"):
+    with pytest.raises(ValueError, match=r"10 of the first 10 images have values up to 1\.495"):
         convert(source, tmp_path / "out", sizes=str(sizes))
     assert not (tmp_path / "out").exists()
     output, result = convert(source, tmp_path / "out", sizes=str(sizes), boxes="shorter-side")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vlray.formats.labels import Vocabulary, given_labels, labels_for
+from vlray.formats.labels import Vocabulary, infer_labels, read_labels
 
 SOURCE = Path("nowhere.tsv")
 
@@ -14,28 +14,28 @@ def test_line_ends_synonyms_and_a_missing_last_newline_change_no_name(tmp_path: 
     objects, attributes = tmp_path / "objects.txt", tmp_path / "attributes.txt"
     objects.write_bytes(b"\xef\xbb\xbfyolk\r\ngoal,goalpost\r\nbathroom")
     attributes.write_bytes(b"floral\nlit\n")
-    labels = given_labels((str(objects), str(attributes)))
+    labels = read_labels((str(objects), str(attributes)))
     assert (labels.objects, labels.attributes) == (("yolk", "goal", "bathroom"), ("floral", "lit"))
 
 
 def test_the_published_words_with_other_line_ends_are_ours(shared: Path, tmp_path: Path) -> None:
     text = (shared / "fixtures/vocab/objects_vocab.txt").read_text().replace("\n", "\r\n")
     (tmp_path / "objects.txt").write_text(text, newline="")
-    given = given_labels((str(tmp_path / "objects.txt"),))
-    assert given.objects == labels_for(SOURCE, (1599, 399), 2048).objects
+    given = read_labels((str(tmp_path / "objects.txt"),))
+    assert given.objects == infer_labels(SOURCE, (1599, 399), 2048).objects
 
 
 def test_visual_genomes_words_are_taken_where_the_ids_fit_them() -> None:
-    assert labels_for(SOURCE, (1599, 399), 2048).objects[72] == "sky"
+    assert infer_labels(SOURCE, (1599, 399), 2048).objects[72] == "sky"
     for largest, dim in (((1600, 399), 2048), ((5, 400), 2048), ((5, 5), 320), ((-1, -1), 2048)):
-        assert labels_for(SOURCE, largest, dim).objects == ()
+        assert infer_labels(SOURCE, largest, dim).objects == ()
 
 
 def test_names_beside_an_export_count_more(tmp_path: Path) -> None:
     source = tmp_path / "x.tsv"
     names = {"obj_names": ["cat"], "attr_names": []}
     (tmp_path / "x.tsv.vlray.json").write_text(json.dumps(names))
-    assert labels_for(source, (0, -1), 2048).objects == ("cat",)
+    assert infer_labels(source, (0, -1), 2048).objects == ("cat",)
 
 
 def test_files_without_names_are_refused(tmp_path: Path) -> None:
@@ -44,10 +44,10 @@ def test_files_without_names_are_refused(tmp_path: Path) -> None:
     for name, message in (
         ("empty.txt", "is empty; give a file"),
         ("missing.txt", "cannot be read"),
-        ("other.json", "holds no names"),
+        ("other.json", "has no names"),
     ):
         with pytest.raises(ValueError, match=message):
-            given_labels((str(tmp_path / name),))
+            read_labels((str(tmp_path / name),))
 
 
 def test_new_words_get_the_next_ids() -> None:

@@ -16,7 +16,7 @@ from tests.formats import written
 from tests.formats.written import Image, assert_resumes, assert_same, read_all, some_images
 from vlray.formats.readers import lmdb_file
 from vlray.formats.readers.lmdb_file import LmdbReader
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 
 def mmf(image: Image) -> dict[str, Any]:
@@ -79,13 +79,13 @@ def test_a_damaged_value_leaves_the_others_readable(tmp_path: Path) -> None:
     items[ids[3]] = written.volta_of_tsv(images[3]) | {"boxes": "AAA"}
     items[ids[4]] = [1, 2]
     got = read_all(LmdbReader(written.save_lmdb(tmp_path / "a", items), trust_pickle=True))
-    assert [type(item) for item in got] == [Unreadable] * 5 + [Found]
+    assert [type(item) for item in got] == [Unreadable] * 5 + [RawRegions]
     reasons = [item.reason for item in got[:5] if isinstance(item, Unreadable)]
     assert f"the value of '{ids[0]}' is a damaged pickle" in reasons[0]
-    assert reasons[1] == "features are of shape (3, 12), but there are 2 boxes"
-    assert reasons[2] == "there are no features in it"
+    assert reasons[1] == "features have shape (3, 12), but there are 2 boxes"
+    assert reasons[2] == "it has no features"
     assert "padding" in reasons[3]
-    assert "of type list, not a dictionary" in reasons[4]
+    assert "has type list, not dict" in reasons[4]
 
 
 class Evil:
@@ -107,8 +107,8 @@ def test_a_value_that_would_run_code_is_refused_even_with_trust(tmp_path: Path) 
         LmdbReader(source)
     bad, good = read_all(LmdbReader(source, trust_pickle=True))
     assert isinstance(bad, Unreadable)
-    assert f"wants {os.mkdir.__module__}.mkdir" in bad.reason
-    assert isinstance(good, Found)
+    assert f"imports {os.mkdir.__module__}.mkdir" in bad.reason
+    assert isinstance(good, RawRegions)
     assert not trace.exists()
 
 
@@ -123,7 +123,7 @@ def test_a_malicious_list_of_keys_is_never_opened(tmp_path: Path) -> None:
 
 def test_tensorpacks_databases_are_refused_with_the_way_out(tmp_path: Path) -> None:
     source = written.save_lmdb(tmp_path / "td", {"00000000": b"msgpack", "__keys__": b"list"})
-    with pytest.raises(ValueError, match=r"database of tensorpack.*HDF5"):
+    with pytest.raises(ValueError, match=r"tensorpack database.*HDF5"):
         LmdbReader(source, trust_pickle=True)
 
 
@@ -132,7 +132,7 @@ def test_a_database_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     source = written.save_lmdb(tmp_path / "a", {image.image_id: mmf(image) for image in images})
     path = source / "data.mdb"
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(ValueError, match=r"data\.mdb is cut off: .*copy it again"):
+    with pytest.raises(ValueError, match=r"data\.mdb is truncated: .*copy it again"):
         LmdbReader(source, trust_pickle=True)
 
 

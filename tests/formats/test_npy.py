@@ -11,7 +11,7 @@ import pytest
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
 from vlray.formats.readers.npy import NpyReader
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 
 def test_the_vmb_script_is_read_with_classes_and_scores(tmp_path: Path) -> None:
@@ -87,10 +87,10 @@ def test_a_damaged_pair_leaves_the_others_readable(tmp_path: Path) -> None:
     infos[2].unlink()
     np.save(features[3], np.array({"image_feat": 1}, dtype=object))
     got = read_all(NpyReader(tmp_path, trust_pickle=True))
-    assert [type(item) for item in got] == [Unreadable] * 4 + [Found]
+    assert [type(item) for item in got] == [Unreadable] * 4 + [RawRegions]
     reasons = [item.reason for item in got[:4] if isinstance(item, Unreadable)]
     assert f"{infos[1].name} is a damaged pickle" in reasons[1]
-    assert f"has no {infos[2].name} beside it" in reasons[2]
+    assert f"{infos[2].name}, which has the boxes, is missing" in reasons[2]
     assert "allow_pickle=False" in reasons[3]
 
 
@@ -105,5 +105,5 @@ def test_arrays_alone_are_not_taken_for_it(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 4)))
     assert not NpyReader.recognizes(tmp_path)
     assert not NpyReader.recognizes(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"has no X\.npy with an X_info\.npy beside it"):
+    with pytest.raises(ValueError, match=r"has no X\.npy with an X_info\.npy; give"):
         NpyReader(tmp_path / "nowhere", trust_pickle=True)

@@ -12,7 +12,7 @@ import pytest
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
 from vlray.formats.readers.npz import NpzReader
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 
 class Evil:
@@ -63,11 +63,11 @@ def test_a_pickle_that_would_run_code_runs_none(trust_pickle: bool, tmp_path: Pa
     path = tmp_path / f"{bad.image_id}.npz"
     np.savez(path, x=bad.features, bbox=bad.boxes, info=np.array(info, dtype=object))
     first, second = read_all(NpzReader(tmp_path, trust_pickle=trust_pickle))
-    assert isinstance(first, Found)
+    assert isinstance(first, RawRegions)
     if trust_pickle:
         assert isinstance(second, Unreadable)
         assert second.image_id == bad.image_id
-        assert f"wants {os.mkdir.__module__}.mkdir, and vlray runs no code" in second.reason
+        assert f"imports {os.mkdir.__module__}.mkdir, and vlray runs no code" in second.reason
     else:
         assert_same(second, bad, labels="")
     assert not trace.exists()
@@ -157,18 +157,18 @@ def test_a_damaged_file_leaves_the_others_readable(tmp_path: Path) -> None:
     data[200] ^= 255  # one bit of what is compressed
     paths[4].write_bytes(data)
     got = read_all(NpzReader(tmp_path, trust_pickle=True))
-    assert [type(item) for item in got] == [Unreadable] * 5 + [Found]
+    assert [type(item) for item in got] == [Unreadable] * 5 + [RawRegions]
     assert [item.image_id for item in got] == [image.image_id for image in images]
     reasons = [item.reason for item in got[:5] if isinstance(item, Unreadable)]
-    assert "features are of shape (3, 12), but there are 4 boxes" in reasons[2]
-    assert "has no bbox; it has x" in reasons[3]
+    assert "features have shape (3, 12), but there are 4 boxes" in reasons[2]
+    assert "has no bbox; its arrays are x" in reasons[3]
     assert all(reasons)
 
 
 def test_what_is_no_such_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing here")
     assert not NpzReader.recognizes(tmp_path)
-    with pytest.raises(ValueError, match=r"has no \.npz files in it"):
+    with pytest.raises(ValueError, match=r"has no \.npz files"):
         NpzReader(tmp_path)
     np.savez(tmp_path / "weights.npz", layer=np.ones(3))
     assert not NpzReader.recognizes(tmp_path)

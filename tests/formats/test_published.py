@@ -15,7 +15,7 @@ from tests.formats import written
 from tests.formats.written import Image
 from vlray.config.convert import ConvertConfig
 from vlray.formats.importing import import_file
-from vlray.formats.readers.protocol import Found
+from vlray.formats.readers.protocol import RawRegions
 from vlray.formats.readers.tsv import Tsv10Reader
 from vlray.regions.output import open_output
 from vlray.regions.schema import from_table
@@ -69,7 +69,7 @@ def images(shared: Path) -> list[Image]:
     found = [got for _, got in Tsv10Reader(shared / "fixtures/butd/train2014_obj36.tsv").read()]
     images = []
     for got in [*found[:2], found[8]]:
-        assert isinstance(got, Found)
+        assert isinstance(got, RawRegions)
         assert got.image_hw is not None
         assert got.obj_ids is not None
         assert got.obj_probs is not None
@@ -120,4 +120,4 @@ def test_what_was_cut_off_is_a_failure_with_its_reason(images: list[Image], tmp_
     assert import_file(config).images == 2
     (failure,) = open_output(out).failures().to_pylist()
     assert (failure["image_id"], failure["error"]) == ("rows from 2 on", "CutOff")
-    assert "cut off or damaged at byte" in failure["reason"]
+    assert "truncated or damaged at byte" in failure["reason"]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tests.formats.written_text import Image, b64, write
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 from vlray.formats.readers.tsv import COLUMNS_10, Tsv6Reader, Tsv10Reader
 from vlray.formats.readers.vinvl import VinvlReader
 
 IMAGES = [Image("COCO_1", (480, 640)), Image("b", (300, 200), 0), Image('say "x"', (50, 90), 3)]
 
 
-def read(reader: Tsv10Reader | Tsv6Reader | VinvlReader) -> list[Found | Unreadable]:
+def read(reader: Tsv10Reader | Tsv6Reader | VinvlReader) -> list[RawRegions | Unreadable]:
     return [item for _, item in reader.read()]
 
 
@@ -25,8 +25,8 @@ def ten(path: Path, *more: str) -> Path:
 
 def test_ten_columns_give_what_was_written(tmp_path: Path) -> None:
     first, empty = read(Tsv10Reader(ten(tmp_path)))
-    assert isinstance(first, Found)
-    assert isinstance(empty, Found)
+    assert isinstance(first, RawRegions)
+    assert isinstance(empty, RawRegions)
     assert (first.image_id, first.image_hw) == ("COCO_1", (480, 640))
     np.testing.assert_array_equal(first.boxes, IMAGES[0].boxes)
     np.testing.assert_array_equal(first.visual_feats, IMAGES[0].feats)
@@ -38,7 +38,7 @@ def test_ten_columns_give_what_was_written(tmp_path: Path) -> None:
 def test_six_columns_have_the_width_before_the_height(tmp_path: Path) -> None:
     source = write(tmp_path / "six.tsv", [image.tsv6() for image in IMAGES[:2]])
     first = read(Tsv6Reader(source))[0]
-    assert isinstance(first, Found)
+    assert isinstance(first, RawRegions)
     assert first.image_hw == (480, 640)
     assert first.obj_ids is None
     np.testing.assert_array_equal(first.visual_feats, IMAGES[0].feats)
@@ -59,9 +59,9 @@ def test_each_text_form_is_told_by_its_content_alone(tmp_path: Path) -> None:
 
 
 def test_a_form_that_a_file_is_not_of_says_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"not of the form tsv6: image_h is b'.*', not a number"):
+    with pytest.raises(ValueError, match=r"the format tsv6: image_h is b'.*', not a number"):
         Tsv6Reader(ten(tmp_path))
-    with pytest.raises(ValueError, match="not of the form tsv10: it has no lines"):
+    with pytest.raises(ValueError, match="does not have the format tsv10: it has no lines"):
         Tsv10Reader(write(tmp_path / "empty.tsv", []))
 
 
@@ -77,12 +77,12 @@ def test_reading_goes_on_from_any_position(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("features", "AAAA====A", "features is broken base64"),
-        ("features", b64([1.0, 2.0, 3.0], "<f4"), "12 bytes, which 5 regions cannot share"),
+        ("features", "AAAA====A", "features is not valid base64"),
+        ("features", b64([1.0, 2.0, 3.0], "<f4"), "12 bytes, not a multiple of 5 float32 vectors"),
         ("boxes", b64(np.zeros((4, 4)), "<f4"), "boxes has 64 bytes where 20 numbers need 80"),
         ("objects_id", b64([1, 2], "<i8"), "objects_id has 16 bytes where 5 numbers need 40"),
         ("num_boxes", "many", "num_boxes is b'many', not a number"),
-        ("num_boxes", "-1", "num_boxes is -1.0; it counts regions"),
+        ("num_boxes", "-1", "num_boxes is -1.0, not a whole number"),
         ("img_h", "nan", "img_h is b'nan', not a number"),
         ("img_id", "", "its id is empty"),
     ],
@@ -92,7 +92,7 @@ def test_a_damaged_field_spoils_its_row_only(
 ) -> None:
     damaged = Image("damaged").tsv10(**{field: value})
     rows = read(Tsv10Reader(ten(tmp_path, damaged, IMAGES[2].tsv10())))
-    assert [isinstance(row, Found) for row in rows] == [True, True, False, True]
+    assert [isinstance(row, RawRegions) for row in rows] == [True, True, False, True]
     assert isinstance(rows[2], Unreadable)
     assert reason in rows[2].reason
 
@@ -101,7 +101,7 @@ def test_a_line_that_was_cut_off_spoils_itself_only(tmp_path: Path) -> None:
     line = IMAGES[0].tsv10()
     cut = "\t".join(line.split("\t")[:6]) + "\n"
     rows = read(Tsv10Reader(ten(tmp_path, cut, line)))
-    assert [isinstance(row, Found) for row in rows] == [True, True, False, True]
+    assert [isinstance(row, RawRegions) for row in rows] == [True, True, False, True]
     assert isinstance(rows[2], Unreadable)
     assert (rows[2].image_id, rows[2].reason) == ("COCO_1", "6 columns instead of 10")
 
@@ -127,7 +127,7 @@ def test_a_header_floats_and_bytes_that_became_text_are_understood(tmp_path: Pat
     )
     source = write(tmp_path / "odd.tsv", ["\t".join(COLUMNS_10) + "\n", odd])
     (row,) = read(Tsv10Reader(source))
-    assert isinstance(row, Found)
+    assert isinstance(row, RawRegions)
     np.testing.assert_array_equal(row.boxes, image.boxes)
     np.testing.assert_array_equal(row.obj_ids, image.objects)
     np.testing.assert_array_equal(row.visual_feats, image.feats)
@@ -137,6 +137,6 @@ def test_the_published_features_are_read(shared: Path) -> None:
     rows = read(Tsv10Reader(shared / "fixtures/butd/train2014_obj36.tsv"))
     assert len(rows) == 10
     for row in rows:
-        assert isinstance(row, Found)
+        assert isinstance(row, RawRegions)
         assert row.visual_feats.shape == (36, 2048)
         assert 0 <= row.visual_feats.min() < row.visual_feats.max() < 36

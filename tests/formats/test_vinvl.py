@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from tests.formats.written_text import Image, b64, write
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 from vlray.formats.readers.vinvl import VinvlReader
 
 IMAGE = Image("7", (480, 640), 4)
 
 
-def read(path: Path, *lines: str) -> list[Found | Unreadable]:
+def read(path: Path, *lines: str) -> list[RawRegions | Unreadable]:
     return [item for _, item in VinvlReader(write(path / "predictions.tsv", lines)).read()]
 
 
 def test_words_scores_and_the_best_attribute_are_read(tmp_path: Path) -> None:
     (row,) = read(tmp_path, IMAGE.vinvl(["cat", "dog"], ["old", "red", "wet"]))
-    assert isinstance(row, Found)
+    assert isinstance(row, RawRegions)
     assert row.obj_names == ("cat", "dog", "cat", "dog")
     assert row.attr_names == ("red",) * 4
     np.testing.assert_allclose(row.attr_probs, [0.7] * 4)
@@ -33,7 +33,7 @@ def test_without_features_there_are_still_boxes_and_words(tmp_path: Path) -> Non
     for item in row["objects"]:
         del item["feature"]
     (found,) = read(tmp_path, f"7\t{json.dumps(row['objects'])}\n")  # the list alone, as of old
-    assert isinstance(found, Found)
+    assert isinstance(found, RawRegions)
     assert found.visual_feats.shape == (4, 0)
     assert found.remarks == ("no-features",)
 
@@ -44,7 +44,7 @@ def test_oscars_vectors_end_with_their_boxes(tmp_path: Path) -> None:
     values = np.concatenate([np.ones((4, 2048)), fractions, sides], 1)
     line = json.dumps({"num_boxes": 4, "features": b64(values, "<f4")})
     (row,) = read(tmp_path, f"7\t{line}\n")
-    assert isinstance(row, Found)
+    assert isinstance(row, RawRegions)
     assert row.visual_feats.shape == (4, 2048)
     np.testing.assert_array_equal(row.boxes, fractions)
     assert row.remarks == ("normalized-boxes",)
@@ -53,16 +53,16 @@ def test_oscars_vectors_end_with_their_boxes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("8\t{broken\n", "its JSON is broken"),
+        ("8\t{broken\n", "its JSON is invalid"),
         ('8\t{"a": 1}\n', "neither objects nor num_boxes and features"),
         ('8\t{"objects": [{"class": "cat"}]}\n', "'rect'"),
-        ('8\t{"num_boxes": 3, "features": "AAAA"}\n', "3 bytes, which 3 regions cannot share"),
+        ('8\t{"num_boxes": 3, "features": "AAAA"}\n', "3 bytes, not a multiple of 3"),
         ("no tab\n", "not a key, a tab and JSON"),
     ],
 )
 def test_a_damaged_line_spoils_itself_only(line: str, reason: str, tmp_path: Path) -> None:
     good = IMAGE.vinvl(["cat"])
     rows = read(tmp_path, good, line, good)
-    assert [isinstance(row, Found) for row in rows] == [True, False, True]
+    assert [isinstance(row, RawRegions) for row in rows] == [True, False, True]
     assert isinstance(rows[1], Unreadable)
     assert reason in rows[1].reason

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from vlray.formats.readers.protocol import Found, Reader, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Reader, Unreadable
 
 CLASSES, ATTRIBUTES, DIM = 1600, 400, 12
 
@@ -71,7 +71,7 @@ def some_images(count: int = 4, dim: int = DIM, regions: int = 0) -> list[Image]
 # --- what readers give -------------------------------------------------------------------------
 
 
-def read_all(reader: Reader, position: int = 0) -> list[Found | Unreadable]:
+def read_all(reader: Reader, position: int = 0) -> list[RawRegions | Unreadable]:
     """Read to the end, and see that positions are as the protocol says."""
     got = list(reader.read(position))
     assert [at for at, _ in got] == list(range(position + 1, reader.end + 1))
@@ -79,10 +79,13 @@ def read_all(reader: Reader, position: int = 0) -> list[Found | Unreadable]:
 
 
 def assert_same(
-    got: Found | Unreadable, image: Image, labels: str = "oOaA", boxes: np.ndarray | None = None
+    got: RawRegions | Unreadable,
+    image: Image,
+    labels: str = "oOaA",
+    boxes: np.ndarray | None = None,
 ) -> None:
     """Compare to the last bit; ``labels`` are those that the form has: o, O, a, A for scores."""
-    assert isinstance(got, Found), got
+    assert isinstance(got, RawRegions), got
     assert got.image_id in (image.image_id, str(int(image.image_id[-12:])))
     np.testing.assert_array_equal(got.boxes, image.boxes if boxes is None else boxes)
     np.testing.assert_array_equal(got.visual_feats, image.features)

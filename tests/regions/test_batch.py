@@ -34,7 +34,7 @@ def test_taking_a_batch_apart_and_joining_it_gives_it_back(num_boxes: list[int])
 
 def test_a_column_that_is_too_short_is_named() -> None:
     good = batch_of([2, 1])
-    with pytest.raises(ValueError, match="obj_ids has 2 rows, but num_boxes add up to 3"):
+    with pytest.raises(ValueError, match="obj_ids has 2 rows, but num_boxes sums to 3"):
         RegionBatch(
             good.image_hw,
             good.num_boxes,

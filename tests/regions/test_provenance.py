@@ -114,7 +114,7 @@ def test_another_precision_alone_is_no_warning(
     other = extracted(tmp_path / "other", "float32", settings={"output.dtype": "float32"})
     with caplog.at_level(logging.INFO, "vlray.regions"):
         assert warn_of_differences(trained_on, other) == []
-    assert "that is rounding alone" in caplog.text
+    assert "they differ by rounding only" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -132,5 +132,5 @@ def test_imported_features_are_known_by_their_file(shared: Path, tmp_path: Path)
     assert differences(imported, wide) == []
     mine = provenance_of(extracted(tmp_path / "mine"))
     found = differences(imported, mine)
-    assert found[0].startswith("origin: imported from train2014_obj36.tsv")
+    assert found[0].startswith("provenance: imported from train2014_obj36.tsv")
     assert "feature_dim: 2048 there, 8 here" in found

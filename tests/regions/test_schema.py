@@ -80,7 +80,7 @@ def test_a_vector_that_is_not_finite_is_refused_with_its_image() -> None:
 
 def test_vectors_of_another_length_are_refused() -> None:
     batch = batch_of([1])
-    with pytest.raises(ValueError, match="the table's are 16 long"):
+    with pytest.raises(ValueError, match="the table's length is 16"):
         to_table(batch, ["a"], ["a"], ["all"], regions_schema(16))
 
 

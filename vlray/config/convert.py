@@ -1,4 +1,4 @@
-"""Settings of ``vlray convert``, and the forms of files that it knows."""
+"""Options of ``vlray convert``, and the file formats that it supports."""
 
 from __future__ import annotations
 
@@ -12,57 +12,65 @@ from vlray.settings.base import Command, Splits
 
 
 @dataclass(frozen=True)
-class Form:
-    """A form of region files: who reads it (``module:Class``), and what it is."""
+class FormatInfo:
+    """A format of region files: its reader (``module:Class``) and a description."""
 
     reader: str
     about: str
 
 
 FORMATS = {
-    "tsv10": Form("vlray.formats.readers.tsv:Tsv10Reader", "LXMERT's TSV of ten columns, base64"),
-    "tsv6": Form(
+    "tsv10": FormatInfo(
+        "vlray.formats.readers.tsv:Tsv10Reader", "LXMERT's TSV of ten columns, base64"
+    ),
+    "tsv6": FormatInfo(
         "vlray.formats.readers.tsv:Tsv6Reader", "the original TSV of six columns, no labels"
     ),
-    "vinvl": Form(
+    "vinvl": FormatInfo(
         "vlray.formats.readers.vinvl:VinvlReader", "VinVL's predictions.tsv, Oscar's feature.tsv"
     ),
-    "npz": Form("vlray.formats.readers.npz:NpzReader", "one .npz an image: MILVLG, MCAN, openvqa"),
-    "npy": Form("vlray.formats.readers.npy:NpyReader", "MMF's X.npy and X_info.npy (pickled)"),
-    "lmdb": Form(
+    "npz": FormatInfo(
+        "vlray.formats.readers.npz:NpzReader", "one .npz per image: MILVLG, MCAN, openvqa"
+    ),
+    "npy": FormatInfo(
+        "vlray.formats.readers.npy:NpyReader", "MMF's X.npy and X_info.npy (pickled)"
+    ),
+    "lmdb": FormatInfo(
         "vlray.formats.readers.lmdb_file:LmdbReader", "LMDB of MMF, VOLTA, ViLBERT (pickled)"
     ),
-    "hdf5": Form("vlray.formats.readers.hdf5:Hdf5Reader", "VOLTA's HDF5, a group per image"),
-    "hdf5-butd": Form(
+    "hdf5": FormatInfo("vlray.formats.readers.hdf5:Hdf5Reader", "VOLTA's HDF5, a group per image"),
+    "hdf5-butd": FormatInfo(
         "vlray.formats.readers.hdf5:Hdf5RowsReader",
         "HDF5 rows of BUTD-VQA and BAN (ids are pickled)",
     ),
-    "arrow-hf": Form(
+    "arrow-hf": FormatInfo(
         "vlray.formats.readers.arrow_stream:HfArrowReader",
         "Arrow stream of Hugging Face's LXMERT demo",
     ),
-    "arrow-vltk": Form(
+    "arrow-vltk": FormatInfo(
         "vlray.formats.readers.arrow_stream:VltkArrowReader", "Arrow stream of vltk"
     ),
 }
-"""What can be read, in the order in which a file's content is tried."""
+"""Formats that can be imported, in the order in which they are tried on a file."""
 
 EXPORTS = {
     "tsv10": "OUT.tsv",
     "hdf5": "OUT.h5 or OUT.hdf5",
     "npz": "any other OUT, a folder",
 }
-"""What can be written, and the name of OUT that asks for it."""
+"""Formats that can be exported, and the names of OUT that select them."""
 
 
-def _forms() -> str:
-    lines = [f"  {name:11} {form.about}" for name, form in FORMATS.items()]
+def _list_formats() -> str:
+    lines = [f"  {name:11} {info.about}" for name, info in FORMATS.items()]
     exports = [f"  {name:11} {where}" for name, where in EXPORTS.items()]
-    return "\n".join(["forms that are read, told by content:", *lines, "written:", *exports])
+    return "\n".join(
+        ["import formats, detected from the content:", *lines, "export formats:", *exports]
+    )
 
 
 class ConvertConfig(Command):
-    """Bring other tools' region files into an output, and an output into theirs."""
+    """Convert other tools' region files to an output, or an output to their formats."""
 
     command: ClassVar[str] = "convert"
     positionals: ClassVar[dict[str, str]] = {"SOURCE": "source", "OUT": "output"}
@@ -73,60 +81,61 @@ class ConvertConfig(Command):
         "regions/ train2014_obj36.tsv",
         "regions/ features.h5 --split val",
     )
-    notes: ClassVar[str] = _forms()
+    notes: ClassVar[str] = _list_formats()
 
     source: Annotated[str, Field(min_length=1)]
-    """File or folder of region features; or an output of vlray, which is exported."""
+    """File or folder of region features to import, or an output of vlray to export."""
 
     output: Annotated[str, Field(min_length=1)]
-    """Where the result goes: a folder or URI for an import, a local file or folder for an export.
-    The same command on what is there already finishes it."""
+    """Destination: a folder or URI for an import, a local file or folder for an export. Running the
+    same command again resumes an unfinished conversion."""
 
     format: str = ""
-    """Form of the file: one of those below, or ``module:Class`` of a reader of yours. Empty: told
-    by the content; of an export, by the name of OUT."""
+    """Format of the file: one of those below, or ``module:Class`` of your own reader. Empty:
+    detected from the content of SOURCE for an import, from the name of OUT for an export."""
 
     trust_pickle: bool = False
-    """Whether pickled files are opened. Only for files from people you trust."""
+    """Whether to open pickled files. Use it only for files from a source that you trust."""
 
     images: str = ""
-    """Folder, list or URI of the photographs. With them the output knows their paths and true
-    sizes, so that ``vlray view`` can draw and boxes in pixels of a resized image are put right."""
+    """Folder, list or URI of the photographs (the original images). The output then has their
+    paths, for ``vlray view``, and their sizes, to rescale boxes in pixels of resized images."""
 
     sizes: str = ""
-    """True sizes of the images where the photographs are not at hand: COCO's JSON (``images``
-    with id, height, width), a CSV with these columns, or VinVL's ``hw.tsv``."""
+    """File with the sizes of the original images, for use without the photographs: COCO's JSON
+    (``images`` with id, height, width), a CSV with these columns, or VinVL's ``hw.tsv``."""
 
     id_rule: str = "keep"
-    """How the file's ids become image ids, and which photographs they name: ``keep`` (as they are;
-    a photograph's is its name without extension), or ``stem``, ``path``, ``coco`` and
-    ``regex:PATTERN`` as in ``vlray extract``, on both sides."""
+    """Rule that turns ids in the file into image ids. ``keep``: ids stay as they are, and match
+    photographs by file name without extension. ``stem``, ``path``, ``coco`` or ``regex:PATTERN``:
+    as in ``vlray extract``, applied to ids and file names."""
 
     labels: Splits = ()
-    """Names of the object ids, and of the attribute ids: two text files with commas between them
-    (one name per line, counted from 0), or one ``labels.json`` of an output. Empty: those beside a
-    file that vlray wrote; Visual Genome's where the ids fit."""
+    """Names of the object ids and the attribute ids: two text files, separated by a comma (one name
+    per line, ids from 0), or the ``labels.json`` of an output. Empty: the sidecar file of an export
+    of vlray, else Visual Genome's names if the ids fit."""
 
     split: str = ""
-    """Import: the split of all images; empty: that of the photographs' folder, or ``all``. Export:
-    only images of this split."""
+    """Import: the split of all images; empty: the split of each photograph's folder, or ``all``.
+    Export: only images of this split; empty: all images."""
 
     boxes: Literal["auto", "pixels", "normalized", "shorter-side"] = "auto"
-    """Unit of the file's boxes: ``normalized`` are fractions of the image, ``shorter-side`` of its
-    shorter side on both axes; ``auto``: they tell, or are refused where they are of neither."""
+    """Unit of the boxes: ``pixels``, ``normalized`` (fractions of width and height) or
+    ``shorter-side`` (fractions of the shorter side, on both axes). ``auto`` detects pixels and
+    normalized boxes, and stops at other fractions."""
 
     strict: bool = False
-    """Whether an image whose row contradicts itself becomes a failure instead of being flagged."""
+    """Whether an image with contradictory data becomes a failure instead of being flagged."""
 
     dtype: Literal["float16", "float32"] = "float16"
-    """Precision of ``visual_feats`` in the output; exports hold float32."""
+    """Precision of ``visual_feats`` in the output; exports are always float32."""
 
     on_changed: Literal["redo", "refuse"] = "redo"
-    """What an import does where SOURCE has changed since OUT was made of it: everything is made
-    again, or the run ends before it begins."""
+    """What an import does if SOURCE has changed since OUT was made from it: import everything again
+    (``redo``), or stop with an error (``refuse``)."""
 
     shard_size: Annotated[int, Field(ge=1)] = 128
-    """Images per file of the output, which is also what a crash loses at most."""
+    """Images per file of the output; a crash loses at most two unfinished files."""
 
     @field_validator("format")
     @classmethod
@@ -141,7 +150,7 @@ class ConvertConfig(Command):
         if rule == "keep":
             return rule
         try:
-            ImagesSection(root=".", id_rule=rule or "?")  # empty means something in extract alone
+            ImagesSection(root=".", id_rule=rule or "?")  # only extract allows an empty rule
         except ValueError:
             raise ValueError("give keep, stem, path, coco or regex:PATTERN") from None
         return rule
@@ -150,11 +159,11 @@ class ConvertConfig(Command):
     @classmethod
     def _check_labels(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
         if len(paths) > 2:
-            raise ValueError("give objects and attributes, so two files, or one labels.json")
+            raise ValueError("give two text files (objects, attributes), or one labels.json")
         return paths
 
     @model_validator(mode="after")
-    def _check_places(self) -> Self:
+    def _check_paths(self) -> Self:
         if self.source == self.output:
             raise ValueError(f"SOURCE and OUT are both {self.source!r}; give OUT another name")
         return self

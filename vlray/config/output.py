@@ -10,10 +10,10 @@ from vlray.settings.section import Section
 
 
 class OutputSection(Section):
-    """Where the regions go, and in what form."""
+    """Destination and format of the regions."""
 
     path: Annotated[str, Field(min_length=1)]
-    """Folder or URI for the Parquet files. An output of the same settings is continued."""
+    """Folder or URI for the Parquet files. An existing output with the same settings is resumed."""
 
     dtype: Literal["float16", "float32"] = "float16"
     """Precision of ``visual_feats``."""
@@ -22,12 +22,13 @@ class OutputSection(Section):
     """Compression of the Parquet files."""
 
     shard_size: Annotated[int, Field(ge=1)] = 32
-    """Images per output file, which is also the unit of work: what a crash loses at most."""
+    """Images per output file, which is also the unit of work: a crash loses at most the files that
+    are unfinished."""
 
     retry_failures: bool = False
-    """Whether images that failed in an earlier run are tried again."""
+    """Whether to retry images that failed in an earlier run."""
 
     on_changed: Literal["redo", "refuse"] = "redo"
-    """What happens where images have changed since they were extracted: they are done again, or the
-    run ends before it begins. An image has changed if its file has another size, or another time
-    and other content."""
+    """What to do if images have changed since they were extracted: extract them again (``redo``),
+    or stop with an error (``refuse``). An image has changed if its file has another size, or
+    another modification time and other content."""

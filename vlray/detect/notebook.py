@@ -19,7 +19,7 @@ from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import Detector, DetectorInfo, Resize
 from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
-from vlray.regions.given import what_is_wrong
+from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.options import nearest
 from vlray.settings.wording import explain_errors
 
@@ -76,7 +76,7 @@ def find_regions(
         pixels = _pixels(image)
         image_hw[index] = pixels.shape[:2]
         if user_boxes is not None and (
-            problem := what_is_wrong(user_boxes[index], *pixels.shape[:2])
+            problem := describe_invalid_box(user_boxes[index], *pixels.shape[:2])
         ):
             raise ValueError(f"image {index}: {problem}")
         arrays.append(pixels if resize is None else resize(pixels))

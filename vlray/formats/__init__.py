@@ -1,1 +1,1 @@
-"""Region features in the files that others made: read into vlray's table, and written from it."""
+"""Import other tools' region files into vlray's table, and export the table to their formats."""

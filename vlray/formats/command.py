@@ -1,4 +1,4 @@
-"""What ``vlray convert`` does around the work: the direction and the summary."""
+"""Run ``vlray convert``: choose import or export, and log a summary."""
 
 from __future__ import annotations
 
@@ -16,44 +16,49 @@ log = logging.getLogger("vlray.formats")
 
 
 def run(config: ConvertConfig, session: Session) -> None:
-    """Convert, then report what was done and how to go on.
+    """Convert, then log what was done and the next command.
 
     Raises:
-        Failed: Not one image gave regions.
+        Failed: Every image failed.
     """
     folder = session.open(config)
     log.info("settings and log of this run: %s", folder.path)
-    lines, nothing = _convert(config)
+    lines, is_empty = _convert(config)
     folder.note(lines[0])
     for line in lines:
         log.info("%s", line)
-    if nothing:
-        raise Failed("not one image gave regions")
+    if is_empty:
+        raise Failed("no image could be converted; failures/ in OUT lists the reasons")
 
 
 def _convert(config: ConvertConfig) -> tuple[list[str], bool]:
-    """Convert in the direction that SOURCE asks for; give the last words, and if all failed."""
+    """Import or export; return the lines of the summary, and whether every image failed."""
     if _is_output(config.source):
         return export_output(config).lines(), False
     result = import_file(config)
-    return report(result), bool(result.failed and not result.images + result.there)
+    return report(result), bool(result.failed and not result.images + result.existing)
 
 
 def _is_output(source: str) -> bool:
-    """Tell an output of vlray from another tool's file.
+    """Return whether a source is an output of vlray, not a file of another tool.
 
     Raises:
-        FileNotFoundError: There is nothing of this name.
+        FileNotFoundError: The source does not exist.
+        ValueError: The source is remote, but not an output of vlray.
     """
     fs, path = files.resolve(source)
     from pyarrow.fs import FileType
 
     with files.explained(source):
-        here, about = fs.get_file_info([path, files.join(path, parts.SETTINGS)])
-    if about.type == FileType.File:
+        entry, settings = fs.get_file_info([path, files.join(path, parts.SETTINGS)])
+    if settings.type == FileType.File:
         return True
-    if here.type == FileType.NotFound:
-        raise FileNotFoundError(f"there is no {source}; give a file or folder of region features")
+    if entry.type == FileType.NotFound:
+        raise FileNotFoundError(
+            f"{source} does not exist; give a file or folder of region features"
+        )
     if not files.is_local(fs):
-        raise ValueError(f"{source} is no output of vlray; other files are read from local disks")
+        raise ValueError(
+            f"{source} is not an output of vlray; copy other tools' files to a local disk first"
+        )
     return False

@@ -1,4 +1,4 @@
-"""From what a file holds of one image to a row of the table, or to a reason why not.
+"""Turn one image of a source file into a row of the regions table, or into a failure.
 
 Shapes: R regions of one image, D feature length.
 """
@@ -11,21 +11,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlray.formats.flags import Flag, RowError
-from vlray.formats.frame import place
+from vlray.formats.frame import boxes_in_pixels
 from vlray.formats.labels import Vocabulary
-from vlray.formats.readers.protocol import Found
+from vlray.formats.readers.protocol import RawRegions
 from vlray.formats.survey import Survey
 from vlray.regions.batch import RegionBatch
 
-MANY = 10  # regions: from here on one label for all of them is no chance
-NEARLY_ALL = 0.85
-POOLED = 2048  # length of vectors that are means of ReLU's output, so never negative
+MIN_REGIONS_ONE_LABEL = 10  # with fewer regions, one label for all may be a coincidence
+ONE_LABEL_SHARE = 0.85
+POOLED_DIM = 2048  # vectors of this length are means of ReLU outputs, so never negative
 
 _LARGEST_FLOAT16 = 65504.0
 
 
 class Corrector:
-    """Makes rows of what a reader found; the vocabularies grow where a file holds words."""
+    """Convert a reader's raw regions to rows.
+
+    The vocabularies grow while a file with words instead of ids is read.
+    """
 
     def __init__(
         self, survey: Survey, objects: Sequence[str], attributes: Sequence[str], *, float16: bool
@@ -36,73 +39,77 @@ class Corrector:
         self.attributes = Vocabulary(attributes)
 
     def __call__(
-        self, found: Found, true_hw: tuple[int, int] | None
+        self, raw: RawRegions, true_hw: tuple[int, int] | None
     ) -> tuple[RegionBatch | None, list[Flag], str]:
         """Correct one image.
 
         Args:
-            found: What the file holds.
-            true_hw: Height and width of the photograph, where they are known.
+            raw: Regions as the file holds them.
+            true_hw: Height and width of the photograph, if known.
 
         Returns:
-            The regions as a batch of one image; None where they cannot be kept. What was noticed.
-            The reason why they cannot be kept.
+            The regions as a batch of one image, or None if they are invalid; the flags; and the
+            reason for None ("" for a valid image).
         """
-        # "normalized-boxes" is said again, and with the numbers, when they are multiplied.
-        flags = [Flag(remark, "") for remark in found.remarks if remark != "normalized-boxes"]
+        # "normalized-boxes" is left out: scaling the boxes adds a flag with the numbers.
+        flags = [Flag(remark, "") for remark in raw.remarks if remark != "normalized-boxes"]
         try:
-            # Labels first: what is wrong with them is of interest even if the boxes are useless.
-            heads = self._heads(found, flags)
-            features = self._features(found, flags)
-            boxes, hw, seen = place(found, self._survey.frame, true_hw)
+            # Labels first: their flags are worth reporting even if the boxes are unusable.
+            heads = self._heads(raw, flags)
+            features = self._features(raw, flags)
+            boxes, hw, box_flags = boxes_in_pixels(raw, self._survey.frame, true_hw)
         except RowError as error:
             return None, flags, str(error)
-        flags += seen
+        flags += box_flags
         if len(features) != len(boxes):
-            return None, flags, f"{len(boxes)} boxes, but {len(features)} vectors"
+            return None, flags, f"the file has {len(boxes)} boxes, but {len(features)} vectors"
         row = RegionBatch(
             np.array([hw], np.int32), np.array([len(boxes)], np.int32), boxes, features, **heads
         )
         return row, flags, ""
 
-    def _features(self, found: Found, flags: list[Flag]) -> np.ndarray:
-        """Check the vectors, and bring them into the type in which they are stored."""
-        values = np.asarray(found.visual_feats)
+    def _features(self, raw: RawRegions, flags: list[Flag]) -> np.ndarray:
+        """Check the vectors and convert them to the stored dtype."""
+        values = np.asarray(raw.visual_feats)
         dim, kind = self._survey.feature_dim, np.float16 if self._float16 else np.float32
-        if not len(found.boxes) and not values.size:
+        if not len(raw.boxes) and not values.size:
             return np.zeros((0, dim), kind)
         if values.ndim != 2 or values.shape[1] != dim:
-            raise RowError(f"vectors are of the shape {values.shape}, those of the file (R, {dim})")
+            raise RowError(
+                f"vectors have shape {values.shape}; the file's other images have (R, {dim})"
+            )
         values = values.astype(np.float32, copy=False)
         if not values.size:
             return values.astype(kind)
         least, largest = float(values.min()), float(values.max())
-        if not np.isfinite([least, largest]).all():  # min and max pass on what is not finite
-            raise RowError("vectors have a value that is not finite")
-        if dim == POOLED and least < 0:
+        if not np.isfinite([least, largest]).all():  # min and max propagate NaN and inf
+            raise RowError("vectors have a non-finite value")
+        if dim == POOLED_DIM and least < 0:
             count = int((values < 0).sum())
             flags.append(Flag("features-negative", f"{count:,} values, down to {least:.3g}"))
         if self._float16 and max(-least, largest) > _LARGEST_FLOAT16:
             flags.append(Flag("features-clipped", f"up to {max(-least, largest):.6g}"))
             values = np.clip(values, -_LARGEST_FLOAT16, _LARGEST_FLOAT16)
-        # One image at a time stays in the processor's cache.
+        # Cast image by image: one image's vectors fit in the processor's cache.
         return values.astype(kind, copy=False)
 
-    def _heads(self, found: Found, flags: list[Flag]) -> dict[str, np.ndarray | None]:
+    def _heads(self, raw: RawRegions, flags: list[Flag]) -> dict[str, np.ndarray | None]:
         objects, object_probs = _head(
-            "object", found.obj_ids, found.obj_names, found.obj_probs, found, self.objects, flags
+            "object", raw.obj_ids, raw.obj_names, raw.obj_probs, raw, self.objects, flags
         )
         attributes, attribute_probs = _head(
-            *("attribute", found.attr_ids, found.attr_names, found.attr_probs),
-            *(found, self.attributes, flags),
+            *("attribute", raw.attr_ids, raw.attr_names, raw.attr_probs),
+            *(raw, self.attributes, flags),
         )
+        # One flag for both kinds, so that an image is counted once.
         floats = [flag.detail for flag in flags if flag.flag == "float-ids"]
         if len(floats) > 1:
             flags[:] = [flag for flag in flags if flag.flag != "float-ids"]
             flags.append(Flag("float-ids", ", ".join(floats)))
-        if objects is not None and len(objects) >= MANY:
+        # One label on nearly all regions hints at a detector with wrong input.
+        if objects is not None and len(objects) >= MIN_REGIONS_ONE_LABEL:
             label, count = Counter(objects.tolist()).most_common(1)[0]
-            if count >= NEARLY_ALL * len(objects):
+            if count >= ONE_LABEL_SHARE * len(objects):
                 name = _name(self.objects.names, label)
                 flags.append(Flag("one-label", f"{name} on {count} of {len(objects)} boxes"))
         return {
@@ -118,38 +125,39 @@ def _head(
     ids: np.ndarray | None,
     words: Sequence[str] | None,
     probs: np.ndarray | None,
-    found: Found,
+    raw: RawRegions,
     vocabulary: Vocabulary,
     flags: list[Flag],
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Check ids and scores of one kind; neither where the file has none."""
-    count = len(found.boxes)
+    """Check the ids and scores of one kind; return None for both if the file has no labels."""
+    count = len(raw.boxes)
     if words is not None:
         ids = vocabulary.ids(words)
     if ids is None:
         return None, None
     ids = np.asarray(ids)
     if ids.shape != (count,):
-        raise RowError(f"{kind} ids are of the shape {ids.shape}, but there are {count} boxes")
+        raise RowError(f"{kind} ids have shape {ids.shape}, but there are {count} boxes")
     if probs is not None:
         probs = np.asarray(probs, np.float32)
         if probs.shape != (count,):
-            raise RowError(f"{kind} scores are {probs.shape} numbers for {count} boxes")
+            raise RowError(f"{kind} scores have shape {probs.shape}, but there are {count} boxes")
         if not np.isfinite(probs).all():
-            raise RowError(f"{kind} scores have a value that is not finite")
+            raise RowError(f"{kind} scores have a non-finite value")
+        # A writer without this head fills ids and scores with zeros.
         if count and not probs.any() and not ids.any() and words is None:
             flags.append(Flag(f"no-{kind}s", ""))
             return None, None
     if ids.dtype.kind == "f" and count:
         if not (np.isfinite(ids).all() and (ids == np.round(ids)).all()):
-            raise RowError(f"{kind} ids are no whole numbers ({ids[:3].tolist()}...)")
+            raise RowError(f"{kind} ids are not whole numbers ({ids[:3].tolist()}...)")
         flags.append(Flag("float-ids", f"{kind} ids"))
     if count and (ids.min() < 0 or ids.max() >= 2**31):
-        raise RowError(f"{kind} ids go from {ids.min()} to {ids.max()}; they count from 0")
+        raise RowError(f"{kind} ids range from {ids.min()} to {ids.max()}; ids are 0 to 2**31 - 1")
     if count and vocabulary.names and ids.max() >= len(vocabulary.names):
         detail = f"{kind} id {int(ids.max())}, but {len(vocabulary.names):,} names"
         if ids.max() == len(vocabulary.names) and ids.min() > 0:
-            detail += "; perhaps the ids count from 1"
+            detail += "; the ids may count from 1"
         flags.append(Flag("labels-unknown", detail))
     return ids.astype(np.int32), probs
 

@@ -1,4 +1,4 @@
-"""An output becomes a file of other tools, and an export that was killed goes on."""
+"""Export an output to another tool's format; resume an export that was killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 
 from vlray.config.convert import EXPORTS, ConvertConfig
 from vlray.formats.labels import SIDECAR
-from vlray.formats.progress import Progress
+from vlray.formats.progress import ConversionProgress
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.lock import only_writer
@@ -30,8 +30,8 @@ from vlray.version import __version__
 
 log = logging.getLogger("vlray.formats")
 
-TOGETHER = 32  # images that are read at once: a row group
-COMMITTED = 256  # images after which what is written is made to last
+IMAGES_READ_AT_ONCE = 32  # one row group
+IMAGES_PER_COMMIT = 256  # a killed export loses at most this many
 
 _WRITERS = {
     "tsv10": "vlray.formats.writers.tsv:TsvExport",
@@ -45,85 +45,92 @@ State = dict[str, int]
 
 
 class Export(Protocol):
-    """Writes images into a file or folder that grows and is renamed when it is complete."""
+    """Writer of one format: appends images to a file or folder."""
 
     def __init__(
-        self, place: Path, output: RegionOutput, image_ids: list[str], state: State | None
+        self, path: Path, output: RegionOutput, image_ids: list[str], state: State | None
     ) -> None:
-        """Begin, or go on from the state that an earlier ``commit`` gave.
+        """Start, or resume from the state that an earlier ``commit`` returned.
 
         Raises:
-            ValueError: The form cannot hold these images; the first one is named.
+            ValueError: The format cannot hold these images; the message names the first.
         """
 
     def add(self, image_id: str, regions: RegionBatch) -> None:
         """Write the next image."""
 
     def commit(self) -> State:
-        """Make what is written last, and describe it."""
+        """Flush the written images to disk, and return the state to resume from."""
 
     def close(self) -> None:
-        """End; what was committed stays."""
+        """Close the writer; committed images stay."""
 
 
 @dataclass
 class ExportResult:
-    """What one run did."""
+    """Counts of one export run."""
 
-    place: Path
-    form: str
-    images: int = 0
-    there: int = 0
+    path: Path
+    format: str
+    images: int = 0  # written by this run
+    existing: int = 0  # written by earlier runs
     bytes: int = 0
     seconds: float = 0.0
 
     def lines(self) -> list[str]:
-        """Sum it up for the log."""
+        """Return the summary for the log."""
         if not self.images:
-            return [f"nothing to do: all {self.there:,} images are in {self.place}"]
+            return [f"nothing to do: all {self.existing:,} images are in {self.path}"]
         rate = self.images / max(self.seconds, 1e-9)
         lines = [
-            f"{self.images:,} images, {self.bytes / 1e6:,.2f} MB as {self.form} in "
-            f"{self.seconds:.1f} s ({rate:,.1f} images/s): {self.place}"
+            f"{self.images:,} images, {self.bytes / 1e6:,.2f} MB as {self.format} in "
+            f"{self.seconds:.1f} s ({rate:,.1f} images/s): {self.path}"
         ]
-        if self.there:
-            lines.append(f"{self.there:,} images were there already")
+        if self.existing:
+            lines.append(f"{self.existing:,} images were already exported")
         lines.append(
-            f"names of the label ids: {self.place}{SIDECAR}; the way back: "
-            f"vlray convert {shlex.quote(str(self.place))} OUT"
+            f"names of the label ids: {self.path}{SIDECAR}; to import the file again: "
+            f"vlray convert {shlex.quote(str(self.path))} OUT"
         )
         return lines
 
 
 def export_output(config: ConvertConfig) -> ExportResult:
-    """Write the images of an output as another tool's file.
+    """Export the images of an output to another tool's format.
 
     Raises:
-        ValueError: The form, the images or what is there already forbid it.
+        ValueError: An option does not apply, the format cannot hold the images, or OUT is
+            something else.
     """
     if useless := sorted(config.changed().keys() - _EXPORT_OPTIONS):
         flags = ", ".join("--" + name.replace("_", "-") for name in useless)
-        raise ValueError(f"{config.source} is an output of vlray; {flags} only matter to an import")
+        raise ValueError(
+            f"{config.source} is an output of vlray, so this is an export; remove {flags}, "
+            "which apply to imports only"
+        )
     if files.is_uri(config.output):
-        raise ValueError(f"{config.output}: an export goes to a local file or folder; copy it then")
-    place = Path(config.output).expanduser().absolute()
-    form = _form(config.format, place)
+        raise ValueError(
+            f"{config.output} is a URI; export to a local file or folder, then upload it"
+        )
+    path = Path(config.output).expanduser().absolute()
+    format_name = _format_of(config.format, path)
     output = open_output(config.source)
     image_ids = _images(output, config.split)
-    identity = _identity(config, output, form, image_ids)
-    result = ExportResult(place, form)
-    # One folder beside the file holds all that is not complete: data, state and lock.
-    work = place.with_name(place.name + ".part")
-    if _is_there(place, work):
-        _check_finished(place, identity)
+    identity = _identity(config, output, format_name, image_ids)
+    result = ExportResult(path, format_name)
+    # OUT.part holds everything of an unfinished export: data, state and lock.
+    work = path.with_name(path.name + ".part")
+    # A file that exists is either this export, complete, or an error.
+    if _is_taken(path, work):
+        _check_finished(path, identity)
         _remove(work)
-        result.there = len(image_ids)
+        result.existing = len(image_ids)
         return result
     with only_writer(pafs.LocalFileSystem(), str(work), str(work)):
         began = time.monotonic()
         _export(output, image_ids, work, identity, result)
         result.seconds = time.monotonic() - began
-    result.bytes = _bytes_of(place)
+    result.bytes = _bytes_of(path)
     return result
 
 
@@ -134,33 +141,39 @@ def _export(
     identity: dict[str, Any],
     result: ExportResult,
 ) -> None:
-    """Write what is missing, and give the file its name."""
-    data = result.place if result.form == "npz" else work / "data"
+    """Write the missing images, then rename the data to its final path."""
+    # The files of npz are written in place, each atomically; only their state is in OUT.part.
+    data = result.path if result.format == "npz" else work / "data"
     state = _state(work, identity, data)
     try:
-        writer: Export = plugins.load(_WRITERS[result.form])(data, output, image_ids, state)
+        writer: Export = plugins.load(_WRITERS[result.format])(data, output, image_ids, state)
     except ValueError:
+        # A new export that is refused leaves nothing behind.
         if state is None:
             _remove(work)
         raise
-    result.there = state["images"] if state else 0
+    result.existing = state["images"] if state else 0
     try:
-        _write(output, image_ids[result.there :], writer, work, identity, result)
+        _write(output, image_ids[result.existing :], writer, work, identity, result)
     finally:
         writer.close()
+    # The sidecar is written before the rename: without it, the next run could not recognize
+    # the file as complete.
     sidecar = json.dumps(identity, ensure_ascii=False, indent=1).encode()
-    files.write_atomic(pafs.LocalFileSystem(), f"{result.place}{SIDECAR}", sidecar)
-    if data != result.place:
-        data.replace(result.place)
+    files.write_atomic(pafs.LocalFileSystem(), f"{result.path}{SIDECAR}", sidecar)
+    if data != result.path:
+        data.replace(result.path)
     _remove(work)
 
 
-def _form(name: str, place: Path) -> str:
+def _format_of(name: str, path: Path) -> str:
     if name:
         if name not in EXPORTS:
-            raise ValueError(f"--format {name} cannot be written; choose {', '.join(EXPORTS)}")
+            raise ValueError(
+                f"--format {name} can be imported, but not exported; choose {', '.join(EXPORTS)}"
+            )
         return name
-    return {".tsv": "tsv10", ".h5": "hdf5", ".hdf5": "hdf5"}.get(place.suffix.lower(), "npz")
+    return {".tsv": "tsv10", ".h5": "hdf5", ".hdf5": "hdf5"}.get(path.suffix.lower(), "npz")
 
 
 def _images(output: RegionOutput, split: str) -> list[str]:
@@ -172,22 +185,23 @@ def _images(output: RegionOutput, split: str) -> list[str]:
             if not split or part == split:
                 image_ids.append(image_id)
     if not image_ids:
-        there = f"; it has {', '.join(sorted(splits))}" if split and splits else ""
-        raise ValueError(f"{output.path} has no images{' of ' + split if split else ''}{there}")
+        choices = f"; its splits are {', '.join(sorted(splits))}" if split and splits else ""
+        suffix = f" of split {split}" if split else ""
+        raise ValueError(f"{output.path} has no images{suffix}{choices}")
     return image_ids
 
 
 def _identity(
-    config: ConvertConfig, output: RegionOutput, form: str, image_ids: list[str]
+    config: ConvertConfig, output: RegionOutput, format_name: str, image_ids: list[str]
 ) -> dict[str, Any]:
-    """Collect what an export depends on; the names of the labels go with it."""
+    """Collect what an export depends on, and the names of its labels."""
     fs, root = files.resolve(config.source)
     digest = sha256(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
     folder = files.join(root, parts.REGIONS)
     for name, size in files.list_names(fs, folder).items():
         digest.update(f"{name} {size}\n".encode())
     return {
-        "form": form,
+        "form": format_name,
         "source": output.info.dataset,
         "source_sha256": digest.hexdigest(),
         "parts_sha256": summary(of_folder(fs, folder)),
@@ -203,19 +217,19 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     names = ("form", "source_sha256", "split", "images")
     if not all(one.get(name) == other.get(name) for name in names):
         return False
-    # An older export does not know the times of the parts.
+    # Exports of older versions do not record the parts' stamps.
     return one.get("parts_sha256", now) == now if (now := other.get("parts_sha256")) else True
 
 
-def _is_there(place: Path, work: Path) -> bool:
-    """Tell whether something has the place already, other than an empty or unfinished folder."""
-    if place.is_dir():
-        return any(place.iterdir()) and not (work / "state.json").is_file()
-    return place.exists() and not (work / "data").exists()
+def _is_taken(path: Path, work: Path) -> bool:
+    """Return whether something other than an unfinished export or an empty folder exists."""
+    if path.is_dir():
+        return any(path.iterdir()) and not (work / "state.json").is_file()
+    return path.exists() and not (work / "data").exists()
 
 
 def _remove(work: Path) -> None:
-    """Remove the folder of what is not complete."""
+    """Remove the folder of an unfinished export."""
     files.remove_temporaries(pafs.LocalFileSystem(), str(work))
     for name in ("state.json", ".lock"):
         (work / name).unlink(missing_ok=True)
@@ -223,39 +237,39 @@ def _remove(work: Path) -> None:
         work.rmdir()
 
 
-def _check_finished(place: Path, identity: dict[str, Any]) -> None:
-    """Make sure that what is there is this very export.
+def _check_finished(path: Path, identity: dict[str, Any]) -> None:
+    """Check that the existing file is this export, complete.
 
     Raises:
         ValueError: It is something else.
     """
     try:
-        there = json.loads(Path(f"{place}{SIDECAR}").read_text(encoding="utf-8"))
+        saved = json.loads(Path(f"{path}{SIDECAR}").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        there = {}
-    if not _same(there, identity):
+        saved = {}
+    if not _same(saved, identity):
         raise ValueError(
-            f"{place} exists and is no export of this output as it is now; remove it, or give "
-            "another name"
+            f"{path} exists, but is not an export of this output in its current state; remove it, "
+            "or give another name"
         )
 
 
 def _state(work: Path, identity: dict[str, Any], data: Path) -> State | None:
-    """Read how far an earlier run had come; None where there was none, or its data is gone.
+    """Read the state of an unfinished export; None without one, or if its data is missing.
 
     Raises:
-        ValueError: It was another export.
+        ValueError: It is the state of a different export.
     """
     try:
-        there = json.loads((work / "state.json").read_text(encoding="utf-8"))
+        saved = json.loads((work / "state.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    if not _same(there["identity"], identity):
+    if not _same(saved["identity"], identity):
         raise ValueError(
-            f"{work} is what is left of another export (of another form or split, or the output "
-            "has changed since); remove it, or give another name"
+            f"{work} is an unfinished export with another format or split, or of the output before "
+            "it changed; remove it, or give another name"
         )
-    state: State = there["state"]
+    state: State = saved["state"]
     return state if data.exists() else None
 
 
@@ -267,39 +281,38 @@ def _write(
     identity: dict[str, Any],
     result: ExportResult,
 ) -> None:
-    total = result.there + len(image_ids)
-    with Progress(total, " images") as progress:
-        progress.skip(result.there)
+    total = result.existing + len(image_ids)
+    with ConversionProgress(total, " images") as progress:
+        # Images of earlier runs count towards the progress, not towards the rate.
+        progress.skip(result.existing)
         _commit(writer, work, identity)
         for image_id, regions in _rows(output, image_ids):
             writer.add(image_id, regions)
             result.images += 1
-            progress.count(result.there + result.images, result.images, 0)
-            if result.images % COMMITTED == 0:
+            progress.count(result.existing + result.images, result.images, 0)
+            if result.images % IMAGES_PER_COMMIT == 0:
                 _commit(writer, work, identity)
         _commit(writer, work, identity)
 
 
 def _rows(output: RegionOutput, image_ids: list[str]) -> Iterator[tuple[str, RegionBatch]]:
-    for start in range(0, len(image_ids), TOGETHER):
-        some = image_ids[start : start + TOGETHER]
-        table = output.read(some)
-        for row, image_id in enumerate(some):
-            # One by one: an image may lack labels that its neighbours have.
+    for start in range(0, len(image_ids), IMAGES_READ_AT_ONCE):
+        batch = image_ids[start : start + IMAGES_READ_AT_ONCE]
+        table = output.read(batch)
+        for row, image_id in enumerate(batch):
+            # Row by row: an imported image may lack labels that its neighbours have.
             yield image_id, from_table(table.slice(row, 1))
 
 
 def _commit(writer: Export, work: Path, identity: dict[str, Any]) -> None:
-    kept = {name: value for name, value in identity.items() if not name.endswith("_names")}
-    data = json.dumps({"identity": kept, "state": writer.commit()}).encode()
+    compact = {name: value for name, value in identity.items() if not name.endswith("_names")}
+    data = json.dumps({"identity": compact, "state": writer.commit()}).encode()
     files.write_atomic(pafs.LocalFileSystem(), str(work / "state.json"), data)
 
 
-def _bytes_of(place: Path) -> int:
-    if place.is_file():
-        return place.stat().st_size
+def _bytes_of(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
     return sum(
-        (Path(folder) / name).stat().st_size
-        for folder, _, names in os.walk(place)
-        for name in names
+        (Path(folder) / name).stat().st_size for folder, _, names in os.walk(path) for name in names
     )

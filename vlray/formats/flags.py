@@ -1,4 +1,4 @@
-"""What a conversion noticed about an image: how it is called, and what it means."""
+"""Flags: what an import reports about single images, by name, with an explanation."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ FLAGS = pa.schema([("image_id", pa.string()), ("flag", pa.string()), ("detail", 
 
 @dataclass(frozen=True)
 class Flag:
-    """One thing that was noticed about one image."""
+    """One observation about one image."""
 
     flag: str
     detail: str
 
 
 class RowError(ValueError):
-    """An image cannot become a row; it becomes a failure with this reason."""
+    """An image cannot be converted to a row; the message becomes the reason of its failure."""
 
 
 DOUBTS = {
-    "boxes-outside": "boxes leave the image by more than a pixel; they were clipped to it",
+    "boxes-outside": "boxes extend beyond the image by more than a pixel; they were clipped",
     "boxes-empty": "boxes have no area",
-    "boxes-inverted": "boxes have their corners in another order; they were put right",
-    "one-label": "nearly all regions have one label: a crowd, or a detector that was fed wrongly",
-    "features-negative": "vectors have negative values, which pooled ReLU features cannot",
-    "features-clipped": "vectors have values beyond float16, clipped to 65,504; --dtype float32",
-    "labels-unknown": "label ids have no name: other --labels, or ids counted from 1?",
-    "size-contradicts": "the file's size is not the photograph's, nor a resized one's; it was kept",
+    "boxes-inverted": "corners of boxes are in the wrong order; they were swapped",
+    "one-label": "nearly all regions have one label: a crowd, or wrong input to the detector",
+    "features-negative": "vectors have negative values, which pooled ReLU features never have",
+    "features-clipped": "values exceed float16 and were clipped to 65,504; use --dtype float32",
+    "labels-unknown": "label ids have no name: wrong --labels, or ids that count from 1",
+    "size-contradicts": "size in the file contradicts the photograph's; the file's was used",
 }
-"""Signs that a row contradicts itself; ``--strict`` turns them into failures."""
+"""Flags of doubtful rows, which ``--strict`` turns into failures."""
 
 NOTES = {
-    "size-order": "width and height are in the other order; taken as the boxes or photographs say",
-    "size-resized": "the file's size is that of the resized image",
-    "boxes-normalized": "boxes are fractions of the image; they were multiplied by its size",
+    "size-order": "width and height are swapped in the file; boxes or photographs show it",
+    "size-resized": "size in the file is the resized image's; the photograph's was used",
+    "boxes-normalized": "boxes are fractions of the image; they were converted to pixels",
     "boxes-rescaled": "boxes are in pixels of the resized image; they were scaled to the original",
-    "float-ids": "label ids are floats; they became integers",
-    "no-objects": "all object ids and scores are 0: taken as no object labels",
-    "no-attributes": "all attribute ids and scores are 0: taken as no attribute labels",
-    "photograph-missing": "there is no photograph of this id in --images",
-    "photograph-unreadable": "the photograph cannot be opened, so its true size is not known",
-    # What only a reader can see.
-    "labels-need-trust-pickle": "labels are in the file, but pickled; --trust-pickle reads them",
-    "transposed": "vectors lay crosswise; they were turned",
-    "ambiguous-orientation": "as many regions as vectors are long; taken as regions by values",
-    "unaligned-attributes": "attributes are those of other regions; they were left out",
-    "resized-size": "the file's size is the resized image's; --images or --sizes know the true one",
-    "padded": "rows of zeros that only fill up were dropped",
-    "num-boxes-differs": "the file's count is not its number of rows; all rows were kept",
-    "background-first": "class 0 was background; labels were taken again without it",
-    "other-vocabulary": "labels are of other words than Visual Genome's; they were left out",
+    "float-ids": "label ids are floats; they were converted to integers",
+    "no-objects": "all object ids and scores are 0; read as no object labels",
+    "no-attributes": "all attribute ids and scores are 0; read as no attribute labels",
+    "photograph-missing": "--images has no photograph with this id",
+    "photograph-unreadable": "the photograph cannot be opened, so its true size is unknown",
+    # Reported by readers.
+    "labels-need-trust-pickle": "labels are pickled and were not read; use --trust-pickle",
+    "transposed": "the feature matrix was transposed; it is now (regions, dimensions)",
+    "ambiguous-orientation": "the feature matrix is square; read as (regions, dimensions)",
+    "unaligned-attributes": "attributes belong to other regions; they were left out",
+    "resized-size": "size in the file is the resized image's; use --images or --sizes",
+    "padded": "padding rows of zeros were dropped",
+    "num-boxes-differs": "the count in the file is not the number of rows; all rows were read",
+    "background-first": "class 0 was background; labels were recomputed without it",
+    "other-vocabulary": "labels are not Visual Genome's classes; they were left out",
     "no-features": "the file has boxes but no vectors",
-    "size-from-ratio": "the image's size was computed from boxes and their fractions",
+    "size-from-ratio": "the image size was computed from pixel and normalized boxes",
 }
-"""What was mended, or is as it is."""
+"""Flags of rows that were corrected or are merely incomplete."""
 
 MEANINGS = DOUBTS | NOTES

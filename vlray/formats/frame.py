@@ -1,4 +1,4 @@
-"""Sizes and boxes: what unit boxes are in, which size an image has, and what tells it.
+"""Determine the unit of the boxes and the size of the image, and convert boxes to pixels.
 
 Shapes: R regions of one image. ``hw`` is always height and width, in pixels.
 """
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlray.formats.flags import Flag, RowError
-from vlray.formats.readers.protocol import Found
+from vlray.formats.readers.protocol import RawRegions
 
 FRACTION = 1.5
-"""Up to here the largest corner of an image's boxes is a fraction, which may leave the image."""
+"""Boxes whose largest coordinate is at most this are fractions; these may exceed the image."""
 
 OVERHANG = 1.05
-"""Up to here fractions of the image may pass its edge; beyond, they are of something else."""
+"""Largest plausible fraction of the image; a larger one was divided by something else."""
 
 PIXEL = 1.0
-"""Boxes may leave their image by this much: "+1" conventions and rounding."""
+"""Tolerance for boxes beyond the image, pixels: "+1" conventions and rounding."""
 
 Size = tuple[float, float]
 
@@ -28,13 +28,14 @@ _NO_SIZE = "give --images FOLDER (the photographs) or --sizes FILE (id, height, 
 
 @dataclass(frozen=True)
 class Frame:
-    """How the sizes and boxes of a file are to be read, decided once for all of its images.
+    """How to read the sizes and boxes of a file; the same for all of its images.
 
     Attributes:
         normalized: Boxes are fractions of the image.
-        shorter_side: The fractions are of its shorter side, on both axes.
-        swapped: The file's size is width before height, where its form has height first.
-        resized: Boxes are in pixels of the file's size, where the photograph's is another.
+        shorter_side: They are fractions of the shorter side, on both axes.
+        swapped: Sizes are width before height, although the format has height first.
+        resized: Where the sizes of file and photograph differ, boxes are in pixels of the
+            file's size.
     """
 
     normalized: bool = False
@@ -45,63 +46,65 @@ class Frame:
 
 @dataclass
 class FrameVotes:
-    """Counts over the first images what their boxes and photographs say about the frame."""
+    """Evidence about the frame, counted over the first images."""
 
     images: int = 0
     fractions: int = 0
-    beyond: int = 0  # of the fractions' images: those that pass the image's edge by far
+    beyond: int = 0  # images with fractions above OVERHANG
     furthest: float = 0.0
     straight: int = 0
     swapped: int = 0
-    in_smaller: int = 0  # the boxes fit the smaller one of file's and photograph's size
+    in_smaller: int = 0  # boxes fit the smaller of the file's and the photograph's size
     in_larger: int = 0
     file_is_larger: int = 0
 
-    def add(self, found: Found, true_hw: Size | None) -> None:
+    def add(self, raw: RawRegions, true_hw: Size | None) -> None:
         """Count one image."""
-        boxes = np.asarray(found.boxes, np.float64)
+        boxes = np.asarray(raw.boxes, np.float64)
         if boxes.shape[1:] != (4,) or not len(boxes) or not np.isfinite(boxes).all():
             return
         self.images += 1
-        if boxes.max() <= FRACTION or "normalized-boxes" in found.remarks:
+        if boxes.max() <= FRACTION or "normalized-boxes" in raw.remarks:
             self.fractions += 1
             self.beyond += boxes.max() > OVERHANG
             self.furthest = max(self.furthest, float(boxes.max()))
             return
-        hw = known(found.image_hw)
-        if hw is None or "resized-size" in found.remarks:
+        hw = valid_size(raw.image_hw)
+        if hw is None or "resized-size" in raw.remarks:
             return
+        # A photograph decides the order of the sides; without one, the boxes do.
         if true_hw is not None:
-            straight = near(hw, true_hw)
-            swapped = near(hw[::-1], true_hw) and fits(boxes, true_hw)
+            straight = nearly_equal(hw, true_hw)
+            swapped = nearly_equal(hw[::-1], true_hw) and fits(boxes, true_hw)
         else:
             straight, swapped = fits(boxes, hw), fits(boxes, hw[::-1])
         self.straight += straight and not swapped
         self.swapped += swapped and not straight
-        if true_hw is not None and not straight and not swapped and one_shape(hw, true_hw):
+        if true_hw is not None and not straight and not swapped and same_aspect_ratio(hw, true_hw):
             smaller = min(hw, true_hw)
             self.in_smaller += fits(boxes, smaller)
             self.in_larger += not fits(boxes, smaller)
             self.file_is_larger += hw > true_hw
 
     def frame(self, boxes: str) -> Frame:
-        """Decide; ``boxes`` is the option of that name.
+        """Decide by majority; ``boxes`` is the option of that name.
 
         Raises:
-            ValueError: Boxes are fractions, but not of the image.
+            ValueError: Boxes are fractions, but not of the image's width and height.
         """
+        # A tenth of the images may be outliers.
         normalized = self.images > 0 and self.fractions >= 0.9 * self.images
         normalized = normalized if boxes == "auto" else boxes != "pixels"
         if normalized and boxes != "shorter-side" and self.beyond > 0.1 * self.fractions:
             raise ValueError(
-                f"its boxes are fractions, but those of {self.beyond} of the first {self.images} "
-                f"images go up to {self.furthest:.4g}, so they are not fractions of the image and "
-                "nothing tells what they were divided by. If it was the shorter side, on both axes "
-                "(then no box goes beyond longer/shorter side), say --boxes shorter-side"
+                f"its boxes are fractions, but {self.beyond} of the first {self.images} images "
+                f"have values up to {self.furthest:.4g}, so they are not fractions of the "
+                "image, and the divisor is unknown. If it was the shorter side, on both axes "
+                "(values are at most longer side / shorter side), use --boxes shorter-side"
             )
-        # A few images that were turned by EXIF must not turn all others.
+        # A few images that EXIF rotates must not swap the sizes of all others.
         swapped = self.swapped >= 3 and self.swapped >= 9 * self.straight
-        # One image in ten beyond the smaller size is enough: boxes seldom reach all edges.
+        # One image in ten beyond the smaller size is enough: boxes seldom touch the edges.
         beyond = self.in_larger > 0.1 * self.in_smaller
         file_is_larger = 2 * self.file_is_larger > self.in_smaller + self.in_larger
         return Frame(
@@ -112,137 +115,151 @@ class FrameVotes:
         )
 
 
-def place(
-    found: Found, frame: Frame, true_hw: Size | None
+def boxes_in_pixels(
+    raw: RawRegions, frame: Frame, true_hw: Size | None
 ) -> tuple[np.ndarray, tuple[int, int], list[Flag]]:
-    """Bring the boxes of an image into pixels of the original image.
+    """Convert the boxes of an image to pixels of the original image.
 
     Args:
-        found: What the file holds.
-        frame: How it is to be read.
-        true_hw: Size of the photograph, where it is known.
+        raw: Regions as the file holds them.
+        frame: How to read the file.
+        true_hw: Size of the photograph, if known.
 
     Returns:
-        (R, 4) boxes inside the image, the image's height and width, and what was noticed.
+        (R, 4) boxes inside the image, the image's height and width, and the flags.
 
     Raises:
-        RowError: The boxes cannot be placed.
+        RowError: The boxes are invalid, or the image's size is unknown.
     """
-    boxes = np.asarray(found.boxes, np.float32)
+    boxes = np.asarray(raw.boxes, np.float32)
     if boxes.shape[1:] != (4,):
-        raise RowError(f"boxes are of the shape {boxes.shape}, not (R, 4)")
+        raise RowError(f"boxes have shape {boxes.shape}, not (R, 4)")
     if not np.isfinite(boxes).all():
-        raise RowError("boxes have a value that is not finite")
+        raise RowError("boxes have a non-finite value")
     flags: list[Flag] = []
     if frame.normalized:
-        boxes, hw = _multiplied(boxes, found, frame, true_hw, flags)
+        boxes, hw = _from_fractions(boxes, raw, frame, true_hw, flags)
     else:
-        boxes, hw = _in_pixels(boxes, found, frame, true_hw, flags)
+        boxes, hw = _from_pixels(boxes, raw, frame, true_hw, flags)
     whole = round(hw[0]), round(hw[1])
-    return _inside(boxes, whole, flags), whole, flags
+    return _clip(boxes, whole, flags), whole, flags
 
 
-def known(hw: Size | None) -> Size | None:
-    """Give a file's size, or None where it says nothing: zeros, or not finite."""
+def valid_size(hw: Size | None) -> Size | None:
+    """Return a file's size, or None if it is missing, zero or not finite."""
     if hw is None or not all(np.isfinite(side) and side >= 1 for side in hw):
         return None
     return float(hw[0]), float(hw[1])
 
 
 def fits(boxes: np.ndarray, hw: Size) -> bool:
-    """Tell whether all boxes are within a size, but for a pixel."""
+    """Return whether all boxes end inside a size, within a pixel."""
     return bool((boxes.max(axis=0)[2:] <= np.array(hw[::-1]) + PIXEL).all())
 
 
-def near(one: Size, other: Size) -> bool:
-    """Tell whether two sizes are the same but for rounding."""
+def nearly_equal(one: Size, other: Size) -> bool:
+    """Return whether two sizes are equal up to rounding."""
     return abs(one[0] - other[0]) <= PIXEL and abs(one[1] - other[1]) <= PIXEL
 
 
-def one_shape(one: Size, other: Size) -> bool:
-    """Tell whether one size is the other, resized: its sides have the same ratio."""
+def same_aspect_ratio(one: Size, other: Size) -> bool:
+    """Return whether one size is a resized version of the other."""
     scale = max(one) / max(other)
-    return near((other[0] * scale, other[1] * scale), one) or near(
+    return nearly_equal((other[0] * scale, other[1] * scale), one) or nearly_equal(
         (one[0] / scale, one[1] / scale), other
     )
 
 
-def _multiplied(
-    boxes: np.ndarray, found: Found, frame: Frame, true_hw: Size | None, flags: list[Flag]
+def _from_fractions(
+    boxes: np.ndarray, raw: RawRegions, frame: Frame, true_hw: Size | None, flags: list[Flag]
 ) -> tuple[np.ndarray, Size]:
-    """Turn fractions into pixels."""
-    hw = true_hw or _file_size(found, frame, flags)
+    """Convert fractions to pixels."""
+    hw = true_hw or _file_size(raw, frame, flags)
     if hw is None:
-        raise RowError(f"boxes are fractions of an image whose size is not known; {_NO_SIZE}")
+        raise RowError(f"boxes are fractions, but the image's size is unknown; {_NO_SIZE}")
     scale = (min(hw),) * 2 if frame.shorter_side else hw
     limits = [OVERHANG * side / unit for side, unit in zip(hw, scale, strict=True)]
     if boxes.size and (boxes.max(axis=0)[2:] > limits[::-1]).any():
         x, y = boxes.max(axis=0)[2:].tolist()
         raise RowError(
-            f"boxes are fractions up to {x:.4g} in x and {y:.4g} in y, which an image of "
-            f"{_text(hw)} does not hold: they were divided by something else than "
+            f"boxes are fractions up to {x:.4g} in x and {y:.4g} in y, too large for an "
+            f"image of {_format_size(hw)}: they were divided by something other than "
             + ("its shorter side" if frame.shorter_side else "its width and height")
         )
-    flags.append(Flag("boxes-normalized", f"multiplied by {_text(scale)}"))
+    flags.append(Flag("boxes-normalized", f"multiplied by {_format_size(scale)}"))
     return (boxes * np.array([scale[1], scale[0]] * 2)).astype(np.float32), hw
 
 
-def _in_pixels(
-    boxes: np.ndarray, found: Found, frame: Frame, true_hw: Size | None, flags: list[Flag]
+def _from_pixels(
+    boxes: np.ndarray, raw: RawRegions, frame: Frame, true_hw: Size | None, flags: list[Flag]
 ) -> tuple[np.ndarray, Size]:
-    """Find the size that the boxes belong to, and scale them to the photograph's."""
-    hw = _file_size(found, frame, flags)
-    elsewhere = "resized-size" in found.remarks  # the boxes are not in pixels of the file's size
+    """Scale pixel boxes from the size that they refer to, to the photograph's size."""
+    hw = _file_size(raw, frame, flags)
+    is_resized = "resized-size" in raw.remarks  # boxes are not in pixels of the file's size
+    # Without a photograph, only the file can tell the size.
     if true_hw is None:
         if hw is None:
-            raise RowError(f"the file gives no size for this image; {_NO_SIZE}")
-        if elsewhere:
-            raise RowError(f"the file gives the resized image's size, not the image's; {_NO_SIZE}")
+            raise RowError(f"the file has no size for this image; {_NO_SIZE}")
+        if is_resized:
+            raise RowError(f"the file has the size of the resized image only; {_NO_SIZE}")
         if boxes.size and not fits(boxes, hw) and fits(boxes, hw[::-1]):
-            flags.append(Flag("size-order", f"boxes fit {_text(hw[::-1])}, not {_text(hw)}"))
+            flags.append(
+                Flag("size-order", f"boxes fit {_format_size(hw[::-1])}, not {_format_size(hw)}")
+            )
             return boxes, hw[::-1]
         return boxes, hw
-    if hw is None or elsewhere or near(hw, true_hw):
+    if hw is None or is_resized or nearly_equal(hw, true_hw):
         return boxes, true_hw
-    if near(hw[::-1], true_hw) and (not boxes.size or fits(boxes, true_hw)):
-        flags.append(Flag("size-order", f"{_text(hw)} in the file, {_text(true_hw)} in truth"))
+    # The sides are swapped for this image only.
+    if nearly_equal(hw[::-1], true_hw) and (not boxes.size or fits(boxes, true_hw)):
+        flags.append(
+            Flag("size-order", f"{_format_size(hw)} in the file, {_format_size(true_hw)} in truth")
+        )
         return boxes, true_hw
-    if not one_shape(hw, true_hw):
-        # Also of a photograph that EXIF turns, where the boxes are those of the unturned pixels.
-        detail = f"{_text(hw)} in the file, {_text(true_hw)} in truth"
+    if not same_aspect_ratio(hw, true_hw):
+        # EXIF-rotated photographs end here too if their boxes refer to the unrotated pixels.
+        detail = f"{_format_size(hw)} in the file, {_format_size(true_hw)} in truth"
         flags.append(Flag("size-contradicts", detail))
         return boxes, hw
     if not frame.resized:
-        flags.append(Flag("size-resized", f"{_text(hw)} in the file, {_text(true_hw)} in truth"))
+        flags.append(
+            Flag(
+                "size-resized", f"{_format_size(hw)} in the file, {_format_size(true_hw)} in truth"
+            )
+        )
         return boxes, true_hw
-    flags.append(Flag("boxes-rescaled", f"from {_text(hw)} to {_text(true_hw)}"))
+    flags.append(Flag("boxes-rescaled", f"from {_format_size(hw)} to {_format_size(true_hw)}"))
     scale = np.array([true_hw[1] / hw[1], true_hw[0] / hw[0]] * 2)
     return (boxes * scale).astype(np.float32), true_hw
 
 
-def _file_size(found: Found, frame: Frame, flags: list[Flag]) -> Size | None:
-    hw = known(found.image_hw)
+def _file_size(raw: RawRegions, frame: Frame, flags: list[Flag]) -> Size | None:
+    hw = valid_size(raw.image_hw)
     if hw is None or not frame.swapped:
         return hw
-    flags.append(Flag("size-order", f"the file says {_text(hw)}, taken as {_text(hw[::-1])}"))
+    flags.append(
+        Flag("size-order", f"{_format_size(hw)} in the file, read as {_format_size(hw[::-1])}")
+    )
     return hw[::-1]
 
 
-def _inside(boxes: np.ndarray, hw: tuple[int, int], flags: list[Flag]) -> np.ndarray:
-    """Clip boxes to their image and say what was wrong with them."""
+def _clip(boxes: np.ndarray, hw: tuple[int, int], flags: list[Flag]) -> np.ndarray:
+    """Clip boxes to their image, and add flags for what was wrong with them."""
     if not boxes.size:
         return boxes
     limits = np.array([hw[1], hw[0]] * 2, np.float32)
     beyond = np.maximum(-boxes, boxes - limits).max(axis=1)
     if (count := int((beyond > PIXEL).sum())) > 0:
-        detail = f"{count} of {len(boxes)} boxes, by up to {beyond.max():.1f} px of {_text(hw)}"
+        detail = (
+            f"{count} of {len(boxes)} boxes, by up to {beyond.max():.1f} px of {_format_size(hw)}"
+        )
         flags.append(Flag("boxes-outside", detail))
     clipped: np.ndarray = np.clip(boxes, 0, limits)
     sides = clipped[:, 2:] - clipped[:, :2]
     if (worst := float(sides.min())) < -PIXEL:
         box = clipped[sides.min(axis=1).argmin()].tolist()
         raise RowError(
-            f"box {box} ends {-worst:.1f} px before it begins; boxes must be x1, y1, x2, y2, and "
+            f"box {box} ends {-worst:.1f} px before it starts; boxes must be x1, y1, x2, y2, but "
             "these may be x, y, width, height"
         )
     if worst < 0:
@@ -259,5 +276,5 @@ def _inside(boxes: np.ndarray, hw: tuple[int, int], flags: list[Flag]) -> np.nda
     return clipped
 
 
-def _text(hw: Size) -> str:
+def _format_size(hw: Size) -> str:
     return f"{hw[1]:g}x{hw[0]:g}"

@@ -1,4 +1,4 @@
-"""Other tools' files become an output: read, correct, write; and finish what is missing."""
+"""Import another tool's file into an output: read, correct, write, and resume."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from vlray.config.convert import ConvertConfig
 from vlray.formats.correct import Corrector
 from vlray.formats.flags import DOUBTS, Flag
-from vlray.formats.known import open_reader, recognize
-from vlray.formats.origin import identity_of
-from vlray.formats.progress import Progress
-from vlray.formats.readers.protocol import Found, Reader, Unreadable
+from vlray.formats.lookup import open_reader, recognize
+from vlray.formats.progress import ConversionProgress
+from vlray.formats.provenance import identity_of
+from vlray.formats.readers.protocol import RawRegions, Reader, Unreadable
 from vlray.formats.sizes import Photographs, read_sizes, renamer
 from vlray.formats.survey import Survey, survey
 from vlray.formats.write import Shard, ShardWriter
@@ -31,30 +31,30 @@ log = logging.getLogger("vlray.formats")
 
 @dataclass
 class ImportResult:
-    """What one run did, and what is noticed in the whole output."""
+    """Counts of one import run."""
 
     output: str
-    images: int = 0  # with regions, written by this run
+    images: int = 0  # written by this run, failures excluded
     regions: int = 0
     failed: int = 0
-    there: int = 0  # images that earlier runs had written
+    existing: int = 0  # images written by earlier runs
     bytes: int = 0
     seconds: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)  # of this run's failures, by kind
+    reasons: Counter[str] = field(default_factory=Counter)  # this run's failures by error class
     first_failure: str = ""
-    is_redone: bool = False  # the source had changed, so that everything was made again
+    is_redone: bool = False  # the source had changed, so the output was started over
 
     @property
     def done(self) -> int:
-        """Images of this run, failed ones included."""
+        """Images of this run, failures included."""
         return self.images + self.failed
 
 
 def import_file(config: ConvertConfig) -> ImportResult:
-    """Bring an output up to date with a file of region features.
+    """Import a file of region features into an output, or finish an earlier import.
 
     Raises:
-        ValueError: Something in the settings, the file or the output forbids to begin.
+        ValueError: The settings, the file or the existing output do not allow the import.
     """
     source = Path(config.source).expanduser()
     name = config.format or recognize(source)
@@ -64,7 +64,7 @@ def import_file(config: ConvertConfig) -> ImportResult:
     seen = survey(
         reader, source, photographs, rename, boxes=config.boxes, labels=tuple(config.labels)
     )
-    _say(config, name, seen)
+    _log_survey(config, name, seen)
     fs, root = files.resolve(config.output)
     companions = getattr(reader, "companions", ())
     identity = identity_of(config, name, source, seen, photographs, companions)
@@ -88,34 +88,34 @@ def _photographs(config: ConvertConfig) -> Photographs:
     return Photographs.of(listing, sizes, config.split)
 
 
-def _say(config: ConvertConfig, name: str, seen: Survey) -> None:
-    """Say how the file is read, and warn of what would go wrong with each of its images."""
+def _log_survey(config: ConvertConfig, name: str, seen: Survey) -> None:
+    """Log how the file is read, and report problems that concern all of its images."""
     vectors = f"vectors of {seen.feature_dim}" if seen.feature_dim else "no vectors"
-    log.info("%s: %s, %s, labels: %s", config.source, name, vectors, seen.labels.origin)
+    log.info("%s: %s, %s, labels: %s", config.source, name, vectors, seen.labels.source)
     for key, value in seen.settings().items():
         log.debug("%s: %s", key, value)
     if seen.frame.normalized:
-        what = "the images' shorter sides" if seen.frame.shorter_side else "the images"
-        log.info("its boxes are fractions of %s", what)
+        unit = "the images' shorter sides" if seen.frame.shorter_side else "the images"
+        log.info("boxes are fractions of %s", unit)
     if seen.frame.swapped:
-        log.info("its sizes are width before height, other than its form has them; exchanged")
+        log.info("sizes are width before height, unlike the format's; they are swapped")
     first = ", ".join(seen.first_ids)
     if config.images and not seen.with_photograph:
         raise ValueError(
-            f"none of the first {seen.images} images ({first}, ...) is a photograph in "
-            f"{config.images}; --id-rule coco or regex:PATTERN makes one id of both names"
+            f"none of the first {seen.images} images ({first}, ...) has a photograph in "
+            f"{config.images}; use --id-rule coco or regex:PATTERN to match ids and file names"
         )
     if not seen.with_size:
         log.warning(
-            "the first %d images (%s, ...) have no size: where their boxes are useless without, "
-            "they become failures; give --images FOLDER or --sizes FILE",
+            "the first %d images (%s, ...) have no size, so images whose boxes need one will fail; "
+            "give --images FOLDER or --sizes FILE",
             seen.images,
             first,
         )
 
 
 class _Import:
-    """One run over the file, shard by shard; a shard is written while the next one is read."""
+    """One pass over the file, shard by shard; each shard is written while the next is read."""
 
     def __init__(
         self,
@@ -129,25 +129,27 @@ class _Import:
         self._reader, self._writer = reader, writer
         self._photographs, self._rename = photographs, rename
         self._size, self._strict = config.shard_size, config.strict
+        # A resumed import keeps the ids that earlier shards assigned to words.
         names = writer.labels() or (seen.labels.objects, seen.labels.attributes)
         self._correct = Corrector(seen, *names, float16=config.dtype == "float16")
         self._taken: set[str] = set()  # ids that have a row
-        self._planned: set[str] = set()  # ids that came up
+        self._planned: set[str] = set()  # ids in the plan
         self.result = ImportResult(config.output)
 
     def finish(self) -> ImportResult:
-        """Write every shard that is missing."""
+        """Write all missing shards."""
         began = time.monotonic()
         position = number = 0
         unit = getattr(self._reader, "unit", " images")
-        with ThreadPoolExecutor(1) as pool, Progress(self._reader.end, unit) as progress:
+        with ThreadPoolExecutor(1) as pool, ConversionProgress(self._reader.end, unit) as progress:
             pending: Future[int] | None = None
-            stream: Iterator[tuple[int, Found | Unreadable]] | None = None
+            stream: Iterator[tuple[int, RawRegions | Unreadable]] | None = None
             while position < self._reader.end:
-                there = self._writer.stored(number)
-                if there is not None and there.begin == position:
-                    self._remember(there.image_ids, there.planned)
-                    position, stream = there.end, None
+                stored = self._writer.stored(number)
+                # Skip a stored shard, and seek to the next missing one.
+                if stored is not None and stored.begin == position:
+                    self._remember(stored.image_ids, stored.planned)
+                    position, stream = stored.end, None
                     progress.skip(position)
                 else:
                     stream = stream or self._reader.read(position)
@@ -155,7 +157,7 @@ class _Import:
                     if not len(shard):
                         break
                     position = shard.end
-                    # At most two shards are in memory: the one that is written, and this one.
+                    # Waiting here keeps at most two shards in memory.
                     self.result.bytes += pending.result() if pending else 0
                     pending = pool.submit(self._writer.write, shard)
                 number += 1
@@ -166,48 +168,50 @@ class _Import:
     def _remember(self, image_ids: list[str], planned: list[str]) -> None:
         self._taken.update(image_ids)
         self._planned.update(planned)
-        self.result.there += len(image_ids)
+        self.result.existing += len(image_ids)
 
     def _fill(
         self,
         shard: Shard,
-        stream: Iterator[tuple[int, Found | Unreadable]],
-        progress: Progress,
+        stream: Iterator[tuple[int, RawRegions | Unreadable]],
+        progress: ConversionProgress,
     ) -> Shard:
-        """Take the next images of the file into a shard."""
-        for position, found in stream:
+        """Fill a shard with the next images of the file."""
+        for position, raw in stream:
             shard.end = position
-            self._take(shard, found)
+            self._take(shard, raw)
             progress.count(position, self.result.done, self.result.failed)
             if len(shard) == self._size:
                 break
         else:
-            shard.end = self._reader.end  # empty lines behind the last image included
+            shard.end = self._reader.end  # skips empty lines after the last image
+        # Copies, since the vocabularies grow while this shard is written in the background.
         shard.labels = list(self._correct.objects.names), list(self._correct.attributes.names)
         return shard
 
-    def _take(self, shard: Shard, found: Found | Unreadable) -> None:
+    def _take(self, shard: Shard, raw: RawRegions | Unreadable) -> None:
         try:
-            image_id = self._rename(found.image_id)
+            image_id = self._rename(raw.image_id)
         except ValueError as error:
             name, reason = "BadId", str(error)
-            if isinstance(found, Unreadable):  # its id may be missing as well
-                name, reason = found.error, found.reason
-            self._fail(shard, found.image_id, "", "", name, reason)
+            if isinstance(raw, Unreadable):  # its id may be unreadable too
+                name, reason = raw.error, raw.reason
+            self._fail(shard, raw.image_id, "", "", name, reason)
             return
-        photograph = self._photographs.look_up(image_id, found.image_id)
+        photograph = self._photographs.look_up(image_id, raw.image_id)
         path, split = photograph.path, photograph.split
+        # An id that occurs twice has one row in the plan; the second occurrence is a failure.
         if image_id not in self._planned:
             self._planned.add(image_id)
             shard.plan.append((image_id, path, split))
-        if isinstance(found, Unreadable):
-            self._fail(shard, image_id, path, split, found.error, found.reason)
+        if isinstance(raw, Unreadable):
+            self._fail(shard, image_id, path, split, raw.error, raw.reason)
             return
         if image_id in self._taken:
-            reason = f"the file has a row of the id {image_id} already; the first one is kept"
+            reason = f"the file has several rows with the id {image_id}; the first one was used"
             self._fail(shard, image_id, path, split, "DuplicateId", reason)
             return
-        row, flags, reason = self._correct(found, photograph.image_hw)
+        row, flags, reason = self._correct(raw, photograph.image_hw)
         if photograph.flag:
             flags.append(Flag(photograph.flag, path))
         shard.flags += [(image_id, flag) for flag in flags]

@@ -1,4 +1,4 @@
-"""The last words of a conversion: what was done, what failed, what is doubtful."""
+"""Summary of an import: images, failures and flags."""
 
 from __future__ import annotations
 
@@ -16,49 +16,50 @@ EXAMPLES = 3
 
 
 def report(result: ImportResult) -> list[str]:
-    """Sum up an import, in lines for the log."""
+    """Return the summary of an import, as lines for the log."""
     flags = flag_lines(result.output)
     if not result.done:
-        return [f"nothing to do: all {result.there:,} images are in {result.output}", *flags]
+        return [f"nothing to do: all {result.existing:,} images are in {result.output}", *flags]
     rate = result.done / max(result.seconds, 1e-9)
     lines = [
         f"{result.images:,} images, {result.regions:,} regions, {result.bytes / 1e6:,.2f} MB in "
         f"{result.seconds:.1f} s ({rate:,.1f} images/s)"
     ]
     if result.is_redone:
-        lines.append("the source had changed, so that everything was made again")
-    if result.there:
-        lines.append(f"{result.there:,} images were there already")
+        lines.append("the source had changed, so all images were imported again")
+    if result.existing:
+        lines.append(f"{result.existing:,} images were already imported")
     if result.failed:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in result.reasons.most_common())
         lines.append(
             f"{result.failed:,} images failed ({kinds}), the first: {result.first_failure}; "
-            f"failures/ in {result.output} tells which and why"
+            f"failures/ in {result.output} lists all, with reasons"
         )
     lines += flags
     if result.images:
-        lines.append(f"look at them: vlray view {shlex.quote(result.output)}")
+        lines.append(f"to look at them: vlray view {shlex.quote(result.output)}")
     return lines
 
 
 def flag_lines(output: str) -> list[str]:
-    """Count what was noticed in an output, with examples; nothing where nothing was."""
+    """Count the flags of an output, with examples; an empty list without flags."""
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     fs, root = files.resolve(output)
     folder = files.join(root, parts.FLAGS)
+    # Reads the flags of all runs, not only of this one.
     for name in files.list_names(fs, folder):
         for row in pq.read_table(files.join(folder, name), filesystem=fs).to_pylist():
             counts[row["flag"]] += 1
-            some = examples.setdefault(row["flag"], [])
-            if len(some) < EXAMPLES:
-                some.append(
+            samples = examples.setdefault(row["flag"], [])
+            if len(samples) < EXAMPLES:
+                samples.append(
                     f"{row['image_id']} ({row['detail']})" if row["detail"] else row["image_id"]
                 )
     if not counts:
         return []
-    lines = [f"noticed (flags/ in {output} has it image by image):"]
-    # What is doubtful comes first.
+    lines = [f"flags (flags/ in {output} lists them by image):"]
+    # Doubtful rows first, then by frequency.
     for flag, count in sorted(counts.items(), key=lambda item: (item[0] not in DOUBTS, -item[1])):
         about = MEANINGS.get(flag, "")
         lines.append(

@@ -20,19 +20,19 @@ from vlray.storage import files
 
 HeightWidth = tuple[int, int]
 
-_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """What is known of one image besides its regions.
+    """Path, split and size of one original image.
 
     Attributes:
-        path: Relative to the photographs' root; where there is no photograph, what it is called
-            most often: the file's own id and ``.jpg``.
-        split: Of its folder.
-        image_hw: True height and width; None where they are not known.
-        flag: Why the photograph did not help, if it did not.
+        path: Relative to the photographs' root; without a photograph, the id in the file with
+            ``.jpg``.
+        split: Split of its folder.
+        image_hw: True height and width; None if unknown.
+        flag: ``photograph-missing`` or ``photograph-unreadable``, else "".
     """
 
     path: str
@@ -43,12 +43,12 @@ class Photograph:
 
 @dataclass(frozen=True, eq=False)
 class Photographs:
-    """The photographs and sizes that go with a file; without any, nothing is known.
+    """Photographs and sizes of a file's images; may be empty.
 
     Attributes:
-        root: Of the photographs.
-        split: Of all images; empty: that of each photograph's folder.
-        sizes: Heights and widths by image id, which count more than the photographs'.
+        root: Folder or URI of the photographs.
+        split: Split of all images; empty: the split of each photograph's folder.
+        sizes: Height and width by image id; they override the photographs' sizes.
     """
 
     root: str = ""
@@ -60,19 +60,19 @@ class Photographs:
     def of(
         cls, listing: Listing | None, sizes: dict[str, HeightWidth] | None = None, split: str = ""
     ) -> Photographs:
-        """Take a listing of photographs, a table of sizes, or both."""
+        """Combine a listing of photographs and a table of sizes; either may be missing."""
         if listing is None:
             return cls(split=split, sizes=sizes or {})
         columns = [listing.table[name].to_pylist() for name in ("image_id", "path", "split")]
-        found = {image_id: (path, part) for image_id, path, part in zip(*columns, strict=True)}
-        return cls(listing.root, split, sizes or {}, found)
+        entries = {image_id: (path, part) for image_id, path, part in zip(*columns, strict=True)}
+        return cls(listing.root, split, sizes or {}, entries)
 
     def __contains__(self, image_id: str) -> bool:
-        """Tell whether there is a photograph of this id."""
+        """Return whether there is a photograph with this id."""
         return self._files is not None and image_id in self._files
 
     def look_up(self, image_id: str, raw_id: str) -> Photograph:
-        """Find out about an image; ``raw_id`` is its id in the file."""
+        """Look up an image; ``raw_id`` is its id in the file."""
         size = self.sizes.get(image_id)
         if self._files is None:
             return Photograph(_likely_path(raw_id), self.split or ALL, size)
@@ -80,8 +80,8 @@ class Photographs:
             path = _likely_path(raw_id)
             return Photograph(path, self.split or ALL, size, "photograph-missing")
         path, part = self._files[image_id]
-        seen = size or _size_of(self.root, path)
-        return Photograph(path, self.split or part, seen, "" if seen else "photograph-unreadable")
+        size = size or _size_of(self.root, path)
+        return Photograph(path, self.split or part, size, "" if size else "photograph-unreadable")
 
 
 def _likely_path(raw_id: str) -> str:
@@ -89,7 +89,7 @@ def _likely_path(raw_id: str) -> str:
 
 
 def renamer(rule: str) -> Callable[[str], str]:
-    """Give the function that makes an image id of a file's id, as ``--id-rule`` says."""
+    """Return the function that maps an id in the file to an image id, as ``--id-rule`` says."""
     return (lambda raw: raw) if rule == "keep" else (lambda raw: image_ids([raw], rule)[0])
 
 
@@ -98,10 +98,10 @@ def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
 
     Args:
         path: COCO's JSON, a CSV or TSV with the columns id, height and width, or ``hw.tsv``.
-        rule: How its ids become image ids; a COCO image also counts by its file's name.
+        rule: The option ``id_rule``. A COCO image can also be found by its file's name.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The file has none of these formats, or no sizes.
     """
     rename = renamer(rule)
     sizes: dict[str, HeightWidth] = {}
@@ -111,6 +111,7 @@ def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
                 try:
                     sizes.setdefault(rename(name), (int(height), int(width)))
                 except ValueError:
+                    # COCO images have an id and a file name; the rule must match one of them.
                     if len(names) == 1:
                         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -119,39 +120,41 @@ def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
             "and width), a CSV with the columns id,height,width, or VinVL's hw.tsv"
         ) from error
     if not sizes:
-        raise ValueError(f"--sizes {path} holds no sizes; it needs id, height and width")
+        raise ValueError(f"--sizes {path} has no sizes; give a file with id, height and width")
     return sizes
 
 
 def _size_rows(path: Path) -> Iterable[tuple[list[str], Any, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         if path.suffix == ".json":
-            found = json.load(stream)
-            for image in found["images"] if isinstance(found, dict) else found:
+            document = json.load(stream)
+            for image in document["images"] if isinstance(document, dict) else document:
                 name = Path(image.get("file_name", "")).stem
                 yield [str(image["id"]), name], image["height"], image["width"]
             return
         first = stream.readline()
         stream.seek(0)
-        if "\t" in first and "{" in first:  # key, then [{"height": .., "width": ..}]
+        if "\t" in first and "{" in first:  # VinVL: key, then [{"height": .., "width": ..}]
             for line in stream:
                 key, _, text = line.partition("\t")
                 size = json.loads(text)
                 size = size[0] if isinstance(size, list) else size
                 yield [key], size["height"], size["width"]
             return
+        # CSV or TSV with a header.
         for row in csv.DictReader(stream, delimiter="\t" if "\t" in first else ","):
             yield [row["id"]], row["height"], row["width"]
 
 
 def _size_of(root: str, path: str) -> HeightWidth | None:
-    """Read a photograph's size as it stands upright, without decoding its pixels."""
+    """Read a photograph's size after EXIF rotation, without decoding its pixels."""
     try:
-        fs, place = files.locate(root, path)
-        source = files.restore_bytes(place) if files.is_local(fs) else fs.open_input_file(place)
+        fs, full_path = files.locate(root, path)
+        is_local = files.is_local(fs)
+        source = files.restore_bytes(full_path) if is_local else fs.open_input_file(full_path)
         with warnings.catch_warnings(), Image.open(source) as image:
             warnings.simplefilter("ignore")
             turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
             return (image.width, image.height) if turned else (image.height, image.width)
-    except Exception:  # damaged files raise whatever the code that meets the damage raises
+    except Exception:  # a damaged file can raise anything, depending on the decoder
         return None

@@ -1,4 +1,4 @@
-"""Look at the first images of a file before any is converted: some things one image cannot tell."""
+"""Survey the first images of a file, for settings that a single image cannot determine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from vlray.formats.frame import Frame, FrameVotes
-from vlray.formats.labels import Labels, given_labels, labels_for
-from vlray.formats.readers.protocol import Found, Reader, Unreadable
+from vlray.formats.labels import Labels, infer_labels, read_labels
+from vlray.formats.readers.protocol import RawRegions, Reader, Unreadable
 from vlray.formats.sizes import Photographs
 
 LOOKED_AT = 256  # images
@@ -20,15 +20,15 @@ LOOKED_AT = 256  # images
 
 @dataclass(frozen=True)
 class Survey:
-    """What holds for all images of a file.
+    """Properties of a file, inferred from its first images.
 
     Attributes:
         feature_dim: Length of its vectors.
-        frame: How its sizes and boxes are to be read.
-        labels: Names of its ids; of a file that holds words, those to begin with.
-        images: How many were looked at.
-        with_photograph: How many of these have a photograph in ``--images``.
-        with_size: How many have a size, wherever from.
+        frame: How to read its sizes and boxes.
+        labels: Names of its ids; initially empty if the file holds words.
+        images: Number of images surveyed.
+        with_photograph: Number of these with a photograph in ``--images``.
+        with_size: Number of these with a size, from any source.
         first_ids: Some image ids, for messages.
     """
 
@@ -42,13 +42,13 @@ class Survey:
 
     @property
     def boxes(self) -> str:
-        """The unit of its boxes, as the option ``boxes`` calls it."""
+        """Unit of the boxes, as a value of the option ``boxes``."""
         if self.frame.shorter_side:
             return "shorter-side"
         return "normalized" if self.frame.normalized else "pixels"
 
     def settings(self) -> dict[str, object]:
-        """Give what it found in the form of an output's settings."""
+        """Return the results as settings of the output."""
         return {
             "convert.boxes": self.boxes,
             "convert.size_order": "width, height" if self.frame.swapped else "as the form has it",
@@ -64,47 +64,48 @@ def survey(
     boxes: str,
     labels: tuple[str, ...],
 ) -> Survey:
-    """Look at the first images.
+    """Survey the first images.
 
     Args:
-        reader: Of the file.
-        source: The file, beside which there may be names of its ids.
-        photographs: What is known of the images.
-        rename: Makes an image id of a file's id.
-        boxes: The option of that name.
-        labels: The option: files of names.
+        reader: Reader of the file.
+        source: The file; a sidecar file may have the names of its ids.
+        photographs: Photographs and sizes of the images.
+        rename: Maps an id in the file to an image id.
+        boxes: The option ``boxes``.
+        labels: The option ``labels``: files of names.
 
     Raises:
-        ValueError: Not one of them can be read; the first reasons are given. Or boxes are
-            fractions of something else than the image.
+        ValueError: None of the first images can be converted (the message has the first
+            reasons), or boxes are fractions of something other than the image.
     """
     tally = _Tally(photographs)
-    for _, found in islice(reader.read(), LOOKED_AT):
-        if isinstance(found, Unreadable):
-            tally.reasons.append(f"{found.image_id}: {found.reason}")
+    for _, raw in islice(reader.read(), LOOKED_AT):
+        if isinstance(raw, Unreadable):
+            tally.reasons.append(f"{raw.image_id}: {raw.reason}")
             continue
         try:
-            tally.add(found, rename(found.image_id))
-        except ValueError as error:  # the rule makes no id of its id
+            tally.add(raw, rename(raw.image_id))
+        except ValueError as error:  # the id rule does not match
             tally.reasons.append(str(error))
     if not tally.ids:
         raise ValueError(
-            f"not one of the first {len(tally.reasons)} images of {source} can be converted: "
+            f"none of the first {len(tally.reasons)} images of {source} can be converted: "
             + "; ".join(tally.reasons[:3])
             if tally.reasons
-            else f"{source} holds no images"
+            else f"{source} has no images"
         )
     try:
         frame = tally.votes.frame(boxes)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
+    # The most common length: a few images may be damaged.
     feature_dim = tally.lengths.most_common(1)[0][0] if tally.lengths else 0
     if labels:
-        names = given_labels(labels)
+        names = read_labels(labels)
     elif tally.words:
         names = Labels((), (), "the words of the file")
     else:
-        names = labels_for(source, (tally.largest[0], tally.largest[1]), feature_dim)
+        names = infer_labels(source, (tally.largest[0], tally.largest[1]), feature_dim)
     return Survey(
         feature_dim,
         frame,
@@ -130,17 +131,17 @@ class _Tally:
     with_size: int = 0
     words: bool = False
 
-    def add(self, found: Found, image_id: str) -> None:
+    def add(self, raw: RawRegions, image_id: str) -> None:
         """Count one image."""
-        photograph = self.photographs.look_up(image_id, found.image_id)
+        photograph = self.photographs.look_up(image_id, raw.image_id)
         self.ids.append(image_id)
         self.with_photograph += image_id in self.photographs
-        self.with_size += photograph.image_hw is not None or found.image_hw is not None
-        self.votes.add(found, photograph.image_hw)
-        if len(found.boxes):
-            self.lengths[np.asarray(found.visual_feats).shape[-1]] += 1
-        self.words |= found.obj_names is not None
-        for head, numbers in enumerate((found.obj_ids, found.attr_ids)):
+        self.with_size += photograph.image_hw is not None or raw.image_hw is not None
+        self.votes.add(raw, photograph.image_hw)
+        if len(raw.boxes):
+            self.lengths[np.asarray(raw.visual_feats).shape[-1]] += 1
+        self.words |= raw.obj_names is not None
+        for head, numbers in enumerate((raw.obj_ids, raw.attr_ids)):
             self.largest[head] = max(self.largest[head], _largest(numbers))
 
 

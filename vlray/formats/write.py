@@ -1,4 +1,4 @@
-"""Write the shards of an imported output, and find where an earlier run stopped."""
+"""Write the shards of an imported output, and read those of earlier runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from vlray.storage import files
 
 @dataclass(eq=False)
 class Shard:
-    """Some images of a file that follow each other, on their way into the output.
+    """Consecutive images of a file, to be written as one shard.
 
     Attributes:
-        number: Of the shard.
-        begin: Where they begin in the file, as a position of its reader.
-        end: Where they end.
-        rows: Image id, path, split and regions of each image that can be kept.
-        failures: Rows as `FAILURES`.
-        flags: Image id and what was noticed.
-        plan: Image id, path and split of each image that came up for the first time.
+        number: Number of the shard.
+        begin: Position of the first image, as the reader counts positions.
+        end: Position after the last image.
+        rows: Image id, path, split and regions of each valid image.
+        failures: Rows of the schema `FAILURES`.
+        flags: Image id and flag.
+        plan: Image id, path and split of each image whose id is new.
         labels: Names of the object and attribute ids so far.
     """
 
@@ -43,13 +43,13 @@ class Shard:
     labels: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
 
     def __len__(self) -> int:
-        """Give the number of images, failed ones included."""
+        """Return the number of images, failures included."""
         return len(self.rows) + len(self.failures)
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What the output has of a shard already."""
+class StoredShard:
+    """A shard that an earlier run wrote."""
 
     begin: int
     end: int
@@ -59,10 +59,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class ShardWriter:
-    """Writes shards one after the other; each file is there whole or not at all.
+    """Writer of shards, one after the other; each file is written atomically.
 
-    The regions come last, as in an extraction: their being there means that the shard is done.
-    Their metadata say where in the source the shard begins and ends, so that the next run seeks.
+    The regions are written last, as in an extraction: their file marks the shard as done. Its
+    metadata has the shard's begin and end in the source, so that the next run can seek.
     """
 
     fs: pafs.FileSystem
@@ -71,8 +71,8 @@ class ShardWriter:
     feature_dim: int
     dtype: FeatureDtype
 
-    def stored(self, number: int) -> Stored | None:
-        """Read what is there of a shard; None where it is not done."""
+    def stored(self, number: int) -> StoredShard | None:
+        """Read what an earlier run wrote of a shard; None if it is not done."""
         path = self._path(parts.REGIONS, parts.part_name(number))
         if self.fs.get_file_info(path).type != pafs.FileType.File:
             return None
@@ -82,12 +82,13 @@ class ShardWriter:
         plan = self._path(parts.PLAN, _plan_name(number))
         planned = pq.read_table(plan, filesystem=self.fs, columns=["image_id"])
         begin, end = about["source"]
-        return Stored(begin, end, ids, planned["image_id"].to_pylist())
+        return StoredShard(begin, end, ids, planned["image_id"].to_pylist())
 
     def write(self, shard: Shard) -> int:
-        """Write a shard, and give the number of bytes of its regions."""
+        """Write a shard, and return the size of its regions file in bytes."""
         name = parts.part_name(shard.number)
         flags = [(image_id, flag.flag, flag.detail) for image_id, flag in shard.flags]
+        # Everything else is written before the regions, which mark the shard as done.
         self._put(parts.FLAGS, name, _table(flags, FLAGS))
         rows = [tuple(row[column] for column in FAILURES.names) for row in shard.failures]
         self._put(parts.FAILURES, name, _table(rows, FAILURES))
@@ -99,7 +100,7 @@ class ShardWriter:
         return int(encoded.size)
 
     def write_labels(self, objects: list[str], attributes: list[str]) -> None:
-        """Write the names, if they are not those that are there."""
+        """Write the names of the ids if they have changed."""
         path = self._path(parts.LABELS)
         labels = {"obj_names": objects, "attr_names": attributes}
         data = json.dumps(labels, ensure_ascii=False, indent=1).encode()
@@ -111,7 +112,7 @@ class ShardWriter:
         files.write_atomic(self.fs, path, data)
 
     def labels(self) -> tuple[list[str], list[str]] | None:
-        """Read the names that earlier shards gave; None where there is no shard."""
+        """Read the names that earlier shards wrote; None without shards."""
         if self.stored(0) is None:
             return None
         labels = json.loads(files.read_bytes(self.fs, self._path(parts.LABELS)))
@@ -121,7 +122,7 @@ class ShardWriter:
         return files.join(self.root, *names)
 
     def _put(self, folder: str, name: str, table: pa.Table) -> None:
-        """Write a table of a shard, or remove that of an earlier attempt where there is none."""
+        """Write a table of a shard; if it is empty, remove the file of an earlier attempt."""
         path = self._path(folder, name)
         if table.num_rows or folder == parts.PLAN:
             files.write_atomic(self.fs, path, parts.encode_plain(table))
@@ -132,9 +133,9 @@ class ShardWriter:
         provenance = self.identity | {"source": [shard.begin, shard.end]}
         schema = regions_schema(self.feature_dim, self.dtype, provenance)
         tables = [schema.empty_table()]
-        # Batches of images with the same heads: one image may lack what its neighbours have.
-        for _, some in groupby(shard.rows, key=lambda row: _heads(row[3])):
-            ids, paths, splits, regions = zip(*some, strict=True)
+        # RegionBatch needs equal heads, and one image may lack labels that its neighbours have.
+        for _, group in groupby(shard.rows, key=lambda row: _heads(row[3])):
+            ids, paths, splits, regions = zip(*group, strict=True)
             tables.append(to_table(RegionBatch.concat(regions), ids, paths, splits, schema))
         return pa.concat_tables(tables).combine_chunks()
 

@@ -15,16 +15,16 @@ from jaxtyping import Float16, Float32, Int32
 
 @dataclass(frozen=True, eq=False)
 class RegionBatch:
-    """What a detector found on N images: regions of image 0 first, then of image 1, and so on.
+    """Regions of N images, concatenated: first those of image 0, then those of image 1, etc.
 
     Attributes:
-        image_hw: Height and width of each original image (after EXIF rotation), pixels.
-        num_boxes: Regions of each image; their sum is R.
+        image_hw: Height and width of each original image after EXIF rotation, in pixels.
+        num_boxes: Number of regions of each image; their sum is R.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
-        visual_feats: Vector of each region; (R, 0) where only boxes were asked for.
+        visual_feats: Feature vector of each region; (R, 0) if only boxes were extracted.
         obj_ids: Object class of each region, an index into the detector's ``obj_names``.
         obj_probs: Probability of that class.
-        attr_ids: Attribute of each region; None where the detector has no such head.
+        attr_ids: Attribute of each region; None if the detector has no attribute head.
         attr_probs: Probability of that attribute; None likewise.
     """
 
@@ -40,14 +40,14 @@ class RegionBatch:
     def __post_init__(self) -> None:
         if len(self.image_hw) != len(self.num_boxes):
             raise ValueError(
-                f"image_hw is of {len(self.image_hw)} images, num_boxes of {len(self.num_boxes)}"
+                f"image_hw has {len(self.image_hw)} images, but num_boxes has {len(self.num_boxes)}"
             )
         regions = int(self.num_boxes.sum())
         for field in fields(self)[2:]:
             values = getattr(self, field.name)
             if values is not None and len(values) != regions:
                 raise ValueError(
-                    f"{field.name} has {len(values)} rows, but num_boxes add up to {regions}; "
+                    f"{field.name} has {len(values)} rows, but num_boxes sums to {regions}; "
                     "give one row for each region"
                 )
 
@@ -56,11 +56,11 @@ class RegionBatch:
         return f"RegionBatch({len(self)} images, {len(self.boxes)} regions of {dim} values)"
 
     def __len__(self) -> int:
-        """Give the number of images."""
+        """Return the number of images."""
         return len(self.num_boxes)
 
     def __iter__(self) -> Iterator[RegionBatch]:
-        """Yield the regions of one image after the other, each as a batch of one."""
+        """Yield the regions of each image, as a batch of one image."""
         ends = np.cumsum(self.num_boxes)
         for index, end in enumerate(ends):
             rows = slice(end - self.num_boxes[index], end)
@@ -74,9 +74,13 @@ class RegionBatch:
 
     @classmethod
     def concat(cls, batches: Sequence[RegionBatch]) -> RegionBatch:
-        """Join batches of one detector, in their order."""
+        """Concatenate batches of one detector.
+
+        Raises:
+            ValueError: There are no batches, or a column is None in some of them only.
+        """
         if not batches:
-            raise ValueError("no batches to join; give at least one")
+            raise ValueError("no batches to concatenate; give at least one")
         columns: dict[str, Any] = {}
         for field in fields(cls):
             values = [getattr(batch, field.name) for batch in batches]

@@ -1,15 +1,15 @@
-"""The local copy of an output that is quick to read: flat files, and an index of what is in them.
+"""Local cache of an output for fast random access: flat files and an index.
 
 ::
 
-    CACHE/regions/<digest of the output's place>/
-        index.json            what is unpacked, of which parts; replaced last, in one step
-        <token>.feats         vectors of all regions, one after the other, in the stored dtype
+    CACHE/regions/<digest of the output's location>/
+        index.json            which parts are unpacked; written last, atomically
+        <token>.feats         vectors of all regions, concatenated, in the stored dtype
         <token>.boxes         their boxes, four float32 each
-        <token>.labels        their classes and attributes, a ``LABEL`` each
-        <token>.arrow         the images: id, size, number of regions, place of the first one
+        <token>.labels        their classes and attributes, one ``LABEL`` each
+        <token>.arrow         the images: id, size, number of regions, index of the first one
 
-The flat files only ever grow: what lies beyond the regions that the index counts does not exist.
+The flat files only grow. Data beyond the regions that the index counts is ignored.
 """
 
 from __future__ import annotations
@@ -48,22 +48,28 @@ IMAGES = pa.schema(
 )
 
 Stamp = tuple[str, int, int]
-"""Name, size in bytes and time of the last change (ns) of a part: a part that has the same three
-is the same."""
+"""Name, size in bytes and modification time (ns) of a part. Equal stamps mean an unchanged part."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """What is in a folder of the cache.
+    """Content of a cache folder.
 
     Attributes:
-        output: The place of the output, for people who look at the folder.
+        output: Location of the output, for people who look at the folder.
         about: The content of the output's ``vlray.json``.
-        parts: Stamps of the parts that are unpacked, in the order in which they were.
-        provenance: What the parts say of the detector.
-        labels: Which of the columns of ``LABEL`` any image has.
-        flat: Token of the flat files.
-        table: Token of the images' table.
+        parts: Stamps of the unpacked parts, in the order of unpacking.
+        provenance: The detector's entry in the metadata of the parts.
+        obj_names: Names of the object classes by id.
+        attr_names: Names of the attributes by id.
+        labels: Columns of ``LABEL`` that at least one image has.
+        feature_dim: Length of a vector; 0 without vectors.
+        feature_dtype: Dtype of the stored vectors.
+        images: Number of images.
+        regions: Number of regions.
+        flat: Token in the names of the flat files.
+        table: Token in the name of the images' table.
+        version: Version of this layout.
     """
 
     output: str
@@ -83,33 +89,34 @@ class Index:
 
     @property
     def feature_bytes(self) -> int:
-        """Size of one vector, bytes."""
+        """Size of one vector in bytes."""
         return self.feature_dim * np.dtype(self.feature_dtype).itemsize
 
     def flat_sizes(self) -> dict[str, int]:
-        """Say how long each flat file is at least, bytes."""
+        """Return the minimum size of each flat file in bytes."""
         widths = {"feats": self.feature_bytes, "boxes": BOX_BYTES, "labels": LABEL.itemsize}
         return {f"{self.flat}.{kind}": width * self.regions for kind, width in widths.items()}
 
 
 def folder_of(cache_dir: Path, fs: pafs.FileSystem, root: str, uri: str) -> Path:
-    """Give the folder of an output: by its place, whichever way that is written."""
-    place = os.path.realpath(root) if files.is_local(fs) else f"{fs.type_name}://{root}"
-    if not files.is_local(fs):  # the same name on another server is another output
+    """Return the cache folder of an output; it depends on the location, not on its spelling."""
+    location = os.path.realpath(root) if files.is_local(fs) else f"{fs.type_name}://{root}"
+    if not files.is_local(fs):  # the same bucket name on another server is another output
         options = uri.partition("?")[2]
-        place += f"?{options} {os.environ.get('AWS_ENDPOINT_URL', '')}"
-    return cache_dir / "regions" / hashlib.sha256(place.encode()).hexdigest()[:20]
+        location += f"?{options} {os.environ.get('AWS_ENDPOINT_URL', '')}"
+    return cache_dir / "regions" / hashlib.sha256(location.encode()).hexdigest()[:20]
 
 
 def load_index(folder: Path) -> Index | None:
-    """Read the index; None where there is none, or the flat files are not those it speaks of."""
+    """Read the index; None if it is missing or invalid, or its files are missing or too short."""
     try:
-        found = json.loads((folder / INDEX).read_bytes())
-        if found.pop("version") != VERSION:
+        saved = json.loads((folder / INDEX).read_bytes())
+        if saved.pop("version") != VERSION:
             return None
         names = ("obj_names", "attr_names", "labels")
-        stamps = tuple((name, size, changed) for name, size, changed in found.pop("parts"))
-        index = Index(parts=stamps, **(found | {name: tuple(found[name]) for name in names}))
+        stamps = tuple((name, size, changed) for name, size, changed in saved.pop("parts"))
+        index = Index(parts=stamps, **(saved | {name: tuple(saved[name]) for name in names}))
+        # The files may be longer: a killed process appended data without saving its index.
         complete = all(
             (folder / name).stat().st_size >= size for name, size in index.flat_sizes().items()
         )
@@ -119,27 +126,27 @@ def load_index(folder: Path) -> Index | None:
 
 
 def save_index(folder: Path, index: Index) -> None:
-    """Replace the index in one step, and remove the files that no index speaks of any more."""
+    """Replace the index atomically, and remove files that it does not list."""
     data = json.dumps(asdict(index), ensure_ascii=False).encode()
     files.write_atomic(pafs.LocalFileSystem(), str(folder / INDEX), data)
-    remove_strangers(folder, index)
+    remove_stale_files(folder, index)
 
 
-def remove_strangers(folder: Path, index: Index | None) -> None:
-    """Remove what killed processes and older versions left. Only for who holds the lock.
+def remove_stale_files(folder: Path, index: Index | None) -> None:
+    """Remove files that killed processes and older indices left. The caller must hold the lock.
 
-    Processes that have such a file open go on reading it.
+    Processes that have such a file open can still read it.
     """
-    known = {INDEX, ".lock"}
+    current = {INDEX, ".lock"}
     if index is not None:
-        known |= {*index.flat_sizes(), f"{index.table}.arrow"}
+        current |= {*index.flat_sizes(), f"{index.table}.arrow"}
     for file in folder.iterdir():
-        if file.name not in known:
+        if file.name not in current:
             file.unlink(missing_ok=True)
 
 
 def save_images(folder: Path, token: str, images: pa.Table) -> None:
-    """Write the table of images as an Arrow file that is read in place."""
+    """Write the table of images as an Arrow file that can be memory-mapped."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, IMAGES) as writer:
         writer.write_table(images.combine_chunks())
@@ -152,11 +159,13 @@ def load_images(folder: Path, token: str) -> pa.Table:
 
 
 @contextlib.contextmanager
-def only_builder(folder: Path) -> Iterator[None]:
-    """Wait until no other process builds here; the lock goes with the process that holds it.
+def hold_build_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock for unpacking into a cache folder; wait if another process holds it.
+
+    The operating system releases the lock when the process ends.
 
     Raises:
-        OSError: The folder cannot be made or written to, or its file system has no locks.
+        OSError: The folder cannot be created or written to, or its file system has no locks.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -165,14 +174,14 @@ def only_builder(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"regions cannot be unpacked there ({error.strerror}); give data.cache_dir a local "
-                "folder that you may write to",
+                f"cannot unpack regions into this folder ({error.strerror}); set data.cache_dir to "
+                "a writable local folder",
                 str(folder),
             ) from error
         if not is_held:
             raise OSError(
                 errno.ENOLCK,
-                "its file system has no locks; give data.cache_dir a folder on a local disk",
+                "its file system has no locks; set data.cache_dir to a folder on a local disk",
                 str(folder),
             )
         yield

@@ -1,4 +1,4 @@
-"""What makes an output itself: one folder holds the regions of one origin with one setting."""
+"""Identity of an output: a folder holds regions of one source, made with one set of settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlray.storage import files
 log = logging.getLogger("vlray.regions")
 
 _CONTENT = frozenset(("bytes", "sha256", "files", "names_sha256"))
-"""What an identity's ``detector`` says of the content of an imported file."""
+"""Keys of an identity's ``detector`` that depend on the content of an imported file."""
 
 
 def claim(
@@ -30,91 +30,93 @@ def claim(
     *,
     on_changed: Literal["redo", "refuse"] = "refuse",
 ) -> bool:
-    """Write an output's identity, or check that it is the one that is there.
+    """Write the identity of a new output, or compare it with that of an existing one.
 
     Args:
-        fs: Where the output is.
-        root: Its folder there.
+        fs: File system of the output.
+        root: Folder of the output on it.
         uri: The folder as the user wrote it.
-        identity: What its rows depend on. If it has ``source``, that describes an imported file:
-            ``path``, ``names_sha256``, ``content_sha256``, whether that is of all its content
-            (``is_whole``), and ``times_sha256`` of its size and time.
-        defaults: Of settings that an identity may lack: an older version did not know them.
-        on_changed: ``redo``: where the file at the same path has other content than the output
-            was made of, all that was made is removed.
+        identity: Everything that the rows depend on. ``source``, if present, describes an imported
+            file: ``path``, ``names_sha256``, ``content_sha256``, ``is_whole`` (whether the latter
+            covers all of the content), and ``times_sha256`` of its sizes and times.
+        defaults: Defaults of settings that identities of older versions lack.
+        on_changed: ``redo``: if the file at the same path has changed, all rows are removed.
+            ``refuse``: an error.
 
     Returns:
-        Whether something was removed for this reason.
+        Whether rows were removed because the source has changed.
 
     Raises:
-        ValueError: The output was made with other settings, or of another file; each difference is
-            named.
+        ValueError: The output was made with other settings or from another file; the message
+            lists each difference.
     """
     path = files.join(root, parts.SETTINGS)
     try:
-        there = json.loads(files.read_bytes(fs, path))
+        saved = json.loads(files.read_bytes(fs, path))
     except FileNotFoundError:
         if files.list_names(fs, files.join(root, parts.REGIONS)):
             raise ValueError(
-                f"{uri} has a folder {parts.REGIONS}/ but no {parts.SETTINGS}; it is not an "
-                "output of vlray, so give another folder"
+                f"{uri} has a folder {parts.REGIONS}/ but no {parts.SETTINGS}, so it is not an "
+                "output of vlray; give another folder"
             ) from None
         files.write_atomic(fs, path, _as_json(identity))
         return False
     source: dict[str, Any] = identity.get("source", {})
-    before: dict[str, Any] = there.get("source", {})
+    before: dict[str, Any] = saved.get("source", {})
     is_changed = bool(source and before) and has_changed(before, source)
-    if is_changed and before["path"] == source["path"] and _is_alike(there, identity, defaults):
+    if is_changed and before["path"] == source["path"] and _is_alike(saved, identity, defaults):
         if on_changed == "refuse":
             raise ValueError(
-                f"{source['path']} has changed since {uri} was made of it; give another folder "
-                "for the output, or have it made again: --on-changed redo"
+                f"{source['path']} has changed since {uri} was made from it; give another folder "
+                "for the output, or use --on-changed redo to make it again"
             )
-        log.warning("%s has changed since %s was made of it", source["path"], uri)
+        log.warning("%s has changed since %s was made from it", source["path"], uri)
         _start_over(fs, root, path, identity)
         return True
-    differing = _differences(there, identity, defaults)
+    # A changed source gets here if its path or other settings differ too.
+    differing = _differences(saved, identity, defaults)
     if is_changed and not differing:
         differing = _difference("source", before["path"], source["path"])
     if differing and not _has_rows(fs, files.join(root, parts.REGIONS)):
-        # Earlier runs were refused, stopped before their first file, or every image failed: nothing
-        # holds us to them.
+        # No image has regions yet, so nothing is lost: earlier runs stopped before their first
+        # file, or every image failed.
         _start_over(fs, root, path, identity)
     elif differing:
         raise ValueError(
-            f"{uri} was made with other settings, and one output holds one kind of regions:\n"
+            f"{uri} was made with other settings, and an output cannot mix them:\n"
             + "\n".join(differing)
-            + "\nGive the same settings to finish it, or another folder for the new ones."
+            + "\nGive the same settings to finish it, or another folder for the new settings."
         )
     elif source != before:
         if not before:
             log.warning(_ADOPTED, uri, source["path"])
-        files.write_atomic(fs, path, _as_json(there | {"source": source}))
+        files.write_atomic(fs, path, _as_json(saved | {"source": source}))
     return False
 
 
 _ADOPTED = (
-    "%s does not say of which content %s was: an older version made it; the content of today is "
-    "taken for that"
+    "%s was made by an older version, which did not record the content of %s; assuming that the "
+    "content has not changed"
 )
 
 
 def has_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Tell whether a source's content is another one than it was.
+    """Return whether a source's content has changed.
 
-    Where the middle of its content is not digested, its time decides; but a copy at another place
-    may have another time.
+    If the digest does not cover all of the content, the modification times are compared too, except
+    for a copy at another path, which may have other times.
     """
     if any(before[name] != now[name] for name in ("names_sha256", "content_sha256")):
         return True
-    is_known = now["is_whole"] or before["path"] != now["path"]
-    return not is_known and bool(before["times_sha256"] != now["times_sha256"])
+    is_digest_enough = now["is_whole"] or before["path"] != now["path"]
+    return not is_digest_enough and bool(before["times_sha256"] != now["times_sha256"])
 
 
 def _start_over(fs: pafs.FileSystem, root: str, path: str, identity: dict[str, Any]) -> None:
-    """Remove what was made. The regions go first, since their being there means a shard is done.
+    """Remove all rows of an output, and write the new identity.
 
-    The identity goes last: until it is replaced, the next run sees the same reason to start over.
+    The regions are removed first, since a regions file marks its shard as done. The identity is
+    replaced last: if this run is killed before, the next one starts over again.
     """
     for folder in (parts.REGIONS, parts.PLAN, parts.FAILURES, parts.FLAGS):
         for name in files.list_names(fs, files.join(root, folder)):
@@ -123,21 +125,21 @@ def _start_over(fs: pafs.FileSystem, root: str, path: str, identity: dict[str, A
 
 
 def _is_alike(
-    there: Mapping[str, Any], here: Mapping[str, Any], defaults: Mapping[str, Any]
+    saved: Mapping[str, Any], current: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> bool:
-    """Tell whether two identities differ in nothing but the content of the source."""
+    """Return whether two identities differ in the content of the source at most."""
     one, other = (
         {
             **identity,
             "detector": {n: v for n, v in identity["detector"].items() if n not in _CONTENT},
         }
-        for identity in (there, here)
+        for identity in (saved, current)
     )
     return not _differences(one, other, defaults)
 
 
 def _has_rows(fs: pafs.FileSystem, folder: str) -> bool:
-    """Tell whether an image has regions; a file that cannot be read may hold some."""
+    """Return whether any image has regions; an unreadable file counts as yes."""
     try:
         return any(
             pq.read_metadata(files.join(folder, name), filesystem=fs).num_rows
@@ -152,15 +154,15 @@ def _as_json(identity: dict[str, Any]) -> bytes:
 
 
 def _differences(
-    there: Mapping[str, Any],
-    here: Mapping[str, Any],
+    saved: Mapping[str, Any],
+    current: Mapping[str, Any],
     defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     lines = []
     for name in ("schema_version", "dataset"):
-        lines += _difference(name, there.get(name), here[name])
+        lines += _difference(name, saved.get(name), current[name])
     for group in ("settings", "detector"):
-        old, new = there.get(group, {}), here[group]
+        old, new = saved.get(group, {}), current[group]
         for name in sorted(old.keys() | new.keys()):
             label = name if group == "settings" else f"detector: {name}"
             default = defaults.get(label)
@@ -168,9 +170,9 @@ def _differences(
     return lines
 
 
-def _difference(name: str, there: object, here: object) -> list[str]:
-    if there == here:
+def _difference(name: str, saved: object, current: object) -> list[str]:
+    if saved == current:
         return []
-    if name.endswith("sha256"):  # a file's content: an edited file is another detector
-        there, here = (str(value)[:12] for value in (there, here))
-    return [f"  {name}: {there!r} there, {here!r} now"]
+    if name.endswith("sha256"):  # digests are compared whole, and shortened for people
+        saved, current = (str(value)[:12] for value in (saved, current))
+    return [f"  {name}: {saved!r} there, {current!r} now"]

@@ -1,4 +1,4 @@
-"""One writer at a time."""
+"""Lock of an output: one writer at a time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vlray.storage.locks import locked
 
 @contextmanager
 def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
-    """Hold a local output for this process; the lock goes with the process, however it ends.
+    """Lock a local output for this process; the lock ends with the process.
 
-    Two writers would do no harm (they write the same files), only everything twice. Object storage
-    has no such lock, so there it is left at that.
+    The lock saves work, not data: two writers would write the same files twice. Object storage has
+    no such lock, so outputs there are not locked.
 
     Raises:
-        ValueError: Another process is writing to this output.
+        ValueError: Another process is writing to this output, or the folder is not writable.
     """
     if not files.is_local(fs):
         yield
@@ -36,7 +36,6 @@ def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
             ) from None
         except OSError as error:
             raise ValueError(
-                f"{uri} cannot be written to ({error.strerror}); give a folder for the output "
-                "that you may make and write to"
+                f"{uri} cannot be written to ({error.strerror}); give a writable folder"
             ) from error
         yield

@@ -1,4 +1,4 @@
-"""Open an output folder: iterate over it, read images by id, look at what failed."""
+"""Read an output folder: iterate over rows, look up images by id, list failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vlray.storage import files
 
 @dataclass(frozen=True)
 class OutputInfo:
-    """What ``OUT/vlray.json`` says about an output."""
+    """Content of ``OUT/vlray.json``."""
 
     dataset: str
     images_root: str
@@ -35,7 +35,7 @@ class OutputInfo:
 
 @dataclass(frozen=True)
 class RegionOutput:
-    """An output of ``vlray extract`` or ``convert``, complete or growing. Made by `open_output`.
+    """An output of ``vlray extract`` or ``convert``, complete or not; opened by `open_output`.
 
     >>> output = open_output("out")  # doctest: +SKIP
     >>> output["000000000009"].boxes  # doctest: +SKIP
@@ -50,11 +50,11 @@ class RegionOutput:
     _parts: tuple[int, ...] = field(repr=False)
 
     def __len__(self) -> int:
-        """Give the number of images that have a row; failed ones have none."""
+        """Return the number of images with a row; failed images have none."""
         return len(self.image_ids)
 
     def __contains__(self, image_id: object) -> bool:
-        """Tell whether an image has a row."""
+        """Return whether an image has a row."""
         return image_id in self._position
 
     def __getitem__(self, image_id: str) -> RegionBatch:
@@ -67,7 +67,7 @@ class RegionOutput:
 
     @cached_property
     def image_ids(self) -> list[str]:
-        """Ids of all images, in the order of the files."""
+        """Ids of all images, in file order."""
         return [image_id for ids in self._ids_of_parts for image_id in ids]
 
     def iter_batches(
@@ -76,51 +76,52 @@ class RegionOutput:
         batch_size: int = 64,
         split: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows in the order of the files; memory does not grow with the output.
+        """Yield rows in file order; memory does not grow with the output.
 
         Args:
-            columns: Those wanted (all, if not given); leaving out ``visual_feats`` is fast.
-            batch_size: Images in a batch at most.
-            split: Only images of this split.
+            columns: Columns to read; None: all. Reading is fast without ``visual_feats``.
+            batch_size: Maximum number of images in a batch.
+            split: If given, only images of this split.
         """
         names = None if columns is None else list(dict.fromkeys([*columns, "split"]))
         for shard in self._parts:
             with self._open(parts.REGIONS, shard) as part:
+                # One part is open at a time, and one batch is in memory.
                 for batch in part.iter_batches(batch_size=batch_size, columns=names):
                     rows = batch if split is None else batch.filter(pc.field("split") == split)
                     if rows.num_rows:
                         yield rows if columns is None else rows.select(list(columns))
 
     def read(self, image_ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Read the rows of some images, in the order asked for.
+        """Read the rows of some images, in the order of ``image_ids``.
 
         Raises:
-            KeyError: The output lacks some of them; the first ones are named.
+            KeyError: Images are missing; the message names the first three.
         """
         missing = [image_id for image_id in image_ids if image_id not in self._position]
         if missing:
             raise KeyError(
                 f"{len(missing)} of {len(image_ids)} images are not in {self.path}, the first "
-                f"{missing[:3]}; failures() tells which could not be extracted"
+                f"{missing[:3]}; failures() lists the images that could not be extracted"
             )
-        wanted: dict[int, dict[int, list[int]]] = {}
-        for place, image_id in enumerate(image_ids):
+        requests: dict[int, dict[int, list[int]]] = {}  # shard, row: indices into image_ids
+        for index, image_id in enumerate(image_ids):
             shard, row = self._position[image_id]
-            wanted.setdefault(shard, {}).setdefault(row, []).append(place)
-        tables, places = [], []
-        for shard in sorted(wanted):
-            rows = sorted(wanted[shard])
+            requests.setdefault(shard, {}).setdefault(row, []).append(index)
+        tables, order = [], []
+        for shard in sorted(requests):
+            rows = sorted(requests[shard])
             tables.append(self._read_rows(shard, rows, columns))
-            places += [place for row in rows for place in wanted[shard][row]]
-            # An id that is asked for twice is read once and repeated here.
-            repeats = np.repeat(np.arange(len(rows)), [len(wanted[shard][row]) for row in rows])
+            order += [index for row in rows for index in requests[shard][row]]
+            # An id that was requested twice is read once and repeated here.
+            repeats = np.repeat(np.arange(len(rows)), [len(requests[shard][row]) for row in rows])
             tables[-1] = tables[-1].take(repeats)
         if not tables:
             return self._read_rows(self._parts[0], [], columns) if self._parts else pa.table({})
-        return pa.concat_tables(tables).take(np.argsort(places))
+        return pa.concat_tables(tables).take(np.argsort(order))
 
     def failures(self) -> pa.Table:
-        """Read the table of images that failed: id, path, split, stage, error, reason."""
+        """Read the table of failed images: id, path, split, stage, error, reason."""
         shards = list_shards(self._fs, files.join(self._root, parts.FAILURES))
         tables = [FAILURES_SCHEMA.empty_table()]
         for shard in shards:
@@ -150,21 +151,23 @@ class RegionOutput:
 
 
 def open_output(path: str) -> RegionOutput:
-    """Open the folder that ``vlray extract`` wrote.
+    """Open an output of ``vlray extract`` or ``vlray convert``.
 
     Args:
         path: A local path or a URI (``s3://...``, ``gs://...``).
 
     Raises:
-        FileNotFoundError: There is no output at this place.
+        FileNotFoundError: The folder is not an output of vlray.
     """
     fs, root = files.resolve(path)
-    found = describe(fs, root, path)
+    description = describe(fs, root, path)
     return RegionOutput(
         path=path,
-        info=OutputInfo(**{name: found.about[name] for name in OutputInfo.__dataclass_fields__}),
-        obj_names=found.obj_names,
-        attr_names=found.attr_names,
+        info=OutputInfo(
+            **{name: description.about[name] for name in OutputInfo.__dataclass_fields__}
+        ),
+        obj_names=description.obj_names,
+        attr_names=description.attr_names,
         _fs=fs,
         _root=root,
         _parts=tuple(list_shards(fs, files.join(root, parts.REGIONS))),

@@ -2,8 +2,8 @@
 
 Shapes: A and B boxes of one image, E pairs of boxes.
 
-Of float32 boxes these values are as good as exact, and the same on every device: what decides
-about suppression and matching does not depend on where it runs.
+For float32 boxes the result is practically exact and the same on every device, so suppression and
+matching do not depend on the hardware.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from jaxtyping import Float, Float64
 def iou_of(
     boxes_a: Float[np.ndarray, "A 4"], boxes_b: Float[np.ndarray, "B 4"]
 ) -> Float64[np.ndarray, "A B"]:
-    """Compute the IoU of every box of one side with every box of the other.
+    """Compute the IoU of every box of A with every box of B.
 
-    Boxes are ``(x1, y1, x2, y2)`` with the area ``(x2 - x1) * (y2 - y1)``. Two boxes without an
-    area have an IoU of 1 where they are equal, else of 0.
+    Boxes are ``(x1, y1, x2, y2)`` with the area ``(x2 - x1) * (y2 - y1)``. The IoU of two boxes
+    without an area is 1 if they are equal, else 0.
     """
     a = np.asarray(boxes_a, np.float64).T[:, :, None]
     b = np.asarray(boxes_b, np.float64).T[:, None, :]
-    iou, covered = _divide(a, b)
-    if (covered <= 0).any():
-        iou[(covered <= 0) & (a == b).all(axis=0)] = 1
+    iou, union = _divide(a, b)
+    if (union <= 0).any():
+        iou[(union <= 0) & (a == b).all(axis=0)] = 1
     return iou
 
 
 def iou_of_pairs(
     columns_a: Float64[np.ndarray, "4 E"], columns_b: Float64[np.ndarray, "4 E"]
 ) -> Float64[np.ndarray, " E"]:
-    """Compute the IoU of pairs of boxes, given column by column; 0 for boxes without an area."""
+    """Compute the IoU of pairs of boxes, passed as columns; 0 for boxes without an area."""
     return _divide(columns_a, columns_b)[0]
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Divide the shared area by the covered one; return the covered area as well."""
-    # Coordinate by coordinate: the cells of two grids may be millions of pairs.
-    shared = _length(np.maximum(a[0], b[0]), np.minimum(a[2], b[2]))
-    shared *= _length(np.maximum(a[1], b[1]), np.minimum(a[3], b[3]))
+    """Return the intersection over union, and the union."""
+    # One array per coordinate saves memory: there may be millions of pairs.
+    intersection = _length(np.maximum(a[0], b[0]), np.minimum(a[2], b[2]))
+    intersection *= _length(np.maximum(a[1], b[1]), np.minimum(a[3], b[3]))
     areas = [_length(box[0], box[2]) * _length(box[1], box[3]) for box in (a, b)]
-    covered = areas[0] + areas[1] - shared
-    iou = np.zeros_like(shared)
-    np.divide(shared, covered, out=iou, where=covered > 0)
-    return iou, covered
+    union = areas[0] + areas[1] - intersection
+    iou = np.zeros_like(intersection)
+    np.divide(intersection, union, out=iou, where=union > 0)
+    return iou, union
 
 
 def _length(begin: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What made regions, and in what two of them differ: a model knows only those it was trained on."""
+"""Provenance of regions, and its comparison with the regions that a model was trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("vlray.regions")
 
 _PAIRS = (("min_boxes", "max_boxes"), ("min_size", "max_size"))
 _NO_MATTER = {
-    "output.dtype",  # rounding alone: told by feature_dtype
+    "output.dtype",  # only rounding; feature_dtype is compared
     "output.compression",
     "output.shard_size",
     "images.max_pixels",
@@ -25,23 +25,23 @@ _NO_MATTER = {
     "convert.trust_pickle",
     "convert.id_rule",
     "images.id_rule",
-    "detector.weights",  # a path; weights_sha256 is what is in it
+    "detector.weights",  # a path; weights_sha256 identifies the content
 }
 
 
 def provenance_of(store: RegionStore) -> dict[str, Any]:
-    """Collect what made the regions of a store, in plain types, for a checkpoint or a corpus.
+    """Collect the provenance of a store's regions, in plain types, for a checkpoint or a corpus.
 
     Returns:
-        ``detector`` (its preset, or the file that was imported), ``weights_sha256``,
-        ``labels_sha256``, ``feature_dim``, ``feature_dtype``, ``settings`` and ``conventions``;
-        what is not known is missing.
+        ``detector`` (preset or imported file), ``format``, ``source_sha256``, ``weights_sha256``,
+        ``config_sha256``, ``labels_sha256``, ``feature_dim``, ``feature_dtype``, ``settings`` and
+        ``conventions``. Unknown entries are left out.
     """
     about = store.provenance
     detector, settings = about.get("detector", {}), dict(about.get("settings", {}))
-    known = {
+    entries = {
         "detector": about.get("detector_name") or detector.get("name"),
-        "format": detector.get("format"),  # of what was imported
+        "format": detector.get("format"),  # of an imported file
         "source_sha256": detector.get("source_sha256") or detector.get("sha256"),
         "config_sha256": detector.get("config_sha256"),
         "weights_sha256": about.get("weights_sha256") or detector.get("weights_sha256"),
@@ -51,25 +51,27 @@ def provenance_of(store: RegionStore) -> dict[str, Any]:
         "settings": {name: settings[name] for name in sorted(settings.keys() - _NO_MATTER)},
         "conventions": dict(about.get("conventions", {})),
     }
-    return {name: value for name, value in known.items() if value not in (None, "", {})}
+    return {name: value for name, value in entries.items() if value not in (None, "", {})}
 
 
-def differences(trained_on: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Name what makes given regions others than those a model was trained on.
+def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """List the differences between regions and those that a model was trained on.
 
-    Two imported outputs are compared by what their files are; an imported one and an extracted
-    one by their vectors' length and their labels alone, since nothing else is known of both.
+    Two imported outputs are compared by their files. An imported and an extracted output are
+    compared by the length of the vectors and the labels only, since nothing else is recorded for
+    both.
 
     Args:
-        trained_on: From `provenance_of`, as it was kept.
-        given: The same of the regions that are there now.
+        trained_on: Saved result of `provenance_of`.
+        current: Result of `provenance_of` for the current regions.
 
     Returns:
-        A line for each difference, the weightiest first; empty where a model cannot tell them
-        apart, and where they are stored in two precisions only.
+        A line for each difference, the most important first. A different storage precision alone
+        is not a difference.
     """
     lines = []
-    imported = "format" in trained_on, "format" in given
+    # Imported outputs have a format; extracted ones have a detector with weights.
+    imported = "format" in trained_on, "format" in current
     names = ["feature_dim", "labels_sha256"]
     if imported == (False, False):
         names = ["detector", "source_sha256", "config_sha256", "weights_sha256", *names]
@@ -77,52 +79,54 @@ def differences(trained_on: Mapping[str, Any], given: Mapping[str, Any]) -> list
         names = ["format", "source_sha256", *names]
     else:
         lines.append(
-            f"origin: {_origin(trained_on)} there, {_origin(given)} here; whether the same "
-            "detector made both is not recorded"
+            f"provenance: {_describe(trained_on)} there, {_describe(current)} here; whether the "
+            "same detector made both is not recorded"
         )
     for name in names:
-        there, here = trained_on.get(name), given.get(name)
-        if there != here and None not in (there, here):
-            lines.append(_line(_NAMES.get(name, name), _short(there), _short(here)))
+        expected, actual = trained_on.get(name), current.get(name)
+        if expected != actual and None not in (expected, actual):
+            lines.append(_line(_NAMES.get(name, name), _short(expected), _short(actual)))
     if imported[0] == imported[1]:
         for group in ("settings", "conventions"):
-            lines += _settings(trained_on.get(group, {}), given.get(group, {}))
+            lines += _settings(trained_on.get(group, {}), current.get(group, {}))
     return list(dict.fromkeys(lines))
 
 
 def warn_of_differences(
     trained_on: Mapping[str, Any], store: RegionStore, trained: str = "the checkpoint"
 ) -> list[str]:
-    """Log one warning if a store's regions are others than a model was trained on.
+    """Log one warning if a store's regions differ from those that a model was trained on.
 
     Args:
-        trained_on: From `provenance_of`, as it was kept.
-        store: The regions that are given now.
-        trained: What it was kept with: ``checkpoint runs/vqa/best``, ``corpus vqa-all``.
+        trained_on: Saved result of `provenance_of`.
+        store: The current regions.
+        trained: What was trained or prepared with them, for the message:
+            ``checkpoint runs/vqa/best``, ``corpus vqa-all``.
 
     Returns:
-        The differences that were named.
+        The differences.
     """
-    given = provenance_of(store)
-    found = differences(trained_on, given)
-    if found:
+    current = provenance_of(store)
+    lines = differences(trained_on, current)
+    if lines:
         log.warning(
-            "%s was made with other regions than %s (%s):\n%s\nIts results may be far from what "
-            "was measured; extract the regions as they were, or train again.",
+            "%s was made with other regions than %s (%s):\n%s\nThe results may be much worse than "
+            "reported; extract the regions with the same settings, or train again.",
             trained,
             parent(store.output.rstrip("/"))[1] or store.output,
             store.output,
-            "\n".join(f"  {line}" for line in found),
+            "\n".join(f"  {line}" for line in lines),
         )
-    elif trained_on.get("feature_dtype") != given["feature_dtype"]:
+    elif trained_on.get("feature_dtype") != current["feature_dtype"]:
         log.info(
-            "%s was made with regions in %s, and those of %s are in %s; that is rounding alone",
+            "%s was made with regions in %s, and those of %s are in %s; they differ by "
+            "rounding only",
             trained,
             trained_on.get("feature_dtype"),
             store.output,
-            given["feature_dtype"],
+            current["feature_dtype"],
         )
-    return found
+    return lines
 
 
 _NAMES = {
@@ -133,14 +137,14 @@ _NAMES = {
 }
 
 
-def _settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Compare settings by their last name; a pair of limits is told as one.
+def _settings(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> list[str]:
+    """Compare settings by the last part of their names; a pair of limits makes one line.
 
-    A setting that one side lacks is of another version, or has no meaning there.
+    A setting that one side lacks is skipped: it belongs to another version, or does not apply.
     """
     old, new = (
         {name.rpartition(".")[2]: value for name, value in values.items()}
-        for values in (there, here)
+        for values in (expected, actual)
     )
     both = old.keys() & new.keys()
     lines = []
@@ -152,24 +156,24 @@ def _settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
             both -= set(pair)
     lines += [
         _line(name, _short(old[name]), _short(new[name]))
-        for name in sorted(both - {"name"})  # of the detector, which has been told
+        for name in sorted(both - {"name"})  # the detector's name is compared above
         if old[name] != new[name]
     ]
     return lines
 
 
-def _line(name: str, there: object, here: object) -> str:
-    return f"{name}: {there} there, {here} here"
+def _line(name: str, expected: object, actual: object) -> str:
+    return f"{name}: {expected} there, {actual} here"
 
 
 def _short(value: object) -> str:
-    """Shorten a digest to what people compare."""
+    """Shorten a digest to 12 characters; leave other values as they are."""
     text = str(value)
     is_digest = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
     return text[:12] if is_digest else text
 
 
-def _origin(provenance: Mapping[str, Any]) -> str:
+def _describe(provenance: Mapping[str, Any]) -> str:
     if "format" in provenance:
         return f"imported from {provenance.get('detector')} ({provenance['format']})"
     return f"extracted with {provenance.get('detector')}"

@@ -1,6 +1,6 @@
-"""What an output says of itself, which of its parts has which images, and some rows of a part.
+"""Read the small files of an output, the ids in its parts, and selected rows of a part.
 
-Shapes: M images that are asked for, P parts.
+Shapes: M requested images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxtyping import Int64
 from vlray.regions import parts
 from vlray.storage import files
 
-THREADS = 16  # mostly waiting for object storage
+THREADS = 16  # they mostly wait for object storage
 
 COLUMNS = ("image_height", "image_width", "num_boxes", "boxes", "visual_feats")
 LABEL_COLUMNS = ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
@@ -28,11 +28,11 @@ LABEL_COLUMNS = ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
 
 @dataclass(frozen=True)
 class Description:
-    """The small files of an output.
+    """Content of the small files of an output.
 
     Attributes:
-        about: What ``vlray.json`` says.
-        obj_names, attr_names: What ids stand for; empty before the first detector has started.
+        about: Content of ``vlray.json``.
+        obj_names, attr_names: Names by id; empty until the first detector has started.
     """
 
     about: dict[str, Any]
@@ -44,14 +44,14 @@ def describe(fs: pafs.FileSystem, root: str, uri: str) -> Description:
     """Read the small files of an output.
 
     Raises:
-        FileNotFoundError: There is no output at this place.
+        FileNotFoundError: The folder is not an output of vlray.
     """
     try:
         about = json.loads(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{uri} holds no {parts.SETTINGS}, so it is not an output of vlray; give the folder "
-            "that was the second argument of `vlray extract` or `vlray convert`"
+            f"{uri} has no {parts.SETTINGS}, so it is not an output of vlray; give the folder that "
+            "was the second argument of `vlray extract` or `vlray convert`"
         ) from None
     try:
         labels = json.loads(files.read_bytes(fs, files.join(root, parts.LABELS)))
@@ -61,19 +61,20 @@ def describe(fs: pafs.FileSystem, root: str, uri: str) -> Description:
 
 
 def list_shards(fs: pafs.FileSystem, folder: str) -> list[int]:
-    """List the shards that have a part in a folder of an output, sorted."""
+    """List the shards with a part in a folder of an output, sorted."""
     shards = (parts.shard_of(name) for name in files.list_names(fs, folder))
     return sorted(shard for shard in shards if shard is not None)
 
 
 def read_ids(fs: pafs.FileSystem, root: str, shards: Sequence[int]) -> list[pa.ChunkedArray]:
-    """Read the ids of the images of some parts."""
+    """Read the image ids of some parts."""
 
     def ids_of(shard: int) -> pa.ChunkedArray:
         path = files.join(root, parts.REGIONS, parts.part_name(shard))
         with pq.ParquetFile(path, filesystem=fs) as part:
             return part.read(columns=["image_id"], use_threads=False)["image_id"]
 
+    # The pool reads files in parallel, so each file is read by a single thread.
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(ids_of, shards))
 
@@ -81,12 +82,12 @@ def read_ids(fs: pafs.FileSystem, root: str, shards: Sequence[int]) -> list[pa.C
 def read_rows(
     part: pq.ParquetFile, rows: Int64[np.ndarray, M], columns: Sequence[str] | None
 ) -> pa.Table:
-    """Read some rows of a part: only the row groups that have them.
+    """Read some rows of a part; reads only the row groups that contain them.
 
     Args:
-        part: Of an output, open.
-        rows: Their numbers in it, sorted.
-        columns: Those wanted; None: all.
+        part: Open part of an output.
+        rows: Row numbers in the part, sorted.
+        columns: Columns to read; None: all.
     """
     sizes = [part.metadata.row_group(i).num_rows for i in range(part.num_row_groups)]
     starts = np.cumsum([0, *sizes])
@@ -96,6 +97,7 @@ def read_rows(
     table = part.read_row_groups(groups.tolist(), columns=names)
     if len(rows) == len(table):
         return table
-    kept = np.cumsum([0, *(sizes[group] for group in groups[:-1])])
-    local = rows - starts[group_of] + kept[np.searchsorted(groups, group_of)]
+    # Row numbers count all groups; `table` has only the selected ones.
+    group_starts = np.cumsum([0, *(sizes[group] for group in groups[:-1])])
+    local = rows - starts[group_of] + group_starts[np.searchsorted(groups, group_of)]
     return table.take(pa.array(local, pa.int64()))

@@ -1,4 +1,4 @@
-"""The regions table: one row per image, plain columns that every Parquet reader understands.
+"""Schema of the regions table: one row per image, in columns that any Parquet reader can read.
 
 Shapes: N images, R regions of all of them together, D feature length.
 """
@@ -25,7 +25,8 @@ FAILURES = pa.schema(
         ("image_id", pa.string()),
         ("path", pa.string()),
         ("split", pa.string()),
-        # "decode": the file is bad; "boxes": those given for it are; "detect": the detector raised
+        # "read": a row of an import; "decode": the image file; "boxes": the user's boxes for it;
+        # "detect": the detector raised an error
         ("stage", pa.string()),
         ("error", pa.string()),
         ("reason", pa.string()),
@@ -47,12 +48,12 @@ def regions_schema(
     dtype: FeatureDtype = "float16",
     provenance: Mapping[str, Any] | None = None,
 ) -> pa.Schema:
-    """Describe the regions table for vectors of one length.
+    """Return the schema of the regions table.
 
     Args:
         feature_dim: Length D of a region's vector; 0: the table has no ``visual_feats``.
-        dtype: Of the stored vectors.
-        provenance: Kept as JSON under ``vlray`` in the schema's metadata.
+        dtype: Dtype of the stored vectors.
+        provenance: Stored as JSON under ``vlray`` in the schema's metadata.
     """
     feature = pa.float16() if dtype == "float16" else pa.float32()
     metadata = None if provenance is None else {"vlray": json.dumps(provenance, sort_keys=True)}
@@ -83,14 +84,15 @@ def to_table(
     splits: Sequence[str],
     schema: pa.Schema,
 ) -> pa.Table:
-    """Turn the regions of N images into N rows.
+    """Convert the regions of N images to N rows.
 
-    Vectors beyond the range of float16 (65,504) are clipped to it when stored as float16.
+    Values beyond the range of float16 (65,504) are clipped when stored as float16.
 
     Raises:
-        ValueError: A vector is not finite, or not as long as the schema says.
+        ValueError: A vector is not finite, or its length differs from the schema.
     """
     _check_features(batch, image_ids, _feature_dim(schema))
+    # List columns share these offsets, so no Python lists are built.
     offsets = np.concatenate([[0], np.cumsum(batch.num_boxes)]).astype(np.int32)
     boxes = pa.FixedSizeListArray.from_arrays(
         pa.array(np.ascontiguousarray(batch.boxes, np.float32).reshape(-1)), type=BOX
@@ -115,9 +117,9 @@ def to_table(
 
 
 def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
-    """Turn rows back into arrays; the vectors keep the dtype they are stored in.
+    """Convert rows to arrays; the vectors keep their stored dtype.
 
-    Rows without the column ``visual_feats`` give vectors of length 0.
+    Without the column ``visual_feats``, the vectors have length 0.
     """
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
@@ -129,7 +131,7 @@ def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
     optional: dict[str, np.ndarray | None] = {}
     for name, dtype in _LABEL_COLUMNS.items():
         values = _flat(table[name]).astype(dtype, copy=False)
-        # No labels at all while there are regions: the detector has no such head.
+        # An empty column although there are regions: the detector has no such head.
         optional[name] = values if len(values) == regions else None
     return RegionBatch(
         image_hw=np.stack(
@@ -158,7 +160,7 @@ def _feature_dim(schema: pa.Schema) -> int:
 
 def _vectors(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if pa.types.is_float16(kind.value_type):
-        if values.dtype != np.float16:  # else it is within the limit, and clipping it is slow
+        if values.dtype != np.float16:  # float16 is within the limit, and clipping it is slow
             limit = np.finfo(np.float16).max
             values = np.clip(values, -limit, limit).astype(np.float16)
     else:
@@ -169,14 +171,14 @@ def _vectors(values: np.ndarray, kind: pa.DataType) -> pa.Array:
 def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: int) -> None:
     if batch.visual_feats.shape[1:] != (feature_dim,):
         raise ValueError(
-            f"the vectors are of shape {batch.visual_feats.shape}, but the table's are "
-            f"{feature_dim} long; DetectorInfo.feature_dim must say how long they are"
+            f"the vectors have shape {batch.visual_feats.shape}, but the table's length is "
+            f"{feature_dim}; set DetectorInfo.feature_dim to the length of the detector's vectors"
         )
     bad = ~np.isfinite(batch.visual_feats).all(axis=1)
     if bad.any():
         image = int(np.searchsorted(np.cumsum(batch.num_boxes), bad.argmax(), side="right"))
         raise ValueError(
-            f"image {image_ids[image]!r} has a vector with a value that is not finite; "
+            f"image {image_ids[image]!r} has a vector with a non-finite value; "
             "the weights are damaged, or half precision overflowed"
         )
 
@@ -188,7 +190,7 @@ def _lists(values: np.ndarray | None, offsets: np.ndarray, kind: pa.DataType) ->
 
 
 def _flat(column: pa.ChunkedArray) -> np.ndarray:
-    """Give a column's innermost values; nothing is null in these columns, so nothing is lost."""
+    """Return a column's innermost values; these columns have no nulls, so none are dropped."""
     array = column.combine_chunks()
     while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
         array = array.flatten()

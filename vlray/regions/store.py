@@ -1,4 +1,4 @@
-"""Random access to the regions of an output, for training: as quick as memory, without taking any.
+"""Random access to the regions of an output for training, at nearly the speed of memory.
 
 Shapes: N images, R regions per image, padding included, K regions, D feature length.
 """
@@ -26,25 +26,25 @@ from vlray.storage.fingerprint import of_folder
 
 
 class RegionStore:
-    """The regions of an output by row. Made by `open_store`.
+    """Regions of an output, by row; opened by `open_store`.
 
-    Vectors are read from the file into the caller's array: a process keeps none of them, and the
-    system's page cache, which all processes share, keeps as many as there is room for. Any number
-    of threads may read at once. It pickles: another process opens the same files.
+    Vectors are read from a file into the caller's array and are not held in memory. The page cache
+    of the operating system, which all processes share, makes repeated reads fast. Threads may read
+    concurrently. A store can be pickled: the other process opens the same files.
 
     >>> store = open_store("out", Path("cache"))  # doctest: +SKIP
     >>> feats = np.empty((2, 36, store.feature_dim), store.feature_dtype)  # doctest: +SKIP
     >>> store.read_feats(store.rows(["9", "25"]), feats)  # doctest: +SKIP
 
     Attributes:
-        output: The place of the output.
-        feature_dim: Length D of a vector; 0: the output has none.
-        feature_dtype: Of the stored vectors, float16 or float32.
-        obj_names, attr_names: What the ids of ``read_labels`` stand for.
+        output: Location of the output.
+        feature_dim: Length D of a vector; 0: the output has no vectors.
+        feature_dtype: Dtype of the stored vectors, float16 or float32.
+        obj_names, attr_names: Names by id, for the ids of ``read_labels``.
     """
 
     def __init__(self, folder: Path, index: Index) -> None:
-        """Open the files of the cache that an index speaks of."""
+        """Open the files of a cache folder and its index."""
         self._folder, self._index = folder, index
         self.output = index.output
         self.feature_dim = index.feature_dim
@@ -57,7 +57,7 @@ class RegionStore:
             self._descriptors[Path(name).suffix[1:]] = os.open(folder / name, os.O_RDONLY)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the place alone."""
+        """Pickle the location of the files, not their content."""
         return _reopen, (self._folder, self._index.flat, self._index.images)
 
     def __repr__(self) -> str:
@@ -65,22 +65,22 @@ class RegionStore:
         return f"RegionStore({self.output!r}, {count} images, vectors of {dim} {dtype})"
 
     def __len__(self) -> int:
-        """Give the number of images."""
+        """Return the number of images."""
         return self._index.images
 
     @property
     def image_ids(self) -> pa.ChunkedArray:
-        """Ids of the images, in the order of the rows."""
+        """Ids of the images, in row order."""
         return self._images["image_id"]
 
     @cached_property
     def num_boxes(self) -> Int32[np.ndarray, N]:
-        """Regions of each image."""
+        """Number of regions of each image."""
         return _mapped(self._images["num_boxes"])
 
     @cached_property
     def image_hw(self) -> Int32[np.ndarray, "N 2"]:
-        """Height and width of each original image, pixels."""
+        """Height and width of each original image in pixels."""
         chunks = self._images["image_hw"].chunks
         return _mapped(pa.chunked_array([c.flatten() for c in chunks], pa.int32())).reshape(-1, 2)
 
@@ -90,45 +90,47 @@ class RegionStore:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What made the regions: ``vlray.json``, and what the parts say of the detector."""
+        """Provenance of the regions: ``vlray.json`` and the metadata of the parts."""
         return {**self._index.about, **self._index.provenance}
 
     def rows(self, image_ids: Sequence[str] | pa.Array | pa.ChunkedArray) -> Int64[np.ndarray, M]:
-        """Find images by their ids, all at once: each call looks at all ids of the output.
+        """Look up the rows of images by their ids.
+
+        Each call scans all ids of the output, so pass many ids at once.
 
         Returns:
-            The row of each; -1 where the output has no such image.
+            The row of each image; -1 if the output does not have it.
         """
         if not isinstance(image_ids, pa.Array | pa.ChunkedArray):
             image_ids = pa.array(image_ids, pa.string())
-        found = pc.fill_null(pc.index_in(image_ids, value_set=self.image_ids), -1)
-        rows: np.ndarray = found.to_numpy().astype(np.int64)
+        indices = pc.fill_null(pc.index_in(image_ids, value_set=self.image_ids), -1)
+        rows: np.ndarray = indices.to_numpy().astype(np.int64)
         return rows
 
     def read_feats(self, rows: Int64[np.ndarray, N], out: Num[np.ndarray, "N R D"]) -> None:
         """Read the vectors of images into an array.
 
         Args:
-            rows: Of the images.
-            out: Filled, in the stored dtype. Of images with more than R regions the first R are
-                read; behind those of images with fewer there are zeros.
+            rows: Rows of the images.
+            out: Array to fill, of the stored dtype. At most R regions of an image are read; an
+                image with fewer is padded with zeros.
 
         Raises:
-            ValueError: The array is of another form, or a row is not there.
+            ValueError: The array has another shape or dtype, or a row does not exist.
         """
         self._read("feats", rows, out, (self.feature_dim,), self.feature_dtype)
 
     def read_boxes(self, rows: Int64[np.ndarray, N], out: Float32[np.ndarray, "N R 4"]) -> None:
-        """Read the boxes of images, ``x1, y1, x2, y2`` in pixels, as ``read_feats`` does."""
+        """Read the boxes of images, ``x1, y1, x2, y2`` in pixels; otherwise like ``read_feats``."""
         self._read("boxes", rows, out, (4,), np.dtype(np.float32))
 
     def read_labels(self, rows: Int64[np.ndarray, N], num_regions: int) -> dict[str, np.ndarray]:
         """Read the classes and attributes of images.
 
         Returns:
-            ``obj_ids``, ``obj_probs``, ``attr_ids`` and ``attr_probs``, those that the output
-            has: (N, num_regions) each. Where there is no region, or it has no such label, the id
-            is -1 and the probability 0.
+            Those of ``obj_ids``, ``obj_probs``, ``attr_ids`` and ``attr_probs`` that the output
+            has, (N, num_regions) each. For padding and missing labels, the id is -1 and the
+            probability 0.
         """
         out = np.empty((len(rows), num_regions), cache.LABEL)
         self._read("labels", rows, out, (), cache.LABEL)
@@ -142,14 +144,14 @@ class RegionStore:
     def read_feat_rows(
         self, rows: Int64[np.ndarray, K], regions: Int64[np.ndarray, K]
     ) -> Num[np.ndarray, "K D"]:
-        """Read single vectors.
+        """Read the vectors of single regions.
 
         Args:
-            rows: The image of each.
-            regions: Its index among the regions of that image.
+            rows: Row of the image of each region.
+            regions: Index of each region within its image.
 
         Raises:
-            ValueError: An image has no such region.
+            ValueError: A row or region does not exist.
         """
         self._check_rows(rows)
         regions = np.asarray(regions)
@@ -157,8 +159,8 @@ class RegionStore:
         if bad.any():
             at = int(bad.argmax())
             raise ValueError(
-                f"region {regions[at]} of row {rows[at]} was asked for, but that image has "
-                f"{self.num_boxes[rows[at]]}"
+                f"region {regions[at]} of row {rows[at]} does not exist; that image has "
+                f"{self.num_boxes[rows[at]]} regions"
             )
         out = np.empty((len(rows), self.feature_dim), self.feature_dtype)
         for values, region in zip(out, (self._first[rows] + regions).tolist(), strict=True):
@@ -169,30 +171,31 @@ class RegionStore:
         self, kind: str, rows: np.ndarray, out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype
     ) -> None:
         self._check_rows(rows)
-        wanted = (len(rows), *out.shape[1:2], *shape)
-        if out.shape != wanted or out.dtype != dtype or not out.flags.c_contiguous:
+        expected = (len(rows), *out.shape[1:2], *shape)
+        if out.shape != expected or out.dtype != dtype or not out.flags.c_contiguous:
             raise ValueError(
-                f"{kind} of {len(rows)} images were asked for in an array of {out.dtype} "
-                f"{out.shape}; give one of {dtype} {('N', 'R', *shape)}, in C's order"
+                f"cannot read {kind} of {len(rows)} images into an array of {out.dtype} "
+                f"{out.shape}; give a C-contiguous array of {dtype} {('N', 'R', *shape)}"
             )
         width = dtype.itemsize * int(np.prod(shape))
         counts = np.minimum(self.num_boxes[rows], out.shape[1]).tolist()
-        places = (self._first[rows] * width).tolist()
-        for values, count, place in zip(out, counts, places, strict=True):
+        offsets = (self._first[rows] * width).tolist()
+        for values, count, offset in zip(out, counts, offsets, strict=True):
             if count < len(values):
                 values[count:] = 0
             if count and width:
-                self._fill(kind, values[:count], place)
+                self._fill(kind, values[:count], offset)
 
-    def _fill(self, kind: str, values: np.ndarray, place: int) -> None:
+    def _fill(self, kind: str, values: np.ndarray, offset: int) -> None:
         data = values.reshape(-1).view(np.uint8).data
-        done = os.preadv(self._descriptors[kind], [data], place)
-        while done < len(data):  # a signal came, or a file system gives less at a time
-            more = os.preadv(self._descriptors[kind], [data[done:]], place + done)
+        # preadv uses no shared file position, so threads can read concurrently.
+        done = os.preadv(self._descriptors[kind], [data], offset)
+        while done < len(data):  # a signal or the file system can make a read short
+            more = os.preadv(self._descriptors[kind], [data[done:]], offset + done)
             if not more:
                 raise OSError(
-                    f"{self._folder / self._index.flat}.{kind} has been cut short; delete the "
-                    "folder, and it is made again"
+                    f"{self._folder / self._index.flat}.{kind} was truncated; delete the folder, "
+                    "and it will be rebuilt"
                 )
             done += more
 
@@ -200,51 +203,53 @@ class RegionStore:
         bad = (rows < 0) | (rows >= len(self))
         if bad.any():
             raise ValueError(
-                f"row {rows[bad.argmax()]} was asked for, but {self.output} has {len(self)} "
-                "images; rows() gives -1 for images that it does not have"
+                f"row {rows[bad.argmax()]} does not exist; {self.output} has {len(self)} images, "
+                "and rows() returns -1 for images that it does not have"
             )
 
 
 def open_store(output: str, cache_dir: Path) -> RegionStore:
-    """Open an output for random access; the first time, its regions are unpacked.
+    """Open an output for random access; the first call unpacks its regions into the cache.
 
-    A growing output's new parts are appended when it is opened again, behind the rows that were
-    there; a changed output is unpacked anew. One process unpacks, others wait for it.
+    If the output has grown, a later call appends the new parts after the existing rows. If it has
+    changed, everything is unpacked again. One process unpacks while others wait.
 
     Args:
         output: A local path or a URI (``s3://...``, ``gs://...``).
-        cache_dir: Local folder for what is unpacked: as large as the vectors are.
+        cache_dir: Local folder for the unpacked regions; it grows by the size of the vectors.
 
     Raises:
-        FileNotFoundError: There is no output at this place.
-        ValueError: Its parts are not of one form.
-        OSError: The cache cannot be written to, or the disk is too full for it.
+        FileNotFoundError: The folder is not an output of vlray.
+        ValueError: Its parts have vectors of different lengths or dtypes.
+        OSError: The cache cannot be written to, or the disk is too full.
     """
     fs, root = files.resolve(output)
     folder = cache.folder_of(cache_dir, fs, root, output)
-    found = describe(fs, root, output)
-    expected = Index(output, found.about, obj_names=found.obj_names, attr_names=found.attr_names)
+    description = describe(fs, root, output)
+    names = description.obj_names, description.attr_names
+    empty = Index(output, description.about, obj_names=names[0], attr_names=names[1])
     stamps = _stamps(fs, root)
-    there = cache.load_index(folder)
-    if _goes_on(there, expected, stamps) and len(there.parts) == len(stamps):
+    cached = cache.load_index(folder)
+    if _is_reusable(cached, empty, stamps) and len(cached.parts) == len(stamps):
         try:
-            return RegionStore(folder, there)
+            return RegionStore(folder, cached)
         except FileNotFoundError:  # another process has just replaced it
             pass
-    with cache.only_builder(folder):
-        there = cache.load_index(folder)
-        cache.remove_strangers(folder, there)
-        begun = there if _goes_on(there, expected, stamps) else expected
-        known = set(begun.parts)
-        new = [stamp for stamp in stamps if stamp not in known]
-        if new or begun is expected:
-            begun = unpack.unpack(fs, root, folder, begun, new)
-            cache.save_index(folder, begun)
-        return RegionStore(folder, begun)
+    with cache.hold_build_lock(folder):
+        # Another process may have unpacked while this one waited for the lock.
+        cached = cache.load_index(folder)
+        cache.remove_stale_files(folder, cached)
+        index = cached if _is_reusable(cached, empty, stamps) else empty
+        unpacked = set(index.parts)
+        new = [stamp for stamp in stamps if stamp not in unpacked]
+        if new or index is empty:
+            index = unpack.unpack(fs, root, folder, index, new)
+            cache.save_index(folder, index)
+        return RegionStore(folder, index)
 
 
 def _stamps(fs: pafs.FileSystem, root: str) -> list[Stamp]:
-    """List the parts, in the order of their shards."""
+    """List the stamps of the parts, in shard order."""
     stamps = [
         (name, one.file_bytes or 0, one.mtime_ns or 0)
         for name, one in of_folder(fs, files.join(root, parts.REGIONS)).items()
@@ -253,29 +258,29 @@ def _stamps(fs: pafs.FileSystem, root: str) -> list[Stamp]:
     return sorted(stamps, key=lambda stamp: parts.shard_of(stamp[0]) or 0)
 
 
-def _goes_on(there: Index | None, expected: Index, stamps: list[Stamp]) -> TypeGuard[Index]:
-    """Tell an output that has grown, or is as it was, from one that has changed."""
+def _is_reusable(cached: Index | None, empty: Index, stamps: list[Stamp]) -> TypeGuard[Index]:
+    """Return whether the output is unchanged since it was cached, or has only grown."""
     return (
-        there is not None
-        and (there.about, there.obj_names, there.attr_names)
-        == (expected.about, expected.obj_names, expected.attr_names)
-        and set(there.parts) <= set(stamps)
+        cached is not None
+        and (cached.about, cached.obj_names, cached.attr_names)
+        == (empty.about, empty.obj_names, empty.attr_names)
+        and set(cached.parts) <= set(stamps)
     )
 
 
 def _reopen(folder: Path, flat: str, images: int) -> RegionStore:
-    """Open a pickled store; rows keep their numbers while an output grows."""
+    """Reopen a pickled store; row numbers stay valid while an output grows."""
     index = cache.load_index(folder)
     if index is None or index.flat != flat or index.images < images:
         raise RuntimeError(
-            f"the regions in {folder} were replaced while a process was starting that reads them; "
-            "start again"
+            f"the regions in {folder} were replaced while a process that reads them was starting; "
+            "start the command again"
         )
     return RegionStore(folder, index)
 
 
 def _mapped(column: pa.ChunkedArray) -> np.ndarray:
-    """Give the values of a column of the mapped file; of its one chunk, without a copy."""
+    """Return a column of the mapped file as an array, without a copy if it has one chunk."""
     values: np.ndarray = (column.chunk(0) if column.num_chunks == 1 else column).to_numpy()
     return values
 

@@ -1,6 +1,6 @@
 """Unpack the Parquet parts of an output into the flat files of the cache.
 
-Shapes: N images of a part, R regions of all of them together.
+Shapes: N images of a part, R regions of all of them.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from vlray.storage import files
 
 log = logging.getLogger("vlray.regions")
 
-THREADS = 4  # reading, decompressing and writing overlap; more only takes memory
-ROWS = 64  # images that a thread has in memory at a time: 9 MiB at 36 x 2048 float16
-SPARE = 64 * 2**20  # bytes left free on the disk for the table of images and for others
+THREADS = 4  # enough to overlap reading, decompression and writing
+ROWS = 64  # images in memory per thread: 9 MiB with 36 vectors of 2048 float16
+SPARE = 64 * 2**20  # bytes to leave free on the disk, for the table of images and other programs
 
 _SMALL = ["image_id", "image_height", "image_width", "num_boxes"]
 
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """What is known of a part before its regions are read."""
+    """Small columns and metadata of a part."""
 
     stamp: Stamp
     images: pa.Table
@@ -51,20 +51,20 @@ class _Head:
 
 
 def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list[Stamp]) -> Index:
-    """Append parts to what an index counts, and give the index of the whole.
+    """Append parts to the flat files of an index, and return the new index.
 
-    Whoever calls this holds the lock. Until the returned index is saved, nothing has happened.
+    The caller must hold the lock. The change takes effect when the returned index is saved.
 
     Args:
-        fs: Where the output is.
-        root: Its folder there.
-        folder: Of the cache.
-        index: What is there already; with no parts, all files are begun.
-        new: Parts that it does not have.
+        fs: File system of the output.
+        root: Folder of the output on it.
+        folder: Folder of the cache.
+        index: Index of the existing files; without parts, new files are created.
+        new: Stamps of the parts to append.
 
     Raises:
-        OSError: The disk is too full: how much is needed where is said.
-        ValueError: The parts are not of one form.
+        OSError: The disk is too full; the message has the needed and the free space.
+        ValueError: The parts have vectors of different lengths or dtypes.
     """
     heads = _read_heads(fs, root, new)
     first = heads[0] if heads and not index.parts else None
@@ -88,18 +88,22 @@ def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list
         flat=flat,
         table=secrets.token_hex(6),
     )
+    # Check before anything is written.
     _check_space(folder, whole, replace(index, flat=flat))
     with _files(folder, whole, replace(index, flat=flat)) as descriptors:
-        seen = _unpack_all(fs, root, folder, whole, heads, descriptors, index)
+        label_columns = _unpack_all(fs, root, folder, whole, heads, descriptors, index)
         for descriptor in descriptors.values():
             os.fsync(descriptor)
+        # The data must be on disk before an index refers to it.
         cache.save_images(folder, whole.table, images)
-    labels = tuple(name for name in cache.LABEL.names or () if name in {*index.labels, *seen})
+    labels = tuple(
+        name for name in cache.LABEL.names or () if name in {*index.labels, *label_columns}
+    )
     return replace(whole, labels=labels)
 
 
 def _read_heads(fs: pafs.FileSystem, root: str, stamps: list[Stamp]) -> list[_Head]:
-    """Read the small columns of parts; on object storage, waiting is most of it."""
+    """Read the small columns of parts, in parallel since object storage has a high latency."""
     with ThreadPoolExecutor(max_workers=4 * THREADS) as threads:
         return list(threads.map(lambda stamp: _read_head(fs, root, stamp), stamps))
 
@@ -108,7 +112,7 @@ def _read_head(fs: pafs.FileSystem, root: str, stamp: Stamp) -> _Head:
     with pq.ParquetFile(files.join(root, parts.REGIONS, stamp[0]), filesystem=fs) as part:
         schema = part.schema_arrow
         provenance = json.loads((schema.metadata or {}).get(b"vlray", b"{}"))
-        provenance.pop("source", None)  # which of an imported file's rows the part is of
+        provenance.pop("source", None)  # the range of an imported file; differs by part
         wide = "visual_feats" in schema.names
         kind = schema.field("visual_feats").type.value_type if wide else None
         return _Head(stamp, part.read(columns=_SMALL, use_threads=False), kind, provenance)
@@ -126,8 +130,8 @@ def _check(head: _Head, index: Index) -> None:
     expected = {name: getattr(index, name) for name in feature}
     if feature != expected:
         raise ValueError(
-            f"{head.stamp[0]} of {index.output} holds vectors of {feature}, but the parts before "
-            f"it of {expected}; one output holds one kind of regions, so extract it again"
+            f"{head.stamp[0]} of {index.output} has vectors of {feature}, but earlier parts have "
+            f"{expected}; an output cannot mix them, so extract it again"
         )
 
 
@@ -136,7 +140,7 @@ def _regions(head: _Head) -> int:
 
 
 def _starts(heads: list[_Head], index: Index) -> list[int]:
-    """Give the number of regions before each part."""
+    """Return the number of regions before each part."""
     before = accumulate(map(_regions, heads), initial=index.regions)
     return list(before)[:-1]
 
@@ -161,20 +165,20 @@ def _check_space(folder: Path, whole: Index, before: Index) -> None:
         raise OSError(
             errno.ENOSPC,
             f"unpacking the regions of {whole.output} needs {needed / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free; give data.cache_dir a folder on another disk",
+            f"{free / 1e9:.1f} GB are free; set data.cache_dir to a folder on another disk",
             str(folder),
         )
 
 
 @contextmanager
 def _files(folder: Path, whole: Index, before: Index) -> Iterator[dict[str, int]]:
-    """Open the flat files to write behind what they hold; nothing half-made stays in them."""
+    """Open the flat files for appending; on an error, undo what was written."""
     with ExitStack() as stack:
         descriptors = {}
         for name, size in before.flat_sizes().items():
             descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
             stack.callback(os.close, descriptor)
-            os.ftruncate(descriptor, size)  # beyond it is what a killed process left
+            os.ftruncate(descriptor, size)  # drop leftovers of a killed process
             descriptors[Path(name).suffix[1:]] = descriptor
         try:
             yield descriptors
@@ -197,7 +201,7 @@ def _unpack_all(
     descriptors: Mapping[str, int],
     before: Index,
 ) -> set[str]:
-    """Unpack each part to its place; give the label columns that any of them has."""
+    """Unpack each part to its offset; return the label columns that any part has."""
     images = sum(len(head.images) for head in heads)
     size = sum(whole.flat_sizes().values()) / whole.regions if whole.regions else 0
     log.info(
@@ -206,26 +210,26 @@ def _unpack_all(
         folder,
         size * (whole.regions - before.regions) / 1e9,
     )
-    seen: set[str] = set()
+    label_columns: set[str] = set()
     bar = tqdm(total=images, unit=" images", desc="unpack", disable=not sys.stderr.isatty())
     with bar, ThreadPoolExecutor(max_workers=THREADS) as threads:
         jobs = [
-            threads.submit(_unpack_part, fs, root, head, descriptors, place)
-            for head, place in zip(heads, _starts(heads, before), strict=True)
+            threads.submit(_unpack_part, fs, root, head, descriptors, start)
+            for head, start in zip(heads, _starts(heads, before), strict=True)
         ]
         try:
             for head, job in zip(heads, jobs, strict=True):
-                seen |= job.result()
+                label_columns |= job.result()
                 bar.update(len(head.images))
         finally:
             threads.shutdown(cancel_futures=True)
-    return seen
+    return label_columns
 
 
 def _unpack_part(
-    fs: pafs.FileSystem, root: str, head: _Head, descriptors: Mapping[str, int], place: int
+    fs: pafs.FileSystem, root: str, head: _Head, descriptors: Mapping[str, int], start: int
 ) -> set[str]:
-    seen: set[str] = set()
+    label_columns: set[str] = set()
     path = files.join(root, parts.REGIONS, head.stamp[0])
     with pq.ParquetFile(path, filesystem=fs) as part:
         names = [name for name in part.schema_arrow.names if name not in ("path", "split")]
@@ -237,20 +241,20 @@ def _unpack_part(
                 column = _labels(rows, name, missing)
                 labels[name] = column
                 if (column != missing).any():
-                    seen.add(name)
-            _write(descriptors["feats"], regions.visual_feats, place)
-            _write(descriptors["boxes"], regions.boxes, place)
-            _write(descriptors["labels"], labels.reshape(-1, 1), place)
-            place += count
-    return seen
+                    label_columns.add(name)
+            _write(descriptors["feats"], regions.visual_feats, start)
+            _write(descriptors["boxes"], regions.boxes, start)
+            _write(descriptors["labels"], labels.reshape(-1, 1), start)
+            start += count
+    return label_columns
 
 
 _MISSING = {"obj_ids": -1, "obj_probs": 0.0, "attr_ids": -1, "attr_probs": 0.0}
-"""What stands where an image has no such label: one that was imported may lack what others have."""
+"""Values for images without a label; an imported image may lack labels that others have."""
 
 
 def _labels(rows: pa.RecordBatch, name: str, missing: float) -> np.ndarray:
-    """Give a label of each region, image by image."""
+    """Return a label of each region, image by image."""
     lists = rows[name]
     values = lists.flatten().to_numpy(zero_copy_only=False)
     num_boxes = rows["num_boxes"].to_numpy()
@@ -260,12 +264,12 @@ def _labels(rows: pa.RecordBatch, name: str, missing: float) -> np.ndarray:
     return filled
 
 
-def _write(descriptor: int, values: np.ndarray, place: int) -> None:
-    """Write rows at their place, given in rows."""
+def _write(descriptor: int, values: np.ndarray, start: int) -> None:
+    """Write rows from row number ``start`` on."""
     width = values.shape[1] * values.itemsize
     if not values.size:
         return
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     done = 0
     while done < len(data):
-        done += os.pwrite(descriptor, data[done:], place * width + done)
+        done += os.pwrite(descriptor, data[done:], start * width + done)

@@ -17,17 +17,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlray.formats.readers.checked import attempt, found, size
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.checked import attempt, raw_regions, size
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
-# Pages of a mapped file that have been looked at stay part of this process until it is unmapped.
+# Pages of a mapped file that were read count towards this process's memory until it is unmapped,
+# so a long scan maps the file again after this many bytes.
 _MAPPED = 32 * 2**20
-_END = 8  # bytes that a writer may put behind the last batch; without them a stream ends as well
+_END = 8  # bytes of the end-of-stream marker, which is optional
 
 
 @dataclass
 class _Contents:
-    """Where the batches of a stream begin: in the file, and in rows."""
+    """Start of each batch of a stream: byte in the file (offsets) and row number (starts)."""
 
     offsets: list[int]
     starts: list[int]
@@ -36,10 +37,10 @@ class _Contents:
 
 
 class _ArrowReader(ABC):
-    """A stream of rows, one per image, read from wherever a conversion has stopped.
+    """Reader of a stream with one row per image; a position is a row number.
 
-    A stream has no table of contents: opening it goes from batch to batch, without reading what
-    is in them. One that was cut off is read up to there.
+    A stream has no table of contents, so opening it scans the headers of all batches. A truncated
+    stream is read up to the damage.
     """
 
     pickled: ClassVar[bool] = False
@@ -61,14 +62,14 @@ class _ArrowReader(ABC):
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Look at the columns."""
+        """Return whether the source is a stream with the columns of this format."""
         try:
             return set(cls.columns) <= set(_read_schema(source).names)
         except ValueError:
             return False
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each image from there on, in the order of rows; then those that were cut off."""
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, in row order; then the ones that were cut off."""
         starts = [*self._contents.starts, self._contents.rows]
         batch = max(bisect.bisect_right(starts, position) - 1, 0)
         while position < self._contents.rows:
@@ -86,43 +87,43 @@ class _ArrowReader(ABC):
             yield position, Unreadable(image_id, "CutOff", reason)
 
     def _read_batch(self, batch: int) -> pa.RecordBatch | str:
-        """Map one batch; gives the reason where it is damaged."""
+        """Map one batch, or return why it is damaged."""
         try:
             with pa.memory_map(str(self._source)) as mapped:
                 mapped.seek(self._contents.offsets[batch])
                 rows = pa.ipc.read_record_batch(pa.ipc.read_message(mapped), self._schema)
-            rows.validate(full=True)  # lengths that point elsewhere would read foreign memory
+            rows.validate(full=True)  # damaged offsets would read outside the buffer
         except pa.ArrowException as error:
             return f"its batch is damaged: {error}"
         return rows
 
-    def _read_row(self, rows: pa.RecordBatch | str, row: int, image_id: str) -> Found:
+    def _read_row(self, rows: pa.RecordBatch | str, row: int, image_id: str) -> RawRegions:
         if isinstance(rows, str):
             raise ValueError(rows)
         return self._read(rows, row, image_id)
 
     @abstractmethod
-    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> Found:
+    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> RawRegions:
         """Read one row."""
 
     def _list_lost(self, contents: _Contents) -> list[str]:
-        """Name the images that the stream does not reach, where that is known."""
+        """Return the ids of images after the end of a truncated stream, if known."""
         return [f"rows from {contents.rows} on"] if contents.damage else []
 
 
 class HfArrowReader(_ArrowReader):
-    """Written by extracting_data.py of Hugging Face's LXMERT: a row of 36 regions per image.
+    """Stream written by extracting_data.py of Hugging Face's LXMERT, 36 regions per image.
 
-    ``boxes`` are fractions of the image, ``sizes`` height and width of the *resized* image, ids
-    are floats, and ``preds_per_image`` says how many rows are no padding. Where it ran with
-    batches of more than one image, boxes were divided by the size of another image of the batch,
-    which nothing in the file tells.
+    ``boxes`` are fractions of the image, ``sizes`` has height and width of the *resized* image,
+    ids are floats, and ``preds_per_image`` is the number of rows without padding. If the script
+    ran with a batch size above 1, boxes were divided by the size of another image of the batch;
+    the file does not record this.
 
     Args:
         source: The file.
 
     Raises:
-        ValueError: It is no such stream.
+        ValueError: It is not such a stream.
 
     Source:
         huggingface/transformers-research-projects, lxmert/extracting_data.py and
@@ -133,7 +134,7 @@ class HfArrowReader(_ArrowReader):
     columns: ClassVar[tuple[str, ...]] = ("img_id", "boxes", "roi_features", "sizes")
     id_column: ClassVar[str] = "img_id"
 
-    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> Found:
+    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> RawRegions:
         boxes, feats = _matrix(rows, "boxes", row), _matrix(rows, "roi_features", row)
         labels = {
             name: _vector(rows, name, row)
@@ -146,7 +147,7 @@ class HfArrowReader(_ArrowReader):
         if count < len(boxes):
             remarks += ("padded",)
         sizes = _vector(rows, "sizes", row)
-        return found(
+        return raw_regions(
             image_id,
             boxes[:count],
             feats[:count],
@@ -157,17 +158,17 @@ class HfArrowReader(_ArrowReader):
 
 
 class VltkArrowReader(_ArrowReader):
-    """Written by vltk's Faster R-CNN: ``<split>.arrow``, a row of 36 regions per image.
+    """Stream written by vltk's Faster R-CNN: ``<split>.arrow``, 36 regions per image.
 
-    ``box`` is in pixels or in fractions of the image, by vltk's version; image sizes and scores
-    are not in it, ids are floats. Rows of zeros at the end only fill up. The metadata say which
-    image is in which row, and so which ones are missing from a file that was cut off.
+    ``box`` is in pixels or in fractions of the image, depending on vltk's version. There are no
+    image sizes and scores, and ids are floats. Zero rows at the end are padding. The metadata map
+    images to rows, which names the images that are missing from a truncated file.
 
     Args:
         source: The file.
 
     Raises:
-        ValueError: It is no such stream.
+        ValueError: It is not such a stream.
 
     Source:
         eltoto1219/vltk, vltk/abc/extraction.py and vltk/adapters/frcnn.py.
@@ -177,7 +178,7 @@ class VltkArrowReader(_ArrowReader):
     columns: ClassVar[tuple[str, ...]] = ("imgid", "box", "features")
     id_column: ClassVar[str] = "imgid"
 
-    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> Found:
+    def _read(self, rows: pa.RecordBatch, row: int, image_id: str) -> RawRegions:
         boxes, feats = _matrix(rows, "box", row), _matrix(rows, "features", row)
         labels = {
             "obj_ids": _vector(rows, "object_ids", row),
@@ -185,19 +186,25 @@ class VltkArrowReader(_ArrowReader):
         }
         remarks: tuple[str, ...] = ()
         if len(boxes) == len(feats):
+            # Padding is at the end only: a zero row between others is a region.
             real = np.flatnonzero(boxes.any(axis=1) | feats.any(axis=1))
             count = int(real[-1]) + 1 if len(real) else 0
             if count < len(boxes):
                 remarks = ("padded",)
                 boxes, feats = boxes[:count], feats[:count]
                 labels = {name: v if v is None else v[:count] for name, v in labels.items()}
-        return found(image_id, boxes, feats, labels=labels, remarks=remarks)
+        return raw_regions(image_id, boxes, feats, labels=labels, remarks=remarks)
 
     def _list_lost(self, contents: _Contents) -> list[str]:
         try:
             rows = json.loads((self._schema.metadata or {})[b"img_to_row_map"])
             return [str(name) for name, row in rows.items() if int(row) >= contents.rows]
-        except (KeyError, ValueError, TypeError, AttributeError):  # not every version has it
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # not every version of vltk writes it
             return super()._list_lost(contents)
 
 
@@ -206,7 +213,7 @@ def _read_schema(source: Path) -> pa.Schema:
         with pa.memory_map(str(source)) as mapped:
             return pa.ipc.open_stream(mapped).schema
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ValueError(f"{source} is no Arrow stream: {error}") from error
+        raise ValueError(f"{source} is not an Arrow stream: {error}") from error
 
 
 def _find_batches(source: Path, schema: pa.Schema) -> _Contents:
@@ -229,21 +236,21 @@ def _find_batches(source: Path, schema: pa.Schema) -> _Contents:
                     if mapped.size() - position < _END:
                         return contents
                     contents.damage = (
-                        f"the stream is cut off or damaged at byte {position}: {error}"
+                        f"the stream is truncated or damaged at byte {position}: {error}"
                     )
                     return contents
                 position = mapped.tell()
 
 
 def _vector(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray | None:
-    """Copy one row's list; None where there is no such column."""
+    """Copy one row's list; None without this column."""
     if name not in rows.schema.names:
         return None
     return np.array(_items(rows, name, row).to_numpy(zero_copy_only=False))
 
 
 def _matrix(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray:
-    """Copy one row's list of lists, which must be of one length."""
+    """Copy one row's list of lists, which must have equal lengths."""
     lists = _items(rows, name, row)
     lengths = set(pc.list_value_length(lists).to_pylist())
     if len(lengths) != 1:
@@ -254,7 +261,7 @@ def _matrix(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray:
 
 def _items(rows: pa.RecordBatch, name: str, row: int) -> Any:
     column = rows.column(name)
-    if isinstance(column, pa.ExtensionArray):  # where Hugging Face's datasets is imported
+    if isinstance(column, pa.ExtensionArray):  # happens when Hugging Face's datasets is imported
         column = column.storage
     items = column[row].values
     if items is None:

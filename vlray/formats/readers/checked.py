@@ -1,4 +1,4 @@
-"""What readers of binary forms share: regions out of loose arrays, or the reason why not.
+"""Helpers of readers of binary formats: check arrays and list files.
 
 Shapes: R regions of one image, D feature length, C classes.
 """
@@ -12,22 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 from vlray.storage.files import escape_bytes
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 _CLASSES_WITH_BACKGROUND = 1601
 
 
-def attempt(image_id: str, read: Callable[..., Found], *args: Any) -> Found | Unreadable:
-    """Read one image with ``read(*args)``; what a damaged one raises becomes its reason."""
+def attempt(image_id: str, read: Callable[..., RawRegions], *args: Any) -> RawRegions | Unreadable:
+    """Call ``read(*args)`` for one image; turn any exception into an `Unreadable`."""
     try:
         return read(*args)
-    except Exception as error:  # zip, numpy, HDF5, pickle: damage makes these raise anything
+    except Exception as error:  # zip, numpy, HDF5 and pickle can raise anything on damaged data
         return Unreadable(image_id, type(error).__name__, str(error) or "no reason given")
 
 
-def found(
+def raw_regions(
     image_id: str,
     boxes: Any,
     visual_feats: Any,
@@ -35,25 +35,25 @@ def found(
     image_hw: tuple[float, float] | None = None,
     labels: Mapping[str, Any] | None = None,
     remarks: tuple[str, ...] = (),
-) -> Found:
-    """Put one image's arrays together.
+) -> RawRegions:
+    """Check the arrays of one image and combine them.
 
     Args:
-        image_id: As in the file.
-        boxes: (R, 4) or longer rows, of which the first four are corners.
+        image_id: Id in the file.
+        boxes: (R, 4) corners; further columns are ignored.
         visual_feats: (R, D).
-        image_hw: As in ``Found``.
+        image_hw: As in `RawRegions`.
         labels: ``obj_ids``, ``obj_probs``, ``attr_ids``, ``attr_probs``, each (R,) or None.
-        remarks: As in ``Found``.
+        remarks: As in `RawRegions`.
 
     Raises:
-        ValueError: Something is no array of numbers, or the lengths differ.
+        ValueError: A value is not a numeric array, or the lengths differ.
     """
     boxes, feats = numbers(boxes, "boxes"), numbers(visual_feats, "features")
     if boxes.ndim != 2 or boxes.shape[1] < 4:
-        raise ValueError(f"boxes are of shape {boxes.shape}, not (R, 4)")
+        raise ValueError(f"boxes have shape {boxes.shape}, not (R, 4)")
     if feats.ndim != 2 or len(feats) != len(boxes):
-        raise ValueError(f"features are of shape {feats.shape}, but there are {len(boxes)} boxes")
+        raise ValueError(f"features have shape {feats.shape}, but there are {len(boxes)} boxes")
     checked: dict[str, Any] = {}
     for name, values in (labels or {}).items():
         if values is None:
@@ -61,38 +61,41 @@ def found(
         checked[name] = numbers(values, name).reshape(-1)
         if len(checked[name]) != len(boxes):
             raise ValueError(f"{name} has {len(checked[name])} values for {len(boxes)} boxes")
-    return Found(image_id, boxes[:, :4], feats, image_hw, **checked, remarks=remarks)
+    return RawRegions(image_id, boxes[:, :4], feats, image_hw, **checked, remarks=remarks)
 
 
 def numbers(value: Any, what: str) -> np.ndarray:
-    """Take a value as an array of numbers.
+    """Convert a value to a numeric array.
 
     Raises:
-        ValueError: It is missing or something else; ``what`` names it.
+        ValueError: It is missing or not numeric; the message calls it ``what``.
     """
     if value is None:
-        raise ValueError(f"there are no {what} in it")
+        raise ValueError(f"it has no {what}")
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{what} are of type {type(value).__name__}, not an array of numbers")
+        raise ValueError(f"{what} have type {type(value).__name__}; expected a numeric array")
     return array
 
 
 def size(height: Any, width: Any) -> tuple[float, float] | None:
-    """Read an image's size; None where either side is missing."""
+    """Return an image's size; None if either side is missing."""
     if height is None or width is None:
         return None
     return float(np.asarray(height).item()), float(np.asarray(width).item())
 
 
 def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Read classes and their scores from MMF's two arrays; returns labels and remarks.
+    """Convert MMF's classes and scores to labels and remarks.
 
     Args:
         objects: (R,) classes, or None.
-        cls_prob: (R,) scores, (R, C) scores of all classes, or None. Of 1601 classes the first is
-            the background, which ``objects`` counts too: classes are then taken without it, as the
-            published features have them.
+        cls_prob: (R,) scores, (R, C) scores of all classes, or None. With C = 1601, class 0 is the
+            background, in ``objects`` too. Classes are then recomputed without it, as in the
+            published features.
+
+    Raises:
+        ValueError: The lengths differ, or a class has no score.
 
     Source:
         facebookresearch/mmf, tools/scripts/features/extract_features_vmb.py (``--background``).
@@ -103,7 +106,7 @@ def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str
     if probs.ndim == 1:
         return {"obj_ids": ids, "obj_probs": probs}, ()
     if len(probs) != len(ids):
-        raise ValueError(f"cls_prob is of shape {probs.shape}, but there are {len(ids)} objects")
+        raise ValueError(f"cls_prob has shape {probs.shape}, but there are {len(ids)} objects")
     remarks: tuple[str, ...] = ()
     if probs.shape[1] == _CLASSES_WITH_BACKGROUND:
         probs, remarks = probs[:, 1:], ("background-first",)
@@ -111,25 +114,26 @@ def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str
     rows, columns = np.arange(len(ids)), ids.astype(np.int64)
     if ((columns < 0) | (columns >= probs.shape[1])).any():
         raise ValueError(
-            f"objects go to {columns.max()}, but cls_prob has {probs.shape[1]} classes"
+            f"objects range from {columns.min()} to {columns.max()}, but cls_prob has "
+            f"{probs.shape[1]} classes"
         )
     return {"obj_ids": ids, "obj_probs": probs[rows, columns]}, remarks
 
 
 def list_files(source: Path, ending: str) -> tuple[Path, list[str]]:
-    """List the files of an ending below a folder, in an order that is always the same.
+    """List the files with an ending below a folder, sorted by path.
 
-    Links are followed, hidden files and folders are not looked at.
+    Links are followed; hidden files and folders are skipped.
 
     Returns:
-        The folder, and the files' paths relative to it; for a file its own folder and name.
+        The folder, and the files' paths relative to it. For a file: its folder and name.
     """
     if source.is_file():
         return source.parent, [source.name]
     top, names, entered = os.fspath(source), list[str](), set[str]()
     for folder, folders, files in os.walk(top, followlinks=True):
         real = os.path.realpath(folder)
-        # In order: of two links to one folder, or a link to a folder above, the same one counts.
+        # Sorted, so that of two links to one folder the same one is entered every time.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if real in entered:
             folders.clear()
@@ -142,7 +146,7 @@ def list_files(source: Path, ending: str) -> tuple[Path, list[str]]:
 
 
 def image_id_of(name: str, ending: str) -> str:
-    """Name the image of a file: its relative path without endings (``a.jpg.npz`` is ``a``)."""
+    """Return the image id of a file: its relative path without endings (``a.jpg.npz``: ``a``)."""
     stem = escape_bytes(name.removesuffix(ending))
     for image_ending in _IMAGE_ENDINGS:
         if stem.lower().endswith(image_ending):

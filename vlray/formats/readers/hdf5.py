@@ -1,4 +1,4 @@
-"""HDF5 files: VOLTA's with a group per image, and the rows of BUTD-VQA and BAN.
+"""Readers of HDF5 files: VOLTA's with a group per image, and the rows of BUTD-VQA and BAN.
 
 Shapes: N images, R regions of one image, S regions of all images, D feature length.
 """
@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import h5py
 import numpy as np
 
-from vlray.formats.readers.checked import attempt, found, size
+from vlray.formats.readers.checked import attempt, raw_regions, size
 from vlray.formats.readers.pickles import require_trust, unpickle_dict
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 from vlray.storage.files import escape_bytes
 
 _LABELS = {
@@ -30,16 +30,16 @@ _INDEX = "_imgid2idx.pkl"
 
 
 class Hdf5Reader:
-    """VOLTA's: a group per image, named by its id, with ``features``, ``boxes`` and labels.
+    """VOLTA's HDF5: a group per image, named by its id, with ``features``, ``boxes`` and labels.
 
-    Boxes are in pixels of the original image, whose size is ``img_h`` and ``img_w``. Images come
-    in the order of their names.
+    Boxes are in pixels of the original image, whose size is ``img_h`` and ``img_w``. Images are
+    read in the order of their names.
 
     Args:
         source: The file.
 
     Raises:
-        ValueError: It is damaged, or no such file.
+        ValueError: It is damaged, or not such a file.
 
     Source:
         e-bug/volta, features_extraction/tsv_to_h5.py, detectron2_proposal_maxnms.py and
@@ -52,17 +52,19 @@ class Hdf5Reader:
     def __init__(self, source: Path) -> None:
         self._source = source
         with _opened(source) as file:
-            self._names = sorted(file, key=os.fsencode)  # bytes where they are no UTF-8
+            self._names = sorted(
+                file, key=os.fsencode
+            )  # h5py returns bytes for names that are not UTF-8
             has_groups = bool(self._names) and isinstance(file[self._names[0]], h5py.Group)
         if not has_groups:
             raise ValueError(
-                f"{source} has no groups, one per image; it has {_list(self._names[:8])} at its top"
+                f"{source} has no group per image; its top level has {_list(self._names[:8])}"
             )
         self.end = len(self._names)
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Look at one member of the file's top: a group with features or boxes."""
+        """Return whether the first member is a group with features or boxes."""
         try:
             with _opened(source) as file:
                 member = file[next(iter(file))] if len(file) else None
@@ -70,8 +72,8 @@ class Hdf5Reader:
         except ValueError:
             return False
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each image from there on, by name."""
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, in the order of names."""
         with h5py.File(self._source, "r") as file:
             for index in range(position, self.end):
                 name = self._names[index]
@@ -79,20 +81,20 @@ class Hdf5Reader:
 
 
 class Hdf5RowsReader:
-    """BUTD-VQA's and BAN's: arrays ``image_features`` and ``image_bb`` of all images together.
+    """BUTD-VQA's and BAN's HDF5: arrays ``image_features`` and ``image_bb`` of all images.
 
-    Of a fixed number of boxes they are (N, R, D) and (N, R, 4); of an adaptive number (S, D) and
-    (S, 4), and ``pos_boxes`` (N, 2) has the first row of each image and the one behind its last.
-    Which image a row is of stands in a pickle beside the file: of ``train36.hdf5`` it is
-    ``train36_imgid2idx.pkl``. The file has no image sizes; they follow from ``spatial_features``,
-    which are the boxes over the image's width and height.
+    With a fixed number of boxes, their shapes are (N, R, D) and (N, R, 4). With an adaptive
+    number, they are (S, D) and (S, 4), and ``pos_boxes`` (N, 2) has the first row of each image
+    and the row after its last. A pickle beside the file maps image ids to rows: for
+    ``train36.hdf5`` it is ``train36_imgid2idx.pkl``. The file has no image sizes; they are
+    computed from ``spatial_features``, the boxes divided by the image's width and height.
 
     Args:
         source: The ``.hdf5`` file.
         trust_pickle: Whether the pickle of ids may be opened.
 
     Raises:
-        ValueError: The pickle is missing or not trusted, or it is no such file.
+        ValueError: The pickle is missing or not trusted, or it is not such a file.
 
     Source:
         hengyuan-hu/bottom-up-attention-vqa, tools/detection_features_converter.py;
@@ -107,12 +109,12 @@ class Hdf5RowsReader:
         with _opened(source) as file:
             missing = [name for name in _ROWS if name not in file]
         if missing:
-            raise ValueError(f"{source} has no {' and no '.join(missing)} at its top")
+            raise ValueError(f"{source} has no {' and no '.join(missing)} at its top level")
         index = source.with_name(source.stem + _INDEX)
         if not index.is_file():
             raise ValueError(
-                f"{source} does not say which image each row is of; put {index.name}, which was "
-                "written with it, beside it"
+                f"{source} needs {index.name}, which was written with it and maps image ids to "
+                "rows; put it into the same folder"
             )
         require_trust(trust_pickle, index, "the list of image ids of an HDF5 file")
         self.companions = (index,)
@@ -122,15 +124,15 @@ class Hdf5RowsReader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Look for the two arrays."""
+        """Return whether the file has both arrays."""
         try:
             with _opened(source) as file:
                 return all(name in file for name in _ROWS)
         except ValueError:
             return False
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each image from there on, in the order of rows."""
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, in row order."""
         with h5py.File(self._source, "r") as file:
             for index in range(position, self.end):
                 row, image_id = self._images[index]
@@ -139,10 +141,10 @@ class Hdf5RowsReader:
 
 @contextlib.contextmanager
 def _opened(source: Path) -> Iterator[h5py.File]:
-    """Open a file to look at what it has.
+    """Open a file.
 
     Raises:
-        ValueError: It is no HDF5, or damaged.
+        ValueError: It is not HDF5, or damaged.
     """
     try:
         with h5py.File(source, "r") as file:
@@ -159,15 +161,15 @@ def _list(names: Iterable[str | bytes]) -> str:
     return ", ".join(map(_id_of, names)) or "nothing"
 
 
-def _read_group(file: h5py.File, name: str | bytes) -> Found:
+def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
     group = file[name]
     if not isinstance(group, h5py.Group):
-        raise ValueError("it is no group with the arrays of an image")
+        raise ValueError("it is not a group of arrays")
     values = {key: group[key][()] for key in (*_LABELS.values(), "img_h", "img_w") if key in group}
     for key in ("features", "boxes"):
         if key not in group:
             raise ValueError(f"it has no {key}; it has {_list(group)}")
-    return found(
+    return raw_regions(
         _id_of(name),
         group["boxes"][()],
         group["features"][()],
@@ -176,31 +178,37 @@ def _read_group(file: h5py.File, name: str | bytes) -> Found:
     )
 
 
-def _read_rows(file: h5py.File, row: int, image_id: str) -> Found:
-    where: Any = row
+def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
+    index: Any = row
     if "pos_boxes" in file:
         start, stop = (int(edge) for edge in file["pos_boxes"][row])
-        where = slice(start, stop)
+        index = slice(start, stop)
         if not 0 <= start <= stop <= len(file["image_bb"]):
-            raise ValueError(f"its boxes are rows {start} to {stop} of {len(file['image_bb'])}")
+            raise ValueError(
+                f"its rows {start} to {stop} exceed the {len(file['image_bb'])} rows of image_bb"
+            )
     elif not 0 <= row < len(file["image_bb"]):
-        raise ValueError(f"it is row {row} of {len(file['image_bb'])}")
-    boxes = file["image_bb"][where]
+        raise ValueError(f"its row {row} exceeds the {len(file['image_bb'])} rows of image_bb")
+    boxes = file["image_bb"][index]
     image_hw = None
     if "spatial_features" in file:
-        image_hw = _size_of_ratio(boxes, file["spatial_features"][where])
+        image_hw = _size_of_ratio(boxes, file["spatial_features"][index])
     remarks = () if image_hw is None else ("size-from-ratio",)
-    return found(image_id, boxes, file["image_features"][where], image_hw=image_hw, remarks=remarks)
+    return raw_regions(
+        image_id, boxes, file["image_features"][index], image_hw=image_hw, remarks=remarks
+    )
 
 
 def _size_of_ratio(boxes: np.ndarray, fractions: np.ndarray) -> tuple[float, float] | None:
-    """Find an image's size from boxes in pixels and the same in fractions of the image."""
+    """Compute an image's size from its boxes in pixels and as fractions; None if inconsistent."""
     sides = []
-    for column in (3, 2):  # y2 of the height, x2 of the width: never zero
-        known = fractions[:, column] > 0
-        if not known.any():
+    for column in (3, 2):  # y2 for the height, x2 for the width: never 0 for a box with an area
+        positive = fractions[:, column] > 0
+        if not positive.any():
             return None
-        side = float(np.median(boxes[known, column] / fractions[known, column]))
+        # The median ignores single outliers.
+        side = float(np.median(boxes[positive, column] / fractions[positive, column]))
+        # Not a whole number: the fractions refer to something else than the image.
         if abs(side - round(side)) > 0.01:
             return None
         sides.append(float(round(side)))

@@ -1,4 +1,4 @@
-"""Text files of one image per line, whose lines are hundreds of kilobytes long."""
+"""Read text files with one image per line; a line may have hundreds of kilobytes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike
 
-LONGEST = 256 * 2**20  # bytes of one line: 20,000 regions; what is longer is no line of ours
+LONGEST = 256 * 2**20  # bytes of a line, enough for 20,000 regions
 BUFFER = 2**20
 
 
 class DamagedError(ValueError):
-    """One image of a file cannot be read; the others may."""
+    """One image of a file cannot be read; others may be intact."""
 
 
 def lines(source: Path, position: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield each line that is not empty, without its end, and the byte behind it.
+    """Yield the position after each non-empty line, and the line without its line end.
 
     Raises:
-        ValueError: A line has no end in sight; the file is no text.
+        ValueError: A line is longer than `LONGEST`, so the file is not in such a format.
     """
     with source.open("rb", buffering=BUFFER) as stream:
         stream.seek(position)
@@ -34,17 +34,17 @@ def lines(source: Path, position: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def first_lines(source: Path, count: int) -> list[bytes]:
-    """Read the first lines, to tell by them what a file is; none if it is no text."""
-    found: list[bytes] = []
+    """Read the first lines, to detect a format; an empty list if the file is not text."""
+    head: list[bytes] = []
     try:
         if source.is_file() and b"\0" not in _head(source):
             for _, line in lines(source):
-                found.append(line)
-                if len(found) == count:
+                head.append(line)
+                if len(head) == count:
                     break
     except ValueError:
         return []
-    return found
+    return head
 
 
 def _head(source: Path) -> bytes:
@@ -57,40 +57,40 @@ def _line(stream: BinaryIO, source: Path) -> bytes:
     if len(line) == LONGEST:
         raise ValueError(
             f"{source} has a line of more than {LONGEST >> 20} MiB at byte "
-            f"{stream.tell() - len(line):,}; no image has as many regions, so it is another form"
+            f"{stream.tell() - len(line):,}, more than any image needs; it has another format"
         )
     return line
 
 
 def decode_base64(name: str, text: bytes) -> bytes:
-    """Decode a field.
+    """Decode a base64 field.
 
     Raises:
-        DamagedError: It is not base64; the field is named.
+        DamagedError: It is not base64; the message has the field's name.
     """
-    if text[:2] in (b"b'", b'b"'):  # str(bytes) of Python 3, which some writers let through
+    if text[:2] in (b"b'", b'b"'):  # some writers put str(bytes) of Python 3 into the file
         text = text[2:-1]
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:
-        raise DamagedError(f"{name} is broken base64: {error}") from error
+        raise DamagedError(f"{name} is not valid base64: {error}") from error
 
 
 def numbers(name: str, text: bytes, count: int, kinds: tuple[DTypeLike, ...]) -> np.ndarray:
-    """Decode a field of base64 into as many numbers as there should be.
+    """Decode a base64 field into a known count of numbers.
 
     Args:
-        name: Of the field, for the error.
-        text: Its base64.
-        count: How many numbers.
-        kinds: The types that they may have, of different size: the number of bytes tells.
+        name: Name of the field, for the error.
+        text: The base64 text.
+        count: Count of numbers.
+        kinds: Possible dtypes, of different sizes; the number of bytes decides.
 
     Raises:
-        DamagedError: It is not base64, or of another number of bytes.
+        DamagedError: It is not base64, or has another number of bytes.
     """
     data = decode_base64(name, text)
     for kind in kinds:
         if len(data) == count * np.dtype(kind).itemsize:
             return np.frombuffer(data, kind)
-    wanted = " or ".join(f"{count * np.dtype(kind).itemsize:,}" for kind in kinds)
-    raise DamagedError(f"{name} has {len(data):,} bytes where {count:,} numbers need {wanted}")
+    expected = " or ".join(f"{count * np.dtype(kind).itemsize:,}" for kind in kinds)
+    raise DamagedError(f"{name} has {len(data):,} bytes where {count:,} numbers need {expected}")

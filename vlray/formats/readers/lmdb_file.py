@@ -1,4 +1,4 @@
-"""LMDB databases of MMF, and of VOLTA and ViLBERT: a pickled dictionary per image.
+"""Reader of LMDB databases of MMF, VOLTA and ViLBERT: a pickled dictionary per image.
 
 Shapes: R regions of one image, D feature length.
 """
@@ -13,18 +13,18 @@ from typing import Any, ClassVar
 import lmdb
 import numpy as np
 
-from vlray.formats.readers.checked import attempt, found, numbers, size
+from vlray.formats.readers.checked import attempt, numbers, raw_regions, size
 from vlray.formats.readers.npy import read_mmf
 from vlray.formats.readers.pickles import require_trust, unpickle_dict
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 _DATA = "data.mdb"
-_MAGIC = b"\xde\xc0\xef\xbe"  # behind the header of the first page
+_MAGIC = b"\xde\xc0\xef\xbe"  # after the header of the first page
 _MAGIC_AT = 16
 _KEYS = b"keys"
 _TENSORPACK = b"__keys__"
-# Values are copied out this many bytes at a time and the database is closed in between: pages that
-# have been read would stay part of this process, and of its memory, for as long as it is open.
+# Bytes of values to copy before the database is closed and opened again: pages that were read count
+# towards this process's memory as long as the database is open.
 _CHUNK = 8 * 2**20
 
 _LABELS: dict[str, tuple[tuple[str, ...], type[np.generic]]] = {
@@ -36,19 +36,19 @@ _LABELS: dict[str, tuple[tuple[str, ...], type[np.generic]]] = {
 
 
 class LmdbReader:
-    """A key per image, whose value is a pickled dictionary; the key ``keys`` lists the others.
+    """Database with a pickled dictionary per image; the key ``keys`` lists the image ids.
 
-    MMF's values have ``bbox`` and are read as its folders are (``npy.read_mmf``). VOLTA's and
-    ViLBERT's have ``boxes`` and come in three forms: out of a TSV, where everything is base64;
-    out of HDF5, where everything is an array; out of MMF's folders, where boxes and features are
-    base64. Images come in the order of their keys, which are their ids.
+    MMF's values have ``bbox`` and are read like its folders (``npy.read_mmf``). VOLTA's and
+    ViLBERT's values have ``boxes`` and come in three layouts. Converted from a TSV, all values are
+    base64; from HDF5, all are arrays; from MMF's folders, boxes and features are base64. Images
+    are read in the order of their keys, which are their ids.
 
     Args:
         source: The folder with ``data.mdb``, or such a file.
-        trust_pickle: Whether pickles may be opened; without, there is nothing to be read.
+        trust_pickle: Whether pickles may be opened; required.
 
     Raises:
-        ValueError: Pickles are not trusted, or it is no such database.
+        ValueError: Pickles are not trusted, or it is not such a database.
 
     Source:
         facebookresearch/mmf, tools/scripts/features/lmdb_conversion.py; e-bug/volta,
@@ -66,22 +66,22 @@ class LmdbReader:
             self._check_whole(env)
             if txn.get(_TENSORPACK) is not None:
                 raise ValueError(
-                    f"{source} is a database of tensorpack, whose values are in a form of its own; "
-                    "give the HDF5 file that it was made of (VOLTA's h5_to_td-lmdb.py)"
+                    f"{source} is a tensorpack database, whose serialization is not supported; "
+                    "give the HDF5 file that it was made from (VOLTA's h5_to_td-lmdb.py)"
                 )
             self.end = txn.stat()["entries"] - (txn.get(_KEYS) is not None)
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Look for LMDB's magic number; what its values are is seen when they are opened."""
+        """Return whether the file has LMDB's magic number; values are not checked."""
         path = source / _DATA if source.is_dir() else source
         if not path.is_file():
             return False
         with path.open("rb") as file:
             return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each image from there on, in the order of keys."""
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, in the order of keys."""
         last: bytes | None = None
         while chunk := self._read_chunk(last, 0 if last is not None else position):
             for key, value in chunk:
@@ -105,20 +105,19 @@ class LmdbReader:
             raise ValueError(f"{self._source} cannot be opened as LMDB: {error}") from error
 
     def _check_whole(self, env: lmdb.Environment) -> None:
-        """Refuse a file that was cut off: looking behind its end would end the process."""
+        """Refuse a truncated file: reading beyond its end would crash the process (SIGBUS)."""
         path = self._source / _DATA if self._source.is_dir() else self._source
-        there = path.stat().st_size
-        wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-        if there < wanted:
+        actual = path.stat().st_size
+        expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        if actual < expected:
             raise ValueError(
-                f"{path} is cut off: its pages take {wanted:,} bytes, of which {there:,} are "
-                "there; copy it again"
+                f"{path} is truncated: it has {actual:,} of {expected:,} bytes; copy it again"
             )
 
     def _read_chunk(self, last: bytes | None, skip: int) -> list[tuple[bytes, bytes]]:
-        """Copy the next few values, behind a key or behind a number of them from the first."""
+        """Copy the next values: those after a key, or those after skipping a number of images."""
         chunk: list[tuple[bytes, bytes]] = []
-        held = 0
+        copied = 0
         with self._open() as env, env.begin() as txn, txn.cursor() as cursor:
             if last is None:
                 more = cursor.first()
@@ -126,19 +125,20 @@ class LmdbReader:
                 more = cursor.set_range(last)
                 if more and cursor.key() == last:
                     more = cursor.next()
-            while more and held < _CHUNK:
+            # Skipping walks over the keys; the values of skipped images are not read.
+            while more and copied < _CHUNK:
                 if cursor.key() == _KEYS:
                     pass
                 elif skip:
                     skip -= 1
                 else:
                     chunk.append(cursor.item())
-                    held += len(chunk[-1][1])
+                    copied += len(chunk[-1][1])
                 more = cursor.next()
         return chunk
 
 
-def _read(image_id: str, value: bytes) -> Found:
+def _read(image_id: str, value: bytes) -> RawRegions:
     item = unpickle_dict(value, f"the value of {image_id!r}")
     if "bbox" in item:
         return read_mmf(image_id, item.get("features"), item)
@@ -149,18 +149,18 @@ def _read(image_id: str, value: bytes) -> Found:
         feats = feats.reshape(len(boxes), -1)
     height = _number(item.get("img_h", item.get("image_h")))
     width = _number(item.get("img_w", item.get("image_w")))
-    if "objects" in item:  # MMF's, under VOLTA's names
+    if "objects" in item:  # MMF's values under VOLTA's names
         info = {**item, "bbox": boxes, "image_height": height, "image_width": width}
         return read_mmf(image_id, feats, info)
     labels = {}
     for name, (keys, dtype) in _LABELS.items():
-        there = next((key for key in keys if item.get(key) is not None), None)
-        labels[name] = None if there is None else _array(item[there], name, dtype)
-    return found(image_id, boxes, feats, image_hw=size(height, width), labels=labels)
+        key = next((key for key in keys if item.get(key) is not None), None)
+        labels[name] = None if key is None else _array(item[key], name, dtype)
+    return raw_regions(image_id, boxes, feats, image_hw=size(height, width), labels=labels)
 
 
 def _array(value: Any, what: str, dtype: type[np.generic]) -> np.ndarray:
-    """Take an array as it is, or out of base64 with the type that the form gives it."""
+    """Return an array as it is, or decode it from base64 with the layout's dtype."""
     if not isinstance(value, str | bytes):
         return numbers(value, what)
     return np.frombuffer(base64.b64decode(value, validate=True), dtype)

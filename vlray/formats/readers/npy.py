@@ -1,4 +1,4 @@
-"""Folders of MMF: features in ``X.npy``, everything else pickled in ``X_info.npy``.
+"""Reader of MMF's folders: features in ``X.npy``, the rest pickled in ``X_info.npy``.
 
 Shapes: R regions of one image, D feature length, C classes.
 """
@@ -14,14 +14,14 @@ import numpy as np
 from vlray.formats.readers.checked import (
     attempt,
     class_labels,
-    found,
     image_id_of,
     list_files,
     numbers,
+    raw_regions,
     size,
 )
 from vlray.formats.readers.pickles import read_object_npy, require_trust
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 _ENDING = ".npy"
 _INFO = "_info.npy"
@@ -33,14 +33,14 @@ class NpyReader:
     """Two files per image: ``X.npy`` (R, D), and ``X_info.npy``, a pickled dictionary.
 
     The dictionary has ``bbox``, ``num_boxes``, ``objects``, ``cls_prob``, ``image_height`` and
-    ``image_width``; ``read_mmf`` says what they mean by which script.
+    ``image_width``; their meaning depends on the script that wrote them (see ``read_mmf``).
 
     Args:
         source: The folder, or one ``X.npy``.
-        trust_pickle: Whether pickles may be opened; without, there are no boxes to be read.
+        trust_pickle: Whether pickles may be opened; required, since boxes are pickled.
 
     Raises:
-        ValueError: Pickles are not trusted, or there is no such pair of files.
+        ValueError: Pickles are not trusted, or there are no such files.
     """
 
     name: ClassVar[str] = "npy"
@@ -49,13 +49,15 @@ class NpyReader:
     def __init__(self, source: Path, trust_pickle: bool = False) -> None:
         self._folder, self._names = _list_features(source)
         if not self._names:
-            raise ValueError(f"{source} has no X.npy with an X_info.npy beside it")
+            raise ValueError(
+                f"{source} has no X.npy with an X_info.npy; give the folder that has both"
+            )
         require_trust(trust_pickle, source, "a folder of MMF's X.npy and X_info.npy")
         self.end = len(self._names)
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Look for an array of features with its ``_info.npy``."""
+        """Return whether the first ``X.npy`` with an ``X_info.npy`` is an array."""
         folder, names = _list_features(source)
         for name in names:
             if (folder / _info_of(name)).is_file():
@@ -63,41 +65,41 @@ class NpyReader:
                     return file.read(len(_MAGIC)) == _MAGIC
         return False
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each image from there on, by name."""
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, in the order of names."""
         for index in range(position, self.end):
             name = self._names[index]
             yield index + 1, attempt(image_id_of(name, _ENDING), self._read, name)
 
-    def _read(self, name: str) -> Found:
+    def _read(self, name: str) -> RawRegions:
         info_path = self._folder / _info_of(name)
         if not info_path.is_file():
-            raise ValueError(f"{name} has no {info_path.name} beside it, which holds its boxes")
+            raise ValueError(f"{info_path.name}, which has the boxes, is missing")
         feats = np.load(self._folder / name, allow_pickle=False)
         with info_path.open("rb") as file:
             info = read_object_npy(file, info_path.name)
         return read_mmf(image_id_of(name, _ENDING), feats, info)
 
 
-def read_mmf(image_id: str, feats: Any, info: Mapping[str, Any]) -> Found:
-    """Take one image out of what MMF's scripts say of it.
+def read_mmf(image_id: str, feats: Any, info: Mapping[str, Any]) -> RawRegions:
+    """Convert the arrays and the dictionary that MMF's scripts write for one image.
 
     Args:
-        image_id: As in the file.
+        image_id: Id in the file.
         feats: (R, D).
         info: ``bbox`` (R, 4), ``objects`` (R,), ``image_height``, ``image_width`` and more:
 
-            - of the ``vmb`` script ``cls_prob`` (R, C) and sizes of the original image. Its
-              ``num_boxes`` counts those whose score outlived the suppression; whoever reads these
-              files takes all rows nevertheless, and so does this;
-            - of the ``frcnn`` script ``cls_prob`` (R,). Its sizes are those of the *resized* image
-              while boxes are in the original's pixels, ``num_boxes`` is what was asked for, and
-              features may have more rows than boxes, which are cut off;
-            - of the ``vinvl`` script ``bbox`` (R, 6) in fractions of the image, and classes of
-              other words than Visual Genome's 1600, which are left out.
+            - ``vmb`` script: ``cls_prob`` is (R, C), and sizes are the original image's.
+              ``num_boxes`` counts the regions with a score after suppression, but MMF's readers
+              use all rows, and so does this one.
+            - ``frcnn`` script: ``cls_prob`` is (R,). Sizes are the *resized* image's, but boxes
+              are in pixels of the original. ``num_boxes`` is the requested number. Features may
+              have more rows than boxes; the surplus is dropped.
+            - ``vinvl`` script: ``bbox`` is (R, 6), as fractions of the image. Its classes are not
+              Visual Genome's 1600, and are left out.
 
     Raises:
-        ValueError: Something is missing, or lengths differ.
+        ValueError: An array is missing, or the lengths differ.
 
     Source:
         facebookresearch/mmf, tools/scripts/features/extract_features_vmb.py,
@@ -107,16 +109,18 @@ def read_mmf(image_id: str, feats: Any, info: Mapping[str, Any]) -> Found:
     remarks: tuple[str, ...] = ()
     boxes, feats = numbers(info.get("bbox"), "boxes"), numbers(feats, "features")
     cls_prob, count = info.get("cls_prob"), info.get("num_boxes")
+    # frcnn script
     if cls_prob is not None and np.ndim(cls_prob) == 1:
         remarks += ("resized-size",)
         feats = feats[: len(boxes)]
     labels, more = class_labels(info.get("objects"), cls_prob)
+    # vinvl script
     if boxes.ndim == 2 and boxes.shape[1] == 6:
         remarks += ("normalized-boxes", "other-vocabulary")
         labels = {}
     if count is not None and int(count) != len(boxes):
         remarks += ("num-boxes-differs",)
-    return found(
+    return raw_regions(
         image_id,
         boxes,
         feats,
@@ -131,12 +135,12 @@ def _info_of(name: str) -> str:
 
 
 def _list_features(source: Path) -> tuple[Path, list[str]]:
-    """List ``X.npy`` without their ``X_info.npy``, and without what ``--visualize`` leaves."""
+    """List the ``X.npy``, without ``X_info.npy`` and the ``X_full.npy`` of ``--visualize``."""
     folder, names = list_files(source, _ENDING)
-    known = set(names)
+    all_names = set(names)
     return folder, [
         name
         for name in names
         if not name.endswith(_INFO)
-        and not (name.endswith(_FULL) and name.removesuffix(_FULL) + _ENDING in known)
+        and not (name.endswith(_FULL) and name.removesuffix(_FULL) + _ENDING in all_names)
     ]

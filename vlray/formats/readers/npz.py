@@ -1,4 +1,4 @@
-"""Folders of ``.npz`` files, one per image: MILVLG's two modes, MCAN's, openvqa's of GQA.
+"""Reader of folders with one ``.npz`` per image: MILVLG, MCAN, and openvqa's GQA.
 
 Shapes: R regions of one image, D feature length.
 """
@@ -15,16 +15,16 @@ import numpy as np
 from vlray.formats.readers.checked import (
     attempt,
     class_labels,
-    found,
     image_id_of,
     list_files,
+    raw_regions,
     size,
 )
 from vlray.formats.readers.pickles import LABELS_NEED_TRUST, read_object_npy
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 _ENDING = ".npz"
-_LOOKED_AT = 8  # a few damaged files do not hide what the rest is
+_LOOKED_AT = 8  # files; a few damaged ones must not prevent detection
 _LABELS = {
     "obj_ids": "objects_id",
     "obj_probs": "objects_conf",
@@ -34,19 +34,19 @@ _LABELS = {
 
 
 class NpzReader:
-    """One ``.npz`` per image, in one folder or in folders of it.
+    """One ``.npz`` per image, in a folder or its subfolders.
 
-    Every form has ``bbox`` (R, 4) in pixels of the original image.
+    Every layout has ``bbox`` (R, 4) in pixels of the original image.
 
     - MILVLG, Caffe modes: ``x`` (R, D), ``num_bbox``, ``image_h``, ``image_w``, and the labels in
-      ``info``, a pickled dictionary; of mode ``bboxes`` neither ``x`` nor ``info``.
-    - MILVLG, Detectron2 mode (told by ``image_h_inner``): ``info`` has ``objects`` and
-      ``cls_prob``. Its ``attrs_id`` holds probabilities, and the other attribute scores are of all
-      proposals in another order, so attributes are left out.
-    - MCAN: ``x`` is (D, R), and is turned.
+      ``info``, a pickled dictionary. Mode ``bboxes`` has neither ``x`` nor ``info``.
+    - MILVLG, Detectron2 mode: ``info`` has ``objects`` and ``cls_prob``. Its ``attrs_id`` holds
+      probabilities, and the other attribute scores belong to all proposals in another order, so
+      attributes are left out.
+    - MCAN: ``x`` is (D, R), and is transposed.
     - openvqa's GQA: sizes are called ``height`` and ``width``.
 
-    ``info`` is opened only when pickles are trusted; all else is read without unpickling.
+    ``info`` is opened only if pickles are trusted; everything else is read without unpickling.
 
     Args:
         source: The folder, or one file.
@@ -66,35 +66,39 @@ class NpzReader:
     def __init__(self, source: Path, trust_pickle: bool = False) -> None:
         self._folder, self._names = list_files(source, _ENDING)
         if not self._names:
-            raise ValueError(f"{source} has no .npz files in it or below; give their folder")
+            raise ValueError(
+                f"{source} has no .npz files, also in its subfolders; give the folder that has them"
+            )
         self._trust_pickle = trust_pickle
         self.end = len(self._names)
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Look for an archive with ``bbox.npy`` among the first files."""
+        """Return whether one of the first files is an archive with ``bbox.npy``."""
         folder, names = list_files(source, _ENDING)
         return any(_has_boxes(folder / name) for name in names[:_LOOKED_AT])
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each image from there on, by name."""
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, in the order of names."""
         for index in range(position, self.end):
             name = self._names[index]
             yield index + 1, attempt(image_id_of(name, _ENDING), self._read, name)
 
-    def _read(self, name: str) -> Found:
-        with (self._folder / name).open("rb") as file:  # numpy leaves a damaged one open
+    def _read(self, name: str) -> RawRegions:
+        with (self._folder / name).open("rb") as file:  # np.load does not close a damaged file
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError(f"{name} is one array, not an archive of several")
+                raise ValueError(f"{name} is a single array, not an archive of arrays")
             boxes = archive.get("bbox")
             if boxes is None:
-                raise ValueError(f"{name} has no bbox; it has {', '.join(archive) or 'nothing'}")
+                raise ValueError(
+                    f"{name} has no bbox; its arrays are {', '.join(archive) or 'nothing'}"
+                )
             feats, remarks = _features(archive, len(boxes))
             labels, more = self._labels(archive, name)
             height = archive.get("image_h", archive.get("height"))
             width = archive.get("image_w", archive.get("width"))
-        return found(
+        return raw_regions(
             image_id_of(name, _ENDING),
             boxes,
             feats,
@@ -110,8 +114,9 @@ class NpzReader:
             return {}, (LABELS_NEED_TRUST,)
         with archive.zip.open("info.npy") as file:
             info = read_object_npy(file, f"info of {name}")
+        # Caffe modes
         if "objects" not in info:
-            return {key: info.get(there) for key, there in _LABELS.items()}, ()
+            return {name: info.get(key) for name, key in _LABELS.items()}, ()
         labels, remarks = class_labels(info["objects"], info.get("cls_prob"))
         if "attrs_id" in info:
             remarks += ("unaligned-attributes",)
@@ -127,11 +132,12 @@ def _has_boxes(path: Path) -> bool:
 
 
 def _features(archive: Any, num_boxes: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read ``x`` as (R, D), whichever way round it lies."""
+    """Read ``x`` as (R, D), and transpose it if it is (D, R)."""
     if "x" not in archive:
         return np.zeros((num_boxes, 0), np.float32), ("no-features",)
     feats = archive["x"]
     rows, columns = feats.shape if feats.ndim == 2 else (-1, -1)
+    # A square matrix fits both layouts; it is read as (R, D) and flagged.
     if rows == columns == num_boxes:
         return feats, ("ambiguous-orientation",)
     if rows != num_boxes and columns == num_boxes:

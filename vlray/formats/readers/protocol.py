@@ -1,4 +1,4 @@
-"""What a reader of somebody's file is to `vlray convert`. Imports no torch.
+"""Protocol of the readers of `vlray convert`. Imports no torch.
 
 Shapes: R regions of one image, D feature length.
 """
@@ -16,18 +16,18 @@ Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """Regions of one image as a file holds them: nothing is corrected yet.
+class RawRegions:
+    """Regions of one image as the file holds them, before any correction.
 
     Attributes:
-        image_id: As in the file, whatever its type there.
-        boxes: (R, 4) ``x1, y1, x2, y2`` in the file's own unit.
+        image_id: Id in the file, as a string.
+        boxes: (R, 4) ``x1, y1, x2, y2`` in the file's unit.
         visual_feats: (R, D).
-        image_hw: Height and width that the file gives; None where it gives none.
-        obj_ids: (R,) of any numeric type; None where the file has none. Likewise the next three.
-        obj_names: Instead of ``obj_ids``, where the file has words.
+        image_hw: Height and width in the file; None without a size.
+        obj_ids: (R,) of any numeric type; None if the file has none. Likewise the next three.
+        obj_names: Used instead of ``obj_ids`` if the file has words.
         attr_names: Likewise.
-        remarks: Kinds of oddity that only the reader can see, for the report (``transposed``).
+        remarks: Flags that only the reader can set, such as ``transposed``.
     """
 
     image_id: str
@@ -45,7 +45,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row or file that cannot be read; it becomes a row of the failures."""
+    """A row or file that cannot be read; it becomes a row of ``failures/``."""
 
     image_id: str
     error: str
@@ -53,34 +53,35 @@ class Unreadable:
 
 
 class Reader(Protocol):
-    """Reads one form of file, image by image, in an order that is always the same.
+    """Reader of one file format, image by image, in a deterministic order.
 
-    A position is where the next image begins: a byte in a text file, an index elsewhere. Reading
-    from a position gives what reading from 0 would have given from there on, so a conversion that
-    was killed goes on where it stopped. Memory does not grow with the file. A reader whose
-    positions are bytes says so by ``unit = "B"``, for the progress bar. A reader that reads other
-    files besides its source has their paths in ``companions``.
+    A position is the start of the next image: a byte in a text file, an index elsewhere. Reading
+    from a position yields the same images as reading from 0 and skipping, so that a killed
+    conversion can resume. Memory must not grow with the file.
+
+    Two attributes are optional. ``unit = "B"`` tells the progress bar that positions are bytes.
+    ``companions`` lists the paths of further files that belong to the source.
     """
 
     name: ClassVar[str]
-    """What ``--format`` calls it."""
+    """Name of the format, as a value of ``--format``."""
 
     pickled: ClassVar[bool]
-    """Whether some of its content is pickled, and so wants ``--trust-pickle``."""
+    """Whether the format needs ``--trust-pickle``."""
 
     end: int
-    """The position behind the last image, for the progress bar."""
+    """Position after the last image."""
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Tell by content, not by name, whether a file or folder is of this form."""
+        """Return whether the content of a file or folder, not its name, has this format."""
 
     def __init__(self, source: Path) -> None:
-        """Open it.
+        """Open the file or folder.
 
         Raises:
-            ValueError: It is not of this form.
+            ValueError: It does not have this format.
         """
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each image from there on, with the position behind it."""
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, each with the position after it."""

@@ -1,4 +1,4 @@
-"""The two TSV forms of bottom-up attention: ten columns (LXMERT), six (the original).
+"""Readers of bottom-up attention's TSV formats: ten columns (LXMERT), six (the original).
 
 Shapes: R regions of one image, D feature length.
 
@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines, numbers
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 COLUMNS_10 = (
     *("img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf"),
@@ -27,11 +27,11 @@ COLUMNS_10 = (
 COLUMNS_6 = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 
 _INTEGERS, _FLOATS = ("<i8", "<i4"), ("<f4", "<f8")
-_LOOKED_AT = 5  # lines: the first ones may be damaged
+_LOOKED_AT = 5  # lines; the first ones may be damaged
 
 
 class _TsvReader:
-    """What both forms have in common; a position is a byte."""
+    """Common base of both formats; a position is a byte."""
 
     name: ClassVar[str]
     pickled: ClassVar[bool] = False
@@ -40,33 +40,37 @@ class _TsvReader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Tell by the first lines: as many columns, and fields that decode."""
-        return any(isinstance(cls._parse(line), Found) for line in first_lines(source, _LOOKED_AT))
+        """Return whether one of the first lines has the columns of this format and decodes."""
+        return any(
+            isinstance(cls._parse(line), RawRegions) for line in first_lines(source, _LOOKED_AT)
+        )
 
     def __init__(self, source: Path) -> None:
-        """Open it.
+        """Open the file.
 
         Raises:
-            ValueError: None of its first lines is of this form; what is wrong is said.
+            ValueError: None of the first lines has this format; the message has the reason.
         """
-        found = [self._parse(line) for line in first_lines(source, _LOOKED_AT)]
-        if not any(isinstance(item, Found) for item in found):
-            wrong = next((i.reason for i in found if isinstance(i, Unreadable)), "it has no lines")
-            raise ValueError(f"{source} is not of the form {self.name}: {wrong}")
+        rows = [self._parse(line) for line in first_lines(source, _LOOKED_AT)]
+        if not any(isinstance(row, RawRegions) for row in rows):
+            reasons = (row.reason for row in rows if isinstance(row, Unreadable))
+            raise ValueError(
+                f"{source} does not have the format {self.name}: {next(reasons, 'it has no lines')}"
+            )
         self._source = source
         self.end = source.stat().st_size
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each line from there on, with the byte behind it."""
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, each with the byte after its line."""
         header = "\t".join(self.columns).encode()
-        for behind, line in lines(self._source, position):
-            if line == header:  # which some tools write
+        for end, line in lines(self._source, position):
+            if line == header:  # some tools write a header
                 continue
-            yield behind, self._parse(line)
+            yield end, self._parse(line)
 
     @classmethod
-    def _parse(cls, line: bytes) -> Found | Unreadable:
-        # From the right: an id may hold a tab, base64 and numbers cannot.
+    def _parse(cls, line: bytes) -> RawRegions | Unreadable:
+        # Split from the right: an id may contain a tab, base64 and numbers cannot.
         fields = line.rsplit(b"\t", len(cls.columns) - 1)
         try:
             image_id = _unquoted(fields[0].decode("utf-8"))
@@ -77,26 +81,26 @@ class _TsvReader:
                 raise DamagedError(f"{len(fields)} columns instead of {len(cls.columns)}")
             if not image_id:
                 raise DamagedError("its id is empty")
-            return cls._found(image_id, dict(zip(cls.columns, fields, strict=True)))
+            return cls._convert(image_id, dict(zip(cls.columns, fields, strict=True)))
         except DamagedError as error:
             short = image_id if len(image_id) < 256 else image_id[:40] + "..."
             return Unreadable(short, "Damaged", str(error))
 
     @classmethod
-    def _found(cls, image_id: str, row: dict[str, bytes]) -> Found:
+    def _convert(cls, image_id: str, row: dict[str, bytes]) -> RawRegions:
         raise NotImplementedError
 
 
 class Tsv10Reader(_TsvReader):
-    """LXMERT's ten columns, height before width, labels counted from 0 without background."""
+    """LXMERT's ten columns: height before width, label ids from 0 without background."""
 
     name = "tsv10"
     columns = COLUMNS_10
 
     @classmethod
-    def _found(cls, image_id: str, row: dict[str, bytes]) -> Found:
+    def _convert(cls, image_id: str, row: dict[str, bytes]) -> RawRegions:
         count = _count(row)
-        return Found(
+        return RawRegions(
             image_id,
             boxes=numbers("boxes", row["boxes"], count * 4, _FLOATS).reshape(count, 4),
             visual_feats=_features(row["features"], count),
@@ -109,15 +113,15 @@ class Tsv10Reader(_TsvReader):
 
 
 class Tsv6Reader(_TsvReader):
-    """The original six columns, width before height, no labels."""
+    """The original six columns: width before height, no labels."""
 
     name = "tsv6"
     columns = COLUMNS_6
 
     @classmethod
-    def _found(cls, image_id: str, row: dict[str, bytes]) -> Found:
+    def _convert(cls, image_id: str, row: dict[str, bytes]) -> RawRegions:
         count = _count(row)
-        return Found(
+        return RawRegions(
             image_id,
             boxes=numbers("boxes", row["boxes"], count * 4, _FLOATS).reshape(count, 4),
             visual_feats=_features(row["features"], count),
@@ -126,7 +130,7 @@ class Tsv6Reader(_TsvReader):
 
 
 def _unquoted(field: str) -> str:
-    """Undo what Python's csv module does to an id with a quotation mark or a tab."""
+    """Undo the quoting of Python's csv module, for ids with a quotation mark or a tab."""
     if len(field) > 1 and field[0] == field[-1] == '"':
         return field[1:-1].replace('""', '"')
     return field
@@ -145,13 +149,15 @@ def _number(row: dict[str, bytes], name: str) -> float:
 def _count(row: dict[str, bytes]) -> int:
     count = _number(row, "num_boxes")
     if count < 0 or count != int(count):
-        raise DamagedError(f"num_boxes is {count}; it counts regions")
+        raise DamagedError(f"num_boxes is {count}, not a whole number from 0")
     return int(count)
 
 
 def _features(text: bytes, count: int) -> np.ndarray:
-    """Decode (R, D) vectors; how long they are follows from the number of bytes."""
+    """Decode (R, D) vectors; D follows from the number of bytes."""
     data = decode_base64("features", text)
     if len(data) % max(count * 4, 1) or (data and not count):
-        raise DamagedError(f"features has {len(data):,} bytes, which {count} regions cannot share")
+        raise DamagedError(
+            f"features has {len(data):,} bytes, not a multiple of {count} float32 vectors"
+        )
     return np.frombuffer(data, "<f4").reshape(count, len(data) // (count * 4) if count else 0)

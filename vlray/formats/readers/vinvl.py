@@ -1,4 +1,4 @@
-"""VinVL's TSV forms: ``predictions.tsv`` and Oscar's ``feature.tsv``, a key and JSON per line.
+"""Reader of VinVL's ``predictions.tsv`` and Oscar's ``feature.tsv``: a key and JSON per line.
 
 Shapes: R regions of one image, D feature length.
 
@@ -17,16 +17,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines
-from vlray.formats.readers.protocol import Found, Unreadable
+from vlray.formats.readers.protocol import RawRegions, Unreadable
 
-_LOOKED_AT = 5
-_GEOMETRY = 6  # numbers behind Oscar's vectors: x1, y1, x2, y2, width, height over the image's
+_LOOKED_AT = 5  # lines
+_GEOMETRY = 6  # values after Oscar's vectors: x1, y1, x2, y2, width, height, as fractions
 
 
 class VinvlReader:
     """Objects with their class as a word; a position is a byte.
 
-    The rows hold no sizes of images: ``--sizes`` takes the ``hw.tsv`` that VinVL keeps beside them.
+    The rows have no image sizes; pass VinVL's ``hw.tsv`` with ``--sizes``.
     """
 
     name: ClassVar[str] = "vinvl"
@@ -35,29 +35,31 @@ class VinvlReader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Tell by the first lines: a key, a tab, and JSON that holds objects or features."""
-        return any(isinstance(_parse(line), Found) for line in first_lines(source, _LOOKED_AT))
+        """Return whether one of the first lines is a key and JSON with objects or features."""
+        return any(isinstance(_parse(line), RawRegions) for line in first_lines(source, _LOOKED_AT))
 
     def __init__(self, source: Path) -> None:
-        """Open it.
+        """Open the file.
 
         Raises:
-            ValueError: None of its first lines is of this form; what is wrong is said.
+            ValueError: None of the first lines has this format; the message has the reason.
         """
-        found = [_parse(line) for line in first_lines(source, _LOOKED_AT)]
-        if not any(isinstance(item, Found) for item in found):
-            wrong = next((i.reason for i in found if isinstance(i, Unreadable)), "it has no lines")
-            raise ValueError(f"{source} is not of the form {self.name}: {wrong}")
+        rows = [_parse(line) for line in first_lines(source, _LOOKED_AT)]
+        if not any(isinstance(row, RawRegions) for row in rows):
+            reasons = (row.reason for row in rows if isinstance(row, Unreadable))
+            raise ValueError(
+                f"{source} does not have the format {self.name}: {next(reasons, 'it has no lines')}"
+            )
         self._source = source
         self.end = source.stat().st_size
 
-    def read(self, position: int = 0) -> Iterator[tuple[int, Found | Unreadable]]:
-        """Yield each line from there on, with the byte behind it."""
-        for behind, line in lines(self._source, position):
-            yield behind, _parse(line)
+    def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
+        """Yield the images from a position on, each with the byte after its line."""
+        for end, line in lines(self._source, position):
+            yield end, _parse(line)
 
 
-def _parse(line: bytes) -> Found | Unreadable:
+def _parse(line: bytes) -> RawRegions | Unreadable:
     key, tab, text = line.partition(b"\t")
     image_id = key[:255].decode("utf-8", "backslashreplace")
     try:
@@ -66,8 +68,8 @@ def _parse(line: bytes) -> Found | Unreadable:
         try:
             row = json.loads(text)
         except ValueError as error:
-            raise DamagedError(f"its JSON is broken: {error}") from error
-        if isinstance(row, list):  # older files hold the list of objects by itself
+            raise DamagedError(f"its JSON is invalid: {error}") from error
+        if isinstance(row, list):  # older files have the bare list of objects
             row = {"objects": row}
         if isinstance(row, dict) and isinstance(row.get("objects"), list):
             return _objects(image_id, row["objects"])
@@ -80,8 +82,8 @@ def _parse(line: bytes) -> Found | Unreadable:
         return Unreadable(image_id, type(error).__name__, f"its JSON is not VinVL's: {error}")
 
 
-def _objects(image_id: str, objects: list[dict[str, Any]]) -> Found:
-    # An image without any object says nothing about what the others have.
+def _objects(image_id: str, objects: list[dict[str, Any]]) -> RawRegions:
+    # all() is true for an image without objects, which then gets empty label columns.
     labelled = all("class" in item and "conf" in item for item in objects)
     attributed = all(item.get("attributes") and item.get("attr_scores") for item in objects)
     vectors = [
@@ -93,7 +95,7 @@ def _objects(image_id: str, objects: list[dict[str, Any]]) -> Found:
         raise DamagedError("its objects have features of different lengths, or only some have one")
     boxes = np.array([item["rect"] for item in objects], np.float32).reshape(-1, 4)
     best = [_best(item) for item in objects] if attributed else []
-    return Found(
+    return RawRegions(
         image_id,
         boxes=boxes,
         visual_feats=np.stack(vectors) if vectors else np.zeros((len(boxes), 0), np.float32),
@@ -106,24 +108,26 @@ def _objects(image_id: str, objects: list[dict[str, Any]]) -> Found:
 
 
 def _best(item: dict[str, Any]) -> tuple[str, float]:
-    """Take the attribute of the greatest score; VinVL gives several for each object."""
+    """Return the attribute with the highest score; VinVL has several for each object."""
     pairs = zip(item["attributes"], item["attr_scores"], strict=True)
     name, score = max(pairs, key=lambda pair: float(pair[1]))
     return str(name), float(score)
 
 
-def _oscar(image_id: str, row: dict[str, Any]) -> Found:
+def _oscar(image_id: str, row: dict[str, Any]) -> RawRegions:
     count = int(row["num_boxes"])
     data = decode_base64("features", row["features"].encode())
     if len(data) % max(count * 4, 1) or (data and not count):
-        raise DamagedError(f"features has {len(data):,} bytes, which {count} regions cannot share")
+        raise DamagedError(
+            f"features has {len(data):,} bytes, not a multiple of {count} float32 vectors"
+        )
     values = np.frombuffer(data, "<f4").reshape(count, -1) if count else np.zeros((0, 0), "<f4")
     if count and values.shape[1] <= _GEOMETRY:
         raise DamagedError(
-            f"its features are {values.shape[1]} numbers long, too few to hold boxes"
+            f"its features have {values.shape[1]} values per region, too few to include boxes"
         )
     split = values.shape[1] - _GEOMETRY if count else 0
-    return Found(
+    return RawRegions(
         image_id,
         boxes=values[:, split : split + 4] if count else np.zeros((0, 4), np.float32),
         visual_feats=values[:, :split] if count else values,

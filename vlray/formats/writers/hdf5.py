@@ -1,8 +1,8 @@
-"""VOLTA's HDF5: a group per image.
+"""Writer of VOLTA's HDF5: a group per image.
 
-HDF5 changes its inner tables in place, so a file that is killed while it grows may be lost. This
-one is laid out first, with everything but the vectors; then each image's vectors are written into
-the room that was kept for them, which changes no table, and can be done again.
+HDF5 changes its internal tables in place, so a process that is killed while a file grows may
+corrupt it. Therefore everything but the vectors is written first, and space is allocated for them.
+Each image's vectors are then written into that space, which changes no table and can be repeated.
 
 Source:
     e-bug/volta, features_extraction/detectron2_proposal_maxnms.py and large_tsv_to_h5.py.
@@ -27,16 +27,16 @@ _COLUMNS = (
 
 
 class Hdf5Export:
-    """Fills the vectors into a file that is laid out."""
+    """Writer that fills the vectors into a preallocated file."""
 
     def __init__(
         self,
-        place: Path,
+        path: Path,
         output: RegionOutput,
         image_ids: list[str],
         state: dict[str, int] | None,
     ) -> None:
-        """Lay the file out, or go on with one that is.
+        """Create and preallocate the file, or resume one.
 
         Raises:
             ValueError: An id cannot be the name of a group.
@@ -44,13 +44,13 @@ class Hdf5Export:
         for image_id in image_ids:
             if not image_id or "/" in image_id or "\0" in image_id or image_id == ".":
                 raise ValueError(
-                    f"the id {image_id!r} cannot be the name of a group of HDF5 ('/' makes groups "
-                    "in groups); export to a folder or to OUT.tsv instead"
+                    f"the id {image_id!r} cannot be the name of an HDF5 group ('/' separates "
+                    "nested groups); export to a folder or to OUT.tsv instead"
                 )
         self._images = state["images"] if state else 0
         if not state:
-            _lay_out(place, output, image_ids)
-        self._file = h5py.File(place, "r+")
+            _preallocate(path, output, image_ids)
+        self._file = h5py.File(path, "r+")
 
     def add(self, image_id: str, regions: RegionBatch) -> None:
         """Write the vectors of the next image."""
@@ -59,7 +59,7 @@ class Hdf5Export:
         self._images += 1
 
     def commit(self) -> dict[str, int]:
-        """Make the vectors last."""
+        """Flush the vectors to disk."""
         self._file.flush()
         sync(Path(self._file.filename))
         return {"images": self._images}
@@ -69,36 +69,36 @@ class Hdf5Export:
         self._file.close()
 
 
-def _lay_out(place: Path, output: RegionOutput, image_ids: list[str]) -> None:
-    """Write everything but the vectors, whose room is kept."""
-    wanted = set(image_ids)
+def _preallocate(path: Path, output: RegionOutput, image_ids: list[str]) -> None:
+    """Write everything but the vectors, and allocate space for them."""
+    selected = set(image_ids)
     feature_dim = output[image_ids[0]].visual_feats.shape[1]
-    with replacing(place, exclusive=True) as growing, h5py.File(growing, "w") as file:
+    with replacing(path, exclusive=True) as growing, h5py.File(growing, "w") as file:
         for batch in output.iter_batches(_COLUMNS, batch_size=1024):
             for row, image_id in enumerate(batch.column("image_id").to_pylist()):
-                if image_id in wanted:
+                if image_id in selected:
                     _add_group(file, image_id, from_table(batch.slice(row, 1)), feature_dim)
 
 
 def _add_group(file: h5py.File, image_id: str, regions: RegionBatch, feature_dim: int) -> None:
     group = file.create_group(image_id)
     count = len(regions.boxes)
-    _keep_room(group, "features", (count, feature_dim))
+    _allocate(group, "features", (count, feature_dim))
     for name, values, kind in (
         ("obj_id", regions.obj_ids, "<i8"),
         ("obj_conf", regions.obj_probs, "<f4"),
         ("attr_id", regions.attr_ids, "<i8"),
         ("attr_conf", regions.attr_probs, "<f4"),
     ):
-        # Readers of VOLTA's expect every head; zeros are what they have without one.
+        # VOLTA's readers expect all label columns; its own writer fills missing ones with zeros.
         group[name] = np.zeros(count, kind) if values is None else values.astype(kind)
     group["boxes"] = regions.boxes
     group["img_w"] = int(regions.image_hw[0, 1])
     group["img_h"] = int(regions.image_hw[0, 0])
 
 
-def _keep_room(group: h5py.Group, name: str, shape: tuple[int, int]) -> None:
-    """Make a dataset whose bytes have their place in the file already."""
+def _allocate(group: h5py.Group, name: str, shape: tuple[int, int]) -> None:
+    """Create a dataset and allocate its space in the file at once."""
     created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     created.set_layout(h5py.h5d.CONTIGUOUS)
     created.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

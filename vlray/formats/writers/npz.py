@@ -1,4 +1,4 @@
-"""A folder of ``.npz`` files in the layout of MILVLG's caffe modes.
+"""Writer of a folder of ``.npz`` files in the layout of MILVLG's Caffe modes.
 
 Source:
     MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py (save_roi_features).
@@ -18,23 +18,23 @@ from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput
 from vlray.storage import files
 
-LONGEST = 200  # bytes of a file's name; most file systems take 255
+LONGEST = 200  # bytes of a file name; most file systems allow 255
 
 
 class NpzExport:
-    """Writes one file per image, each of which is there whole or not at all."""
+    """Writer of one file per image, each written atomically."""
 
     def __init__(
         self,
-        place: Path,
+        path: Path,
         output: RegionOutput,
         image_ids: list[str],
         state: dict[str, int] | None,
     ) -> None:
-        """Begin or go on.
+        """Start, or resume an export.
 
         Raises:
-            ValueError: An id cannot be the name of a file.
+            ValueError: An id cannot be a file name.
         """
         for image_id in image_ids:
             if (
@@ -44,12 +44,12 @@ class NpzExport:
                 or any(len(name.encode()) > LONGEST for name in image_id.split("/"))
             ):
                 raise ValueError(
-                    f"the id {image_id!r} cannot be the name of a file; export to OUT.tsv instead"
+                    f"the id {image_id!r} cannot be a file name; export to OUT.tsv instead"
                 )
         self._images = state["images"] if state else 0
-        self._folder, self._fs = place, LocalFileSystem()
-        place.mkdir(parents=True, exist_ok=True)
-        files.remove_temporaries(self._fs, str(place))
+        self._folder, self._fs = path, LocalFileSystem()
+        path.mkdir(parents=True, exist_ok=True)
+        files.remove_temporaries(self._fs, str(path))
 
     def add(self, image_id: str, regions: RegionBatch) -> None:
         """Write the file of the next image."""
@@ -83,8 +83,8 @@ class NpzExport:
         self._images += 1
 
     def commit(self) -> dict[str, int]:
-        """Say how many files there are; each of them lasts already."""
+        """Return the number of images; their files are on disk already."""
         return {"images": self._images}
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing; no file is open."""

@@ -1,4 +1,4 @@
-"""LXMERT's TSV of ten columns, written as ``csv.DictWriter`` of Python writes it.
+"""Writer of LXMERT's TSV of ten columns, with the same bytes as Python's ``csv.DictWriter``.
 
 Source:
     airsplay/py-bottom-up-attention, demo/detectron2_mscoco_proposal_maxnms.py: the order and types
@@ -21,27 +21,28 @@ LINE_END = b"\r\n"
 
 
 class TsvExport:
-    """Appends lines; what is behind the last commit is cut off before it goes on."""
+    """Writer that appends lines; resuming truncates the file to the last commit."""
 
     def __init__(
         self,
-        place: Path,
+        path: Path,
         output: RegionOutput,
         image_ids: list[str],
         state: dict[str, int] | None,
     ) -> None:
-        """Begin or go on.
+        """Start, or resume an export.
 
         Raises:
-            ValueError: An id has a line break.
+            ValueError: An id is empty or has a line break.
         """
         for image_id in image_ids:
             if "\n" in image_id or "\r" in image_id or not image_id:
                 raise ValueError(
-                    f"the id {image_id!r} has a line break or nothing: no TSV holds it"
+                    f"the id {image_id!r} is empty or has a line break, which a TSV cannot hold; "
+                    "export to OUT.h5 instead"
                 )
         self._images = state["images"] if state else 0
-        self._file = place.open("r+b" if state else "wb", buffering=2**20)
+        self._file = path.open("r+b" if state else "wb", buffering=2**20)
         self._file.truncate(state["bytes"] if state else 0)
         self._file.seek(0, os.SEEK_END)
 
@@ -65,7 +66,7 @@ class TsvExport:
         self._images += 1
 
     def commit(self) -> dict[str, int]:
-        """Make the lines last."""
+        """Flush the lines to disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return {"images": self._images, "bytes": self._file.tell()}
@@ -76,7 +77,7 @@ class TsvExport:
 
 
 def _base64(values: np.ndarray | None, count: int, kind: DTypeLike) -> bytes:
-    """Encode numbers; zeros where there are none."""
+    """Encode numbers as base64; zeros if there are none."""
     array = np.zeros(count, kind) if values is None else np.ascontiguousarray(values, kind)
     return binascii.b2a_base64(array.data if array.size else b"", newline=False)
 

@@ -1,4 +1,4 @@
-"""Where an imported output comes from: its file, and how it was read."""
+"""Provenance of an imported output: the source file, and how it was read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vlray.regions.schema import SCHEMA_VERSION
 from vlray.storage import fingerprint
 from vlray.version import __version__
 
-SPELLING = ("utf-8", "surrogateescape")  # of names of files
-HASHED = 64 * 2**20  # bytes: a larger file is known by its size and by this much of both its ends
+SPELLING = ("utf-8", "surrogateescape")  # encoding of file names
+HASHED = 64 * 2**20  # bytes at each end of a larger file that its digest covers, besides its size
 
 
 def identity_of(
     config: ConvertConfig,
-    form: str,
+    format_name: str,
     source: Path,
     seen: Survey,
     photographs: Photographs,
@@ -31,19 +31,19 @@ def identity_of(
     """Collect what the rows of an imported output depend on.
 
     Args:
-        config: Of the import.
-        form: Name of the file's form.
+        config: Options of the import.
+        format_name: Name of the file's format.
         source: The file or folder.
-        seen: What its first images have told.
-        photographs: What is known of its images.
+        seen: Survey of its first images.
+        photographs: Photographs and sizes of its images.
         companions: Other files that its reader reads.
     """
     labels = "\n".join([*seen.labels.objects, "", *seen.labels.attributes])
     settings = {
-        "convert.format": form,
+        "convert.format": format_name,
         "convert.id_rule": config.id_rule,
         "convert.images": Path(photographs.root).name,
-        "convert.labels": seen.labels.origin,
+        "convert.labels": seen.labels.source,
         "convert.labels_sha256": hashlib.sha256(labels.encode()).hexdigest(),
         "convert.sizes_sha256": _digest(Path(config.sizes)) if config.sizes else "",
         "convert.split": config.split,
@@ -58,23 +58,23 @@ def identity_of(
         "schema_version": SCHEMA_VERSION,
         "vlray_version": __version__,
         "dataset": source.resolve().name.partition(".")[0],
-        # Without photographs: somewhere, so that a gallery shows placeholders and names the option.
+        # Without photographs any folder: the gallery then shows placeholders and names --images.
         "images_root": photographs.root or str(source.absolute().parent),
-        "detector": {"name": source.resolve().name, "format": form} | _content(source),
+        "detector": {"name": source.resolve().name, "format": format_name} | _content(source),
         "settings": settings,
         "source": state_of(source, companions),
     }
 
 
 def state_of(source: Path, companions: Sequence[Path] = ()) -> dict[str, Any]:
-    """Describe the content of a source, so that a later run sees whether it has changed.
+    """Describe the content of a source, so that a later run can detect a change.
 
     Returns:
-        As `vlray.regions.claim.has_changed` compares it.
+        The state that `vlray.regions.claim.has_changed` compares.
     """
     if source.is_dir():
         _, names = list_files(source, "")
-        # LMDB's readers write to its lock; a broken link is no file.
+        # Readers of LMDB write to lock.mdb. is_file() drops broken links.
         names = [name for name in names if name.rpartition("/")[2] != "lock.mdb"]
         paths = {name: path for name in names if (path := source / name).is_file()}
     else:
@@ -92,7 +92,7 @@ def state_of(source: Path, companions: Sequence[Path] = ()) -> dict[str, Any]:
 
 
 def _content(source: Path) -> dict[str, str]:
-    """Give what tells a file or folder from an edited one, without reading all of a large one."""
+    """Digest a file, or the names and sizes in a folder, without reading all of a large one."""
     if source.is_file():
         return {"bytes": str(source.stat().st_size), "sha256": _digest(source)}
     digest = hashlib.sha256()
@@ -100,7 +100,7 @@ def _content(source: Path) -> dict[str, str]:
     for folder, _, names in sorted(os.walk(source)):
         for name in sorted(names):
             path = Path(folder) / name
-            if name == "lock.mdb":  # LMDB's readers write to it
+            if name == "lock.mdb":  # readers of LMDB write to it
                 continue
             bytes_ = path.stat().st_size
             digest.update(f"{path.relative_to(source)}\0{bytes_}\n".encode("utf-8", "replace"))

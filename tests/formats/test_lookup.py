@@ -8,7 +8,7 @@ import pytest
 from vlray.config.convert import EXPORTS, FORMATS
 from vlray.detect.lite import WEIGHTS
 from vlray.formats.exporting import _WRITERS
-from vlray.formats.known import open_reader, reader_of, recognize
+from vlray.formats.lookup import open_reader, reader_of, recognize
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -23,11 +23,11 @@ def test_what_can_be_written_is_what_the_help_says() -> None:
 
 
 def test_an_unknown_form_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no form 'tvs'; choose tsv10, tsv6, vinvl, npz"):
+    with pytest.raises(ValueError, match="'tvs' is not a format; choose tsv10, tsv6, vinvl, npz"):
         reader_of("tvs")
     (tmp_path / "notes.txt").write_text("nothing of that kind\n")
     for source in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(ValueError, match="of no form that vlray knows"):
+        with pytest.raises(ValueError, match="matches none of the formats"):
             recognize(source)
 
 
@@ -50,5 +50,5 @@ def test_images_and_weights_are_told_how_they_become_regions(photos: Path, tmp_p
 
 
 def test_pickles_wait_for_trust(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a pickle may run any code.*say --trust-pickle"):
+    with pytest.raises(ValueError, match=r"a pickle can run code.*use --trust-pickle"):
         open_reader("lmdb", tmp_path, trust_pickle=False)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlray.regions.given import gather, read_boxes, what_is_wrong
-from vlray.regions.given_files import CORNERS
+from vlray.regions.user_box_files import CORNERS
+from vlray.regions.user_boxes import describe_invalid_box, gather, read_boxes
 
 # Of COCO_train2014_000000084002.jpg and its neighbour in the published TSV; float32 cannot hold
 # all of these exactly.
@@ -141,26 +141,32 @@ def test_another_box_order_or_image_is_another_hash() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("hello\nworld", r"in no form that vlray knows; give\n  a table .*\n.*\n  COCO's JSON"),
+        ("hello\nworld", r"supported formats of boxes; give\n  a table .*\n.*\n  COCO's JSON"),
         ("image_id,left,top\n1,2,3\n", r"has the columns image_id, left, top; give\n  a table"),
         ("image_id,x1,y1,x2,y2\n1,2,3,b,5\n", "conversion error to double: invalid value 'b'"),
         ("image_id,x1,y1,x2,y2\n1,0,0,5,5\n,0,0,5,5\n", "row 1 has no image_id"),
-        ("image_id,boxes\n1,[5 5 6 6]\n", r"boxes of a CSV file are JSON"),
-        ("image_id,x1,y1,x2,y2\n", "holds no boxes"),
+        ("image_id,boxes\n1,[5 5 6 6]\n", r"boxes of a CSV file must be JSON"),
+        ("image_id,x1,y1,x2,y2\n", "has no boxes"),
         (
             "image_id,x1,y1,x2,y2\n1,0.1,0.2,0.9,1\n",
-            "no box of .* reaches beyond 1, so .*fractions",
+            "all coordinates in .* are at most 1, so .*fractions",
         ),
-        ('{"image_id": 1, "boxes": [[1, 2, 3, 4]]}\n{"image_id": 2,\n', "line 2 of .* is no JSON"),
-        ('[{"image_id": 1, "boxes": [[1, 2, 3]]}]', r'record 0, \{"image_id": 1, .*no boxes of'),
+        (
+            '{"image_id": 1, "boxes": [[1, 2, 3, 4]]}\n{"image_id": 2,\n',
+            "line 2 of .* is not valid JSON",
+        ),
+        (
+            '[{"image_id": 1, "boxes": [[1, 2, 3]]}]',
+            r'record 0, \{"image_id": 1, .*is not an image',
+        ),
         ('[{"image_id": 1, "boxes": [[1, 2, 3, "4"]]}]', "record 0"),
         ('[{"image_id": null, "boxes": [[1, 2, 3, 4]]}]', "record 0"),
         ('[{"image_id": 1}]', "record 0"),
-        ("[1, 2", "is no JSON"),
+        ("[1, 2", "is not valid JSON"),
         ('{"images": [{"id": 1}], "annotations": []}', "images without 'file_name'"),
         (
             '{"images": [], "annotations": [{"image_id": 5, "bbox": [1, 2, 3, 4]}]}',
-            "annotation 0 is of image 5, which is none of its images",
+            "annotation 0 has image_id 5, but no image of the file",
         ),
         (
             '{"images": [{"id": 5, "file_name": "5.jpg"}], "annotations": [{"image_id": 5}]}',
@@ -178,13 +184,13 @@ def test_other_tables_folders_and_missing_files_are_refused_with_the_forms(tmp_p
     pq.write_table(pa.table({"image_id": ["1"], "bbox": [[1.0]]}), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match=r"has the columns image_id, bbox; give\n  a table"):
         read_boxes(str(tmp_path / "other.parquet"), coco_ids)
-    with pytest.raises(ValueError, match=r"is no output of vlray; give boxes as\n  a table"):
+    with pytest.raises(ValueError, match=r"is not an output of vlray; give boxes as\n  a table"):
         read_boxes(str(tmp_path), coco_ids)
-    with pytest.raises(FileNotFoundError, match=r"there is no .*nowhere; boxes are given as"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; give boxes as"):
         read_boxes(str(tmp_path / "nowhere"), coco_ids)
     triple = pa.table({"image_id": ["1"], "boxes": [[[1.0, 2.0, 3.0]]]})
     pq.write_table(triple, tmp_path / "triple.parquet")
-    with pytest.raises(ValueError, match="not of four numbers"):
+    with pytest.raises(ValueError, match="without the four numbers"):
         read_boxes(str(tmp_path / "triple.parquet"), coco_ids)
 
 
@@ -195,7 +201,7 @@ def test_images_without_boxes_do_not_count(tmp_path: Path) -> None:
     pq.write_table(table, path)
     assert read_boxes(str(path), coco_ids).image_ids.to_pylist() == ["c"]
     pq.write_table(table.slice(0, 2), path)
-    with pytest.raises(ValueError, match="holds no boxes"):
+    with pytest.raises(ValueError, match="has no boxes"):
         read_boxes(str(path), coco_ids)
 
 
@@ -225,6 +231,6 @@ def test_ids_are_text_as_they_are_written(tmp_path: Path) -> None:
 )
 def test_a_box_that_cannot_be_pooled_is_named(box: list[float], problem: str) -> None:
     boxes = np.array([[0, 0, 5, 5], box, [1, 1, 2, 2]], np.float32)
-    said = what_is_wrong(boxes, 480, 640)
-    assert said.startswith("given box 1 of 3 is [") if problem else said == ""
+    said = describe_invalid_box(boxes, 480, 640)
+    assert said.startswith("box 1 of 3 is [") if problem else said == ""
     assert problem in said

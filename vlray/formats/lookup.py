@@ -1,4 +1,4 @@
-"""The forms of region files, by name; their code is imported when one is asked for."""
+"""Look up readers of region file formats by name or by content; imports them on demand."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ _NAMES = ", ".join(FORMATS)
 
 
 def reader_of(name: str) -> type[Reader]:
-    """Import the reader of a form; ``module:Class`` is one of the user's own.
+    """Import the reader of a format, built-in or the user's ``module:Class``.
 
     Raises:
-        ValueError: There is no such form; the known ones are listed.
+        ValueError: The name is not a format; the message lists all formats.
     """
     if ":" in name:
         return cast("type[Reader]", plugins.load(name))
     if name not in FORMATS:
-        raise ValueError(f"there is no form {name!r}; choose {_NAMES}, or give module:Class")
+        raise ValueError(f"{name!r} is not a format; choose {_NAMES}, or give module:Class")
     return cast("type[Reader]", plugins.load(FORMATS[name].reader))
 
 
 def recognize(source: Path) -> str:
-    """Tell the form of a file or folder by its content.
+    """Detect the format of a file or folder from its content.
 
     Raises:
-        ValueError: It is of none of the forms; images and weights are told what they are for.
+        ValueError: No format matches; for images and weights, the message names the command.
     """
     for name in FORMATS:
         if reader_of(name).recognizes(source):
             return name
     raise ValueError(
         explain_input(str(source))
-        or f"{source} is of no form that vlray knows by its content ({_NAMES}); "
-        "--format NAME insists on one and says what is wrong with it"
+        or f"the content of {source} matches none of the formats {_NAMES}; use --format NAME to "
+        "see why that format does not match"
     )
 
 
 def open_reader(name: str, source: Path, *, trust_pickle: bool) -> Reader:
-    """Open a file or folder of a form.
+    """Open a file or folder in a given format.
 
     Raises:
-        ValueError: It is not of this form, or it is pickled and was not said to be trusted.
+        ValueError: It is not in this format, or it is pickled and ``trust_pickle`` is off.
     """
     reader = reader_of(name)
     if reader.pickled and not trust_pickle:
         raise ValueError(
-            f"{source} is of the form {name}, which is pickled, and a pickle may run any code when "
-            "it is opened; say --trust-pickle if you know where the file is from. Even then only "
-            "arrays, numbers, words and containers of them are read"
+            f"{source} has the format {name}, which is pickled, and a pickle can run code when it "
+            "is opened; use --trust-pickle if you trust its source. Even then vlray only reads "
+            "arrays, numbers, strings and containers of them"
         )
     make = cast("Callable[..., Reader]", reader)
     if "trust_pickle" in inspect.signature(make).parameters:

@@ -1,4 +1,4 @@
-"""Read rows of boxes from the forms that people have them in; the form is told by the content.
+"""Read user boxes from common file formats, detected from the content.
 
 Shapes: M boxes of all images.
 """
@@ -21,55 +21,55 @@ from vlray.regions import parts
 from vlray.regions.output import open_output
 from vlray.storage import files
 
-FORMS = """\
-  a table (Parquet, CSV, TSV or JSON lines) with the columns image_id, x1, y1, x2, y2: a row a box
-  such a table with the columns image_id, boxes: a row an image, boxes is [[x1, y1, x2, y2], ...]
-  COCO's JSON with images and annotations, or COCO's list of results; bbox is x, y, width, height
-  the folder of an output of vlray; `vlray convert` makes one of other tools' region files"""
+FORMATS = """\
+  a table (Parquet, CSV, TSV, JSON lines) with the columns image_id, x1, y1, x2, y2: a row per box
+  such a table with the columns image_id, boxes: a row per image; boxes is [[x1, y1, x2, y2], ...]
+  COCO's JSON with images and annotations, or COCO's results; bbox is x, y, width, height
+  an output folder of vlray; `vlray convert` makes one from other tools' region files"""
 CORNERS = ["x1", "y1", "x2", "y2"]
 
 Rows = tuple[pa.Array, np.ndarray]
-"""M ids (strings) and (M, 4) corners; the boxes of an image in their order."""
+"""M ids (strings) and (M, 4) corners; the boxes of an image keep their order."""
 
 
-def read_rows(place: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
-    """Read the boxes of a file or of an output.
+def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
+    """Read the boxes of a file or an output.
 
     Args:
-        place: A local path or a URI.
-        name_images: Turns names of files into image ids, for COCO's JSON.
+        source: A local path or a URI.
+        name_images: Maps file names to image ids, for COCO's JSON.
 
     Raises:
-        ValueError: It is of none of the forms; all of them are listed. Or a row of it is wrong.
+        ValueError: It has none of the formats, which the message lists, or a row is invalid.
         OSError: It cannot be read.
     """
-    fs, path = files.resolve(place)
-    with files.explained(place):
+    fs, path = files.resolve(source)
+    with files.explained(source):
         kind = fs.get_file_info(path).type
     if kind == FileType.NotFound:
-        raise FileNotFoundError(f"there is no {place}; boxes are given as\n{FORMS}")
+        raise FileNotFoundError(f"{source} does not exist; give boxes as\n{FORMATS}")
     if kind == FileType.Directory:
-        return _from_output(place, fs, path)
+        return _from_output(source, fs, path)
     data = files.read_bytes(fs, path)
     if data[:4] == b"PAR1":
-        return _from_parquet(data, place)
+        return _from_parquet(data, source)
     data = data.removeprefix(codecs.BOM_UTF8)
     if data.lstrip()[:1] in (b"{", b"["):
-        return _from_json(data, place, name_images)
+        return _from_json(data, source, name_images)
     header = data.partition(b"\n")[0].replace(b'"', b"").strip()
     for delimiter in (",", "\t"):
         if b"image_id" in header.split(delimiter.encode()):
-            return _from_csv(data, delimiter, place)
-    raise ValueError(f"{place} holds boxes in no form that vlray knows; give\n{FORMS}")
+            return _from_csv(data, delimiter, source)
+    raise ValueError(f"{source} has none of the supported formats of boxes; give\n{FORMATS}")
 
 
-def _from_output(place: str, fs: Any, path: str) -> Rows:
+def _from_output(source: str, fs: Any, path: str) -> Rows:
     if parts.SETTINGS not in files.list_names(fs, path):
-        raise ValueError(f"the folder {place} is no output of vlray; give boxes as\n{FORMS}")
-    batches = open_output(place).iter_batches(["image_id", "boxes"], batch_size=4096)
+        raise ValueError(f"the folder {source} is not an output of vlray; give boxes as\n{FORMATS}")
+    batches = open_output(source).iter_batches(["image_id", "boxes"], batch_size=4096)
     empty = pa.table({"image_id": pa.array([], pa.string()), "boxes": pa.array([], _LISTS)})
-    tables = [_from_table(pa.Table.from_batches([batch]), place) for batch in batches]
-    tables.append(_from_table(empty, place))
+    tables = [_from_table(pa.Table.from_batches([batch]), source) for batch in batches]
+    tables.append(_from_table(empty, source))
     ids, boxes = zip(*tables, strict=True)
     return pa.concat_arrays(ids), np.concatenate(boxes)
 
@@ -77,51 +77,51 @@ def _from_output(place: str, fs: Any, path: str) -> Rows:
 _LISTS = pa.list_(pa.list_(pa.float64()))
 
 
-def _from_parquet(data: bytes, place: str) -> Rows:
+def _from_parquet(data: bytes, source: str) -> Rows:
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
-            wanted = [n for n in ("image_id", "boxes", *CORNERS) if n in file.schema_arrow.names]
-            table = file.read(columns=wanted) if wanted else pa.table({})
-            return _from_table(table, place, file.schema_arrow.names)
+            columns = [n for n in ("image_id", "boxes", *CORNERS) if n in file.schema_arrow.names]
+            table = file.read(columns=columns) if columns else pa.table({})
+            return _from_table(table, source, file.schema_arrow.names)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{place} is a damaged Parquet file: {error}") from error
+        raise ValueError(f"{source} is a damaged Parquet file: {error}") from error
 
 
-def _from_csv(data: bytes, delimiter: str, place: str) -> Rows:
+def _from_csv(data: bytes, delimiter: str, source: str) -> Rows:
     types = {"image_id": pa.string()} | dict.fromkeys(CORNERS, pa.float64())
     try:
         table = pacsv.read_csv(
             pa.BufferReader(data),
             parse_options=pacsv.ParseOptions(delimiter=delimiter),
-            # An id may be "NA"; only an empty cell is none.
+            # "NA" is a valid id; only an empty cell is missing.
             convert_options=pacsv.ConvertOptions(column_types=types),
         )
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{place}: {error}") from error
+        raise ValueError(f"{source}: {error}") from error
     if "boxes" in table.column_names:  # pandas writes a list as its text
         texts = table["boxes"].to_pylist()
         try:
             lists = [json.loads(text) for text in texts]
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{place}: boxes of a CSV file are JSON, [[x1, y1, x2, y2], ...] ({error}); better "
-                "give a row for each box with x1, y1, x2, y2"
+                f"{source}: the column boxes of a CSV file must be JSON, [[x1, y1, x2, y2], ...] "
+                f"({error}); or give one row per box with x1, y1, x2, y2"
             ) from error
         return _from_records(
             [
                 {"image_id": name, "boxes": boxes}
                 for name, boxes in zip(table["image_id"].to_pylist(), lists, strict=True)
             ],
-            place,
+            source,
         )
-    return _from_table(table, place)
+    return _from_table(table, source)
 
 
-def _from_table(table: pa.Table, place: str, names: Sequence[str] = ()) -> Rows:
+def _from_table(table: pa.Table, source: str, names: Sequence[str] = ()) -> Rows:
     names = names or table.column_names
     if "image_id" not in names or not ({"boxes"} <= set(names) or set(CORNERS) <= set(names)):
-        raise ValueError(f"{place} has the columns {', '.join(names)}; give\n{FORMS}")
-    image_ids = _strings(table["image_id"].combine_chunks(), place)
+        raise ValueError(f"{source} has the columns {', '.join(names)}; give\n{FORMATS}")
+    image_ids = _strings(table["image_id"].combine_chunks(), source)
     try:
         if set(CORNERS) <= set(names):
             columns = [table[name].combine_chunks().cast(pa.float64()) for name in CORNERS]
@@ -129,78 +129,80 @@ def _from_table(table: pa.Table, place: str, names: Sequence[str] = ()) -> Rows:
             return image_ids, np.stack(corners, axis=1)
         lists = table["boxes"].combine_chunks().cast(_LISTS)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{place}: {error}; boxes are numbers. Give\n{FORMS}") from error
+        raise ValueError(f"{source}: {error}; boxes must be numbers. Give\n{FORMATS}") from error
     inner = lists.flatten()
     fours = pc.fill_null(pc.equal(pc.list_value_length(inner), 4), False)
     if not pc.all(fours, min_count=0).as_py():
-        raise ValueError(f"{place} has a box that is not of four numbers x1, y1, x2, y2")
+        raise ValueError(f"{source} has a box without the four numbers x1, y1, x2, y2")
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     repeated = image_ids.take(pa.array(np.repeat(np.arange(len(lists)), counts), pa.int64()))
     return repeated, inner.flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
 
 
-def _strings(image_ids: pa.Array, place: str) -> pa.Array:
-    """Spell ids as text; whole numbers are written without a point, whatever their type."""
+def _strings(image_ids: pa.Array, source: str) -> pa.Array:
+    """Convert ids to strings; whole numbers of any type get no decimal point."""
     if pa.types.is_floating(image_ids.type):
         try:
             image_ids = image_ids.cast(pa.int64())
         except pa.ArrowInvalid as error:
-            raise ValueError(f"{place} has an image_id that is no whole number: {error}") from error
+            raise ValueError(
+                f"{source} has an image_id that is not a whole number: {error}"
+            ) from error
     texts = image_ids.cast(pa.string()).fill_null("")
     if (row := texts.index("").as_py()) >= 0:
-        raise ValueError(f"{place}: row {row} has no image_id; name the image of each box")
+        raise ValueError(f"{source}: row {row} has no image_id; each box needs one")
     return texts
 
 
-def _from_json(data: bytes, place: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
+def _from_json(data: bytes, source: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
     try:
-        found = json.loads(data)
+        document = json.loads(data)
     except ValueError as error:
         if data.lstrip()[:1] == b"[":
-            raise ValueError(f"{place} is no JSON: {error}") from error
-        found = _json_lines(data, place)
-    if isinstance(found, dict) and "annotations" in found:
-        return _from_coco(found, place, name_images)
-    records = found if isinstance(found, list) else [found]
-    return _from_records(records, place)
+            raise ValueError(f"{source} is not valid JSON: {error}") from error
+        document = _json_lines(data, source)
+    if isinstance(document, dict) and "annotations" in document:
+        return _from_coco(document, source, name_images)
+    records = document if isinstance(document, list) else [document]
+    return _from_records(records, source)
 
 
-def _json_lines(data: bytes, place: str) -> list[Any]:
+def _json_lines(data: bytes, source: str) -> list[Any]:
     records = []
     for number, line in enumerate(data.splitlines(), start=1):
         if line.strip():
             try:
                 records.append(json.loads(line))
             except ValueError as error:
-                raise ValueError(f"line {number} of {place} is no JSON: {error}") from error
+                raise ValueError(f"line {number} of {source} is not valid JSON: {error}") from error
     return records
 
 
 def _from_coco(
-    found: dict[str, Any], place: str, name_images: Callable[[Sequence[str]], list[str]]
+    document: dict[str, Any], source: str, name_images: Callable[[Sequence[str]], list[str]]
 ) -> Rows:
     try:
-        numbers = [image["id"] for image in found["images"]]
-        names = name_images([image["file_name"] for image in found["images"]])
+        numbers = [image["id"] for image in document["images"]]
+        names = name_images([image["file_name"] for image in document["images"]])
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{place} has annotations, but images without {error}; COCO's JSON names each image's "
+            f"{source} has annotations, but images without {error}; in COCO's JSON, each image has "
             "id and file_name"
         ) from error
     by_number = dict(zip(numbers, names, strict=True))
     records = []
-    for row, annotation in enumerate(found["annotations"]):
+    for row, annotation in enumerate(document["annotations"]):
         if annotation.get("image_id") not in by_number:
             raise ValueError(
-                f"{place}: annotation {row} is of image {annotation.get('image_id')!r}, which is "
-                "none of its images"
+                f"{source}: annotation {row} has image_id {annotation.get('image_id')!r}, but no "
+                "image of the file has this id"
             )
         bbox = annotation.get("bbox")
         records.append({"image_id": by_number[annotation["image_id"]], "bbox": bbox})
-    return _from_records(records, place)
+    return _from_records(records, source)
 
 
-def _from_records(records: Sequence[Any], place: str) -> Rows:
+def _from_records(records: Sequence[Any], source: str) -> Rows:
     image_ids: list[str] = []
     corners: list[Sequence[float]] = []
     for row, record in enumerate(records):
@@ -208,17 +210,17 @@ def _from_records(records: Sequence[Any], place: str) -> Rows:
             boxes = _boxes_of(record)
             image_ids += [_string(record["image_id"])] * len(boxes)
         except (KeyError, TypeError, ValueError) as error:
-            shown = json.dumps(record)
+            text = json.dumps(record)
             raise ValueError(
-                f"{place}: record {row}, {shown[:120]}{'...' * (len(shown) > 120)}, holds no boxes "
-                f"of an image; give\n{FORMS}"
+                f"{source}: record {row}, {text[:120]}{'...' * (len(text) > 120)}, is not an image "
+                f"with boxes; give\n{FORMATS}"
             ) from error
         corners += boxes
     return pa.array(image_ids, pa.string()), np.array(corners, np.float64).reshape(-1, 4)
 
 
 def _boxes_of(record: Any) -> list[list[float]]:
-    """Take the boxes of one record; null and NaN stay, as NaN, and are refused with their image."""
+    """Return the boxes of one record; null becomes NaN, which is refused later with its image."""
     if "boxes" in record:
         boxes = record["boxes"]
     elif "bbox" in record:
@@ -226,15 +228,15 @@ def _boxes_of(record: Any) -> list[list[float]]:
         return [[x, y, x + width, y + height]]
     else:
         boxes = [[record[name] for name in CORNERS]]
-    found = [[_number(value) for value in box] for box in boxes]
-    if any(len(box) != 4 for box in found):
+    corners = [[_number(value) for value in box] for box in boxes]
+    if any(len(box) != 4 for box in corners):
         raise ValueError("a box has four numbers")
-    return found
+    return corners
 
 
 def _number(value: Any) -> float:
     if isinstance(value, str):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return np.nan if value is None else float(value)
 
 
@@ -242,5 +244,5 @@ def _string(image_id: Any) -> str:
     if isinstance(image_id, float) and image_id.is_integer():
         image_id = int(image_id)
     if isinstance(image_id, bool) or not isinstance(image_id, str | int):
-        raise TypeError(f"{image_id!r} is no id")
+        raise TypeError(f"{image_id!r} is not an id")
     return str(image_id)
