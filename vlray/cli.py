@@ -12,7 +12,7 @@ COMMANDS = {
     "demo": "The main job on photographs, from nothing to a page to look at.",
     "extract": "Detect the regions of images and write them as Parquet.",
     "view": "Draw the regions of an output and put them into a gallery page.",
-    "convert": "Bring other tools' region files into an output, and an output into theirs.",
+    "convert": "Import region files of other tools, or export to their formats.",
     "compare": "Compare two outputs of the same images, box by box.",
     "datasets": "List vision-language datasets, check their files, score predictions.",
     "train": "Train LXMERT, VisualBERT or a model of your own on regions.",

@@ -19,7 +19,7 @@ from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import Detector, DetectorInfo, Resize
 from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
-from vlray.regions.given import describe_invalid_box
+from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.options import nearest
 from vlray.settings.wording import explain_errors
 
