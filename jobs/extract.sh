@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Extract on a Ray cluster, as a job of Ray's:
+# Run `vlray extract` on a Ray cluster, as a Ray job:
 #
 #   RAY_ADDRESS=http://head:8265 jobs/extract.sh /data/photos /data/regions --min-boxes 10
 #
-# IMAGES and OUT must mean the same on every node: a shared disk, or s3:// and gs:// URIs. Whatever
-# follows them goes to `python -m vlray.extract` as it is. jobs/README.md has the rest.
+# IMAGES and OUT must be valid on every node: paths on a shared disk, or s3:// and gs:// URIs.
+# Further arguments are passed to `python -m vlray.extract` unchanged. See jobs/README.md.
 set -euo pipefail
 
-: "${ACTORS:=0}"           # detectors at work at the same time; 0: as many as fit
-: "${GPUS_PER_ACTOR:=-1}"  # a fraction shares a GPU; -1: 1 where there are GPUs
-: "${CPUS_PER_ACTOR:=0}"   # 0: 1, or a little less where each CPU has a detector
-: "${DECODE_CPUS:=0.5}"    # of each task that reads and decodes images
+: "${ACTORS:=0}"           # number of detectors that run in parallel; 0: as many as fit
+: "${GPUS_PER_ACTOR:=-1}"  # GPUs per detector, also a fraction; -1: 1 if the cluster has GPUs
+: "${CPUS_PER_ACTOR:=0}"   # CPUs per detector; 0: 1, or slightly less so that each CPU has one
+: "${DECODE_CPUS:=0.5}"    # CPUs of each task that reads and decodes images
 
 # shellcheck source=jobs/submit.bash
 source "$(dirname -- "${BASH_SOURCE[0]}")/submit.bash"

@@ -1,6 +1,6 @@
-"""The training images of ``train_lite.py``, and how canvases are made of them: cut, scaled, joined.
+"""Training images of ``train_lite.py``, and the canvases composed from them by cutting and scaling.
 
-With few photographs, most of what the detector learns comes from here.
+With few photographs, this augmentation is the source of most of what the detector learns.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ ASPECT_JITTER = 1.2
 MOSAIC_PROB = 0.25  # four photographs on one canvas, each at half the size
 MAX_PASTED = 3  # objects pasted onto a canvas, their classes drawn uniformly
 PASTED_SIDES = (32, 288)  # pixels, longer side
-MIN_VISIBLE = 0.3  # of a box's area; what is cut or covered further is no longer asked for
+MIN_VISIBLE = 0.3  # share of a box's area; objects that are cut or covered further are dropped
 REPEAT_THRESH = 0.03  # images of classes rarer than this repeat (LVIS, arXiv:1908.03195)
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One training image and its objects, crowds left out."""
+    """One training image and its objects, without crowds."""
 
     image: Image.Image
     boxes: NDArray[np.float32]  # (R, 4), x1, y1, x2, y2
@@ -41,7 +41,7 @@ class Photo:
 
 @dataclass
 class Canvas:
-    """A training image being put together."""
+    """A training image under construction."""
 
     image: Image.Image
     boxes: list[NDArray[np.float32]]
@@ -50,7 +50,7 @@ class Canvas:
     def add(
         self, boxes: NDArray[np.float32], classes: NDArray[np.int64], tile: tuple[int, ...]
     ) -> None:
-        """Add those of the boxes of which enough lies in a part of the canvas."""
+        """Add the boxes that lie in a part of the canvas by at least ``MIN_VISIBLE``."""
         for box, class_ in zip(boxes, classes, strict=True):
             seen = _clip(box, tile)
             if _area(seen) >= MIN_VISIBLE * _area(box) and min(seen[2:] - seen[:2]) >= 4:
@@ -59,7 +59,7 @@ class Canvas:
 
 
 class Photos:
-    """The training images, in memory, and how canvases are made of them."""
+    """Training images in memory, from which canvases are composed."""
 
     def __init__(self, data: Path, limit: int, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -86,7 +86,7 @@ class Photos:
                     self.cutouts.setdefault(key, []).append((index, row))
 
     def sample_weights(self) -> NDArray[np.float64]:
-        """Give how often to draw each image; rare classes raise it."""
+        """Return the probability of drawing each image, higher for rare classes."""
         counts = np.zeros(len(self.obj_names))
         for photo in self.photos:
             counts[np.unique(photo.classes)] += 1
@@ -95,7 +95,7 @@ class Photos:
         return weights / weights.sum()
 
     def canvas(self, index: int) -> dict[str, object]:
-        """Make one training example of the image, as Detectron2 wants it."""
+        """Compose one training example around an image, in Detectron2's form."""
         rng, side = self.rng, CANVAS_SIDE
         fill = tuple(int(value) for value in rng.integers(90, 160, 3))
         canvas = Canvas(Image.new("RGB", (side, side), fill), [], [])
@@ -132,7 +132,7 @@ class Photos:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             boxes[:, [0, 2]] = photo.image.width - boxes[:, [2, 0]]
         boxes *= np.tile(scales, 2).astype(np.float32)
-        # A window around some object where the photograph is larger than its part of the canvas.
+        # If the photograph is larger than its part of the canvas, a window around some object.
         centre = rng.uniform(0, 1, 2) * (width, height)
         if len(boxes) and rng.random() < 0.7:
             row = boxes[rng.integers(len(boxes))]
@@ -154,7 +154,7 @@ class Photos:
         canvas.add(moved, photo.classes, tile)
 
     def _paste_cutouts(self, canvas: Canvas) -> None:
-        """Paste objects of rare classes, with some of what is around them, as small pictures."""
+        """Paste objects of rare classes, with some of their surroundings, onto the canvas."""
         rng = self.rng
         for _ in range(rng.integers(0, MAX_PASTED + 1)):
             class_ = int(rng.choice(list(self.cutouts)))

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Run the steps of a file on a Ray cluster, as a job of Ray's:
+# Run `vlray pipeline` on a Ray cluster, as a Ray job:
 #
 #   jobs/pipeline.sh configs/pipeline/vqa-rad.yaml /data/rad --values data=/data/vqa_rad
 #
-# OUT, and the places that the file and its options name, must mean the same on every node: a shared
-# disk, or s3:// and gs:// URIs; OUT is a folder. FILE.yaml is found there too, or lies in the
-# checkout, which is sent along. What follows goes to `python -m vlray.pipeline` as it is.
-# jobs/README.md has the rest.
+# OUT is a folder on a shared disk. Paths in the file and in the options must be valid on every
+# node: paths on a shared disk, or s3:// and gs:// URIs. FILE.yaml is on the shared disk, or in this
+# checkout, which is sent to the cluster. Further arguments are passed to `python -m vlray.pipeline`
+# unchanged. See jobs/README.md.
 set -euo pipefail
 
 # shellcheck source=jobs/submit.bash

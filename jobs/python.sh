@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Python with the packages of docker/requirements.txt, on a node that has uv but need not have them:
+# Python with the packages of docker/requirements.txt, which uv installs on the node:
 #
 #   UV=1 jobs/extract.sh ...
 #
-# The first start on a node lets uv install them into a folder that is named by what they are; all
-# others find it there. `uv run` in the place of this would look at all packages anew for each of
-# Ray's processes.
+# The first start on a node installs the packages to a folder named by their hash; later starts use
+# it. `uv run` is slower, because it checks all packages in each of Ray's processes.
 set -euo pipefail
 
 root=$(realpath -- "$(dirname -- "${BASH_SOURCE[0]}")/..")
@@ -20,9 +19,9 @@ if [[ ! -e $environment/ready ]]; then
   fi
   mkdir -p "$folder"
   (
-    flock 9  # processes that start together wait for the first
+    flock 9  # other processes of this node wait for the first
     if [[ ! -e $environment/ready ]]; then
-      cd "$root"  # whose pyproject.toml says how Detectron2 is built
+      cd "$root"  # its pyproject.toml configures the build of Detectron2
       uv venv --quiet --clear --python "$(command -v python)" "$environment"
       uv pip install --quiet --python "$environment" -r docker/requirements.txt
       touch "$environment/ready"

@@ -7,14 +7,14 @@
 #SBATCH --time=24:00:00
 #SBATCH --signal=B:TERM@120
 #
-# Run a command of vlray on the nodes of a Slurm job: a Ray cluster on them, begun and ended here.
-# From a checkout that all nodes see, with what `make install` makes in it:
+# Run a vlray command in a Slurm job: start a Ray cluster on its nodes, run the command, stop the
+# cluster. Submit from a checkout on a shared disk in which `make install` was run:
 #
 #   sbatch jobs/slurm.sh extract /data/photos /data/regions
 #   sbatch --nodes=4 jobs/slurm.sh train vqa:train /data/regions /data/models/vqa --precision bf16
 #
-# Options of sbatch go before those above. At the end of its time the command gets SIGTERM two
-# minutes early; the same sbatch again goes on. jobs/README.md has the rest.
+# Options of sbatch precede jobs/slurm.sh and override the lines above. Two minutes before the time
+# limit, the command gets SIGTERM; the same sbatch resumes it. See jobs/README.md.
 set -euo pipefail
 
 if [[ $# -lt 1 ]]; then
@@ -22,15 +22,15 @@ if [[ $# -lt 1 ]]; then
   exit 2
 fi
 if [[ -z ${SLURM_JOB_ID-} ]]; then
-  echo "${0##*/}: this is no Slurm job; start it by sbatch" >&2
+  echo "${0##*/}: this is not a Slurm job; start it with sbatch" >&2
   exit 2
 fi
-: "${VLRAY_CHECKOUT:=$SLURM_SUBMIT_DIR}"  # sbatch runs a copy of this file, from elsewhere
-: "${START_S:=180}"                       # that the nodes have to join
+: "${VLRAY_CHECKOUT:=$SLURM_SUBMIT_DIR}"  # sbatch runs a copy of this file in another folder
+: "${START_S:=180}"                       # time limit for the nodes to join, in seconds
 
 PATH=$VLRAY_CHECKOUT/.venv/bin:$PATH
 PYTHONPATH=$VLRAY_CHECKOUT${PYTHONPATH:+:$PYTHONPATH}
-RAY_AUTH_MODE=token  # nobody else on these nodes gets into the cluster
+RAY_AUTH_MODE=token  # keeps other users of these nodes out of the cluster
 RAY_AUTH_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 RAY_USAGE_STATS_ENABLED=0
 export PATH PYTHONPATH RAY_AUTH_MODE RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED
@@ -38,12 +38,13 @@ export PATH PYTHONPATH RAY_AUTH_MODE RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}                              # where this script runs
 address=$(python -c "import ray; print(ray.util.get_node_ip_address())")
-port=$((20000 + SLURM_JOB_ID % 10000 * 4))    # jobs that share a node do not meet
-folder=/tmp/vlray-$SLURM_JOB_ID               # short, for Ray's sockets
+port=$((20000 + SLURM_JOB_ID % 10000 * 4))    # jobs on one node need different ports
+folder=/tmp/vlray-$SLURM_JOB_ID               # short, because paths of Ray's sockets are limited
 started=()
 command_pid=
 
-# Start Ray on NODES at once; the step ends when Ray does, and the other way round.
+# start_ray COUNT NODE_OPTION RAY_OPTIONS...: start Ray on COUNT nodes, in a job step that ends with
+# it.
 start_ray() {
   local count=$1 which=$2
   shift 2
@@ -80,13 +81,13 @@ import ray
 nodes, deadline, joined = int(sys.argv[1]), time.monotonic() + float(sys.argv[2]), 0
 while joined < nodes:
     if time.monotonic() > deadline:
-        sys.exit(f"slurm.sh: {joined} of {nodes} nodes joined within {sys.argv[2]} s; what they say "
-                 "is above; START_S raises the limit")
+        sys.exit(f"slurm.sh: {joined} of {nodes} nodes joined within {sys.argv[2]} s; their "
+                 "output is above; START_S raises the limit")
     try:
         ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
         joined = sum(node["Alive"] for node in ray.nodes())
     except (ConnectionError, RuntimeError):
-        pass  # the head is not there yet
+        pass  # the head has not started yet
     time.sleep(1)
 PY
 
@@ -94,7 +95,7 @@ python -m "vlray.$1" "${@:2}" &
 command_pid=$!
 status=0
 wait "$command_pid" || status=$?
-if kill -0 "$command_pid" 2>/dev/null; then  # the wait was ended by a signal; the command goes on
+if kill -0 "$command_pid" 2>/dev/null; then  # a signal ended the wait, but the command still runs
   status=0
   wait "$command_pid" || status=$?
 fi

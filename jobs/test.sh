@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# Test a model on a node of a Ray cluster, as a job of Ray's:
+# Run `vlray test` on a node of a Ray cluster, as a Ray job:
 #
 #   GPUS=1 jobs/test.sh /data/models/vqa vqa:minival --output /data/tests/vqa
 #
-# A test is one process: Ray puts it where the CPUs and GPUs below are free. CHECKPOINT, REGIONS
-# (where they are given) and --output must mean the same there: a shared disk, or s3:// and gs://
-# URIs. What follows DATA and REGIONS goes to `python -m vlray.test` as it is. jobs/README.md has
-# the rest.
+# A test is one process, which Ray starts on a node with the free CPUs and GPUs below. CHECKPOINT,
+# REGIONS (optional) and --output must be valid there: paths on a shared disk, or s3:// and gs://
+# URIs. Further arguments are passed to `python -m vlray.test` unchanged. See jobs/README.md.
 set -euo pipefail
 
 : "${CPUS:=1}"
-: "${GPUS:=0}"  # a fraction shares one; where no node has so many, nothing starts
+: "${GPUS:=0}"  # also a fraction; refused if no node has so many
 
 # shellcheck source=jobs/submit.bash
 source "$(dirname -- "${BASH_SOURCE[0]}")/submit.bash"

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Train on a Ray cluster, as a job of Ray's:
+# Run `vlray train` on a Ray cluster, as a Ray job:
 #
 #   WORKERS=8 jobs/train.sh vqa:train /data/regions /data/models/vqa --valid vqa:minival
 #
-# REGIONS and OUT must mean the same on every node: a shared disk, or s3:// and gs:// URIs. Whatever
-# follows them goes to `python -m vlray.train` as it is. jobs/README.md has the rest.
+# REGIONS and OUT must be valid on every node: paths on a shared disk, or s3:// and gs:// URIs.
+# Further arguments are passed to `python -m vlray.train` unchanged. See jobs/README.md.
 set -euo pipefail
 
-: "${WORKERS:=0}"           # of Ray Train; 0: one for each GPU of the cluster, or 1
+: "${WORKERS:=0}"           # Ray Train workers; 0: one per GPU of the cluster, or 1
 : "${CPUS_PER_WORKER:=1}"
-: "${USE_GPU:=auto}"        # yes: refused where the cluster has none; no: only CPUs
-: "${MAX_FAILURES:=3}"      # how often lost workers start again from the last checkpoint
+: "${USE_GPU:=auto}"        # yes: fail if the cluster has no GPU; no: only CPUs
+: "${MAX_FAILURES:=3}"      # how often lost workers restart from the last checkpoint
 
 # shellcheck source=jobs/submit.bash
 source "$(dirname -- "${BASH_SOURCE[0]}")/submit.bash"

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Search options on a Ray cluster, as a job of Ray's:
+# Run `vlray tune` on a Ray cluster, as a Ray job:
 #
 #   jobs/tune.sh /data/sweep --truth /data/instances_val2017.json --objective ar@36 \
 #     --space nms_thresh=0.3..0.9/10 --space score_thresh=0.05,0.1,0.2 -- extract /data/val2017
 #
-# All places must mean the same on every node: a shared disk, or s3:// and gs:// URIs. Whatever is
-# beside them goes to `python -m vlray.tune` as it is. jobs/README.md has the rest.
+# All paths must be valid on every node: paths on a shared disk, or s3:// and gs:// URIs. Other
+# arguments are passed to `python -m vlray.tune` unchanged. See jobs/README.md.
 set -euo pipefail
 
-: "${CONCURRENT:=0}"       # trials at the same time; 0: as many as fit
+: "${CONCURRENT:=0}"       # trials that run in parallel; 0: as many as fit
 : "${CPUS_PER_TRIAL:=1}"
-: "${GPUS_PER_TRIAL:=-1}"  # of each that trains; -1: 1 where there are GPUs
+: "${GPUS_PER_TRIAL:=-1}"  # GPUs per training trial; -1: 1 if the cluster has GPUs
 
 # shellcheck source=jobs/submit.bash
 source "$(dirname -- "${BASH_SOURCE[0]}")/submit.bash"
 
-names="OUT [options of vlray tune] -- extract IMAGES | train DATA REGIONS [options of it]"
+names="OUT [options of vlray tune] -- extract IMAGES | train DATA REGIONS [its options]"
 if [[ $# -lt 1 || $1 == -* ]]; then
   usage "$names"
 fi

@@ -46,7 +46,7 @@ def test_extract_is_a_function_and_the_commands_module() -> None:
         ({"cluster": {"actors": -1}}, r"cluster.actors is -1"),
         ({"cluster": {"actor": 1}}, r"cluster.actor is 1"),
         ({"detector": "nowhere.py:Mine"}, "nowhere.py"),
-        ({"name": "vg-caffe"}, r"detector.name is given twice"),
+        ({"name": "vg-caffe"}, r"detector.name is set twice"),
     ],
 )
 def test_wrong_options_are_named(

@@ -53,8 +53,8 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("uri", "message"),
     [
         ("", "the path is empty; give a local path"),
-        ("http://x.org/a.jpg", "begins with http://, which vlray does not read; give a local path"),
-        ("s3:///key", r"names no bucket; write s3://bucket/folder"),
+        ("http://x.org/a.jpg", "http://, which vlray does not support; give a local path"),
+        ("s3:///key", r"has no bucket; write s3://bucket/folder"),
         ("file://server/x", "names the host 'server'; write file:///folder"),
         ("s3://bucket/x?nonsense=1", "cannot be opened: Unexpected query parameter .* 'nonsense'"),
     ],

@@ -1,6 +1,6 @@
-"""Region features for vision-and-language models at the scale of a Ray cluster.
+"""Region features for vision-and-language models, on one machine or a Ray cluster.
 
-The names below are the public Python API; everything else may change between versions.
+The names in ``__all__`` are the public Python API; everything else may change between versions.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a part of the API when it is used first; most of it imports torch."""
-    if name == "extract":  # the module of the command, which can be called
+    """Import a part of the API on first use, because most parts import torch."""
+    if name == "extract":  # the command's module, which is callable
         return importlib.import_module("vlray.extract")
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)

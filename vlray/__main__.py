@@ -1,4 +1,4 @@
-"""``python -m vlray`` is ``vlray``."""
+"""``python -m vlray``, which is the same as ``vlray``."""
 
 from vlray.cli import main
 

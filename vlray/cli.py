@@ -1,4 +1,4 @@
-"""``vlray COMMAND ...``: the same as ``python -m vlray.COMMAND ...``."""
+"""``vlray COMMAND ...``, which is the same as ``python -m vlray.COMMAND ...``."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from vlray.settings.text_table import align
 from vlray.settings.wording import did_you_mean
 
 COMMANDS = {
-    "demo": "The main job on photographs, from nothing to a page to look at.",
-    "extract": "Detect the regions of images and write them as Parquet.",
-    "view": "Draw the regions of an output and put them into a gallery page.",
+    "demo": "Extract regions of sample photographs and make a gallery page.",
+    "extract": "Detect the regions of images and write them to Parquet files.",
+    "view": "Draw regions on their images and make a gallery page.",
     "convert": "Import region files of other tools, or export to their formats.",
     "compare": "Compare two outputs of the same images, box by box.",
     "datasets": "List vision-language datasets, check their files, score predictions.",
-    "train": "Train LXMERT, VisualBERT or a model of your own on regions.",
-    "test": "Test a trained model: metrics, the official file, a page of examples.",
-    "tune": "Search thresholds, sizes or training options for the best ones.",
-    "pipeline": "Run several commands as the named steps of one file.",
-    "logs": "List the runs of a project, and follow the log of one.",
-    "env": "Show and change the settings that last.",
+    "train": "Train LXMERT, VisualBERT or your own model on regions.",
+    "test": "Test a trained model: metrics, submission file, page of examples.",
+    "tune": "Search the best options of an extraction or a training.",
+    "pipeline": "Run several commands as the steps of one YAML file.",
+    "logs": "List the runs of a project, or show the log of one run.",
+    "env": "Show and change your settings.yaml, which applies to all runs.",
 }
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command that the first argument names; only its modules are imported."""
+    """Run the command of the first argument, and import only its modules."""
     args = sys.argv[1:] if argv is None else argv
     if not args or args[0] in {"-h", "--help", "help"}:
         print(_help())
@@ -45,15 +45,16 @@ def _help() -> str:
     return (
         "usage: vlray COMMAND ... (or python -m vlray.COMMAND ...)\n\n"
         f"commands:\n{table}\n\n"
-        "vlray COMMAND --help explains each with examples; vlray --version names the version."
+        "vlray COMMAND --help shows the options and examples of a command; vlray --version prints\n"
+        "the version."
     )
 
 
 def _unknown(word: str) -> str:
     names = ", ".join(COMMANDS)
     if word.startswith("-"):
-        return f"unknown flag {word}; give the command first: one of {names}"
-    return f"unknown command {word}; {did_you_mean(word, COMMANDS)}There are {names}"
+        return f"unknown flag {word}; give a command first: one of {names}"
+    return f"unknown command {word}; {did_you_mean(word, COMMANDS)}the commands are {names}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then compare."""
+    """Parse the options, then run the comparison."""
     with Session("compare") as session:
         from vlray.config.compare import CompareConfig
         from vlray.settings.reader import from_cli

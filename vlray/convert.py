@@ -1,4 +1,4 @@
-"""``vlray convert SOURCE OUT``: other tools' region files in and out."""
+"""``vlray convert SOURCE OUT``: import or export region files of other tools."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then convert."""
-    again = "what is written stays; run the same command again to finish what is missing"
+    """Parse the options, then run the conversion."""
+    again = "written files are kept; run the same command again to resume"
     with Session("convert", again) as session:
         from vlray.config.convert import ConvertConfig
         from vlray.settings.reader import from_cli

@@ -1,4 +1,4 @@
-"""``vlray datasets``: the vision-language datasets by name, and what is here of them."""
+"""``vlray datasets``: list, inspect and check vision-language datasets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then look at the catalogue."""
+    """Parse the options, then run the action."""
     with Session("datasets") as session:
         from vlray.config.datasets import DatasetsConfig
         from vlray.settings.reader import from_cli

@@ -1,4 +1,4 @@
-"""``vlray demo [FOLDER]``: the main job on photographs, from nothing to a page to look at."""
+"""``vlray demo [FOLDER]``: extract regions of sample photographs and make a gallery page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vlray.runs.session import REFUSED, Session
 
-# Of scikit-image's wheel: in the public domain or CC0 (skimage/data/README.txt).
+# Files of scikit-image's wheel: public domain or CC0 (skimage/data/README.txt).
 PHOTOS = (
     "astronaut.png",
     "camera.png",
@@ -23,21 +23,26 @@ PHOTOS = (
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Copy photographs into a folder, extract their regions, and make the gallery."""
+    """Copy sample photographs, extract their regions, and make the gallery."""
     parser = argparse.ArgumentParser(
         "vlray demo",
-        description="Copy photographs out of scikit-image into FOLDER/photos, extract their "
-        "regions into FOLDER/regions, and make the gallery in FOLDER/regions/gallery.",
+        description="Copy sample photographs of scikit-image to FOLDER/photos, extract their "
+        "regions to FOLDER/regions, and make the gallery page FOLDER/regions/gallery/index.html.",
     )
     parser.add_argument(
-        "folder", nargs="?", default="demo", type=Path, metavar="FOLDER", help="default: demo"
+        "folder",
+        nargs="?",
+        default="demo",
+        type=Path,
+        metavar="FOLDER",
+        help="(default: demo)",
     )
     with Session("demo"):
         _show_main_job(parser.parse_args(argv).folder)
 
 
 def _show_main_job(folder: Path) -> None:
-    """Run the commands on the photographs, in this process."""
+    """Run ``vlray extract`` and ``vlray view`` on the photographs, in this process."""
     photos, regions = folder / "photos", folder / "regions"
     copy_photos(photos)
     from vlray.extract import main as extract
@@ -50,27 +55,28 @@ def _show_main_job(folder: Path) -> None:
     except SystemExit as ended:
         if ended.code != REFUSED or not regions.exists():
             raise
-        print("An earlier version made these regions; they are the demo's own, so once more:")
+        # The folder belongs to the demo, so its regions may be replaced.
+        print("The existing regions have other settings; removing them and extracting again:")
         shutil.rmtree(regions)
         _run("extract", extract, arguments)
     _run("view", view, [str(regions), *runs])
 
 
 def copy_photos(folder: Path) -> None:
-    """Copy the photographs out of the installed scikit-image.
+    """Copy the photographs of the installed scikit-image.
 
     Raises:
-        ModuleNotFoundError: It is not installed.
+        ModuleNotFoundError: scikit-image is not installed.
     """
-    found = find_spec("skimage")
-    if found is None or found.origin is None:
+    spec = find_spec("skimage")  # without its import, which is slow
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
-            "the demo's photographs come with scikit-image: pip install scikit-image"
+            "the demo needs the photographs of scikit-image: pip install scikit-image"
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name in PHOTOS:
         if not (folder / name).exists():
-            shutil.copyfile(Path(found.origin).parent / "data" / name, folder / name)
+            shutil.copyfile(Path(spec.origin).parent / "data" / name, folder / name)
 
 
 def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) -> None:

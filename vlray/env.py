@@ -1,6 +1,6 @@
-"""``vlray env``: show and change the lasting state, the user's own ``settings.yaml``.
+"""``vlray env``: show and change the user's ``settings.yaml``, which applies to all runs.
 
-Its arguments are read by argparse alone: a command that repairs the layers must not read them.
+The command uses plain argparse and reads no settings, so that it can repair a broken file.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ examples:
   python -m vlray.extract photos/ regions/ --detector.name mine
   python -m vlray.env unset detector.max_boxes
 
-KEY is an option of a command, as its --help lists them, or models.NAME for a detector that
---detector.name may give by that name. What is set here holds for every run of its commands,
-unless a flag, a VLRAY_* variable or a --config file says otherwise."""
+KEY is an option of any command, as in its --help, or models.NAME. The latter stores a class or a
+file under a name, which --detector.name or --model.name then accepts. Stored options apply to all
+runs. A flag, a VLRAY_* variable or a --config file overrides them."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the arguments, then show or change the state."""
+    """Parse the arguments, then show or change the file."""
     with Session("env"):
         from vlray.settings import state
 
@@ -42,18 +42,18 @@ def main(argv: list[str] | None = None) -> None:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         "vlray env",
-        description="Show and change the settings that last: one YAML file of the user's own.",
+        description="Show and change your settings.yaml, whose options apply to all runs.",
         epilog=EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="show|set|unset|path")
-    actions.add_parser("show", help="List what is set, and the commands that use it (default).")
-    setter = actions.add_parser("set", help="Set an option, or store a model under a name.")
+    actions.add_parser("show", help="List the stored options and their commands (default).")
+    setter = actions.add_parser("set", help="Store an option, or a model under a name.")
     setter.add_argument("key", metavar="KEY")
     setter.add_argument("value", metavar="VALUE")
-    unset = actions.add_parser("unset", help="Take one of these back.")
+    unset = actions.add_parser("unset", help="Remove a stored option or model.")
     unset.add_argument("key", metavar="KEY")
-    actions.add_parser("path", help="Say where the file is.")
+    actions.add_parser("path", help="Print the path of the file.")
     return parser
 
 
@@ -73,7 +73,7 @@ def _show() -> None:
 
 
 def _users(path: tuple[str, ...]) -> list[str]:
-    """Name the commands that read an entry."""
+    """Return the commands that use an entry."""
     from vlray.settings.commands import commands_with
 
     name = ("detector", "name") if path[0] == "models" else path

@@ -1,4 +1,4 @@
-"""``vlray extract IMAGES OUT``: images in, Parquet of regions out."""
+"""``vlray extract IMAGES OUT``: detect the regions of images and write them to Parquet."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then run the pipeline."""
-    again = "what is written stays; run the same command again to finish what is missing"
+    """Parse the options, then run the extraction."""
+    again = "written files are kept; run the same command again to resume"
     with Session("extract", again) as session:
         from vlray.config.extract import ExtractConfig
         from vlray.settings.reader import from_cli
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 class _Extract(ModuleType):
-    """Make this module callable: it is a command and, in the Python API, a function."""
+    """A callable module: ``vlray.extract`` is the command and a function of the Python API."""
 
     def __call__(
         self, images: str | Path, out: str | Path, detector: str = "lite", **options: Any

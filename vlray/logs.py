@@ -1,4 +1,4 @@
-"""``vlray logs``: the runs of a project, and what they say."""
+"""``vlray logs``: list the runs of a project, or show the log of one run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then list or show."""
+    """Parse the options, then list or show runs."""
     with Session("logs", again="") as session:
         from vlray.config.logs import LogsConfig
         from vlray.settings.reader import from_cli

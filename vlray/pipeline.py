@@ -1,4 +1,4 @@
-"""``vlray pipeline``: the steps of a file, one after another."""
+"""``vlray pipeline FILE.yaml``: run the steps of a file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then run the steps."""
-    with Session("pipeline", "run the same pipeline again to go on") as session:
+    """Parse the options, then run the steps."""
+    with Session("pipeline", "run the same pipeline again to resume") as session:
         from vlray.config.pipeline import PipelineConfig
         from vlray.settings.reader import from_cli
 

@@ -1,4 +1,4 @@
-"""``vlray test CHECKPOINT DATA``: a trained model and a split in, metrics and files out."""
+"""``vlray test CHECKPOINT DATA``: test a trained model on a split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then test."""
+    """Parse the options, then run the test."""
     with Session("test") as session:
         from vlray.config.test import TestConfig
         from vlray.settings.reader import from_cli

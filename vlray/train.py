@@ -1,4 +1,4 @@
-"""``vlray train DATA REGIONS OUT``: regions and a dataset in, a trained model out."""
+"""``vlray train DATA REGIONS OUT``: train a model on a dataset and its regions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then train."""
+    """Parse the options, then run the training."""
     again = "run the same command again to resume from the last checkpoint"
     with Session("train", again) as session:
         from vlray.config.train import TrainConfig

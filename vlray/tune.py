@@ -1,4 +1,4 @@
-"""``vlray tune``: options in, the best of them out."""
+"""``vlray tune OUT --space ... -- COMMAND``: search the best options of a command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then search."""
+    """Parse the options, then run the search."""
     again = "finished trials are kept; run the same command again to resume"
     with Session("tune", again) as session:
         from vlray.config.tune import TuneConfig

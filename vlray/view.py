@@ -1,4 +1,4 @@
-"""``vlray view OUT``: the regions of an output as annotated images and a gallery page."""
+"""``vlray view OUT``: draw regions on their images and make a gallery page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vlray.runs.session import Session
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the options, then draw."""
+    """Parse the options, then draw."""
     with Session("view") as session:
         from vlray.config.view import ViewConfig
         from vlray.settings.reader import from_cli

@@ -193,7 +193,7 @@ def lose_a_node(folder: Path, unbroken: Path) -> None:
         f"files {'the same, byte by byte' if same else 'NOT the same'} as without"
     )
     for line in done.output.splitlines():
-        if "are gone" in line or "detectors:" in line:
+        if "has lost nodes" in line or "detectors:" in line:
             print(f"   {line}")
 
 

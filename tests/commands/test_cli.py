@@ -30,8 +30,8 @@ def test_the_version_is_the_installed_one(capsys) -> None:
     ("word", "said"),
     [
         ("extrct", "unknown command extrct; did you mean extract?"),
-        ("zzz", "unknown command zzz; There are"),
-        ("--project", "give the command first"),
+        ("zzz", "unknown command zzz; the commands are"),
+        ("--project", "give a command first"),
     ],
 )
 def test_an_unknown_command_is_refused(capsys, word, said) -> None:

@@ -41,7 +41,7 @@ def test_mistakes_end_with_status_2_and_say_what_to_do(env, tmp_path) -> None:
     status, out, err = env("set", "projct", "x")
     assert (status, out) == (2, "")
     assert err == "vlray env: unknown option projct; did you mean project?\n"
-    assert env("unset", "project")[2] == "vlray env: project is not set; nothing is\n"
+    assert env("unset", "project")[2] == "vlray env: project is not set; nothing is set\n"
     (tmp_path / "settings.yaml").write_text("- no mapping")
     status, _, err = env("show")
     assert status == 2

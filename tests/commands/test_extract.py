@@ -226,10 +226,10 @@ def test_more_actors_than_the_cluster_holds_are_refused_with_the_numbers(
     with pytest.raises(SystemExit) as stop:
         run(photos, tmp_path / "out", grid_detector, "--actors", "8")
     assert stop.value.code == 2
-    assert "7.23 CPUs are asked for (8 actors x 0.81," in caplog.text
+    assert "7.23 CPUs are requested (8 actors x 0.81," in caplog.text
     with pytest.raises(SystemExit):
         run(photos, tmp_path / "out", grid_detector, "--gpus-per-actor", "2", "--actors", "1")
-    assert "2 GPUs are asked for" in caplog.text
+    assert "2 GPUs are requested" in caplog.text
     assert "the cluster has 0" in caplog.text
 
 
@@ -342,7 +342,7 @@ def test_replaced_photographs_are_done_again(
     assert "3 images have changed since" in caplog.text
     with caplog.at_level(logging.INFO):
         output = run(images, out, grid_detector, *flags)
-    assert "3 images had changed and were done again" in caplog.text
+    assert "3 images had changed and were extracted again" in caplog.text
     assert output["chelsea"].image_hw.tolist() == [[513, 640]]
     assert output.failures()["image_id"].to_pylist() == ["coffee"]
     np.testing.assert_array_equal(output["bad"].visual_feats, output["rocket"].visual_feats)

@@ -88,12 +88,12 @@ def test_given_boxes_come_out_to_the_last_bit_and_the_rest_is_accounted_for(
         "crop 012": "boxes",
         "crop 030b": "decode",
     }
-    assert failures["crop 000"]["reason"] == "no boxes are given for it"
+    assert failures["crop 000"]["reason"] == "the boxes file has no boxes for this image"
     assert "box 1 of 2 is [0.0, 0.0, 400.0, 50.0], outside its" in (failures["crop 010"]["reason"])
     assert "empty" in failures["crop 011"]["reason"]
     assert "not finite" in failures["crop 012"]["reason"]
-    assert "boxes of 1 ids that are not among the images, the first: ['elsewhere']" in caplog.text
-    assert "3 images have no boxes and go to the failures" in caplog.text
+    assert "boxes for 1 ids that no image has, the first: ['elsewhere']" in caplog.text
+    assert "3 images have no boxes and will fail" in caplog.text
     assert "fewer than min_boxes" not in caplog.text
     about = json.loads((tmp_path / "out" / "vlray.json").read_text())
     assert len(about["settings"]["boxes_sha256"]) == 64

@@ -89,7 +89,7 @@ def test_the_last_lines_of_a_run_are_shown_and_how_to_repeat_it(logs: Call) -> N
     about, repeat = done.err.splitlines()
     assert about.startswith(f"{run.path}: finished, started ")
     again = f"cd {Path.cwd()} && vlray train --config {run.path.absolute()}/settings.yaml"
-    assert repeat == f"again: {again}"
+    assert repeat == f"repeat: {again}"
     shown = logs("train", "--command")
     assert (shown.status, shown.err) == (0, "")
     assert shown.out.replace(" \\\n  ", " ") == f"{again}\n"

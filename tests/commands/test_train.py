@@ -131,7 +131,7 @@ def test_a_training_that_is_stopped_leaves_a_checkpoint(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--objective", "choices"], "objective choices wants choices, but the labels of vqa-rad"),
+        (["--objective", "choices"], "objective choices needs choices, but the labels of vqa-rad"),
         (["--validation.valid", "vqa-rad:dev"], "dev"),
         (["--accumulate", "3"], "batch_size=8 is not divisible by 1 workers times accumulate=3"),
         (["--batch-size", "128"], "100 examples do not fill a single batch of 128"),

@@ -122,8 +122,14 @@ def test_of_other_detectors_only_the_boxes_are_compared(
     assert not result.overall.classes
     assert not result.overall.identical
     text = table(result)
-    assert "features are not compared: A's vectors are 512 long, B's 100 long." in text
-    assert "classes are not compared: A and B name id 0 differently: 'person' and 'thing'." in text
+    assert (
+        "features are not compared: A has vectors of length 512, B has vectors of length 100."
+        in text
+    )
+    assert (
+        "classes are not compared: A and B use different names for id 0: 'person' and 'thing'."
+        in text
+    )
     assert report_of(tmp_path)["not_compared"].keys() == {"features", "classes"}
 
 

@@ -102,12 +102,15 @@ def test_text_stays_what_was_written(name) -> None:
         (["--detector", "lite"], "--detector is a section, not an option; its options are"),
         (["--min-score", ".5"], "--min-score is an option of vlray view, not of extract"),
         (["--detector.options.a", "1"], "give --detector.options a=VALUE"),
-        (["--options", "a"], "detector.options cannot be read; give KEY=VALUE, several as a=1,b=2"),
-        (["--options", '{"a": 1'], "detector.options cannot be read; give KEY=VALUE"),
-        (["--options", "a=1", "b=2"], "'b=2' is one argument too many after IMAGES OUT; several"),
+        (
+            ["--options", "a"],
+            "detector.options cannot be parsed; give KEY=VALUE (several: a=1,b=2)",
+        ),
+        (["--options", '{"a": 1'], "detector.options cannot be parsed; give KEY=VALUE"),
+        (["--options", "a=1", "b=2"], "'b=2' is one argument too many after IMAGES OUT; separate"),
         (["--min-boxes"], "--detector.min-boxes: expected one argument"),
         (["c"], "'c' is one argument too many after IMAGES OUT"),
-        (["--images.root", "c"], "images.root is given twice, as IMAGES and as a flag"),
+        (["--images.root", "c"], "images.root is set twice, by IMAGES and by a flag"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_by_name(capsys, args, said) -> None:

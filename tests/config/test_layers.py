@@ -206,9 +206,9 @@ def test_a_key_of_another_command_in_a_config_file_is_refused(capsys, tmp_path) 
     ("text", "said"),
     [
         (None, "there is no file c.yaml"),
-        ("- a\n- b", "c.yaml holds a list; give a mapping"),
-        ("just words", "c.yaml holds a str; give a mapping"),
-        ("a: [", "c.yaml is no YAML"),
+        ("- a\n- b", "c.yaml contains a list; give a mapping"),
+        ("just words", "c.yaml contains a str; give a mapping"),
+        ("a: [", "c.yaml is not valid YAML"),
         ("detector: {min_boxes: many}", "detector.min_boxes (in c.yaml) is 'many'"),
         ("detector: {min_boxes: [1]}", "detector.min_boxes (in c.yaml) is [1]"),
         ("split: {a: b}", "split"),

@@ -154,7 +154,7 @@ def test_the_settings_of_a_run_repeat_it() -> None:
         ("steps:", "stepps:", "unknown key stepps.regions.command (in story.yaml)"),
         ("  scores: {", "  scores: {}\n  more: {", "step scores of story.yaml is empty (line 11)"),
         ("  scores: {", "  scores: test\n  more: {", "step scores: it is 'test'; make it a"),
-        ("  model:", "  model: {", "story.yaml is no YAML"),
+        ("  model:", "  model: {", "story.yaml is not valid YAML"),
         ("project: rad", "output: s3://b/o", "a pipeline needs a local folder for its state"),
     ],
 )  # fmt: skip
@@ -179,7 +179,7 @@ def test_every_mistake_is_said_at_once(capsys) -> None:
     ("text", "said"),
     [
         ("", "story.yaml has no steps; add some"),
-        ("- a\n- b\n", "story.yaml holds a list"),
+        ("- a\n- b\n", "story.yaml contains a list"),
         ("steps: [regions]\n", "steps (in story.yaml) is ['regions']"),
     ],
 )

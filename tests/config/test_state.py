@@ -40,9 +40,9 @@ def test_a_stored_value_is_the_default_of_the_next_run(home) -> None:
         ("detector.max_boxes", "many", "detector.max_boxes is 'many'"),
         ("detector.max_boxes", "0", "detector.max_boxes is"),
         ("output.dtype", "float8", "'float16' or 'float32'"),
-        ("models.", "x", "names no model"),
-        ("models.a:b", "x", "names no model"),
-        ("models", "x", "names no model"),
+        ("models.", "x", "is not a valid name of a model"),
+        ("models.a:b", "x", "is not a valid name of a model"),
+        ("models", "x", "is not a valid name of a model"),
     ],
 )
 def test_a_mistake_is_refused_and_changes_nothing(home, key, value, said) -> None:

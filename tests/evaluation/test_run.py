@@ -116,8 +116,7 @@ def test_a_split_without_labels_gets_predictions_alone(world: World, tmp_path: P
     result = run_test(config, str(tmp_path))
     assert result.metrics == ()
     assert result.notes == (
-        "the labels of vqa:test are not published: there are predictions of 2 examples, and no "
-        "figures",
+        "the labels of vqa:test are not published: 2 examples have predictions but no metrics",
     )
     assert len(json.loads((tmp_path / "submission.json").read_text())) == 2
     assert json.loads((tmp_path / "metrics.json").read_text())["figures"] == {}
@@ -129,8 +128,8 @@ def test_answers_that_cannot_be_given_are_counted(world: World, tmp_path: Path) 
     config = world.config(world.checkpoint("lxmert", goal), "vqa:val", examples_shown=0)
     notes = run_test(config, str(tmp_path)).notes
     assert notes == (
-        "12 of 24 examples have no right answer among the model's 2 labels: 50.0 % is the most "
-        "that it can reach",
+        "12 of 24 examples have no right answer among the model's 2 labels: the maximum score "
+        "is 50.0 %",
     )
 
 

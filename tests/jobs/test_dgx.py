@@ -25,7 +25,7 @@ def test_a_dgx_holds_a_detector_on_each_gpu(cpus: int) -> None:
 
 
 def test_half_a_dgx_is_refused_with_both_numbers() -> None:
-    with pytest.raises(ValueError, match=r"8 GPUs are asked for .* but the cluster has 4"):
+    with pytest.raises(ValueError, match=r"8 GPUs are requested .* but the cluster has 4"):
         allocate(config().cluster, [Node(128, 4)], shards=10_000)
 
 

@@ -46,7 +46,7 @@ def test_hadolint_finds_nothing() -> None:
         (
             "tune.sh",
             ["sweep", "--search", "grid", "--", "extract"],
-            "OUT [options of vlray tune] -- extract IMAGES | train DATA REGIONS [options of it]",
+            "OUT [options of vlray tune] -- extract IMAGES | train DATA REGIONS [its options]",
         ),
         ("pipeline.sh", [], "FILE.yaml OUT [options of vlray pipeline]"),
     ],

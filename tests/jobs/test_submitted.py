@@ -75,7 +75,7 @@ def test_gpus_that_no_node_has_are_refused_before_anything_starts(
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (
-        "test.sh: 8 GPUs are asked for, but no node of the cluster has more than 0; lower GPUS or "
+        "test.sh: 8 GPUs are requested, but no node of the cluster has more than 0; lower GPUS or "
         "add a node\n"
     )
     done = submit(head, folder, "train.sh", "vqa-rad:train", "regions", "never", USE_GPU="yes")

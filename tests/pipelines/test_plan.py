@@ -140,7 +140,7 @@ def test_a_plan_ahead_says_what_will_follow(steps: Steps) -> None:
     plans = plan_ahead(list(both.values()), records)
     assert [plan.reason for plan in plans] == [
         "photos has changed",
-        "it reads from regions, to be run first",
+        "it reads from regions, which will be run first",
     ]
     plans = plan_ahead(list(both.values()), records, only=["model"])
     assert [plan.is_left_out for plan in plans] == [True, False]

@@ -177,5 +177,5 @@ def test_a_run_whose_folder_was_deleted_ends_like_others(
 def test_where_no_folder_can_be_made_the_error_names_the_option(tmp_path) -> None:
     (tmp_path / "runs").write_text("a file")
     config = from_cli(ExtractConfig, ["photos", "out", "--env.runs-dir", str(tmp_path / "runs")])
-    with pytest.raises(OSError, match=r"^no run folder .*--env\.runs-dir"):
+    with pytest.raises(OSError, match=r"^the run folder .*--env\.runs-dir"):
         open_run(config, "extract")

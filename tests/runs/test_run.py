@@ -132,7 +132,7 @@ def test_a_run_is_found_by_its_folder_its_name_and_their_beginnings(tmp_path: Pa
     assert found(f"other/{other.name}") == other.name
     with pytest.raises(ValueError, match="did you mean view-20261124-201400"):
         found("vew-20261124-201400")
-    with pytest.raises(ValueError, match="no run 'x' here; `vlray logs` lists them"):
+    with pytest.raises(ValueError, match="no run 'x'; `vlray logs` lists the runs"):
         found("x")
     assert projects(tmp_path) == ["mine", "other"]
     assert projects(tmp_path / "nowhere") == []
@@ -154,7 +154,7 @@ def test_the_table_says_what_a_run_was_of_and_is_cut_to_the_terminal(tmp_path: P
     )
     (run.folder / "changed.yaml").write_text(changed)
     head, line = table([run])
-    assert head.split() == ["run", "state", "took", "of", "result", "or", "last", "message"]
+    assert head.split() == ["run", "state", "took", "inputs", "result", "or", "last", "message"]
     of = "vqa:train,gqa:train a,b lx"
     assert re.split("  +", line) == [run.name, "finished", "1:01:01", of, "x" * 300]
     cut = table([run], width=80)

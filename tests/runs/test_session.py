@@ -100,7 +100,7 @@ def test_every_command_ends_alike(
         assert "again" in err.splitlines()[-1]
     elif ending.value.code == 1 and not isinstance(error, Failed):
         assert "again" in err.splitlines()[-1]
-        assert ("make room on the disk" in err) == isinstance(error, OSError)
+        assert ("free some space on the disk" in err) == isinstance(error, OSError)
     check_folder(command, ending.value.code)
 
 
@@ -161,7 +161,7 @@ def test_a_run_on_a_full_disk_fails_in_words(
     assert "No space left on device" in err
     assert err.count("the log cannot be written") == 1
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == "make room on the disk; run the same command again"
+    assert err.splitlines()[-1] == "free some space on the disk; run the same command again"
 
 
 def test_an_interrupt_that_was_swallowed_still_stops_the_command(
@@ -247,8 +247,8 @@ def test_a_signal_during_an_extraction_stops_it_with_one_sentence(
     process.send_signal(number)
     assert process.wait() == 130, console.read_text()
     assert console.read_text().splitlines()[-1] == (
-        f"stopped{' (SIGTERM)' if number == signal.SIGTERM else ''}; what is written stays; "
-        "run the same command again to finish what is missing"
+        f"stopped{' (SIGTERM)' if number == signal.SIGTERM else ''}; written files are kept; "
+        "run the same command again to resume"
     )
     (folder,) = Path("runs/default").iterdir()
     assert json.loads((folder / "status.json").read_text())["status"] == "stopped"

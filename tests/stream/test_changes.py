@@ -51,7 +51,7 @@ class Output:
         todo = plans.shards_to_do(FS, root, plan, retry_failures=False)
         return [name for shard in todo for name in self._detect(plan, int(shard))]
 
-    def _detect(self, plan: plans.Plan, shard: int) -> list[str]:
+    def _detect(self, plan: plans.ShardPlan, shard: int) -> list[str]:
         images = plan.table.filter(pa.compute.equal(plan.table["shard"], shard)).to_pylist()
         regions, failures = [], []
         for image in images:
@@ -201,7 +201,7 @@ def test_images_of_other_splits_have_not_vanished(
         plan, changes = plan_images(config, FS, str(out), listing)
         assert not len(changes.vanished)
     assert plan.table["split"].to_pylist() == ["train", "val"]
-    assert "are not in" not in caplog.text
+    assert "are no longer in" not in caplog.text
 
 
 def forget_fingerprints(out: Path) -> None:
@@ -218,7 +218,7 @@ def test_an_output_without_fingerprints_is_adopted_with_a_notice(
 ) -> None:
     forget_fingerprints(output.out)
     assert output.run() == []
-    assert "does not say which files 8 of its images are of" in caplog.text
+    assert "no size and time for the files of 8 images" in caplog.text
     caplog.clear()
     assert output.run() == []
     assert not caplog.text

@@ -96,11 +96,11 @@ def test_what_is_asked_for_is_taken_as_it_is() -> None:
         (
             [LAPTOP],
             {"actors": 2, "cpus_per_actor": 1},
-            r"2.75 CPUs are asked for \(2 actors x 1, 0.5 .* has 2;",
+            r"2.75 CPUs are requested \(2 actors x 1, 0.5 .* has 2;",
         ),
-        ([DGX], {"actors": 9}, r"9 GPUs are asked for \(9 actors x 1\), .* cluster has 8; lower"),
-        ([LAPTOP], {"gpus_per_actor": 1}, r"1 GPUs are asked for .* has 0;"),
-        ([Node(1, 0)], {"decode_cpus": 2}, r"2.25 CPUs are asked for .* 2 to decode .* has 1;"),
+        ([DGX], {"actors": 9}, r"9 GPUs are requested \(9 actors x 1\), .* cluster has 8; lower"),
+        ([LAPTOP], {"gpus_per_actor": 1}, r"1 GPUs are requested .* has 0;"),
+        ([Node(1, 0)], {"decode_cpus": 2}, r"2.25 CPUs are requested .* 2 to decode .* has 1;"),
         (
             [LAPTOP] * 3,
             {"cpus_per_actor": 4},
@@ -109,14 +109,14 @@ def test_what_is_asked_for_is_taken_as_it_is() -> None:
         (
             [Node(8, 1)] * 2,
             {"actors": 1, "gpus_per_actor": 2},
-            r"1 actors of 1 CPUs and 2 GPUs are asked for, but the cluster's 2 node\(s\) hold 0",
+            r"1 actors of 1 CPUs and 2 GPUs are requested, but the cluster's 2 node\(s\) hold 0",
         ),
         (
             [LAPTOP, LAPTOP],
             {"actors": 4, "cpus_per_actor": 0.81},
             r"4 actors of 0.81 CPUs .* none of the 2 nodes has 0.5 to decode and .* left",
         ),
-        ([Node(0, 0)], {}, r"0.75 CPUs are asked for .* has 0; .*or add nodes"),
+        ([Node(0, 0)], {}, r"0.75 CPUs are requested .* has 0; .*or add nodes"),
     ],
 )
 def test_more_than_there_is_is_refused_with_both_numbers(
@@ -189,8 +189,8 @@ def test_a_run_that_loses_a_node_goes_on_and_gives_the_unbroken_output(
         assert process.wait() == 0, words.read_text()
     said = words.read_text()
     assert "detectors: 4 x 0.62 CPUs" in said
-    assert "3.23 CPUs are asked for" in said
-    assert "but the cluster has 2; going on with what there is" in said
+    assert "3.23 CPUs are requested" in said
+    assert "but the cluster has 2; continuing on the remaining nodes" in said
     assert "detectors: 2 x 0.62 CPUs" in said
     assert "60 images, 960 regions" in said
     assert files_of(tmp_path / "out") == files_of(tmp_path / "unbroken")

@@ -13,7 +13,7 @@ from vlray.regions import parts
 from vlray.regions.schema import FAILURES, PLAN
 from vlray.stream import plan as plans
 from vlray.stream.changes import compare
-from vlray.stream.plan import Plan
+from vlray.stream.plan import ShardPlan
 
 FS = LocalFileSystem()
 EMPTY = plans.resolve(plans.SCHEMA.empty_table(), 0)
@@ -25,11 +25,11 @@ def listing(names: list[str], split: str = "all") -> pa.Table:
     return pa.Table.from_pylist(rows, schema=LISTING)
 
 
-def extended(plan: Plan, images: pa.Table, size: int) -> pa.Table:
+def extended(plan: ShardPlan, images: pa.Table, size: int) -> pa.Table:
     return plans.extend(plan, compare(plan, images, set()).new, size)
 
 
-def grown(plan: Plan, rows: pa.Table) -> Plan:
+def grown(plan: ShardPlan, rows: pa.Table) -> ShardPlan:
     return plans.resolve(pa.concat_tables([plan.rows, rows]), plan.stored + 1)
 
 

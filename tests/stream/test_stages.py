@@ -30,7 +30,7 @@ from vlray.stream.block import DECODED, image_rows, pack, unpack
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
 from vlray.stream.identity import identity_of
-from vlray.stream.progress import Progress
+from vlray.stream.progress import ExtractProgress
 from vlray.stream.write import WriteShard
 
 FS = LocalFileSystem()
@@ -70,7 +70,7 @@ def test_a_table_is_unpacked_without_a_copy_and_its_images_may_be_written_to() -
 
 def test_shards_are_never_mixed() -> None:
     row = pack(0, images=decoded([]))
-    with pytest.raises(AssertionError, match="2 shards arrived at once"):
+    with pytest.raises(AssertionError, match="2 shards at once"):
         unpack(pa.concat_tables([row, row]))
 
 
@@ -297,7 +297,7 @@ def test_progress_is_told_in_lines(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    with caplog.at_level(logging.INFO), Progress(4000, "lines") as told:
+    with caplog.at_level(logging.INFO), ExtractProgress(4000, "lines") as told:
         for seconds, done, failed in ((30, 1000, 0), (5, 500, 1), (5, 500, 1), (9, 2000, 0)):
             clock[0] += seconds
             told.add(done, failed)
@@ -312,7 +312,7 @@ def test_progress_is_told_in_lines(
 def test_progress_is_told_once_and_in_one_way(
     style: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.INFO), Progress(10, style) as told:
+    with caplog.at_level(logging.INFO), ExtractProgress(10, style) as told:
         told.add(10, 1)
     drawn = capsys.readouterr().err
     assert bool(caplog.messages) == (style == "auto")  # no terminal here

@@ -1,1 +1,1 @@
-"""What extraction and training share of Ray: connection, capacity, worker logs."""
+"""Use of Ray by all commands: connection, capacity, console output, worker logs."""

@@ -1,4 +1,4 @@
-"""What the cluster can hold: a resource plan, checked before Ray waits silently for resources."""
+"""Resource plans of extractions, checked against the cluster before Ray waits for resources."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class ResourcePlan:
-    """Resources of the detector's actors, and what is reserved for the other stages."""
+    """Resources of the detector actors, and CPUs reserved for the other stages."""
 
     actors: int
     cpus_per_actor: float
     gpus_per_actor: float
-    threads: int  # of torch, in each actor
+    threads: int  # torch threads per actor
     decode_cpus: float
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class ResourcePlan:
 
 
 def living_nodes() -> list[Node]:
-    """List the machines that the cluster has now."""
+    """Return the nodes of the cluster that are alive."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in resources]
 
@@ -48,23 +48,23 @@ def living_nodes() -> list[Node]:
 def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> ResourcePlan:
     """Plan the resources of the actors, and refuse a plan that the cluster cannot hold.
 
-    Ray waits silently for resources that never come, so the plan is checked before it starts.
+    Ray waits silently for resources that never become available, so the plan is checked first.
 
     Args:
-        options: Resources that were requested; 0 and -1 mean automatic.
-        nodes: The machines of the cluster.
-        shards: Shards to process. More actors than shards would only load weights.
+        options: Requested resources; 0 and -1 mean automatic.
+        nodes: Nodes of the cluster.
+        shards: Number of shards to process; further actors would only load weights.
 
     Raises:
-        ValueError: More is requested than the cluster has; the message names both numbers.
+        ValueError: The request exceeds the cluster; the message has both numbers.
     """
     gpus_per_actor = options.gpus_per_actor
     if gpus_per_actor < 0:
         gpus_per_actor = 1 if sum(node.gpus for node in nodes) >= 1 else 0
     most, share = _shares(nodes, gpus_per_actor, options.decode_cpus + WRITE_CPUS)
     cpus_per_actor = options.cpus_per_actor or share
-    # By the share and not by the number of actors, which falls when little is left to do: another
-    # number of threads gives other last digits.
+    # Threads follow from the share, not from the number of actors, which is smaller when few shards
+    # are left: another number of threads changes the last digits of the features.
     threads = options.threads_per_actor or max(int(cpus_per_actor), 1)
     actors = options.actors or max(min(most, shards), 1)
     plan = ResourcePlan(actors, cpus_per_actor, gpus_per_actor, threads, options.decode_cpus)
@@ -81,9 +81,8 @@ def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Res
 def _shares(nodes: Sequence[Node], gpus: float, stages: float) -> tuple[int, float]:
     """Return the largest useful number of actors, and the CPUs of each.
 
-    CPUs are used best by one detector per CPU with one thread each. The other stages need little,
-    so their reserve is taken from the detectors' shares. It is reserved on each node, because Ray
-    decides where fewer actors go.
+    One detector per CPU with one thread each uses CPUs best. The other stages need few CPUs, which
+    are taken from the detectors' shares. Every node reserves them, because Ray chooses the nodes.
     """
     most, share = 0, 1.0
     for node in nodes:
@@ -97,7 +96,7 @@ def _shares(nodes: Sequence[Node], gpus: float, stages: float) -> tuple[int, flo
 
 
 def shortage(plan: ResourcePlan, nodes: Sequence[Node]) -> str:
-    """Describe what the nodes lack for a plan, with both numbers; empty where it fits."""
+    """Describe which resources the nodes lack for a plan; empty if the plan fits."""
     actors, cpus, gpus = plan.actors, plan.cpus_per_actor, plan.gpus_per_actor
     stages = f"{plan.decode_cpus:g} to decode and {WRITE_CPUS:g} to write"
     for resource, needed, there, parts in (
@@ -110,24 +109,24 @@ def shortage(plan: ResourcePlan, nodes: Sequence[Node]) -> str:
         ),
     ):
         if needed > there + _EPSILON:
-            return f"{needed:g} {resource} are asked for ({parts}), but the cluster has {there:g}"
+            return f"{needed:g} {resource} are requested ({parts}), but the cluster has {there:g}"
     if (capacity := capacity_of(nodes, cpus, gpus, at_most=actors)) < actors:
         return (
-            f"{actors} actors of {cpus:g} CPUs and {gpus:g} GPUs are asked for, but the cluster's "
-            f"{len(nodes)} node(s) hold {capacity}: an actor does not spread over nodes"
+            f"{actors} actors of {cpus:g} CPUs and {gpus:g} GPUs are requested, but the cluster's "
+            f"{len(nodes)} node(s) hold {capacity}: an actor needs all of its resources on one node"
         )
     if _may_block(plan, nodes):
         return (
-            f"{actors} actors of {cpus:g} CPUs are asked for, but they can lie so that none of the "
-            f"{len(nodes)} nodes has {stages} left"
+            f"{actors} actors of {cpus:g} CPUs are requested, but Ray may place them so that none "
+            f"of the {len(nodes)} nodes has {stages} left"
         )
     return ""
 
 
 def _may_block(plan: ResourcePlan, nodes: Sequence[Node]) -> bool:
-    """Whether Ray can place the actors so that no node has CPUs left for another stage."""
+    """Return whether Ray may place the actors so that no node has CPUs left for another stage."""
     task = max(plan.decode_cpus, WRITE_CPUS)
-    enough = 0  # actors that block all nodes
+    enough = 0  # smallest number of actors that blocks all nodes
     for node in nodes:
         actors_here = capacity_of([node], plan.cpus_per_actor, plan.gpus_per_actor, at_most=10**9)
         if node.cpus - actors_here * plan.cpus_per_actor > task - _EPSILON:
@@ -138,7 +137,7 @@ def _may_block(plan: ResourcePlan, nodes: Sequence[Node]) -> bool:
 
 
 def capacity_of(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> int:
-    """Count the actors that fit on the nodes; an actor does not spread over nodes."""
+    """Return the number of actors that fit on the nodes, each on a single node."""
     capacity = 0
     for node in nodes:
         fitting = [

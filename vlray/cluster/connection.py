@@ -19,15 +19,15 @@ from vlray.config.cluster import ClusterSection
 log = logging.getLogger("vlray.cluster")
 
 _AT_START = {"RAY_USAGE_STATS_ENABLED": "0"}
-"""Variables that Ray reads while it starts and that have no argument of ``ray.init``."""
+"""Variables that Ray reads at its start and that ``ray.init`` has no argument for."""
 
 
 def connect(options: ClusterSection) -> None:
-    """Connect to the running cluster, or start a local one that ends with this process.
+    """Connect to a running cluster, or start a local one that ends with this process.
 
-    The cluster is the one that this process is connected to already, the one of
-    ``cluster.address`` or ``RAY_ADDRESS`` (``ray job submit`` sets it), or the one that ``ray
-    start`` started on this machine.
+    An existing connection of this process is kept. Otherwise the address is ``cluster.address``,
+    then ``RAY_ADDRESS`` (which ``ray job submit`` sets), then a cluster that ``ray start`` started
+    on this machine.
     """
     if ray.is_initialized():
         return
@@ -57,7 +57,9 @@ def _init(options: ClusterSection) -> None:
         try:
             ray.init("auto", **quiet)
         except ConnectionError as error:
-            log.warning("a Ray cluster left its address here but does not answer: %s", error)
+            log.warning(
+                "starting a local Ray: the cluster of this machine does not answer: %s", error
+            )
             ray.init("local", **local)
     else:
         ray.init("local", **local)
@@ -65,7 +67,7 @@ def _init(options: ClusterSection) -> None:
 
 @contextmanager
 def default_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables that have no value yet, and unset them afterwards."""
+    """Set environment variables that are not set yet, and unset them afterwards."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -77,10 +79,10 @@ def default_variables(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _same_sigterm() -> Iterator[None]:
-    """Keep this process's handler of SIGTERM, for which ``ray.init`` sets two of its own.
+    """Restore this process's SIGTERM handler after ``ray.init``, which installs two of its own.
 
-    Python's ends the process by ``sys.exit(15)``; the compiled core's, which comes first, prints a
-    dump of the stack and aborts.
+    Ray's Python handler calls ``sys.exit(15)``. The handler of its compiled core, which runs first,
+    prints a stack dump and aborts.
     """
     handler = signal.getsignal(signal.SIGTERM)
     is_main = threading.current_thread() is threading.main_thread()
@@ -93,7 +95,7 @@ def _same_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Hold back what Ray's compiled core prints while it starts; print it if the start fails.
+    """Suppress the output of Ray's compiled core at its start; print it if the start fails.
 
     The core writes to file descriptor 2, which Python's logging does not control.
     """
@@ -114,7 +116,7 @@ def _held_back() -> Iterator[None]:
 
 
 def running_here() -> bool:
-    """Whether ``ray start`` was called on this machine."""
+    """Return whether ``ray start`` has started a cluster on this machine."""
     # Private in Ray 2.60. The public way, ray.init("auto"), would connect as well.
     from ray._private.utils import read_ray_address
 

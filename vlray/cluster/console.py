@@ -1,4 +1,4 @@
-"""Keep Ray quiet on the console while a run lasts, and leave its settings as they were."""
+"""Suppress Ray's own console output during a run, and restore its settings afterwards."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 HARMLESS = "github.com/ray-project/ray/issues/53727"
-"""Part of an error line that Ray's core prints for every actor pool of Ray Data. It warns that an
-actor cannot restart when its constructor's arguments are lost; Ray Data keeps them alive."""
+"""Part of an error line that Ray's core prints for every actor pool of Ray Data. The line warns
+that an actor cannot restart if its constructor's arguments are lost, but Ray Data keeps them."""
 
 _HARMLESS_LINE = re.compile(rb"\[\d{4}-[^\n]*" + re.escape(HARMLESS.encode()) + rb"[^\n]*\n")
 
@@ -23,7 +23,7 @@ def quiet_loggers(levels: Mapping[str, int]) -> Iterator[None]:
     """Set the levels of loggers, and restore them afterwards.
 
     Args:
-        levels: Name of a logger to its level.
+        levels: Level by name of the logger.
     """
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
@@ -37,10 +37,10 @@ def quiet_loggers(levels: Mapping[str, int]) -> Iterator[None]:
 
 @contextmanager
 def without_harmless_line() -> Iterator[None]:
-    """Drop the line of `HARMLESS` from standard error; everything else passes at once.
+    """Drop the line of `HARMLESS` from standard error; everything else passes without delay.
 
     Ray's core writes to file descriptor 2, which neither logging nor ``sys.stderr`` controls, so
-    the descriptor leads through a pipe meanwhile. Use it around the start of actors only.
+    the descriptor is redirected through a pipe. Use it around the start of actors only.
     """
     try:
         console = os.dup(2)
@@ -56,12 +56,12 @@ def without_harmless_line() -> Iterator[None]:
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(console, 2)  # the pipe has no writer any more, so the thread ends
-        pump.join(timeout=1.0)  # unless a process that was started meanwhile still writes to it
+        os.dup2(console, 2)  # closes the last writer of the pipe, so that the thread ends
+        pump.join(timeout=1.0)  # a child process may have inherited the pipe and keep it open
 
 
 def _copy(reading: int, console: int) -> None:
-    # The core writes a line in one piece, so no line is cut between two reads.
+    # The core writes each line in one piece, so two reads do not split a line.
     with contextlib.suppress(OSError):
         while chunk := os.read(reading, 65_536):
             os.write(console, _HARMLESS_LINE.sub(b"", chunk))

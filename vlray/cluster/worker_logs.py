@@ -1,4 +1,4 @@
-"""Words of tasks and actors on their way into the run's log."""
+"""Forwarding of the output of tasks and actors to the run's log."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TEXT = re.compile(r"(?P<levelname>[A-Z]+) (?P<message>.*)", re.DOTALL)
 
 
 def log_to_stderr(options: EnvironmentSection) -> None:
-    """Let this worker's vlray messages reach its standard error, where Ray picks them up.
+    """Write this worker's vlray messages to its standard error, from which Ray collects them.
 
-    From there they go to the Ray dashboard, to the driver's console, and (`forwarded`) to the
-    log of the run. A worker may do tasks of several runs, one after the other.
+    Ray passes them to its dashboard, to the driver's console and, with `forwarded`, to the log of
+    the run. A worker may run tasks of several runs one after the other, so each task calls this.
 
     Args:
-        options: Of the run: how much is logged, and in which format.
+        options: Log level and format of the run.
     """
     logger = logging.getLogger("vlray")
     if not logger.handlers:
@@ -38,7 +38,7 @@ def log_to_stderr(options: EnvironmentSection) -> None:
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """A worker's own handler."""
+    """Handler of a worker, distinguishable from handlers of other code."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -49,51 +49,51 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 class _WorkerFormatter(JsonFormatter):
-    """Adds where in the cluster it is said, by the names of Ray's own JSON logs."""
+    """JSON formatter that adds Ray's ids of the worker and its task."""
 
     def format(self, record: logging.LogRecord) -> str:
-        setattr(record, WORKER, _place())
+        setattr(record, WORKER, _worker_context())
         return super().format(record)
 
 
-def _place() -> dict[str, str]:
-    """Say which worker this is, and what it does just now."""
+def _worker_context() -> dict[str, str]:
+    """Return the ids of this worker, its node and its current task, by Ray's names."""
     if not ray.is_initialized():
         return {}
-    here = ray.get_runtime_context()
-    place = {"job_id": here.get_job_id(), "worker_id": here.get_worker_id()}
-    place |= {"node_id": here.get_node_id(), "actor_id": here.get_actor_id()}
-    place |= {"task_id": here.get_task_id(), "task_name": here.get_task_name()}
-    place |= {"actor_name": here.get_actor_name()}
-    return {name: value for name, value in place.items() if value}
+    context = ray.get_runtime_context()
+    ids = {"job_id": context.get_job_id(), "worker_id": context.get_worker_id()}
+    ids |= {"node_id": context.get_node_id(), "actor_id": context.get_actor_id()}
+    ids |= {"task_id": context.get_task_id(), "task_name": context.get_task_name()}
+    ids |= {"actor_name": context.get_actor_name()}
+    return {name: value for name, value in ids.items() if value}
 
 
-# What workers say alike is what they say at their start; a chatty detector fills no memory.
+# Workers repeat each other mostly at their start. The limit bounds memory for chatty detectors.
 REMEMBERED_LINES = 1_000
 
 
 @contextmanager
 def forwarded() -> Iterator[None]:
-    """While it lasts, what tasks and actors print goes to the logger ``vlray.worker``.
+    """Redirect the output of tasks and actors to the logger ``vlray.worker``.
 
-    So it is in the run's log and, once, on the console: Ray's own printing rests. What several
-    workers say in the same words is written once.
+    It then appears in the run's log and on the console, while Ray's own printing is off. Identical
+    lines of several workers are logged once.
     """
-    # Private in Ray 2.60, which has no public hook for workers' output; without it the messages
-    # are still in Ray's own log files.
+    # Private in Ray 2.60, which has no public hook for workers' output. Without it, the messages
+    # are only in Ray's own log files.
     try:
         from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
     except ImportError:
         yield
         return
-    said: set[str] = set()
+    logged: set[str] = set()
 
     def handle(batch: dict[str, Any]) -> None:
-        # The raylet and the autoscaler speak here too, under their names.
+        # The raylet and the autoscaler also write here; they have names instead of process ids.
         if str(batch.get("pid")).isdigit():
             for line in batch.get("lines", ()):
                 if line.strip() and HARMLESS not in line:
-                    _log(line, batch, said)
+                    _log(line, batch, logged)
 
     printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]
     dispatcher.remove_handler("ray_print_logs")
@@ -102,29 +102,29 @@ def forwarded() -> Iterator[None]:
         yield
     finally:
         dispatcher.remove_handler("vlray")
-    # Only after a good end: otherwise Ray prints how it takes down what was stopped.
+    # Not after an exception: Ray would print messages about the tasks that it cancels.
     for name, print_logs in printing:
         dispatcher.add_handler(name, print_logs)
 
 
-def _log(line: str, batch: dict[str, Any], said: set[str]) -> None:
-    """Log a line of a worker at the level that it has, unless it was said before."""
-    there: dict[str, Any] = {"process": int(batch["pid"]), "node_ip": batch.get("ip")}
-    there |= {name: batch[name] for name in ("actor_name", "task_name") if batch.get(name)}
-    worker = there | (parse_json(line) or _parse_text(line))
+def _log(line: str, batch: dict[str, Any], logged: set[str]) -> None:
+    """Log a line of a worker at its own level, unless the same message was logged before."""
+    source: dict[str, Any] = {"process": int(batch["pid"]), "node_ip": batch.get("ip")}
+    source |= {name: batch[name] for name in ("actor_name", "task_name") if batch.get(name)}
+    worker = source | (parse_json(line) or _parse_text(line))
     message = worker["message"]
-    if message in said:
+    if message in logged:
         return
-    if len(said) < REMEMBERED_LINES:
-        said.add(message)
+    if len(logged) < REMEMBERED_LINES:
+        logged.add(message)
     level = logging.getLevelNamesMapping().get(worker["levelname"], logging.INFO)
-    words = "pid %s on %s: %s", worker["process"], worker["node_ip"], message
-    logging.getLogger("vlray.worker").log(level, *words, extra={WORKER: worker})
+    args = "pid %s on %s: %s", worker["process"], worker["node_ip"], message
+    logging.getLogger("vlray.worker").log(level, *args, extra={WORKER: worker})
 
 
 def _parse_text(line: str) -> dict[str, Any]:
-    """Tell the level of a message from its words; what was only printed has none of its own."""
-    found = _TEXT.fullmatch(line)
-    if found and found["levelname"] in _LEVELS:
-        return found.groupdict()
+    """Split a text line into level and message; printed lines without a level are INFO."""
+    match = _TEXT.fullmatch(line)
+    if match and match["levelname"] in _LEVELS:
+        return match.groupdict()
     return {"levelname": "INFO", "message": line}

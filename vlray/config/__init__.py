@@ -1,1 +1,1 @@
-"""Settings: pydantic models only; imports neither torch, ray nor numpy."""
+"""Settings of the commands: pydantic models only, without torch, ray or numpy."""

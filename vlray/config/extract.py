@@ -15,7 +15,7 @@ from vlray.settings.base import Command, Splits
 
 
 class ExtractConfig(Command):
-    """Detect the regions of images and write them as Parquet."""
+    """Detect the regions of images and write them to Parquet files."""
 
     command: ClassVar[str] = "extract"
     positionals: ClassVar[dict[str, str]] = {
@@ -34,17 +34,17 @@ class ExtractConfig(Command):
     )
 
     split: Splits = ()
-    """Splits to extract: one, several with commas between them, or repeated. Empty: every split
-    that is found. Where there are no split folders, one name becomes the split of all images."""
+    """Splits to extract, separated by commas, or the flag repeated. Empty: all splits. If the
+    images are not in split folders, give one name, which becomes the split of all images."""
 
     boxes: str = ""
-    """Boxes to pool, instead of the detector's own: features, classes and attributes of exactly
-    these, in their order; nothing is selected. Parquet, CSV, TSV or JSON lines with image_id and
-    either x1, y1, x2, y2 (a row for each box) or boxes (a list for each image), in pixels of the
-    original image, turned as its EXIF says; COCO's JSON (its file names become ids by the id rule,
-    its bbox is x, y, w, h); or an output of vlray. ``vg-caffe`` writes the very boxes that it
-    pooled, so an output's own boxes give its features again. The others move boxes after pooling
-    them: there the same boxes give other features than their rows have."""
+    """File of boxes to use instead of detecting boxes. The output has features, classes and
+    attributes of exactly these boxes, in their order. Formats: Parquet, CSV, TSV or JSON lines with
+    image_id and x1, y1, x2, y2 (a row per box) or boxes (a list per image); COCO JSON, whose file
+    names become ids by ``images.id_rule`` and whose bbox is x, y, width, height; an output of
+    vlray. Coordinates are pixels of the original image after EXIF rotation. With ``vg-caffe``, the
+    boxes of an output reproduce its features. Other detectors refine boxes after pooling, so the
+    features of their refined boxes differ."""
 
     images: ImagesSection
     data: ImageSetsSection = ImageSetsSection()
@@ -56,7 +56,7 @@ class ExtractConfig(Command):
     def _check_boxes(self) -> Self:
         if self.boxes and self.detector.features == "grid":
             raise ValueError(
-                "boxes are given, but with detector.features=grid an image's regions are the cells "
-                "of a grid; give one of the two"
+                "boxes are given, but with detector.features=grid the regions are grid cells; "
+                "give only one of boxes and detector.features=grid"
             )
         return self

@@ -10,7 +10,7 @@ from vlray.settings.base import Command
 
 
 class LogsConfig(Command):
-    """List the runs of a project, and show or follow the log of one."""
+    """List the runs of a project, or show the log of one run."""
 
     command: ClassVar[str] = "logs"
     positionals: ClassVar[dict[str, str]] = {"RUN": "run"}
@@ -26,28 +26,29 @@ class LogsConfig(Command):
     )
     notes: ClassVar[str] = """\
 states of a run:
-  running   it goes on
-  finished  it came to its end
-  stopped   Ctrl-C, or killed; where the command can go on, run it again
-  failed    an error, which the last lines of its log say; what was refused for a mistake in its
-            options leaves no run
-  unknown   no word of its end: on another host, or of a vlray before this list"""
+  running   The run is active.
+  finished  The run is complete.
+  stopped   The run was interrupted (Ctrl-C, SIGTERM) or killed. Most commands resume when you run
+            them again.
+  failed    The run ended with an error; see the last lines of its log. Commands with invalid
+            options leave no run.
+  unknown   The end is not recorded: the run is on another host, or an old vlray wrote it."""
 
     run: str = ""
-    """A run: its folder, its name, the beginning of its name (``train``: the last of these), or
-    ``last``. Empty: list all of them, or with ``--follow`` the last."""
+    """Folder or name of a run, the beginning of its name (``train``: the last training), or
+    ``last``. Empty: list all runs; with ``--follow``: the last run."""
 
     follow: bool = False
-    """Go on showing what is written until the run has ended, or Ctrl-C."""
+    """Keep showing new lines until the run ends, or Ctrl-C."""
 
     lines: Annotated[int, Field(ge=0)] = 20
-    """Last lines of the log to begin with; 0: all of it."""
+    """Number of lines to show from the end of the log. 0: the whole log."""
 
     show_command: bool = False
-    """Write the command that repeats the run, in place of its log."""
+    """Print the command that repeats the run, instead of its log. Short: ``--command``."""
 
     list: bool = False
-    """List the runs; of those whose name begins with RUN, where it is given."""
+    """List runs. With RUN: only the runs whose name begins with it."""
 
     all_projects: bool = False
-    """Look at the runs of all projects."""
+    """Include the runs of all projects."""

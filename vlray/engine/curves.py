@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from vlray.runs.metrics import Record, figures, of_kind
+from vlray.runs.metrics import Record, metrics_of, of_kind
 from vlray.storage import files
 
 if TYPE_CHECKING:
@@ -173,5 +173,5 @@ def _parts(records: Sequence[Record]) -> set[str]:
 
 def _headline(valid: Sequence[Record]) -> str:
     """Return the metric that selects the best checkpoint; empty if it is the loss."""
-    name = next((name for record in valid for name in figures(record)), "")
+    name = next((name for record in valid for name in metrics_of(record)), "")
     return "" if name == "loss" else name

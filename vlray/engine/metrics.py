@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vlray.runs.metrics import Record, figures
+from vlray.runs.metrics import Record, metrics_of
 
 TAGS = ("project", "run")
 SECONDS_BETWEEN = 2.0
@@ -38,7 +38,7 @@ class RayMetrics:
     def add(self, record: Record) -> None:
         """Update the gauges with a record's metrics."""
         kind = record["kind"]
-        self._update({f"{kind}_{name}": value for name, value in figures(record).items()})
+        self._update({f"{kind}_{name}": value for name, value in metrics_of(record).items()})
 
     def _update(self, values: dict[str, float]) -> None:
         """Set all gauges, old values included: the endpoint drops gauges that are not set again."""

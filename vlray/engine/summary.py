@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlray.runs.metrics import Record, figures, of_kind, say_best
+from vlray.runs.metrics import Record, describe_best, metrics_of, of_kind
 from vlray.storage import files
 
 Fact = str | int | float
@@ -41,12 +41,12 @@ def _measured(history: Sequence[Record]) -> dict[str, Fact]:
         rows["steps"] = history[-1]["step"]
     best = next((record for record in reversed(valid) if record.get("best")), None)
     if best:
-        rows["best evaluation"] = say_best(best)
+        rows["best evaluation"] = describe_best(best)
     for what, records in (("training", train), ("evaluation", valid)):
         if records:
             rows |= {
                 f"{what} {name}, at the end": value
-                for name, value in figures(records[-1]).items()
+                for name, value in metrics_of(records[-1]).items()
                 if name == "loss" or name.startswith("loss/") or what == "evaluation"
             }
     for name, label, form in (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vlray.config.training import WatchSection
-from vlray.runs.metrics import Record, figures
+from vlray.runs.metrics import Record, metrics_of
 
 _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow-skinny", "wandb": "wandb"}
 
@@ -176,7 +176,7 @@ class Wandb:
 
 
 def _tagged(record: Record) -> Iterator[tuple[str, float]]:
-    for name, value in figures(record).items():
+    for name, value in metrics_of(record).items():
         yield f"{record['kind']}/{name}", value
 
 

@@ -16,7 +16,7 @@ from vlray.engine.metrics import RayMetrics, in_ray
 from vlray.engine.progress import TrainingBar
 from vlray.engine.summary import Fact, write_summary
 from vlray.engine.trackers import Tracker, check, open_trackers
-from vlray.runs.metrics import METRICS, Record, figures, to_line
+from vlray.runs.metrics import METRICS, Record, metrics_of, to_line
 
 __all__ = ["Watch", "check"]
 
@@ -176,6 +176,6 @@ class Watch:
         )
 
     def _draw(self) -> None:
-        if any(figures(record) for record in self.history):
+        if any(metrics_of(record) for record in self.history):
             draw(self._folder / CURVES, self.history, self._title)
             self._drawn = time.monotonic()

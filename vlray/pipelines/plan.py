@@ -85,7 +85,7 @@ def make_plan(
     if step.output and not has_output and record.status == "finished":
         reasons.append(f"{step.output} is gone")
     if waits_for and not reasons:
-        reasons.append(f"it reads from {' and '.join(waits_for)}, which run first")
+        reasons.append(f"it reads from {' and '.join(waits_for)}, which will be run first")
     more = f" and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return Plan(
         step,

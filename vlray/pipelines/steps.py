@@ -231,7 +231,7 @@ def _layer(cls: type[Command], values: Mapping[str, Any], origin: str = "") -> L
         if find_option(path, options) is not None:
             accepted[path] = value
         elif not (value is None and any(option[: len(path)] == path for option in options)):
-            raise ValueError(layers.unknown(cls, layer, path))
+            raise ValueError(layers.describe_unknown(cls, layer, path))
     return Layer("key", accepted, origin)
 
 
@@ -240,7 +240,7 @@ def _without_output(output: Path, layer: Layer) -> Layer:
     values = {
         path: layer.values[path] for path in layer.values if path not in (output, ("config",))
     }
-    return Layer(layer.kind, values, layer.origin)
+    return Layer(layer.kind, values, layer.source)
 
 
 def _pipeline_layer(config: PipelineConfig) -> Layer:

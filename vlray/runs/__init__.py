@@ -1,1 +1,1 @@
-"""The runs of a project and their logs."""
+"""Run folders: sessions, logs, exit statuses and the list of runs."""

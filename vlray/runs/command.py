@@ -1,4 +1,4 @@
-"""The logs command: list the runs, show one's log, follow it."""
+"""``vlray logs``: list runs, show a log, follow a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vlray.runs.table import table
 
 
 def run(config: LogsConfig, session: Session) -> None:
-    """Do what was asked for; it leaves no run folder."""
+    """List the runs or show one, without a run folder for this command itself."""
     if config.list or not (config.run or config.follow or config.show_command):
         _list(config)
     else:
@@ -25,45 +25,47 @@ def run(config: LogsConfig, session: Session) -> None:
 def _list(config: LogsConfig) -> None:
     runs = [run for run in _runs(config) if run.name.startswith(config.run)]
     if not runs:
-        print(_nothing(config))
+        print(_no_runs(config))
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     print("\n".join(table(runs, width=width, with_project=config.all_projects)))
     if width:
-        print("how to repeat one: vlray logs RUN --command")
+        print("to repeat a run: vlray logs RUN --command")
 
 
 def _show(config: LogsConfig) -> None:
     runs = _runs(config)
-    given = config.run or find.LAST
-    if not runs and given == find.LAST:
-        raise ValueError(_nothing(config))
-    found = find.find(given, runs, config.env.runs_dir)
+    name = config.run or find.LAST
+    if not runs and name == find.LAST:
+        raise ValueError(_no_runs(config))
+    run = find.find(name, runs, config.env.runs_dir)
     if config.show_command:
-        print(command_of(found))
+        print(command_of(run))
         return
-    sys.stderr.write(f"{_about(found)}\n")
+    # On stderr, so that the output holds the log alone.
+    sys.stderr.write(f"{_header(run)}\n")
     if config.follow:
-        ended = follow(found, config.lines, sys.stdout.buffer)
+        ended = follow(run, config.lines, sys.stdout.buffer)
         sys.stderr.write(f"{ended.name}: {ended.state} after {ended.took}\n")
     else:
-        show(found, config.lines, sys.stdout.buffer)
+        show(run, config.lines, sys.stdout.buffer)
 
 
 def _runs(config: LogsConfig) -> list[Run]:
-    places = config.env.runs_dir
-    return find.runs_of(places, find.projects(places) if config.all_projects else [config.project])
+    runs_dir = config.env.runs_dir
+    names = find.projects(runs_dir) if config.all_projects else [config.project]
+    return find.runs_of(runs_dir, names)
 
 
-def _about(run: Run) -> str:
-    """Say what is shown, and how to run it again."""
+def _header(run: Run) -> str:
+    """Return two lines: the state of a run, and the command that repeats it."""
     state = f"{run.folder}: {run.state}, started {run.started:%Y-%m-%d %H:%M:%S}, {run.took}"
-    return f"{state}\nagain: {command_of(run, width=0)}"
+    return f"{state}\nrepeat: {command_of(run, width=0)}"
 
 
-def _nothing(config: LogsConfig) -> str:
-    places = config.env.runs_dir
-    others = [name for name in find.projects(places) if name != config.project]
+def _no_runs(config: LogsConfig) -> str:
+    runs_dir = config.env.runs_dir
+    others = [name for name in find.projects(runs_dir) if name != config.project]
     hint = f"; there are runs of --project {', '.join(others)}" if others else ""
-    what = f" that begin with {config.run}" if config.run and config.list else ""
-    return f"no runs of project {config.project}{what} in {places.absolute()}{hint}"
+    prefix = f" that begin with {config.run}" if config.run and config.list else ""
+    return f"no runs of project {config.project}{prefix} in {runs_dir.absolute()}{hint}"

@@ -1,4 +1,4 @@
-"""Runs by what a user calls them."""
+"""Search for runs by name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vlray.settings.wording import did_you_mean
 
 LAST = "last"
 NAMED = 3
-"""Runs that an error names."""
+"""Maximum number of similar runs that an error lists."""
 
 
 def projects(runs_dir: Path) -> list[str]:
-    """List the projects that have runs."""
+    """Return the sorted names of the projects that have runs."""
     if not runs_dir.is_dir():
         return []
     return sorted(
@@ -25,7 +25,7 @@ def projects(runs_dir: Path) -> list[str]:
 
 
 def runs_of(runs_dir: Path, names: Sequence[str]) -> list[Run]:
-    """List the runs of some projects, the last one last."""
+    """Return the runs of the given projects, the latest last."""
     folders = [runs_dir / name for name in names]
     runs = [
         Run(path)
@@ -37,25 +37,25 @@ def runs_of(runs_dir: Path, names: Sequence[str]) -> list[Run]:
     return sorted(runs, key=lambda run: run.order)
 
 
-def find(given: str, runs: Sequence[Run], runs_dir: Path) -> Run:
-    """Find a run.
+def find(name: str, runs: Sequence[Run], runs_dir: Path) -> Run:
+    """Find a run by its folder or name.
 
     Args:
-        given: Its folder, its name, the beginning of its name, or ``last``.
-        runs: Those to look among, the last one last.
-        runs_dir: Folders may also be given below this one: ``PROJECT/NAME``.
+        name: Folder or name of the run, the beginning of its name, or ``last``.
+        runs: The candidates, the latest last.
+        runs_dir: Second parent of relative folders, so that ``PROJECT/NAME`` also works.
 
     Raises:
-        ValueError: None is called so; the nearest names are told.
+        ValueError: No run matches; the message lists similar names.
     """
-    for folder in (Path(given), runs_dir / given):
+    for folder in (Path(name), runs_dir / name):
         if is_run(folder):
             return Run(folder)
-    if given == LAST and runs:
+    if name == LAST and runs:
         return runs[-1]
-    exact = [run for run in runs if run.name == given]
-    meant = exact or [run for run in runs if run.name.startswith(given)]
-    if meant:
-        return meant[-1]
-    hint = did_you_mean(given, [run.name for run in runs], NAMED, cutoff=0.4)
-    raise ValueError(f"there is no run {given!r} here; {hint}`vlray logs` lists them")
+    exact = [run for run in runs if run.name == name]
+    matches = exact or [run for run in runs if run.name.startswith(name)]
+    if matches:
+        return matches[-1]
+    hint = did_you_mean(name, [run.name for run in runs], NAMED, cutoff=0.4)
+    raise ValueError(f"there is no run {name!r}; {hint}`vlray logs` lists the runs")

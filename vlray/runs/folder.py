@@ -1,4 +1,4 @@
-"""The folder of one run: its settings, its installed versions, its log and how it ended."""
+"""The folder of one run: settings, installed versions, log and status."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from vlray.settings.log_format import JsonFormatter
 
 STATUS = "status.json"
 
-_OWN = ("settings.yaml", "changed.yaml", "requirements.txt", STATUS)
+_INITIAL_FILES = ("settings.yaml", "changed.yaml", "requirements.txt", STATUS)
 _REFUSED_WITHIN_S = 60.0
-"""What ends later has done something, whatever its status."""
+"""A run that fails later than this is kept, even if it wrote no results."""
 
-_open: list[RunFolder] = []  # the last one is the innermost
+_open: list[RunFolder] = []  # the innermost run is the last one
 
 log = logging.getLogger("vlray")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, open for logging until it is closed.
+    """The folder of an active run, with its open log.
 
-    Its ``status.json`` says who runs what (``argv``, ``cwd``, ``host``, ``pid``), since when, and
-    later until when and how it ended: ``finished``, ``stopped`` (Ctrl-C, SIGTERM) or ``failed``. A
-    process that is killed writes nothing any more, but the lock that it has on its log goes with
+    ``status.json`` holds ``argv``, ``cwd``, ``host``, ``pid`` and the start time. At the end it
+    gets the end time and the status: ``finished``, ``stopped`` (Ctrl-C, SIGTERM) or ``failed``. A
+    killed process cannot write its status, but it loses the lock on its log, so that `Run` detects
     it.
     """
 
@@ -49,23 +49,23 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """Its name in its project."""
+        """Name of the run, unique in its project."""
         return self.path.name
 
     def note(self, result: str) -> None:
-        """Keep what came out, in a line that ``vlray logs`` shows in its list."""
+        """Record the result of the run in one line, for the list of ``vlray logs``."""
         try:
             self._update(result=result)
-        except OSError as error:  # what the run has computed is worth more
+        except OSError as error:  # a missing note must not fail a finished run
             log.warning("%s cannot be written: %s", self.path / STATUS, error)
 
     def close(self, status: str = "finished", *, is_refused: bool = False) -> None:
-        """Stop logging into it, and record how the run ended.
+        """Record the end of the run and close its log.
 
         Args:
             status: ``finished``, ``stopped`` or ``failed``.
-            is_refused: Whether it was a mistake of the user's: where the run did nothing before,
-                its folder is removed, and its words were on the console.
+            is_refused: Whether the run failed because of a user error. If it has written nothing
+                yet, its folder is removed: the console has the message.
         """
         if self in _open:
             _open.remove(self)
@@ -79,36 +79,36 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _is_bare(self) -> bool:
-        """Tell whether the run left nothing but its beginning."""
+        """Return whether the run has only the files of its start, and is recent."""
         try:
-            known = {self.log_path, *(self.path / name for name in _OWN)}
+            initial = {self.log_path, *(self.path / name for name in _INITIAL_FILES)}
             age = time.time() - (self.path / "settings.yaml").stat().st_mtime
-            return set(self.path.iterdir()) <= known and age < _REFUSED_WITHIN_S
+            return set(self.path.iterdir()) <= initial and age < _REFUSED_WITHIN_S
         except OSError:
             return False
 
     def _update(self, **values: Any) -> None:
         path = self.path / STATUS
         self.path.stat()  # a run folder that the user deleted is not created again
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        atomic.write(path, (json.dumps(known | values, indent=2) + "\n").encode())
+        saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        atomic.write(path, (json.dumps(saved | values, indent=2) + "\n").encode())
 
 
 def open_run(config: Command, command: str) -> RunFolder:
-    """Make ``runs/<project>/<command>-<time>/``, write what repeats the run, and start its log.
+    """Create ``runs/<project>/<command>-<time>/``, write the settings and start the log.
 
-    The folder holds ``settings.yaml`` (every setting; ``--config`` of it repeats the run),
-    ``changed.yaml`` (those that are not the defaults), ``requirements.txt`` (the installed
-    versions), ``status.json`` (see `RunFolder`) and the log of the logger ``vlray``, whose plain
-    messages also go to stderr.
+    The folder holds ``settings.yaml`` (all settings; with ``--config`` it repeats the run),
+    ``changed.yaml`` (settings that differ from the defaults), ``requirements.txt`` (installed
+    versions), ``status.json`` (see `RunFolder`) and the log of the logger ``vlray``. Its messages
+    also go to stderr, without tracebacks.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
     try:
         return _open_run(config, command)
     except OSError as error:
-        raise OSError(f"no run folder can be made (--env.runs-dir): {error}") from error
+        raise OSError(f"the run folder cannot be created (--env.runs-dir): {error}") from error
 
 
 def _open_run(config: Command, command: str) -> RunFolder:
@@ -118,8 +118,8 @@ def _open_run(config: Command, command: str) -> RunFolder:
     (path / "changed.yaml").write_text(to_yaml(config.changed()), encoding="utf-8")
     (path / "requirements.txt").write_text("\n".join(_installed()) + "\n", encoding="utf-8")
     log_path = path / f"{config.project}-{command}-{now}.log"
-    about = {"project": config.project, "run": path.name}
-    folder = RunFolder(path, log_path, _start_log(log_path, config.env, about))
+    fields = {"project": config.project, "run": path.name}
+    folder = RunFolder(path, log_path, _start_log(log_path, config.env, fields))
     _open.append(folder)
     folder._update(
         command=command,
@@ -134,24 +134,24 @@ def _open_run(config: Command, command: str) -> RunFolder:
 
 
 def current_run() -> str:
-    """Give the name of the run that this process is in; empty: it is in none."""
+    """Return the name of this process's current run; empty if there is none."""
     return _open[-1].name if _open else ""
 
 
 def _now() -> str:
-    """Say the time to the second, with its distance from UTC."""
+    """Return the local time in seconds, with its UTC offset (ISO 8601)."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def to_yaml(values: dict[str, Any]) -> str:
-    """Write settings as YAML in the order of their definition."""
+    """Convert settings to YAML, in the order of their definition."""
     import yaml
 
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _make_folder(parent: Path, name: str) -> Path:
-    """Make a folder that is this run's alone; runs of one second are numbered."""
+    """Create a new folder; further runs of the same second get a number."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
@@ -165,10 +165,10 @@ def _make_folder(parent: Path, name: str) -> Path:
 
 
 def _start_log(
-    path: Path, options: EnvironmentSection, about: dict[str, str]
+    path: Path, options: EnvironmentSection, fields: dict[str, str]
 ) -> tuple[logging.Handler, ...]:
     file = _LogFile(path, encoding="utf-8")
-    assert file.stream is not None  # it is opened at once
+    assert file.stream is not None  # without delay=True the constructor opens it
     with contextlib.suppress(OSError):  # some network file systems have no locks
         fcntl.flock(file.stream, fcntl.LOCK_EX)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -176,7 +176,7 @@ def _start_log(
     console.setFormatter(_WithoutTraceback())
     if options.log_format == "json":
         for handler in (file, console):
-            handler.setFormatter(JsonFormatter(**about))
+            handler.setFormatter(JsonFormatter(**fields))
     logger = logging.getLogger("vlray")
     logger.setLevel(options.log_level.upper())
     for handler in (file, console):
@@ -185,33 +185,33 @@ def _start_log(
 
 
 class _LogFile(logging.FileHandler):
-    """Reports once that the log cannot be written; logging itself prints a traceback each time."""
+    """Handler that reports a write error once; logging would print a traceback for each record."""
 
     has_failed = False
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - overrides a method of logging
         if not self.has_failed:
             self.has_failed = True
             sys.stderr.write(f"the log cannot be written: {sys.exception()}\n")
 
 
 class _WithoutTraceback(logging.Formatter):
-    """Plain messages for a console; tracebacks are in the file."""
+    """Formatter of console messages, without tracebacks; these are in the log file."""
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage()
 
 
 def _installed() -> list[str]:
-    """List the installed distributions as pip's requirements, where one came from included."""
+    """Return the installed distributions as pip requirements, with their URLs if any."""
     lines = set()
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
-        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
-        if origin.get("dir_info", {}).get("editable"):
-            lines.add(f"-e {origin['url']}#egg={name}")
-        elif origin:
-            lines.add(f"{name} @ {origin['url']}")
+        direct = json.loads(distribution.read_text("direct_url.json") or "{}")  # PEP 610
+        if direct.get("dir_info", {}).get("editable"):
+            lines.add(f"-e {direct['url']}#egg={name}")
+        elif direct:
+            lines.add(f"{name} @ {direct['url']}")
         else:
             lines.add(f"{name}=={distribution.version}")
     return sorted(lines, key=str.lower)

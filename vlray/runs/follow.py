@@ -1,4 +1,4 @@
-"""What a run writes, as it writes it."""
+"""Show or follow the log of a run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from vlray.runs.run import Run, seek_last_lines
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_TO_BEGIN = 30.0
-"""How long a new run may take to begin its log."""
+"""How long to wait for the log of a new run."""
 
 
 def show(run: Run, lines: int, out: BinaryIO) -> None:
     """Write the last lines of a run's log.
 
     Args:
-        run: Which one.
-        lines: How many; 0: all.
-        out: Where to.
+        run: The run.
+        lines: Number of lines; 0: all.
+        out: Binary stream to write to.
 
     Raises:
-        ValueError: It has no log.
+        ValueError: The run has no log.
     """
     with _log_of(run).open("rb") as file:
         seek_last_lines(file, lines)
@@ -32,18 +32,18 @@ def show(run: Run, lines: int, out: BinaryIO) -> None:
 
 
 def follow(run: Run, lines: int, out: BinaryIO) -> Run:
-    """Write the last lines of a run's log, then what comes, until the run has ended.
+    """Write the last lines of a run's log, then new lines until the run ends.
 
     Args:
-        run: Which one; its log may still be missing.
-        lines: How many to begin with; 0: all.
-        out: Where to.
+        run: The run; its log need not exist yet.
+        lines: Number of lines to begin with; 0: all.
+        out: Binary stream to write to.
 
     Returns:
-        The run as it ended.
+        The run with its final status.
 
     Raises:
-        ValueError: It has no log, and gets none.
+        ValueError: The run has no log after `SECONDS_TO_BEGIN`.
     """
     since = time.monotonic()
     while run.log is None and time.monotonic() - since < SECONDS_TO_BEGIN:
@@ -51,7 +51,7 @@ def follow(run: Run, lines: int, out: BinaryIO) -> Run:
     with _log_of(run).open("rb") as file:
         seek_last_lines(file, lines)
         while True:
-            # The state first: what a run writes before its end is then read after it.
+            # Read the state before the log, so that the last lines of an ended run are not lost.
             now = Run(run.folder)
             has_ended = now.has_ended
             shutil.copyfileobj(file, out)

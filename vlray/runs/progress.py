@@ -1,4 +1,4 @@
-"""How far something is: a bar on a terminal, a line now and then in a log."""
+"""Progress display: a bar on a terminal, or a log line at intervals."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _IN_BAR = "is_in_bar"
 
 
 class Bar:
-    """Draws the bar, and says when a line is due; use it in a ``with`` block, or close it.
+    """Progress bar, and timer for progress lines. Use it in a ``with`` block, or close it.
 
-    What vlray logs meanwhile is written above the bar.
+    Log messages of vlray are written above the bar.
 
     Attributes:
         style: ``bar``, ``lines`` or ``none``.
@@ -35,15 +35,15 @@ class Bar:
         done: int = 0,
         form: str | None = None,
     ) -> None:
-        """Begin.
+        """Start the display.
 
         Args:
-            total: Where the end is.
-            unit: Of what, with a space in front; ``B`` for bytes.
-            seconds: Between two lines.
-            style: ``auto``: a bar on a terminal, lines elsewhere and where the log is JSON.
-            done: Where it begins.
-            form: Of the bar, as tqdm's ``bar_format``; None: tqdm's own.
+            total: Position of the end.
+            unit: Name of the unit, with a leading space; ``B`` for bytes.
+            seconds: Interval between two lines.
+            style: ``auto``: a bar on a terminal; lines elsewhere and for JSON logs.
+            done: Position of the start.
+            form: tqdm's ``bar_format``; None: its default.
         """
         if style == "auto":
             style = "bar" if sys.stderr.isatty() and not _is_json() else "lines"
@@ -76,32 +76,32 @@ class Bar:
         self.close()
 
     def close(self) -> None:
-        """Leave the console to others."""
+        """Close the bar and release the console."""
         self._bar.close()
         for handler in _consoles():
             handler.removeFilter(self._filter)
 
     @property
     def rate(self) -> float:
-        """Units a second lately; 0 where it is not known, or there is no bar."""
+        """Recent speed in units per second; 0 if unknown or without a bar."""
         return float(self._bar.format_dict["rate"] or 0) if self.style == "bar" else 0.0
 
     def skip(self, position: int) -> None:
-        """Go to where an earlier run had come."""
+        """Move the start to the position that an earlier run reached."""
         self._bar.initial = self._bar.n = position
         self._bar.refresh()
 
     def to(self, position: int, postfix: str) -> None:
-        """Come to a position, with some words on it."""
+        """Move the bar to a position and show ``postfix`` after it."""
         self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.update(position - self._bar.n)
 
     def is_line_due(self, now: float, *, is_last: bool = False) -> bool:
-        """Say whether the last line is so long ago (or this the last one) that one is due.
+        """Return whether a progress line is due; if so, restart the interval.
 
         Args:
-            now: Seconds, by ``time.monotonic``; kept as the time of a line that is due.
-            is_last: Whether there will be no other.
+            now: Current time in seconds, from ``time.monotonic``.
+            is_last: Whether this is the final line, which is always due.
         """
         is_due = is_last or now - self._last_line >= self._seconds
         if is_due:
@@ -109,12 +109,12 @@ class Bar:
         return is_due
 
     def say(self, log: logging.Logger, line: str) -> None:
-        """Write a line to the log, but not to a console where the bar says the same."""
+        """Write a line to the log file only: the bar shows the same on the console."""
         log.info("%s", line, extra={_IN_BAR: True})
 
 
 class _AboveBar(logging.Filter):
-    """Takes the bar off before a console writes a line; it is drawn again below it."""
+    """Filter that clears the bar before a console message; tqdm redraws it below."""
 
     def __init__(self, bar: tqdm[Never]) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class _AboveBar(logging.Filter):
 
 
 def _consoles() -> list[logging.Handler]:
-    """List the handlers of vlray's log that write to this process's console."""
+    """Return the handlers of the logger ``vlray`` that write to the console."""
     return [
         handler
         for handler in logging.getLogger("vlray").handlers

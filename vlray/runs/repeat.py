@@ -1,4 +1,4 @@
-"""What a run was of, and the command that repeats it."""
+"""The inputs of a run, and the command that repeats it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from vlray.settings.layers import read_yaml
 from vlray.settings.options import flatten
 
 WIDTH = 100
-"""Columns of a command that is written on one line."""
+"""Maximum width of a one-line command, in columns."""
 ABOUT = 28
-"""Columns that what a run was of may take in a table."""
+"""Maximum width of the inputs in a table, in columns."""
 
 
 def command_of(run: Run, width: int = WIDTH) -> str:
-    """Write the command that repeats a run, to be pasted into a shell.
+    """Return a shell command that repeats a run.
 
-    It is what the user called. Where another program called vlray (a notebook, the demo), the
-    settings that the run has written repeat it.
+    This is the command line of the user. If another program called vlray (a notebook, the demo), it
+    is the command with the saved ``settings.yaml``.
 
     Args:
-        run: Which one.
-        width: Columns, beyond which it is written on several lines; 0: on one line.
+        run: The run.
+        width: Columns after which the command is split into lines; 0: never.
     """
     words = _called(run.status.get("argv") or [], run.command)
     if not words:
@@ -38,20 +38,20 @@ def command_of(run: Run, width: int = WIDTH) -> str:
 
 
 def _called(argv: Sequence[str], command: str) -> list[str]:
-    """Take what starts Python off; empty: this is not how the command is called."""
+    """Replace the interpreter's path in a command line; empty if it is not a call of vlray."""
     words = list(argv)
     if "-m" in words:
         words = words[words.index("-m") + 1 :]
         if words[:1] == [f"vlray.{command}"] or words[:2] == ["vlray", command]:
             return ["python", "-m", *words]
-    for at in range(min(2, len(words) - 1)):  # with or without the interpreter in front
+    for at in range(min(2, len(words) - 1)):  # argv may begin with the interpreter
         if words[at].endswith("/vlray") and words[at + 1] == command:
             return ["vlray", *words[at + 1 :]]
     return []
 
 
 def _by_flag(words: Sequence[str]) -> list[str]:
-    """Divide a command in front of each flag."""
+    """Split a command into lines, each of which begins with a flag."""
     lines: list[list[str]] = [[]]
     for word in words:
         if word.startswith("--") and len(word) > len("--"):
@@ -60,8 +60,8 @@ def _by_flag(words: Sequence[str]) -> list[str]:
     return [shlex.join(line) for line in lines]
 
 
-def about(run: Run) -> str:
-    """Say what a run was of: its arguments without a flag, each without the folders it is in."""
+def inputs_of(run: Run) -> str:
+    """Return the positional arguments of a run, each as the last part of its path."""
     if run.command not in COMMANDS:
         return ""
     try:
@@ -69,12 +69,12 @@ def about(run: Run) -> str:
     except (ValueError, OSError):
         return ""
     options = settings_of(run.command).positionals.values()
-    given = (changed.get(tuple(option.split("."))) for option in options)
-    words = " ".join(_short(value) for value in given if value)
+    values = (changed.get(tuple(option.split("."))) for option in options)
+    words = " ".join(_short(value) for value in values if value)
     return words if len(words) <= ABOUT else f"{words[: ABOUT - 1]}\u2026"
 
 
 def _short(value: Any) -> str:
-    """Take the folders off that something is in."""
+    """Return the last part of a path; of several paths, joined by commas."""
     values = value if isinstance(value, list) else [value]
     return ",".join(str(one).rstrip("/").rpartition("/")[2] for one in values)

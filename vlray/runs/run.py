@@ -1,4 +1,4 @@
-"""A run as its folder tells of it: what it is, since when, whether it still goes on."""
+"""A run, read from its folder: command, start, state and result."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from vlray.runs.folder import STATUS
-from vlray.runs.metrics import METRICS, last_best, say_best
+from vlray.runs.metrics import METRICS, describe_best, last_best
 from vlray.settings.log_format import parse_json
 
 State = Literal["running", "finished", "stopped", "failed", "unknown"]
 
 _NAME = re.compile(r"(?P<command>.+)-(?P<time>\d{8}-\d{6})(-(?P<number>\d+))?")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
-"""How a line of a log begins."""
+"""Prefix of each message in a text log."""
 
 MESSAGE_LINES = 50
-"""Lines that a message of a log has at most, in all likelihood."""
+"""Lines to read from the end of a log; longer last messages are shown from their middle."""
 BLOCK = 65_536
-"""Bytes that are read at a time from a log's end."""
+"""Bytes to read at a time from the end of a log."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder; what it says is read once, when it is asked for.
+    """A finished or active run. The status is read once, on first access.
 
     Attributes:
         folder: ``runs/PROJECT/COMMAND-TIME``.
@@ -42,26 +42,26 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its name in its project."""
+        """Name of the run, unique in its project."""
         return self.folder.name
 
     @property
     def command(self) -> str:
-        """The command that it is of."""
+        """Name of the command."""
         match = _NAME.fullmatch(self.name)
         assert match is not None
         return match["command"]
 
     @property
     def project(self) -> str:
-        """The project that it is of."""
+        """Name of the project."""
         return self.folder.absolute().parent.name
 
     @property
     def order(self) -> tuple[str, int, int]:
-        """What runs are sorted by: the second in which it began, its number in that second.
+        """Sort key: start time in seconds, number within that second, time of its settings.
 
-        Of several commands of one second: when each wrote its settings.
+        The last part orders runs of different commands that started in the same second.
         """
         match = _NAME.fullmatch(self.name)
         assert match is not None
@@ -71,12 +71,12 @@ class Run:
 
     @property
     def log(self) -> Path | None:
-        """Its log; none where it has not begun yet."""
+        """Path of the log; None if the log does not exist yet."""
         return next(iter(sorted(self.folder.glob("*.log"))), None)
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """What it says of itself; empty in a folder of a vlray that did not say it."""
+        """Content of ``status.json``; empty if an old vlray wrote the folder."""
         try:
             status: dict[str, Any] = json.loads((self.folder / STATUS).read_text("utf-8"))
         except (OSError, ValueError):
@@ -85,31 +85,32 @@ class Run:
 
     @cached_property
     def state(self) -> State:
-        """Whether it goes on, and otherwise how it ended."""
-        said: State = self.status.get("status", "unknown")
+        """State of the run: active, or how it ended."""
+        recorded: State = self.status.get("status", "unknown")
         if self.log is not None and is_locked(self.log):
-            # Processes that it started may hold its lock for a moment after its own last word.
-            return said if said in ("finished", "stopped", "failed") else "running"
-        if said == "running":
+            # Child processes may hold the lock for a moment after the run has recorded its end.
+            return recorded if recorded in ("finished", "stopped", "failed") else "running"
+        if recorded == "running":
+            # Nobody holds the lock: the process was killed. Locks of other hosts are not visible.
             here = self.status.get("host") == socket.gethostname()
             return "stopped" if here else "unknown"
-        return said
+        return recorded
 
     @property
     def has_ended(self) -> bool:
-        """Whether it writes no more; not known of a run on another host, so that it may still."""
+        """Whether the run is over. A run on another host with an unknown state counts as active."""
         return self.state not in ("running", "unknown") or not self.status
 
     @property
     def started(self) -> datetime:
-        """When it began, in the time of its own place."""
+        """Start time, in the time zone of the run."""
         if "started" in self.status:
             return datetime.fromisoformat(self.status["started"])
         return datetime.strptime(self.order[0], "%Y%m%d-%H%M%S").astimezone()
 
     @property
     def took(self) -> timedelta:
-        """How long it took, or takes so far; of a killed one: until its last word."""
+        """Duration so far, or in total; for a killed run, until its last log message."""
         if "ended" in self.status:
             end = datetime.fromisoformat(self.status["ended"])
         elif self.state == "running":
@@ -121,30 +122,31 @@ class Run:
 
     @property
     def result(self) -> str:
-        """What came out: its own note or best evaluation, otherwise its last message."""
+        """Result in one line: the run's note, else its best evaluation, else its last message."""
         if self.state != "failed":
             if note := self.status.get("result"):
                 return str(note)
             if best := last_best(self.folder / METRICS):
-                return f"best {say_best(best)}"
+                return f"best {describe_best(best)}"
         if self.log is None:
             return ""
         with self.log.open("rb") as file:
             seek_last_lines(file, MESSAGE_LINES)
             lines = file.read().decode(errors="replace").splitlines()
-        if said := parse_json(lines[-1] if lines else ""):
-            return str(said["message"]).partition("\n")[0]
+        if record := parse_json(lines[-1] if lines else ""):
+            return str(record["message"]).partition("\n")[0]
+        # A message may have several lines, such as a traceback: take its first one.
         begins = [line for line in lines if _STAMP.match(line)] or lines[-1:]
         return _STAMP.sub("", begins[-1]).strip() if begins else ""
 
 
 def is_run(folder: Path) -> bool:
-    """Tell a run's folder from others by its name."""
+    """Return whether a folder is a run folder, by its name."""
     return _NAME.fullmatch(folder.name) is not None and folder.is_dir()
 
 
 def is_locked(log: Path) -> bool:
-    """Say whether a process has the log open for writing, by the lock that goes with it."""
+    """Return whether a process holds the lock of a log, which it does while the run is active."""
     try:
         with log.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -156,11 +158,11 @@ def is_locked(log: Path) -> bool:
 
 
 def seek_last_lines(file: BinaryIO, count: int) -> None:
-    """Go to where the last lines of a file begin.
+    """Move a file's position to the beginning of its last lines.
 
     Args:
-        file: Open for reading.
-        count: How many lines; 0: all of them.
+        file: Binary file, open for reading.
+        count: Number of lines; 0: all.
     """
     at = file.seek(0, os.SEEK_END)
     tail = b""
@@ -168,6 +170,6 @@ def seek_last_lines(file: BinaryIO, count: int) -> None:
         size = min(BLOCK, at)
         at = file.seek(at - size)
         tail = file.read(size) + tail
-    # Not splitlines, which also ends lines at the carriage returns of a bar.
-    wanted = b"".join(io.BytesIO(tail).readlines()[-count:]) if count else b""
-    file.seek(at + len(tail) - len(wanted) if count else 0)
+    # Not splitlines, which also splits at the carriage returns of progress bars.
+    last = b"".join(io.BytesIO(tail).readlines()[-count:]) if count else b""
+    file.seek(at + len(tail) - len(last) if count else 0)

@@ -1,19 +1,19 @@
-"""One policy for every command: its signals, its run folder, its last words, its exit status.
+"""The session of a command: signals, run folder, final message and exit status.
 
 ====== ======== ==================================================================================
-Status Run      What happened
+Status Run      Meaning
 ====== ======== ==================================================================================
-0      finished The work is done, or there was nothing to do.
-1      failed   The work broke: a bug, a full disk, too little memory, lost workers, an error that
-                a worker or a detector raised, no result, a limit that was not reached.
-2      failed   The user's mistake: wrong options, a missing file or module, data of another form.
-                A run that was refused before it did anything leaves no folder.
-130    stopped  Ctrl-C or SIGTERM, also while modules are still being imported.
+0      finished The work is complete, or there was nothing to do.
+1      failed   The work failed: a bug, a full disk, out of memory, lost workers, an exception in a
+                worker or detector, no result, or a limit that was not reached.
+2      failed   User error: invalid options, a missing file or module, data in the wrong format.
+                A run that did nothing before the error leaves no folder.
+130    stopped  Ctrl-C or SIGTERM, also during the imports.
 ====== ======== ==================================================================================
 
-`ValueError`, `OSError` and `ImportError` are the user's mistakes where this process raises them,
-and failures where a worker of Ray does. Every other error is a failure. Its traceback is in the log
-of the run and never on the console, where the last line says what to do now.
+`ValueError`, `OSError` and `ImportError` are user errors if this process raises them, and failures
+if a Ray worker does. Every other exception is a failure. Its traceback goes to the log of the run,
+never to the console. The last line on the console says what to do next.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vlray.runs.folder import RunFolder
     from vlray.settings.base import Command
 
-# Nothing heavy is imported here: Ctrl-C is handled from the first import on.
+# Import nothing heavy here: the session handles Ctrl-C during the imports that follow.
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 """Exit statuses of every command."""
@@ -42,28 +42,28 @@ AGAIN = "run the same command again"
 _STATES = {DONE: "finished", STOPPED: "stopped"}
 _DISK = {errno.ENOSPC, errno.EDQUOT}
 _MACHINE = _DISK | {errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-"""Errors of the operating system that no option of the command mends."""
+"""Errors of the operating system that no option of the command can fix."""
 
 log = logging.getLogger("vlray")
 
 
-class Failed(Exception):  # noqa: N818 - it is a result, such as a limit that is not reached
-    """The work came to its end without a usable result; its text is the command's last word."""
+class Failed(Exception):  # noqa: N818 - a result, such as a limit that was not reached
+    """Raised when the work ends without a usable result; its text is the final message."""
 
 
 class Session:
-    """A command's run: a ``with`` block around its imports and its work.
+    """Context manager around the imports and the work of a command.
 
-    Leaving the block with an error ends the process by `SystemExit`, with the status above.
+    If the block raises, the session raises `SystemExit` with a status of the table above.
     """
 
     def __init__(self, command: str, again: str = AGAIN) -> None:
-        """Name the command.
+        """Create the session of a command.
 
         Args:
-            command: Its name, such as ``extract``.
-            again: What to do after a run that was stopped or failed; empty: nothing is lost, and
-                a stop is silent.
+            command: Name of the command, such as ``extract``.
+            again: Advice after a stop or a failure, such as how to resume. Empty: a stop prints
+                nothing, because nothing is lost.
         """
         self.command = command
         self.folder: RunFolder | None = None
@@ -73,14 +73,14 @@ class Session:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def open(self, config: Command) -> RunFolder:
-        """Make the run's folder and start its log; both are closed with the session.
+        """Create the run's folder and start its log; the session closes both.
 
         Raises:
-            OSError: The folder cannot be made.
+            OSError: The folder cannot be created.
         """
         from vlray.runs.folder import open_run
 
-        if self._signal:  # what was being imported has swallowed the interrupt
+        if self._signal:  # a module that was being imported has caught the interrupt
             raise KeyboardInterrupt
         self.folder = open_run(config, self.command)
         return self.folder
@@ -89,7 +89,7 @@ class Session:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 handler = signal.getsignal(number)
-                if handler is not signal.SIG_IGN:  # as of a job in the background of a script
+                if handler is not signal.SIG_IGN:  # background jobs of a script ignore SIGINT
                     self._handlers[number] = handler or signal.SIG_DFL
                     signal.signal(number, self._interrupt)
         return self
@@ -102,14 +102,14 @@ class Session:
     ) -> None:
         self._is_ending = True
         # After an interrupt inside exec() of a string (dataclasses at import), `python -m` kills
-        # itself by SIGINT, whatever the exit status; another exec() of a string resets that.
+        # itself with SIGINT, whatever the exit status. Another exec() of a string resets this.
         exec("")
-        status, words = self._judge(error or _flush())
-        if words:
-            self._say(status, words, error)
+        status, message = self._judge(error or _flush())
+        if message:
+            self._report(status, message, error)
         if self.folder:
             self.folder.close(_STATES.get(status, "failed"), is_refused=status == REFUSED)
-        if not self._signal:  # otherwise the next one ends the process at once
+        if not self._signal:  # after a signal, the next one must end the process at once
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
         if error or status:
@@ -117,22 +117,22 @@ class Session:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._is_ending:
-            if self._signal:  # whatever is taken down still, such as Ray, takes too long
+            if self._signal:  # second signal: do not wait for shutdown, such as that of Ray
                 os._exit(STOPPED)
             return
         self._signal = signal.Signals(number).name
         raise KeyboardInterrupt
 
     def _judge(self, error: BaseException | None) -> tuple[int, str]:
-        """Return the exit status and the last words for what the command raised."""
+        """Return the exit status and the final message for an exception of the command."""
         if error is None:
             return DONE, ""
         if self._signal or isinstance(error, KeyboardInterrupt):
-            said = str(error) if isinstance(error, KeyboardInterrupt) else ""
-            return STOPPED, said or self._stopped(self._signal)
+            message = str(error) if isinstance(error, KeyboardInterrupt) else ""
+            return STOPPED, message or self._stopped(self._signal)
         if isinstance(error, SystemExit):
             return self._judge_exit(error.code)
-        if isinstance(error, BrokenPipeError) and not self.folder:  # `| head` has seen enough
+        if isinstance(error, BrokenPipeError) and not self.folder:  # such as by head
             _drop_stdout()
             return FAILED, ""
         name = f"vlray {self.command}"
@@ -143,31 +143,31 @@ class Session:
         cause = raised_in_worker(error)
         advice = self._again or AGAIN
         if any(_numbers(one) & _DISK for one in _chain(cause)):
-            advice = f"make room on the disk; {advice}"
+            advice = f"free some space on the disk; {advice}"
         where = f"\nThe traceback is in {self._trace(error)}"
-        return FAILED, f"{name} failed: {_in_words(cause)}{where}\n{advice}"
+        return FAILED, f"{name} failed: {_describe(cause)}{where}\n{advice}"
 
     def _stopped(self, name: str) -> str:
-        how = " (SIGTERM)" if name == "SIGTERM" else ""
-        return f"stopped{how}; {self._again}" if self._again else ""
+        cause = " (SIGTERM)" if name == "SIGTERM" else ""
+        return f"stopped{cause}; {self._again}" if self._again else ""
 
     def _judge_exit(self, code: Any) -> tuple[int, str]:
-        """Return status and last words for a `SystemExit` of something that the command called."""
-        if code == signal.SIGTERM:  # the handler that Ray has while it starts
+        """Return the status and the message for a `SystemExit` that the command raised."""
+        if code == signal.SIGTERM:  # from the handler that Ray installs while it starts
             return STOPPED, self._stopped("SIGTERM")
         if code is None or isinstance(code, int):
             return code or DONE, ""
         return FAILED, f"vlray {self.command}: {code}"
 
-    def _say(self, status: int, words: str, error: BaseException | None) -> None:
+    def _report(self, status: int, message: str, error: BaseException | None) -> None:
         if self.folder:
             level = logging.WARNING if status == STOPPED else logging.ERROR
-            log.log(level, "%s", words, exc_info=error if status != STOPPED else None)
+            log.log(level, "%s", message, exc_info=error if status != STOPPED else None)
         else:
-            sys.stderr.write(f"{words}\n")
+            sys.stderr.write(f"{message}\n")
 
     def _trace(self, error: BaseException) -> str:
-        """Return the file with the traceback; without a run's log it is a temporary one."""
+        """Return the file with the traceback: the run's log, else a temporary file."""
         if self.folder:
             return str(self.folder.log_path)
         import tempfile
@@ -180,11 +180,11 @@ class Session:
                 file.writelines(traceback.format_exception(error))
                 return file.name
         except OSError as reason:
-            return f"no file: {reason}"
+            return f"no file, because none can be written: {reason}"
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Return whether an error is a mistake of the user's, and no failure."""
+    """Return whether an exception is a user error and not a failure."""
     if _is_of_ray(error) or any(_numbers(one) & _MACHINE for one in _chain(error)):
         return False
     if isinstance(error, ImportError):
@@ -193,7 +193,7 @@ def is_mistake(error: BaseException) -> bool:
 
 
 def raised_in_worker(error: BaseException) -> BaseException:
-    """Return what a task or an actor raised, without Ray's wrappers."""
+    """Return the exception of a task or an actor, without Ray's wrappers."""
     while _is_of_ray(error):
         inner = getattr(error, "cause", None) or next(iter(error.args), None)
         if not isinstance(inner, BaseException):
@@ -203,12 +203,12 @@ def raised_in_worker(error: BaseException) -> BaseException:
 
 
 def _is_of_ray(error: BaseException) -> bool:
-    """Return whether a class of Ray's is among the error's; Ray itself need not be imported."""
+    """Return whether an exception has a base class of Ray, without importing Ray."""
     return any(kind.__module__.partition(".")[0] == "ray" for kind in type(error).__mro__)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """Return the error and those that led to it."""
+    """Return the exception and its causes."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -221,7 +221,7 @@ def _numbers(error: BaseException) -> set[int]:
 
 
 def _refusal(name: str, error: BaseException) -> list[str]:
-    """Return the words for a mistake of the user's, one line or more."""
+    """Return the message for a user error, one or more lines."""
     if isinstance(error, ValueError):
         from vlray.settings.reader import UsageError
 
@@ -231,15 +231,15 @@ def _refusal(name: str, error: BaseException) -> list[str]:
     return [f"{name}: {error}"]
 
 
-def _in_words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, MemoryError):
-        return str(error) or "there is too little memory"
+        return str(error) or "out of memory"
     text = str(error).strip()
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _flush() -> OSError | None:
-    """Write what was printed; return what makes that impossible, except a reader that left."""
+    """Flush standard output; return the error, unless the reader of a pipe has closed it."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -249,5 +249,5 @@ def _flush() -> OSError | None:
 
 
 def _drop_stdout() -> None:
-    """Let nothing more be written to standard output, so that the interpreter's end is quiet."""
+    """Redirect standard output to /dev/null, so that Python's exit prints no further error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,1 +1,1 @@
-"""The machinery of settings: layers, flags, environment variables, lasting state."""
+"""Reading and storing of settings: layers, flags, environment variables, settings.yaml."""

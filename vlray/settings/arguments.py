@@ -1,4 +1,4 @@
-"""The command line: help, shortcuts and positionals around the parser of pydantic-settings."""
+"""The command line: help, short names and positional arguments for pydantic-settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pydantic_settings import CliSettingsSource, SettingsError
 
 from vlray.settings.base import Command
-from vlray.settings.layers import Layer, unknown
+from vlray.settings.layers import Layer, describe_unknown
 from vlray.settings.options import options_of
 
 METAVARS = {
@@ -27,10 +27,10 @@ METAVARS = {
 
 
 def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
-    """Read the flags and positionals that were given, as nested values still unchecked.
+    """Parse the command line into nested values, without validating them.
 
     Raises:
-        ValueError: A flag is unknown, or there are more positionals than the command takes.
+        ValueError: A flag is unknown, or there are too many positional arguments.
     """
     source: CliSettingsSource[Any] = CliSettingsSource(
         cls,
@@ -39,25 +39,25 @@ def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
         add_argument_method=_add_argument,
         add_argument_group_method=_add_group,
         cli_shortcuts=_shortcuts(cls),
-        cli_parse_none_str="\0",  # no text stands for None; a dataset may be called null
+        cli_parse_none_str="\0",  # no text means None: a dataset may be called "null"
     )
     try:
         return source(args=_spell_out(cls, argv))()
     except SettingsError as error:
         option = str(error).removeprefix("Parsing error encountered for ").partition(":")[0]
         raise ValueError(
-            f"{option} cannot be read; give KEY=VALUE, several as a=1,b=2, or JSON: "
+            f"{option} cannot be parsed; give KEY=VALUE (several: a=1,b=2) or JSON: "
             """'{"a": 1, "b": 2}'"""
         ) from error
 
 
 def usage(cls: type[Command]) -> str:
-    """Return how a command is called, in a line."""
+    """Return the usage of a command in one line."""
     return " ".join(["vlray", cls.command, *cls.positionals, "[options]"])
 
 
 def _shortcuts(cls: type[Command]) -> dict[str, str]:
-    """Let the last part of an option's name stand for it where no other option ends the same."""
+    """Map each option to its short name: the last part, where no other option ends the same."""
     paths = list(options_of(cls))
     count = Counter(path[-1] for path in paths)
     return {
@@ -68,7 +68,7 @@ def _shortcuts(cls: type[Command]) -> dict[str, str]:
 
 
 def _spell_out(cls: type[Command], argv: list[str]) -> list[str]:
-    """Bring flags into kebab-case, and give each file after ``--config`` a flag of its own."""
+    """Normalize flags to kebab-case and repeat ``--config`` before each of several files."""
     args: list[str] = []
     for index, arg in enumerate(argv):
         if arg == "--":
@@ -87,9 +87,9 @@ def _spell_out(cls: type[Command], argv: list[str]) -> list[str]:
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        # "argument --detector.min-boxes/--min-boxes: ...": the shortcuts are no news.
+        # Shorten "argument --detector.min-boxes/--min-boxes: ..." to the full name of the option.
         message = re.sub(r"^argument ([^/:]+)[^:]*: ", r"\1: ", message)
-        raise ValueError(message.replace("ignored explicit argument", "takes no value, not even"))
+        raise ValueError(message.replace("ignored explicit argument", "takes no value, but got"))
 
 
 def _parser(cls: type[Command]) -> ArgumentParser:
@@ -103,19 +103,21 @@ def _parser(cls: type[Command]) -> ArgumentParser:
 {notes}examples:
 {lines}
 
-The last part of an option's name is enough where it is unique: --min-boxes 10. Each option is
-also a variable (VLRAY_DETECTOR__MIN_BOXES), a key of a --config file, and of the user's
-settings.yaml (vlray env set detector.min_boxes 10); flags win, then come variables, files,
-settings.yaml and the defaults.""",
+Short names: the last part of an option's name suffices where it is unique (--min-boxes 10).
+Each option can be set in four places. The first that sets it wins:
+  1. a flag                    --detector.min-boxes 10
+  2. an environment variable   VLRAY_DETECTOR__MIN_BOXES=10
+  3. a --config FILE.yaml      detector: {{min_boxes: 10}}
+  4. your settings.yaml        vlray env set detector.min_boxes 10""",
         formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,
     )
     options = options_of(cls)
-    for shown, name in cls.positionals.items():
-        about = options[tuple(name.split("."))].description
-        parser.add_argument(shown, nargs="?", default=SUPPRESS, help=_plain(about))
-    parser.add_argument("-h", "--help", action="help", help="Show this and exit.")
+    for argument, name in cls.positionals.items():
+        description = options[tuple(name.split("."))].description
+        parser.add_argument(argument, nargs="?", default=SUPPRESS, help=_plain(description))
+    parser.add_argument("-h", "--help", action="help", help="Show this help and exit.")
     return parser
 
 
@@ -125,20 +127,22 @@ def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Names
         if arg.startswith("-") and arg != "--":
             _refuse(cls, arg.partition("=")[0])
     if extra:
-        way = (
-            "several entries of an option have commas between them: a=1,b=2"
+        advice = (
+            "separate several entries of an option by commas: a=1,b=2"
             if re.match(r"[\w.]+=", extra[-1])
             else "put quotes around a name with spaces"
         )
         raise ValueError(
-            f"{extra[-1]!r} is one argument too many after {' '.join(cls.positionals)}; {way}"
+            f"{extra[-1]!r} is one argument too many after {' '.join(cls.positionals)}; {advice}"
         )
-    for shown, name in cls.positionals.items():
-        if hasattr(namespace, shown):
+    for argument, name in cls.positionals.items():
+        if hasattr(namespace, argument):
             if hasattr(namespace, name):
-                raise ValueError(f"{name} is given twice, as {shown} and as a flag; give one")
-            setattr(namespace, name, getattr(namespace, shown))
-            delattr(namespace, shown)
+                raise ValueError(
+                    f"{name} is set twice, by {argument} and by a flag; remove one of them"
+                )
+            setattr(namespace, name, getattr(namespace, argument))
+            delattr(namespace, argument)
     return namespace
 
 
@@ -150,18 +154,18 @@ def _refuse(cls: type[Command], flag: str) -> NoReturn:
     layer = Layer("flag", {})
     if len(path) == 1 and len(same) > 1:
         names = " or ".join(layer.spell(option) for option in same)
-        raise ValueError(f"{flag} can be {names}; say which")
-    raise ValueError(unknown(cls, layer, path))
+        raise ValueError(f"{flag} can be {names}; write the full name")
+    raise ValueError(describe_unknown(cls, layer, path))
 
 
 def _plain(text: str | None) -> str:
-    """Bring a docstring into the form of argparse's help: one line, no markup, % doubled."""
+    """Convert a docstring to argparse's help format: one line, no markup, % doubled."""
     return " ".join((text or "").replace("``", "").split()).replace("%", "%%")
 
 
 def _add_argument(parser: Any, *names: str, **kwargs: Any) -> None:
     if kwargs.get("const") == "{}":
-        return  # a whole section as JSON: YAML files do that better
+        return  # pydantic-settings also offers each section as JSON; YAML files cover that case
     text = re.sub(r" \(default: (|\(\)|\{\}|\.)\)$", "", kwargs.pop("help"))
     if "metavar" in kwargs:
         kwargs["metavar"] = METAVARS.get(kwargs["metavar"], kwargs["metavar"])
@@ -177,7 +181,7 @@ class _Formatter(RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=32)
 
     def _format_action_invocation(self, action: Action) -> str:
-        """Show an option by its full name only; the shortcuts are explained once, below."""
+        """Show the full name only; the epilog explains short names once for all options."""
         if action.nargs == 0:
             return ", ".join(action.option_strings[:2])
         if action.option_strings:

@@ -1,4 +1,4 @@
-"""Local files that appear whole or not at all. Standard library only: settings are written too."""
+"""Atomic writes of local files. Uses the standard library only, so any module can import it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ TEMPORARY = ".tmp-"
 def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
     """Write a file, folder or link under a temporary name, then rename it to ``path``.
 
-    The content is synced before the rename and the folder after it, so that a power cut leaves
-    the old file or the new one.
+    The content is synced before the rename and the parent folder after it. A power cut therefore
+    leaves either the old file or the new one.
 
     Args:
-        path: What is there already is replaced, a whole folder as well; its parent is made.
-        exclusive: The caller holds a lock. The temporary name is then fixed, and what a killed
-            process left under it is removed first.
+        path: The file or folder to create. An existing one is replaced, and missing parent folders
+            are created.
+        exclusive: Whether the caller holds a lock. The temporary name is then fixed, and leftovers
+            of a killed process under that name are removed first.
 
     Yields:
-        A hidden path in the same folder that does not exist. Whatever is there when the block
-        ends takes the place of ``path``; if the block raises, it is removed.
+        A hidden path in the same folder, which does not exist yet. When the block ends, it is
+        renamed to ``path``; if the block raises, it is removed.
 
     Raises:
         OSError: The disk is full, or the folder is not writable.
@@ -42,10 +43,11 @@ def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
         yield temporary
         _sync_all(temporary)
         if temporary.is_dir() and not temporary.is_symlink():
-            discard(path)  # a rename replaces only an empty folder
+            discard(path)  # a rename cannot replace a folder that has content
         temporary.replace(path)
     except BaseException as error:
         discard(temporary)
+        # A full disk raises without a file name; the message needs one.
         if isinstance(error, OSError) and error.errno and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
@@ -53,7 +55,7 @@ def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
-    """Write a file that appears whole or not at all.
+    """Write a file atomically: readers see the whole file or none.
 
     Raises:
         OSError: The disk is full, or the folder is not writable.
@@ -71,7 +73,7 @@ def discard(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlast a power cut."""
+    """Flush a file, or the names in a folder, to disk, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What every command's settings have in common: their layers, their names, their YAML."""
+"""The base class of every command's settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _split_commas(value: Any) -> Any:
 
 def _check_folder_name(name: str) -> str:
     if not name or name.startswith(".") or set(name) & set("/\\"):
-        raise ValueError("give the name of a folder: no / or \\ in it, no dot in front")
+        raise ValueError("give the name of a folder, without / or \\ and without a leading dot")
     return name
 
 
@@ -36,9 +36,9 @@ Splits = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 class Command(BaseSettings):
     """Frozen settings of one command.
 
-    `vlray.settings.reader` reads the layers: flags, then ``VLRAY_*`` variables, ``--config`` files,
-    the user's ``settings.yaml`` and the defaults. The constructor reads none of them: options that
-    it does not get have their defaults, so the same code does the same wherever it runs.
+    `vlray.settings.reader` merges the layers: flags, then ``VLRAY_*`` variables, ``--config``
+    files, the user's ``settings.yaml`` and the defaults. The constructor uses its arguments and the
+    defaults only, so that Python code behaves the same on every machine.
     """
 
     model_config = SettingsConfigDict(
@@ -54,34 +54,34 @@ class Command(BaseSettings):
     )
 
     command: ClassVar[str]
-    """Its name: the module ``vlray.<command>`` runs it."""
+    """Name of the command; the module ``vlray.<command>`` runs it."""
 
     positionals: ClassVar[dict[str, str]] = {}
-    """Arguments without a flag, in their order, and the option that each of them sets."""
+    """Positional arguments in order, each mapped to the option that it sets."""
 
     aliases: ClassVar[dict[str, str]] = {}
-    """Further names of flags, and the option that each of them sets."""
+    """Alternative names of flags, each mapped to the option that it sets."""
 
     examples: ClassVar[tuple[str, ...]] = ()
-    """Arguments that the help shows."""
+    """Command lines that the help shows as examples."""
 
     notes: ClassVar[str] = ""
-    """What the help says below the options, as it is."""
+    """Preformatted text below the options in the help."""
 
     config: Paths = ()
-    """YAML files of settings, a later one over an earlier one; repeat the flag or list them."""
+    """YAML files with options; later files override earlier ones. Repeat the flag or list them."""
 
     project: Annotated[str, AfterValidator(_check_folder_name)] = "default"
-    """Name under which the runs that belong together are kept."""
+    """Project name; the runs of a project share one folder in ``env.runs_dir``."""
 
     env: EnvironmentSection = EnvironmentSection()
 
     @classmethod
     def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
-        """Return the arguments to parse, and options that are set without a flag.
+        """Return the arguments to parse, and options that the command sets itself.
 
         Raises:
-            ValueError: The arguments do not have the form that the command needs.
+            ValueError: The arguments do not have the form that the command expects.
         """
         return args, {}
 
@@ -94,19 +94,19 @@ class Command(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Restrict the constructor to its arguments; the reader reads the other sources."""
+        """Restrict the constructor to its arguments; `reader` reads the other sources."""
         return (init_settings,)
 
     def resolved(self) -> dict[str, Any]:
-        """Give all settings in plain types; ``--config`` is left out, its values are in here."""
+        """Return all settings as plain types, without ``config``, whose values are included."""
         return self.model_dump(mode="json", exclude={"config"})
 
     def changed(self) -> dict[str, Any]:
-        """Give those of ``resolved`` that are not the defaults."""
+        """Return the settings that differ from the defaults, as plain types."""
         defaults = {path: field.default for path, field in options_of(type(self)).items()}
-        given = flatten(self.model_dump(exclude={"config"}))
+        values = flatten(self.model_dump(exclude={"config"}))
         plain = flatten(self.resolved())
-        missing = object()
+        missing = object()  # entries of mappings have no default
         return nest(
-            {path: plain[path] for path in given if given[path] != defaults.get(path, missing)}
+            {path: plain[path] for path in values if values[path] != defaults.get(path, missing)}
         )

@@ -1,4 +1,7 @@
-"""The commands that have options, each known to the others so that no name is just unknown."""
+"""The table of commands with options.
+
+Errors use it to name the command that an unknown option belongs to.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +25,23 @@ COMMANDS = {
 
 
 def settings_of(command: str) -> type[Command]:
-    """Import the settings of a command."""
+    """Import the settings class of a command."""
     module, _, name = COMMANDS[command].partition(":")
     settings: type[Command] = getattr(import_module(module), name)
     return settings
 
 
 def commands_with(path: Path, shortcut: bool = False) -> list[str]:
-    """Name the commands that have an option.
+    """Return the names of the commands that have an option.
 
     Args:
         path: The option.
-        shortcut: Whether the last part of a name alone counts where it is unique, as in flags.
+        shortcut: Whether ``path`` may also be a short name, as in flags.
     """
-    found = []
+    commands = []
     for command in COMMANDS:
         options = options_of(settings_of(command))
         leaves = [option[-1] for option in options]
         if find_option(path, options) or (shortcut and leaves.count(".".join(path)) == 1):
-            found.append(command)
-    return found
+            commands.append(command)
+    return commands

@@ -1,4 +1,4 @@
-"""Options that say where vlray keeps things; every command has them."""
+"""Options of data folders, run folders and logging, which every command has."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class EnvironmentSection(Section):
-    """Where data and runs are on this machine, and how much is logged."""
+    """Data folder, run folder and logging."""
 
     data_dir: Folder = Path()
-    """Folder in which relative paths of data are looked up when they are not in the current
-    one."""
+    """Second folder to search for relative paths of data, after the current folder."""
 
     runs_dir: Folder = Path("runs")
-    """Folder of the run folders; each run writes its settings and its log into one of its own."""
+    """Folder of all runs. Each run gets a subfolder with its settings and its log."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """How much goes into the log."""
+    """Minimum level of logged messages."""
 
     log_format: LogFormat = "text"
-    """``json``: each message as an object on a line, on the console and in the log, with its time,
-    level, run, project, and the worker and node where it happened."""
+    """Format of messages, on the console and in the log. ``json``: one object per line with time,
+    level, project, run, worker and node."""

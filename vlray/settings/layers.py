@@ -1,4 +1,4 @@
-"""The layers of a command's settings: where each value came from, and what is wrong with it."""
+"""The layers of a command's settings, and errors that name the source of a wrong value."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from vlray.settings.options import ENV_PREFIX, Path, find_option, nearest, optio
 from vlray.settings.wording import plain_message
 
 OWN_VARIABLES = frozenset({"VLRAY_HOME"})
-"""Variables that are no options: VLRAY_HOME is the folder of the user's settings.yaml."""
+"""Variables that are not options: VLRAY_HOME is the folder of the user's settings.yaml."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings of one origin."""
+    """Options from one source: the flags, the variables or one YAML file."""
 
     kind: str
-    """``flag``, ``variable`` or ``key``: what an option is called there."""
+    """``flag``, ``variable`` or ``key``: the kind of name that options have in this source."""
 
     values: Mapping[Path, Any]
-    origin: str = ""
-    """The file that the keys are in."""
+    source: str = ""
+    """Path of the YAML file; empty for flags and variables."""
 
     def name(self, path: Path) -> str:
-        """Write the name of an option as it is written here."""
+        """Return an option's name in the spelling of this layer."""
         if self.kind == "flag":
             return "--" + ".".join(path).replace("_", "-")
         if self.kind == "variable":
@@ -38,15 +38,15 @@ class Layer:
         return ".".join(path)
 
     def spell(self, path: Path) -> str:
-        """Write the name of an option and the file that it is in."""
-        return f"{self.name(path)} (in {self.origin})" if self.origin else self.name(path)
+        """Return an option's name followed by the file that sets it."""
+        return f"{self.name(path)} (in {self.source})" if self.source else self.name(path)
 
 
 def read_yaml(path: File) -> dict[str, Any]:
     """Read a YAML file of settings.
 
     Raises:
-        ValueError: It does not exist, is no YAML, or is no mapping.
+        ValueError: The file does not exist, or is not a YAML mapping.
     """
     import yaml
 
@@ -55,19 +55,19 @@ def read_yaml(path: File) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ValueError(
-            f"{path} holds a {type(values).__name__}; "
+            f"{path} contains a {type(values).__name__}; "
             "give a mapping of settings, such as `detector: {min_boxes: 10}`"
         )
     return values
 
 
-def unknown(cls: type[Command], layer: Layer, path: Path) -> str:
-    """Say that no such option is known, and what may have been meant."""
+def describe_unknown(cls: type[Command], layer: Layer, path: Path) -> str:
+    """Return the error for an unknown option, with the option that was most likely meant."""
     spelled = layer.spell(path)
     options = options_of(cls)
     inside = [option for option in options if option[: len(path)] == path]
@@ -86,16 +86,16 @@ def unknown(cls: type[Command], layer: Layer, path: Path) -> str:
 def explain(
     cls: type[Command], details: Iterable[ErrorDetails], layers: list[Layer]
 ) -> Iterator[str]:
-    """Say what is wrong with each value, under the name and in the place where it was given."""
+    """Yield one message for each invalid value, with the name and file that the user wrote."""
     options = options_of(cls)
-    positionals = {tuple(name.split(".")): shown for shown, name in cls.positionals.items()}
+    positionals = {tuple(name.split(".")): argument for argument, name in cls.positionals.items()}
     for detail in details:
         path = tuple(str(part) for part in detail["loc"])
         if detail["type"] == "missing":
-            for option, shown in positionals.items():
+            for option, argument in positionals.items():
                 if option[: len(path)] == path:
-                    about = " ".join((options[option].description or "").replace("`", "").split())
-                    yield f"{shown} ({'.'.join(option)}) is missing. {about}"
+                    text = " ".join((options[option].description or "").replace("`", "").split())
+                    yield f"{argument} ({'.'.join(option)}) is missing. {text}"
             continue
         yield _explain_value(path, detail, layers)
 
@@ -106,13 +106,14 @@ def _explain_value(path: Path, detail: ErrorDetails, layers: list[Layer]) -> str
         for length in range(len(path), 0, -1):
             if path[:length] in layer.values:
                 return f"{layer.spell(path[:length])} is {detail['input']!r}: {message}"
-    # A rule between the options of a section: say where those that are not defaults come from.
+    # A rule across the options of a section failed. Name the source of each option that the
+    # message mentions and that is not a default.
     inside = {
         option: layer.spell(option)
         for layer in layers
         for option in layer.values
         if option[: len(path)] == path and option[-1] in message
     }
-    origins = f" (given: {', '.join(inside.values())})" if inside else ""
-    name = f"{'.'.join(path)}: " if path else ""  # a rule between sections has no one place
-    return f"{name}{message}{origins}"
+    sources = f" (given: {', '.join(inside.values())})" if inside else ""
+    name = f"{'.'.join(path)}: " if path else ""  # a rule across sections has no path
+    return f"{name}{message}{sources}"

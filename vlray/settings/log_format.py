@@ -1,4 +1,4 @@
-"""How a log is written: as text, or as JSON whose names are those of Ray's own JSON logs."""
+"""Log formats: text, or JSON with the key names of Ray's own JSON logs."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from typing import Any, Literal
 LogFormat = Literal["text", "json"]
 
 WORKER = "worker"
-"""Attribute of a record that a worker began: what the worker said of it, by the names below."""
+"""Attribute of a record that came from a worker: the JSON keys that override the driver's."""
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes each record as an object of JSON on a line of its own.
+    """Formatter that writes each record as one line of JSON.
 
-    Its names are ``asctime``, ``levelname``, ``message``, ``name`` (of the logger), ``filename``,
-    ``lineno``, ``process``, ``timestamp_ns``, where there is an error ``exc_text``, and what
-    belongs to all records alike. What a worker said keeps its own time and place, and has
-    ``node_ip`` and Ray's ``job_id``, ``worker_id``, ``node_id``, ``actor_id``, ``task_id``,
-    ``task_name``, ``actor_name`` besides, as far as they are known.
+    The keys are ``asctime``, ``levelname``, ``message``, ``name`` (of the logger), ``filename``,
+    ``lineno``, ``process``, ``timestamp_ns``, ``exc_text`` for an error, and the constant fields of
+    the constructor. Records of a worker have the worker's time and source line. They also have
+    ``node_ip`` and, where available, Ray's ``job_id``, ``worker_id``, ``node_id``, ``actor_id``,
+    ``task_id``, ``task_name`` and ``actor_name``.
     """
 
-    def __init__(self, **about: str) -> None:
-        """Take what belongs to all records, by name."""
+    def __init__(self, **constants: str) -> None:
+        """Store the fields that every record gets.
+
+        Args:
+            constants: Field name to value, such as ``project`` and ``run``.
+        """
         super().__init__()
-        self._about = about
+        self._constants = constants
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
+        """Return one record as a line of JSON."""
         line: dict[str, Any] = {
             "asctime": self.formatTime(record),
             "levelname": record.levelname,
@@ -41,15 +45,16 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exc_text"] = self.formatException(record.exc_info)
-        return json.dumps(line | self._about | getattr(record, WORKER, {}), ensure_ascii=False)
+        line |= self._constants | getattr(record, WORKER, {})
+        return json.dumps(line, ensure_ascii=False)
 
 
 def parse_json(line: str) -> dict[str, Any] | None:
-    """Read a line that `JsonFormatter` wrote; None: it is no such line."""
+    """Parse a line that `JsonFormatter` wrote; return None for any other line."""
     if not line.startswith('{"asctime":'):
         return None
     try:
-        said: dict[str, Any] = json.loads(line)
+        record: dict[str, Any] = json.loads(line)
     except ValueError:
         return None
-    return said if {"levelname", "message"} <= said.keys() else None
+    return record if {"levelname", "message"} <= record.keys() else None

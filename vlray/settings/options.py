@@ -1,4 +1,4 @@
-"""The names of a command's options: which there are, and which one was most likely meant."""
+"""The names of a command's options, and the closest match for an unknown name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from vlray.settings.wording import similar
 
 Path = tuple[str, ...]
-"""Where an option is: ``("detector", "min_boxes")``, written ``detector.min_boxes``."""
+"""Path of an option: ``("detector", "min_boxes")`` for ``detector.min_boxes``."""
 
 ENV_PREFIX = "VLRAY_"
 
@@ -38,7 +38,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "model.activation_checkpointing": ("gradient_checkpointing",),
     "validation.valid": ("val", "eval", "eval_data", "validation_split"),
     "loader.max_tokens": ("max_length", "max_seq_length", "max_seq_len"),
-    # Of an extraction, or of all commands.
+    # Options of `extract`, and options that several commands have.
     "cluster.actors": ("num_workers", "num_gpus", "gpus", "devices"),
     "detector.score_thresh": ("conf", "conf_thresh", "confidence", "threshold"),
     "detector.nms_thresh": ("iou", "nms", "nms_threshold"),
@@ -49,11 +49,11 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "output.path": ("output_dir", "out", "out_dir", "save_dir"),
     "env.log_level": ("verbose", "debug", "verbosity"),
 }
-"""What other tools call an option."""
+"""Names of other tools for an option of vlray."""
 
 
 def options_of(model: type[BaseModel], section: Path = ()) -> dict[Path, FieldInfo]:
-    """List every option of a command, those of its sections included."""
+    """Return every option of a command by its path, including the options in sections."""
     options: dict[Path, FieldInfo] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -64,12 +64,12 @@ def options_of(model: type[BaseModel], section: Path = ()) -> dict[Path, FieldIn
 
 
 def is_mapping(field: FieldInfo) -> bool:
-    """Say whether the option holds entries of the user's own naming."""
+    """Return whether the option is a mapping, whose entries the user names."""
     return get_origin(field.annotation) is dict
 
 
 def find_option(path: Path, options: Mapping[Path, FieldInfo]) -> Path | None:
-    """Give the option that ``path`` is, or is an entry of where the option is a mapping."""
+    """Return the option at ``path``, or the mapping that ``path`` is an entry of."""
     if path in options:
         return path
     for length in range(1, len(path)):
@@ -79,7 +79,7 @@ def find_option(path: Path, options: Mapping[Path, FieldInfo]) -> Path | None:
 
 
 def flatten(values: Mapping[str, Any], section: Path = ()) -> dict[Path, Any]:
-    """Turn nested mappings into one of paths; ``nest`` is the way back."""
+    """Convert nested mappings to one mapping of paths; ``nest`` is the inverse."""
     flat: dict[Path, Any] = {}
     for key, value in values.items():
         path = (*section, str(key))
@@ -91,23 +91,23 @@ def flatten(values: Mapping[str, Any], section: Path = ()) -> dict[Path, Any]:
 
 
 def nest(flat: Mapping[Path, Any]) -> dict[str, Any]:
-    """Turn paths into nested dictionaries."""
+    """Convert a mapping of paths to nested dictionaries."""
     nested: dict[str, Any] = {}
     for path, value in flat.items():
-        place = nested
+        section = nested
         for key in path[:-1]:
-            place = place.setdefault(key, {})
-        place[path[-1]] = value
+            section = section.setdefault(key, {})
+        section[path[-1]] = value
     return nested
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Give the known dotted name closest to ``word``, by the whole name or by its last part.
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """Return the dotted name closest to ``word``, by the whole name or by its last part.
 
-    A word that other tools have for one of the names stands for it, whatever is spelled alike.
+    `SYNONYMS` take precedence over names that are spelled similarly.
     """
     names: dict[str, str] = {}
-    for name in known:
+    for name in options:
         names.setdefault(name.rpartition(".")[2], name)
         names[name] = name
     leaf = word.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Load what a string names: ``module:Class`` or ``path/to/file.py:Class``."""
+"""Loading of user classes by ``module:Class`` or ``path/to/file.py:Class``."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ EXAMPLES = "give module:Class (my_package.detectors:Mine) or a file (path/to/fil
 
 
 def load(target: str) -> Any:
-    """Import a module or a Python file, and give the object of that name in it.
+    """Import a module or a Python file, and return an object from it.
 
     Args:
-        target: ``module:Class``, or ``path/to/file.py:Class``, absolute or relative to the
-            current directory. A file loaded twice is one module as long as it has not changed.
+        target: ``module:Class``, or ``path/to/file.py:Class`` with an absolute path or one relative
+            to the current directory. An unchanged file that is loaded twice is one module.
 
     Raises:
-        ValueError: The string has another form, or nothing of that name is there.
+        ValueError: ``target`` has another form, or the module, file or object does not exist.
         ImportError: The module or file itself imports something that is not installed.
     """
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name.isidentifier():
-        raise ValueError(f"{target!r} names no class; {EXAMPLES}")
-    module = _load_file(Path(place), target) if place.endswith(".py") else _load(place, target)
+    module_name, colon, name = target.rpartition(":")
+    if not colon or not module_name or not name.isidentifier():
+        raise ValueError(f"{target!r} does not name a class; {EXAMPLES}")
+    is_file = module_name.endswith(".py")
+    module = _load_file(Path(module_name), target) if is_file else _load(module_name, target)
     try:
         return getattr(module, name)
     except AttributeError:
         public = [word for word in vars(module) if not word.startswith("_")]
         near = similar(name, public, count=3) or sorted(public)[:10]
         raise ValueError(
-            f"{target!r}: {place} has no {name!r}; it has {', '.join(near) or 'nothing public'}"
+            f"{target!r}: {module_name} has no {name!r}; "
+            f"it has {', '.join(near) or 'no public names'}"
         ) from None
 
 
@@ -44,20 +46,22 @@ def _load(name: str, target: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # Only a missing module that the string itself names is the string's fault.
+        # The target is wrong only if it names the missing module. Otherwise its module exists, and
+        # imports something that is not installed.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             error.add_note(f"while vlray imported {target!r}")
             raise
         raise ValueError(f"{target!r}: there is no module {error.name!r}; {EXAMPLES}") from error
     except (TypeError, ValueError) as error:  # "..", "a..b", ".a"
-        raise ValueError(f"{target!r}: {name!r} is no module's name; {EXAMPLES}") from error
+        raise ValueError(f"{target!r}: {name!r} is not a valid module name; {EXAMPLES}") from error
 
 
 def _load_file(path: Path, target: str) -> ModuleType:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise ValueError(f"{target!r}: there is no file {path}; {EXAMPLES}")
-    # The name holds on every machine and process that has the same file at the same path.
+    # The name depends on path and content only, so objects of the module unpickle in every
+    # process that has the same file at the same path.
     digest = hashlib.sha256(bytes(path) + b"\0" + path.read_bytes()).hexdigest()[:12]
     name = f"vlray_plugin_{digest}_{path.stem}"
     if name in sys.modules:

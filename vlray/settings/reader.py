@@ -1,4 +1,4 @@
-"""Read a command's settings: flags, environment variables, YAML files and the lasting state."""
+"""Read a command's settings from flags, environment variables, YAML files and settings.yaml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from vlray.settings import arguments, state
 from vlray.settings.base import Command
 from vlray.settings.commands import commands_with
-from vlray.settings.layers import OWN_VARIABLES, Layer, explain, read_yaml, unknown
+from vlray.settings.layers import OWN_VARIABLES, Layer, describe_unknown, explain, read_yaml
 from vlray.settings.options import (
     ENV_PREFIX,
     Path,
@@ -29,30 +29,30 @@ C = TypeVar("C", bound=Command)
 
 
 class UsageError(ValueError):
-    """The options of a command are wrong, each for a reason of its own.
+    """Raised when options of a command are invalid.
 
     Attributes:
-        command: The command whose options they are.
-        messages: One sentence for each mistake.
-        usage: A line on how the command is called.
+        command: Settings class of the command.
+        messages: One sentence for each invalid option.
+        usage: The usage line.
     """
 
     def __init__(self, command: type[Command], messages: Sequence[str]) -> None:
         super().__init__("; ".join(messages))
         self.command = command
         self.messages = tuple(messages)
-        self.usage = f"usage: {arguments.usage(command)}; --help explains"
+        self.usage = f"usage: {arguments.usage(command)}; --help lists the options"
 
 
 def from_cli(cls: type[C], argv: list[str] | None = None) -> C:
-    """Read the settings for a command line.
+    """Read the settings from all layers, for the command line.
 
     Args:
-        cls: Settings of the command.
-        argv: The arguments; None: those of this process.
+        cls: Settings class of the command.
+        argv: Command-line arguments; None: those of this process.
 
     Raises:
-        UsageError: An option, variable or file is wrong.
+        UsageError: An option, variable or file is invalid.
     """
     return read(cls, sys.argv[1:] if argv is None else argv)
 
@@ -61,7 +61,7 @@ def read(cls: type[C], argv: list[str]) -> C:
     """Read the settings from all layers, for calls from Python.
 
     Raises:
-        UsageError: An option, variable or file is wrong.
+        UsageError: An option, variable or file is invalid.
     """
     try:
         args, fixed = cls.rewrite_args(argv)
@@ -83,70 +83,80 @@ def read(cls: type[C], argv: list[str]) -> C:
 def read_layers(
     cls: type[Command], flags: Mapping[str, Any], environ: Mapping[str, str]
 ) -> list[Layer]:
-    """Read every layer, the weakest first.
+    """Read every layer, the lowest precedence first.
 
     Raises:
-        ValueError: A file is missing or no mapping of settings, or a name is unknown.
+        ValueError: A file is missing or not a mapping of settings, or a name is unknown.
     """
     flag_layer = Layer("flag", _typed(cls, flatten(flags)))
     variable_layer = _read_variables(cls, environ)
     files = flag_layer.values.get(("config",), variable_layer.values.get(("config",), ""))
     names = [name for name in files.split(",") if name.strip()]
-    lasting = {key: value for key, value in state.read_state().items() if key != "models"}
+    user = {key: value for key, value in state.read_state().items() if key != "models"}
     return [
-        _known(cls, lasting, str(state.settings_path()), shared=True),
-        *(_known(cls, read_yaml(File(name.strip())), name.strip()) for name in names),
+        _file_layer(cls, user, str(state.settings_path()), shared=True),
+        *(_file_layer(cls, read_yaml(File(name.strip())), name.strip()) for name in names),
         variable_layer,
         flag_layer,
     ]
 
 
-def _known(
-    cls: type[Command], values: Mapping[str, Any], origin: str, shared: bool = False
+def _file_layer(
+    cls: type[Command], values: Mapping[str, Any], source: str, shared: bool = False
 ) -> Layer:
-    """Make a layer of a file's values; refuse what no command (or, unshared, not this) knows."""
+    """Convert a file's values to a layer.
+
+    Args:
+        cls: Settings class of the command.
+        values: The content of the file.
+        source: Path of the file.
+        shared: Whether the file may also hold options of other commands; these are skipped.
+
+    Raises:
+        ValueError: A key is unknown.
+    """
     options = options_of(cls)
-    layer = Layer("key", flatten(values), origin)
-    known: dict[Path, Any] = {}
+    layer = Layer("key", flatten(values), source)
+    selected: dict[Path, Any] = {}
     for path, value in layer.values.items():
         option = find_option(path, options)
         if option == ("config",):
             raise ValueError(f"{layer.spell(path)} has no effect in a file; give --config FILE")
         if option is not None:
-            known[path] = value
+            selected[path] = value
         elif value is None and any(option[: len(path)] == path for option in options):
             continue  # an empty section
         elif not (shared and commands_with(path)):
-            raise ValueError(unknown(cls, layer, path))
-    return Layer("key", known, origin)
+            raise ValueError(describe_unknown(cls, layer, path))
+    return Layer("key", selected, source)
 
 
 def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
-    """Read the ``VLRAY_*`` variables; those of other commands are theirs."""
+    """Read the ``VLRAY_*`` variables, and skip those of other commands."""
     options = options_of(cls)
     variables = Layer("variable", {})
-    wanted: dict[str, str | None] = {}
+    selected: dict[str, str | None] = {}
     mappings = []
     for name, value in environ.items():
         if not name.upper().startswith(ENV_PREFIX) or name.upper() in OWN_VARIABLES:
             continue
         path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
         if option := find_option(path, options):
-            wanted[name.lower()] = value
+            selected[name.lower()] = value
             if is_mapping(options[option]):
                 mappings.append(name)
         elif not commands_with(path):
-            raise ValueError(unknown(cls, variables, path))
+            raise ValueError(describe_unknown(cls, variables, path))
     source = EnvSettingsSource(cls)
-    source.env_vars = wanted
+    source.env_vars = selected
     try:
         return Layer("variable", _typed(cls, flatten(source())))
-    except SettingsError as error:  # mappings are the only kind that is read as JSON
+    except SettingsError as error:  # only mappings are parsed as JSON
         raise ValueError(f'{", ".join(mappings)}: give JSON, such as {{"depth": 50}}') from error
 
 
 def _typed(cls: type[Command], values: dict[Path, Any]) -> dict[Path, Any]:
-    """Read the entries of mappings as YAML would: ``depth=50`` is a number."""
+    """Parse the entries of mappings as YAML does, so that ``depth=50`` is a number."""
     options = options_of(cls)
     for path, value in values.items():
         if path not in options and isinstance(value, str):

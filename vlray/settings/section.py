@@ -1,4 +1,4 @@
-"""What every group of options has in common."""
+"""The base class of every group of options."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A frozen group of options by subject; the docstring under a field is its help."""
+    """A frozen group of options; the docstring under a field is its help text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

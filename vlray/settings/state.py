@@ -1,4 +1,4 @@
-"""The lasting state: the user's own ``settings.yaml``, the layer above the defaults."""
+"""The user's ``settings.yaml``: options that apply to all runs, one layer above the defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vlray.settings.options import Path, find_option, flatten, is_mapping, neare
 
 
 def settings_path() -> File:
-    """Say where the file is (or would be): in $VLRAY_HOME, else in the user's configuration."""
+    """Return the path of the file: in $VLRAY_HOME, else in the user's configuration folder."""
     if home := os.environ.get("VLRAY_HOME"):
         return File(home) / "settings.yaml"
     import platformdirs
@@ -29,37 +29,37 @@ def read_state() -> dict[str, Any]:
     """Read the file: options as in a ``--config`` file, and ``models``.
 
     Raises:
-        ValueError: The file is no YAML mapping.
+        ValueError: The file is not a YAML mapping.
     """
     path = settings_path()
     return read_yaml(path) if path.is_file() else {}
 
 
 def stored_models() -> dict[str, str]:
-    """Read the stored models: what each name that ``detector.name`` may give stands for.
+    """Read the stored models: a name for ``detector.name`` or ``model.name`` to its target.
 
     Raises:
-        ValueError: ``models`` in the file is no mapping of names.
+        ValueError: ``models`` in the file is not a mapping.
     """
     models = read_state().get("models") or {}
     if not isinstance(models, Mapping):
         raise ValueError(
-            f"models (in {settings_path()}) is {models!r}; take it out with "
+            f"models (in {settings_path()}) is {models!r}, not a mapping; remove it by "
             "`vlray env unset models`, then `vlray env set models.NAME ...`"
         )
     return {str(name): str(model) for name, model in models.items()}
 
 
 def entries() -> dict[Path, Any]:
-    """Read everything that is set, by its path."""
+    """Read every entry of the file by its path."""
     return flatten(read_state())
 
 
 def store(key: str, value: str) -> Any:
-    """Set an option, or ``models.NAME``, for all runs to come; give the value as it was stored.
+    """Set an option, or ``models.NAME``, for all later runs, and return the stored value.
 
     Raises:
-        ValueError: No command has such an option, or the value is not allowed.
+        ValueError: No command has this option, or the value is invalid.
     """
     path = parse_key(key)
     commands = [settings_of(command) for command in commands_with(path)]
@@ -69,8 +69,8 @@ def store(key: str, value: str) -> Any:
     for other in stored:
         if other != path and (other[: len(path)] == path or path[: len(other)] == other):
             raise ValueError(
-                f"{key} cannot be set beside {'.'.join(other)}; "
-                f"first: vlray env unset {'.'.join(other)}"
+                f"{key} conflicts with {'.'.join(other)}, which is set; "
+                f"remove that first: vlray env unset {'.'.join(other)}"
             )
     if path[0] == "models":
         stored[path] = _absolute(value)
@@ -81,26 +81,26 @@ def store(key: str, value: str) -> Any:
 
 
 def remove(key: str) -> None:
-    """Take an option or a stored model back.
+    """Remove an option or a stored model.
 
     Raises:
-        ValueError: It is not set.
+        ValueError: ``key`` is not set.
     """
     stored = entries()
     names = {".".join(path): path for path in stored}
     key = key if key in names else ".".join(parse_key(key))
     if key not in names:
-        there = f"set are {', '.join(names)}" if names else "nothing is"
-        raise ValueError(f"{key} is not set; {there}")
+        state = f"set are {', '.join(names)}" if names else "nothing is set"
+        raise ValueError(f"{key} is not set; {state}")
     del stored[names[key]]
     _write(nest(stored))
 
 
 def parse_key(key: str) -> Path:
-    """Turn ``detector.min-boxes`` into a path; the names of models and entries stay as they are.
+    """Parse ``detector.min-boxes`` into a path; names of models and of mapping entries are kept.
 
     Raises:
-        ValueError: A model's name is empty or looks like a file, a class or a URL.
+        ValueError: A model's name is empty, or looks like a file, a class or a URL.
     """
     section, _, name = key.partition(".")
     if section != "models":
@@ -110,18 +110,18 @@ def parse_key(key: str) -> Path:
                 is_mapping(options_of(settings_of(name))[path[:length]])
                 for name in commands_with(path[:length])
             ):
-                return *path[:length], ".".join(key.split(".")[length:])  # of the user's naming
+                return *path[:length], ".".join(key.split(".")[length:])  # the user's name
         return path
     if not name or set(name) & set(":/\\") or name.endswith((".py", ".yaml", ".yml")):
         raise ValueError(
-            f"{key!r} names no model; give a plain name, such as "
+            f"{key!r} is not a valid name of a model; give a plain name, such as "
             "`vlray env set models.mine path/to/file.py:Class`"
         )
     return section, name
 
 
 def _absolute(model: str) -> str:
-    """Make the path of a file that is here absolute: it is to be found from anywhere."""
+    """Make the path of an existing file absolute, because runs start in any folder."""
     file, colon, name = model.rpartition(":")
     if colon and File(file).is_file():
         return f"{File(file).resolve()}:{name}"
@@ -129,7 +129,7 @@ def _absolute(model: str) -> str:
 
 
 def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]) -> Any:
-    """Check a value together with what else is set, and give it in plain types."""
+    """Validate a value together with the other stored options; return it as a plain type."""
     import yaml
 
     options = options_of(cls)
@@ -137,12 +137,13 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
     assert option is not None
     field = options[option]
     parsed = yaml.safe_load(value) if is_mapping(field) else value
-    known = {path: value for path, value in stored.items() if find_option(path, options)}
-    layer = Layer("key", known | {path: parsed})
+    others = {path: value for path, value in stored.items() if find_option(path, options)}
+    layer = Layer("key", others | {path: parsed})
     try:
         cls(**nest(layer.values))
     except ValidationError as error:
-        # What is missing will be given to the command; what is wrong elsewhere was there before.
+        # Missing options come from the command line later, and errors of other options were there
+        # before: only errors of this option count.
         wrong = [
             detail
             for detail in error.errors(include_url=False)
@@ -155,7 +156,7 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
         return parsed
     adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
     typed = adapter.validate_python(parsed)
-    # The lasting state is read from every folder, so that a path has to hold in each of them.
+    # Commands run in any folder, so a path is stored as an absolute one.
     return (
         str(typed.absolute())
         if isinstance(typed, File)
@@ -164,9 +165,9 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
 
 
 def _hint(key: str) -> str:
-    known = {".".join(path) for name in COMMANDS for path in options_of(settings_of(name))}
-    close = nearest(key, sorted(known - {"config"}))
-    return f"did you mean {close}?" if close else "`vlray extract --help` lists them"
+    options = {".".join(path) for name in COMMANDS for path in options_of(settings_of(name))}
+    close = nearest(key, sorted(options - {"config"}))
+    return f"did you mean {close}?" if close else "`vlray COMMAND --help` lists the options"
 
 
 def _write(state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Rows of text in aligned columns, for the terminal."""
+"""Text tables for the terminal."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 
 def align(rows: Sequence[Sequence[str]], *, right: bool = False) -> list[str]:
-    """Align rows in columns two spaces apart; no line ends with spaces.
+    """Align cells in columns, two spaces apart, without trailing spaces.
 
     Args:
-        rows: Cells of each row, the headings included; all rows have the same number of cells.
-        right: Whether all columns but the first are aligned to the right, as numbers are.
+        rows: Cells of each row, including the header. All rows have the same number of cells.
+        right: Whether to align all columns but the first to the right, for numbers.
 
     Returns:
-        A line for each row.
+        One line per row.
 
     Raises:
         ValueError: A row has more or fewer cells than the first.

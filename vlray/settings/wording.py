@@ -1,4 +1,4 @@
-"""Sentences that several commands need: what was most likely meant, and what is wrong."""
+"""Phrases for error messages: suggestions, and rewording of pydantic's messages."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ if TYPE_CHECKING:
 
 
 def similar(word: str, names: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
-    """Return the names that are spelled most like ``word``, the nearest first.
+    """Return the names that are spelled most similarly to ``word``, the closest first.
 
     Args:
-        word: As a user wrote it.
-        names: To choose from.
-        count: Return at most this many.
-        cutoff: Similarity in [0, 1] below which a name is left out.
+        word: The word that the user wrote.
+        names: The candidates.
+        count: Maximum number of names to return.
+        cutoff: Minimum similarity in [0, 1].
     """
     return difflib.get_close_matches(word, list(names), n=count, cutoff=cutoff)
 
 
 def did_you_mean(word: str, names: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
-    """Return the question, with a space at its end; empty if no name is similar."""
+    """Return "did you mean ...? " with a trailing space; empty if no name is similar."""
     close = similar(word, names, count, cutoff)
     return f"did you mean {' or '.join(close)}? " if close else ""
 
 
 def plain_message(message: str) -> str:
-    """Reword a message of pydantic so that it continues a sentence."""
+    """Reword a message of pydantic so that it can follow a colon in a sentence."""
     return message.removeprefix("Value error, ").replace("Input should", "it should")
 
 
 def explain_errors(error: ValidationError) -> str:
-    """Describe every mistake that pydantic found: the place of the value, and the message."""
+    """Return pydantic's errors as text: the path of each value and the message."""
     return "; ".join(
         f"{'.'.join(map(str, detail['loc']))}: {plain_message(detail['msg'])}".removeprefix(": ")
         for detail in error.errors(include_url=False)

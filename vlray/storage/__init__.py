@@ -1,1 +1,1 @@
-"""Files and their safety: atomic writes, object storage, locks, pickles that run no code."""
+"""Files: atomic writes, object storage, fingerprints, locks, safe unpickling, Hub downloads."""

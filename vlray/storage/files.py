@@ -1,8 +1,8 @@
 """Files on disk and in object storage, behind one ``pyarrow`` filesystem.
 
-A *URI* is what a user writes (a local path, ``file://``, ``s3://`` or ``gs://``); a *path* is what
-its filesystem wants. Whatever vlray writes goes through ``write_atomic``, or through
-`vlray.settings.atomic` where a library writes the file itself and it is always local.
+A *URI* is the user's notation (a local path, ``file://``, ``s3://`` or ``gs://``); a *path* is the
+notation of the filesystem. vlray writes all files through ``write_atomic``, or through
+`vlray.settings.atomic` for local files that a library writes itself.
 """
 
 from __future__ import annotations
@@ -31,39 +31,39 @@ _ESCAPED_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
 def is_uri(text: str) -> bool:
-    """Tell ``scheme://...`` from a local path."""
+    """Return whether a text is ``scheme://...`` and not a local path."""
     return _SCHEME.match(text) is not None
 
 
 def check_scheme(uri: str) -> None:
-    """Refuse a URI that ``resolve`` cannot resolve, before anything is opened.
+    """Check that ``resolve`` supports the scheme of a URI, without opening anything.
 
     Raises:
-        ValueError: Its scheme is none of ours.
+        ValueError: The scheme is not supported.
     """
     match = _SCHEME.match(uri)
     if match and match[1].lower() not in (*_REMOTE, "file"):
         raise ValueError(
-            f"{uri!r} begins with {match[1]}://, which vlray does not read; "
+            f"{uri!r} begins with {match[1]}://, which vlray does not support; "
             "give a local path, file://, s3:// or gs://"
         )
 
 
 def resolve(uri: str | Path) -> tuple[FileSystem, str]:
-    """Open the filesystem that a URI lives on.
+    """Open the filesystem of a URI.
 
     Args:
         uri: A local path (absolute, relative or with ``~``), ``file://``, ``s3://`` or ``gs://``.
             Options such as ``?endpoint_override=http://host:9000&region=...`` go to
-            ``pyarrow.fs.S3FileSystem``, which also honours the environment's ``AWS_ENDPOINT_URL``,
-            ``AWS_PROFILE`` and the other usual variables by itself.
+            ``pyarrow.fs.S3FileSystem``, which also reads ``AWS_ENDPOINT_URL``, ``AWS_PROFILE`` and
+            the other usual environment variables.
 
     Returns:
         The filesystem, and the path on it: absolute for local files.
 
     Raises:
-        ValueError: The URI is empty, of an unknown scheme or has unknown options.
-        OSError: The bucket or its region cannot be found out.
+        ValueError: The URI is empty, or its scheme or an option is unknown.
+        OSError: The bucket or its region cannot be determined.
     """
     from pyarrow.fs import LocalFileSystem
 
@@ -72,20 +72,20 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         raise ValueError("the path is empty; give a local path, file://, s3:// or gs://")
     check_scheme(text)
     match = _SCHEME.match(text)
-    if match is None:  # abspath, for resolve() follows links
+    if match is None:  # abspath, because resolve() follows links
         return LocalFileSystem(), os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
     if match[1].lower() == "file":
         host, slash, path = text[match.end() :].partition("/")
         if host not in ("", "localhost"):
             raise ValueError(f"{text!r} names the host {host!r}; write file:///folder")
-        return LocalFileSystem(), os.path.abspath(slash + unquote(path))  # noqa: PTH100 - as above
+        return LocalFileSystem(), os.path.abspath(slash + unquote(path))  # noqa: PTH100 - same reason
     plain, _, options = text.partition("?")
     bucket, _, key = plain[match.end() :].partition("/")
     if not bucket:
-        raise ValueError(f"{text!r} names no bucket; write {match[0]}bucket/folder")
+        raise ValueError(f"{text!r} has no bucket; write {match[0]}bucket/folder")
     environment = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
     if match[1].lower() == "s3" and "allow_delayed_open" not in options:
-        # A small object is then one request, and a killed writer leaves no unfinished upload of it.
+        # Small objects then need one request, and a killed writer leaves no unfinished upload.
         options += "&allow_delayed_open=true" if options else "allow_delayed_open=true"
     fs, top = _open_bucket(f"{match[0].lower()}{bucket}?{options}", environment)
     return fs, join(top, *filter(None, [unquote(key).strip("/")]))
@@ -93,11 +93,11 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
 
 @functools.lru_cache(maxsize=16)
 def _open_bucket(uri: str, environment: tuple[tuple[str, str], ...]) -> tuple[FileSystem, str]:
-    """Open a bucket once per process: each opening asks the network for its region.
+    """Open a bucket once per process, because opening one requests its region over the network.
 
     Args:
-        uri: The bucket and the options, without a key.
-        environment: What pyarrow reads by itself; another environment is another filesystem.
+        uri: Bucket and options, without a key.
+        environment: ``AWS_*`` variables that pyarrow reads; part of the cache key.
     """
     from pyarrow import ArrowInvalid
     from pyarrow.fs import FileSystem
@@ -110,17 +110,17 @@ def _open_bucket(uri: str, environment: tuple[tuple[str, str], ...]) -> tuple[Fi
 
 
 def is_local(fs: FileSystem) -> bool:
-    """Tell local disks from object storage."""
+    """Return whether a filesystem is a local disk and not object storage."""
     return bool(fs.type_name == "local")
 
 
 def join(folder: str, *names: str) -> str:
-    """Join a path and names below it with ``/``; an absolute name stands for itself."""
+    """Join a path and names with ``/``; an absolute name replaces everything before it."""
     return posixpath.join(folder, *names)
 
 
 def parent(uri: str) -> tuple[str, str]:
-    """Split a path, or a URI with its options kept on the folder, into folder and last name."""
+    """Split a path or URI into folder and last name; options of a URI stay with the folder."""
     if not is_uri(uri):
         return posixpath.split(uri)
     plain, question_mark, options = uri.partition("?")
@@ -136,15 +136,15 @@ def locate(root: str, path: str) -> tuple[FileSystem, str]:
     if is_uri(path) or path.startswith("/"):
         return resolve(path)
     fs, folder = resolve(root)
-    found = join(folder, path)
-    return fs, found if is_local(fs) else posixpath.normpath(found)  # buckets know no ".."
+    full = join(folder, path)
+    return fs, full if is_local(fs) else posixpath.normpath(full)  # buckets have no ".."
 
 
 def read_bytes(fs: FileSystem, path: str) -> bytes:
     """Read a whole file.
 
     Raises:
-        OSError: It is missing, unreadable, or its storage cannot be reached.
+        OSError: The file is missing or unreadable, or the storage cannot be reached.
     """
     if not is_local(fs):
         with explained(_name(fs, path)), fs.open_input_file(path) as stream:
@@ -159,7 +159,7 @@ def read_bytes(fs: FileSystem, path: str) -> bytes:
 
 
 def escape_bytes(name: str) -> str:
-    r"""Spell bytes of a file's name that are not UTF-8 as ``\xe9``, so that Arrow can hold it."""
+    r"""Escape bytes of a file name that are not UTF-8 as ``\xe9``, so that Arrow can store it."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -169,12 +169,12 @@ def restore_bytes(name: str) -> str:
 
 
 def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -> None:
-    """Write a file that appears whole or not at all; an older one of its name is replaced.
+    """Write or replace a file atomically: readers see the whole file or none.
 
-    On a local disk: a hidden temporary file in the same folder, synced, then renamed. In object
-    storage: one upload, begun when all of its bytes are at hand and finished or given up before
-    this returns; an object appears when its upload is complete. Of a large one that was given up,
-    the storage may keep invisible parts: let a lifecycle rule of the bucket abort them.
+    On a local disk, this writes a hidden temporary file in the same folder, syncs and renames it.
+    In object storage, it uploads the object, which appears when the upload is complete. The storage
+    may keep invisible parts of a large upload that failed; a lifecycle rule of the bucket can
+    remove them.
 
     Raises:
         OSError: The disk is full, the folder is not writable, or the storage cannot be reached.
@@ -184,41 +184,41 @@ def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -
         return
 
     def upload() -> None:
-        # compression=None: pyarrow would otherwise compress what is named .gz or .zst.
+        # compression=None: pyarrow would otherwise compress files named .gz or .zst.
         name = _name(fs, path)
         with explained(name), fs.open_output_stream(path, compression=None) as stream:
             stream.write(data)
 
-    # Closing a stream publishes what it holds, also when an exception leaves the block: a Ctrl-C
-    # between open and write would leave an empty object. Signals only reach the main thread.
+    # Closing a stream publishes its content, also after an exception: a Ctrl-C between open and
+    # write would leave an empty object. Signals reach the main thread only, so upload in another.
     with ThreadPoolExecutor(max_workers=1) as thread:
         thread.submit(upload).result()
 
 
 def list_names(fs: FileSystem, folder: str) -> dict[str, int]:
-    """List the files of one folder, without those below it and without unfinished ones.
+    """List the files of one folder, without subfolders and temporary files.
 
     Returns:
-        Size in bytes by name, sorted by name; empty where there is no such folder.
+        Size in bytes by name, sorted by name; empty if the folder does not exist.
     """
     from pyarrow.fs import FileSelector, FileType
 
     with explained(_name(fs, folder)):
-        found = fs.get_file_info(FileSelector(folder, allow_not_found=True))
-    sizes = {info.base_name: info.size for info in found if info.type == FileType.File}
+        infos = fs.get_file_info(FileSelector(folder, allow_not_found=True))
+    sizes = {info.base_name: info.size for info in infos if info.type == FileType.File}
     return {name: sizes[name] for name in sorted(sizes) if not name.startswith(TEMPORARY)}
 
 
 def remove(fs: FileSystem, path: str) -> None:
-    """Delete a file; fine where it is gone already."""
+    """Delete a file, if it exists."""
     with explained(_name(fs, path)), contextlib.suppress(FileNotFoundError):
         fs.delete_file(path)
 
 
 def remove_temporaries(fs: FileSystem, folder: str) -> int:
-    """Delete what killed writers left in a local folder and below it, and count it.
+    """Delete temporary files of killed writers in and below a local folder; return their number.
 
-    Only for a time when nobody writes there. Object storage keeps no unfinished files to see.
+    Call it only while nobody writes there. Object storage has no visible temporary files.
     """
     if not is_local(fs):
         return 0
@@ -234,11 +234,11 @@ def _name(fs: FileSystem, path: str) -> str:
 
 @contextlib.contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turn the object store's error codes into errors that name the URI and the way out."""
+    """Convert error codes of object storage to errors that name the URI and a solution."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None:  # the operating system's own, which name the file
+        if error.errno is not None:  # errors of the operating system name the file
             raise
         text = str(error)
         for code, kind, advice in _ADVICE:

@@ -1,10 +1,10 @@
-"""Fingerprints of sources: whether a file is the one that was read before.
+"""Fingerprints of files, to detect changes since they were read.
 
-A fingerprint is the size and the time of the last change: one ``stat`` of a local file, nothing
-but the listing of a bucket. Buckets have ETags as well, but pyarrow's listings do not return them,
-and one request for each object would make a listing of a million slow; an object that is written
-again has another time. Where both can lie, content decides: a copy of a folder has other times
-than the folder (`digest`), and what was cut and filled again may have the same size.
+A fingerprint is the size and the modification time: one ``stat`` for a local file, only the listing
+for a bucket. pyarrow's listings have no ETags, and one request per object would be slow for a
+million objects; an object that is written again has a new time. Where size and time are not enough,
+`digest` and `sample` compare content: a copied file has another time, and a file that was rewritten
+may have the same size.
 """
 
 from __future__ import annotations
@@ -24,35 +24,34 @@ from vlray.storage import files
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
-THREADS = 16  # mostly waiting for network storage
-CHUNK = 1000  # files that a thread looks at in one go; also what one answer of a bucket lists
+THREADS = 16  # they mostly wait for network storage
+CHUNK = 1000  # files per job of a thread; also the objects per response of a bucket
 
-
-SAMPLED = 64 * 2**20  # bytes of each end; the middle of more content is known by its time alone
+SAMPLED = 64 * 2**20  # bytes at each end that `sample` reads; the middle is not compared
 BLOCK = 2**20
 
 
 class Fingerprint(NamedTuple):
-    """Size in bytes and time of the last change in ns; both None where it could not be found."""
+    """Size in bytes and modification time in ns; both None if they could not be read."""
 
     file_bytes: int | None
     mtime_ns: int | None
 
 
 ABSENT = Fingerprint(-1, 0)
-"""Of a file that is not there."""
+"""Fingerprint of a missing file."""
 
 UNKNOWN = Fingerprint(None, None)
-"""Of a file that could not be looked at; it says nothing, also not that the file has changed."""
+"""Fingerprint of an inaccessible file; it never counts as a change."""
 
 
 def of_stat(status: os.stat_result) -> Fingerprint:
-    """Take the fingerprint out of what ``stat`` returned."""
+    """Return the fingerprint for a result of ``os.stat``."""
     return Fingerprint(status.st_size, status.st_mtime_ns)
 
 
 def of_info(info: FileInfo) -> Fingerprint:
-    """Take the fingerprint out of what a filesystem of pyarrow returned."""
+    """Return the fingerprint for a ``FileInfo`` of pyarrow."""
     from pyarrow.fs import FileType
 
     if info.type == FileType.NotFound:
@@ -61,22 +60,22 @@ def of_info(info: FileInfo) -> Fingerprint:
 
 
 def of_file(path: str | os.PathLike[str]) -> Fingerprint:
-    """Look at one local file; links are followed."""
+    """Return the fingerprint of a local file, following links."""
     try:
-        return of_stat(os.stat(path))  # noqa: PTH116 - a million strings become no Paths
+        return of_stat(os.stat(path))  # noqa: PTH116 - a million Path objects would be slow
     except OSError as error:
         gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
         return ABSENT if gone else UNKNOWN
 
 
 def of_paths(root: str, paths: Sequence[str]) -> list[Fingerprint]:
-    """Look at the files of a listing, many at a time.
+    """Return the fingerprints of the files of a listing, read in parallel.
 
     Args:
-        root: What the paths are relative to.
-        paths: As in a listing: relative, absolute or a URI each.
+        root: Base of relative paths.
+        paths: Relative paths, absolute paths or URIs.
     """
-    found = [UNKNOWN] * len(paths)
+    fingerprints = [UNKNOWN] * len(paths)
     is_remote = files.is_uri(root)
     local, remote = list[int](), list[int]()
     for index, path in enumerate(paths):
@@ -87,26 +86,26 @@ def of_paths(root: str, paths: Sequence[str]) -> list[Fingerprint]:
         looks = pool.map(lambda chunk: [_of_local(root, paths[i]) for i in chunk], chunks)
         for chunk, some in zip(chunks, looks, strict=True):
             for index, fingerprint in zip(chunk, some, strict=True):
-                found[index] = fingerprint
+                fingerprints[index] = fingerprint
     for folder, members in _folders(paths, remote).items():
         for index, fingerprint in _of_remote(root, folder, members):
-            found[index] = fingerprint
-    return found
+            fingerprints[index] = fingerprint
+    return fingerprints
 
 
 def of_tree(uri: str, *, deep: bool = True) -> dict[str, Fingerprint]:
-    """Look at a file, or at all files of a folder.
+    """Return the fingerprints of a file, or of all files of a folder.
 
     Args:
         uri: A path or URI.
-        deep: Whether the folders below count as well.
+        deep: Whether to include subfolders.
 
     Returns:
-        By path on the filesystem, sorted; empty where there is nothing.
+        Fingerprint by path on the filesystem, sorted; empty if nothing exists at ``uri``.
 
     Raises:
         OSError: The storage cannot be reached.
-        ValueError: The URI is of an unknown scheme.
+        ValueError: The scheme of the URI is unknown.
     """
     from pyarrow.fs import FileSelector, FileType
 
@@ -116,12 +115,12 @@ def of_tree(uri: str, *, deep: bool = True) -> dict[str, Fingerprint]:
         infos = [info]
         if info.type == FileType.Directory:
             infos = fs.get_file_info(FileSelector(path, recursive=deep))
-    found = {info.path: of_info(info) for info in infos if info.type == FileType.File}
-    return dict(sorted(found.items()))
+    tree = {info.path: of_info(info) for info in infos if info.type == FileType.File}
+    return dict(sorted(tree.items()))
 
 
 def of_folder(fs: FileSystem, folder: str) -> dict[str, Fingerprint]:
-    """Look at the files of one folder, by name; nothing where there is no such folder.
+    """Return the fingerprints of the files of one folder by name; empty if it does not exist.
 
     Raises:
         OSError: The storage cannot be reached.
@@ -134,23 +133,23 @@ def of_folder(fs: FileSystem, folder: str) -> dict[str, Fingerprint]:
 
 
 def summary(fingerprints: Mapping[str, Fingerprint]) -> str:
-    """Digest the names, sizes and times of files; in whatever order they are given."""
+    """Return the SHA-256 of the names, sizes and times of files, in any order."""
     lines = sorted(f"{name}\0{size}\0{time}\n" for name, (size, time) in fingerprints.items())
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def sample(paths: Sequence[Path]) -> tuple[str, bool]:
-    """Digest the content of local files, of much content only both ends.
+    """Return a digest of the content of local files, which of large content covers the ends only.
 
     Args:
-        paths: Read one after the other, as if they were one file.
+        paths: Files, read as one concatenated file.
 
     Returns:
-        SHA-256 of all sizes and of the first and the last `SAMPLED` bytes, and whether these are
-        all there are.
+        SHA-256 of all sizes and of the first and last `SAMPLED` bytes, and whether these are the
+        whole content.
 
     Raises:
-        OSError: One cannot be read.
+        OSError: A file cannot be read.
     """
     sizes = [path.stat().st_size for path in paths]
     total = sum(sizes)
@@ -172,12 +171,12 @@ def sample(paths: Sequence[Path]) -> tuple[str, bool]:
 
 
 def digest(data: bytes) -> str:
-    """Return the digest of a file's content, 32 hexadecimal digits."""
+    """Return the BLAKE2b digest of a file's content, 32 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def digests(root: str, paths: Sequence[str]) -> list[str]:
-    """Read the files of a listing, many at a time; empty for one that cannot be read."""
+    """Return the digests of the files of a listing; empty for a file that cannot be read."""
 
     def read(path: str) -> str:
         try:
@@ -191,10 +190,11 @@ def digests(root: str, paths: Sequence[str]) -> list[str]:
 
 def _of_local(root: str, path: str) -> Fingerprint:
     whole = files.join(root, path)
-    found = of_file(whole)
-    if found == ABSENT and (restored := files.restore_bytes(whole)) != whole:
+    fingerprint = of_file(whole)
+    # The listing escapes names that are not UTF-8.
+    if fingerprint == ABSENT and (restored := files.restore_bytes(whole)) != whole:
         return of_file(restored)
-    return found
+    return fingerprint
 
 
 def _chunks(indices: Iterable[int]) -> Iterator[list[int]]:
@@ -204,7 +204,7 @@ def _chunks(indices: Iterable[int]) -> Iterator[list[int]]:
 
 
 def _folders(paths: Sequence[str], indices: Iterable[int]) -> dict[str, dict[str, int]]:
-    """Group paths by folder, itself a path or a URI: the index of each file by its name."""
+    """Group paths by folder (a path or a URI), as a mapping of file name to index."""
     folders: dict[str, dict[str, int]] = {}
     for index in indices:
         folder, name = files.parent(paths[index])
@@ -215,10 +215,11 @@ def _folders(paths: Sequence[str], indices: Iterable[int]) -> dict[str, dict[str
 def _of_remote(
     root: str, folder: str, members: dict[str, int]
 ) -> Iterator[tuple[int, Fingerprint]]:
-    """Look at some files of one folder of a bucket.
+    """Yield index and fingerprint of files in one folder of a bucket.
 
-    An answer lists a thousand objects, so that of few files each is asked for by itself. Where the
-    storage does not answer, nothing is known; reading the images will say what is wrong.
+    A response lists a thousand objects, so a few files are requested one by one and many by listing
+    the folder. If the storage does not answer, nothing is yielded; reading the images will then
+    report the error.
     """
     try:
         fs, path = files.locate(root, folder)

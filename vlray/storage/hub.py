@@ -1,4 +1,4 @@
-"""Files on the Hugging Face Hub, downloaded by its own client into its own cache. No torch."""
+"""Downloads from the Hugging Face Hub through its client and cache. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ _NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:/(.+))?")
 
 
 def parse_name(source: str, endings: Sequence[str]) -> tuple[str, str] | None:
-    """Split ``org/name`` or ``org/name/file``; None for a local path or a URL.
+    """Split ``org/name`` or ``org/name/file``; return None for a local path or a URL.
 
-    A path wins: what exists here, what lies in a folder that exists here, and ``folder/file.pth``.
+    Local paths take precedence: existing paths, paths in an existing folder, and
+    ``folder/file.pth``.
 
     Args:
-        source: As a user writes it.
-        endings: Suffixes that make ``folder/file.pth`` a path.
+        source: Name or path from the user.
+        endings: File suffixes that make ``folder/file.pth`` a path.
 
     Returns:
-        The repository, and the file in it; the file is empty if only the repository is named.
+        The repository and the file in it; the file is empty if ``source`` has only a repository.
     """
     match = _NAME.fullmatch(source)
     if match is None or ".." in source.split("/"):
@@ -35,10 +36,12 @@ def parse_name(source: str, endings: Sequence[str]) -> tuple[str, str] | None:
 
 
 def download(repository: str, names: Sequence[str]) -> Path:
-    """Return the first of several files that the repository has; a cached one is not asked for.
+    """Download the first of several files that a repository has, and return its local path.
+
+    A cached file is returned without a request.
 
     Raises:
-        ValueError: It has none of them, or the Hub cannot be reached; says what to do.
+        ValueError: The repository has none of the files, or the Hub cannot be reached.
     """
     for name in names:
         if path := _cached(repository, name):
@@ -58,14 +61,14 @@ def download(repository: str, names: Sequence[str]) -> Path:
 
 
 def check(repository: str, name: str) -> None:
-    """Ask the Hub once for a file that is not cached.
+    """Check with a single request that the Hub has a file, unless it is cached.
 
-    Without a connection this fails at once; ``hf_hub_download`` retries for 24 seconds and has no
-    option to leave that out.
+    Without a connection this fails immediately, whereas ``hf_hub_download`` retries for 24 seconds
+    and has no option against that.
 
     Raises:
-        FileNotFoundError: The repository has no such file.
-        ValueError: The Hub cannot be reached, or refuses; says what to do.
+        FileNotFoundError: The repository does not have the file.
+        ValueError: The Hub cannot be reached, or denies access.
     """
     if _cached(repository, name):
         return
@@ -73,24 +76,25 @@ def check(repository: str, name: str) -> None:
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, name))
     except RemoteEntryNotFoundError as error:
         raise FileNotFoundError(f"{repository} has no {name}") from error
-    except Exception as error:  # the HTTP client's own, whose package differs between versions
+    except Exception as error:  # of the HTTP client, whose package depends on the version
         raise _explained(repository, name, error) from error
 
 
 def first_line(error: Exception) -> str:
-    """Shorten an error of the client, which explains over many lines."""
+    """Return the first line of a client's error, whose message has many lines."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def status_of(error: Exception) -> int | None:
-    """Return the HTTP status that an error of the client is about; None if there was no answer."""
+    """Return the HTTP status of a client's error; None if there was no response."""
     status: int | None = getattr(getattr(error, "response", None), "status_code", None)
     return status
 
 
 def _cached(repository: str, name: str) -> Path | None:
     path = huggingface_hub.try_to_load_from_cache(repository, name)
-    return Path(path) if isinstance(path, str) else None  # else None or "known to be absent"
+    # Otherwise None, or a marker that the repository does not have the file.
+    return Path(path) if isinstance(path, str) else None
 
 
 def _explained(repository: str, name: str, error: Exception) -> ValueError:

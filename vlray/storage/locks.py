@@ -1,4 +1,4 @@
-"""Locks between the processes of a machine; each goes with the process that holds it."""
+"""Locks between processes of a machine, released when their process ends."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ log = logging.getLogger("vlray.storage.locks")
 
 
 class LockFileError(OSError):
-    """The lock file cannot be made: the folder is not writable."""
+    """Raised when the lock file cannot be created, because the folder is not writable."""
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a file's lock.
+    """Hold an exclusive lock on a file.
 
     Args:
-        path: The lock file; it and its folder are made, and stay.
-        wait: Whether to wait for another process that holds it; the log reports the wait.
+        path: The lock file. It and its folder are created, and not removed afterwards.
+        wait: Whether to wait for another process that holds the lock; the wait is logged.
 
     Yields:
-        Whether the lock is held: some network file systems have none.
+        Whether the lock is held; some network file systems do not support locks.
 
     Raises:
-        BlockingIOError: Another process holds it, and this one does not wait.
-        LockFileError: The file cannot be made.
+        BlockingIOError: Another process holds the lock, and ``wait`` is False.
+        LockFileError: The file cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         except BlockingIOError:
             if not wait:
                 raise
-            log.info("another process is working in %s; waiting for it", path.parent)
+            log.info("another process is using %s; waiting for it", path.parent)
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:
             is_held = False
@@ -52,11 +52,11 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def build_once(path: Path, build: Callable[[Path], None]) -> Path:
-    """Build a missing file in one process of this machine at a time; the others wait for it.
+    """Build a missing file in one process of this machine; other processes wait for it.
 
     Args:
-        path: The file, which appears whole or not at all.
-        build: Writes the file to the path that it is called with.
+        path: The file, which is written atomically.
+        build: Function that writes the file to its argument.
 
     Returns:
         ``path``.

@@ -1,1 +1,1 @@
-"""Ray Data: list, decode, detect, write; and finish what an earlier run left."""
+"""The extraction pipeline on Ray Data: list, decode, detect, write, resume."""

@@ -1,4 +1,4 @@
-"""``vlray.extract``: the main job as a function, for scripts and notebooks."""
+"""``vlray.extract``: extraction as a function, for scripts and notebooks."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ _ARGUMENTS = {
 def extract_regions(
     images: str | Path, out: str | Path, detector: str = "lite", **options: Any
 ) -> ExtractResult:
-    """Extract the regions of images into Parquet: the same as ``vlray extract IMAGES OUT``.
+    """Extract the regions of images to Parquet, as ``vlray extract IMAGES OUT`` does.
 
-    Runs in the Ray that this process is connected to. Otherwise it connects to the running cluster,
-    or starts a local Ray that stays until the process ends or calls ``ray.shutdown()``. Calling it
-    again with the same arguments finishes what is missing and adds new images. The defaults are the
-    package's own: neither ``VLRAY_*`` variables nor ``vlray env`` change them.
+    The function uses the Ray connection of this process, if any. Otherwise it connects to a running
+    cluster, or starts a local Ray, which stays until the process ends or calls ``ray.shutdown()``.
+    A second call with the same arguments resumes an unfinished extraction and adds new images.
+    ``VLRAY_*`` variables and ``vlray env`` do not change the defaults.
 
     Args:
         images: A directory, an image, a list file, a URI (``s3://...``), or the name of an image
             set.
-        out: A folder or URI for the output. It may exist.
-        detector: As ``--detector.name``: ``lite``, ``vg-caffe``, ``vg-pbua``, a stored name, a
+        out: Folder or URI of the output, which may exist.
+        detector: Same as ``--detector.name``: ``lite``, ``vg-caffe``, ``vg-pbua``, a stored name, a
             Detectron2 ``config.yaml``, or a class of your own.
-        options: Any other option of the command by its last part, such as ``max_boxes=10`` or
-            ``shard_size=64``, or a section as a mapping: ``cluster={"actors": 4}``.
+        options: Other options of the command, by the last part of their names (``max_boxes=10``,
+            ``shard_size=64``), or sections as mappings (``cluster={"actors": 4}``).
 
     Returns:
-        What was done: ``images``, ``regions``, ``failed``, ``seconds``, and ``output`` for
-        `vlray.open_output`. Images that failed are rows of the output's ``failures/``, not errors.
+        The counts ``images``, ``regions`` and ``failed``, the duration ``seconds``, and ``output``,
+        which `vlray.open_output` takes. Images that failed are rows of the output's ``failures/``;
+        they do not raise.
 
     Raises:
-        ValueError: An option is unknown or has a wrong value, or the settings, the images or the
-            output do not allow a start.
-        OSError: A file or folder is missing or cannot be read or written.
+        ValueError: An option is unknown or has an invalid value, or the images or the output do not
+            match the options.
+        OSError: A file or folder is missing, or cannot be read or written.
     """
     values: dict[OptionPath, Any] = {
         _ARGUMENTS["images"]: str(images),
@@ -56,7 +57,7 @@ def extract_regions(
     for name, value in options.items():
         for path in _option_paths(name, value):
             if path in values:
-                raise ValueError(f"{name}: {'.'.join(path)} is given twice")
+                raise ValueError(f"{name}: {'.'.join(path)} is set twice; pass it once")
             values[path] = value if path[-1] == name else flatten({name: value})[path]
     try:
         config = ExtractConfig(**nest(values))
@@ -66,10 +67,10 @@ def extract_regions(
 
 
 def _option_paths(name: str, value: Any) -> list[OptionPath]:
-    """Return the options that a keyword sets.
+    """Return the options that a keyword argument sets.
 
     Raises:
-        ValueError: There is no such option, or several end the same.
+        ValueError: The option is unknown, or its short name is ambiguous.
     """
     paths = options_of(ExtractConfig)
     if isinstance(value, dict) and name in ExtractConfig.model_fields:

@@ -1,7 +1,8 @@
-"""What travels between the stages: one Ray Data row for each shard.
+"""The data between the stages: one Ray Data row per shard.
 
-A shard must neither be split nor merged with another on its way, so it is one row whose cells hold
-whole tables as Arrow streams. Unpacking copies nothing: the tables stay in the object store.
+Ray Data must neither split a shard nor merge it with another one. A shard is therefore one row,
+whose cells contain whole tables as Arrow streams. Unpacking does not copy: the tables stay in the
+object store.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ DECODED = pa.schema(
         ("shape", pa.list_(pa.int32(), 3)),
         ("dtype", pa.string()),
         ("digest", pa.string()),  # of the file's content; null where it could not be read
-        ("boxes", pa.list_(BOX)),  # those given for it; null: the detector finds its own
-        ("stage", pa.string()),  # where it failed, as in the failures; null if it did not
+        ("boxes", pa.list_(BOX)),  # user boxes; null: the detector finds boxes
+        ("stage", pa.string()),  # stage of a failure; null without one
         ("error", pa.string()),
         ("reason", pa.string()),
     ]
@@ -34,7 +35,7 @@ DECODED = pa.schema(
 
 
 def pack(shard: int, **tables: pa.Table) -> pa.Table:
-    """Make the row of one shard; each table becomes a cell."""
+    """Return the row of one shard; each table becomes a cell."""
     columns = {"shard": pa.array([shard], pa.int32())}
     for name, table in tables.items():
         sink = pa.BufferOutputStream()
@@ -45,9 +46,9 @@ def pack(shard: int, **tables: pa.Table) -> pa.Table:
 
 
 def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
-    """Give the shard's number and its tables; the inverse of `pack`."""
+    """Return the shard's number and its tables; the inverse of `pack`."""
     if row.num_rows != 1:
-        raise AssertionError(f"{row.num_rows} shards arrived at once; the stages take one")
+        raise AssertionError(f"a stage got {row.num_rows} shards at once instead of 1")
     tables = {
         name: pa.ipc.open_stream(_content(row[name])).read_all()
         for name in row.column_names
@@ -57,9 +58,10 @@ def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
 
 
 def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a `DECODED` table; ``image`` is a copy that a detector may write to.
+    """Yield the rows of a `DECODED` table as dictionaries.
 
-    ``boxes`` is an (R, 4) array, or None where none are given.
+    ``image`` is a copy of the (H, W, C) pixels, which a detector may modify; None if decoding
+    failed. ``boxes`` is an (R, 4) array of user boxes in pixels of the original image, or None.
     """
     names = [name for name in table.column_names if name != "pixels"]
     for index, row in enumerate(table.select(names).to_pylist()):
@@ -73,7 +75,7 @@ def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _content(cell: pa.ChunkedArray) -> pa.Buffer:
-    """Give a column's only value; ``cell[0].as_buffer()`` would copy it."""
+    """Return a column's only value without the copy of ``cell[0].as_buffer()``."""
     (array,) = (chunk for chunk in cell.chunks if len(chunk))
     _, offsets, data = array.buffers()
     begin, end = np.frombuffer(offsets, np.int64)[array.offset : array.offset + 2]
@@ -81,6 +83,6 @@ def _content(cell: pa.ChunkedArray) -> pa.Buffer:
 
 
 def _cell(buffer: pa.Buffer) -> pa.Array:
-    """Make an array of one binary value around a buffer, without copying it."""
+    """Wrap a buffer as an array of one binary value, without a copy."""
     offsets = pa.py_buffer(np.array([0, buffer.size], np.int64).tobytes())
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, buffer])

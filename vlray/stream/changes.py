@@ -1,21 +1,22 @@
-"""What has changed of the images since they were planned, and clearing it out of the old parts.
+"""Detection of changed images, and removal of their rows from existing parts.
 
-An image whose fingerprint is another one than the plan's moves to a new shard. In this order:
+An image whose fingerprint differs from the plan moves to a new shard, in this order:
 
-1. The plan gets one more file: rows of new shards for what is new and what has changed. From here
-   on the image belongs to its new shard, whatever the folders of the output still hold.
-2. `clear` writes the parts of the old shards again without it, each in one step; parts of which
-   nothing is left are removed.
-3. The new shards are done like any others.
+1. The plan gets another file with rows of new shards, for new and for changed images. From now on
+   the image belongs to its new shard, even while the old part still has its row.
+2. `clear` rewrites the parts of the old shards atomically without the image, or removes parts that
+   are then empty.
+3. The new shards are processed like all others.
 
-A process that dies before the end of 1 has changed nothing. After 1, a part still has the old row,
-and a part whose shard is still to be done tells the next run so: every run clears for each shard
-without a part before it does any. So a part that is there says that its images are in no other
-one, and at no time has an image two rows; between 2 and 3 it has none, as in an output that grows.
-An image whose shard is not done yet stays where it is: nothing of it has been written.
+A process that is killed before the end of step 1 has changed nothing. If it is killed in step 2, an
+old part still has the row while the new shard has no part. Therefore every run first clears the old
+rows of all images whose new shard has no part yet. An existing part thus implies that its images
+are in no other part, so that an image never has two rows. Between steps 2 and 3 it has none, like
+an image that is not processed yet. An image whose shard has no part stays in its shard, because
+nothing has been written for it.
 
-A file with another time and the same size may be a copy of what was read. Where its shard is done,
-the digest of its content, which each part keeps of its images, decides.
+A file with a new time and the same size may be a copy of the same content. If its shard has a part,
+the digest of the content, which parts store for each image, decides.
 """
 
 from __future__ import annotations
@@ -33,31 +34,31 @@ import pyarrow.parquet as pq
 from vlray.regions import parts
 from vlray.storage import files, fingerprint
 from vlray.stream import plan as plans
-from vlray.stream.plan import Plan
+from vlray.stream.plan import ShardPlan
 
 log = logging.getLogger("vlray.stream")
 
-WRITERS = 4  # parts that are in memory at the same time
-SHOWN = 3  # names of images in a message
-_UNKNOWN = -2  # bytes of a file whose fingerprint is not known; those of an absent one are -1
+WRITERS = 4  # parts in memory at the same time
+MAX_NAMES = 3  # of images in a message
+_UNKNOWN = -2  # size of a file without a fingerprint; -1 is that of a missing file
 
 
 class ImagesChangedError(ValueError):
-    """Images have changed since an output was made, and are not to be done again."""
+    """Raised when images have changed since their extraction and ``on_changed`` is ``refuse``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """A listing beside a plan.
+    """Differences between a listing and a plan.
 
     Attributes:
-        new: Rows of the listing that the plan lacks.
-        changed: Rows of the listing, of images that are done and are other files now.
-        same_size: Of each of these, whether it may be a copy: only its time has changed.
-        moved: Rows of the listing, of images that are not done and are of another split now.
-        updated: Rows of the plan with what has changed of images that stay in their shards.
-        adopted: How many of these had no fingerprint.
-        vanished: Ids of images that the plan has and the listing lacks.
+        new: Rows of the listing whose images are not in the plan.
+        changed: Rows of the listing whose images are extracted and whose files have changed.
+        same_size: Whether only the time of each row of ``changed`` differs, as for a copied file.
+        moved: Rows of the listing whose images are not extracted yet and have another split now.
+        updated: Rows of the plan with new fingerprints of images that stay in their shards.
+        adopted: Number of images that had no fingerprint before.
+        vanished: Ids of images that are in the plan and not in the listing.
     """
 
     new: pa.Table
@@ -69,26 +70,29 @@ class Changes:
     vanished: pa.ChunkedArray
 
 
-def compare(plan: Plan, listing: pa.Table, done: set[int], *, every_split: bool = True) -> Changes:
+def compare(
+    plan: ShardPlan, listing: pa.Table, done: set[int], *, every_split: bool = True
+) -> Changes:
     """Compare a listing with the plan.
 
     Args:
-        plan: Of the output.
-        listing: As `vlray.images.find.LISTING`.
-        done: The shards that have a part.
-        every_split: Whether the listing has all splits; otherwise images of others are not missed.
+        plan: The plan of the output.
+        listing: Table with the schema `vlray.images.find.LISTING`.
+        done: Numbers of the shards that have a part.
+        every_split: Whether the listing covers all splits; otherwise images of the splits that it
+            lacks do not count as vanished.
     """
     planned = plan.table
-    found = pc.index_in(listing["image_id"], value_set=planned["image_id"].combine_chunks())
-    row = pc.fill_null(found, -1).to_numpy().astype(np.int64)
-    is_known = row >= 0
-    here = np.flatnonzero(is_known)
+    indices = pc.index_in(listing["image_id"], value_set=planned["image_id"].combine_chunks())
+    row = pc.fill_null(indices, -1).to_numpy().astype(np.int64)  # in the plan, of each listed image
+    is_planned = row >= 0
+    here = np.flatnonzero(is_planned)
     seen = np.zeros(planned.num_rows, bool)
     seen[row[here]] = True
     vanished = planned.filter(pa.array(~seen))
     if not every_split:
         vanished = vanished.filter(pc.is_in(vanished["split"], pc.unique(listing["split"])))
-    new, there = listing.filter(pa.array(~is_known)), listing.take(here)
+    new, there = listing.filter(pa.array(~is_planned)), listing.take(here)
     before = planned.take(row[here]) if len(here) else planned.slice(0, 0)
     old_bytes, old_time = _numbers(before)
     new_bytes, new_time = _numbers(there)
@@ -118,7 +122,7 @@ def compare(plan: Plan, listing: pa.Table, done: set[int], *, every_split: bool 
 
 
 def _numbers(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Return sizes and times as arrays, without nulls: those would become floats."""
+    """Return sizes and times as integer arrays; nulls would turn them into floats."""
     sizes = pc.fill_null(table["file_bytes"], _UNKNOWN).to_numpy()
     return sizes, pc.fill_null(table["mtime_ns"], 0).to_numpy()
 
@@ -129,13 +133,13 @@ def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
 
 
 def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, named: pa.Table) -> pa.Table:
-    """Put fingerprints of a listing into rows of the plan, which keep their shards.
+    """Return rows of the plan with the fingerprints of the listing; their shards stay.
 
     Args:
         before: Rows of the plan.
-        there: Rows of the listing, of the same images.
-        chosen: Which of them.
-        named: The one of the two tables that has the path and split that count.
+        there: Rows of the listing of the same images.
+        chosen: Mask of the rows to return.
+        named: ``before`` or ``there``: the table to take path and split from.
     """
     columns = [
         before["shard"],
@@ -149,16 +153,16 @@ def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, named: pa.Ta
 
 
 def confirm(
-    fs: pafs.FileSystem, root: str, images_root: str, plan: Plan, changes: Changes
+    fs: pafs.FileSystem, root: str, images_root: str, plan: ShardPlan, changes: Changes
 ) -> Changes:
-    """Leave images alone whose files have another time, but the content that was read.
+    """Remove images from ``changed`` whose files have a new time but unchanged content.
 
     Args:
-        fs: Where the output is.
-        root: Its folder there.
-        images_root: What the paths of the listing are relative to.
-        plan: Of the output.
-        changes: From `compare`.
+        fs: Filesystem of the output.
+        root: Path of the output.
+        images_root: Base of the relative paths of the listing.
+        plan: The plan of the output.
+        changes: Result of `compare`.
     """
     candidates = np.flatnonzero(changes.same_size)
     if not len(candidates):
@@ -166,17 +170,19 @@ def confirm(
     listed = changes.changed.take(candidates)
     ids = plan.table["image_id"].combine_chunks()
     before = plan.table.take(pc.index_in(listed["image_id"], value_set=ids))
-    kept = _kept_digests(fs, root, before["shard"].unique().to_pylist())
-    known = np.array([image_id in kept for image_id in listed["image_id"].to_pylist()], bool)
-    mask = pa.array(known)
-    candidates, listed, before = candidates[known], listed.filter(mask), before.filter(mask)
+    digests = _saved_digests(fs, root, before["shard"].unique().to_pylist())
+    has_digest = np.array([name in digests for name in listed["image_id"].to_pylist()], bool)
+    mask = pa.array(has_digest)
+    candidates, listed, before = candidates[has_digest], listed.filter(mask), before.filter(mask)
     if not len(candidates):
         return changes
-    log.info("comparing the content of %s images that have another time", f"{len(candidates):,}")
+    log.info(
+        "comparing the content of %s images with a new modification time", f"{len(candidates):,}"
+    )
     now = fingerprint.digests(images_root, listed["path"].to_pylist())
     names = listed["image_id"].to_pylist()
-    same = np.array([kept[name] == one for name, one in zip(names, now, strict=True)], bool)
-    log.info("%s of them have the content that was read", f"{int(same.sum()):,}")
+    same = np.array([digests[name] == one for name, one in zip(names, now, strict=True)], bool)
+    log.info("%s of them have unchanged content", f"{int(same.sum()):,}")
     is_changed = np.ones(changes.changed.num_rows, bool)
     is_changed[candidates[same]] = False
     return replace(
@@ -187,32 +193,33 @@ def confirm(
     )
 
 
-def _kept_digests(fs: pafs.FileSystem, root: str, shards: list[int]) -> dict[str, str]:
-    """Read the digests that parts keep, by image id."""
+def _saved_digests(fs: pafs.FileSystem, root: str, shards: list[int]) -> dict[str, str]:
+    """Read the digests in the parts of some shards, by image id."""
     paths = [
         files.join(root, folder, parts.part_name(shard))
         for folder in (parts.REGIONS, parts.FAILURES)
         for shard in shards
     ]
     with ThreadPoolExecutor(plans.READERS) as pool:
-        found = pool.map(lambda path: parts.read_digests(fs, path), paths)
-        return {image_id: one for some in found for image_id, one in some.items() if one}
+        tables = pool.map(lambda path: parts.read_digests(fs, path), paths)
+        return {image_id: one for table in tables for image_id, one in table.items() if one}
 
 
 def clear(
-    fs: pafs.FileSystem, root: str, plan: Plan, done: set[int], compression: parts.Compression
+    fs: pafs.FileSystem, root: str, plan: ShardPlan, done: set[int], compression: parts.Compression
 ) -> None:
-    """Take images out of the parts of shards that they have left.
+    """Remove images from the parts of their former shards.
 
     Args:
-        fs: Where the output is.
-        root: Its folder there.
-        plan: Of the output, stored.
-        done: The shards that have a part.
-        compression: Of the output.
+        fs: Filesystem of the output.
+        root: Path of the output.
+        plan: The stored plan of the output.
+        done: Numbers of the shards that have a part.
+        compression: Compression of the output.
     """
     if not plan.moved.num_rows:
         return
+    # A new shard that has a part was preceded by a completed clear; only the others need one.
     to = plan.moved["to"].to_numpy()
     waiting = ~plans.is_among(done, plan.shards)[to]
     sizes = plan.sizes()
@@ -234,7 +241,7 @@ def _clear_part(
     compression: parts.Compression,
     is_empty: bool,
 ) -> None:
-    """Write the two files of a shard without some images; remove them where nothing is left."""
+    """Rewrite a shard's regions and failures without some images; remove empty files."""
     for folder in (parts.REGIONS, parts.FAILURES):
         path = files.join(root, folder, name)
         if is_empty:
@@ -244,10 +251,10 @@ def _clear_part(
             continue
         with fs.open_input_file(path) as file, pq.ParquetFile(file) as part:
             table = part.read()
-        kept = np.flatnonzero(~pc.is_in(table["image_id"], gone.combine_chunks()).to_numpy())
-        if len(kept) == table.num_rows:
+        remaining = np.flatnonzero(~pc.is_in(table["image_id"], gone.combine_chunks()).to_numpy())
+        if len(remaining) == table.num_rows:
             continue
-        table = parts.take(table, kept)
+        table = parts.take(table, remaining)
         if folder == parts.REGIONS:
             files.write_atomic(fs, path, parts.encode_regions(table, compression))
         elif table.num_rows:

@@ -1,4 +1,4 @@
-"""What ``vlray extract`` does around the pipeline: its summary."""
+"""``vlray extract``: run the pipeline and print the summary."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ log = logging.getLogger("vlray.stream")
 
 
 def run(config: ExtractConfig, session: Session) -> None:
-    """Extract, then report what was done and how to go on.
+    """Run the extraction, then log a summary and the next command.
 
     Raises:
-        Failed: Not one image gave regions.
+        Failed: All images failed.
     """
     folder = session.open(config)
     log.info("settings and log of this run: %s", folder.path)
@@ -26,7 +26,7 @@ def run(config: ExtractConfig, session: Session) -> None:
     for line in lines:
         log.info("%s", line)
     if result.failed and not result.images:
-        raise Failed("not one image gave regions")
+        raise Failed(f"all {result.failed:,} images failed; see failures/ in {result.output}")
 
 
 def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
@@ -38,18 +38,18 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         f"{result.seconds:.1f} s ({done / result.seconds:.2f} images/s, start-up included)"
     ]
     if result.changed:
-        lines.append(f"{result.changed:,} images had changed and were done again")
+        lines.append(f"{result.changed:,} images had changed and were extracted again")
     if result.short:
         lines.append(
-            f"{result.short:,} images gave fewer than min_boxes={config.detector.min_boxes} regions"
+            f"{result.short:,} images have fewer than min_boxes={config.detector.min_boxes} regions"
         )
     if result.failed:
         lines.append(
-            f"{result.failed:,} images failed; failures/ in {result.output} tells which and why"
+            f"{result.failed:,} images failed; failures/ in {result.output} lists them with reasons"
         )
     if result.raised:
         lines.append(
-            f"on {result.raised:,} of them the detector raised; the next run tries these again"
+            f"the detector raised on {result.raised:,} of them; the next run retries these"
         )
-    lines.append(f"look at them: vlray view {shlex.quote(result.output)}")
+    lines.append(f"to see the regions: vlray view {shlex.quote(result.output)}")
     return lines

@@ -1,4 +1,4 @@
-"""First stage: files become arrays. Runs as tasks on the CPUs."""
+"""First stage: read and decode image files, in Ray tasks on CPUs."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ log = logging.getLogger("vlray.stream")
 
 
 class StorageError(OSError):
-    """Object storage does not answer."""
+    """Raised when object storage still does not respond after several tries."""
 
 
 @dataclass(frozen=True)
 class DecodeShard:
     """Read, decode and resize the images of one shard.
 
-    Resizing happens here rather than in the detector's actor: it is work for CPUs, and it bounds
-    the size of a shard by the detector's input size, however large the photographs are.
+    Images are resized here and not in the detector's actor, because resizing needs CPUs. It also
+    bounds the size of a shard by the detector's input size, however large the images are.
 
     Attributes:
-        plan: The whole plan in the object store; nodes fetch it once. If it has a column ``boxes``,
-            each image gets its own of these, and an image without any is a failure.
-        images_root: What the plan's paths are relative to.
-        max_pixels: Larger images are refused as decompression bombs.
-        resize: The detector's; None leaves the images as they are.
-        env: How its messages are logged.
+        plan: Reference to the whole plan in the object store; each node fetches it once. Its
+            optional column ``boxes`` holds user boxes, and an image without boxes then fails.
+        images_root: Base of the plan's relative paths.
+        max_pixels: Limit of height x width; larger images fail, as possible decompression bombs.
+        resize: The detector's resizing; None: keep the original size.
+        env: Log level and format.
     """
 
     plan: ray.ObjectRef
@@ -64,7 +64,7 @@ class DecodeShard:
         if "boxes" in image:
             row["boxes"] = image["boxes"]
             if row["boxes"] is None:
-                return row | _boxes_error("no boxes are given for it")
+                return row | _boxes_error("the boxes file has no boxes for this image")
         try:
             data = _read(image["path"], fs, root)
             row["digest"] = fingerprint.digest(data)
@@ -74,7 +74,7 @@ class DecodeShard:
             return row | {"stage": "decode", "error": "ImageError", "reason": error.reason}
         except StorageError:
             raise
-        except OSError as error:  # gone, or not readable
+        except OSError as error:  # missing or not readable
             return row | {
                 "stage": "decode",
                 "error": type(error).__name__,
@@ -99,7 +99,7 @@ def _boxes_error(reason: str) -> dict[str, str]:
 
 
 def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:
-    """Read one file of a listing; its path may be absolute or a URI, if it is from a list file."""
+    """Read one file of a listing; paths from a list file may be absolute or URIs."""
     if files.is_uri(path) or path.startswith("/"):
         fs, full = files.resolve(path)
     else:
@@ -111,7 +111,7 @@ def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:
             if isinstance(error, FileNotFoundError) or files.is_local(fs):
                 raise
             if pause is None:
-                # No fault of the image's: the run ends, and the next one goes on.
+                # Not a failure of this image: end the run, so that the next one resumes here.
                 raise StorageError(*error.args) from error
             log.warning("%s; trying again in %g s", error, pause)
             time.sleep(pause)

@@ -1,4 +1,4 @@
-"""Second stage: arrays become regions. Runs as actors, one detector in each."""
+"""Second stage: detect regions in decoded images, in Ray actors with one detector each."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files
 from vlray.stream.block import image_rows, pack, unpack
 
-# From this many images on, a shard on all of which the detector raises says that the detector is
-# broken, not the images.
+# If the detector raises on all images of a shard with at least this many images, the detector is
+# broken, and the run fails. Otherwise the images fail.
 BROKEN_FROM = 4
 
 log = logging.getLogger("vlray.stream")
@@ -34,7 +34,7 @@ log = logging.getLogger("vlray.stream")
 
 @dataclass(frozen=True)
 class DetectOptions:
-    """What an actor needs to know."""
+    """Options of a detector actor."""
 
     detector: DetectorSection
     dtype: FeatureDtype
@@ -45,10 +45,10 @@ class DetectOptions:
 
 
 class DetectShard:
-    """Decoded images of a shard in, its regions and failures out.
+    """Detect the regions of a shard's decoded images.
 
-    Ray builds one instance per actor, so each GPU loads the weights once. The instance keeps
-    nothing between shards: Ray may run any shard again, on another actor, after a failure.
+    Ray creates one instance per actor, so that each actor loads the weights once. The instance has
+    no state between shards: after a failure, Ray may rerun a shard on another actor.
     """
 
     def __init__(self, options: DetectOptions) -> None:
@@ -57,7 +57,7 @@ class DetectShard:
         self._detector = load_detector(options.detector)
         self._options = options.detector
         info = info_of(self._detector, options.detector)
-        # A detector of the user's may do without torch, and its import takes seconds.
+        # Do not import torch here: it takes seconds, and a user's detector may not need it.
         self._batch_size = options.detector.batch_size or 1
         if (torch := sys.modules.get("torch")) is not None:
             from vlray.detect.device import batch_size_of
@@ -70,12 +70,12 @@ class DetectShard:
         _write_labels(options.output, info)
 
     def __call__(self, row: pa.Table) -> pa.Table:
-        """Detect on the images of one shard."""
+        """Return the regions and failures of one shard, packed."""
         shard, tables = unpack(row)
         rows = list(image_rows(tables["images"]))
         good = [row for row in rows if row["image"] is not None]
         failed = {id(row): row for row in rows if row["image"] is None}
-        found: dict[int, RegionBatch] = {}
+        detected: dict[int, RegionBatch] = {}
         for batch in _batches(good, self._batch_size):
             for image, regions in zip(batch, self._attempt(batch), strict=True):
                 if isinstance(regions, Exception):
@@ -86,27 +86,27 @@ class DetectShard:
                     }
                     last = regions
                 else:
-                    found[id(image)] = regions
-        if len(good) >= BROKEN_FROM and not found:
+                    detected[id(image)] = regions
+        if len(good) >= BROKEN_FROM and not detected:
             raise RuntimeError(
-                f"the detector raised on all {len(good)} images of shard {shard}, so it is the "
-                f"detector that is broken: {type(last).__name__}: {last}"
+                f"the detector raised on all {len(good)} images of shard {shard}, so the detector "
+                f"itself is broken: {type(last).__name__}: {last}"
             ) from last
-        kept = [row for row in rows if id(row) in found]
+        complete = [row for row in rows if id(row) in detected]
         failures = [failed[id(row)] for row in rows if id(row) in failed]
         return pack(
             shard,
-            regions=self._table(kept, [found[id(row)] for row in kept]),
+            regions=self._table(complete, [detected[id(row)] for row in complete]),
             failures=parts.with_digests(
                 pa.Table.from_pylist(failures, schema=FAILURES), _digests(failures)
             ),
         )
 
     def _attempt(self, batch: list[dict[str, Any]]) -> list[RegionBatch | Exception]:
-        """Detect on a batch; where that raises, again, and then on each image by itself.
+        """Detect on a batch; if this raises, retry the batch, then each image separately.
 
-        The second try takes the same batch, so that an error that passes leaves no trace in the
-        features. The single ones find the image that is to blame, and need the least memory.
+        The retry uses the same batch, so that a transient error does not change the features.
+        Single images need the least memory, and isolate the image that causes the error.
         """
         for attempt in range(2):
             try:
@@ -128,7 +128,7 @@ class DetectShard:
             self._options,
             [row["image"] for row in batch],
             image_hw,
-            None if boxes[0] is None else boxes,  # given for every image of a run or for none
+            None if boxes[0] is None else boxes,  # all images of a run have user boxes, or none
         )
 
     def _table(self, rows: list[dict[str, Any]], regions: list[RegionBatch]) -> pa.Table:
@@ -146,7 +146,7 @@ def _digests(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _batches(rows: list[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
-    """Group images of one size: nothing is padded, so a batch never changes a feature."""
+    """Group images of equal size: without padding, a batch cannot change the features."""
     groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["image"].shape, []).append(row)
@@ -167,7 +167,7 @@ def _provenance(info: DetectorInfo) -> dict[str, Any]:
 
 
 def _write_labels(output: str, info: DetectorInfo) -> None:
-    """Write the names of the ids beside the regions. Every actor may: they all write the same."""
+    """Write the class and attribute names. Every actor writes the same file."""
     fs, root = files.resolve(output)
     path = files.join(root, parts.LABELS)
     labels = {"obj_names": info.obj_names, "attr_names": info.attr_names}

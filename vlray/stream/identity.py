@@ -1,4 +1,4 @@
-"""What makes an extraction's output itself: its detector and settings."""
+"""The identity of an output: the detector and settings that its rows depend on."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from vlray.regions.schema import SCHEMA_VERSION
 from vlray.regions.user_boxes import UserBoxes
 from vlray.version import __version__
 
-# What it selects regions by: no matter where none are selected.
+# Options of region selection; they have no effect on grid features and user boxes.
 _SELECTION = {"score_thresh", "nms_thresh", "post_nms_topk", "min_boxes", "max_boxes"}
-# Where a detector runs is no part of what it is; its name and weights are known by content.
+# The device is not part of the identity. Name and weights enter it by content (`identify`).
 _FREE = {"device", "name", "weights"}
 
 
 def defaults(config: ExtractConfig) -> dict[str, Any]:
-    """Give what an identity without a setting means: it is older than the option, or needs none."""
+    """Return the values of settings that an identity lacks.
+
+    An output lacks a setting if it is older than the option, or if the setting has no effect on it.
+    """
     values = {name: field.default for name, field in DetectorSection.model_fields.items()}
-    values["nms_thresh"] = config.detector.nms_thresh  # its default is the detector's own
+    values["nms_thresh"] = config.detector.nms_thresh  # the default depends on the detector
     return {f"detector.{name}": value for name, value in values.items()} | {"boxes_sha256": "none"}
 
 
 def identity_of(
     config: ExtractConfig, listing: Listing, given: UserBoxes | None = None
 ) -> dict[str, Any]:
-    """Collect what the rows of an output depend on."""
+    """Collect the detector and the settings that the rows of an output depend on."""
     settings = {
         "images.id_rule": config.images.id_rule,
         "images.max_pixels": config.images.max_pixels,
@@ -42,7 +45,7 @@ def identity_of(
         if name not in (_FREE if selects else _FREE | _SELECTION):
             settings[f"detector.{name}"] = value
     if given is not None:
-        settings["boxes_sha256"] = given.sha256  # their file may move, or change its form
+        settings["boxes_sha256"] = given.sha256  # the file may move or change its format
     return {
         "schema_version": SCHEMA_VERSION,
         "vlray_version": __version__,

@@ -1,6 +1,6 @@
-"""Figures of runs at Ray's metrics endpoint, beside Ray's own; the dashboard's Prometheus reads it.
+"""Metrics of a run at Ray's metrics endpoint, which Prometheus and the Ray dashboard read.
 
-Each has the tags ``project`` and ``run``, and ``ray_`` in front of its name there.
+Each metric has the tags ``project`` and ``run``. Ray adds the prefix ``ray_`` to its name.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from ray.util.metrics import Counter, Gauge
 
 COUNTERS = {
     "vlray_images": "Images whose regions are written",
-    "vlray_failures": "Images that became rows of failures/",
+    "vlray_failures": "Images that failed",
     "vlray_regions": "Regions written",
     "vlray_bytes": "Bytes of regions written",
 }
 GAUGES = {
-    "vlray_images_per_second": "Images done a second, in the last minute",
-    "vlray_images_left": "Images of the run that are not done yet",
-    "vlray_shards_waiting": "Shards that no stage has begun",
-    "vlray_shards_in_flight": "Shards between the first stage and the last",
+    "vlray_images_per_second": "Images per second in the last minute",
+    "vlray_images_left": "Images of the run that are left to process",
+    "vlray_shards_waiting": "Shards that have not entered the first stage",
+    "vlray_shards_in_flight": "Shards inside the pipeline",
 }
 TAGS = ("project", "run")
 WINDOW_S = 60.0
@@ -32,19 +32,19 @@ log = logging.getLogger("vlray.stream")
 
 
 class ExtractMetrics:
-    """Counts what comes out of a pipeline; Ray has to be connected.
+    """Metrics of the shards that a pipeline has written. Requires a connection to Ray.
 
-    The driver counts, not the stages: what Ray does again after a failure counts once.
+    The driver counts, not the stages, so that work that Ray repeats after a failure counts once.
     """
 
     def __init__(self, project: str, run: str, images: int, shards: int) -> None:
-        """Begin.
+        """Create the metrics.
 
         Args:
-            project: Of the run.
-            run: Its folder's name.
-            images: To do.
-            shards: To do.
+            project: Project of the run.
+            run: Name of the run.
+            images: Number of images to process.
+            shards: Number of shards to process.
         """
         tags = {"project": project, "run": run}
         self._counters = {
@@ -57,9 +57,13 @@ class ExtractMetrics:
         self.show()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Count a shard that was written, from its summary."""
+        """Count a written shard.
+
+        Args:
+            row: The summary from `WriteShard`.
+        """
         for name, column in zip(COUNTERS, ("images", "failed", "regions", "bytes"), strict=True):
-            if row[column]:  # Ray's counters refuse to count nothing
+            if row[column]:  # Ray's counters refuse an increment of 0
                 self._counters[name].inc(row[column])
         done = row["images"] + row["failed"]
         self._left, self._shards = self._left - done, self._shards - 1
@@ -67,10 +71,10 @@ class ExtractMetrics:
         self.show()
 
     def show(self, waiting: int | None = None) -> None:
-        """Set the gauges again: the endpoint forgets what nobody repeats.
+        """Set the gauges, which the endpoint drops unless they are set repeatedly.
 
         Args:
-            waiting: Shards that no stage has begun; None: as many as the last time.
+            waiting: Shards that have not entered the first stage; None: the previous number.
         """
         now = time.monotonic()
         while len(self._done) > 1 and self._done[0][0] < now - WINDOW_S:
@@ -88,7 +92,7 @@ class ExtractMetrics:
 
 
 def _queue_watch(metrics: ExtractMetrics) -> type:
-    """Make the class that Ray Data calls while it schedules."""
+    """Return a callback class, which Ray Data instantiates and calls in its scheduling loop."""
 
     class Callback:
         def __init__(self) -> None:
@@ -113,12 +117,12 @@ def _queue_watch(metrics: ExtractMetrics) -> type:
 
 
 def _waiting(executor: Any) -> int | None:
-    """Count what lies in front of the first stage; None: this Ray does not tell."""
-    # Internal, hence guarded: a figure is no reason to lose a run.
+    """Return the number of shards in front of the first stage; None if Ray does not report it."""
+    # Internal API of Ray: a change of it must not fail the run.
     try:
         states = executor._topology.values()
         first = next(state for state in states if state.input_queues)
         return int(first.total_enqueued_input_blocks())
     except Exception as error:
-        log.debug("the queue is not known: %r", error)
+        log.debug("the length of the queue is unknown: %r", error)
         return None

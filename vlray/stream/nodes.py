@@ -1,4 +1,4 @@
-"""Nodes that are lost while a run lasts, and with them the actors that ran there."""
+"""Detection of nodes that are lost during a run, and of the actors that ran there."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ POLL_S = 2.0
 
 
 class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc] # Ray is untyped
-    """The cluster no longer holds the actors of a pipeline, and the pipeline stands still.
+    """Raised when the cluster has become too small for a pipeline, and the pipeline stalls.
 
     Attributes:
-        plan: Of that pipeline.
+        plan: Resource plan of the pipeline.
     """
 
     def __init__(self, missing: str, plan: ResourcePlan) -> None:
-        super().__init__(f"nodes of the cluster are gone: {missing}")
+        super().__init__(f"the cluster has lost nodes: {missing}")
         self.plan = plan
 
 
 class Watch:
-    """Ends a pipeline that waits for the actors of a lost node, for which there is no room.
+    """Ends a stalled pipeline whose actors no longer fit on the cluster.
 
-    Ray starts such actors again where there is room, and keeps their shards for them, however long
-    that takes; on a cluster without GPUs they may also take the CPUs that the other stages need.
-    While shards come out all the same, it is left at that, since another node may come.
+    Ray restarts the actors of a lost node where resources are free, and waits for that without a
+    limit. On a cluster without GPUs, restarted actors may also take the CPUs of the other stages.
+    As long as shards are completed, the pipeline continues, because a new node may join.
     """
 
     def __init__(self, plan: ResourcePlan) -> None:
-        """Watch over the actors of one plan."""
+        """Watch the actors of a resource plan."""
         self._last = last = [time.monotonic()]
 
         class Callback:
-            """Ray Data makes one from the class, and calls it in the thread that schedules."""
+            """Callback that Ray Data instantiates and calls in its scheduling thread."""
 
             def __init__(self) -> None:
                 self._checked = 0.0
@@ -63,5 +63,5 @@ class Watch:
         self.callback = Callback
 
     def moved(self) -> None:
-        """Say that a shard came out."""
+        """Record that a shard was completed."""
         self._last[0] = time.monotonic()

@@ -23,11 +23,11 @@ from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions, DetectShard
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch
-from vlray.stream.plan import Plan
+from vlray.stream.plan import ShardPlan
 from vlray.stream.write import WriteShard
 
-# Ray's own limit is half an hour. A shard takes seconds to minutes, so nothing at all in this time
-# means that something hangs: an actor that dies on every start, resources that never come.
+# Ray's default is half an hour. A shard takes seconds to minutes, so no completed task in this time
+# means that the pipeline hangs: an actor dies at every start, or resources never become free.
 NO_PROGRESS_S = 900.0
 
 _LOG_LEVELS = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
@@ -39,23 +39,23 @@ def shard_rows(
     config: ExtractConfig,
     images_root: str,
     identity: dict[str, Any],
-    plan: Plan,
+    plan: ShardPlan,
     todo: np.ndarray,
     given: UserBoxes | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Run the shards and yield a summary of each as it is written, in no particular order.
+    """Run the shards, and yield a summary of each written shard, in any order.
 
     Args:
         config: All settings.
-        images_root: What the plan's paths are relative to.
-        identity: Of the output; part of each file.
+        images_root: Base of the plan's relative paths.
+        identity: Identity of the output, which each file stores.
         plan: All images in shards.
-        todo: The shards to run.
-        given: Boxes to pool; None: the detector finds its own.
+        todo: Numbers of the shards to run.
+        given: User boxes; None: the detector finds boxes.
 
     Raises:
-        ValueError: The cluster cannot hold the actors that are asked for.
-        NodesLostError: It held them at first, but no longer does, and the run stands still.
+        ValueError: The cluster cannot hold the requested actors.
+        NodesLostError: The cluster has lost nodes, and the run stalls.
     """
     resize = resize_of(config.detector)
     connect(config.cluster)
@@ -97,7 +97,7 @@ def _stages(
     resources: ResourcePlan,
     given: UserBoxes | None,
 ) -> ray.data.Dataset:
-    """Chain the stages of a shard: decode, detect, write."""
+    """Chain the three stages: decode, detect, write."""
     options = DetectOptions(
         config.detector,
         config.output.dtype,
@@ -124,8 +124,8 @@ def _stages(
     )
 
 
-def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
-    """One row for each shard: its number, and where its images are in the plan."""
+def _shard_tables(plan: ShardPlan, todo: np.ndarray) -> list[pa.Table]:
+    """Return one row per shard: its number, and the position of its images in the plan."""
     sizes = plan.sizes()
     starts = np.cumsum(sizes) - sizes
     return [
@@ -141,7 +141,7 @@ def _shard_tables(plan: Plan, todo: np.ndarray) -> list[pa.Table]:
 
 
 def _data_context(*callbacks: type) -> ray.data.DataContext:
-    """Return Ray Data's settings for a run: no bars of its own, and shards stay in one block."""
+    """Return Ray Data's settings for a run: no progress bars, and one block per shard."""
     context = ray.data.DataContext.get_current().copy()
     context.custom_execution_callback_classes = list(callbacks)
     context.enable_progress_bars = False

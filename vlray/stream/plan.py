@@ -1,12 +1,12 @@
-"""The plan: the listing cut into shards, once and for all.
+"""The plan of an output: its images, divided into shards.
 
-A shard is the unit of work and of writing: its images go through decoding, detection and writing
-together and end in one file. Shards are fixed by the listing, never by timing, so that whoever
-finishes them, in whatever order and after however many crashes, writes the same files. Images that
-turn up later become further shards; the earlier ones keep their numbers.
+A shard is the unit of work and of writing: its images are decoded, detected and written together,
+and end in one file. Shards depend on the listing only, never on timing. Runs therefore write the
+same files in any order and after any number of crashes. Images that are added later become further
+shards; existing shards keep their numbers.
 
-The plan is only ever appended to, one file at a time, and the last row of an image counts: an image
-that has changed gets another row in a new shard, and no longer belongs to its old one.
+The plan is append-only, one file at a time, and the last row of an image is valid. An image that
+has changed gets a row in a new shard and leaves its old one.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from vlray.regions import parts
 from vlray.regions.schema import PLAN
 from vlray.storage import files
 
-READERS = 16  # files of failures read at the same time
+READERS = 16  # threads that read small files
 
 SCHEMA = pa.schema([*PLAN, ("file_bytes", pa.int64()), ("mtime_ns", pa.int64())])
-"""Rows of a plan: those of `PLAN`, and the fingerprint of the file, null where it is not known."""
+"""Columns of a plan: those of `PLAN`, and the file's fingerprint, null if unknown."""
 
 MOVED = pa.schema([("shard", pa.int32()), ("image_id", pa.string()), ("to", pa.int32())])
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Every image that an output has or is to have, in shards. Made by `resolve`.
+class ShardPlan:
+    """All images of an output, processed or not, in shards. Created by `resolve`.
 
     Attributes:
-        table: One row per image, as `SCHEMA`; the rows of a shard are neighbours, by path.
-        stored: How many plan files the output has.
-        rows: All rows of these files, those that no longer count included.
-        moved: As `MOVED`: the former shards of images that are in another one now.
+        table: One row per image with the columns of `SCHEMA`, sorted by shard and path.
+        stored: Number of plan files of the output.
+        rows: All rows of these files, including superseded ones.
+        moved: Former shards of images that have moved, with the columns of `MOVED`.
     """
 
     table: pa.Table
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def shards(self) -> int:
-        """Number of shards; they are numbered from 0, and some may have no images any more."""
+        """Number of shards, numbered from 0; some may have no images left."""
         return pc.max(self.table["shard"]).as_py() + 1 if self.table.num_rows else 0
 
     def sizes(self) -> np.ndarray:
@@ -58,12 +58,12 @@ class Plan:
         return np.bincount(self.table["shard"].to_numpy(), minlength=self.shards)
 
 
-def resolve(rows: pa.Table, stored: int) -> Plan:
-    """Make a plan of all its rows, in the order in which they were stored."""
+def resolve(rows: pa.Table, stored: int) -> ShardPlan:
+    """Create a plan from all stored rows, in the order of storage."""
     if stored > 1:
         codes = rows["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
         last = np.zeros(codes.max() + 1 if len(codes) else 0, np.int64)
-        last[codes] = np.arange(len(codes))  # of equal indices, numpy keeps the last assignment
+        last[codes] = np.arange(len(codes))  # for equal indices, numpy keeps the last assignment
         if len(last) < len(codes):
             shard = rows["shard"].to_numpy()
             former = np.flatnonzero(shard != shard[last[codes]])
@@ -76,12 +76,12 @@ def resolve(rows: pa.Table, stored: int) -> Plan:
                 schema=MOVED,
             )
             table = rows.take(last).sort_by([("shard", "ascending"), ("path", "ascending")])
-            return Plan(table, stored, rows, moved)
-    return Plan(rows, stored, rows, MOVED.empty_table())
+            return ShardPlan(table, stored, rows, moved)
+    return ShardPlan(rows, stored, rows, MOVED.empty_table())
 
 
-def load(fs: pafs.FileSystem, root: str) -> Plan:
-    """Read the plan of an output; an output without one has an empty plan."""
+def load(fs: pafs.FileSystem, root: str) -> ShardPlan:
+    """Read the plan of an output; a new output has an empty plan."""
     folder = files.join(root, parts.PLAN)
     names = sorted(name for name in files.list_names(fs, folder) if name.startswith("plan-"))
     tables = [pq.read_table(files.join(folder, name), filesystem=fs) for name in names]
@@ -90,23 +90,23 @@ def load(fs: pafs.FileSystem, root: str) -> Plan:
 
 
 def _with_fingerprints(rows: pa.Table) -> pa.Table:
-    """Add the columns that plans of older versions lack."""
+    """Add the columns that plans of older versions do not have, as nulls."""
     for field in SCHEMA:
         if field.name not in rows.column_names:
             rows = rows.append_column(field, pa.nulls(len(rows), field.type))
     return rows.select(SCHEMA.names).cast(SCHEMA)
 
 
-def extend(plan: Plan, images: pa.Table, shard_size: int) -> pa.Table:
-    """Cut images into shards of their own, behind those of the plan.
+def extend(plan: ShardPlan, images: pa.Table, shard_size: int) -> pa.Table:
+    """Divide images into new shards, numbered after those of the plan.
 
     Args:
-        plan: What is planned already.
-        images: Rows of a listing that the plan lacks, or has in shards that they leave.
-        shard_size: Images of a shard at most.
+        plan: The existing plan.
+        images: Rows of a listing: new images, and images that leave their shards.
+        shard_size: Maximum number of images per shard.
 
     Returns:
-        The new rows of the plan. A shard holds images of one split only, so that a file does.
+        The new rows of the plan. All images of a shard, and so of a file, have the same split.
     """
     if not images.num_rows:
         return SCHEMA.empty_table()
@@ -114,15 +114,15 @@ def extend(plan: Plan, images: pa.Table, shard_size: int) -> pa.Table:
     split = pc.dictionary_encode(new["split"].combine_chunks()).indices.to_numpy()
     starts = np.flatnonzero(np.concatenate([[True], split[1:] != split[:-1]]))
     lengths = np.diff(np.append(starts, new.num_rows))
-    place = np.arange(new.num_rows) - np.repeat(starts, lengths)  # within the split
+    index = np.arange(new.num_rows) - np.repeat(starts, lengths)  # within the split
     first = np.concatenate([[0], np.cumsum(-(-lengths // shard_size))[:-1]])
-    shard = plan.shards + np.repeat(first, lengths) + place // shard_size
+    shard = plan.shards + np.repeat(first, lengths) + index // shard_size
     rows = new.append_column("shard", pa.array(shard.astype(np.int32)))
     return rows.select(SCHEMA.names).cast(SCHEMA)
 
 
-def store(fs: pafs.FileSystem, root: str, plan: Plan, rows: pa.Table) -> Plan:
-    """Add rows to an output's plan; they are there whole or not at all."""
+def store(fs: pafs.FileSystem, root: str, plan: ShardPlan, rows: pa.Table) -> ShardPlan:
+    """Append rows to an output's plan atomically, and return the new plan."""
     if not rows.num_rows:
         return plan
     path = files.join(root, parts.PLAN, f"plan-{plan.stored:05d}.parquet")
@@ -131,27 +131,29 @@ def store(fs: pafs.FileSystem, root: str, plan: Plan, rows: pa.Table) -> Plan:
 
 
 def done_shards(fs: pafs.FileSystem, root: str) -> set[int]:
-    """Find the shards that have a part, which means that they are done."""
+    """Return the shards that have a part, which means that they are complete."""
     names = files.list_names(fs, files.join(root, parts.REGIONS))
     return {shard for name in names if (shard := parts.shard_of(name)) is not None}
 
 
-def shards_to_do(fs: pafs.FileSystem, root: str, plan: Plan, *, retry_failures: bool) -> np.ndarray:
-    """Find the shards without a part, and forget those that are to be done again.
+def shards_to_do(
+    fs: pafs.FileSystem, root: str, plan: ShardPlan, *, retry_failures: bool
+) -> np.ndarray:
+    """Return the shards without a part, after removing the parts of shards to repeat.
 
-    Shards with an image on which the detector raised are done again: the cause may be gone (memory,
-    a bug that was mended). Files that could not be decoded are tried again only on request.
+    Shards with an image on which the detector raised are repeated, because the cause may be gone
+    (out of memory, a bug). Files that could not be decoded are retried with ``retry_failures``.
     """
     done = done_shards(fs, root)
     for shard in sorted(_failed(fs, root, retry_failures) & done):
-        # The part's being there means "done", so taking it away comes before anything else.
+        # A part means "complete", so remove it before the shard is processed again.
         files.remove(fs, files.join(root, parts.REGIONS, parts.part_name(shard)))
         done.discard(shard)
     return np.flatnonzero(~is_among(done, plan.shards) & (plan.sizes() > 0))
 
 
 def is_among(some: set[int], shards: int) -> np.ndarray:
-    """Return for each of a number of shards whether it is one of some."""
+    """Return a mask over the shards ``0..shards-1`` that is True for the members of ``some``."""
     among = np.zeros(shards, bool)
     among[[shard for shard in some if shard < shards]] = True
     return among
@@ -166,14 +168,15 @@ def _failed(fs: pafs.FileSystem, root: str, every: bool) -> set[int]:
     }
     if every:
         return set(paths)
-    # One image in a hundred makes a file for every second shard, and a bucket answers each in turn.
+    # With 1 % of failed images, a third of the shards has such a file. Buckets respond slowly, so
+    # read the files in parallel.
     with ThreadPoolExecutor(READERS) as pool:
         raised = pool.map(lambda path: _raised(fs, path), paths.values())
         return {shard for shard, again in zip(paths, raised, strict=True) if again}
 
 
 def _raised(fs: pafs.FileSystem, path: str) -> bool:
-    """Tell whether the detector raised on one of a shard's images."""
+    """Return whether the detector raised on an image of a shard."""
     with fs.open_input_file(path) as file, pq.ParquetFile(file) as failures:
         stages = failures.read(columns=["stage"])["stage"]
     return bool(pc.any(pc.equal(stages, "detect")).as_py())

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""Progress display of an extraction."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ SECONDS_BETWEEN_LINES = 10.0
 log = logging.getLogger("vlray.stream")
 
 
-class Progress(Bar):
-    """Counts images; use it in a ``with`` block."""
+class ExtractProgress(Bar):
+    """Progress in images. Use it in a ``with`` block."""
 
     def __init__(self, total: int, style: Style) -> None:
-        """Begin counting towards ``total`` images."""
+        """Start the display of ``total`` images."""
         super().__init__(total, " images", SECONDS_BETWEEN_LINES, style)
         self.done = self.failed = 0
         self._total = total
         self._first: tuple[float, int] | None = None
 
     def add(self, done: int, failed: int) -> None:
-        """Count a shard: its images, and how many of them failed."""
+        """Add a shard's number of images, and the number of these that failed."""
         now = time.monotonic()
         self.done += done
         self.failed += failed
@@ -36,7 +36,7 @@ class Progress(Bar):
 
     def _line(self, now: float) -> str:
         line = f"{self.done:,}/{self._total:,} images, {self.failed:,} failed"
-        # The first shard's time is the actors' start; it says nothing about the speed.
+        # Exclude the first shard from the speed: its time is mostly the start of the actors.
         since, before = self._first or (now, self.done)
         if self.done in (before, self._total) or now - since < SECONDS_BETWEEN_LINES:
             return line

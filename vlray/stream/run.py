@@ -1,4 +1,4 @@
-"""The whole path: list, decode, detect, write; and finish what an earlier run left."""
+"""The extraction: list images, update the plan, and run the missing shards."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from vlray.regions.lock import only_writer
 from vlray.regions.user_boxes import UserBoxes, read_boxes
 from vlray.storage import files
 from vlray.stream import plan as plans
-from vlray.stream.changes import SHOWN, Changes, ImagesChangedError, clear, compare, confirm
+from vlray.stream.changes import MAX_NAMES, Changes, ImagesChangedError, clear, compare, confirm
 from vlray.stream.identity import defaults, identity_of
-from vlray.stream.plan import Plan
-from vlray.stream.progress import Progress
+from vlray.stream.plan import ShardPlan
+from vlray.stream.progress import ExtractProgress
 from vlray.tasks.image_sets import absolute, find_images, resolve_path
 
 log = logging.getLogger("vlray.stream")
@@ -33,21 +33,25 @@ log = logging.getLogger("vlray.stream")
 
 @dataclass
 class ExtractResult:
-    """What one run did."""
+    """Counts of one run."""
 
     output: str
-    planned: int  # images of the output in all
-    changed: int = 0  # images that an earlier run had done, and whose files are others now
+    planned: int  # all images of the output
+    changed: int = 0  # images whose files changed since an earlier run
     images: int = 0  # images with regions written by this run
     regions: int = 0
-    failed: int = 0  # images that became rows of failures/
-    raised: int = 0  # of these, images on which the detector raised
+    failed: int = 0  # images that failed; rows of failures/
+    raised: int = 0  # failed images on which the detector raised
     short: int = 0  # images with fewer regions than min_boxes
     bytes: int = 0
-    seconds: float = 0.0  # from the first shard's begin to the last one's end, start-up included
+    seconds: float = 0.0  # duration of the pipeline, including its start
 
     def add(self, row: dict[str, Any]) -> None:
-        """Count a shard that was written, from its summary."""
+        """Add a written shard.
+
+        Args:
+            row: The summary from `WriteShard`.
+        """
         for name in ("images", "regions", "failed", "raised", "short", "bytes"):
             setattr(self, name, getattr(self, name) + row[name])
 
@@ -55,12 +59,12 @@ class ExtractResult:
 def extract(config: ExtractConfig) -> ExtractResult:
     """Bring an output up to date with its images.
 
-    What is there already is not touched; when everything is, Ray does not even start.
+    Complete shards stay untouched. If all shards are complete, Ray does not start.
 
     Raises:
-        ValueError: Something in the settings, the listing or the output forbids to begin.
+        ValueError: The settings, the images or the output do not fit together.
     """
-    config = _placed(config)
+    config = _resolved(config)
     check_modes(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
     listing = _list(config)
@@ -98,14 +102,14 @@ def extract(config: ExtractConfig) -> ExtractResult:
 
 def plan_images(
     config: ExtractConfig, fs: pafs.FileSystem, root: str, listing: Listing
-) -> tuple[Plan, Changes]:
-    """Put what is new and what has changed into the plan, and clear it out of the old parts.
+) -> tuple[ShardPlan, Changes]:
+    """Add new and changed images to the plan, and remove changed ones from existing parts.
 
     Args:
-        config: Of the extraction.
-        fs: Where the output is.
-        root: Its folder there.
-        listing: What there is now.
+        config: All settings.
+        fs: Filesystem of the output.
+        root: Path of the output.
+        listing: The current images.
 
     Raises:
         ImagesChangedError: Images have changed, and ``output.on_changed`` is ``refuse``.
@@ -116,9 +120,9 @@ def plan_images(
     _report(changes, config, listing.root)
     if changes.changed.num_rows and config.output.on_changed == "refuse":
         raise ImagesChangedError(
-            f"{changes.changed.num_rows:,} images have changed since {config.output.path} was "
-            f"made, the first: {_first(changes.changed['path'])}; give another folder for the "
-            "output, or have them done again where that is possible: --on-changed redo"
+            f"{changes.changed.num_rows:,} images have changed since their extraction to "
+            f"{config.output.path}, the first: {_first(changes.changed['path'])}; give another "
+            "output folder, or extract them again by --on-changed redo"
         )
     images = pa.concat_tables([changes.new, changes.changed, changes.moved])
     rows = plans.extend(plan, images, config.output.shard_size)
@@ -128,18 +132,18 @@ def plan_images(
 
 
 def _report(changes: Changes, config: ExtractConfig, images_root: str) -> None:
-    """Log what is noticed of images that earlier runs listed."""
+    """Warn about images without a fingerprint, and images that have vanished."""
     output = config.output.path
     if changes.adopted:
         log.warning(
-            "%s does not say which files %s of its images are of: an older version made it, or "
-            "they could not be looked at; the files of today are taken for those",
+            "%s has no size and time for the files of %s images, because an older version wrote it "
+            "or the files could not be read; the current files are assumed to be the same",
             output,
             f"{changes.adopted:,}",
         )
     if vanished := len(changes.vanished):
         log.warning(
-            "%s images of %s are not in %s, the first: %s; their rows stay",
+            "%s images of %s are no longer in %s, the first: %s; their rows stay in the output",
             f"{vanished:,}",
             output,
             images_root,
@@ -148,11 +152,11 @@ def _report(changes: Changes, config: ExtractConfig, images_root: str) -> None:
 
 
 def _first(names: pa.ChunkedArray) -> str:
-    return ", ".join(names[:SHOWN].to_pylist())
+    return ", ".join(names[:MAX_NAMES].to_pylist())
 
 
-def _placed(config: ExtractConfig) -> ExtractConfig:
-    """Make local paths absolute: tasks and actors run in other folders than the driver."""
+def _resolved(config: ExtractConfig) -> ExtractConfig:
+    """Make local paths absolute, because tasks and actors run in other folders than the driver."""
     data_dir = config.env.data_dir
     return config.model_copy(
         update={
@@ -165,7 +169,7 @@ def _placed(config: ExtractConfig) -> ExtractConfig:
 
 
 def _list(config: ExtractConfig) -> Listing:
-    """List the images, without those that the output's own gallery holds."""
+    """List the images, without the copies in the output's own gallery."""
     output = config.output.path
     if output == config.images.root and not files.is_uri(output):
         output = files.join(output, "gallery")  # images and output share a folder
@@ -185,19 +189,19 @@ def _list(config: ExtractConfig) -> Listing:
     )
     first = listing.table["path"][0].as_py()
     if config.split and not is_split(first.partition("/")[0]):
-        log.info("no split folders: all images get the split %r", *config.split)
+        log.info("no split folders found: all images get the split %r", *config.split)
     if listing.skipped:
         kinds = listing.skipped.most_common(5)
         names = ", ".join(f"{count:,} {kind or 'without extension'}" for kind, count in kinds)
-        log.info("other files left alone: %s", names)
+        log.info("files that are not images, skipped: %s", names)
     return listing
 
 
 def _given(config: ExtractConfig, listing: Listing) -> UserBoxes:
-    """Read the boxes that are given, and say which of them belong to no image.
+    """Read the user boxes, and warn about images without boxes and boxes without an image.
 
     Raises:
-        ValueError: They belong to none of the images.
+        ValueError: No box belongs to any of the images.
     """
     began = time.monotonic()
     given = read_boxes(config.boxes, lambda paths: image_ids(paths, config.images.id_rule))
@@ -208,19 +212,19 @@ def _given(config: ExtractConfig, listing: Listing) -> UserBoxes:
     log.info("%s: %s read in %.1f s", config.boxes, counts, time.monotonic() - began)
     if len(unknown) == images:
         raise ValueError(
-            f"{config.boxes} has boxes of {images:,} images, such as {unknown[:3]}, but the images "
-            f"are called otherwise, such as {ids[:3].to_pylist()}; choose their names with "
+            f"{config.boxes} has boxes for {images:,} image ids, such as {unknown[:3]}, but none "
+            f"is the id of an image, such as {ids[:3].to_pylist()}; choose another "
             "--images.id-rule, or change the ids of the boxes"
         )
     if unknown:
         log.warning(
-            "%s has boxes of %s ids that are not among the images, the first: %s",
+            "%s has boxes for %s ids that no image has, the first: %s",
             config.boxes,
             f"{len(unknown):,}",
             unknown[:5],
         )
     if without := len(ids) - (images - len(unknown)):
-        log.warning("%s images have no boxes and go to the failures", f"{without:,}")
+        log.warning("%s images have no boxes and will fail", f"{without:,}")
     return given
 
 
@@ -228,18 +232,18 @@ def _run_shards(
     config: ExtractConfig,
     images_root: str,
     identity: dict[str, Any],
-    plan: Plan,
+    plan: ShardPlan,
     todo: np.ndarray,
     given: UserBoxes | None,
     result: ExtractResult,
 ) -> None:
-    """Send the shards through Ray and count what comes back."""
+    """Run the shards on Ray, and count the written ones; continue after a loss of nodes."""
     from vlray.stream.nodes import NodesLostError
     from vlray.stream.pipeline import shard_rows
 
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
-    with Progress(total, config.cluster.progress) as progress:
+    with ExtractProgress(total, config.cluster.progress) as progress:
         complete = False
         while not complete:
             done: list[int] = []
@@ -250,16 +254,19 @@ def _run_shards(
                     progress.add(row["images"] + row["failed"], row["failed"])
                 complete = True
             except NodesLostError as error:
-                log.warning("%s; going on with what there is", error)
-                config = _with_what_is_left(config, error.plan.gpus_per_actor)
+                log.warning("%s; continuing on the remaining nodes", error)
+                config = _on_remaining_nodes(config, error.plan.gpus_per_actor)
                 todo = np.setdiff1d(todo, done)
                 complete = not len(todo)
     result.seconds = time.monotonic() - began
     if (got := result.images + result.failed) != total:
-        raise AssertionError(f"{total} images went in, {got} came out; please report this")
+        raise AssertionError(f"processed {got} of {total} images; please report this bug")
 
 
-def _with_what_is_left(config: ExtractConfig, gpus_per_actor: float) -> ExtractConfig:
-    """Take as many actors as fit; never CPUs in the place of GPUs, which give other last digits."""
+def _on_remaining_nodes(config: ExtractConfig, gpus_per_actor: float) -> ExtractConfig:
+    """Return settings with as many actors as fit.
+
+    Actors keep their GPUs: on CPUs the last digits of the features differ.
+    """
     fewer = {"actors": 0, "gpus_per_actor": gpus_per_actor}
     return config.model_copy(update={"cluster": config.cluster.model_copy(update=fewer)})

@@ -1,4 +1,4 @@
-"""Third stage: regions become files. Runs as tasks on the CPUs."""
+"""Third stage: write the files of a shard, in Ray tasks on CPUs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vlray.stream.block import unpack
 
 @dataclass(frozen=True)
 class WriteShard:
-    """Write the files of one shard; safe to run any number of times.
+    """Write the files of one shard; idempotent, so Ray may repeat it.
 
-    The regions come last: their being there means that the whole shard is done. A crash before
-    that leaves at most the failures, and the next run writes both again.
+    Regions are written last, because their file means that the whole shard is complete. A crash
+    before that leaves at most the failures, and the next run writes both files again.
     """
 
     output: str
@@ -25,7 +25,7 @@ class WriteShard:
     min_boxes: int
 
     def __call__(self, row: pa.Table) -> pa.Table:
-        """Write one shard and sum it up in a row for the driver."""
+        """Write one shard, and return a summary row for the driver."""
         shard, tables = unpack(row)
         fs, root = files.resolve(self.output)
         name = parts.part_name(shard)

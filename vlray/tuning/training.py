@@ -18,7 +18,7 @@ from vlray.engine.group import listener
 from vlray.engine.trainer import resolve_paths, run_training
 from vlray.evaluation.predict import has_labels, usable_examples
 from vlray.loader.dataset import RegionDataset
-from vlray.runs.metrics import METRICS, Record, figures, of_kind
+from vlray.runs.metrics import METRICS, Record, metrics_of, of_kind
 from vlray.tasks.corpus import open_corpus
 from vlray.tasks.metrics import SCORED, score
 from vlray.tuning.capacity import for_trainings
@@ -244,7 +244,7 @@ def _records(path: Path) -> list[Record]:
 
 
 def _numbers(record: Record) -> dict[str, float]:
-    return {name: _number(value) for name, value in figures(record).items()}
+    return {name: _number(value) for name, value in metrics_of(record).items()}
 
 
 def _number(value: float | None) -> float:

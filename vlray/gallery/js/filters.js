@@ -77,7 +77,7 @@ function drawLabelList() {
   const more = labels.length - rows.length;
   $("label-more").textContent = more > 0
     ? `${number(more)} more: use the search`
-    : (labels.length ? "" : "no label has this score");
+    : (labels.length ? "" : "no label at this score");
 }
 
 function drawActive() {
