@@ -119,7 +119,7 @@ def test_the_published_features_are_viewed_with_their_labels(
     convert.main([str(butd / "train2014_obj36.tsv"), "out", "--images", str(butd)])
     view.main(["out", "--min-score", "0.9"])
     printed = capsys.readouterr()
-    assert "10 images, 360 regions, 0 failures, 0 not readable now" in printed.err
+    assert "10 images, 360 regions, 0 failures, 0 unreadable images" in printed.err
     labels = {line.split()[0] for line in printed.out.splitlines()[1:] if line}
     assert "carrot" in labels
     assert len(list(Path("out/gallery/annotated").glob("*.jpg"))) == 10
@@ -132,9 +132,9 @@ def test_photographs_may_turn_up_after_the_import(
     write(Path("copy.tsv"), [(butd / "train2014_obj36.tsv").read_text()])
     convert.main(["copy.tsv", "out"])
     view.main(["out", "--no-annotated"])
-    assert "10 not readable now" in capsys.readouterr().err
+    assert "10 unreadable images" in capsys.readouterr().err
     view.main(["out", "--no-annotated", "--images-root", str(butd)])
-    assert "0 not readable now" in capsys.readouterr().err
+    assert "0 unreadable images" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("ray_cluster")

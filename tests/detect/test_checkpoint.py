@@ -138,7 +138,7 @@ def test_something_else_than_tensors_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"epoch is of type int; .*under \"model\""):
         load_weights(Network(), path)
     torch.save([1, 2], path)
-    with pytest.raises(ValueError, match="holds list"):
+    with pytest.raises(ValueError, match="holds an object of type list"):
         load_weights(Network(), path)
 
 

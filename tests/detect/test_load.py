@@ -83,7 +83,7 @@ def test_a_missing_method_is_named(own: Path) -> None:
     check_modes(options(f"{own}:Whole", features="none"), boxes_given=False)
     with pytest.raises(ValueError, match=r"cannot pool boxes .*:Whole has no method pool_boxes"):
         check_modes(options(f"{own}:Whole"), boxes_given=True)
-    with pytest.raises(ValueError, match=r"has no method grid, .*protocol\.py.*vg-caffe"):
+    with pytest.raises(ValueError, match=r"has no method grid; .*protocol\.py.*vg-caffe"):
         check_modes(options(f"{own}:Whole", features="grid"), boxes_given=False)
     for name in ("lite", "vg-caffe", "vg-pbua"):
         check_modes(options(name, weights="of no matter"), boxes_given=True)

@@ -188,7 +188,7 @@ def test_fractions_of_something_else_than_the_image_are_refused_until_it_is_said
     boxes, _, flags = boxes_in_pixels(by_shorter, frame, (600, 800))
     np.testing.assert_allclose(boxes, [[0, 0, 799.68, 594], [60, 60, 300, 300]], rtol=1e-5)
     assert names(flags) == ["boxes-normalized"]
-    with pytest.raises(RowError, match=r"up to 1\.333 in x .* 600x800 .* than its shorter side"):
+    with pytest.raises(RowError, match=r"up to 1\.333 in x .* 600x800: .* than its shorter side"):
         boxes_in_pixels(by_shorter, frame, (800, 600))
 
 

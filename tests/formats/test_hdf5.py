@@ -76,7 +76,9 @@ def test_rows_that_point_elsewhere_are_named(tmp_path: Path) -> None:
         del file["spatial_features"]
     got = read_all(Hdf5RowsReader(source, trust_pickle=True))
     assert [type(item) for item in got] == [RawRegions, Unreadable, RawRegions]
-    assert got[1] == Unreadable("1", "ValueError", "its boxes are rows 4 to 999 of 11")
+    assert got[1] == Unreadable(
+        "1", "ValueError", "its rows 4 to 999 exceed the 11 rows of image_bb"
+    )
     assert isinstance(got[0], RawRegions)
     assert got[0].image_hw is None
 

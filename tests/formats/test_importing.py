@@ -145,9 +145,9 @@ def test_bad_rows_become_failures_with_their_reasons(tmp_path: Path) -> None:
     nan[1, 2] = np.nan
     rows = {
         "broken": ("Damaged", "boxes is not valid base64", {"boxes": "?"}),
-        "nan": ("BadRow", "vectors have a value that is not finite", {"features": b64(nan, "<f4")}),
-        "long": ("BadRow", "of the shape (5, 16)", {"features": b64(np.zeros((5, 16)), "<f4")}),
-        "negative": ("BadRow", "object ids go from -1", {"objects_id": b64([-1] * 5, "<i8")}),
+        "nan": ("BadRow", "vectors have a non-finite value", {"features": b64(nan, "<f4")}),
+        "long": ("BadRow", "have shape (5, 16)", {"features": b64(np.zeros((5, 16)), "<f4")}),
+        "negative": ("BadRow", "object ids range from -1", {"objects_id": b64([-1] * 5, "<i8")}),
         "xywh": ("BadRow", "before it starts", {"boxes": b64([[99, 9, 9, 9]] * 5, "<f4")}),
     }
     lines = [image.tsv10(), *(image.tsv10(img_id=n, **row[2]) for n, row in rows.items())]
@@ -254,7 +254,7 @@ def test_ids_beyond_the_names_are_flagged(tmp_path: Path) -> None:
     assert output.obj_names[7] == "name 7"
     (line,) = flag_lines(str(tmp_path / "out"))[1:]
     assert "labels-unknown: 1 images" in line
-    assert "object id 1600, but 1,600 names; perhaps the ids count from 1" in line
+    assert "object id 1600, but 1,600 names; the ids may count from 1" in line
 
 
 def test_an_output_in_a_bucket_is_written_finished_and_exported(

@@ -38,7 +38,7 @@ def test_images_and_weights_are_told_how_they_become_regions(photos: Path, tmp_p
     for name in ("coffee.png", "chelsea.png"):
         shutil.copy(photos / name, splits)
     for source in (photos, photos / "coffee.png", splits.parent):
-        with pytest.raises(ValueError, match=r"no regions yet; find .*: vlray extract .* REGIONS$"):
+        with pytest.raises(ValueError, match=r"not regions; extract .*: vlray extract .* REGIONS$"):
             recognize(source)
     with pytest.raises(ValueError, match=r"vlray extract '.*/my set' REGIONS"):
         recognize(splits.parent)

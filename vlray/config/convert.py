@@ -70,7 +70,7 @@ def _list_formats() -> str:
 
 
 class ConvertConfig(Command):
-    """Convert other tools' region files to an output, or an output to their formats."""
+    """Import region files of other tools, or export to their formats."""
 
     command: ClassVar[str] = "convert"
     positionals: ClassVar[dict[str, str]] = {"SOURCE": "source", "OUT": "output"}

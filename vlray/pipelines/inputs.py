@@ -7,12 +7,15 @@ from pathlib import Path
 
 from vlray.config.extract import ExtractConfig
 from vlray.pipelines.steps import Step, is_below, normal
+from vlray.regions import parts
 from vlray.settings.options import Path as Option
 from vlray.storage import files
 from vlray.storage.fingerprint import Fingerprint, of_tree, summary
 
 LISTS = (".txt", ".lst", ".list")  # suffixes of files that may list images
 ABSENT = "absent"
+
+_PLAN = f"/{parts.PLAN}/"
 
 _NEVER = ("split", "corpus", "objective", "dataset", "id_rule", "cache_dir")
 """Options that are never inputs, even if a folder happens to have the name of their value."""
@@ -106,8 +109,11 @@ def fingerprint(location: str, *, deep: bool = True) -> str:
         return f"{size}-{time}"
     if not prints and not _exists(location):
         return ABSENT
-    relative = {name[len(path) :]: one for name, one in prints.items()}
-    return summary({name: one for name, one in relative.items() if "/." not in name})
+    relative = {name[len(path) :]: one for name, one in prints.items() if "/." not in name}
+    if "/vlray.json" in relative:
+        # The plan of an output also changes when images turn out to be unchanged.
+        relative = {name: one for name, one in relative.items() if not name.startswith(_PLAN)}
+    return summary(relative)
 
 
 def _exists(location: str) -> bool:
