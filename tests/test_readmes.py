@@ -88,6 +88,7 @@ def check_vlray(command: str, *args: str) -> None:
             assert resolve(config)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("page", [page for page in PAGES if [*blocks(page, "python")]], ids=str)
 def test_python_runs(
     page: Path,

@@ -146,7 +146,7 @@ def test_help_teaches_every_option(capsys) -> None:
     assert "python -m vlray.extract photos/ regions/" in text
     for flag in ("--detector.min-boxes N", "--output.dtype {float16,float32}", "--config FILE"):
         assert flag in text
-    assert "Not below a min_boxes that is given alone. (default: 36)" in " ".join(text.split())
+    assert "Raised to min_boxes if only that is set. (default: 36)" in " ".join(text.split())
     assert "``" not in text
     assert max(map(len, text.splitlines())) <= 100
 

@@ -244,7 +244,7 @@ def test_options_that_exclude_each_other_are_refused(capsys) -> None:
     assert "(given: --boxes, --detector.features)" in message
     for flags in (["--grid-size", "7"], ["--grid-layer", "c4", "--features", "none"]):
         message = refusal(capsys, [*ARGS, *flags])
-        assert f"for features=grid, not {'none' if flags[2:] else 'pooled'}" in message
+        assert f"no effect with features={'none' if flags[2:] else 'pooled'}" in message
     config = from_cli(ExtractConfig, [*ARGS, "--features", "grid", "--grid-size", "7"])
     assert (config.detector.grid_layer, config.detector.grid_size) == ("res5", 7)
 

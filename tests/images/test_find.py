@@ -375,6 +375,7 @@ def test_a_long_list_of_a_bucket_asks_for_no_single_object(
     assert sizes == [8, 5, -1, -1]
 
 
+@pytest.mark.usefixtures("s3_server")
 def test_images_of_a_list_may_be_in_a_bucket_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"abc")
     root = write_list(tmp_path, "a.jpg\ns3://no-such-bucket/x.jpg\n")

@@ -26,7 +26,7 @@ def page(text: str, **options: object) -> str:
     header = {"title": text, "heading": text, "subtitle": text, "totals": [Total(text, text, text)]}
     known = {"images": 1, "orders": [], "classes": True, "differing": 0, "absent_count": 1}
     tables = {"notes": [text], "columns": [text], "rows": [(text, text)], "counts": [(text, text)]}
-    rest = {"origins": [(text, text, "")], "absent": [(text, "A", text)]}
+    rest = {"provenance": [(text, text, "")], "absent": [(text, "A", text)]}
     scripts = ["pages/js/elements.js"]
     data = {"data": text}
     arguments = header | known | tables | rest | data | {"scripts": scripts} | options

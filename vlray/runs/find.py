@@ -53,6 +53,7 @@ def find(name: str, runs: Sequence[Run], runs_dir: Path) -> Run:
             return Run(folder)
     if name == LAST and runs:
         return runs[-1]
+    # An exact name takes precedence over names that begin with it, such as NAME-2.
     exact = [run for run in runs if run.name == name]
     matches = exact or [run for run in runs if run.name.startswith(name)]
     if matches:

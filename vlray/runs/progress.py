@@ -88,6 +88,7 @@ class Bar:
 
     def skip(self, position: int) -> None:
         """Move the start to the position that an earlier run reached."""
+        # tqdm leaves `initial` out of the speed.
         self._bar.initial = self._bar.n = position
         self._bar.refresh()
 
@@ -109,7 +110,7 @@ class Bar:
         return is_due
 
     def say(self, log: logging.Logger, line: str) -> None:
-        """Write a line to the log file only: the bar shows the same on the console."""
+        """Write a line to the log, and to the console unless it shows the bar."""
         log.info("%s", line, extra={_IN_BAR: True})
 
 

@@ -115,7 +115,7 @@ class Run:
             end = datetime.fromisoformat(self.status["ended"])
         elif self.state == "running":
             end = datetime.now().astimezone()
-        else:
+        else:  # killed: nothing recorded the end
             last = (self.log or self.folder).stat().st_mtime
             end = datetime.fromtimestamp(last).astimezone()
         return timedelta(seconds=round(max((end - self.started).total_seconds(), 0)))

@@ -79,6 +79,7 @@ def _spell_out(cls: type[Command], argv: list[str]) -> list[str]:
             if flag[2:] in cls.aliases:
                 flag = f"--{cls.aliases[flag[2:]]}"
             arg = f"{flag}{equals}{value}"
+        # `--config a.yaml b.yaml`: argparse takes one value per flag, so repeat the flag.
         elif len(args) > 1 and args[-2] == "--config" and arg.endswith((".yaml", ".yml")):
             args.append("--config")
         args.append(arg)
@@ -122,6 +123,7 @@ Each option can be set in four places. The first that sets it wins:
 
 
 def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Namespace:
+    # Intermixed: positional arguments may follow flags.
     namespace, extra = parser.parse_known_intermixed_args(args)
     for arg in extra:
         if arg.startswith("-") and arg != "--":
@@ -166,6 +168,7 @@ def _plain(text: str | None) -> str:
 def _add_argument(parser: Any, *names: str, **kwargs: Any) -> None:
     if kwargs.get("const") == "{}":
         return  # pydantic-settings also offers each section as JSON; YAML files cover that case
+    # The help text says what an empty default means.
     text = re.sub(r" \(default: (|\(\)|\{\}|\.)\)$", "", kwargs.pop("help"))
     if "metavar" in kwargs:
         kwargs["metavar"] = METAVARS.get(kwargs["metavar"], kwargs["metavar"])

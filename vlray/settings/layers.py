@@ -74,6 +74,7 @@ def describe_unknown(cls: type[Command], layer: Layer, path: Path) -> str:
     if inside:
         some = ", ".join(layer.name(option) for option in inside)
         return f"{spelled} is a section, not an option; its options are {some}"
+    # An entry of a mapping, written like an option: --detector.options.depth 50.
     if option := find_option(path, options):
         return f"unknown {layer.kind} {spelled}; give {layer.name(option)} {path[-1]}=VALUE"
     if others := commands_with(path, shortcut=layer.kind == "flag"):
@@ -103,6 +104,7 @@ def explain(
 def _explain_value(path: Path, detail: ErrorDetails, layers: list[Layer]) -> str:
     message = plain_message(detail["msg"])
     for layer in reversed(layers):
+        # The error may be inside the value, such as the second item of a list.
         for length in range(len(path), 0, -1):
             if path[:length] in layer.values:
                 return f"{layer.spell(path[:length])} is {detail['input']!r}: {message}"

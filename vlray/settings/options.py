@@ -108,7 +108,7 @@ def nearest(word: str, options: Iterable[str]) -> str | None:
     """
     names: dict[str, str] = {}
     for name in options:
-        names.setdefault(name.rpartition(".")[2], name)
+        names.setdefault(name.rpartition(".")[2], name)  # of several equal ones, the first
         names[name] = name
     leaf = word.rpartition(".")[2]
     for name, others in SYNONYMS.items():

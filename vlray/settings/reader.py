@@ -90,6 +90,7 @@ def read_layers(
     """
     flag_layer = Layer("flag", _typed(cls, flatten(flags)))
     variable_layer = _read_variables(cls, environ)
+    # A --config flag replaces the files of VLRAY_CONFIG.
     files = flag_layer.values.get(("config",), variable_layer.values.get(("config",), ""))
     names = [name for name in files.split(",") if name.strip()]
     user = {key: value for key, value in state.read_state().items() if key != "models"}
@@ -147,6 +148,7 @@ def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
                 mappings.append(name)
         elif not commands_with(path):
             raise ValueError(describe_unknown(cls, variables, path))
+    # Restrict the source to the variables that were checked above.
     source = EnvSettingsSource(cls)
     source.env_vars = selected
     try:

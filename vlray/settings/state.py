@@ -66,6 +66,7 @@ def store(key: str, value: str) -> Any:
     if path[0] != "models" and (not commands or path == ("config",)):
         raise ValueError(f"unknown option {key}; {_hint(key)}")
     stored = entries()
+    # An option cannot be a value and a section: `output` (vlray train) and `output.path`.
     for other in stored:
         if other != path and (other[: len(path)] == path or path[: len(other)] == other):
             raise ValueError(
@@ -154,6 +155,7 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
             raise ValueError("; ".join(explain(cls, wrong, [layer]))) from error
     if option != path:
         return parsed
+    # Validate the field alone, to store the value in its own type.
     adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
     typed = adapter.validate_python(parsed)
     # Commands run in any folder, so a path is stored as an absolute one.

@@ -99,6 +99,7 @@ def compare(
     comparable = (old_bytes != _UNKNOWN) & (new_bytes != _UNKNOWN)
     differs = comparable & ((old_bytes != new_bytes) | (old_time != new_time))
     adopted = (old_bytes == _UNKNOWN) & (new_bytes != _UNKNOWN)
+    # From here on, masks over the images that are in both tables.
     is_done = plans.is_among(done, plan.shards)[before["shard"].to_numpy()]
     elsewhere = ~_equal(before["path"], there["path"])
     stays = _equal(before["split"], there["split"])

@@ -104,7 +104,7 @@ def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:
         fs, full = files.resolve(path)
     else:
         full = posixpath.normpath(files.join(root, path))
-    for pause in (1.0, 5.0, 20.0, None):
+    for pause in (1.0, 5.0, 20.0, None):  # s; outages of a network are mostly short
         try:
             return files.read_bytes(fs, full)
         except OSError as error:

@@ -30,7 +30,7 @@ def defaults(config: ExtractConfig) -> dict[str, Any]:
 
 
 def identity_of(
-    config: ExtractConfig, listing: Listing, given: UserBoxes | None = None
+    config: ExtractConfig, listing: Listing, user_boxes: UserBoxes | None = None
 ) -> dict[str, Any]:
     """Collect the detector and the settings that the rows of an output depend on."""
     settings = {
@@ -40,12 +40,12 @@ def identity_of(
         "output.compression": config.output.compression,
         "output.shard_size": config.output.shard_size,
     }
-    selects = given is None and config.detector.features != "grid"
+    selects = user_boxes is None and config.detector.features != "grid"
     for name, value in config.detector.model_dump(mode="json").items():
         if name not in (_FREE if selects else _FREE | _SELECTION):
             settings[f"detector.{name}"] = value
-    if given is not None:
-        settings["boxes_sha256"] = given.sha256  # the file may move or change its format
+    if user_boxes is not None:
+        settings["boxes_sha256"] = user_boxes.sha256  # the file may move or change its format
     return {
         "schema_version": SCHEMA_VERSION,
         "vlray_version": __version__,

@@ -79,6 +79,7 @@ class ExtractMetrics:
         now = time.monotonic()
         while len(self._done) > 1 and self._done[0][0] < now - WINDOW_S:
             self._done.popleft()
+        # The oldest entry only marks the beginning of the window.
         (since, before), *_ = self._done
         images = sum(count for _, count in self._done) - before
         self._waiting = min(self._waiting if waiting is None else waiting, self._shards)

@@ -41,7 +41,7 @@ def shard_rows(
     identity: dict[str, Any],
     plan: ShardPlan,
     todo: np.ndarray,
-    given: UserBoxes | None = None,
+    user_boxes: UserBoxes | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run the shards, and yield a summary of each written shard, in any order.
 
@@ -51,7 +51,7 @@ def shard_rows(
         identity: Identity of the output, which each file stores.
         plan: All images in shards.
         todo: Numbers of the shards to run.
-        given: User boxes; None: the detector finds boxes.
+        user_boxes: User boxes; None: the detector finds boxes.
 
     Raises:
         ValueError: The cluster cannot hold the requested actors.
@@ -67,8 +67,8 @@ def shard_rows(
             config.project, current_run(), int(plan.sizes()[todo].sum()), len(todo)
         )
         images = plan.table.select(["image_id", "path", "split"])
-        if given is not None:
-            images = images.append_column("boxes", given.of(images["image_id"]))
+        if user_boxes is not None:
+            images = images.append_column("boxes", user_boxes.of(images["image_id"]))
         decode = DecodeShard(
             ray.put(images.combine_chunks()),
             images_root,
@@ -78,7 +78,7 @@ def shard_rows(
         )
         with ray.data.DataContext.current(_data_context(watch.callback, metrics.callback)):
             shards = ray.data.from_arrow(_shard_tables(plan, todo))
-            rows = _stages(shards, decode, config, identity, resources, given).iter_rows()
+            rows = _stages(shards, decode, config, identity, resources, user_boxes).iter_rows()
         iterator = iter(rows)
         with without_harmless_line():  # printed when the actors start
             row = next(iterator, None)
@@ -95,7 +95,7 @@ def _stages(
     config: ExtractConfig,
     identity: dict[str, Any],
     resources: ResourcePlan,
-    given: UserBoxes | None,
+    user_boxes: UserBoxes | None,
 ) -> ray.data.Dataset:
     """Chain the three stages: decode, detect, write."""
     options = DetectOptions(
@@ -106,7 +106,8 @@ def _stages(
         resources.threads,
         config.env,
     )
-    selects = given is None and config.detector.features != "grid"
+    # Grid cells and user boxes are not selected, so their number is never too small.
+    selects = user_boxes is None and config.detector.features != "grid"
     min_boxes = config.detector.min_boxes if selects else 0
     write = WriteShard(config.output.path, config.output.compression, min_boxes)
     one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
@@ -147,6 +148,6 @@ def _data_context(*callbacks: type) -> ray.data.DataContext:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
-    context.target_max_block_size = None
+    context.target_max_block_size = None  # otherwise Ray splits large shards
     context.raise_original_map_exception = True
     return context

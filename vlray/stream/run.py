@@ -68,8 +68,8 @@ def extract(config: ExtractConfig) -> ExtractResult:
     check_modes(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
     listing = _list(config)
-    given = _given(config, listing) if config.boxes else None
-    identity = identity_of(config, listing, given)
+    user_boxes = _read_user_boxes(config, listing) if config.boxes else None
+    identity = identity_of(config, listing, user_boxes)
     check_weights(config.detector)
     with only_writer(fs, root, config.output.path):
         claim(fs, root, config.output.path, identity, defaults(config))
@@ -96,7 +96,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
             config.output.path, plan.table.num_rows, changed=changes.changed.num_rows
         )
         if len(todo):
-            _run_shards(config, listing.root, identity, plan, todo, given, result)
+            _run_shards(config, listing.root, identity, plan, todo, user_boxes, result)
         return result
 
 
@@ -197,17 +197,17 @@ def _list(config: ExtractConfig) -> Listing:
     return listing
 
 
-def _given(config: ExtractConfig, listing: Listing) -> UserBoxes:
+def _read_user_boxes(config: ExtractConfig, listing: Listing) -> UserBoxes:
     """Read the user boxes, and warn about images without boxes and boxes without an image.
 
     Raises:
         ValueError: No box belongs to any of the images.
     """
     began = time.monotonic()
-    given = read_boxes(config.boxes, lambda paths: image_ids(paths, config.images.id_rule))
+    user_boxes = read_boxes(config.boxes, lambda paths: image_ids(paths, config.images.id_rule))
     ids = listing.table["image_id"]
-    unknown = given.not_among(ids)
-    images, boxes = len(given.image_ids), len(given)
+    unknown = user_boxes.not_among(ids)
+    images, boxes = len(user_boxes.image_ids), len(user_boxes)
     counts = f"{boxes:,} boxes of {images:,} images"
     log.info("%s: %s read in %.1f s", config.boxes, counts, time.monotonic() - began)
     if len(unknown) == images:
@@ -225,7 +225,7 @@ def _given(config: ExtractConfig, listing: Listing) -> UserBoxes:
         )
     if without := len(ids) - (images - len(unknown)):
         log.warning("%s images have no boxes and will fail", f"{without:,}")
-    return given
+    return user_boxes
 
 
 def _run_shards(
@@ -234,7 +234,7 @@ def _run_shards(
     identity: dict[str, Any],
     plan: ShardPlan,
     todo: np.ndarray,
-    given: UserBoxes | None,
+    user_boxes: UserBoxes | None,
     result: ExtractResult,
 ) -> None:
     """Run the shards on Ray, and count the written ones; continue after a loss of nodes."""
@@ -248,7 +248,7 @@ def _run_shards(
         while not complete:
             done: list[int] = []
             try:
-                for row in shard_rows(config, images_root, identity, plan, todo, given):
+                for row in shard_rows(config, images_root, identity, plan, todo, user_boxes):
                     done.append(row["shard"])
                     result.add(row)
                     progress.add(row["images"] + row["failed"], row["failed"])
@@ -256,6 +256,7 @@ def _run_shards(
             except NodesLostError as error:
                 log.warning("%s; continuing on the remaining nodes", error)
                 config = _on_remaining_nodes(config, error.plan.gpus_per_actor)
+                # A shard that was written without a report is only written again.
                 todo = np.setdiff1d(todo, done)
                 complete = not len(todo)
     result.seconds = time.monotonic() - began
