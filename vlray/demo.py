@@ -59,7 +59,8 @@ def _show_main_job(folder: Path) -> None:
         print("The existing regions have other settings; removing them and extracting again:")
         shutil.rmtree(regions)
         _run("extract", extract, arguments)
-    _run("view", view, [str(regions), *runs])
+    # From this score on, the boxes of the embedded detector are right on these photographs.
+    _run("view", view, [str(regions), "--min-score", "0.5", *runs])
 
 
 def copy_photos(folder: Path) -> None:
