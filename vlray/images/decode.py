@@ -1,4 +1,4 @@
-"""Decode image files of any common format into three channels of 8 bits."""
+"""Decode images in any common file format into 8-bit BGR pixels."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from vlray.images.pixels import to_bgr
 from vlray.storage import files
 
 MAX_PIXELS = 178_956_970
-"""Largest image in pixels (height x width). Above it, Pillow suspects a decompression bomb."""
+"""Default limit on height x width, in pixels; above it, Pillow raises DecompressionBombError."""
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that vlray decodes. EPS would run Ghostscript; Pillow's other formats are rare."""
+"""Formats that vlray decodes. EPS is excluded because it would run Ghostscript; Pillow's other
+formats are rare."""
 
-_MAGIC = (  # offset, first bytes, format
+_MAGIC = (  # offset, bytes at that offset, format
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG", "PNG"),
     (0, b"GIF8", "GIF"),
@@ -33,7 +34,7 @@ _MAGIC = (  # offset, first bytes, format
     (0, b"BM", "BMP"),
 )
 
-_TRANSPOSES = {  # how to undo each value of the EXIF orientation
+_TRANSPOSES = {  # EXIF orientation: transpose that makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -45,10 +46,10 @@ _TRANSPOSES = {  # how to undo each value of the EXIF orientation
 
 
 class ImageError(ValueError):
-    """A file is not an image, is damaged, or is too large.
+    """Raised if a file is not an image, is damaged, or is too large.
 
     Attributes:
-        reason: One line for the failures table.
+        reason: One-line description for the failures table.
     """
 
     def __init__(self, reason: str) -> None:
@@ -61,17 +62,17 @@ def decode(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> UInt8[n
 
     EXIF orientation is applied. Colour profiles are ignored and transparency is dropped, as in
     ``cv2.imread`` and Detectron2's ``read_image``, so the colours of transparent pixels become
-    visible. 16-bit values keep their upper byte. 32-bit and float grey values have no fixed scale
-    and are stretched from minimum to maximum.
+    visible. 16-bit values are reduced to their upper byte. 32-bit and float grey values have no
+    fixed scale, so their range is stretched to 0..255.
 
     The pixels equal those of ``cv2.imread``, which produced the features of LXMERT and similar
     models. Verified with OpenCV 5.0.0 on 130 photographs of COCO, on baseline and progressive
-    JPEG with every subsampling, and on PNG, GIF, BMP, WebP, AVIF and JPEG 2000. CMYK, and TIFF
-    with transparency, differ by at most 1.
+    JPEG with every subsampling, and on PNG, GIF, BMP, WebP, AVIF and JPEG 2000. CMYK images, and
+    TIFF images with transparency, differ by at most 1.
 
     Args:
-        data: Content of the whole file.
-        max_pixels: Largest height x width; a larger image is refused before decoding.
+        data: Content of the image file.
+        max_pixels: Limit on height x width; a larger image is rejected before decoding.
 
     Returns:
         The image as BGR, C-contiguous and writable.
@@ -107,19 +108,20 @@ def decode(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> UInt8[n
 def as_bgr(
     image: str | Path | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Convert a file, a Pillow image or an array to BGR pixels.
+    """Read an image file, or convert a Pillow image or an array, to BGR pixels.
 
     Args:
-        image: A path or URI of a file; a Pillow image, whose EXIF orientation is applied; or a
+        image: The path or URI of a file; a Pillow image, whose EXIF orientation is applied; or a
             uint8 array: grey (H, W) or (H, W, 1), or **RGB** or RGBA (H, W, 3 or 4), as in Pillow
             and Matplotlib. Reverse the channels of a ``cv2.imread`` image first:
             ``image[:, :, ::-1]``.
-        max_pixels: Largest height x width, as for ``decode``; applies to files only.
+        max_pixels: Limit on height x width, as in ``decode``; applies to files only.
 
     Raises:
         ImageError: The file cannot be decoded.
         OSError: The file cannot be read.
-        ValueError: The array has another dtype or shape.
+        ValueError: The array has the wrong dtype or shape, or the Pillow image is empty or has an
+            unsupported pixel mode.
     """
     if isinstance(image, np.ndarray):
         return _array_as_bgr(image)
@@ -129,9 +131,9 @@ def as_bgr(
 
 
 def _upright(pixels: UInt8[np.ndarray, "h w 3"], image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """Apply the EXIF orientation; ignore damaged EXIF data."""
+    """Apply the EXIF orientation of ``image`` to ``pixels``; ignore damaged EXIF data."""
     try:
-        # Pillow already transposes a TIFF, and then removes its orientation tag.
+        # Pillow has already transposed a TIFF and removed the orientation tag.
         transpose = _TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF data may raise anything; the pixels are still good
         return pixels
@@ -161,24 +163,24 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _check_whole(image: Image.Image, data: bytes | memoryview) -> None:
-    """Detect damage that Pillow decodes without an error.
+    """Detect damage that Pillow would decode without an error.
 
     Raises:
         ImageError: A JPEG is truncated.
-        SyntaxError: A checksum of a PNG is wrong.
+        SyntaxError: A PNG has a wrong checksum.
     """
     if image.format == "PNG":
         with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
-            again.verify()  # checks the checksums; Pillow cannot load a verified image
+            again.verify()  # checks the checksums; the image cannot be loaded afterwards
     elif image.format in ("JPEG", "MPO") and bytes(data).rfind(b"\xff\xd9") < _scan_start(data):
-        # An unfinished download may leave zeros in reserved space, which libjpeg decodes.
+        # An unfinished download may end in zeros, which libjpeg decodes without an error.
         raise ImageError("the file is cut off: its end is missing")
 
 
 def _scan_start(data: bytes | memoryview) -> int:
     """Return the offset of a JPEG's pixel data.
 
-    The segments before it may hold a thumbnail, which is a whole JPEG with an end marker.
+    The segments before that offset may contain a thumbnail: a complete JPEG with an end marker.
     """
     offset = 2
     while offset + 4 <= len(data) and data[offset] == 0xFF and data[offset + 1] != 0xDA:
@@ -187,7 +189,7 @@ def _scan_start(data: bytes | memoryview) -> int:
 
 
 def _kind(start: bytes) -> str:
-    """Detect the format from the first bytes of the file; empty: an unknown format."""
+    """Return the format that the first bytes of a file indicate; empty if it is unknown."""
     kinds = (kind for offset, magic, kind in _MAGIC if start.startswith(magic, offset))
     return next(kinds, "")
 
@@ -202,16 +204,16 @@ def _describe_unknown(start: bytes) -> str:
 
 
 def _formats() -> tuple[str, ...]:
-    Image.init()  # a second call returns at once
+    Image.init()  # later calls return at once
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 class _PillowSettings:
-    """Context manager that sets Pillow's global settings while any thread is decoding.
+    """Context manager that overrides Pillow's global settings while any thread is decoding.
 
-    It silences Pillow's warnings, disables Pillow's own size limit, and refuses truncated files,
-    whatever another library has set. The first thread to enter saves the settings and the last
-    to leave restores them: ``warnings.catch_warnings`` alone is not safe with threads.
+    It silences Pillow's warnings, disables Pillow's own size limit, and rejects truncated files,
+    whatever another library has set. The first thread to enter saves the settings, and the last
+    to leave restores them, because ``warnings.catch_warnings`` alone is not thread-safe.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Draw regions on their image.
+"""Draw regions on an image.
 
-Shapes: R is the number of regions of the image.
+Shapes: H, W: image height and width, in pixels; R: regions of the image; S: scores, R or 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Rectangle = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
 _SMALLEST_FONT = 10  # pixels; smaller text is illegible
-_MOST_HIDDEN = 0.1  # fraction of a text's area that may cover earlier texts
+_MOST_HIDDEN = 0.1  # fraction of a text's area that may overlap earlier texts
 
 
 def draw_regions(
@@ -29,16 +29,16 @@ def draw_regions(
 ) -> Image.Image:
     """Draw boxes with their labels, such as ``orange carrot .97``.
 
-    A label has the same colour in every image. Line width and font size grow with the image. The
-    text of the highest score is drawn first and stays inside the image. Text that would hide
-    earlier text is left out.
+    A label has the same colour in every image. Line width and font size grow with the image. Text
+    is drawn in order of decreasing score and kept inside the image. Text that would hide earlier
+    text is left out.
 
     Args:
         image_bgr: Image as returned by ``decode``; it is not changed.
         boxes: ``(x1, y1, x2, y2)`` in pixels of this image, clipped to the image.
-        labels: Label of each box; empty: boxes without text.
+        labels: Label of each box. If empty, only boxes are drawn.
         scores: Score of each label, in [0, 1].
-        attributes: Word to print before each label.
+        attributes: Attribute to print before each label.
 
     Raises:
         ValueError: The number of labels, scores or attributes differs from the number of boxes.
@@ -68,7 +68,8 @@ def draw_regions(
 
 
 def label_colour(label: str) -> tuple[int, int, int]:
-    """Choose a saturated colour, as RGB, that depends only on the label."""
+    """Return a saturated RGB colour that depends only on the label."""
+    # Unlike hash(), the checksum is the same in every process.
     spread = zlib.crc32(label.encode())
     hue, value = spread % 360 / 360, (1.0, 0.85)[spread // 360 % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.8, value)
@@ -83,7 +84,7 @@ def _draw_text(
     colour: tuple[int, int, int],
     taken: list[Rectangle],
 ) -> None:
-    """Write text at the corner of a box where it hides the least other text."""
+    """Draw text next to a box where it hides the least earlier text, or nowhere if too much."""
     font = ImageFont.load_default(max(min(size) / 38, _SMALLEST_FONT))
     if isinstance(font, ImageFont.FreeTypeFont):
         ascent, descent = font.getmetrics()
@@ -106,15 +107,16 @@ def _draw_text(
     taken.append(best)
     draw.rectangle((best[0], best[1], best[2] - 1, best[3] - 1), fill=colour)
     red, green, blue = colour
-    # Luma of BT.601: dark text on a bright background, white text on a dark one.
+    # BT.601 luma: black text on a bright background, white text on a dark one.
     bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
     draw.text((best[0] + margin, best[1]), text, fill="black" if bright else "white", font=font)
 
 
 def _spots(box: Rectangle, width: int, height: int) -> list[Rectangle]:
-    """List candidate positions of the text, best first.
+    """List candidate positions for the text, best first.
 
-    Left-aligned: above the box, inside its top, below it, inside its bottom. Then right-aligned.
+    Left-aligned: above the box, inside its top edge, below the box, inside its bottom edge. Then
+    the same positions right-aligned.
     """
     left, top, right, bottom = box
     starts = [
@@ -132,7 +134,7 @@ def _moved_inside(spot: Rectangle, size: tuple[int, int]) -> Rectangle:
 
 
 def _inside(box: Float[np.ndarray, " 4"], size: tuple[int, int]) -> Rectangle:
-    """Clip a box to the image, leaving at least one pixel."""
+    """Round a box outwards to whole pixels, clip it to the image, and keep at least one pixel."""
     x1, y1, x2, y2 = np.nan_to_num(box.astype(np.float64))
     left, top = (int(np.clip(np.floor(v), 0, n - 1)) for v, n in ((x1, size[0]), (y1, size[1])))
     right, bottom = (int(np.clip(np.ceil(v), 0, n)) for v, n in ((x2, size[0]), (y2, size[1])))

@@ -1,4 +1,4 @@
-"""Listing of the images of a directory, a list file or a bucket."""
+"""List the images in a directory, a list file or a bucket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlray.storage import files
 from vlray.storage.fingerprint import Fingerprint, of_paths
 
 LIST_EXTENSIONS = frozenset((".txt", ".lst", ".list"))
-AT_ONCE = 1 << 16  # rows of a listing that are converted to Arrow at a time
+AT_ONCE = 1 << 16  # rows converted to Arrow at a time
 
 LISTING = pa.schema(
     [
@@ -37,16 +37,15 @@ _FILE = ("path", "file_bytes", "mtime_ns")
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Images of a root.
+    """The images found below a root.
 
     Attributes:
         root: Folder or URI that the paths are relative to.
-        dataset: Name of the directory, or stem of the list file or of the single image.
-        table: One row per image with the schema `LISTING`, sorted by path. Paths of a list file
-            may be absolute or URIs; ``files.locate(root, path)`` resolves them. Bytes that are not
-            UTF-8 are escaped as in ``files.escape_bytes``. The last two columns are the
-            fingerprint of the file.
-        skipped: Number of other files of the directory by extension, in lower case.
+        dataset: Name of the directory, or stem of the list file or single image.
+        table: One row per image with the schema `LISTING`, sorted by path. Paths from a list file
+            may be absolute paths or URIs; ``files.locate(root, path)`` resolves them. Bytes that
+            are not UTF-8 are escaped as in ``files.escape_bytes``.
+        skipped: Number of non-image files in the directory, keyed by lower-case extension.
     """
 
     root: str
@@ -66,21 +65,23 @@ def list_images(
     """List the images below a root, sorted by path.
 
     Args:
-        root: A directory, a list file (``.txt``, ``.lst``, ``.list``: one path per line, relative
-            to its folder, absolute, or a URI), one image file, or a URI of any of these. Hidden
-            files and folders (``.name``) are ignored.
+        root: A directory, a list file (``.txt``, ``.lst``, ``.list``), a single image file, or
+            the URI of any of these. A list file has one path per line: relative to the folder of
+            the list file, absolute, or a URI. Hidden files and folders (``.name``) are ignored.
         id_rule: Rule that derives an id from a path; see ``image_ids``.
         split: Splits to list; empty: all. A top-level folder such as ``train``, ``val2017`` or
             ``test1`` is a split. ``train`` also matches ``train2017`` if no other folder begins
-            with it. Without such folders, a single name becomes the split of all images.
-        follow_symlinks: Follow symbolic links to folders. Links to files are always followed.
+            with ``train``. If there are no such folders, a single name becomes the split of all
+            images.
+        follow_symlinks: Whether to follow symbolic links to folders. Links to files are always
+            followed.
         leave_out: Folder or URI below the root to skip, such as the output folder. The root itself
             is never skipped.
 
     Raises:
         FileNotFoundError: The root does not exist.
-        ValueError: There are no images, a split is unknown, a list file repeats a line, or two
-            files get the same id.
+        ValueError: The root is a file of another type, there are no images, a split is unknown, a
+            list file repeats a path, the id rule does not apply, or two files have the same id.
     """
     fs, path = files.resolve(root)
     with files.explained(root):
@@ -126,7 +127,7 @@ def _sorted(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:
 
 
 def _entries(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:
-    """Build a table of paths and fingerprints in batches, to hold few Python objects at once."""
+    """Build a table of paths and fingerprints, batch by batch to hold few Python objects."""
     remaining, schema = iter(entries), pa.schema([LISTING.field(name) for name in _FILE])
     batches = []
     while some := list(islice(remaining, AT_ONCE)):
@@ -142,11 +143,12 @@ def _split_of(path: str, rest: str) -> str:
 
 
 def _read_list(data: bytes, root: str, folder: str) -> list[str]:
-    """Return the paths of a list file; absolute paths below its folder become relative."""
+    """Return the paths in a list file; absolute paths below its folder become relative."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     text = data.removeprefix(codecs.BOM_UTF8).decode(encoding, "surrogateescape")
     below = folder.rstrip("/") + "/"
     lines: dict[str, int] = {}
+    # Not splitlines(): a file name may contain U+2028 and the like.
     for number, line in enumerate(text.split("\n"), start=1):
         path = line.removesuffix("\r")
         if not path or path.isspace():

@@ -1,4 +1,4 @@
-"""Image ids derived from file names."""
+"""Derive image ids from file names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def image_ids(paths: Sequence[str], rule: str) -> list[str]:
     """Derive the id of each image from its path.
 
     Args:
-        paths: Paths relative to the root of the images, with ``/``; or absolute paths; or URIs.
+        paths: Paths relative to the image root (with ``/``), absolute paths, or URIs.
         rule: ``stem`` (file name without folder and extension), ``path`` (path without
             extension), ``coco`` (the number at the end of the stem, without leading zeros), or
-            ``regex:PATTERN`` (searched in the path; the id is the group ``id``, else the first
-            group, else the whole match).
+            ``regex:PATTERN`` (searched for in the path; the id is the group ``id``, else the
+            first group, else the whole match).
 
     Returns:
         One id per path, in the order of the paths. All ids are different.
@@ -37,7 +37,7 @@ def image_ids(paths: Sequence[str], rule: str) -> list[str]:
 
 
 def _namer(rule: str) -> Callable[[str], str]:
-    """Return the function from a path to its id."""
+    """Return the function that maps a path to its id."""
     if rule == "stem":
         return _stem
     if rule == "path":
@@ -51,7 +51,7 @@ def _namer(rule: str) -> Callable[[str], str]:
 
 
 def _plain(path: str) -> str:
-    """Strip the options from a URI, and decode its ``%20`` and the like."""
+    """Strip a URI's options and decode its percent escapes; return a path unchanged."""
     return unquote(path.partition("?")[0]) if is_uri(path) else path
 
 

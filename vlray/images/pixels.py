@@ -1,4 +1,4 @@
-"""Convert Pillow's pixel modes to three channels of 8 bits."""
+"""Convert images in any of Pillow's pixel modes to 8-bit BGR."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _CONVERTIBLE = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 
 
 def to_bgr(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """Convert an image of any mode to BGR, dropping transparency.
+    """Convert an image in any pixel mode to BGR, dropping transparency.
 
     Returns:
         BGR pixels, C-contiguous and writable.
 
     Raises:
-        ValueError: The image has no pixels, or its mode has no conversion to colours.
+        ValueError: The image has no pixels, or its pixel mode is not supported.
     """
     if not image.width or not image.height:
         raise ValueError("the image has no pixels")
@@ -30,7 +30,7 @@ def to_bgr(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
         return _grey(np.clip(np.asarray(image), 0, 65535) >> 8)
     if mode in ("I", "F"):
         return _grey(_stretch(np.asarray(image, np.float64)))
-    if mode in ("La", "RGBa"):  # colours premultiplied with alpha
+    if mode in ("La", "RGBa"):  # colours premultiplied by alpha
         image = image.convert("LA" if mode == "La" else "RGBA")
     elif mode == "LAB":
         image = _lab_to_srgb().apply(image)
@@ -47,7 +47,7 @@ def _grey(values: Shaped[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _stretch(values: Float64[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
-    """Scale finite values linearly to 0..255; clip a constant image to 0..255 instead."""
+    """Scale the range of finite values linearly to 0..255; only clip if all are equal."""
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros_like(values)

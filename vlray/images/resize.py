@@ -11,9 +11,9 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class ResizeShortestEdge:
-    """Resize the shorter side to ``min_size``, but the longer side to ``max_size`` at most.
+    """Resize the shorter side to ``min_size`` pixels, but limit the longer side to ``max_size``.
 
-    The object is small and picklable. Decoding tasks run it, so that detector actors receive
+    The object is small and picklable. The decoding tasks call it, so that detector actors receive
     images of bounded size, however large the photographs are.
 
     Source:
@@ -44,9 +44,10 @@ class ResizeShortestEdge:
 
 @dataclass(frozen=True)
 class ResizeLikeCaffe:
-    """Resize a float32 image with one scale for both axes, as for the published Caffe features.
+    """Resize to float32 with one scale for both axes, as for the published Caffe features.
 
-    Pixel values are not rounded, so the mean may be subtracted before or after resizing.
+    ``min_size`` and ``max_size`` (in pixels) are as in `ResizeShortestEdge`. Pixel values are not
+    rounded, so the mean may be subtracted before or after resizing.
 
     Source:
         py-faster-rcnn, lib/utils/blob.py (``prep_im_for_blob``): OpenCV, bilinear.
@@ -59,16 +60,16 @@ class ResizeLikeCaffe:
         """Return the scale factor for an image of this size."""
         shorter, longer = min(height, width), max(height, width)
         scale = self.min_size / shorter
-        # The reference rounds before it compares.
+        # The reference rounds the longer side before comparing it with max_size.
         return self.max_size / longer if round(scale * longer) > self.max_size else scale
 
     def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w 3"]:
-        """Resize one decoded image. The output sides are rounded; the scale is exact."""
+        """Resize one decoded image. Only the output size is rounded, not the scale."""
         import cv2
 
         scale = self.scale(*image.shape[:2])
         pixels = image.astype(np.float32)
-        # A side of one or two pixels may round to 0, which OpenCV refuses.
+        # A side of one or two pixels may round to 0, which OpenCV rejects.
         size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
         if min(image.shape[:2]) * scale < 1:
             return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 ALL = "all"
-"""Split name of images outside any split folder."""
+"""Split name for images outside all split folders."""
 
 _SPLIT = re.compile(r"(train|val|valid|validation|dev|test)[0-9]*", re.IGNORECASE)
 
@@ -19,18 +19,18 @@ def is_split(folder: str) -> bool:
 def choose_splits(
     folders: Collection[str], requested: Collection[str]
 ) -> tuple[frozenset[str], str]:
-    """Match the requested splits with split folders.
+    """Match the requested splits with the existing split folders.
 
     Args:
         folders: Existing split folders.
-        requested: Names of splits: a folder, or a prefix that only one folder has.
+        requested: Split names: each is the name of a folder, or a prefix of exactly one folder.
 
     Returns:
-        The folders to list (empty: everything), and the split of images outside of them.
+        The folders to list (empty: everything), and the split name for images outside them.
 
     Raises:
-        ValueError: A name matches no folder or several; or several splits are requested, but
-            there are no split folders.
+        ValueError: A name matches no folder or more than one, or several splits are requested
+            although there are no split folders.
     """
     if not requested:
         return frozenset(), ALL

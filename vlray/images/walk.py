@@ -1,4 +1,4 @@
-"""Listing of all image files below a folder, on a local disk or in object storage."""
+"""List all image files below a folder, on a local disk or in object storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTENSIONS = frozenset(
         *(".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
     )
 )
-"""Extensions of image files, in lower case."""
+"""Lower-case extensions of image files."""
 
 _Identity = tuple[int, int]  # device and inode
 
@@ -27,11 +27,11 @@ class Walk:
     """One pass over the files below a folder.
 
     Attributes:
-        skipped: Number of other files by extension, in lower case.
+        skipped: Number of non-image files, keyed by lower-case extension.
     """
 
     def __init__(self, fs: FileSystem, folder: str, *, follow_symlinks: bool, leave_out: str):
-        """Prepare the walk; ``folder`` and ``leave_out`` (may be empty) are paths on ``fs``."""
+        """Prepare to walk ``folder`` on ``fs``, without its subfolder ``leave_out`` (or empty)."""
         self._fs, self._folder = fs, folder
         self._follow_symlinks = follow_symlinks
         self._leave_out = "" if leave_out == folder else leave_out
@@ -53,14 +53,14 @@ class Walk:
         """Yield the relative path and the fingerprint of each image, in arbitrary order.
 
         Args:
-            below: Subfolders to list; empty: everything.
+            below: Subfolders to list. If empty, list everything.
         """
         walk = self._local if files.is_local(self._fs) else self._remote
         for name in below or ("",):
             yield from walk(name)
 
     def _is_image(self, name: str) -> bool:
-        """Return whether the extension is that of an image; count other files."""
+        """Return whether a file has an image extension; if not, count it in ``skipped``."""
         extension = posixpath.splitext(name)[1].lower()
         if extension in EXTENSIONS:
             return True
@@ -76,14 +76,15 @@ class Walk:
             if info.type != FileType.File or (self._leave_out and path.startswith(leave_out)):
                 continue
             relative = path[start:]
+            # Hidden files and folders are ignored, as in _local.
             if not (relative.startswith(".") or "/." in relative) and self._is_image(relative):
                 yield relative, fingerprint.of_info(info)
 
     def _local(self, below: str) -> Iterator[tuple[str, Fingerprint]]:
-        """Walk iteratively; do not follow links to a folder above, which would never end."""
-        leave_out = _identity(self._leave_out) if os.path.isdir(self._leave_out) else None  # noqa: PTH112 - "" is none
+        """Walk iteratively, without following links to a parent folder, which would never end."""
+        leave_out = _identity(self._leave_out) if os.path.isdir(self._leave_out) else None  # noqa: PTH112 - may be ""
         top = files.restore_bytes(below) if below else ""
-        path = os.path.join(self._folder, top)  # noqa: PTH118 - scandir gives strings
+        path = os.path.join(self._folder, top)  # noqa: PTH118 - scandir yields strings
         above: tuple[_Identity, ...] = (_identity(self._folder), _identity(path))
         stack = [(path, below and below + "/", above)]
         while stack:
