@@ -1,4 +1,4 @@
-"""Adding and removing the user's datasets."""
+"""Add and remove the user's datasets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from vlray.tasks.spec import DatasetSpec
 
 
 def add(source: str) -> tuple[DatasetSpec, Path]:
-    """Add a dataset to the catalogue, replacing a user's dataset of the same name.
+    """Add a dataset to the catalogue, replacing any user dataset with the same name.
 
     Args:
         source: A YAML file in the format of `DatasetSpec`, or ``module:Class`` or
-            ``path/to/file.py:Class`` of a `VisionLanguageDataset`. Annotation files beside the
-            YAML file are used where they are.
+            ``path/to/file.py:Class`` of a `VisionLanguageDataset`. Annotation files next to the
+            YAML file are used in place, not copied.
 
     Returns:
-        The spec of the dataset, and the path of the saved file.
+        The dataset's spec, and the path of the file saved in the catalogue.
 
     Raises:
-        ValueError: The source is not a valid dataset, or a built-in dataset has its name.
+        ValueError: The source is not a valid dataset, or has the name of a built-in dataset.
         FileNotFoundError: The file does not exist.
     """
     path = Path(source).expanduser()
@@ -59,10 +59,10 @@ def add(source: str) -> tuple[DatasetSpec, Path]:
 
 
 def remove(name: str) -> None:
-    """Remove a user's dataset from the catalogue; its annotation files stay.
+    """Remove a user's dataset from the catalogue, but keep its annotation files.
 
     Raises:
-        ValueError: The user has no dataset of that name.
+        ValueError: The user has no dataset with that name.
     """
     if name not in catalogue.user_names():
         if name in catalogue.built_in_names():
@@ -72,10 +72,10 @@ def remove(name: str) -> None:
 
 
 def _with_absolute_paths(spec: DatasetSpec, folder: Path) -> DatasetSpec:
-    """Make paths of files beside the YAML file absolute, because the spec is saved elsewhere."""
+    """Make paths of files next to the YAML file absolute, because the spec is saved elsewhere."""
 
     def absolute(name: str) -> str:
-        # Names that are not beside the YAML file stay relative to the annotation folder.
+        # Files that are not next to the YAML file stay relative to the annotation folder.
         beside = folder / name
         return name if files.is_uri(name) or not beside.exists() else str(beside)
 

@@ -1,7 +1,7 @@
-"""Normalization and scoring of answers as in VQA's official evaluation.
+"""Normalize and score answers as VQA's official evaluation does.
 
-Source: GT-Vision-Lab/VQA, ``PythonEvaluationTools/vqaEvaluation/vqaEval.py``; OK-VQA and VizWiz use
-it, too. The oddities of the official script are reproduced, to keep scores comparable.
+Source: GT-Vision-Lab/VQA, ``PythonEvaluationTools/vqaEvaluation/vqaEval.py``, which OK-VQA and
+VizWiz also use. Oddities of the official script are reproduced to keep scores comparable.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ CONTRACTIONS: Mapping[str, str] = {
     },
     "somebody'd": "somebodyd",  # key and value are swapped in the official table
 }
-"""Contractions by their spelling with one apostrophe missing."""
+"""Contractions, keyed by their spelling with one apostrophe missing."""
 
-# The official script runs in Python 2, where \d is 0 to 9. Its intended look-behind is written
-# (?!<=\d), which always matches, so that only the character after the period counts.
+# The official script runs in Python 2, where \d matches only 0 to 9. Its intended look-behind is
+# written (?!<=\d), which always matches, so only the character after the period matters.
 _COMMA_IN_NUMBER = re.compile(r"\d,\d", re.ASCII)
 _PERIOD = re.compile(r"\.(?!\d)", re.ASCII)
 _MAX_PERIODS = 32  # the script passes re.UNICODE, which is 32, as the count of re.sub
 
 LXMERT_SCORES = (0.0, 0.3, 0.6, 0.9)
-"""LXMERT's soft score of an answer by 0, 1, 2 or 3 annotators; 1 for four or more."""
+"""LXMERT's soft score for an answer from 0, 1, 2 or 3 annotators; four or more score 1."""
 
 
 @lru_cache(maxsize=2**17)
 def clean_answer(text: str) -> str:
-    """Join the lines of an answer and strip white space; unanimous answers get no more."""
+    """Join an answer's lines and strip whitespace: all that is done to unanimous answers."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
@@ -72,9 +72,9 @@ def normalize_answer(text: str) -> str:
     """Normalize an answer as VQA's evaluation does.
 
     Converts to lower case, removes punctuation and articles, writes number words up to ten as
-    digits, and restores missing apostrophes. A punctuation mark becomes a space, unless somewhere
-    in the text it is next to a space or the text has a comma within a number. A period before a
-    digit stays.
+    digits, and restores missing apostrophes. A punctuation mark becomes a space. It is removed
+    instead if it is next to a space anywhere in the text, or if the text has a comma within a
+    number. A period is removed unless a digit follows.
     """
     text = clean_answer(text)
     words = (NUMBERS.get(word, word) for word in _without_marks(text).lower().split())
@@ -84,7 +84,7 @@ def normalize_answer(text: str) -> str:
 def _without_marks(text: str) -> str:
     has_number = _COMMA_IN_NUMBER.search(text) is not None
     out = text
-    # The conditions look at the original text, not at the text changed so far, as in the script.
+    # As in the script, the conditions use the original text, not the text changed so far.
     for mark in MARKS:
         if mark in text:
             joined = has_number or f"{mark} " in text or f" {mark}" in text
@@ -93,14 +93,15 @@ def _without_marks(text: str) -> str:
 
 
 def vqa_score(answers: Sequence[str], prediction: str) -> float:
-    """Score a predicted answer with VQA's accuracy.
+    """Compute the VQA accuracy of a predicted answer.
 
     The score is the mean of ``min(1, n / 3)`` over the leave-one-out subsets of the answers, where
-    n is the number of answers in the subset that equal the prediction. Unanimous answers are not
-    normalized, nor is the prediction then: "two" is wrong if all annotators wrote "2".
+    n is the number of answers in the subset that equal the prediction. If the answers are
+    unanimous, neither they nor the prediction are normalized: "two" is wrong if all annotators
+    wrote "2".
 
     Args:
-        answers: Annotated answers, ten for VQA. A single answer always scores 0.
+        answers: Annotated answers, ten for VQA. With a single answer, the score is always 0.
         prediction: Any text.
 
     Returns:
@@ -128,15 +129,17 @@ def leave_one_out(count: int, total: int) -> float:
 
 
 def soft_scores(answers: Answers, how: SoftScore) -> dict[str, float]:
-    """Compute the soft score of every answer of an example, for a target.
+    """Compute a soft score for each distinct answer in an example, to use as a target.
 
     Args:
-        answers: Answers of the example. Scores from the file (LXMERT's files) are used unchanged.
-        how: ``vqa``: `leave_one_out` on the normalized answers. ``lxmert``: `LXMERT_SCORES` by
-            the number of equal answers. ``exact``: 1 for each answer, stripped of white space.
+        answers: The example's answers. Scores that the file contains (LXMERT's files) are used
+            unchanged.
+        how: ``vqa``: `leave_one_out` on the normalized answers. ``lxmert``: `LXMERT_SCORES`,
+            indexed by the number of equal answers. ``exact``: 1 for each distinct answer, after
+            stripping whitespace.
 
     Returns:
-        Score by answer, in the order of first appearance.
+        Scores keyed by answer, in order of first appearance.
     """
     names = [answer_name(answer, how) for answer in answers.answers]
     if answers.scores:
@@ -153,5 +156,5 @@ def soft_scores(answers: Answers, how: SoftScore) -> dict[str, float]:
 
 
 def answer_name(text: str, how: SoftScore) -> str:
-    """Return the form in which two answers are compared: stripped, or normalized."""
+    """Return the form in which answers are compared: stripped for ``exact``, else normalized."""
     return text.strip() if how == "exact" else normalize_answer(text)

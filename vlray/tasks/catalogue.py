@@ -1,4 +1,4 @@
-"""Catalogue of datasets by name: vlray's own, and the user's beside ``settings.yaml``."""
+"""Look up datasets by name: the built-in ones, and the user's next to ``settings.yaml``."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files, Layout, VisionLanguageDataset
 from vlray.tasks.spec import DatasetSpec
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times faster, if built
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is five times faster
 
 
 @dataclass(frozen=True)
 class SpecDataset:
-    """Dataset defined by a spec alone; the layout of the spec reads the files."""
+    """Dataset defined by a spec alone; the spec's layout reads the files."""
 
     spec: DatasetSpec
 
     def read(self, split: str, files: Files, problems: Problems) -> Iterator[Example]:
-        """Yield the examples of a split, with the id rule and the split's options."""
+        """Yield a split's examples; the layout receives the id rule and the split's options."""
         options = {"id_rule": self.spec.id_rule, **self.spec.splits[split].options}
         return self.layout(files, problems, options)
 
@@ -40,12 +40,12 @@ class SpecDataset:
 
 
 def user_folder() -> Path:
-    """Return the folder of the user's datasets, which is beside ``settings.yaml``."""
+    """Return the folder with the user's datasets, next to ``settings.yaml``."""
     return state.settings_path().parent / "datasets"
 
 
 def built_in_names() -> list[str]:
-    """List the built-in datasets, sorted."""
+    """List the names of the built-in datasets, sorted."""
     folder = resources.files("vlray.tasks") / "datasets"
     return sorted(
         file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")
@@ -53,13 +53,13 @@ def built_in_names() -> list[str]:
 
 
 def user_names() -> list[str]:
-    """List the user's datasets, sorted."""
+    """List the names of the user's datasets, sorted."""
     return sorted(file.stem for file in user_folder().glob("*.yaml"))
 
 
 def names() -> list[str]:
-    """List all names, sorted."""
-    # A user's dataset may have the name of one that became built-in later: list it once.
+    """List the names of all datasets, sorted."""
+    # A user's dataset may share the name of a dataset that became built-in later.
     return sorted({*built_in_names(), *user_names()})
 
 
@@ -67,8 +67,8 @@ def find(name: str) -> VisionLanguageDataset:
     """Look up a dataset by name.
 
     Raises:
-        ValueError: There is no dataset of that name (the message lists the datasets and the most
-            similar name), or the user's file that defines it is no longer valid.
+        ValueError: No dataset has that name (the message lists all names and the most similar
+            one), or the user's file that defines the dataset is no longer valid.
     """
     if name in built_in_names():
         text = (resources.files("vlray.tasks") / "datasets" / f"{name}.yaml").read_text("utf-8")
@@ -99,10 +99,10 @@ def split_pair(pair: str) -> tuple[str, str]:
 
 
 def find_split(pair: str) -> tuple[VisionLanguageDataset, str]:
-    """Look up the dataset and the split of ``dataset:split``.
+    """Look up ``dataset:split``; return the dataset and the name of the split.
 
     Raises:
-        ValueError: No split is named, or the dataset or split does not exist.
+        ValueError: ``pair`` names no split, or the dataset or split does not exist.
     """
     name, split = split_pair(pair)
     dataset = find(name)
@@ -117,14 +117,14 @@ def check_split(spec: DatasetSpec, split: str) -> None:
     """Check that the dataset has a split.
 
     Raises:
-        ValueError: It does not; the message lists the splits and the most similar name.
+        ValueError: There is no such split; the message lists the splits and the most similar name.
     """
     if split not in spec.splits:
         raise ValueError(refusal(f"split of {spec.name}", split, spec.splits))
 
 
 def refusal(kind: str, word: str, choices: Iterable[str]) -> str:
-    """Format the message for an unknown name: the most similar choice, and all choices."""
+    """Format an error message for an unknown name, with the most similar and all choices."""
     names = list(choices)
     hint = did_you_mean(word, names)
     return f"unknown {kind} {word!r}; {hint}There are {', '.join(names) or 'none'}"
@@ -165,7 +165,7 @@ def from_class(target: str) -> VisionLanguageDataset:
 
 
 def parse_spec(text: str, source: str) -> DatasetSpec:
-    """Parse and validate the YAML text of a spec; ``source`` names it in messages.
+    """Parse and validate a spec's YAML text; ``source`` names the text in messages.
 
     Raises:
         ValueError: The text is not valid; the message lists every mistake with its key.

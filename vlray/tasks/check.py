@@ -1,4 +1,4 @@
-"""Check of a split: annotation files, examples, image files, regions."""
+"""Check a split's annotation files, examples, image files and regions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vlray.tasks.protocol import VisionLanguageDataset
 
 @dataclass(frozen=True)
 class MissingImages:
-    """Images of a split that a folder or a region output lacks."""
+    """Images of a split that are missing from a folder or a region output."""
 
     where: str
     count: int
     examples: tuple[str, ...]
     error: str = ""
-    """Why the comparison failed; empty: it did not."""
+    """Why the comparison failed; empty if it succeeded."""
 
     @property
     def is_wrong(self) -> bool:
@@ -42,19 +42,19 @@ class SplitReport:
     name: str
     files: list[AnnotationFile]
     error: str = ""
-    """Why the examples cannot be read; empty: they can."""
+    """Why the examples cannot be read; empty if they can."""
 
     table: ExampleTable | None = None
     num_images: int = 0
     images: MissingImages | None = None
-    """Missing image files; None: the image folder does not exist."""
+    """Missing image files; None if the image folder does not exist or ``error`` is set."""
 
     image_folder: str = ""
     regions: list[MissingImages] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing or broken. The image folder need not exist."""
+        """Whether there are examples and nothing is broken; the image folder may be missing."""
         missing = [*([self.images] if self.images else []), *self.regions]
         return (
             self.table is not None
@@ -71,12 +71,13 @@ def check_split_files(
 
     Args:
         dataset: The dataset.
-        split: One of its splits.
-        data: Folders of annotations and images.
-        regions: Region outputs, folders or URIs; each is checked for all images of the split.
+        split: Name of a split of the dataset.
+        data: Folders with annotations and images.
+        regions: Folders or URIs of region outputs, each of which should cover all images of the
+            split.
 
     Raises:
-        ValueError: A folder of ``regions`` is not a region output.
+        ValueError: An entry of ``regions`` is not a region output.
     """
     spec = dataset.spec
     folder = image_folder(spec, data)
@@ -87,7 +88,7 @@ def check_split_files(
     )
     try:
         table = open_examples(dataset, split, data)
-    # These messages already name the split.
+    # The messages of these errors already name the split.
     except (DataError, FileNotFoundError) as error:
         report.error = str(error)
         return report
@@ -105,10 +106,10 @@ def check_split_files(
 
 
 def _missing_files(ids: pa.Array, folder: str, below: tuple[str, ...], rule: str) -> MissingImages:
-    """Compare the images of a split with the files of its folders.
+    """Find the images of a split that have no file in the split's image folders.
 
-    If none of the split's folders exists, the images may be in the folder of the image set itself.
-    Its subfolders are not searched then: they belong to other splits, and COCO's years share ids.
+    If none of these folders exists, only files directly in the image set's folder are considered:
+    its subfolders belong to other splits, and COCO's years share ids.
     """
     existing = [name for name in below if exists(join(folder, name))]
     fs, path = files.resolve(folder)

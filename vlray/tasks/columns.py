@@ -1,4 +1,4 @@
-"""Conversion of examples to rows of an Arrow table, and back."""
+"""Convert examples to rows of an Arrow table, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA = pa.schema(
         "example_id": pa.string(),
         "text": pa.string(),
         "image_ids": pa.list_(pa.string()),
-        # Answers; null for another type of label, or for no label.
+        # Answers; null if the label has another type or is missing. Likewise Choices and Boxes.
         "answers": pa.list_(pa.string()),
         "answer_scores": pa.list_(pa.float32()),
         # Choices
@@ -28,14 +28,15 @@ SCHEMA = pa.schema(
         "about": pa.map_(pa.string(), pa.string()),
     }
 )
-"""Missing values are null, so that a column without any value takes no time to read."""
+"""Missing values are null, so that columns without values can be skipped when reading."""
 
 
 def to_batch(examples: Sequence[Example]) -> pa.RecordBatch:
-    """Make a record batch of examples.
+    """Convert examples to a record batch.
 
     Raises:
-        ValueError: A value has another type; the message names the column and the first example.
+        ValueError: A value has the wrong type; the message names the column and the batch's first
+            example.
     """
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for example in examples:
@@ -77,7 +78,7 @@ def _row(example: Example) -> dict[str, Any]:
 
 
 def example_of(row: Mapping[str, Any]) -> Example:
-    """Convert a row to an example. Columns without any value may be left out."""
+    """Convert a row to an example; columns without values may be missing from the row."""
     return Example(
         row["example_id"],
         row["text"],

@@ -20,7 +20,7 @@ from vlray.tasks.spec import Purpose
 
 
 def run(config: DatasetsConfig, session: Session) -> None:
-    """Run the action; it creates no run folder."""
+    """Run the action, without creating a run folder."""
     logging.basicConfig(format="%(message)s", level=config.env.log_level.upper())
     data = config.data.below(config.env.data_dir)
     _ACTIONS[config.action](config, data)
@@ -60,7 +60,7 @@ def _check(config: DatasetsConfig, data: DataSection) -> None:
     outputs = _outputs(config.regions)
     for pair, regions in _pairs(config):
         dataset, split = catalogue.find_split(pair)
-        # A part that names no region output, or an unknown one, is compared with all of them.
+        # A part whose region output is not among the options is compared with all outputs.
         compared = outputs[regions] if regions in outputs else sum(outputs.values(), ())
         result = check_split_files(dataset, split, data, compared)
         complete &= result.is_complete
@@ -70,7 +70,7 @@ def _check(config: DatasetsConfig, data: DataSection) -> None:
 
 
 def _outputs(regions: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Group region outputs by their names, as in ``vg=regions/``; the name may be empty."""
+    """Group region outputs by name, as in ``vg=regions/``; without one, the name is empty."""
     outputs: dict[str, tuple[str, ...]] = {}
     for text in regions:
         name, equals, output = text.partition("=")
@@ -82,7 +82,7 @@ def _outputs(regions: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 
 def _pairs(config: DatasetsConfig) -> list[tuple[str, str]]:
-    """List the splits to check, of a dataset or a corpus, with the names of their regions."""
+    """List the splits to check, each with the name of its region output."""
     if config.name in corpus_names(config.project):
         parts = load_corpus(config.name, config.project).parts
         return [(part.name, part.regions) for part in parts]

@@ -1,4 +1,7 @@
-"""Corpora: splits of several datasets, mixed by a rule, with a common label space."""
+"""Corpora: splits of several datasets, mixed by a rule, with a common label space.
+
+Shapes: B: examples of a batch; P1: parts + 1.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _PART = re.compile(r"([^:=@,\s]+)(?::([^:=@,\s]*))?(?:=([^@,\s]+))?(?:@([^@,\s]+
 
 
 class CorpusPart(Section):
-    """A split of a dataset in a corpus."""
+    """One part of a corpus: a split of a dataset."""
 
     dataset: str
     split: str = ""
@@ -40,7 +43,7 @@ class CorpusPart(Section):
     """Share of an epoch, relative to the weights of the other parts; for ``mix: weight``."""
 
     regions: str = ""
-    """Name of the region output with its images. Empty: there is only one output."""
+    """Name of the region output for the part's images. Empty: there is only one output."""
 
     @property
     def name(self) -> str:
@@ -52,7 +55,7 @@ def _from_text(value: Any) -> Any:
     if isinstance(value, str):
         return parse_parts(value)
     if isinstance(value, list | tuple):
-        # A text in the list may itself contain several parts.
+        # A string in the list may itself contain several parts.
         return tuple(
             part
             for item in value
@@ -62,22 +65,22 @@ def _from_text(value: Any) -> Any:
 
 
 class CorpusSpec(Section):
-    """Parts of a corpus and the way they are mixed.
+    """The parts of a corpus, and how they are mixed.
 
-    In YAML a part is a mapping, or a text that `parse_parts` reads, such as ``vqa:train``.
+    In YAML, a part is a mapping, or a string that `parse_parts` accepts, such as ``vqa:train``.
     """
 
     parts: Annotated[tuple[CorpusPart, ...], Field(min_length=1), BeforeValidator(_from_text)]
 
     mix: Mix = "size"
-    """Examples of a training epoch. ``size``: every example once. ``weight``: as many examples as
-    the corpus has, divided among the parts by weight; a part with fewer examples than its share
+    """How to compose a training epoch. ``size``: every example once. ``weight``: as many examples
+    as the corpus has, divided among the parts by weight; a part with fewer examples than its share
     repeats them, a part with more contributes other examples in every epoch. ``round-robin``: the
     parts take turns with one example each until the longest part is finished; shorter parts start
     again. An evaluation always reads every example once."""
 
     labels: str = ""
-    """File of the label space (a model's answers). Empty: the union of the parts' labels."""
+    """File with the label space (a model's answers). Empty: the union of the parts' labels."""
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
@@ -100,14 +103,14 @@ class CorpusSpec(Section):
 
 
 def parse_parts(text: str) -> tuple[CorpusPart, ...]:
-    """Parse parts as written on a command line.
+    """Parse the parts of a corpus, as written on a command line.
 
     Args:
         text: Parts separated by commas: ``dataset:split``, optionally with ``=WEIGHT`` and
             ``@REGIONS``, such as ``vqa:train,vqa:nominival,gqa:train=2@vg``.
 
     Raises:
-        ValueError: A part has another format.
+        ValueError: A part is malformed, or there are no parts.
     """
     parts = []
     for item in filter(None, (item.strip() for item in text.split(","))):
@@ -117,7 +120,7 @@ def parse_parts(text: str) -> tuple[CorpusPart, ...]:
                 f"{item!r} is not a part; write dataset:split, or dataset:split=2@regions"
             )
         dataset, split, weight, regions = (group or "" for group in match.groups())
-        # CorpusPart refuses 0, negative and infinite weights with a ValueError, too.
+        # CorpusPart, too, raises a ValueError: for a weight that is 0, negative or infinite.
         try:
             number = float(weight or 1)
             parts.append(CorpusPart(dataset=dataset, split=split, weight=number, regions=regions))
@@ -131,7 +134,7 @@ def parse_parts(text: str) -> tuple[CorpusPart, ...]:
 
 
 def spec_of(corpus: CorpusSpec | str) -> CorpusSpec:
-    """Convert a text of parts to a spec with ``mix: size``; return a spec unchanged."""
+    """Parse parts given as text into a spec with ``mix: size``; return a spec unchanged."""
     return corpus if isinstance(corpus, CorpusSpec) else CorpusSpec(parts=parse_parts(corpus))
 
 
@@ -142,7 +145,7 @@ class Corpus:
     spec: CorpusSpec
     tables: tuple[ExampleTable, ...] = field(repr=False)
     label_space: LabelSpace | None = field(default=None, repr=False)
-    """None: no part has answers or classes."""
+    """None if no part has answers or classes."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -150,18 +153,18 @@ class Corpus:
 
     @cached_property
     def starts(self) -> Int64[np.ndarray, P1]:
-        """Index of each part's first example, followed by the number of examples."""
+        """Index of each part's first example, followed by the total number of examples."""
         return np.cumsum([0, *map(len, self.tables)])
 
     def locate(
         self, indices: Int64[np.ndarray, B]
     ) -> tuple[Int64[np.ndarray, B], Int64[np.ndarray, B]]:
-        """Return the part of each index, and the index within that part."""
+        """Return the part number for each index, and the index within that part."""
         parts = np.searchsorted(self.starts, indices, side="right") - 1
         return parts, indices - self.starts[parts]
 
     def take(self, indices: Int64[np.ndarray, B]) -> list[Example]:
-        """Read the examples at some indices, in the order of the indices."""
+        """Read the examples at ``indices``, in the same order."""
         parts, rows = self.locate(np.asarray(indices))
         examples: dict[int, Example] = {}
         # Group the indices by part, so that each table is read in one call.
@@ -191,15 +194,16 @@ def open_corpus(
     """Open the examples of every part, and build the common label space.
 
     Parts without answers or classes (captions, boxes, choices) add no labels. They may be combined
-    with other parts, as in pretraining; their examples have no target then.
+    with other parts, as in pretraining, but their examples have no target.
 
     Args:
-        corpus: The spec, or its parts as text (``vqa:train,gqa:train``).
-        data: Folders of the annotations, and whether to stop at problems in them.
-        label_space: Label space to use unchanged, such as that of the training in an evaluation.
+        corpus: The spec, or the parts as text (``vqa:train,gqa:train``).
+        data: Annotation folders, and whether problems in the annotations raise an error.
+        label_space: Label space to use unchanged, such as the one from training in an evaluation.
 
     Raises:
         ValueError: A dataset or split does not exist.
+        FileNotFoundError: A required annotation file is missing.
         DataError: The files have problems and ``data.on_bad`` is ``stop``; the message lists the
             problems of all parts.
     """
@@ -227,9 +231,9 @@ def report(
     """Log the problems of all parts in one message, or raise them as an error.
 
     Args:
-        problems: Problems by the name of the part.
-        on_bad: Whether to raise an error.
-        title: First words of the log message: how the examples are handled.
+        problems: Problems keyed by the name of the part.
+        on_bad: ``stop`` to raise an error, ``skip`` to log a warning.
+        title: Start of the log message, which says how the affected examples are handled.
 
     Raises:
         DataError: There are problems, and ``on_bad`` is ``stop``.
@@ -252,7 +256,7 @@ def _labels(spec: CorpusSpec, tables: tuple[ExampleTable, ...]) -> LabelSpace | 
     labelled = [table for table in tables if table.spec.labels in ("answers", "classes")]
     if not labelled:
         return None
-    # Count the splits of a dataset together, and a split that several parts name once.
+    # Count a dataset's splits together, and a split only once even if several parts name it.
     splits: dict[str, dict[str, ExampleTable]] = {}
     for table in labelled:
         splits.setdefault(table.spec.name, {})[table.split] = table
@@ -267,9 +271,9 @@ def _labels(spec: CorpusSpec, tables: tuple[ExampleTable, ...]) -> LabelSpace | 
 def _unknown_answers(
     spec: CorpusSpec, tables: tuple[ExampleTable, ...], space: LabelSpace
 ) -> dict[str, Problems]:
-    """Count, by part, the examples whose target is zero because no answer is a label.
+    """Count, for each part, the examples whose target is zero because no answer is a label.
 
-    These never stop a run: a vocabulary by frequency misses some answers of every dataset.
+    Such examples never stop a run: a vocabulary of frequent answers misses some in every dataset.
     """
     problems: dict[str, Problems] = {}
     for part, table in zip(spec.parts, tables, strict=True):

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 class Answers:
     """Annotated answers or classes of an example.
 
-    VQA has one per annotator, GQA a single one, NLVR2 ``True`` or ``False``, SNLI-VE
-    ``entailment`` and so on. A label space converts them to a target.
+    VQA has one answer per annotator and GQA a single answer; the answer is ``True`` or ``False``
+    in NLVR2, and ``entailment`` or the like in SNLI-VE. A label space converts answers to a target.
     """
 
     answers: tuple[str, ...]
-    """Answers as in the file, not normalized; VQA's ten in their order."""
+    """Answers as in the file, not normalized; VQA's ten answers in their original order."""
 
     scores: tuple[float, ...] = ()
     """Soft score of each answer, from files that have scores (LXMERT's). Empty: one vote each."""
@@ -23,30 +23,30 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Candidate texts of which one is correct, as in VCR."""
+    """Candidate texts, one of which is correct, as in VCR."""
 
     texts: tuple[str, ...]
     correct: int = -1
-    """Index of the correct text; -1: not published for this split."""
+    """Index of the correct text; -1 if it is not published for this split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """Boxes on the (first) image, with names or phrases.
+    """Boxes in the example's (first) image, with names or phrases.
 
     Detection datasets have names. Grounding datasets (RefCOCO, Flickr30k Entities) have spans: the
-    part of the example's text that a box belongs to.
+    parts of the example's text that the boxes belong to.
     """
 
     boxes: tuple[tuple[float, float, float, float], ...]
     """x1, y1, x2, y2 in pixels of the original image."""
 
     names: tuple[str, ...] = ()
-    """Class of each box, or type of its phrase. Empty: no names."""
+    """Class of each box, or type of the box's phrase. Empty: no names."""
 
     spans: tuple[tuple[int, int], ...] = ()
-    """Start and end of each box's phrase in the text, in characters. A phrase with several boxes
-    is repeated. Empty: no phrases."""
+    """Start and end of each box's phrase in the text, in characters; boxes of the same phrase have
+    the same span. Empty: no phrases."""
 
     attributes: tuple[tuple[str, ...], ...] = ()
     """Attributes of each box. Empty: no attributes."""
@@ -69,8 +69,8 @@ class Example:
     """One image id, or two for NLVR2 (left, right), derived by the dataset's id rule."""
 
     label: Label = None
-    """None if not published (test splits)."""
+    """None if not published (test splits), or if the dataset has no labels (captions)."""
 
     about: Mapping[str, str] = field(default_factory=dict)
-    """Further fields, such as ``question_type``, ``answer_type`` and ``synset``: for results per
-    group, and for files of predictions."""
+    """Further fields, such as ``question_type``, ``answer_type`` and ``synset``, for per-group
+    results and prediction files."""

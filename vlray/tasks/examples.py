@@ -1,7 +1,9 @@
-"""Table of a split's examples on disk: written once, then opened in milliseconds.
+"""Tables of a split's examples on disk, written once and then opened in milliseconds.
 
 Official files are read entry by entry into an uncompressed Arrow file, which is memory-mapped. Any
-example can be read by its index, and processes share the memory of the parts that they read.
+example can be read by its index, and processes share the memory pages that they read.
+
+Shapes: N: rows.
 """
 
 from __future__ import annotations
@@ -36,10 +38,10 @@ Rows = Int64[np.ndarray, "N"]
 class ExampleTable:
     """Examples of one split, with random access by index.
 
-    The object can be pickled; the other process opens the same file.
+    The object can be pickled; the process that unpickles it opens the same file.
 
     Attributes:
-        spec, split: Dataset and split of the examples.
+        spec, split: Spec of the dataset, and name of the split.
         problems: Problems found in the official files when the table was written.
         path: The Arrow file.
     """
@@ -55,8 +57,8 @@ class ExampleTable:
 
         Args:
             path: The Arrow file.
-            split: Name of the split; empty: the name stored in the file.
-            rows: Rows of the file that belong to the split; None: all.
+            split: Name of the split. Empty: the name stored in the file.
+            rows: Rows of the file that belong to the split. None: all rows.
             spec: Current spec of the dataset, whose labels and metric may have changed since the
                 file was written. None: the spec stored in the file.
         """
@@ -70,7 +72,7 @@ class ExampleTable:
         about = json.loads(self._table.schema.metadata[META])
         self.spec = spec or DatasetSpec.model_validate(about["spec"])
         self.split: str = split or about["split"]
-        # Reading an example takes time per column, so columns without any value are left out.
+        # Reading an example takes time per column, so columns without values are left out.
         self._columns = {
             name: column
             for name, column in zip(
@@ -110,16 +112,16 @@ class ExampleTable:
             yield from map(example_of, part.to_pylist())
 
     def take(self, indices: Rows) -> list[Example]:
-        """Return the examples at some indices, in the order of the indices."""
+        """Return the examples at ``indices``, in the same order."""
         return [self[int(index)] for index in indices]
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """Return one column of all examples; `columns.SCHEMA` lists names and types."""
+        """Return one column for all examples; `columns.SCHEMA` lists the names and types."""
         column = self._table.column(name)
         return column if self._rows is None else column.take(pa.array(self._rows))
 
     def part(self, split: str, rows: Rows) -> ExampleTable:
-        """Return a table of some rows under another split name, on the same file."""
+        """Return a table with some of the rows and another split name, backed by the same file."""
         selected = rows if self._rows is None else self._rows[rows]
         return ExampleTable(self.path, split, selected, self.spec)
 
@@ -131,18 +133,18 @@ def table_from(
     path: Path,
     problems: Problems | None = None,
 ) -> ExampleTable:
-    """Write a table of any examples in constant memory; an older file is replaced.
+    """Write examples to a table in constant memory, replacing any existing file.
 
     Args:
-        examples: Examples, read once and in order. Of two with the same id the first is kept.
-        spec: Dataset of the examples.
-        split: Split of the examples.
+        examples: Examples, read once and in order. If an id repeats, the first example is kept.
+        spec: Spec of the dataset.
+        split: Name of the split.
         path: File to write.
-        problems: Object in which the iterator counts its problems. Examples that the table leaves
-            out (duplicate ids, no image) are counted there as well.
+        problems: Object in which ``examples`` counts its problems. Examples left out of the table
+            (duplicate ids, no image) are also counted there.
 
     Raises:
-        ValueError: A field of an `Example` has another type.
+        ValueError: A field of an `Example` has the wrong type.
     """
     problems = Problems() if problems is None else problems
     with replacing(path) as temporary:
@@ -154,11 +156,11 @@ def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection)
     """Open the examples of a split. The official files are read only if new or changed.
 
     Raises:
-        ValueError: The split does not exist, a file has another layout, or the cache folder is
+        ValueError: The split does not exist, a file has the wrong layout, or the cache folder is
             not writable.
         FileNotFoundError: A required file is missing; the message names the download address.
-        DataError: The files have problems and ``data.on_bad`` is ``stop``. All files were read to
-            the end before.
+        DataError: The files have problems and ``data.on_bad`` is ``stop``; raised only after all
+            files have been read to the end.
     """
     check_split(dataset.spec, split)
     part = dataset.spec.splits[split]
@@ -189,7 +191,7 @@ def _read_all(dataset: VisionLanguageDataset, split: str, paths: Files, path: Pa
 
 
 def _key(dataset: VisionLanguageDataset, split: str, paths: Files) -> str:
-    """Compute a digest of everything that a table depends on."""
+    """Compute a digest of everything that the table's content depends on."""
     spec = dataset.spec
     reader = dataset.layout if isinstance(dataset, SpecDataset) else type(dataset)
     parts = {
@@ -203,7 +205,7 @@ def _key(dataset: VisionLanguageDataset, split: str, paths: Files) -> str:
 
 
 def _selected_rows(whole: ExampleTable, part: SplitSpec, paths: Files) -> Rows:
-    """Select the rows of a split that ``first_images`` or ``except_images`` defines.
+    """Select the rows of ``whole`` for a split with ``first_images`` or ``except_images``.
 
     Raises:
         ValueError: The file of image ids has fewer ids than the split needs.
@@ -212,7 +214,7 @@ def _selected_rows(whole: ExampleTable, part: SplitSpec, paths: Files) -> Rows:
 
     role, count = part.first_images or part.except_images or ("", 0)
     ids: dict[str, None] = {}
-    # A dict keeps the order and drops repeated ids: count is a number of different images.
+    # A dict drops repeated ids, because count is a number of distinct images.
     for image_id in read_image_order(paths[role][0], whole.spec.id_rule):
         ids[image_id] = None
         if len(ids) == count:
@@ -222,7 +224,7 @@ def _selected_rows(whole: ExampleTable, part: SplitSpec, paths: Files) -> Rows:
             f"{paths[role][0]} has {len(ids):,} image ids, but the split needs the first "
             f"{count:,}; use the whole file"
         )
-    # An example with two images belongs to the split of its first one.
+    # An example with two images belongs to the split of its first image.
     first = pc.list_element(whole.column("image_ids"), 0)
     is_listed = pc.is_in(first, value_set=pa.array(list(ids), pa.string()))
     mask = is_listed.to_numpy() == (part.first_images is not None)

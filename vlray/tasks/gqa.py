@@ -1,10 +1,10 @@
-"""Metrics of GQA: accuracy, consistency, validity, plausibility, distribution.
+"""GQA's metrics: accuracy, consistency, validity, plausibility, distribution.
 
-Only questions of the balanced set are scored; the others are needed for consistency. The metrics
-read ``structural``, ``semantic``, ``detailed``, ``balanced``, ``group`` and ``entailed`` of an
-example's ``about``.
+Only questions in the balanced set are scored; consistency also needs the other questions. The
+metrics read ``structural``, ``semantic``, ``detailed``, ``balanced``, ``group`` and ``entailed``
+from an example's ``about``.
 
-Source: ``eval.py`` of the dataset's download (gqadataset.org).
+Source: ``eval.py`` in the dataset's download (gqadataset.org).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from vlray.tasks.example import Answers, Example
 from vlray.tasks.predictions import Predictions
 
 COMMON = ("color", "material", "shape")
-"""Valid answers to "what do they have in common?", whatever the choices file says."""
+"""Valid answers to "what do they have in common?", regardless of the choices file."""
 
 
 def is_balanced(example: Example) -> bool:
-    """Return whether a question is of the balanced set, which is the one that is scored."""
+    """Return whether a question is in the balanced set; only those questions are scored."""
     return example.about.get("balanced", "true").lower() == "true"
 
 
 def types_of(example: Example) -> dict[str, str]:
-    """Return the groups for accuracy: types, number of reasoning steps, number of words."""
+    """Return a question's groups: its types, number of reasoning steps and number of words."""
     types = {
         kind: example.about[kind]
         for kind in ("structural", "semantic", "steps")
@@ -41,16 +41,17 @@ def metric_samples(
     predictions: Predictions,
     choices: Mapping[str, Any] | None,
 ) -> dict[str, Sequence[float]]:
-    """Return the values whose mean is each metric of the official script.
+    """Return, for each metric of the official script, the values that are averaged.
 
     Args:
-        examples: All questions. Consistency needs the entailed questions among them.
-        scores: 1 for a correct answer, 0 for a wrong one, by example_id.
-        predictions: Predicted answers by example_id.
-        choices: ``{id: {"valid": [...], "plausible": [...]}}`` of the choices file.
+        examples: All questions, including the entailed questions that consistency needs.
+        scores: 1 for a correct answer, 0 for a wrong one, keyed by example_id.
+        predictions: Predicted answers, keyed by example_id.
+        choices: ``{id: {"valid": [...], "plausible": [...]}}`` from the choices file. None: skip
+            validity and plausibility.
 
     Raises:
-        ValueError: No question is of the balanced set, or a question has no choices.
+        ValueError: No question is in the balanced set, or one is not in the choices file.
     """
     counted = _counted(examples)
     binary: list[float] = []
@@ -73,7 +74,7 @@ def metric_samples(
 
 
 def distribution(examples: Sequence[Example], predictions: Predictions) -> float | None:
-    """Compute the chi-square statistic over 100 (lower is better); None without groups."""
+    """Compute the chi-square statistic divided by 100 (lower is better); None without groups."""
     counted = _counted(examples)
     if not any("group" in example.about for example in counted):
         return None
@@ -92,12 +93,12 @@ def _counted(examples: Sequence[Example]) -> list[Example]:
 def _consistencies(counted: Sequence[Example], scores: Mapping[str, float]) -> list[float] | None:
     """Return, for each correct answer, the fraction of entailed questions answered correctly.
 
-    None if no question entails others, or if an entailed question is not among the scored ones.
+    The result is None if no question entails others, or if an entailed question has no score.
     """
     fractions = []
     has_entailed = False
     for example in counted:
-        # A question entails itself in the file; the official script skips that, too.
+        # In the file a question entails itself; the official script also skips it.
         others = [
             other
             for other in example.about.get("entailed", "").split()
@@ -122,7 +123,7 @@ def _belongs(
 
 
 def _chi_square(counted: Sequence[Example], predictions: Predictions) -> float:
-    """Compare predicted with correct answers in each group, weighted by the size of the group."""
+    """Compute the chi-square statistic of each group, averaged with the group sizes as weights."""
     right: dict[str, Counter[str]] = defaultdict(Counter)
     predicted: dict[str, Counter[str]] = defaultdict(Counter)
     for example in counted:

@@ -1,7 +1,7 @@
-"""Scores of predicted boxes for grounding.
+"""Score predicted boxes for visual grounding.
 
-A box is a hit at an intersection over union of 0.5 or more. Areas are those of continuous
-coordinates, without the extra pixel of older code.
+A predicted box is a hit if its intersection over union with a correct box is at least 0.5.
+Coordinates are continuous: areas do not include the extra pixel that older code adds.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ def box_score(label: Boxes, predicted: Any) -> float:
 def phrase_hits(label: Boxes, ranked: Any) -> dict[tuple[int, int], list[bool]]:
     """Return for each phrase whether any of its first 1, 5 and 10 predicted boxes is a hit.
 
-    Any box of the phrase may be hit (the "any box" protocol of Flickr30k Entities). A phrase
-    without predicted boxes is a miss.
+    A hit on any of the phrase's boxes counts (the "any box" protocol of Flickr30k Entities). A
+    phrase without predicted boxes is a miss.
 
     Args:
         label: Boxes with spans.
-        ranked: Predicted boxes of each phrase, best first; phrases in the order of their spans in
-            the label. Empty: no predictions.
+        ranked: For each phrase, its predicted boxes, best first. The phrases are in the order in
+            which their spans first appear in the label. Empty: no predictions.
+
+    Returns:
+        Three booleans per phrase, keyed by the phrase's span.
 
     Raises:
         ValueError: The number of phrases differs from the label's, or a box is not four numbers.

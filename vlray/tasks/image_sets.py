@@ -1,4 +1,4 @@
-"""Lookup of images by a path, a URI, or the name of an image set or a dataset."""
+"""Find images by path, by URI, or by the name of an image set or dataset."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ log = logging.getLogger("vlray.stream")
 
 
 def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -> ImagesSection:
-    """Find the images, their id rule and the name of their dataset.
+    """Resolve the image root, the id rule and the name of the dataset.
 
-    ``images.root`` is a URI or an existing path, else the name of an image set or a dataset, which
-    defines the folder and the id rule, else a path in ``data_dir``.
+    ``images.root`` is interpreted as the first of these that applies: a URI or an existing path;
+    the name of an image set or dataset, which defines the folder and the id rule; a path in
+    ``data_dir``.
 
     Returns:
-        The section with an absolute root and an id rule. Values set by the user are kept.
+        ``images`` with an absolute root and an id rule. Values set by the user are kept.
 
     Raises:
-        FileNotFoundError: Nothing of that name exists, or the folder of the image set is missing.
-        ValueError: The datasets of the image set have different id rules.
+        FileNotFoundError: Nothing with that name exists, or the image set's folder is missing.
+        ValueError: The datasets of the image set have different id rules, and none is chosen.
     """
     rule = images.id_rule or "stem"
     if _is_here(images.root):
@@ -35,14 +36,14 @@ def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -
     if name := _image_set(images.root, data, specs):
         return _of_set(images, name, data.below(data_dir), specs)
     root = resolve_path(images.root, data_dir)
-    # A word without a slash or an extension was meant as a name, so list the names in the error.
+    # A word without a slash or extension was probably meant as a name: list the names.
     if root == images.root and _is_name(root):
         raise FileNotFoundError(_describe_unknown(root, data, specs))
     return _with(images, absolute(root), rule)
 
 
 def resolve_path(path: str, data_dir: Path) -> str:
-    """Look up a relative path in the current folder, then in ``data_dir``."""
+    """Look up a relative path in the current folder, then in ``data_dir``; else return it as is."""
     stored = data_dir / path
     return str(stored) if not _is_here(path) and stored.exists() else path
 
@@ -66,7 +67,7 @@ def _with(images: ImagesSection, root: str, rule: str, dataset: str = "") -> Ima
 
 
 def _image_set(name: str, data: ImageSetsSection, specs: list[DatasetSpec]) -> str:
-    """Return the image set of that name, or of the dataset of that name; empty: neither exists."""
+    """Return the image set named ``name``, else that of the dataset named ``name``, else empty."""
     if name in {*data.images, *(spec.image_set for spec in specs)}:
         return name
     return next((spec.image_set for spec in specs if spec.name == name), "")
@@ -87,7 +88,7 @@ def _of_set(
 
 
 def _rule_of(name: str, dataset: str, specs: list[DatasetSpec]) -> str:
-    """Return the id rule of the named dataset, else the one that all datasets of the set share."""
+    """Return the id rule of the named dataset, else the one shared by all datasets of the set."""
     of_set = [spec for spec in specs if spec.image_set == name]
     rules = {spec.id_rule: spec.name for spec in of_set if spec.name == dataset} or {
         spec.id_rule: spec.name for spec in of_set

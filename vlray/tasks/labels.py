@@ -1,4 +1,7 @@
-"""Label spaces: the answers or classes of a model, and targets over them."""
+"""Label spaces (the answers or classes that a model predicts), and training targets.
+
+Shapes: B: examples of a batch; K: answers of all examples; L: labels; N: examples.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ from vlray.tasks.problems import EXAMPLES_SHOWN, Problems
 HasLabel = Bool[np.ndarray, "N"]
 
 AT_ONCE = 20_000
-"""Examples whose answers are counted at once: about 10 MB with ten answers each."""
+"""Number of examples whose answers are counted at once: about 10 MB with ten answers each."""
 
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """Names of labels; the id of a label is its index."""
+    """Label names; the id of a label is the index of its name."""
 
     names: tuple[str, ...]
 
@@ -42,15 +45,16 @@ class LabelSpace:
 
     @classmethod
     def from_file(cls, path: str | Path) -> LabelSpace:
-        """Read a label space with the ids of the file.
+        """Read a label space, keeping the ids of the file.
 
         Args:
             path: ``.json`` with a list of names (LXMERT's ``trainval_label2ans.json`` and
-                ``all_ans.json``) or ids by name (``trainval_ans2label.json``), or ``.txt`` with
-                one name per line (MMF's ``answers_vqa.txt``).
+                ``all_ans.json``) or a mapping of names to ids (``trainval_ans2label.json``), or
+                ``.txt`` with one name per line (MMF's ``answers_vqa.txt``).
 
         Raises:
-            ValueError: The file has another format, a name twice, or ids other than 0, 1, 2, ...
+            ValueError: The file has the wrong format, a duplicate name, or ids other than 0, 1,
+                2, ...
             FileNotFoundError: The file does not exist.
         """
         data = files.read_bytes(*files.resolve(path))
@@ -63,7 +67,7 @@ class LabelSpace:
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], min_frequency: int) -> LabelSpace:
-        """Build a space from the names with at least ``min_frequency`` counts, sorted."""
+        """Build a label space from the names counted at least ``min_frequency`` times, sorted."""
         return cls(tuple(sorted(name for name, n in counts.items() if n >= min_frequency)))
 
     def __len__(self) -> int:
@@ -77,7 +81,7 @@ class LabelSpace:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the ordered names: equal for spaces with the same ids."""
+        """Digest of the ordered names; equal for label spaces with the same ids."""
         return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
 
     @cached_property
@@ -98,9 +102,9 @@ def _names_of(value: object) -> list[str]:
 
 
 def unite(spaces: Sequence[LabelSpace]) -> LabelSpace:
-    """Unite several spaces; the result does not depend on their order.
+    """Merge label spaces; the result does not depend on their order.
 
-    If all spaces are equal, the ids stay. Otherwise the names are sorted.
+    If all spaces are equal, the ids are kept. Otherwise the names are sorted.
     """
     # Sorting would change the ids of `classes`, whose order the spec defines.
     different = set(spaces)
@@ -112,19 +116,20 @@ def unite(spaces: Sequence[LabelSpace]) -> LabelSpace:
 def labels_of(*tables: ExampleTable) -> LabelSpace:
     """Build the label space that a dataset's spec describes.
 
-    The labels are the ``classes`` in their order, or the answers of at least ``min_frequency``
-    examples, sorted by name. With several annotators (``soft_score`` vqa or lxmert), each example
-    counts for its most frequent answer, normalized: VQA's ``multiple_choice_answer``, else the
-    first of the most frequent answers, or the answer with the highest score of the file. The
-    bottom-up attention VQA model and LXMERT use the same rule. With ``exact``, every answer of an
-    example counts, in lower case.
+    The labels are the ``classes`` in the spec's order, or the answers that at least
+    ``min_frequency`` examples have, sorted by name. With several annotators (``soft_score`` vqa or
+    lxmert), each example counts once, for its most frequent answer after normalization: VQA's
+    ``multiple_choice_answer`` if the file has it, else the first of the most frequent answers, or
+    the answer with the highest score if the file has scores. The bottom-up attention VQA model and
+    LXMERT use the same rule. With ``exact``, an example counts for each of its distinct answers,
+    in lower case.
 
     Args:
-        tables: Splits of one dataset that are counted together. VQA's 3,129 answers, for instance,
-            come from its training and validation questions.
+        tables: Splits of one dataset, which are counted together. VQA's 3,129 answers, for
+            instance, come from its training and validation questions.
 
     Raises:
-        ValueError: The dataset has another type of labels, which the message names.
+        ValueError: The dataset's labels are neither answers nor classes.
     """
     spec = tables[0].spec
     if spec.labels == "classes":
@@ -141,9 +146,9 @@ def labels_of(*tables: ExampleTable) -> LabelSpace:
 
 
 def most_frequent(space: LabelSpace, *tables: ExampleTable) -> str:
-    """Return the label of most examples, counted as in `labels_of`; on a tie the first by name.
+    """Return the most frequent label, counted as in `labels_of`; on a tie, the first by name.
 
-    Empty if no example has a label.
+    The result is empty if no example has a label.
     """
     counts: Counter[str] = Counter()
     for table in tables:
@@ -161,12 +166,12 @@ def most_frequent(space: LabelSpace, *tables: ExampleTable) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """K answers of N examples, as arrays.
+    """K answers from N examples, as arrays.
 
     Attributes:
-        owners: Index of the example of each answer.
-        codes: Index into ``texts`` of each answer.
-        texts: Distinct answers.
+        owners: For each answer, the index of its example.
+        codes: For each answer, its index in ``texts``.
+        texts: The distinct answers.
     """
 
     owners: Int64[np.ndarray, K]
@@ -186,7 +191,7 @@ class _Answers:
 def _count(table: ExampleTable, counts: Counter[str]) -> None:
     most_given = pc.map_lookup(table.column("about"), "multiple_choice_answer", "first")
     columns = table.column("answers"), table.column("answer_scores"), most_given
-    # Count slice by slice, to bound the memory of the decoded answers.
+    # Count slice by slice, to bound the memory for the decoded answers.
     for start in range(0, len(table), AT_ONCE):
         answers, scores, most = (column.slice(start, AT_ONCE) for column in columns)
         coded = _Answers.of(answers)
@@ -197,7 +202,7 @@ def _count(table: ExampleTable, counts: Counter[str]) -> None:
 
 
 def _count_examples(answers: _Answers) -> dict[str, int]:
-    """Count the examples that have each answer."""
+    """Count, for each answer, the examples that have it."""
     names = [answer_name(text, "exact").lower() for text in answers.texts]
     # An example with the same answer twice counts once: number each (example, answer) pair.
     different, name_of = np.unique(np.array(names, object), return_inverse=True)
@@ -209,12 +214,12 @@ def _count_examples(answers: _Answers) -> dict[str, int]:
 def _count_most_frequent(
     answers: _Answers, scores: pa.ChunkedArray, most: Sequence[str | None]
 ) -> Counter[str]:
-    """Count each example's most frequent answer, or the answer with its highest score.
+    """Count one answer per example: the most frequent, or the one with the highest score.
 
     Args:
         answers: Answers of the examples.
-        scores: Scores of the answers, if the file has them.
-        most: Most frequent answer of each example according to the file; None or empty: unknown.
+        scores: Scores of the answers, if the file has scores.
+        most: Each example's most frequent answer according to the file; None or empty: unknown.
     """
     weights = np.ones(len(answers.owners))
     scored = pc.fill_null(pc.list_value_length(scores), 0).to_numpy() > 0
@@ -224,7 +229,7 @@ def _count_most_frequent(
     votes, first, inverse = np.unique(
         answers.owners * width + answers.codes, return_index=True, return_inverse=True
     )
-    # Choose the answer with the largest sum of each example, on a tie the one that comes first.
+    # For each example, choose the answer with the largest sum; on a tie, the first in the file.
     owners, sums = votes // width, np.bincount(inverse, weights, len(votes))
     order = np.lexsort((first, -sums, owners))
     winners = order[np.unique(owners[order], return_index=True)[1]]
@@ -237,12 +242,13 @@ def _count_most_frequent(
 
 
 def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems) -> HasLabel:
-    """Return for each example whether the space has one of its answers.
+    """Return, for each example, whether any of its answers is a label.
 
     Args:
-        table: The examples. An example without a published answer counts as True.
-        space: The labels.
-        problems: Object in which the other examples are counted, as ``unknown-answer``.
+        table: The examples. The result is True for an example without published answers.
+        space: The label space.
+        problems: Object in which examples with the result False are counted, as
+            ``unknown-answer``.
     """
     how = table.spec.soft_score
     column = table.column("answers")
@@ -259,7 +265,7 @@ def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems)
     for index, example in enumerate(table.take(first)):
         assert isinstance(example.label, Answers)
         listed = ", ".join(dict.fromkeys(example.label.answers)) or "no answer"
-        # The last example that is named stands for all the remaining ones.
+        # The last example that is shown also counts for all the examples not shown.
         count = len(unknown) - index if index == len(first) - 1 else 1
         problems.add("unknown-answer", f"{example.example_id} ({listed})", count)
     return has_label
@@ -268,11 +274,11 @@ def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems)
 def targets(
     examples: Sequence[Example], space: LabelSpace, how: SoftScore
 ) -> Float32[np.ndarray, "B L"]:
-    """Compute the targets of a batch: the soft score of every label.
+    """Compute the targets for a batch: each example's soft score for every label.
 
-    As in LXMERT, a row is zero if none of the example's answers is in the space;
-    `has_known_answer` finds such examples beforehand. If two answers of an example are the same
-    label, the higher score counts.
+    As in LXMERT, a row is zero if none of the example's answers is a label; `has_known_answer`
+    finds such examples beforehand. If two answers of an example map to the same label, the higher
+    score counts.
     """
     out = np.zeros((len(examples), len(space)), np.float32)
     for row, example in enumerate(examples):

@@ -1,4 +1,4 @@
-"""Lookup of layouts by name, and the files that each of them reads."""
+"""Look up layouts by name, and the files that each layout reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlray.settings import plugins
 from vlray.tasks.protocol import Layout
 
 Roles = Mapping[str, Literal["required", "optional"]]
-"""Files that a layout reads, by role, and whether each is required."""
+"""Roles of the files that a layout reads, and whether each file is required."""
 
 PACKAGE = "vlray.tasks.layouts"
 
@@ -22,9 +22,9 @@ def load_layout(name: str) -> Layout:
     """Import the function that ``spec.layout`` names.
 
     Args:
-        name: A module of ``vlray/tasks/layouts`` (its function ``read``), ``module.function`` in
-            such a module, or a user's function, ``module:function`` or
-            ``path/to/file.py:function``.
+        name: A module in ``vlray/tasks/layouts``, for its function ``read``;
+            ``module.function`` for another function in such a module; or a user's function,
+            ``module:function`` or ``path/to/file.py:function``.
 
     Raises:
         ValueError: There is no such layout; the message lists the built-in ones.
@@ -43,7 +43,7 @@ def load_layout(name: str) -> Layout:
 
 
 def layout_names() -> list[str]:
-    """List the modules of built-in layouts: all modules of the package that define ``ROLES``."""
+    """List the built-in layouts: the modules of the package that define ``ROLES``."""
     return sorted(
         file.name.removesuffix(".py")
         for file in resources.files(PACKAGE).iterdir()
@@ -52,11 +52,11 @@ def layout_names() -> list[str]:
 
 
 def roles_of(reader: Any) -> Roles | None:
-    """Return the files that a layout reads, from ``ROLES`` of its module.
+    """Return the roles of the files that a layout reads, from ``ROLES`` in its module.
 
     ``ROLES`` maps roles to ``required`` or ``optional``. A module with several layouts has one
-    such mapping per function name. None: the module has no ``ROLES`` (a user's module), and every
-    file is required.
+    such mapping per function name. The result is None if the module has no ``ROLES`` (a user's
+    module); every file is then required.
     """
     roles = getattr(sys.modules[reader.__module__], "ROLES", None)
     if roles is None:
@@ -66,10 +66,10 @@ def roles_of(reader: Any) -> Roles | None:
 
 
 def source_digest(*readers: Any) -> str:
-    """Compute a digest of the code that reads, so that changed code invalidates cached tables.
+    """Compute a digest of the readers' code, so that changed code invalidates cached tables.
 
-    For a built-in layout the digest covers all layouts, which share code. For a user's function it
-    covers the file that defines it.
+    For a built-in layout, the digest covers all layouts, because they share code. For a user's
+    function, it covers the file that defines the function.
     """
     digest = hashlib.sha256()
     for reader in readers:

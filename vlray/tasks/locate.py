@@ -1,4 +1,4 @@
-"""Paths of a dataset's files: annotations of a split, images of an image set."""
+"""Locate a dataset's files: the annotations of a split, the images of an image set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlray.tasks.spec import DatasetSpec, SplitSpec
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """An annotation file of a split, which may exist or not."""
+    """An annotation file of a split, which may or may not exist."""
 
     role: str
     name: str
@@ -28,7 +28,7 @@ class AnnotationFile:
     """Possible paths, in the order of lookup."""
 
     path: str
-    """The first candidate that exists; empty: none does."""
+    """The first candidate that exists; empty if none does."""
 
     required: bool
 
@@ -38,8 +38,8 @@ def annotation_files(
 ) -> list[AnnotationFile]:
     """Look up the annotation files of a split.
 
-    A file is looked up in the dataset's annotation folder by its official name, then by the last
-    part of that name. An absolute path or a URI is used as it is.
+    Each file is looked up in the dataset's annotation folder by its official name, then by the
+    last component of that name. An absolute path or a URI is used unchanged.
 
     Raises:
         OSError: The storage cannot be reached.
@@ -59,7 +59,7 @@ def annotation_files(
 
 
 def _roles(dataset: VisionLanguageDataset, split: SplitSpec) -> Roles | None:
-    # A subset reads its file of image ids without the layout; a user's class defines no roles.
+    # The layout does not read the image ids of a subset; a user's class defines no roles.
     if split.of or not isinstance(dataset, SpecDataset):
         return None
     return roles_of(dataset.layout)
@@ -84,11 +84,12 @@ def check_roles(dataset: VisionLanguageDataset, split: str) -> None:
 
 
 def split_files(dataset: VisionLanguageDataset, split: str, data: DataSection) -> Files:
-    """Return the paths of a split's files by role, as a layout reads them.
+    """Return the paths of a split's files, keyed by role, in the form that layouts expect.
 
     Raises:
+        ValueError: The split names no file for a required role.
         FileNotFoundError: A required file is missing. The message lists the paths that were
-            tried, the download address, and the setting for another folder.
+            tried, the download address, and the setting that changes the folder.
     """
     all_files = annotation_files(dataset, split, data)
     check_roles(dataset, split)
@@ -102,7 +103,7 @@ def split_files(dataset: VisionLanguageDataset, split: str, data: DataSection) -
 
 
 def describe_missing(spec: DatasetSpec, split: str, missing: list[AnnotationFile]) -> str:
-    """Describe the missing files of a split and the ways to supply them."""
+    """Format a message that lists a split's missing files and how to supply them."""
     lines = [f"{spec.name}:{split} lacks files:"]
     lines += [f"  {file.role}: {' or '.join(file.candidates)}" for file in missing]
     if sources := spec.splits[split].download or ((spec.home,) if spec.home else ()):
@@ -112,34 +113,34 @@ def describe_missing(spec: DatasetSpec, split: str, missing: list[AnnotationFile
 
 
 def annotation_folder(spec: DatasetSpec, data: DataSection) -> str:
-    """Return the folder of a dataset's annotation files; it may not exist."""
+    """Return a dataset's annotation folder, which may not exist."""
     return _folder(data, _setting(data.annotations, spec.name), spec.name)
 
 
 def image_folder(spec: DatasetSpec, data: DataSection) -> str:
-    """Return the folder of a dataset's images; it may not exist."""
+    """Return a dataset's image folder, which may not exist."""
     return image_set_folder(spec.image_set, data)
 
 
 def image_set_folder(name: str, data: ImageSetsSection) -> str:
-    """Return the folder of an image set; it may not exist."""
+    """Return an image set's folder, which may not exist."""
     return _folder(data, _setting(data.images, name), name)
 
 
 def _setting(folders: Mapping[str, str], name: str) -> str:
-    """Look up the setting of a name; ``VLRAY_*`` variables spell ``-`` as ``_``."""
+    """Return the folder set for ``name``, or ``""``; ``VLRAY_*`` variables spell ``-`` as ``_``."""
     return folders.get(name) or folders.get(name.replace("-", "_"), "")
 
 
 def _folder(data: ImageSetsSection, setting: str, name: str) -> str:
-    """Return the folder of a setting, relative to ``data.root`` unless it exists as given."""
+    """Return ``setting`` if it exists, else ``setting`` (or ``name``) relative to ``data.root``."""
     if files.is_uri(setting) or (setting and exists(setting)):
         return setting
     return join(data.root, setting or name)
 
 
 def join(folder: str, name: str) -> str:
-    """Join a folder or URI (with its options) and a relative name; keep an absolute name."""
+    """Join a folder or URI with a relative name, before the URI's options; keep absolute names."""
     if not folder or files.is_uri(name) or name.startswith(("/", "~")):
         return name
     if not files.is_uri(folder):
@@ -160,8 +161,8 @@ def _info(uri: str) -> tuple[FileSystem, str, FileInfo]:
 
 
 def identity(uri: str) -> list[tuple[str, int | None, int | None]]:
-    """Return the identity of a file: path, size in bytes, modification time in ns.
+    """Return the path, size in bytes and modification time in ns of a file.
 
-    For a folder: the identities of all files below it.
+    For a folder, return them for every file below it.
     """
     return [(path, *fingerprint) for path, fingerprint in of_tree(uri).items()]

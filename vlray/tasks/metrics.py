@@ -1,4 +1,4 @@
-"""Metrics of the datasets, as in their official evaluations."""
+"""Compute the datasets' metrics, as in their official evaluations."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ ANLS_THRESH = 0.5
 
 
 class Share(NamedTuple):
-    """The score of a group of examples."""
+    """The mean score of a group of examples."""
 
     percent: float
     num_examples: int
-    """Number of examples that ``percent`` is the mean of."""
+    """Number of scores averaged: one per example, or one per phrase for phrase recall."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Metrics of one set of predictions.
+    """Metrics for one set of predictions.
 
     Attributes:
-        values: Metrics by name, in percent (GQA's distribution: as in its script).
-        by: Score of each group, by the field that defines the groups (``answer_type``).
-        scores: Score of each example, in [0, 1], by example_id.
-        samples: Values that each metric is the mean of (one per example, phrase or group of
-            sentences), by ``(metric,)`` or ``(field, group)``. GQA's distribution is not a mean
-            and has none.
+        values: Metrics keyed by name, in percent (GQA's distribution: as in GQA's script).
+        by: Group scores, keyed by the field that defines the groups (``answer_type``), then by
+            group.
+        scores: Score of each example, in [0, 1], keyed by example_id.
+        samples: The values averaged in each metric (one per example, phrase or group of
+            sentences), keyed by ``(metric,)`` or ``(field, group)``. GQA's distribution is not a
+            mean and has no entry.
         missing: Ids of examples without a prediction, which count as wrong.
-        unknown: Ids of predictions without an example.
+        unknown: Ids of predictions that match no example.
     """
 
     values: dict[str, float]
@@ -50,7 +51,7 @@ class Metrics:
     unknown: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """Format one line per metric and group, and one for missing and unknown predictions."""
+        """Format one line per metric and group, and a line each for missing and unknown ids."""
         out = [f"{name}: {value:.2f}" for name, value in self.values.items()]
         for kind, groups in self.by.items():
             out += [
@@ -74,19 +75,20 @@ def score(
     *,
     choices: Mapping[str, Any] | None = None,
 ) -> Metrics:
-    """Score predictions.
+    """Score predictions with a dataset's metric.
 
     Args:
-        metric: ``metric`` of the dataset's spec.
+        metric: ``metric`` in the dataset's spec.
         examples: Examples of a split with published labels, for instance an `ExampleTable`.
-        predictions: Predictions by example_id, as from `predictions.read`: a text; for box
-            accuracy a box; for phrase recall the ranked boxes of each phrase; for recall at k the
-            ranked image ids of each caption.
+        predictions: Predictions keyed by example_id, as returned by `predictions.read`: a text;
+            for box accuracy, a box; for phrase recall, the ranked boxes for each phrase; for
+            recall at k, the ranked image ids for the caption.
         choices: Content of GQA's choices file, for validity and plausibility.
 
     Raises:
-        ValueError: An example has no label of the metric's type (a test split), a prediction has
-            another format than the metric expects, or vlray does not compute the metric.
+        ValueError: An example lacks the type of label that the metric needs (a test split), a
+            prediction has the wrong format, there are no examples, or vlray does not compute the
+            metric.
     """
     if metric not in _SCORERS:
         raise ValueError(
@@ -129,15 +131,15 @@ Groups = dict[str, dict[str, list[float]]]
 _OF_ALL: frozenset[Metric] = frozenset(
     {"gqa accuracy", "accuracy and consistency", "phrase recall", "recall at k"}
 )
-"""Metrics that need all examples in memory; for the others each example is scored and dropped."""
+"""Metrics that need all examples in memory; for other metrics, examples are dropped once scored."""
 
 
 def score_one(metric: Metric, example: Example, predicted: Any) -> float:
     """Compute the score of one prediction, in [0, 1]. A missing prediction (None) scores 0.
 
     Raises:
-        ValueError: The example has no label of the metric's type, or the prediction has another
-            format than the metric expects.
+        ValueError: The example lacks the type of label that the metric needs, or the prediction
+            has the wrong format.
     """
     if predicted is None:
         return 0.0
@@ -154,7 +156,7 @@ def _metric_samples(
     predictions: Predictions,
     choices: Mapping[str, Any] | None,
 ) -> Mapping[str, Sequence[float]]:
-    """Return the values that each metric is the mean of."""
+    """Return, for each metric, the values that are averaged."""
     if metric == "gqa accuracy":
         return gqa.metric_samples(examples, scores, predictions, choices)
     if metric == "phrase recall":
@@ -171,7 +173,7 @@ def _metric_samples(
         return {metric: list(scores.values())}
     sentences: dict[str, list[float]] = defaultdict(list)
     for example in examples:
-        # NLVR's scripts group by a part of the identifier, which the layout stores as ``group``.
+        # NLVR's scripts group by part of the identifier, which the layout stores as ``group``.
         sentence = example.about.get("group", example.text)
         sentences[sentence].append(scores[example.example_id])
     return {
@@ -181,7 +183,7 @@ def _metric_samples(
 
 
 def _percent(values: Sequence[float]) -> float:
-    # GQA's script reports 0 for no values.
+    # GQA's script reports 0 if there are no values.
     return 100 * sum(values) / len(values) if values else 0.0
 
 
@@ -211,7 +213,7 @@ def _accuracy(example: Example, predicted: Any) -> float:
 
 
 def _vqa_accuracy(example: Example, predicted: str) -> float:
-    """Score with the annotators' answers, or with the file's soft scores (LXMERT's files)."""
+    """Score against the annotators' answers, or look up soft scores from the file (LXMERT's)."""
     answers = _answers(example)
     if isinstance(example.label, Answers) and example.label.scores:
         return dict(zip(answers, example.label.scores, strict=True)).get(predicted, 0.0)
@@ -224,10 +226,10 @@ def _exact_match(example: Example, predicted: str) -> float:
 
 
 def anls(answers: Iterable[str], predicted: str) -> float:
-    """Compute DocVQA's similarity: 1 minus the edit distance over the longer length.
+    """Compute DocVQA's ANLS: 1 minus the edit distance divided by the longer length.
 
-    The best answer counts, and a similarity of 0.5 or less counts as 0. Case and the amount of
-    white space are ignored.
+    The most similar answer counts; a similarity of 0.5 or less counts as 0. Case and the amount
+    of whitespace are ignored.
 
     Source: Biten et al., arXiv:1905.13648, equation 1; threshold 0.5.
     """
@@ -251,7 +253,7 @@ def _phrase_recall(examples: list[Example], predictions: Predictions) -> dict[st
 
 
 def _phrase_groups(examples: list[Example], predictions: Predictions) -> Groups:
-    """Return R@1 of every phrase, grouped by the type of the phrase."""
+    """Return R@1 for every phrase, grouped by phrase type."""
     kinds: dict[str, list[float]] = defaultdict(list)
     for example in examples:
         label = _boxes(example)

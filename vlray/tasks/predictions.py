@@ -1,4 +1,4 @@
-"""Files of predictions, in the formats of the datasets' official evaluations."""
+"""Read prediction files in the formats of the datasets' official evaluations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 from vlray.storage import files
 
 Predictions = Mapping[str, Any]
-"""Predictions by example_id: a text; for grounding a box; for retrieval a ranking."""
+"""Predictions keyed by example_id: a text, a box (grounding) or a ranking (retrieval)."""
 
 ID_KEYS = ("question_id", "questionId", "qid", "identifier", "example_id", "image")
 VALUE_KEYS = ("answer", "prediction")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a file of predictions.
+    """Read a prediction file.
 
     Args:
         path: ``.csv`` with lines such as ``identifier,True`` (NLVR2), or JSON: VQA's
             ``[{"question_id", "answer"}]``, GQA's ``[{"questionId", "prediction"}]``, or a mapping
-            of example_id to prediction.
+            from example_id to prediction.
 
     Raises:
-        ValueError: The file has another format or an id twice; the message names the place.
+        ValueError: The file has the wrong format or a duplicate id; the message says where.
         FileNotFoundError: The file does not exist.
     """
     try:
@@ -36,7 +36,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"the file of predictions {path} does not exist") from None
     try:
         pairs = _pairs_of_csv(text) if str(path).endswith(".csv") else _pairs_of_json(text)
-        # A null in the file is a missing prediction.
+        # A null in the file means that the prediction is missing.
         return {key: value for key, value in _unique(pairs).items() if value is not None}
     except ValueError as error:
         raise ValueError(f"{path} is not a file of predictions: {error}") from error
@@ -76,6 +76,6 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in values:
             raise ValueError(f"{key!r} appears twice; remove one of them")
-        # Answers that are numbers are compared as text.
+        # Answers are compared as text, so convert numbers.
         values[key] = str(value) if isinstance(value, int | float) else value
     return values

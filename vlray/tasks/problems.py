@@ -1,4 +1,4 @@
-"""Problems in the files of a dataset, counted by kind and reported once, with examples."""
+"""Problems in a dataset's files, counted by kind and reported once, with examples."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ KINDS: Mapping[str, tuple[str, str]] = {
 
 
 class DataError(ValueError):
-    """The data of a dataset has problems, and ``on_bad`` is ``stop``."""
+    """Raised if a dataset's files have problems and ``on_bad`` is ``stop``."""
 
 
 @dataclass
 class Problems:
-    """Number of problems of each kind, with the first examples of each."""
+    """Number of problems of each kind, with the first few examples."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -68,14 +68,14 @@ class Problems:
             examples.append(example)
 
     def merge(self, other: Problems) -> None:
-        """Add the counts and examples of another object."""
+        """Add the counts and examples from another object."""
         for kind, count in other.counts.items():
             self.counts[kind] = self.counts.get(kind, 0) + count
             examples = self.examples.setdefault(kind, [])
             examples += other.examples[kind][: EXAMPLES_SHOWN - len(examples)]
 
     def __len__(self) -> int:
-        """Return the number of problems of all kinds."""
+        """Return the total number of problems."""
         return sum(self.counts.values())
 
     def lines(self) -> list[str]:

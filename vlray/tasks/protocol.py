@@ -1,4 +1,4 @@
-"""Protocols of datasets and layouts, for vlray's own classes and for yours."""
+"""Protocols for datasets and layouts, both built-in and your own."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from vlray.tasks.problems import Problems
 from vlray.tasks.spec import DatasetSpec
 
 Files = Mapping[str, tuple[str, ...]]
-"""Annotation files of a split by role: absolute paths or URIs, one or several per role."""
+"""Annotation files of a split, keyed by role: one or more absolute paths or URIs per role."""
 
 
 class Layout(Protocol):
-    """Function that reads the files of one split. ``spec.layout`` names it.
+    """Function that reads the files of one split; ``spec.layout`` names the function.
 
-    ``ROLES`` of its module lists the files that it reads: ``{"questions": "required",
-    "annotations": "optional"}``. ``options`` are the options of the split and ``id_rule``. Reading
-    is lazy: the function yields each example as soon as it has read it, in constant memory.
-    Faulty entries are counted in ``problems`` and raise no exception. A file that has another
-    format as a whole raises a `ValueError`.
+    ``ROLES`` in the function's module lists the files to read: ``{"questions": "required",
+    "annotations": "optional"}``. ``options`` has the split's options and ``id_rule``. Reading
+    is lazy: the function yields each example as soon as the example is read, in constant memory.
+    Faulty entries are counted in ``problems`` and raise no exception. If a whole file has the
+    wrong format, the function raises a `ValueError`.
     """
 
     def __call__(
@@ -31,7 +31,7 @@ class Layout(Protocol):
 
 
 class VisionLanguageDataset(Protocol):
-    """A dataset of the catalogue, or a user's class, named as ``module:Class``."""
+    """A dataset in the catalogue, or a user's class, specified as ``module:Class``."""
 
     @property
     def spec(self) -> DatasetSpec:

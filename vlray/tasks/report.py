@@ -1,4 +1,4 @@
-"""Text output of ``vlray datasets``: the catalogue, a dataset, the result of a check."""
+"""Format the output of ``vlray datasets``: the catalogue, a dataset, the result of a check."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _is_here(dataset: VisionLanguageDataset, split: str, data: DataSection) -> b
 
 
 def describe(dataset: VisionLanguageDataset, data: DataSection, only: str = "") -> str:
-    """Describe a dataset, its files (of the split ``only``, if given) and one of its examples."""
+    """Describe a dataset, its files and one example, for all splits or for the split ``only``."""
     spec = dataset.spec
     facts = {
         "title": spec.title,
@@ -108,7 +108,7 @@ def _file_line(file: locate.AnnotationFile) -> str:
 
 
 def _example(dataset: VisionLanguageDataset, splits: Sequence[str], data: DataSection) -> list[str]:
-    """Format the first example of the first split whose files exist."""
+    """Format the first example of the first split, other than a subset, whose files exist."""
     for split in splits:
         if _is_here(dataset, split, data) and not dataset.spec.splits[split].of:
             examples = open_examples(dataset, split, data)
@@ -130,8 +130,8 @@ def _fields(values: dict[str, Any], indent: str) -> list[str]:
 
 
 def check_lines(report: SplitReport) -> list[str]:
-    """Describe the files of a split that were checked."""
-    # The error names the missing files and where to download them.
+    """Format the result of checking a split."""
+    # Missing files are not listed here: the error names them and where to download them.
     lines = [report.name, *(_file_line(file) for file in report.files if file.path)]
     if report.table is None:
         return [*lines, *(f"    {line}" for line in report.error.splitlines())]

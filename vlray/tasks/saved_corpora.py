@@ -1,4 +1,4 @@
-"""Corpora saved by name in a project: YAML files beside ``settings.yaml``."""
+"""Save and load a project's corpora: YAML files next to ``settings.yaml``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from vlray.tasks.corpus import CorpusSpec, resolve
 
 
 def corpora_folder(project: str) -> Path:
-    """Return the folder of a project's corpora, which is beside ``settings.yaml``."""
+    """Return the folder with a project's corpora, next to ``settings.yaml``."""
     return state.settings_path().parent / "corpora" / project
 
 
 def corpus_names(project: str) -> list[str]:
-    """List the corpora of a project, sorted."""
+    """List the names of a project's corpora, sorted."""
     return sorted(file.stem for file in corpora_folder(project).glob("*.yaml"))
 
 
 def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
-    """Save a corpus under a name, replacing an older one of that name.
+    """Save a corpus under a name, replacing any corpus with that name.
 
     Raises:
-        ValueError: The name has other characters than letters, digits and ``+._-``, or a part
+        ValueError: The name has characters other than letters, digits and ``+._-``, or a part
             does not exist.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", name):
@@ -46,7 +46,7 @@ def load_corpus(name: str, project: str) -> CorpusSpec:
     """Load a saved corpus.
 
     Raises:
-        ValueError: The project has no corpus of that name (the message lists its corpora), or the
+        ValueError: The project has no corpus with that name (the message lists the names), or the
             file is not valid.
     """
     path = corpora_folder(project) / f"{name}.yaml"

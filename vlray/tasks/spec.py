@@ -1,4 +1,4 @@
-"""Description of a dataset: the schema of ``datasets/*.yaml`` and of your own YAML files."""
+"""Schema for dataset descriptions: ``datasets/*.yaml`` and your own YAML files."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")]
 
 
 class SplitSpec(Section):
-    """One split: its annotation files and the folders of its images."""
+    """One split: its annotation files and image folders."""
 
     files: dict[str, str | tuple[str, ...]] = {}  # noqa: RUF012 - pydantic copies it
-    """Annotation files by role (``questions``, ``annotations``); the layout defines the roles.
-    Each is an official file name relative to the dataset's annotation folder, or a list of
-    them."""
+    """Annotation files, keyed by role (``questions``, ``annotations``); the layout defines the
+    roles. Each value is an official file name relative to the dataset's annotation folder, or a
+    list of such names."""
 
     images: tuple[str, ...] = ()
     """Image folders of the split, relative to the image set's folder. Empty: the whole set."""
@@ -57,18 +57,18 @@ class SplitSpec(Section):
     """URLs of the files, or of the page to download them from."""
 
     of: str = ""
-    """Split that this one is a subset of, selected by ``first_images`` or ``except_images``."""
+    """Split that this split is a subset of, selected by ``first_images`` or ``except_images``."""
 
     first_images: tuple[str, int] | None = None
-    """Role of a file of image ids (in ``files``), and a number n. The split has the examples of
-    the first n images (LXMERT's minival)."""
+    """Role (in ``files``) of a file that lists image ids, and a number n. The split has the
+    examples for the first n images (LXMERT's minival)."""
 
     except_images: tuple[str, int] | None = None
-    """As ``first_images``, but the split has the examples of all other images (LXMERT's
+    """Like ``first_images``, but the split has the examples for all other images (LXMERT's
     nominival)."""
 
     options: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
-    """Further options that the layout reads for this split."""
+    """Further options for the layout when it reads this split."""
 
 
 class DatasetSpec(Section):
@@ -88,7 +88,7 @@ class DatasetSpec(Section):
 
     image_set: str
     """Name of the image set (``coco``), which several datasets may share. ``data.images.NAME``
-    is its folder."""
+    sets the folder."""
 
     id_rule: Annotated[str, AfterValidator(check_id_rule)] = "stem"
     """How to derive the image_id from an image's name, as in ``vlray extract --id-rule``."""
@@ -98,16 +98,16 @@ class DatasetSpec(Section):
     """Class names in the order of their ids, for ``labels: classes``."""
 
     min_frequency: Annotated[int, Field(ge=1)] = 1
-    """Minimum number of examples with an answer for it to become a label, for
+    """Minimum number of examples that must have an answer for the answer to become a label, for
     ``labels: answers``."""
 
     soft_score: Literal["vqa", "lxmert", "exact"] = "exact"
-    """Target score of an answer: VQA's leave-one-out score, LXMERT's 0/.3/.6/.9/1, or 1."""
+    """Score of an answer in the target: VQA's leave-one-out, LXMERT's 0/.3/.6/.9/1, or always 1."""
 
     metric: Metric
 
     submission: Submission = "none"
-    """File format of predictions for the official evaluation; ``vlray test`` writes it."""
+    """Format of prediction files for the official evaluation; ``vlray test`` writes such files."""
 
     splits: Annotated[dict[str, SplitSpec], Field(min_length=1)]
 

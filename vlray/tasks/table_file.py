@@ -30,7 +30,7 @@ ROWS = 4096
 """Examples per record batch; a batch takes a few MiB in memory."""
 
 META = b"vlray"
-"""Metadata key of the schema (spec, split) and of the last batch (problems)."""
+"""Metadata key, used in the schema (spec, split) and in the last batch (problems)."""
 
 
 def write_table(
@@ -71,23 +71,24 @@ def _usable(examples: list[Example], seen: SeenIds, problems: Problems) -> list[
 
 
 class SeenIds:
-    """Set of the ids so far, as 64-bit hashes: 43 MB for 5.4 million ids.
+    """Set of the ids seen so far, stored as 64-bit hashes: 43 MB for 5.4 million ids.
 
     The probability that any two of that many ids share a hash is about one in a million. The
-    hashes are stored in sorted runs. A run is merged with the next one as soon as that is as long,
-    as in a binary counter, so the cost per id stays logarithmic.
+    hashes are stored in sorted runs, longest first. A new run absorbs the last run while that is
+    no longer than the new one, as in a binary counter, so the cost per id stays logarithmic.
     """
 
     def __init__(self) -> None:
         self._runs: list[Hashes] = []
 
     def add(self, ids: list[str]) -> IsNew:
-        """Add ids, and return for each whether it is new."""
+        """Add ids, and return whether each is new; a repeated id is new only the first time."""
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
         new = np.zeros(len(ids), bool)
         run, first = np.unique(hashes, return_index=True)
         new[first] = True
         for old in self._runs:
+            # searchsorted returns len(old) for hashes above the last one.
             positions = np.minimum(np.searchsorted(old, hashes), len(old) - 1)
             new &= old[positions] != hashes
         run = run[new[first]]
