@@ -1,1 +1,1 @@
-"""Layouts of official annotation files; each module reads one family of files."""
+"""Layouts for official annotation files; each module reads one family of files."""

@@ -1,4 +1,4 @@
-"""Corners and validity of boxes, for the layouts."""
+"""Convert and validate boxes, for the layouts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vlray.tasks.problems import Problems
 Corners = tuple[float, float, float, float]
 
 SLACK = 1.0
-"""Tolerance in pixels for boxes outside their image, because files contain rounded values."""
+"""Pixels by which a box may exceed its image, because files contain rounded values."""
 
 
 def corners_of(box: Sequence[float]) -> Corners:
@@ -23,12 +23,12 @@ def corners_of(box: Sequence[float]) -> Corners:
 
 
 def is_box(box: Corners, image_hw: tuple[int, int] | None, where: str, problems: Problems) -> bool:
-    """Return whether a box has an area and lies in its image; count it as a problem if not.
+    """Return whether a box has an area and lies in its image; if not, count a problem.
 
     Args:
-        box: x1, y1, x2, y2, pixels.
-        image_hw: Height and width of the image; None: unknown.
-        where: Name of the box in messages, such as ``annotation 7 of instances.json``.
+        box: x1, y1, x2, y2 in pixels.
+        image_hw: Height and width of the image in pixels; None if unknown.
+        where: Where the box is, for messages, such as ``annotation 7 of instances.json``.
         problems: Object in which an invalid box is counted, as ``bad-box``.
     """
     x1, y1, x2, y2 = box

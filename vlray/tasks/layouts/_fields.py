@@ -1,4 +1,4 @@
-"""Fields of an entry, image ids, and the loop over entries, for the layouts."""
+"""Read fields, derive image ids and convert entries to examples, for the layouts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from vlray.tasks.problems import Problems
 
 
 class FieldError(ValueError):
-    """An entry has a missing or invalid field, which the message names."""
+    """Raised if a field of an entry is missing or invalid; the message names the field."""
 
     kind = "incomplete"
 
 
 class NoImageError(FieldError):
-    """An entry has no valid image."""
+    """Raised if an entry has no valid image."""
 
     kind = "no-image"
 
 
 _MALFORMED = (FieldError, KeyError, IndexError, TypeError, AttributeError, ValueError)
-"""Errors raised by reading an entry with an unexpected structure."""
+"""Errors that may be raised while reading an entry with an unexpected structure."""
 
 
 def text_of(entry: Mapping[str, Any], key: str) -> str:
-    """Return a required text field, stripped.
+    """Return a required text field, without surrounding whitespace.
 
     Raises:
         FieldError: The field is missing, empty or not a string.
@@ -43,7 +43,7 @@ def id_of(entry: Mapping[str, Any], key: str) -> str:
     """Return an id, which may be a number or a string in the file.
 
     Raises:
-        FieldError: The field is missing, empty or of another type.
+        FieldError: The field is missing or empty, or has the wrong type.
     """
     value = entry.get(key)
     # bool is a subclass of int, but never an id.
@@ -53,10 +53,10 @@ def id_of(entry: Mapping[str, Any], key: str) -> str:
 
 
 def image_of(entry: Mapping[str, Any], key: str) -> str:
-    """Return the name or the number of the entry's image.
+    """Return the name or number of the entry's image.
 
     Raises:
-        NoImageError: The field is missing, empty or of another type.
+        NoImageError: The field is missing or empty, or has the wrong type.
     """
     try:
         return id_of(entry, key)
@@ -65,16 +65,17 @@ def image_of(entry: Mapping[str, Any], key: str) -> str:
 
 
 def about(entry: Mapping[str, Any], *keys: str) -> dict[str, str]:
-    """Return the fields that the entry has, as stripped strings."""
+    """Return the fields among ``keys`` that the entry has, as stripped strings."""
     return {key: str(entry[key]).strip() for key in keys if entry.get(key) not in (None, "")}
 
 
 def image_namer(options: Mapping[str, str]) -> Callable[[str], str]:
-    """Return the function that derives image ids from names or numbers.
+    """Return a function that derives image ids from names or numbers.
 
     Args:
-        options: ``id_rule``, and optionally ``image_name``: the pattern of image names with a
-            number, such as ``COCO_val2014_{:012d}.jpg``. Without it, entries contain the names.
+        options: ``id_rule``, and optionally ``image_name``: a pattern that turns an image number
+            into a file name, such as ``COCO_val2014_{:012d}.jpg``. Without a pattern, entries
+            contain the file names.
 
     Returns:
         The function. It raises `NoImageError` if the rule does not apply to a name.
@@ -101,12 +102,12 @@ def examples(
 
     Args:
         entries: Entries of the file.
-        make: Converts an entry to an example, or raises `FieldError`.
-        path: The file, for messages.
-        problems: Object in which faulty entries are counted, by the kind of the error.
+        make: Function that converts an entry to an example, or raises `FieldError`.
+        path: Path of the file, for messages.
+        problems: Object in which faulty entries are counted, under the ``kind`` of the error.
 
     Raises:
-        ValueError: None of several entries is an example, so the file has another format.
+        ValueError: The file has several entries and all are faulty, so its format is wrong.
     """
     good = bad = 0
     first: Mapping[str, Any] = {}

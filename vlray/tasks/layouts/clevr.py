@@ -17,17 +17,17 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
     """Read CLEVR's questions.
 
-    ``about`` has ``question_family_index`` and ``question_type``: the last function of the
+    ``about`` has ``question_family_index`` and ``question_type``: the last function in the
     question's program (``count``, ``exist``, ``query_color``, ...), for results by type.
 
     Args:
         files: ``questions``: ``{"questions": [{"question_index", "image_filename", "question",
             "answer", "program", "question_family_index"}]}``; ``test`` has no answers or programs.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         https://cs.stanford.edu/people/jcjohns/clevr/; facebookresearch/clevr-dataset-gen,
@@ -39,7 +39,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         fields = about(entry, "question_family_index")
         if program := entry.get("program"):
             last = program[-1]
-            # CLEVR v1.0 has ``function``, the public generator writes ``type``.
+            # CLEVR v1.0 has ``function``; files from the public generator have ``type``.
             fields["question_type"] = str(last.get("function", last.get("type", "")))
         answer = entry.get("answer")
         return Example(

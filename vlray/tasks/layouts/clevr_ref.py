@@ -1,4 +1,4 @@
-"""CLEVR-Ref+: expressions that refer to objects of rendered scenes."""
+"""CLEVR-Ref+: expressions that refer to objects in rendered scenes."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the expressions as one example each; an expression refers to one or several objects.
+    """Read one example per expression; an expression refers to one or more objects.
 
-    The boxes of all scenes are kept in memory, as compact arrays.
+    The boxes for all scenes are kept in memory, as compact arrays.
 
     Args:
         files: ``expressions``: ``{"refexps": [{"refexp", "refexp_index", "image_index",
-            "image_filename", "program"}]}``, where ``_output`` of the program's last step lists the
-            objects; ``scenes``: ``{"scenes": [{"image_index", "obj_bbox": {"1": [x, y, w, h]}}]}``,
-            objects numbered from 1.
-        problems: Counts faulty entries.
+            "image_filename", "program"}]}``, where ``_output`` in the program's last step lists the
+            objects; ``scenes``: ``{"scenes": [{"image_index", "obj_bbox": {"1": [x, y, w, h]}}]}``
+            with keys from 1 on.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: A file has another format.
+        ValueError: A file has the wrong format.
 
     Source:
         https://github.com/ccvl/clevr-refplus-dataset-gen (arXiv:1901.00850). The numbering from 1
-        and ``_output`` are from other readers of the files.
+        and the meaning of ``_output`` are taken from other readers of these files.
     """
     image_id = image_namer(options)
     scenes = _scenes(files["scenes"], problems)
@@ -71,7 +71,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
 
 def _scenes(paths: tuple[str, ...], problems: Problems) -> dict[int, array[float]]:
-    """Read the boxes of each scene, in the order of its objects: x, y, w, h, x, ..."""
+    """Read the boxes in each scene, keyed by image index: x, y, w, h of the first object, ..."""
     scenes: dict[int, array[float]] = {}
     for path in paths:
         for number, entry in enumerate(items(path, "scenes.item", problems), 1):

@@ -1,4 +1,4 @@
-"""COCO: captions, object instances, and captions in Karpathy's splits."""
+"""COCO: captions, object instances, and captions for Karpathy's splits."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ROLES: Mapping[str, Mapping[str, Literal["required", "optional"]]] = {
 
 
 def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read COCO's captions, one example each.
+    """Read COCO's captions, one example per caption.
 
     Args:
         files: ``captions``: ``{"annotations": [{"id", "image_id", "caption"}], ...}``.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule`` and ``image_name``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         https://cocodataset.org/#format-data, and captions_val2017.json itself.
@@ -50,20 +50,20 @@ def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 
 
 def karpathy(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the captions of Karpathy's splits of COCO or Flickr30k, one example each.
+    """Read the captions in Karpathy's splits of COCO or Flickr30k, one example per caption.
 
     Args:
         files: ``captions``: ``{"images": [{"filename", "split", "sentences": [{"raw",
             "sentid"}]}]}``.
-        problems: Counts faulty entries.
-        options: ``id_rule``, and ``splits``: splits of the file to read, separated by commas
-            (``train,restval``).
+        problems: Object in which faulty entries are counted.
+        options: ``id_rule``, and ``splits``: which of the file's splits to read, separated by
+            commas (``train,restval``).
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
-        dataset_coco.json and dataset_flickr30k.json of
+        dataset_coco.json and dataset_flickr30k.json from
         https://cs.stanford.edu/people/karpathy/deepimagesent/
     """
     image_id = image_namer(options)
@@ -87,20 +87,20 @@ def karpathy(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 
 
 def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read COCO's object instances: one example per image, also for images without objects.
+    """Read COCO's object instances: one example per image, including images without objects.
 
-    Boxes of crowds are left out; ``about`` has their number as ``crowd_boxes``. Annotations are
-    not sorted by image, so all boxes of the file are kept in memory, about 40 bytes each.
+    Crowd boxes are left out; ``about`` has their number as ``crowd_boxes``. The annotations in the
+    file are not sorted by image, so all boxes are kept in memory, about 40 bytes each.
 
     Args:
         files: ``instances``: ``{"images": [{"id", "height", "width"}], "annotations":
             [{"image_id", "category_id", "bbox": [x, y, width, height], "iscrowd"}],
             "categories": [{"id", "name"}]}``, in any order.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule`` and ``image_name``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         https://cocodataset.org/#format-data, and instances_val2017.json itself.
@@ -109,13 +109,13 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
     for path in files["instances"]:
         names = {
             entry["id"]: str(entry["name"])
-            # A broken document is reported by the pass over its annotations, so not here.
+            # Faults are counted in the pass over the annotations, so discard them here.
             for entry in items(path, "categories.item", Problems())
             if "id" in entry and "name" in entry
         }
         annotations = _Annotations(path, problems)
 
-        # Default arguments bind the variables of this pass of the loop.
+        # Default arguments bind the loop variables of this iteration.
         def make(
             entry: Mapping[str, Any],
             annotations: _Annotations = annotations,
@@ -151,7 +151,7 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
 
 
 class _Annotations:
-    """Boxes of a file, sorted by image, in numpy arrays."""
+    """Boxes from a file, sorted by image, in NumPy arrays."""
 
     def __init__(self, path: str, problems: Problems) -> None:
         images, kinds, crowds, boxes = array("q"), array("q"), array("b"), array("d")
@@ -168,7 +168,7 @@ class _Annotations:
             kinds.append(kind)
             crowds.append(bool(entry.get("iscrowd")))
             boxes.extend(box)
-        # Sort by image once, so that the boxes of an image are one slice.
+        # Sort by image once, so that an image's boxes are one slice.
         every = np.array(images, np.int64)
         order = np.argsort(every, kind="stable")
         self._images = every[order]
@@ -178,7 +178,7 @@ class _Annotations:
         self._used = np.zeros(len(order), bool)
 
     def of(self, image: int) -> tuple[list[tuple[float, float, float, float]], list[int], int]:
-        """Return an image's boxes, their categories, and the number of crowds left out."""
+        """Return an image's boxes, their category ids, and the number of crowd boxes left out."""
         start, end = np.searchsorted(self._images, [image, image + 1])
         self._used[start:end] = True
         plain = ~self._crowds[start:end]
@@ -186,5 +186,5 @@ class _Annotations:
         return boxes, self._kinds[start:end][plain].tolist(), int((~plain).sum())
 
     def unused(self) -> list[int]:
-        """Return the images whose boxes were never requested."""
+        """Return the numbers of the images whose boxes were never requested."""
         return [int(image) for image in np.unique(self._images[~self._used])]

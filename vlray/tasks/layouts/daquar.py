@@ -1,4 +1,4 @@
-"""DAQUAR: a text file with alternating questions and answers; questions name their image."""
+"""DAQUAR: a text file with alternating questions and answers; each question names its image."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _MENTION = re.compile(r"\s*\b(?:(?:in|on|of)\s+)?(?:(?:the|this)\s+)?image ?\d+\
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read DAQUAR's questions and remove the name of the image from their texts.
+    """Read DAQUAR's questions, and remove the image name from the text of each question.
 
     ``what is behind the table in the image12 ?`` becomes ``what is behind the table ?`` with the
     image ``image12``. An answer with several objects (``table, lamp``) stays one answer. The files
-    have no ids; the id of an example is the number of its question in the file, from 1.
+    have no ids, so an example's id is the number of its question in the file, from 1.
 
     A question without an answer (the next line also names an image) is counted as a problem.
 
     Args:
         files: ``questions``: alternating lines of questions and answers.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: No question of the file names an image.
+        ValueError: No question in the file names an image.
 
     Source:
         https://www.mpi-inf.mpg.de/departments/computer-vision-and-machine-learning/research/
-        vision-and-language/visual-turing-challenge; the reader of its authors' Kraino (questions
-        without the image's name).
+        vision-and-language/visual-turing-challenge; the reader in the authors' Kraino library
+        (questions without the image name).
     """
     image_id = image_namer(options)
     for path in files["questions"]:

@@ -1,4 +1,4 @@
-"""Readers of JSON and text files of any size; broken entries are counted and skipped."""
+"""Read JSON and text files of any size; broken entries are counted and skipped."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def open_bytes(path: str) -> io.BufferedReader:
 
 
 def short_name(path: str) -> str:
-    """Return the last part of a path, for messages."""
+    """Return the last component of a path, for messages."""
     return files.parent(path)[1]
 
 
 def items(path: str, prefix: str, problems: Problems) -> Iterator[dict[str, Any]]:
     """Yield the objects of a list inside a JSON document.
 
-    A truncated or broken document yields the entries before the fault, and one problem names the
-    place. Entries that are not objects are counted and skipped.
+    From a truncated or broken document, yield the entries before the fault; the fault is counted
+    once, with its place. Entries that are not objects are counted and skipped.
 
     Args:
         path: A local path or a URI.
         prefix: Location of the entries in ijson's notation: ``annotations.item`` for the list
-            under ``annotations``, ``item`` for a document that is a list itself.
+            under ``annotations``, ``item`` if the document itself is a list.
         problems: Object in which faults are counted, as ``broken-line``.
 
     Raises:
@@ -57,11 +57,13 @@ def items(path: str, prefix: str, problems: Problems) -> Iterator[dict[str, Any]
 
 
 def entries(path: str, prefix: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the keys and objects of a JSON object of objects; faults are handled as in `items`.
+    """Yield the keys and values of a JSON object whose values are objects.
+
+    Faults are handled, and errors raised, as in `items`.
 
     Args:
         path: A local path or a URI.
-        prefix: Location of the object whose values are the entries; empty: the document itself.
+        prefix: Location of the object whose values are the entries. Empty: the document itself.
         problems: Object in which faults are counted, as ``broken-line``.
     """
     with open_bytes(path) as stream:
@@ -97,18 +99,18 @@ def _objects(
             f"{short_name(path)} breaks off after {count:,} entries"
             f"{f' of {where}' if where else ''}: {_reason(error)}",
         )
-    # No entry may mean an empty list, or a document that has another layout.
+    # No entries: either the list is empty, or the document has another layout.
     if not count and not broken:
         _check_form(path, where, is_list=prefix.endswith("item"))
 
 
 def _reason(error: ijson.JSONError) -> str:
-    """Return the first line of the parser's message; the others only quote the document."""
+    """Return the first line of the parser's message; the other lines only quote the document."""
     return str(error).strip().partition("\n")[0]
 
 
 def _check_form(path: str, where: str, *, is_list: bool) -> None:
-    """Check that an empty result comes from an empty list or object at this location.
+    """Check that the document has a list or object at ``where``, so that it is merely empty.
 
     Raises:
         ValueError: The document has no list or object there.
@@ -130,7 +132,8 @@ def _check_form(path: str, where: str, *, is_list: bool) -> None:
 def first_keys(path: str) -> tuple[str, ...]:
     """Return the first keys of a JSON document, or of its first entry if it is a list.
 
-    The keys identify the layout. Empty: the file is not JSON, or has no keys.
+    The keys help to recognize the layout. The result is empty if the file is not JSON or has no
+    keys.
     """
     keys: list[str] = []
     with open_bytes(path) as stream:
@@ -146,7 +149,7 @@ def first_keys(path: str) -> tuple[str, ...]:
 
 
 def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
-    """Yield the non-empty lines of a UTF-8 text file with their numbers, from 1.
+    """Yield the non-empty lines of a UTF-8 text file, each with its number, from 1.
 
     Lines that are not UTF-8 are counted and skipped. A byte order mark is removed.
     """
@@ -162,7 +165,7 @@ def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
 
 
 def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a file with one per line; count and skip other lines.
+    """Yield the objects in a file with one JSON object per line; count and skip other lines.
 
     Raises:
         ValueError: No line is a JSON object.

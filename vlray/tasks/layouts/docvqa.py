@@ -1,4 +1,4 @@
-"""DocVQA: questions about a page of a document."""
+"""DocVQA: questions about single pages of documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read DocVQA's questions (single pages). All answers of a question are correct.
+    """Read DocVQA's questions (single pages). All listed answers to a question are correct.
 
     ``about`` has ``document`` and ``page``, and ``question_types`` (separated by commas) if the
     file has them (``..._withQT.json``).
@@ -23,11 +23,11 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     Args:
         files: ``questions``: ``{"data": [{"questionId", "question", "image", "docId", "answers",
             "ucsf_document_id", "ucsf_document_page_no"}]}``; test files have no answers.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         https://www.docvqa.org/datasets/docvqa; eltoto1219/vltk, vltk/adapters/docvqa.py.

@@ -1,4 +1,4 @@
-"""Flickr30k captions, and Flickr30k Entities: boxes of their phrases."""
+"""Flickr30k captions, and Flickr30k Entities: boxes for the phrases in the captions."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _CAPTION = re.compile(r"(?P<image>[^#\t]+)#(?P<number>\d+)\t(?P<text>.*\S.*)")
 _PHRASE = re.compile(r"\[/EN#(?P<id>\d+)/(?P<kind>\S+) (?P<words>[^\]]*)\]")
 
 NOT_VISUAL = "0"
-"""Id of phrases about something that is not visible."""
+"""Id of all phrases about something that is not visible."""
 
 
 def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the captions, five per image, one example each.
+    """Read the captions (five per image), one example per caption.
 
     Args:
-        files: ``captions``: lines of ``1000092795.jpg#0``, a tab and the caption.
-        problems: Counts faulty entries.
+        files: ``captions``: on each line ``1000092795.jpg#0``, a tab and the caption.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
         ValueError: No line has this format.
 
     Source:
-        results_20130124.token of https://shannon.cs.illinois.edu/DenotationGraph/ (its readme).
+        results_20130124.token and its readme at https://shannon.cs.illinois.edu/DenotationGraph/
     """
     image_id = image_namer(options)
     for path in files["captions"]:
@@ -63,15 +63,15 @@ def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 
 
 def entities(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the captions of the listed images with the boxes of their phrases.
+    """Read the captions for the listed images, with boxes for the phrases.
 
     The text is the caption without markup. A phrase without a box (``notvisual``, a scene, or not
-    in the image) has no span; ``about`` has their number as ``phrases_without_box``.
+    in the image) has no span; ``about`` has the number of such phrases as ``phrases_without_box``.
 
     Args:
         files: ``images``: image ids, one per line; ``sentences`` and ``boxes``: the folders
             Sentences (``ID.txt``) and Annotations (``ID.xml``).
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
@@ -109,7 +109,7 @@ def entities(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 def _sentence(
     example_id: str, image: str, marked: str, boxes_of: Mapping[str, list[Corners]]
 ) -> Example:
-    """Convert a caption with markup to an example; ``boxes_of`` has the boxes by phrase id."""
+    """Convert a caption with markup to an example; ``boxes_of`` maps phrase ids to boxes."""
     text, boxes, kinds, spans = "", [], [], []
     without = end = 0
     for match in _PHRASE.finditer(marked):
@@ -134,7 +134,7 @@ def _sentence(
 
 
 def _boxes(path: str, problems: Problems) -> dict[str, list[Corners]]:
-    """Read the boxes of an image, by the ids of their phrases.
+    """Read an image's boxes, keyed by phrase id.
 
     Raises:
         OSError: The file does not exist.

@@ -17,20 +17,21 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"forms": "required"}
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the forms, one example each, with the words as its text and a box per word.
+    """Read the forms, one example per form, with the words as text and a box per word.
 
     The words are joined by spaces. Each word has a box, a span, and the label of its entity
-    (``question``, ``answer``, ``header``, ``other``) as its name. ``about.linking`` has the pairs
-    of linked entities (``0-3 4-7``), ``about.entities`` the entity of each word.
+    (``question``, ``answer``, ``header``, ``other``) as its name. ``about`` has the pairs of
+    linked entities (``0-3 4-7``) under ``linking``, and the entity id of each word under
+    ``entities``.
 
     Args:
-        files: ``forms``: a folder of ``ID.json``, ``{"form": [{"id", "label", "linking", "words":
-            [{"text", "box": [x1, y1, x2, y2]}]}]}``.
-        problems: Counts faulty entries.
+        files: ``forms``: a folder of ``ID.json`` files, ``{"form": [{"id", "label", "linking",
+            "words": [{"text", "box": [x1, y1, x2, y2]}]}]}``.
+        problems: Object in which faulty entries are counted.
         options: Not used.
 
     Raises:
-        ValueError: A file has another format.
+        ValueError: A file has the wrong format.
 
     Source:
         https://guillaumejaume.github.io/FUNSD/description/ (arXiv:1905.13538).
@@ -63,7 +64,7 @@ def _form(path: str, page: str, problems: Problems) -> Example:
         for word, box in words:
             x1, y1, x2, y2 = box
             if not word.strip():
-                continue  # some boxes of the files have no text
+                continue  # some boxes in the files have no text
             if not is_box((x1, y1, x2, y2), None, f"{word!r} in {short_name(path)}", problems):
                 continue
             text += " " * bool(text)  # a space between words, none before the first

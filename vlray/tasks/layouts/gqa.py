@@ -1,4 +1,4 @@
-"""GQA's questions: one or several JSON documents of entries by question id."""
+"""GQA's questions: one or more JSON documents with entries keyed by question id."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     Args:
         files: ``questions``: ``{"question id": {"imageId", "question", "answer", "fullAnswer",
             "isBalanced", "types", "groups", "semantic", "entailed", ...}}``.
-        problems: Counts faulty entries.
-        options: ``id_rule``; the ids of test images keep their ``n`` (``n161313``).
+        problems: Object in which faulty entries are counted.
+        options: ``id_rule``. Ids of test images keep the prefix ``n`` (``n161313``).
 
     Raises:
-        ValueError: A file has another format.
+        ValueError: A file has the wrong format.
 
     Source:
-        https://cs.stanford.edu/people/dorarad/gqa/download.html; eval.py of the dataset (its
-        ``getStepsNum``, ``updateConsistency``); airsplay/lxmert, data/gqa.
+        https://cs.stanford.edu/people/dorarad/gqa/download.html; the dataset's eval.py
+        (``getStepsNum``, ``updateConsistency``); airsplay/lxmert, data/gqa.
     """
     image_id = image_namer(options)
 

@@ -29,16 +29,16 @@ Scores = Mapping[str, float]
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read LXMERT's questions of VQA or GQA: ``minival.json``, ``nominival.json``, ``valid.json``.
+    """Read LXMERT's question files for VQA or GQA, such as ``minival.json`` or ``valid.json``.
 
     Args:
         files: ``questions``: ``[{"question_id", "img_id", "sent", "label": {"answer": score},
-            "answer_type", "question_type"}]``; test files have no label.
-        problems: Counts faulty entries.
+            "answer_type", "question_type"}]``; test files have no ``label``.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``, which is applied to ``img_id`` (``COCO_val2014_000000262148``).
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         airsplay/lxmert, src/tasks/vqa_data.py, src/tasks/gqa_data.py and data/gqa.
@@ -59,19 +59,19 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
 
 def pretraining(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the sentences that LXMERT was pretrained on, one example each.
+    """Read the sentences that LXMERT was pretrained on, one example per sentence.
 
     The id of an example is LXMERT's ``uid``: ``COCO_train2014_000000318556_vqa_000``.
 
     Args:
         files: ``sentences``: ``[{"img_id", "sentf": {"vqa": [sentence]}, "labelf": {"vqa":
-            [{"answer": score}]}}]``: sentences by source (``mscoco``, ``vg``: without labels;
-            ``vqa``, ``gqa``, ``vgqa``: with them).
-        problems: Counts faulty entries.
+            [{"answer": score}]}}]``: sentences keyed by source. ``vqa``, ``gqa`` and ``vgqa`` have
+            labels, ``mscoco`` and ``vg`` do not.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``, and optionally ``source``: read only the sentences of this source.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         airsplay/lxmert, src/pretrain/lxmert_data.py.
@@ -98,12 +98,12 @@ def _sentences(entries: Iterator[dict[str, Any]], only: str) -> Iterator[Mapping
     for entry in entries:
         sources = entry.get("sentf")
         if not isinstance(sources, dict) or not all(map(_is_list, sources.values())):
-            yield entry  # its conversion to an example fails, which counts it as a problem
+            yield entry  # cannot be converted to an example, so it is counted as a problem
             continue
         for source, sentences in sources.items():
             if only in ("", source):
                 labels = (entry.get("labelf") or {}).get(source, [])
-                # ``mscoco`` and ``vg`` have no labels; LXMERT's uid counts sentences by source.
+                # ``mscoco`` and ``vg`` have no labels. LXMERT's uid counts sentences per source.
                 for index, sentence in enumerate(sentences):
                     yield {
                         "img_id": entry.get("img_id"),
@@ -127,18 +127,19 @@ def _label(scores: Scores | None) -> Answers | None:
 
 
 def read_image_order(path: str, id_rule: str = "stem") -> Iterator[str]:
-    """Yield the image ids of a file in their order, without duplicates.
+    """Yield the image ids in a file, in the order of the file and without duplicates.
 
-    LXMERT's minival is the first 5,000 images of its ``val2014_obj36.tsv``; no other file has that
-    order. Its ``minival.json`` names the same images in another order.
+    LXMERT's minival consists of the first 5,000 images in LXMERT's ``val2014_obj36.tsv``; no other
+    file has that order. ``minival.json`` names the same images in another order.
 
     Args:
-        path: A ``.tsv`` of features (its first column is read), one of LXMERT's ``.json`` files, or
-            a text file with an image name or id per line.
+        path: A ``.tsv`` feature file (only the first column is used), one of LXMERT's ``.json``
+            files, or a text file with one image name or id per line.
         id_rule: Id rule of the dataset.
 
     Raises:
-        ValueError: A JSON file has another format, or broken entries.
+        ValueError: A JSON file has the wrong format or broken entries, or the id rule does not
+            apply to a name.
 
     Source:
         airsplay/lxmert, src/tasks/vqa_data.py (``load_topk = 5000 if split == 'minival'``).

@@ -1,4 +1,4 @@
-"""Cornell's datasets of visual reasoning: NLVR (drawings) and NLVR2 (pairs of photographs)."""
+"""Cornell's visual reasoning datasets: NLVR (drawings) and NLVR2 (pairs of photographs)."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ ROLES: Mapping[str, _Roles] = {
 }
 
 ORDERS = 6
-"""Images per sentence of NLVR: one for each order of the three boxes in the drawing."""
+"""Images per NLVR sentence: one for each order of the three boxes in the drawing."""
 
 
 def drawings(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read NLVR: one example per image, six per sentence, as in its evaluation.
+    """Read NLVR: one example per image, six per sentence, as in the official evaluation.
 
-    The id of an example is the name of its image, ``dev-1085-3-0``: split, set, position, order.
-    ``about`` has ``identifier`` (``1085-3``), ``order``, ``group`` (the set; consistency requires
-    all its answers to be correct) and ``directory`` (image folder, for the folds of ``train``).
+    An example's id is the name of its image, ``dev-1085-3-0``: split, set, position, order.
+    ``about`` has ``identifier`` (``1085-3``), ``order``, ``group`` (the set, which is consistent
+    if all its answers are correct) and ``directory`` (image folder, for the folds of ``train``).
 
     Args:
         files: ``examples``: on each line ``{"sentence", "identifier", "label", "directory",
             "structured_rep", "evals"}``.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``, and ``split``: first part of the image names.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
-        lil-lab/nlvr, nlvr/README.md (the images' names; one prediction for each PNG file) and
+        lil-lab/nlvr, nlvr/README.md (image names; one prediction per PNG file) and
         nlvr/metrics_structured_rep.py (consistency).
     """
     image_id = image_namer(options)
@@ -66,17 +66,17 @@ def pairs(files: Files, problems: Problems, options: Mapping[str, str]) -> Itera
     """Read NLVR2: sentences about a left and a right image.
 
     The images of ``dev-850-0-1`` (split, set, pair, sentence) are ``dev-850-0-img0`` and
-    ``-img1``. ``about`` has ``group`` (the sentence with all its image pairs, ``dev-850--1``, for
-    consistency), ``synset``, ``query`` and ``directory`` (a fold of ``train``).
+    ``dev-850-0-img1``. ``about`` has ``group`` (all pairs with the same sentence, ``dev-850--1``,
+    for consistency), ``synset``, ``query`` and ``directory`` (a fold of ``train``).
 
     Args:
         files: ``examples``: on each line ``{"sentence", "identifier", "label", "synset", "query",
             "left_url", "right_url", ...}``.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         lil-lab/nlvr, nlvr2/README.md and nlvr2/eval/metrics.py (consistency); airsplay/lxmert,

@@ -1,4 +1,4 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg: expressions that refer to one object of a COCO image."""
+"""RefCOCO, RefCOCO+ and RefCOCOg: expressions that refer to one object in a COCO image."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the expressions of one split, one example each, with the box that it refers to.
+    """Read one example per expression, with the box that the expression refers to.
 
-    The unpickler accepts containers, strings and numbers only, so no code of the pickle runs.
+    The unpickler accepts only containers, strings and numbers, so no code in the pickle runs.
 
     Args:
         files: ``references``: ``refs(unc).p`` and the like, a pickled list of ``{"ref_id",
             "ann_id", "image_id", "split", "sentences": [{"sent_id", "sent"}]}``; ``instances``:
-            instances.json in COCO's form.
-        problems: Counts faulty entries.
-        options: ``id_rule``, ``image_name``, and ``splits``: splits of the file to read,
+            instances.json in COCO's format.
+        problems: Object in which faulty entries are counted.
+        options: ``id_rule``, ``image_name``, and ``splits``: which of the file's splits to read,
             separated by commas.
 
     Raises:
-        ValueError: A file has another format, or the pickle contains code.
+        ValueError: A file has the wrong format, or the pickle contains code.
 
     Source:
         lichengunc/refer: README.md, data/README.md, refer.py.
@@ -64,7 +64,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         )
 
     for path in files["references"]:
-        # Each sentence of a reference is an example, with the fields of the reference.
+        # Each sentence of a reference becomes an example, with the fields of the reference.
         sentences = (
             {**{key: value for key, value in reference.items() if key != "sentences"}, **sentence}
             for reference in _references(path)

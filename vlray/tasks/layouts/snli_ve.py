@@ -1,4 +1,4 @@
-"""SNLI-VE: whether a photograph of Flickr30k entails a sentence."""
+"""SNLI-VE: whether a photograph from Flickr30k entails a sentence."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"examples": "required"}
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
     """Read SNLI-VE. The text is the hypothesis; the image is the premise.
 
-    ``about`` has ``premise``: the caption that is the premise in SNLI.
+    ``about`` has ``premise``: the caption that SNLI uses as the premise.
 
     Args:
         files: ``examples``: on each line ``{"pairID", "Flickr30K_ID" (``Flikr30kID`` in older
             files), "gold_label", "sentence1", "sentence2", ...}``.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         https://github.com/necla-ml/SNLI-VE (its generator writes ``Flickr30K_ID``);

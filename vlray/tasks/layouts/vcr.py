@@ -1,4 +1,4 @@
-"""VCR: multiple choice among four answers, and among four reasons."""
+"""VCR: multiple choice among four answers, or among four reasons."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ ROLES: Mapping[str, _Roles] = {
 }
 
 Tokens = Sequence[str | Sequence[int]]
-"""Words, and lists of indices of the image's objects for references to objects."""
+"""Tokens: each is a word, or a reference to objects as a list of their indices in the image."""
 
 
 def answers(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
     """Read VCR's questions with their four answers (Q -> A).
 
-    Objects in the text are named by their class and their number in the image, from 1: ``Why is
-    person1 pointing at person3 ?``. ``about`` has the class of each object under ``objects``
-    (separated by commas), and the file with their boxes under ``metadata``.
+    Objects in the text are named by class and by number in the image, from 1: ``Why is person1
+    pointing at person3 ?``. ``about`` has the class of each object under ``objects`` (separated
+    by commas), and the name of the file with the objects' boxes under ``metadata``.
 
     Args:
         files: ``examples``: on each line ``{"annot_id", "img_fn", "metadata_fn", "objects",
             "question", "answer_choices", "answer_label", "rationale_choices",
             "rationale_label"}``; ``test`` has no labels.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
-        README of the annotations (vcr1annots.zip, https://visualcommonsense.com/download);
+        README in the annotations (vcr1annots.zip, https://visualcommonsense.com/download);
         e-bug/volta, volta/datasets/vcr_dataset.py.
     """
     yield from _read(files, problems, options, "answer")
@@ -55,7 +55,7 @@ def answers(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
 def reasons(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
     """Read VCR's questions with the correct answer and four reasons (QA -> R).
 
-    The text is the question, a space and the correct answer. Everything else is as in `answers`.
+    The text is the question, a space and the correct answer; everything else is as in `answers`.
     Entries of ``test`` have no correct answer and are counted as incomplete.
     """
     yield from _read(files, problems, options, "rationale")
@@ -97,7 +97,7 @@ def _read(
 
 
 def _words(tokens: Tokens | None, objects: Sequence[str]) -> str:
-    """Join tokens to a text, with names for objects.
+    """Join tokens into a text, replacing object indices by names.
 
     Raises:
         FieldError: There are no tokens, or the image has no such object.

@@ -1,4 +1,4 @@
-"""Visual Genome: objects with their attributes, and descriptions of regions."""
+"""Visual Genome: objects with attributes, and region descriptions."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ROLES: Mapping[str, Mapping[str, Literal["required", "optional"]]] = {
 
 
 def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read the objects of each image, one example per image.
+    """Read the objects in each image, one example per image.
 
     Args:
         files: ``objects``: objects.json, ``[{"image_id", "objects": [{"x", "y", "w", "h",
             "names"}]}]``, or attributes.json, where the list is under ``attributes`` and an object
-            may have ``attributes``. The first of several names is used.
-        problems: Counts faulty entries.
+            may have ``attributes``. If an object has several names, the first is used.
+        problems: Object in which faulty entries are counted.
         options: Not used.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         https://homes.cs.washington.edu/~ranjay/visualgenome/api.html (versions 1.2 and 1.4);
@@ -46,7 +46,7 @@ def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
                 boxes.append(box)
                 names.append(str((thing.get("names") or [""])[0]))
                 attributes.append(tuple(str(word) for word in thing.get("attributes") or ()))
-        # objects.json has no attributes: leave them empty there, not one empty tuple per box.
+        # For objects.json, leave the attributes empty instead of one empty tuple per box.
         has_attributes = "objects" not in entry
         return Example(
             example_id=image,
@@ -62,19 +62,19 @@ def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
 
 
 def regions(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read region descriptions, one example each: a phrase and its box.
+    """Read region descriptions, one example per region: a phrase and a box.
 
     Args:
         files: ``regions``: region_descriptions.json, ``[{"id", "regions": [{"region_id",
             "image_id", "phrase", "x", "y", "width", "height"}]}]``.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: Not used.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
-        As `objects`.
+        As for `objects`.
     """
 
     def make(entry: Mapping[str, Any]) -> Example:

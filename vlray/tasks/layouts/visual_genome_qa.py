@@ -1,4 +1,4 @@
-"""Visual Genome's questions and answers: a list of images with their questions."""
+"""Visual Genome's questions and answers: a list of images, each with its questions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     Args:
         files: ``questions``: ``[{"id", "qas": [{"qa_id", "image_id", "question", "answer",
             "a_objects", "q_objects"}]}]``.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         https://homes.cs.washington.edu/~ranjay/visualgenome/api.html; eltoto1219/vltk,
@@ -52,5 +52,5 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 def _questions(images: Iterator[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for image in images:
         questions = image.get("qas")
-        # An empty list is valid. An entry without a list is passed on, to be counted as faulty.
+        # An empty list is valid; an entry without a list is yielded to be counted as faulty.
         yield from questions if isinstance(questions, list) else [image]

@@ -1,4 +1,4 @@
-"""VizWiz: questions of blind people about their own photographs, with ten answers each."""
+"""VizWiz: questions by blind people about their own photographs, each with ten answers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
     """Read VizWiz's questions.
 
-    The id of an example is the file name of its image, which is also the key of submitted
-    predictions. ``about`` has ``answer_type`` and ``answerable`` (``1`` or ``0``).
+    An example's id is the file name of its image, which also identifies predictions in
+    submissions. ``about`` has ``answer_type`` and ``answerable`` (``1`` or ``0``).
 
     Args:
         files: ``questions``: ``[{"image", "question", "answers": [{"answer",
             "answer_confidence"}], "answer_type", "answerable"}]``; test files have no answers.
-        problems: Counts faulty entries.
-        options: ``id_rule``, and optionally ``label: answerable``: use that field as the label.
+        problems: Object in which faulty entries are counted.
+        options: ``id_rule``, and optionally ``label: answerable``, to use that field as label.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         https://vizwiz.org/tasks-and-datasets/vqa/; facebookresearch/mmf,

@@ -1,4 +1,4 @@
-"""VQA's format: a document of questions, and a document with ten answers per question."""
+"""VQA's format: a document with questions, and a document with ten answers per question."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ Entry = Mapping[str, Any]
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read VQA's questions, joined with their annotations if there is a file of them.
+    """Read VQA's questions, joined with their annotations if there is an annotation file.
 
-    Both files are read in parallel. An entry waits in memory until the other file has reached its
-    partner, so files in the same order, like the official ones, need little memory.
+    Both files are read in parallel. An entry waits in memory until its partner in the other file
+    is reached, so files in the same order, like the official ones, need little memory.
 
     Args:
         files: ``questions``: ``{"questions": [{"image_id", "question", "question_id"}]}``.
             ``annotations``: ``{"annotations": [{"question_id", "image_id", "question_type",
             "answer_type", "multiple_choice_answer", "answers": [{"answer",
             "answer_confidence", "answer_id"}]}]}``; test splits have none.
-        problems: Counts faulty entries; a question without annotation is left out.
-        options: ``id_rule``, and ``image_name``: pattern of image names by number, such as
-            ``COCO_val2014_{:012d}.jpg``.
+        problems: Object in which faulty entries are counted, and questions and annotations
+            without a partner, which are left out.
+        options: ``id_rule``, and ``image_name``: pattern that turns an image number into a file
+            name, such as ``COCO_val2014_{:012d}.jpg``.
 
     Raises:
-        ValueError: A file has another format.
+        ValueError: A file has the wrong format.
 
     Source:
         https://visualqa.org/download.html (formats); GT-Vision-Lab/VQA,
-        PythonHelperTools/vqaTools/vqa.py. OK-VQA has the same format (its own ``question_type``).
+        PythonHelperTools/vqaTools/vqa.py. OK-VQA has the same format, with other values of
+        ``question_type``.
     """
     [path] = files["questions"]
     image_id = image_namer(options)
@@ -78,9 +80,10 @@ def _joined(
     """Yield each question with its annotation as soon as both have been read.
 
     Args:
-        questions: Entries with a ``question_id``; an entry without it is counted as a problem.
-        annotations: Entries with a ``question_id``, as above.
-        problems: Object in which entries without a partner are counted.
+        questions: Entries with a ``question_id``.
+        annotations: Entries with a ``question_id``.
+        problems: Object in which entries without a partner, without an id or with a duplicate id
+            are counted.
         names: Names of the two files, for messages.
     """
     # Per file: the entries whose partner in the other file has not been read yet.

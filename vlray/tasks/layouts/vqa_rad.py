@@ -1,4 +1,4 @@
-"""VQA-RAD: questions of clinicians about radiographs."""
+"""VQA-RAD: questions by clinicians about radiographs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
-    """Read VQA-RAD in the format with one file per split (train and test).
+    """Read VQA-RAD in the format that has one file per split (train and test).
 
     ``about`` has ``answer_type`` (OPEN, CLOSED), ``question_type`` (PRES, ABN, ..., spelled as in
     the file), ``organ`` and ``phrase_type``.
@@ -23,11 +23,11 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     Args:
         files: ``questions``: ``[{"qid", "image_name", "image_organ", "question",
             "question_type", "phrase_type", "answer", "answer_type"}]``; some answers are numbers.
-        problems: Counts faulty entries.
+        problems: Object in which faulty entries are counted.
         options: ``id_rule``.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file has the wrong format.
 
     Source:
         trainset.json and testset.json themselves (3,064 and 451 questions, as in the split of
