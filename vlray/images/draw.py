@@ -84,7 +84,7 @@ def _draw_text(
     colour: tuple[int, int, int],
     taken: list[Rectangle],
 ) -> None:
-    """Draw text next to a box where it hides the least earlier text, or nowhere if too much."""
+    """Draw text at the corner of a box where it hides least other text, unless still too much."""
     font = ImageFont.load_default(max(min(size) / 38, _SMALLEST_FONT))
     if isinstance(font, ImageFont.FreeTypeFont):
         ascent, descent = font.getmetrics()
@@ -92,6 +92,7 @@ def _draw_text(
     else:  # a Pillow without FreeType has one font of one size
         height = int(font.getbbox("Ag")[3])
     margin = max(height // 8, 1)
+    # Shorten text that is wider than the image.
     while text and font.getlength(text) + 2 * margin > size[0]:
         text = text[:-1]
     width, height = int(np.ceil(font.getlength(text))) + 2 * margin, height

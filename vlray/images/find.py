@@ -108,6 +108,7 @@ def list_images(
                 f"{root} is not a directory, an image ({_names(EXTENSIONS)}) or a list file "
                 f"({_names(LIST_EXTENSIONS)})"
             )
+        # There is no folder to scan, so the listed paths tell which split folders exist.
         tops = {path.partition("/")[0] for path in paths if "/" in path}
         below, rest = choose_splits(set(filter(is_split, tops)), split)
         if below:
@@ -144,6 +145,7 @@ def _split_of(path: str, rest: str) -> str:
 
 def _read_list(data: bytes, root: str, folder: str) -> list[str]:
     """Return the paths in a list file; absolute paths below its folder become relative."""
+    # Some Windows programs save text as UTF-16.
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     text = data.removeprefix(codecs.BOM_UTF8).decode(encoding, "surrogateescape")
     below = folder.rstrip("/") + "/"

@@ -61,6 +61,7 @@ def _stem(path: str) -> str:
         path = _plain(path)
     name = path[path.rfind("/") + 1 :]
     dot = name.rfind(".")
+    # A leading dot begins a name, not an extension.
     return name[:dot] if dot > 0 else name
 
 
@@ -79,6 +80,7 @@ def _by_pattern(pattern: str) -> Callable[[str], str]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ValueError(f"id rule regex:{pattern} is not a valid pattern: {error}") from error
+    # Without any group in the pattern, group 0: the whole match.
     group: int | str = "id" if "id" in compiled.groupindex else min(compiled.groups, 1)
 
     def name(path: str) -> str:

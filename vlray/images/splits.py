@@ -47,6 +47,7 @@ def choose_splits(
 def _choose(folders: Collection[str], name: str) -> str:
     if name in folders:
         return name
+    # An empty name would be a prefix of every folder, so it never matches.
     matches = sorted(folder for folder in folders if folder.lower().startswith(name.lower()))
     if len(matches) == 1 and name:
         return matches[0]

@@ -205,5 +205,6 @@ def _explain(keys: tuple[int | str, ...], kind: str, message: str) -> str:
 def _allowed_keys(keys: tuple[int | str, ...]) -> list[str]:
     from vlray.tasks.spec import SplitSpec
 
+    # ("splits", NAME, KEY) is a key of a split, everything else a key of the dataset.
     model = SplitSpec if keys[0] == "splits" and len(keys) > 2 else DatasetSpec
     return list(model.model_fields)

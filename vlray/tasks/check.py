@@ -54,7 +54,7 @@ class SplitReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there are examples and nothing is broken; the image folder may be missing."""
+        """Whether there are examples and nothing is missing or broken, except the image folder."""
         missing = [*([self.images] if self.images else []), *self.regions]
         return (
             self.table is not None

@@ -183,6 +183,7 @@ def resolve(spec: CorpusSpec) -> list[tuple[VisionLanguageDataset, str]]:
     Raises:
         ValueError: A dataset or split does not exist; the message lists the choices.
     """
+    # If the split is empty, the error should name "vqa", not "vqa:".
     return [catalogue.find_split(f"{part.dataset}:{part.split}".rstrip(":")) for part in spec.parts]
 
 

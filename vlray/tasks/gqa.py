@@ -98,7 +98,7 @@ def _consistencies(counted: Sequence[Example], scores: Mapping[str, float]) -> l
     fractions = []
     has_entailed = False
     for example in counted:
-        # In the file a question entails itself; the official script also skips it.
+        # In the file, each question entails itself. The official script skips that entry, too.
         others = [
             other
             for other in example.about.get("entailed", "").split()

@@ -40,6 +40,7 @@ def phrase_hits(label: Boxes, ranked: Any) -> dict[tuple[int, int], list[bool]]:
     Raises:
         ValueError: The number of phrases differs from the label's, or a box is not four numbers.
     """
+    # A phrase with several boxes repeats its span.
     spans = list(dict.fromkeys(label.spans))
     if len(ranked) not in (0, len(spans)):
         raise ValueError(

@@ -30,6 +30,7 @@ def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -
         ValueError: The datasets of the image set have different id rules, and none is chosen.
     """
     rule = images.id_rule or "stem"
+    # An existing path takes precedence over an image set with the same name.
     if _is_here(images.root):
         return _with(images, absolute(images.root), rule)
     specs = catalogue.all_specs()
@@ -43,7 +44,7 @@ def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -
 
 
 def resolve_path(path: str, data_dir: Path) -> str:
-    """Look up a relative path in the current folder, then in ``data_dir``; else return it as is."""
+    """Look up a path in the current folder, then in ``data_dir``; if missing, return it as is."""
     stored = data_dir / path
     return str(stored) if not _is_here(path) and stored.exists() else path
 

@@ -180,6 +180,7 @@ class _Answers:
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> _Answers:
+        # An example without a published answer has a null instead of a list.
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
         encoded = column.combine_chunks().flatten().dictionary_encode()
         codes = encoded.indices.to_numpy().astype(np.int64)

@@ -44,6 +44,7 @@ def load_layout(name: str) -> Layout:
 
 def layout_names() -> list[str]:
     """List the built-in layouts: the modules of the package that define ``ROLES``."""
+    # Search the source text, to avoid importing every layout.
     return sorted(
         file.name.removesuffix(".py")
         for file in resources.files(PACKAGE).iterdir()
@@ -76,6 +77,7 @@ def source_digest(*readers: Any) -> str:
         module = sys.modules[reader.__module__]
         file = Path(module.__file__ or "")
         shared = module.__name__.startswith(f"{PACKAGE}.")
+        # A module without a file (typed in a shell) is identified by name only.
         for path in sorted(file.parent.glob("*.py")) if shared else [file]:
             digest.update(path.read_bytes() if path.is_file() else module.__name__.encode())
     return digest.hexdigest()

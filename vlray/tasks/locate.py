@@ -133,7 +133,7 @@ def _setting(folders: Mapping[str, str], name: str) -> str:
 
 
 def _folder(data: ImageSetsSection, setting: str, name: str) -> str:
-    """Return ``setting`` if it exists, else ``setting`` (or ``name``) relative to ``data.root``."""
+    """Return ``setting`` if it exists, else ``setting`` or ``name`` below ``data.root``."""
     if files.is_uri(setting) or (setting and exists(setting)):
         return setting
     return join(data.root, setting or name)
@@ -145,6 +145,7 @@ def join(folder: str, name: str) -> str:
         return name
     if not files.is_uri(folder):
         return files.join(folder, name)
+    # Options of a URI follow the whole path.
     plain, question_mark, options = folder.partition("?")
     return files.join(plain, name) + question_mark + options
 

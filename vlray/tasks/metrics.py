@@ -274,11 +274,13 @@ _SCORERS: dict[Metric, Callable[[Example, Any], float]] = {
     "vqa accuracy": _vqa_accuracy,
     "exact match": _exact_match,
     "accuracy": _accuracy,
+    # GQA has one answer per question.
     "gqa accuracy": lambda example, text: float(text == _answers(example)[0]),
     "accuracy and consistency": _accuracy,
     "anls": lambda example, text: anls(_answers(example), text),
     "box accuracy at IoU 0.5": lambda example, box: box_score(_boxes(example), box),
     "phrase recall": _phrases,
+    # The only correct image for a caption is the example's own image.
     "recall at k": lambda example, ranked: float(list(ranked)[:1] == [example.image_ids[0]]),
 }
 

@@ -42,6 +42,7 @@ def _some(names: tuple[str, ...]) -> str:
 
 def _is_here(dataset: VisionLanguageDataset, split: str, data: DataSection) -> bool:
     files = locate.annotation_files(dataset, split, data)
+    # A subset also needs the files of the split that it is a subset of.
     of = dataset.spec.splits[split].of
     return (
         bool(files)

@@ -35,6 +35,7 @@ def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
         raise ValueError(
             f"{name!r} cannot be the name of a corpus; use letters, digits and + . _ - only"
         )
+    # Fail now, not when the corpus is opened, if a part does not exist.
     resolve(spec)
     path = corpora_folder(project) / f"{name}.yaml"
     values = spec.model_dump(mode="json", exclude_defaults=True)

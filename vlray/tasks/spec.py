@@ -119,6 +119,7 @@ class DatasetSpec(Section):
                     f"split {name} is a subset of {split.of}, which does not exist; the splits "
                     f"are {', '.join(self.splits)}"
                 )
+            # A subset has exactly one of the two selections, any other split has neither.
             chosen = (split.first_images is not None) + (split.except_images is not None)
             if bool(split.of) != bool(chosen) or chosen > 1:
                 raise ValueError(

@@ -35,6 +35,7 @@ def is_box(box: Corners, image_hw: tuple[int, int] | None, where: str, problems:
     if not (x2 > x1 and y2 > y1):
         problems.add("bad-box", f"{where} is {list(box)}, without area")
         return False
+    # If the size is unknown, only negative coordinates are outside.
     height, width = image_hw or (float("inf"), float("inf"))
     if min(x1, y1) < -SLACK or x2 > width + SLACK or y2 > height + SLACK:
         inside = f"its {width}x{height} image" if image_hw else "its image"

@@ -71,7 +71,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
 
 def _scenes(paths: tuple[str, ...], problems: Problems) -> dict[int, array[float]]:
-    """Read the boxes in each scene, keyed by image index: x, y, w, h of the first object, ..."""
+    """Read each scene's boxes, keyed by image index; flat: x, y, w, h of object 1, object 2, ..."""
     scenes: dict[int, array[float]] = {}
     for path in paths:
         for number, entry in enumerate(items(path, "scenes.item", problems), 1):

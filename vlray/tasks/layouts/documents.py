@@ -59,7 +59,7 @@ def items(path: str, prefix: str, problems: Problems) -> Iterator[dict[str, Any]
 def entries(path: str, prefix: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the keys and values of a JSON object whose values are objects.
 
-    Faults are handled, and errors raised, as in `items`.
+    Faults are handled as in `items`, which also describes the errors raised.
 
     Args:
         path: A local path or a URI.
@@ -91,6 +91,7 @@ def _objects(
                     f"a {type(value).__name__}",
                 )
     except ijson.JSONError as error:
+        # Without a single key, the file is not a broken document but another kind of file.
         if not count and not first_keys(path):
             raise ValueError(f"{path} is not a JSON document: {_reason(error)}") from error
         broken = True
@@ -110,7 +111,7 @@ def _reason(error: ijson.JSONError) -> str:
 
 
 def _check_form(path: str, where: str, *, is_list: bool) -> None:
-    """Check that the document has a list or object at ``where``, so that it is merely empty.
+    """Check that a document without entries has a list or object at ``where``.
 
     Raises:
         ValueError: The document has no list or object there.
@@ -185,6 +186,7 @@ def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
             continue
         first_bad = first_bad or f"line {number}: {reason}"
         problems.add("broken-line", f"line {number} of {short_name(path)}: {reason}")
+    # An empty file is valid.
     if seen and not good:
         keys = ", ".join(first_keys(path)) or "none"
         raise ValueError(

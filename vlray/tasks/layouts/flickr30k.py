@@ -147,10 +147,12 @@ def _boxes(path: str, problems: Problems) -> dict[str, list[Corners]]:
     boxes: dict[str, list[Corners]] = {}
     for thing in root.findall("object"):
         box = thing.find("bndbox")
-        if box is None:
+        if box is None:  # a scene, or an entity that is not visible
             continue
+        # The files count pixels from 1.
         x1, y1, x2, y2 = (float(box.findtext(key, "")) - 1 for key in _COORDINATES)
         if is_box((x1, y1, x2, y2), image_hw, f"a box in {short_name(path)}", problems):
+            # A box may belong to several phrases, each named by its id.
             for name in thing.findall("name"):
                 boxes.setdefault(name.text or "", []).append((x1, y1, x2, y2))
     return boxes

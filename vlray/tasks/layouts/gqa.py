@@ -65,6 +65,7 @@ def _about(entry: Mapping[str, Any]) -> dict[str, str]:
         fields["entailed"] = " ".join(map(str, entailed))
     if steps := entry.get("semantic"):
         operations = [f"{step.get('operation')}: {step.get('argument')}" for step in steps]
+        # As in getStepsNum of the official script, which searches for these words.
         counted = [text for text in operations if not any(word in text for word in NO_STEPS)]
         fields["steps"] = str(len(counted))
     if answer := entry.get("fullAnswer"):

@@ -58,6 +58,7 @@ def drawings(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 
     for path in files["examples"]:
         lines = json_lines(path, problems)
+        # Each line stands for six images, which only differ in the order of the boxes.
         drawn = ({**entry, "order": order} for entry in lines for order in range(ORDERS))
         yield from examples(drawn, make, path, problems)
 
@@ -97,6 +98,7 @@ def pairs(files: Files, problems: Problems, options: Mapping[str, str]) -> Itera
             label=_label(entry),
             about={
                 **about(entry, "synset", "query", "directory"),
+                # The identifier without the pair: what all pairs of a sentence share.
                 "group": f"{parts[0]}-{parts[1]}--{parts[3]}",
             },
         )

@@ -76,6 +76,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
 class _Unpickler(ArrayUnpickler):
     def find_class(self, module: str, name: str) -> Any:
+        # References are plain containers, so the pickle need not import anything.
         raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
 
 

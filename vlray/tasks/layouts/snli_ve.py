@@ -35,6 +35,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     image_id = image_namer(options)
 
     def make(entry: Mapping[str, Any]) -> Example:
+        # The key is misspelt in older files.
         key = "Flikr30kID" if "Flikr30kID" in entry else "Flickr30K_ID"
         fields = about(entry, "sentence1")
         return Example(

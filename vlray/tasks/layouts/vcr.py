@@ -71,6 +71,7 @@ def _read(
         text = _words(entry.get("question"), objects)
         if asked == "rationale":
             right = entry.get("answer_label")
+            # Entries of ``test`` have no labels.
             if right is None:
                 raise FieldError("no answer_label, which the text of QA -> R needs")
             text += " " + _words(entry["answer_choices"][right], objects)

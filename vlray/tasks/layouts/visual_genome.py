@@ -99,6 +99,7 @@ def _flat(path: str, problems: Problems) -> Iterator[Mapping[str, Any]]:
             continue
         for region in listed:
             if isinstance(region, dict):
+                # A region's own image_id takes precedence over the id of the entry.
                 yield {"image_id": image.get("id"), **region}
             else:
                 problems.add("broken-line", f"a region of entry {number} of {short_name(path)}")

@@ -52,5 +52,6 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 def _label(entry: Mapping[str, Any], kind: str) -> Answers | None:
     if kind == "answerable":
         return Answers((str(entry["answerable"]),)) if "answerable" in entry else None
+    # Test files have no answers.
     answers = entry.get("answers") or ()
     return Answers(tuple(str(answer["answer"]) for answer in answers)) if answers else None

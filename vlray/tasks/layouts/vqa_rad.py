@@ -43,6 +43,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
             example_id=id_of(entry, "qid"),
             text=text_of(entry, "question"),
             image_ids=(image_id(image_of(entry, "image_name")),),
+            # Not text_of: some answers are numbers.
             label=Answers((id_of(entry, "answer"),)),
             about=fields,
         )
