@@ -57,6 +57,7 @@ def encode_boxes(
         "xyxy_wh": (corners, sides),
         "xyxy_wh_area": (corners, sides, area),
     }[form]
+    # A single array needs no concatenation, which would copy it.
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 

@@ -1,6 +1,6 @@
 """Construction of batches from examples and the regions of their images.
 
-Shapes: B: examples; I: images per example (2 for NLVR2).
+Shapes: B: examples; I: images per example (2 for NLVR2); C: choices per example.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ class Collate:
 
     @property
     def _pins(self) -> bool:
+        # Only pinned memory can be copied to a GPU asynchronously.
         return self.options.pin_memory and torch.cuda.is_available()
 
     def visual(self, rows: Int64[np.ndarray, "B I"], store: RegionStore) -> dict[str, Any]:
@@ -132,9 +133,11 @@ class Collate:
         """
         flat = rows.reshape(-1)
         blind = self.options.visual == "none"
+        # Without regions (visual=none), each image gets one real region of zeros.
         counts = np.ones(len(flat), np.int32) if blind else store.num_boxes[flat]
         # At least one region per image, if only padding: a softmax over no elements is NaN.
         regions = 1 if blind else self.options.num_boxes or max(1, int(counts.max()))
+        # torch cannot convert a NumPy dtype directly.
         dtype = torch.from_numpy(np.empty(0, store.feature_dtype)).dtype
         feats = torch.empty(
             (len(flat), regions, store.feature_dim), dtype=dtype, pin_memory=self._pins
@@ -186,6 +189,7 @@ class Collate:
                 "have the same number: train on this dataset alone"
             )
         num_choices = len(choices[0])
+        # Repeat each text once per choice: (B,) -> (B * C,).
         tokens = self.tokenizer(
             [example.text for example in examples for _ in range(num_choices)],
             [text for texts in choices for text in texts],

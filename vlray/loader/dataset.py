@@ -63,6 +63,7 @@ class Assembly:
             regions: Name of the region output.
             rng: Random generator for masking and for drawing texts.
         """
+        # Each example uses the soft-score rule of its own dataset.
         owners, _ = self.corpus.locate(corpus_indices)
         batch = self.collate(
             self.corpus.take(corpus_indices),
@@ -146,6 +147,7 @@ class RegionDataset:
             return self.batch(key.indices, np.random.default_rng(key.key))
         if not -len(self) <= key < len(self):
             raise IndexError(f"there is no example {key}; the dataset has {len(self)}")
+        # Negative indices count from the end.
         return self.__getitems__([key % len(self)])
 
     def __getitems__(self, indices: list[int]) -> ModelInputs:

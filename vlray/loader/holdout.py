@@ -60,6 +60,7 @@ def _names(dataset: RegionDataset, by: HoldoutGroup) -> pa.ChunkedArray:
         if by == "image":
             part_names = pc.list_element(table.column("image_ids"), 0)
         else:
+            # Different tables may use the same example ids.
             part_names = pc.binary_join_element_wise(table.name, table.column("example_id"), "/")
         names.append(
             part_names if part.examples is None else part_names.take(pa.array(part.examples))

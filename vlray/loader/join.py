@@ -192,6 +192,7 @@ def _join_part(name: str, table: ExampleTable, output: RowIndex, problems: Probl
     """Look up all images of a part at once, because each look-up scans all ids of the output."""
     column = table.column("image_ids")
     num_images = _num_images(table, column)
+    # flatten() respects the offsets of a sliced chunk; values would not.
     image_ids = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.string())
     # int32 halves the memory, which matters for millions of images.
     rows = output.rows(image_ids).astype(np.int32).reshape(-1, num_images)

@@ -92,11 +92,13 @@ class RegionLoader:
         epoch = self.sampler.epoch
         try:
             for step in steps:
+                # Threads may finish in any order; the queue keeps the order of the batches.
                 ahead.append((step, pool.submit(self._read, step)))
                 if len(ahead) > self.prefetch:
                     yield self._next(ahead)
             while ahead:
                 yield self._next(ahead)
+            # Not reached if the consumer stops early, so the next iteration resumes.
             self.sampler.set_epoch(epoch + 1)
         finally:
             # At interpreter exit, shutdown would fail: modules that it uses are already unloaded.

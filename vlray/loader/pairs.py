@@ -87,6 +87,7 @@ class PairLoader:
         self._regions = kinds[0][0]
         self._store = dataset.stores[self._regions]
         rows = np.concatenate([part.rows[:, 0] for part in dataset.join.parts])
+        # Several texts can share an image, which is then read only once.
         self._rows, self.own = np.unique(rows, return_inverse=True)
         self.image_ids: list[str] = self._store.image_ids.take(self._rows).to_pylist()
         examples = dataset.corpus.take(dataset.join.corpus_indices(dataset.corpus))
@@ -133,6 +134,7 @@ class PairLoader:
         """
         # Trim the padding to the longest text in this batch.
         longest = int(self._lengths[texts].max())
+        # With fixed_tokens, all batches must have the same shape.
         if self._collate.options.fixed_tokens:
             longest = self._collate.options.max_tokens
         image_rows, text_rows = torch.from_numpy(local), torch.from_numpy(texts)

@@ -221,6 +221,7 @@ def mask_regions(
     swapped_regions = np.nonzero(selected & swapped)
     if len(swapped_regions[0]):
         others = _other_rows(rows[swapped_regions[0]], store, rng)
+        # A draw in [0, 1) is scaled, because the number of regions differs between images.
         regions = (rng.random(len(others)) * store.num_boxes[others]).astype(np.int64)
         feats[swapped_regions] = store.read_feat_rows(others, regions)
     masked: np.ndarray = selected.astype(np.float32)

@@ -192,6 +192,7 @@ class Sampler:
             return np.stack([piece for piece in pieces if len(piece)], axis=1).reshape(-1)
         order = np.concatenate(pieces)
         if self.shuffle and len(pieces) > 1:
+            # This shuffle mixes the parts; no part uses the same seed.
             np.random.default_rng((self.seed, epoch, len(self.parts) + kind)).shuffle(order)
         return order
 

@@ -123,6 +123,7 @@ class Tokenizer:
         pairs = texts if second is None else list(zip(texts, second, strict=True))
         encodings = self._tokenizer.encode_batch(list(pairs))
         attention_mask = np.array([encoding.attention_mask for encoding in encodings])
+        # Words of the template are special tokens too, so they are never masked.
         special = np.array([encoding.special_tokens_mask for encoding in encodings])
         return Tokens(
             np.array([encoding.ids for encoding in encodings]),
@@ -174,6 +175,7 @@ def _load(path: str) -> tokenizers.Tokenizer:
     # splitlines() would also split at the Unicode line separators that are word pieces.
     lines = re.sub(r"\r?\n\Z", "", text).split("\n")
     pieces = {piece.rstrip("\r"): index for index, piece in enumerate(lines)}
+    # As in BERT, a word of more than 100 characters becomes [UNK].
     model = models.WordPiece(pieces, unk_token=UNKNOWN, max_input_chars_per_word=100)
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

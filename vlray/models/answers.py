@@ -33,7 +33,7 @@ def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozens
     the head are copied unchanged.
 
     Nothing is copied if both heads have the same list of answers or no answer in common, if the
-    answers of the trained head are unknown, or if its layers differ.
+    answers of the trained head are unknown, or if the layers of the two heads differ.
 
     Args:
         network: A transformers network, with or without an ``answer_head``.
@@ -67,6 +67,7 @@ def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozens
     )
     if not shared:
         return frozenset()
+    # from_pretrained loads the whole network; only the answer head is used.
     with quiet():
         trained, loading = LxmertForQuestionAnswering.from_pretrained(
             source.location, dtype=torch.float32, output_loading_info=True

@@ -44,6 +44,7 @@ class CheckpointInfo:
 
     def write(self, folder: Path) -> None:
         """Write ``vlray.json`` into a folder."""
+        # asdict does not convert pydantic models, so they are dumped separately.
         values = asdict(self) | {
             "model": self.model.model_dump(mode="json"),
             "loader": self.loader.model_dump(mode="json"),

@@ -40,6 +40,7 @@ def check_class(cls: Any, target: str) -> None:
         missing.append("forward")
     if missing:
         raise ValueError(f"{target} has no method {', '.join(missing)}. {HOW_TO}")
+    # After the check above, mypy knows only the methods of nn.Module.
     model_class: Any = cls
     _check_signature(cls, target, "the class", ("options", "goal"))
     _check_signature(model_class.loader_defaults, target, "loader_defaults", ("options", "goal"))
@@ -90,6 +91,7 @@ def _check_signature(
 ) -> None:
     """Raise an error if a method cannot be called with these arguments."""
     try:
+        # bind() checks the arguments without calling the method; the values are placeholders.
         inspect.signature(function).bind(*positional, **(keywords or {}))
     except TypeError as error:
         raise ValueError(

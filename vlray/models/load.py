@@ -26,6 +26,7 @@ PRETRAINING = {
     "lxmert": "vlray.models.lxmert_pretraining:LxmertPretraining",
     "visualbert": "vlray.models.visualbert_pretraining:VisualBertPretraining",
 }
+"""Built-in model classes for pretraining and matching."""
 
 
 def model_class(options: ModelSection, goal: Goal) -> Any:
@@ -72,12 +73,14 @@ def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
     # ``answers`` describes the head of the weights before training, not the saved head.
     options = info.model.model_copy(update={"weights": str(folder), "answers": ""})
     model = load_model(options, info.goal)
+    # Parameters that the files do not fill would silently stay random.
     if new := new_parameters(model):
         raise ValueError(
             f"the checkpoint {folder} does not fill {len(new)} tensors of {info.model.name}: "
             f"{', '.join(sorted(new)[:6])}; its files were changed, or are not all from the same "
             "run"
         )
+    # Without the statistics, the model would silently read vectors on a different scale.
     if info.model.standardize and not model.standardize.is_measured:
         raise ValueError(
             f"the checkpoint {folder} has no {STANDARDIZE}, which model.standardize requires; "

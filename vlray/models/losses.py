@@ -102,6 +102,7 @@ def divergence(
         # The scaling by the sum of the targets keeps an example without an answer at zero.
         target_sum = target.sum(1, keepdim=True)
         target = target * (1 - smoothing) + smoothing * target_sum / target.shape[1]
+    # batchmean divides by the number of examples, including those without an answer.
     log_probs = torch.log_softmax(scores.float(), dim=1)
     return Loss(
         functional.kl_div(log_probs, target, reduction="batchmean"), _number(len(scores), scores)
@@ -138,6 +139,7 @@ def phrase_losses(scores: Float[Tensor, "B P R"], phrases: PhraseTargets | None)
     # A phrase that was truncated away has no token to read, so its target is zeroed.
     target = phrases.targets.float() * phrases.mask[..., None]
     log_probs = torch.log_softmax(scores.float(), dim=-1)
+    # batchmean divides by the number of examples, not of phrases.
     mean = functional.kl_div(log_probs, target, reduction="batchmean")
     return {"phrases": Loss(mean, _number(len(scores), scores))}
 

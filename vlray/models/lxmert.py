@@ -68,6 +68,7 @@ class Lxmert(TransformersModel):
         from_text = starts_from_text(options, goal)
         network_class = LxmertForAnswers if from_text else _network_class(goal)
         self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
+        # A head that the weights already filled is kept.
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
             fill_from_text(self.network.answer_head, self.network.lxmert, goal.labels)
         elif answers and not from_text:

@@ -69,6 +69,7 @@ class LxmertPretraining(TransformersModel):
             last = encoder.x_layers[-1]
             freeze_unused([last.visn_self_att, last.visn_inter, last.visn_output])
         if not self.network.config.task_mask_lm:
+            # The decoder shares its weight with the token embeddings, which are still trained.
             freeze_unused([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
         # Parameters copied from the trained head are not new.
@@ -156,6 +157,7 @@ def _fields(options: ModelSection, goal: Goal) -> dict[str, Any]:
     ):
         if count:
             fields[size] = count
+            # model.architecture can switch off an objective, but not switch on one without targets.
             fields[switch] = options.architecture.get(switch, True)
         else:
             fields[switch] = False

@@ -33,6 +33,7 @@ def check_goal(model: str, goal: Goal, objectives: Sequence[Objective]) -> None:
         )
     if goal.objective == "labels" and not goal.labels:
         raise ValueError(f"there are no labels for {model} to learn; give a dataset with labels")
+    # Only labels are learned from pairs of images (NLVR2).
     max_images = 2 if goal.objective == "labels" else 1
     if not 1 <= goal.num_images <= max_images:
         raise ValueError(

@@ -26,6 +26,7 @@ def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
     # The matmul precision is a global torch setting, so it is restored afterwards.
     previous = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    # The dtype has no effect unless autocast is enabled.
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     try:
         with torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16")):

@@ -81,6 +81,7 @@ def region_losses(
         labels = getattr(targets, f"{name}_labels")
         if labels is not None and name in decoders:
             scores = decoders[name](hidden).float()
+            # Not reduced yet, because each region is weighted by the detector's confidence.
             per_region = functional.cross_entropy(
                 scores, labels[real], ignore_index=IGNORE_INDEX, reduction="none"
             )
@@ -101,4 +102,5 @@ def matched_score(scores: Float[Tensor, "B 2"]) -> Float[Tensor, B]:
 
 
 def _mean(total: Float[Tensor, ""], count: Int64[Tensor, ""]) -> Loss:
+    # Without real regions, the clamped count makes the loss 0, not NaN.
     return Loss(total / count.clamp(min=1), count.to(torch.float32))

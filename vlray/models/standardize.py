@@ -39,6 +39,7 @@ class Standardize(nn.Module):
         """Start with mean 0 and standard deviation 1."""
         super().__init__()
         self.is_measured = False
+        # Buffers move to the model's device, but are not trained.
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("deviation", torch.ones(feature_dim))
 

@@ -110,6 +110,7 @@ class CheckpointStore:
             for unfinished in Path(self._root).glob(f"{TEMPORARY}*"):
                 discard(unfinished)
         current = {which: self.step_folder(which) for which in NAMES}
+        # OUT may not exist yet.
         selector = pafs.FileSelector(self._root, allow_not_found=True)
         for entry in self._fs.get_file_info(selector):
             if entry.base_name.startswith(STEP) and entry.base_name not in current.values():
@@ -125,6 +126,7 @@ class CheckpointStore:
             files.write_atomic(self._fs, path, f"{name}\n".encode())
             return
         with replacing(Path(self._root, which)) as temporary:
+            # The link is relative, so OUT can be moved.
             temporary.symlink_to(name)
 
     def _download(self, folder: str, name: str) -> Path:

@@ -96,6 +96,7 @@ def _text_states(
     if base.config.model_type != "lxmert":
         states = base(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return states
+    # All token types are 0, as for a single text.
     states = base.embeddings(input_ids, torch.zeros_like(input_ids))
     # The bias is added to the attention logits: 0 for tokens, the lowest float for padding.
     bias = (1 - attention_mask[:, None, None].float()) * torch.finfo(torch.float32).min

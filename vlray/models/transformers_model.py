@@ -24,6 +24,7 @@ class TransformersModel(nn.Module):
 
     def _set_up(self, options: ModelSection, goal: Goal, new: frozenset[str]) -> None:
         """Record the parameters that the weights did not fill, and build the standardization."""
+        # The network is a submodule, so this prefix is part of its parameter names.
         self._new = frozenset(f"network.{name}" for name in new)
         self.standardize = Standardize.of(options, goal.feature_dim)
 

@@ -77,6 +77,7 @@ class VisualBert(TransformersModel):
         from_text = starts_from_text(options, goal)
         network_class = VisualBertForAnswers if from_text else _network_class(goal)
         self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
+        # A head that the weights already filled is kept.
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
             fill_from_text(self.network.cls, self.network.visual_bert, goal.labels)
         self._set_up(options, goal, new)
@@ -132,6 +133,7 @@ class VisualBert(TransformersModel):
         The regions of two images are concatenated and differ in token type. Each choice of an
         example becomes a separate row.
         """
+        # Features may be stored as float16, whatever the precision of the network.
         visual_embeds = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:
             visual_embeds = torch.cat([visual_embeds, box_feats_of(batch)], dim=-1)

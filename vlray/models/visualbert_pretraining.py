@@ -53,7 +53,8 @@ class VisualBertPretraining(TransformersModel):
         fields = {"visual_embedding_dim": width}
         self.network, new = load_network(VisualBertForPreTraining, options, goal, fields, ())
         self._set_up(options, goal, new)
-        # Without masked tokens, the token head would get no gradient.
+        # Without masked tokens, the token head would get no gradient. The decoder is not listed: it
+        # shares its weight with the token embeddings, which are still trained.
         if goal.objective == "matching":
             freeze_unused([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
