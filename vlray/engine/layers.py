@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 def recompute_layers(model: nn.Module) -> None:
     """Apply activation checkpointing to the modules in the model's outermost ``ModuleList`` s.
 
-    Parameter names do not change, so a saved model is the same with and without it.
+    Parameter names do not change, so saved models are the same with and without checkpointing.
 
     Raises:
         ValueError: The model has no ``ModuleList``.
@@ -24,7 +24,7 @@ def recompute_layers(model: nn.Module) -> None:
             f"ModuleList; {type(model).__name__} has none"
         )
     for layer in layers:
-        # Replacing `forward` instead of wrapping the module keeps the parameters' names.
+        # A wrapper module would rename the parameters; replacing `forward` does not.
         layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
 
 
