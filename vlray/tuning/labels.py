@@ -1,4 +1,4 @@
-"""Label accuracy: how often a detector names ground-truth boxes correctly."""
+"""Label accuracy: how often a detector labels ground-truth boxes correctly."""
 
 from __future__ import annotations
 
@@ -25,27 +25,30 @@ log = logging.getLogger("vlray.tuning")
 
 
 def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[str, float]:
-    """Measure how often the detector predicts the class and attributes of ground-truth boxes.
+    """Measure how often the detector predicts the right class and attribute of ground-truth boxes.
 
-    It runs one extraction with ``boxes``; selection thresholds have no effect. Names are compared
-    without case. If the detector's class has several names (Visual Genome), any of them counts.
+    The labels are predicted in one extraction with ``boxes``, so selection thresholds have no
+    effect. Names are compared regardless of case. If a class has several names (Visual Genome), any
+    of them counts.
 
     Args:
         config: Settings of ``vlray extract``.
-        truth: Boxes with classes, attributes or both.
+        truth: Ground-truth boxes with classes, attributes or both.
         folder: Folder for the boxes and the extraction.
 
     Returns:
-        ``label_accuracy``: share of correct classes, among the ``label_boxes`` whose true class is
-        in the detector's vocabulary. ``attribute_accuracy``: share of boxes whose predicted
-        attribute is a true one, among the ``attribute_boxes`` with a true attribute in its
-        vocabulary. Metrics without a single box are left out.
+        Metrics by name; those that no box counts for are left out:
+
+        - ``label_accuracy``: share of the counted boxes whose predicted class is correct.
+        - ``label_boxes``: number of counted boxes, whose true class the detector can predict.
+        - ``attribute_accuracy``: share of the counted boxes whose predicted attribute is correct.
+        - ``attribute_boxes``: number of counted boxes with an attribute that it can predict.
 
     Raises:
-        ValueError: The detector cannot pool given boxes, or its vocabulary has none of the
-            truth's classes and attributes.
+        ValueError: The detector cannot pool given boxes, or can predict none of the truth's
+            classes and attributes.
     """
-    # Crowds are not single objects, and empty boxes have no pixels to pool.
+    # Leave out crowds, which are not single objects, and empty boxes, which have no pixels to pool.
     rows = np.flatnonzero(~truth.ignored & (truth.boxes[:, 2:] > truth.boxes[:, :2]).all(axis=1))
     box_folder = folder / _digest(config)
     box_path = box_folder / "boxes.parquet"
@@ -72,7 +75,7 @@ def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[st
 
 
 def _digest(config: ExtractConfig) -> str:
-    """Hash the options that change the predicted labels, as a name of their folder."""
+    """Hash the options that change the predicted labels; the hash names their folder."""
     options = settled(config.detector).model_dump(mode="json", exclude={*LIGHT, "features"})
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -90,12 +93,15 @@ def _table(truth: Truth, rows: np.ndarray) -> pa.Table:
 def _predicted_ids(
     truth: Truth, rows: np.ndarray, regions: RegionOutput
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the predicted ids of the classes and of the attributes, each with their true boxes."""
+    """Return pairs for classes and attributes: ground-truth box indices, and their predicted ids.
+
+    Both arrays of a pair are empty if the detector does not predict that kind of label.
+    """
     columns = ["image_id", "num_boxes", "obj_ids", "attr_ids"]
     table = pa.Table.from_batches(list(regions.iter_batches(columns, batch_size=4096)))
     images = _images(truth)[rows]
     starts = np.searchsorted(images, np.arange(len(truth.image_ids)))
-    # The output has its images in another order; the boxes of an image keep theirs.
+    # The output may list the images in another order, but keeps the order of boxes in an image.
     indices = pc.index_in(table["image_id"], value_set=pa.array(truth.image_ids)).to_numpy()
     numbers = table["num_boxes"].to_numpy()
     within = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
@@ -114,14 +120,14 @@ def _accuracy(
     boxes: np.ndarray,
     ids: np.ndarray,
 ) -> dict[str, float]:
-    """Compare the predicted names with the true ones, box by box."""
+    """Compute the accuracy of one kind of label, and the number of boxes that count."""
     if not len(true_names) or not len(names):
         return {}
     spellings = [_spellings(name) for name in names]
     vocabulary = set().union(*spellings)
     hits = []
     for box, index in zip(boxes.tolist(), ids.tolist(), strict=True):
-        # Names outside the vocabulary cannot be predicted, so they do not count.
+        # The detector cannot predict names outside its vocabulary, so they do not count.
         expected = {name.casefold().strip() for name in true_names[box]} & vocabulary
         if expected:
             hits.append(bool(expected & spellings[index]))
@@ -131,5 +137,5 @@ def _accuracy(
 
 
 def _spellings(name: str) -> set[str]:
-    """Split the names of a class such as Visual Genome's ``tv,television``."""
+    """Return the names in a class name such as Visual Genome's ``tv,television``."""
     return {part.strip() for part in name.casefold().split(",")}
