@@ -42,7 +42,7 @@ def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[st
         - ``label_accuracy``: share of the counted boxes whose predicted class is correct.
         - ``label_boxes``: number of counted boxes, whose true class the detector can predict.
         - ``attribute_accuracy``: share of the counted boxes whose predicted attribute is correct.
-        - ``attribute_boxes``: number of counted boxes with an attribute that it can predict.
+        - ``attribute_boxes``: number of counted boxes, with a true attribute it can predict.
 
     Raises:
         ValueError: The detector cannot pool given boxes, or can predict none of the truth's

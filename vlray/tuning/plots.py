@@ -95,8 +95,8 @@ def _panel(axes: Axes, result: Result, trials: Sequence[Trial], option: str) -> 
     for x, metric in zip(positions, metrics, strict=True):
         if x not in best_at or result.objective.beats(metric, best_at[x]):
             best_at[x] = metric
-    # Draw the line only if there are at least two trials per value; it would join all points
-    # otherwise.
+    # Draw a line only if values have at least two trials on average; it would otherwise join
+    # almost all points.
     if 1 < len(best_at) <= len(trials) / 2:
         line = sorted(best_at.items())
         axes.plot(*zip(*line, strict=True), color=TRIAL, label="best at each value")
