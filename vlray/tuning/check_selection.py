@@ -75,8 +75,7 @@ def _compare(
 ) -> None:
     selection = candidates.select(options)
     for index, (image_id, path) in enumerate(zip(image_ids, image_paths, strict=True)):
-        # The id rule regex:.+ makes the whole path in the list the id; a listed path may be
-        # absolute where the output's is not.
+        # With the id rule regex:.+ the id is the whole path, which is relative below the list file.
         names = [name for name in direct.image_ids if path.endswith(name)]
         if not names:  # the detector failed on this image
             continue

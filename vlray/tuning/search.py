@@ -58,7 +58,7 @@ class Search:
     def try_suggested(
         self, space: Space, trials: int, seed: int, invalid_reason: Check, ledger: Ledger
     ) -> None:
-        """Run ``trials`` trials with settings that Optuna suggests, based on the ledger's trials."""
+        """Run ``trials`` trials; Optuna derives their settings from the trials in the ledger."""
         if trials > 0:
             from vlray.tuning.suggest import OptunaSearcher
 

@@ -68,7 +68,7 @@ class Tuned:
             ) from error
 
     def settings(self, setting: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options in ``setting`` and those that the user set, nested as for ``--config``.
+        """Return the options in ``setting`` and those that the user set, as for ``--config``.
 
         The options ``project`` and ``env`` are left out.
         """
@@ -84,7 +84,7 @@ class Tuned:
         return {name: values[path] for name, path in paths.items() if path in values}
 
     def option(self, key: str) -> Path:
-        """Return the path of the option that a key in ``--space`` names, in full or by last part.
+        """Return the path of an option, whose full name or last part is a key in ``--space``.
 
         Raises:
             ValueError: The key matches no option or several options, or the option cannot be
