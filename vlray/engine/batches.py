@@ -40,4 +40,5 @@ def seed_step(seed: int, rank: int, step: int) -> None:
 
     Dropout then depends only on these arguments, not on earlier evaluations or restarts.
     """
+    # SeedSequence mixes the three numbers; a sum of them would repeat among workers and steps.
     torch.manual_seed(int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0]))

@@ -75,6 +75,7 @@ class Resumed:
             progress = TrainingProgress(**values.pop("progress"))
             names = tuple(values.pop("new_parameters"))
             return cls(progress=progress, new_parameters=names, **values)
+        # Files from other versions may have other fields, hence TypeError and KeyError.
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"cannot resume from the last checkpoint in {store.output} ({error}); give another "
@@ -152,6 +153,7 @@ def restore(training: Training, resumed: Resumed, folder: Path) -> None:
         folder: Folder of the checkpoint.
     """
     device = training.group.device
+    # weights_only: a pickle with arbitrary objects could run code when it is loaded.
     state = torch.load(folder / STATE, map_location=device, weights_only=True)
     training.optimizer.load_state_dict(state["optimizer"])
     # The interrupted run may have used another precision, and thus no scaler.

@@ -56,6 +56,7 @@ def draw(path: Path, history: Sequence[Record], title: str) -> None:
     )
     for number, panel in enumerate(panels):
         row, column = divmod(number, 2)
+        # An odd number of panels leaves one for the last row, which then spans both columns.
         alone = number == len(panels) - 1 and column == 0
         axes = figure.add_subplot(grid[row, :] if alone else grid[row, column])
         panel(axes, train, valid)
@@ -97,6 +98,7 @@ def _draw_parts(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) ->
         steps, losses = _series(train, name)
         _line(axes, steps, smoothed(losses), color=color, label=short)
         evaluated = _series(valid, name)
+        # If there is a training curve, it already has the label.
         label = short if not len(steps) else None
         _line(axes, *evaluated, color=color, label=label, always_marked=True, linestyle=":")
         curves += [losses, evaluated[1]]
@@ -107,6 +109,7 @@ def _draw_parts(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) ->
 def _draw_metric(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
     name = _headline(valid)
     _line(axes, *_series(valid, name), color=VALID, always_marked=True)
+    # Each evaluation that was the best so far is marked, so the last mark is the best of all.
     best = next((record for record in reversed(valid) if record.get("best")), None)
     if best is not None and _finite(best.get(name)):
         label = f"best: {best[name]:.4g} at step {best['step']:,}"
@@ -152,7 +155,7 @@ def _line(
 
 
 def _scale(axes: Axes, curves: Iterable[Curve]) -> None:
-    values = np.concatenate([*curves, []])
+    values = np.concatenate([*curves, []])  # np.concatenate refuses an empty list
     if len(values) and values.min() > 0 and values.max() / values.min() >= LOG_FROM:
         axes.set_yscale("log")
 

@@ -157,6 +157,7 @@ def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
     }
     labels = f"the labels of {config.corpus} are {' and '.join(sorted(kinds))}"
     if config.objective == "auto":
+        # None stands for kinds that imply no objective.
         objectives = {by_kind.get(kind) for kind in kinds}
         if len(objectives) == 1 and (only := objectives.pop()):
             return only

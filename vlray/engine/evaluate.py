@@ -62,6 +62,7 @@ def evaluate(
         metrics = measure(merged, loader.dataset)
         name, value, is_higher_better = headline(metrics, merged.means)
         others = metrics.values if metrics else {}
+        # The headline metric goes first: that position selects the best checkpoint.
         measured = Evaluation({name: value} | others | merged.means, is_higher_better)
     # The other workers need the result too: all of them must decide alike when to stop early.
     evaluation = group.gather(measured)[0]

@@ -85,6 +85,7 @@ def has_gpu() -> bool:
 
 def in_ray_train() -> bool:
     """Return whether this process is a Ray Train worker."""
+    # Ray Train has imported the module in its workers; elsewhere, avoid the slow import.
     if "ray.train" not in sys.modules:
         return False
     import ray.train

@@ -132,6 +132,7 @@ def read_step(
     """
     names = sorted({name for means in batch_losses for name in means})
     values = [torch.stack([m[name] for m in batch_losses if name in m]).mean() for name in names]
+    # A signal may reach only some workers, but all must stop after the same step.
     stops = group.all_reduce(torch.tensor(float(is_stopped), device=group.device))
     *losses, grad_norm, stop_count = torch.stack([*values, norm.float(), stops]).tolist()
     return dict(zip(names, losses, strict=True)), grad_norm, stop_count > 0

@@ -87,6 +87,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         matches = [name for name in parameters if fnmatchcase(name, pattern)]
         if not matches:
+            # cutoff=0: name the most similar parameter, however different it is.
             near = similar(pattern, parameters, cutoff=0)
             raise ValueError(
                 f"model.freeze {pattern} matches none of the model's {len(parameters)} parameters; "
@@ -156,6 +157,7 @@ def lr_factor(step: int, steps: int, options: OptimSection) -> float:
     done = step / steps
     if done < options.warmup:
         return done / options.warmup
+    # After a warmup over all steps nothing can decay, and the division below would be by 0.
     if options.decay == "none" or options.warmup == 1:
         return 1.0
     left = max((1 - done) / (1 - options.warmup), 0.0)

@@ -74,6 +74,7 @@ class TrainingBar:
         rate = self._examples / max(now - self._since, 1e-9)
         line = f"step {step:,}/{self._steps:,}: {self._words(lr, rate)}"
         since, before = self._first or (now, step)
+        # Remaining time needs at least one timed step.
         if step == before:
             return line
         seconds_left = round((self._steps - step) * (now - since) / (step - before))

@@ -39,6 +39,7 @@ def _measured(history: Sequence[Record]) -> dict[str, Fact]:
     rows: dict[str, Fact] = {}
     if history:
         rows["steps"] = history[-1]["step"]
+    # Each evaluation that was the best so far is marked, so the last mark is the best of all.
     best = next((record for record in reversed(valid) if record.get("best")), None)
     if best:
         rows["best evaluation"] = describe_best(best)

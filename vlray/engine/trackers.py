@@ -33,6 +33,7 @@ def check(options: WatchSection) -> None:
         ImportError: A package is missing; the message contains the command to install it.
     """
     for name, package in _PACKAGES.items():
+        # tensorboardX is also the name of its module; the other modules have the option's name.
         module = package if name == "tensorboard" else name
         if getattr(options, name) and find_spec(module) is None:
             raise ImportError(
@@ -117,6 +118,7 @@ class MLflow:
         # Find the run by its tag, so that a restart in the same folder continues it.
         path = str(folder.resolve())
         runs = self._client.search_runs([id_], f"tags.`vlray.folder` = '{path}'")
+        # An existing run already has the settings and the earlier records.
         if runs:
             self._run = runs[0].info.run_id
             return
@@ -152,6 +154,7 @@ class Wandb:
         """Resume the Weights & Biases run of this folder, or create one."""
         import wandb
 
+        # With the folder's name as id, a restart in the same folder continues the run.
         self._run = wandb.init(
             project=project,
             name=title,

@@ -45,6 +45,7 @@ def run_training(
     config = resolve_paths(config)
     check_trackers(config.watch)
     fs, root = files.resolve(config.output)
+    # The lock keeps two trainings from writing checkpoints to the same output.
     with only_writer(fs, root, config.output):
         resumed = Resumed.read(CheckpointStore(config.output, config.data.cache_folder()))
         config = _with_name(config, resumed)
@@ -56,6 +57,7 @@ def run_training(
             stop = StopRequest()
             with on_signals(stop):
                 return work(config, run_folder, stop)
+        # Import late: training in this process does not need Ray, which takes seconds to import.
         from vlray.engine.workers import fit
 
         return fit(config, run_folder)

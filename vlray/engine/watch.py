@@ -145,7 +145,9 @@ class Watch:
         record |= {name: float(value) for name, value in values.items()}
         self.history.append(record)
         self._file.write(to_line(record))
+        # Flush each record: a search follows the file while the training runs.
         self._file.flush()
+        # Iterate over a copy, because _drop() removes trackers.
         for tracker in tuple(self._trackers):
             try:
                 tracker.add(record)

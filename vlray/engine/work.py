@@ -113,7 +113,7 @@ def _train(training: Training) -> None:
 def _steps(config: TrainConfig, loader: RegionLoader) -> int:
     options = config.training
     steps = round(options.epochs * steps_of_epoch(loader, options.accumulate))
-    return options.steps or max(steps, 1)
+    return options.steps or max(steps, 1)  # a small fraction of an epoch may round to 0 steps
 
 
 def _model(

@@ -40,6 +40,7 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
 
     connect(ClusterSection(address=config.cluster.address))
     workers, gpus = allocate(config.cluster, living_nodes())
+    # The actor must not take a CPU that the workers need.
     control = ray.remote(num_cpus=0)(TrainControl).remote()
     inputs = {"config": config, "run_folder": run_folder, "control": control, "cwd": Path.cwd()}
     resources = {"CPU": config.cluster.cpus_per_worker} | ({"GPU": 1} if gpus else {})

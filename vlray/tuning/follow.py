@@ -96,6 +96,7 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record a trial that finished or was stopped by the scheduler."""
         reported = self._reported.pop(trial.trial_id, [])
+        # The last report of a finished trial is its result, not one more evaluation.
         if reported and reported[-1]["ended"]:
             self._record(trial, "finished", reported[-1]["metrics"], reported[:-1])
         elif reported:

@@ -37,12 +37,12 @@ def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[st
         folder: Folder for the boxes and the extraction.
 
     Returns:
-        Metrics by name; those that no box counts for are left out:
+        Metrics by name; a metric without any counted box is left out:
 
         - ``label_accuracy``: share of the counted boxes whose predicted class is correct.
-        - ``label_boxes``: number of counted boxes, whose true class the detector can predict.
+        - ``label_boxes``: number of counted boxes: the detector can predict their true class.
         - ``attribute_accuracy``: share of the counted boxes whose predicted attribute is correct.
-        - ``attribute_boxes``: number of counted boxes, with a true attribute it can predict.
+        - ``attribute_boxes``: number of counted boxes: it can predict one of their attributes.
 
     Raises:
         ValueError: The detector cannot pool given boxes, or can predict none of the truth's

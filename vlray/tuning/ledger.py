@@ -97,6 +97,7 @@ class Ledger:
             values[METRICS_KEY] = values.pop("metrics")
             file.write(json.dumps(_plain(values)) + "\n")
             file.flush()
+            # A trial may have taken hours; it must survive a crash of the machine.
             os.fsync(file.fileno())
 
     def done(self, setting: Setting) -> Trial | None:
@@ -133,6 +134,7 @@ def claim(folder: Path, about: Mapping[str, Any]) -> None:
         ValueError: The folder has a sweep with other settings; the message lists the differences.
     """
     path = folder / SWEEP
+    # A JSON round trip turns tuples into lists, as in the stored settings.
     now = json.loads(json.dumps(about))
     if not (path.is_file() and (folder / TRIALS).is_file()):
         data = (json.dumps(now, indent=1) + "\n").encode()

@@ -89,6 +89,7 @@ def _pairs(
     region_boxes = selection.boxes.astype(np.float64).T
     offsets = np.concatenate([[0], np.cumsum(counted)])[truth.offsets]
     image = index[selection.images]
+    # Index -1 marks images without ground truth; as an index, it would be the last image.
     partners = np.where(image < 0, 0, np.diff(offsets)[image])
     blocks = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     for start, end in _blocks(partners):
@@ -153,8 +154,11 @@ def _match(
     Returns:
         The ranks; ``_NOBODY`` for a box without a match.
     """
+    # Sort each region's boxes by its preference: highest IoU first, last box first in a tie.
     order = np.lexsort((-box, -iou, region))
     region, box, iou = region[order], box[order], iou[order]
+    # 1 - 1e-10 as in COCOeval. Regions and boxes get separate numbers at each threshold, so that
+    # all thresholds are matched at once.
     level, pair = np.nonzero(iou >= np.minimum(IOUS, 1 - 1e-10)[:, None])
     chooser = level * len(rank) + region[pair]
     chosen = level * boxes + box[pair]
@@ -163,6 +167,7 @@ def _match(
         finder = np.full(len(IOUS) * boxes, _NOBODY)
         heads = np.flatnonzero(np.diff(chooser, prepend=-1))  # each region's best remaining box
         np.minimum.at(finder, chosen[heads], ranks[heads])
+        # Drop the pairs whose box is held by a region with a better rank.
         left = ranks <= finder[chosen]
         if left.all():
             return finder.reshape(len(IOUS), boxes)

@@ -57,6 +57,7 @@ def make_plan(config: TuneConfig, space: spaces.Space, invalid_reason: Check) ->
 
 
 def _grid(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> TrialPlan:
+    # An infinite grid has its own error message, from spaces.grid().
     if (count := spaces.size(space)) > MOST and count < float("inf"):
         raise ValueError(
             f"the grid has {count:,.0f} settings; give fewer values, or --search random --trials N"

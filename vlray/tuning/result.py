@@ -139,6 +139,7 @@ def table(result: Result) -> str:
         mark = " (stopped)" if trial.state == "stopped" else ""
         rows.append((f"{number}{mark}", *_cells(result.names, trial, metrics)))
     if result.defaults:
+        # The setting of this trial is empty; show the default values instead.
         defaults = replace(result.defaults, setting=result.tuned.defaults(result.names))
         rows.append(("defaults", *_cells(result.names, defaults, metrics)))
     lines = align([head, *rows], right=True)

@@ -152,6 +152,7 @@ def _run_trials(
     resources = sweep.resources()
     if cluster.concurrent:
         resources = replace(resources, concurrent=min(resources.concurrent, cluster.concurrent))
+    # Optuna's settings are not known in advance, so the sweep then prepares for the whole space.
     search = Search(
         function=sweep.prepare(() if remaining else settings),
         objective=sweep.objective,

@@ -90,6 +90,7 @@ class Search:
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     scheduler=Asha(self.objective.mode) if self.asha else None,
+                    # grid_search runs all of its settings in each sample.
                     num_samples=trials if searcher else 1,
                     max_concurrent_trials=self.resources.concurrent,
                     reuse_actors=self.function.reuse,

@@ -90,6 +90,7 @@ def write_selected(
                 data = files.read_bytes(from_fs, files.join(from_root, folder, name))
                 files.write_atomic(fs, files.join(root, folder, name), data)
         shards = list_shards(from_fs, files.join(from_root, parts.REGIONS))
+        # Remove parts that the collection does not have, left by an interrupted run.
         for shard in set(list_shards(fs, files.join(root, parts.REGIONS))).difference(shards):
             files.remove(fs, files.join(root, parts.REGIONS, parts.part_name(shard)))
         image = 0

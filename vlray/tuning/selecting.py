@@ -59,6 +59,7 @@ class Downstream:
             update={"regions": (str(regions),), "output": str(folder / "model"), "data": data}
         )
         metrics = train_once(config, folder / "run", self.objective, None)
+        # Regions and models of many trials would fill the disk; only the metrics are needed.
         shutil.rmtree(folder)
         first = next(iter(metrics.values()))
         return {DOWNSTREAM: first} | {f"{DOWNSTREAM}/{n}": value for n, value in metrics.items()}

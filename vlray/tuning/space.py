@@ -104,6 +104,7 @@ def _domain(key: str, text: str, path: Path, tuned: Tuned) -> Domain:
         return whole
     if int(count) < 2:
         raise ValueError(f"--space {key}={text}: a range needs at least two values; {FORMS}")
+    # Rounding to integers may repeat values, which dict.fromkeys() removes.
     return Choices(tuple(dict.fromkeys(_evenly_spaced(whole, int(count)))))
 
 

@@ -48,6 +48,7 @@ class TrainingTrials:
 
     def __call__(self, setting: Setting, report: Report) -> Mapping[str, float]:
         """Train under a setting, and return the metrics of the best evaluation."""
+        # Relative paths refer to the driver's working directory, if this node has it.
         if self.cwd.is_dir():
             os.chdir(self.cwd)
         folder = self.folder / trial_id(setting)

@@ -114,6 +114,7 @@ class Tuned:
         """
         key = ".".join(path)
         ends = [option for option in options if option[-1] == path[0]]
+        # Only a mapping has entries that are not options themselves.
         if len(path) > 1:
             ends = [option for option in ends if is_mapping(options[option])]
         if len(ends) == 1:
