@@ -30,7 +30,7 @@ class Evaluation:
     def beats(self, best: dict[str, float]) -> bool:
         """Return whether this evaluation is better than ``best`` by the headline metric.
 
-        The first evaluation always is. After that, NaN never is.
+        The first evaluation always counts as better; after that, NaN never does.
 
         Args:
             best: Metrics of the best evaluation so far; empty if there is none.

@@ -19,7 +19,7 @@ T = TypeVar("T")
 listener: ContextVar[Callable[[dict[str, float]], None] | None] = ContextVar(
     "listener", default=None
 )
-"""Function that receives the metrics of each evaluation; set it in the training's context."""
+"""Function to call with the metrics of each evaluation in a training in this context, or None."""
 
 
 @dataclass(frozen=True)

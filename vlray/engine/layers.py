@@ -10,7 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_layers(model: nn.Module) -> None:
-    """Apply activation checkpointing to the modules in the model's outermost ``ModuleList`` s.
+    """Apply activation checkpointing to each module in the model's outermost ``ModuleList``.
+
+    A model may have several of them, such as one per modality.
 
     Parameter names do not change, so saved models are the same with and without checkpointing.
 
@@ -29,7 +31,7 @@ def recompute_layers(model: nn.Module) -> None:
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the members of the outermost ``ModuleList`` s."""
+    """Yield the modules in each outermost ``ModuleList``."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from child

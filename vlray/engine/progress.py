@@ -11,7 +11,7 @@ from vlray.runs.progress import Bar
 
 SECONDS_BETWEEN_LINES = 30.0
 BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-"""Format of the bar; the postfix has the speed, in examples instead of steps per second."""
+"""Format of the bar. The postfix includes the speed in examples per second, not steps."""
 SMOOTHING = 0.95
 """Weight of the previous average in the exponential moving average of the loss."""
 

@@ -9,7 +9,9 @@ from vlray.loader.phrases import hits_of, spans_of
 
 
 def count_reachable(dataset: RegionDataset, most: int = 1000) -> tuple[int, int]:
-    """Count the phrases, and the phrases that a model can ground: some region is correct.
+    """Count the phrases, and the phrases for which at least one region is correct.
+
+    No model can ground the other phrases.
 
     Args:
         dataset: Dataset of grounded examples.

@@ -110,7 +110,7 @@ def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
 
 
 def is_alone(config: TrainConfig) -> bool:
-    """Return whether to train in this process: no workers or cluster are set, at most one GPU."""
+    """Return whether to train in this process: no workers, no cluster and at most one GPU."""
     cluster = config.cluster
     if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS") or running_here():
         return False

@@ -146,7 +146,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class _ClassProbs:
-    """Reads an image's class probabilities, which the collection's vectors begin with."""
+    """Reads an image's class probabilities, stored at the start of the collection's vectors."""
 
     store: RegionStore
     rows: Int64[np.ndarray, " N"]

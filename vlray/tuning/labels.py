@@ -37,12 +37,12 @@ def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[st
         folder: Folder for the boxes and the extraction.
 
     Returns:
-        Metrics by name; a metric without any counted box is left out:
+        Metrics by name. Metrics are left out if their number of boxes would be 0.
 
-        - ``label_accuracy``: share of the counted boxes whose predicted class is correct.
-        - ``label_boxes``: number of counted boxes: the detector can predict their true class.
-        - ``attribute_accuracy``: share of the counted boxes whose predicted attribute is correct.
-        - ``attribute_boxes``: number of counted boxes: it can predict one of their attributes.
+        - ``label_boxes``: number of boxes whose true class is in the detector's vocabulary.
+        - ``label_accuracy``: share of these boxes whose predicted class is correct.
+        - ``attribute_boxes``: number of boxes with a true attribute in the detector's vocabulary.
+        - ``attribute_accuracy``: share of these boxes whose predicted attribute is correct.
 
     Raises:
         ValueError: The detector cannot pool given boxes, or can predict none of the truth's

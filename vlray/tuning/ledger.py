@@ -23,7 +23,7 @@ SWEEP = "sweep.json"
 
 State = Literal["finished", "stopped", "failed"]
 """State of a trial. ``stopped``: the scheduler stopped it, because other trials were better.
-``failed``: it raised an error, and is repeated when the sweep is resumed."""
+``failed``: it raised an error or its process was lost; it is repeated when the sweep is resumed."""
 
 
 def trial_id(setting: Setting) -> str:

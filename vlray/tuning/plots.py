@@ -122,7 +122,7 @@ def _positions(axes: Axes, values: Sequence[Any]) -> list[float]:
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the Pareto front, sorted by number of boxes.
 
-    A point is on the front if no other point has at least its recall with as few boxes or fewer.
+    A point is on the front if no other point has at most as many boxes and at least that recall.
 
     Args:
         points: Number of boxes and recall of each trial.

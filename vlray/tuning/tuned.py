@@ -84,7 +84,7 @@ class Tuned:
         return {name: values[path] for name, path in paths.items() if path in values}
 
     def option(self, key: str) -> Path:
-        """Return the path of an option, whose full name or last part is a key in ``--space``.
+        """Return the path of the option that ``key`` names, by its full name or its last part.
 
         Raises:
             ValueError: The key matches no option or several options, or the option cannot be
