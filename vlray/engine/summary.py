@@ -67,4 +67,5 @@ def _format(value: Fact) -> str:
 
 
 def _cell(text: str) -> str:
+    # Vertical bars and line breaks would end the cell.
     return text.replace("|", "\\|").replace("\n", " ")

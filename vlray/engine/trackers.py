@@ -85,6 +85,7 @@ class TensorBoard:
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._writer = SummaryWriter(str(folder), flush_secs=10)
+        # TensorBoard renders Markdown, in which indented text is code.
         if settings:
             self._writer.add_text("settings", "    " + settings.replace("\n", "\n    "), 0)
         for record in history:

@@ -79,7 +79,7 @@ def _wait(trainer: Any, control: Any, stop: StopRequest) -> TrainingProgress:
     def run() -> None:
         try:
             outcome.append(trainer.fit().return_value)
-        except Exception as error:
+        except Exception as error:  # the main thread raises it
             outcome.append(error)
 
     thread = threading.Thread(target=run, name="vlray-train", daemon=True)

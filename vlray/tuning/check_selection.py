@@ -45,6 +45,7 @@ def check_selection(candidates: Candidates, config: ExtractConfig, folder: Path)
     image_paths = [_full_path(root, path) for path in paths]
     files.write_atomic(*files.resolve(list_path), "\n".join(image_paths).encode())
     for number, values in enumerate(({}, _OTHER)):
+        # Only boxes and classes are compared, so no vectors are needed.
         options = detector.model_copy(update={**values, "features": "none"})
         direct = config.model_copy(
             update={

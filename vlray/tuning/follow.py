@@ -78,6 +78,7 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
         self._reported: dict[str, list[dict[str, Any]]] = {}
         self._began: dict[str, float] = {}
         self._ended = 0
+        # A resumed sweep continues from the best trial of earlier runs.
         best = ledger.best(objective)
         self._best = best.value(objective.name) if best else math.nan
 
@@ -138,6 +139,7 @@ class Asha(ASHAScheduler):  # type: ignore[misc] # Ray's has no types
     """ASHA scheduler that never stops the trial with the default settings."""
 
     def __init__(self, mode: Mode) -> None:
+        # From the first evaluation on, the best third of the trials continues at each rung.
         super().__init__(
             metric="objective",
             mode=mode,

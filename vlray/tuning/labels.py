@@ -104,6 +104,7 @@ def _predicted_ids(
     # The output may list the images in another order, but keeps the order of boxes in an image.
     indices = pc.index_in(table["image_id"], value_set=pa.array(truth.image_ids)).to_numpy()
     numbers = table["num_boxes"].to_numpy()
+    # Position of each region within its image, without a Python loop.
     within = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
     boxes = rows[np.repeat(starts[indices], numbers) + within]
     ids = [

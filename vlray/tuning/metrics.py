@@ -94,6 +94,7 @@ def _pairs(
     blocks = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     for start, end in _blocks(partners):
         rows = slice(start, end)
+        # Enumerate for each region all boxes in its image, without a Python loop.
         first = np.repeat(np.arange(start, end), partners[rows])
         begin = offsets[image[rows]] - np.cumsum(partners[rows]) + partners[rows]
         second = np.arange(len(first)) + np.repeat(begin, partners[rows])

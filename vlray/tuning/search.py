@@ -25,6 +25,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 _AT_START = {
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Relative paths in the settings refer to the working directory.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Write no log files per trial: trials.jsonl has the same content.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

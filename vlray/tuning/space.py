@@ -90,6 +90,7 @@ def read_space(entries: Mapping[str, str], tuned: Tuned) -> dict[str, Domain]:
 def _domain(key: str, text: str, path: Path, tuned: Tuned) -> Domain:
     if not (match := _RANGE.fullmatch(text.strip())):
         values = [_validate(key, value, path, tuned) for value in _parse_list(key, text)]
+        # Remove repetitions, unless the values are lists, which cannot be keys.
         return Choices(tuple(dict.fromkeys(values) if _can_be_keys(values) else values))
     low, high, count, log = match.groups()
     ends = [_validate(key, end, path, tuned) for end in (low, high)]

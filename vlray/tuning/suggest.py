@@ -58,6 +58,7 @@ class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
         self._asked: dict[str, optuna.Trial] = {}
         self._values: dict[str, float | None] = {}
         for trial in done:
+            # The trial with the default settings has an empty setting, which Optuna cannot use.
             value = trial.value(objective.name)
             if trial.setting and not math.isnan(value):
                 self._values[trial.id] = value

@@ -158,6 +158,7 @@ def read_tuned(config: TuneConfig) -> Tuned:
         )
     # OUT is required, so pass "-" as a placeholder.
     parsed = read(cls, [*args, f"--{'.'.join(output)}", "-"])
+    # "config" only names files, whose values are among the other options.
     options = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
     del options[output]  # each trial has its own
     return Tuned(cls, options)
