@@ -86,7 +86,7 @@ def open_side(letter: str, path: str, split: Sequence[str] = ()) -> Side:
         split: Splits to compare; empty means all.
 
     Raises:
-        ValueError: The path is not an output of vlray, or has no image with regions (in these splits).
+        ValueError: The path is not an output of vlray, or no image (in these splits) has regions.
         OSError: The output cannot be read.
     """
     try:
