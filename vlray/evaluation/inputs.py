@@ -1,4 +1,4 @@
-"""Inputs of a test: open the checkpoint, the split and its regions; check that they fit together."""
+"""Inputs of a test: open the checkpoint, the split and the regions, and check that they match."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Test:
         info: Metadata of the checkpoint.
         dataset: Examples that have regions; fewer if a limit is set.
         num_left_out: Number of examples without regions; 0 if a limit is set.
-        num_unknown: Number of examples in ``dataset`` without a right answer among the model's labels.
+        num_unknown: Number of examples in ``dataset`` without a right answer among the model's
+            labels.
     """
 
     folder: Path

@@ -68,7 +68,7 @@ def bootstrap_mean(
 def _distinct(
     values: Float64[np.ndarray, N],
 ) -> tuple[Float64[np.ndarray, K], Int64[np.ndarray, K]]:
-    """Return the distinct values and their counts or, if there are too many, bin means and counts."""
+    """Return the distinct values and their counts; if too many, bin means and bin counts."""
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= MAX_DISTINCT:
         return distinct, counts

@@ -26,7 +26,8 @@ def run(config: PipelineConfig, session: Session) -> None:
     """Run the steps that are not done, or print the plan in a dry run.
 
     Raises:
-        ValueError: A step could not succeed; nothing was run.
+        ValueError: A step cannot succeed, or another pipeline is running in the folder; nothing
+            was run.
         Failed: A step failed.
         KeyboardInterrupt: A step was stopped.
     """
@@ -57,7 +58,7 @@ def _print_plan(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> 
 
 
 def _load_checked(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> State:
-    """Load the state, and refuse steps that could not succeed."""
+    """Load the state; raise ValueError if a step cannot succeed."""
     _refuse_mistakes(steps)
     state = State.load(folder)
     for plan in plan_ahead(steps, state.records, only=config.only, redo=config.redo):
@@ -72,7 +73,7 @@ def _refuse_mistakes(steps: Sequence[Step]) -> None:
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the lock of the pipeline's folder."""
+    """Hold the lock on the pipeline's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / ".lock", wait=False):
