@@ -40,6 +40,7 @@ def run(config: CompareConfig, session: Session) -> None:
     print(f"\nmetrics: {files.join(report, JSON_NAME)}")
     if config.worst:
         print(f"page: {files.join(report, PAGE_NAME)}")
+    # Check the limits last, so that the results are reported even if they miss the limits.
     if missed := _missed_limits(result, config):
         raise Failed("; ".join(missed))
 

@@ -70,6 +70,7 @@ def join(a: Side, b: Side, image_ids: Set[str], *, features: bool) -> Iterator[J
         ahead = pool.submit(read)
         while tables := ahead.result():
             ahead = pool.submit(read)
+            # from_table returns only the regions, so read ids and paths here.
             texts = [
                 table.column(name).to_pylist()
                 for table, name in zip(

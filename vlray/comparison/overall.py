@@ -76,6 +76,7 @@ class OverallMetrics:
         self.matched += len(metrics.pairs)
         for step in self.matched_at:
             self.matched_at[step] += int((metrics.pairs.iou >= step).sum())
+        # A Spread holds distances, so store 1 - IoU.
         self.iou.add(1 - metrics.pairs.iou)
         for spread, values in (
             (self.cosine, metrics.cosine_distance),
@@ -96,6 +97,7 @@ class OverallMetrics:
 
     def share(self, pairs: int) -> float:
         """Return the fraction of all boxes that this many pairs cover; 1 if there are no boxes."""
+        # A pair covers one box on each side.
         boxes = self.boxes_a + self.boxes_b
         return 2 * pairs / boxes if boxes else 1.0
 
@@ -136,6 +138,7 @@ def _similarity(spread: Spread) -> dict[str, float] | None:
     return {
         "mean": 1 - spread.mean,
         "median": 1 - spread.percentile(0.5),
+        # The spread holds 1 - similarity: its high percentiles are the low ones of the similarity.
         "p5": 1 - spread.percentile(0.95),
         "p1": 1 - spread.percentile(0.99),
         "min": 1 - spread.worst,

@@ -128,6 +128,7 @@ def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> di
         "path": image.path_a,
         "missing": missing,
         "thumbnail": index,
+        # The script expects (width, height).
         "size": [[side.image_hw[1], side.image_hw[0]] for side in (image.a, image.b)],
         "metrics": metrics.as_row(),
         "sides": [_boxes(result.a, image.a), _boxes(result.b, image.b)],

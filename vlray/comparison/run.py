@@ -94,6 +94,7 @@ def compare(
         only_a={i: _reason_absent(side_b, i) for i in side_a.image_ids if i not in both},
         only_b={i: _reason_absent(side_a, i) for i in side_b.image_ids if i not in both},
         overall=OverallMetrics(iou_thresh),
+        # Only the page needs the worst images.
         worst=Worst(worst if report else 0),
         splits=tuple(split),
     )
@@ -106,6 +107,7 @@ def compare(
                 result.overall.add(metrics)
                 result.worst.add(image, metrics)
                 lines.write(",\n" if result.overall.images > 1 else "")
+                # allow_nan=False: NaN is not valid JSON.
                 row = {"image_id": image.image_id, **metrics.as_row()}
                 lines.write(json.dumps(row, allow_nan=False))
                 progress.update()

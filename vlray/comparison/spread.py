@@ -41,6 +41,7 @@ class Spread:
         # Bin 0 holds distances that are zero or nearly zero: zero has no logarithm.
         logs = np.log(np.maximum(distances, _SMALLEST) / _SMALLEST) / _GROWTH
         bins = np.where(distances < _SMALLEST, 0, 1 + logs.astype(np.int64))
+        # Unlike `+=` with an index array, np.add.at counts repeated bins.
         np.add.at(self._bins, bins.clip(max=_BINS - 1), 1)
 
     @property

@@ -53,6 +53,7 @@ def bootstrap_mean(
         return None
     distinct, counts = _distinct(np.asarray(values, np.float64))
     shares = counts / counts.sum()
+    # crc32 instead of hash(): Python randomizes hashes of strings in each process.
     rng = np.random.default_rng((seed, zlib.crc32(name.encode())))
     means = np.empty(resamples)
     # All resamples at once would need resamples x distinct values of memory.

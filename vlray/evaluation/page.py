@@ -70,6 +70,7 @@ def render(
     data: dict[str, Any] = {
         "examples": [
             _example(sample)
+            # In retrieval, the candidates already mark the right image.
             | {"truth": [] if tested.is_retrieval else _right_answers(sample.example)}
             | {"images": [image_data(image) for image in sample.images]}
             for sample in samples
@@ -123,6 +124,7 @@ def _table_row(row: MetricRow, has_baseline: bool) -> dict[str, Any]:
     cells = [row.name, number(row), interval_text(row), count]
     if has_baseline:
         cells.append("" if row.baseline is None else number(row, row.baseline))
+    # Without an interval, the bar shows one of zero width.
     interval = row.interval or (row.value, row.value)
     return {"cells": cells, "bar": (row.value, *interval) if is_percent(row) else ()}
 

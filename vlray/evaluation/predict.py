@@ -181,6 +181,7 @@ def headline(metrics: Metrics | None, losses: Mapping[str, float]) -> tuple[str,
 def usable_examples(dataset: RegionDataset) -> Iterable[Example]:
     """Yield the examples that have regions, in the order of the dataset."""
     for table, part in zip(dataset.corpus.tables, dataset.join.parts, strict=True):
+        # None means that all examples of the table have regions.
         if part.examples is None:
             yield from table
         else:
@@ -232,6 +233,7 @@ class _Collected:
     def _add_matched(self, batch: ModelInputs, scores: Float[Tensor, B]) -> None:
         matched = None if batch.pretraining is None else batch.pretraining.is_matched
         if matched is not None:
+            # Scores of matches are logits: a positive score predicts a match.
             right = torch.eq(scores > 0, matched > 0)
             self._accuracy += Tally(right.sum().item(), len(batch))
 
@@ -244,10 +246,12 @@ class _Collected:
             answers = [space.names[index] for index in answers]
         self._predictions |= zip(batch.example_ids, answers, strict=True)
         if batch.targets is not None and batch.input_ids.dim() == 2:
+            # Targets are soft scores: a right answer may count less than 1.
             points = batch.targets.gather(1, best[:, None]).sum().item()
             self._accuracy += Tally(points, len(batch))
         elif batch.label_ids is not None:
             right = torch.eq(best, batch.label_ids).sum().item()
+            # Unknown labels have a negative id; leave them out of the count.
             labelled = torch.ge(batch.label_ids, 0).sum().item()
             self._accuracy += Tally(right, labelled)
 

@@ -102,6 +102,7 @@ def test(config: TestConfig, output: str) -> TestResult:
     else:
         predicted = _predict(tested, config, device)
         metrics = _measure(tested, predicted, config)
+    # Retrieval ranks images, so it has no most frequent answer as a baseline.
     always = tested.info.most_frequent if metrics is not None and ranking is None else ""
     rows = _metric_rows(tested, metrics, predicted, config, always)
     baseline = f'always "{shorten(always, MAX_ANSWER_LENGTH)}"' if always else ""

@@ -70,6 +70,7 @@ class Entry:
         if not len(self.obj_probs):
             return self
         # Regions are sorted by descending score, so a prefix is enough.
+        # Compare in float32: a score stored as 0.3 must reach a threshold of 0.3.
         count = int((self.obj_probs >= np.float32(min_score)).sum())
         return Entry(
             self.image_id,

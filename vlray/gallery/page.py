@@ -110,6 +110,7 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
         box[rows] = np.rint(np.clip(entry.boxes / size, 0, 1) * 0xFFFF)
         if len(entry.obj_ids):
             label[rows] = entry.obj_ids
+        # In ten-thousandths, which fit into 16 bits.
         if len(entry.obj_probs):
             score[rows] = np.rint(entry.obj_probs * 10_000)
         if len(entry.attr_probs):  # attributes without a score are not shown

@@ -28,6 +28,7 @@ log = logging.getLogger("vlray.gallery")
 IMAGES_PER_PAGE_FILE = 5_000
 FAILURES_LISTED = 5_000
 ANNOTATED = "annotated"
+# files.resolve removes the scheme of a URI; the reported path gets it back.
 _SCHEMES = {"s3": "s3://", "gcs": "gs://"}
 
 
@@ -112,6 +113,7 @@ def build(
                 progress.update()
             thumbnails = [picture.thumbnail for picture in pictures]
             problems += [picture.problem for picture in pictures if picture.thumbnail is None]
+            # Unreadable images have no annotated file to link to.
             linked_files = [
                 file if annotated and thumbnail is not None else ""
                 for file, thumbnail in zip(annotated_files, thumbnails, strict=True)

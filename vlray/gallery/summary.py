@@ -128,6 +128,7 @@ def _score(score: float) -> str:
 
 def _refuse_absent(output: RegionOutput, absent: set[str]) -> None:
     """Raise an error for splits that the output lacks; a split may consist of failures only."""
+    # Read every split: with a limit, the counted images may not include all of them.
     existing = {
         value
         for batch in output.iter_batches(["split"], batch_size=4096)

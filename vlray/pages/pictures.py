@@ -96,6 +96,7 @@ def read_thumbnails(
     Returns:
         A picture for each path, in order.
     """
+    # Without a stored folder, relative paths start from the working directory.
     reader = ImageReader.of(output, images_root or output.info.images_root or ".")
     size = thumbnail_size(len(paths))
 
@@ -132,6 +133,7 @@ def in_parallel(make: Callable[[T], Picture], items: Iterable[T]) -> Iterator[Pi
 
 def thumbnail(image: np.ndarray, size: int) -> bytes:
     """Encode a BGR image as a JPEG with a longest side of at most ``size`` pixels."""
+    # Pillow expects RGB.
     small = np.ascontiguousarray(shrink(image, size)[:, :, ::-1])
     return jpeg(Image.fromarray(small), THUMBNAIL_QUALITY)
 
@@ -144,6 +146,7 @@ def shrink(image: np.ndarray, size: int) -> np.ndarray:
         return image
     target = max(round(width * scale), 1), max(round(height * scale), 1)
     return np.asarray(
+        # reducing_gap speeds up large reductions with almost the same result.
         Image.fromarray(image).resize(target, Image.Resampling.LANCZOS, reducing_gap=3)
     )
 

@@ -32,6 +32,7 @@ def run(config: PipelineConfig, session: Session) -> None:
         KeyboardInterrupt: A step was stopped.
     """
     steps, folder = resolve(config), folder_of(config)
+    # A dry run writes nothing, so it needs no lock and no run folder.
     if config.dry_run:
         _print_plan(config, steps, folder)
         return
@@ -42,6 +43,7 @@ def run(config: PipelineConfig, session: Session) -> None:
         outcome = run_steps(steps, state, config, folder)
         run_folder.note(_summary(outcome))
         _report(config, steps, folder, state, outcome)
+    # Raise only now, so that a failed or stopped pipeline also gets its table and page.
     if outcome.status == STOPPED:
         raise KeyboardInterrupt
     if outcome.status:

@@ -76,6 +76,7 @@ def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folde
 def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
     """Run one step; return the exit status of the pipeline, and a message if the step failed."""
     step = plan.step
+    # Check again: this plan is newer than the one that was checked before the first step.
     check_local(plan)
     if plan.restarts:
         old_output = set_aside(Path(step.output).expanduser())
@@ -102,6 +103,7 @@ def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
             result=_result(step, ended),
         ),
     )
+    # A stop request ends the pipeline even if the step still finished.
     if ended.was_stopped or status == "stopped":
         return STOPPED, ""
     return (FAILED, _explain(plan, ended.status)) if ended.status else (0, "")
