@@ -19,7 +19,7 @@ class Matching:
 
     Attributes:
         a: Index of each matched box on side A, ascending.
-        b: Index of its partner on side B.
+        b: Index of the partner of each box in ``a``, on side B.
         iou: IoU of each pair, in [0, 1].
     """
 

@@ -34,7 +34,7 @@ FITTING: Mapping[Objective, tuple[LabelKind, ...]] = {
     "choices": ("choices",),
     "phrases": ("boxes",),
 }
-"""Label kinds that a model can be tested on, keyed by its objective; others accept any kind."""
+"""Label kinds that a model can be tested on, keyed by objective; other objectives accept any."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,7 +103,7 @@ def predict(
         dataset: The dataset that the loader reads, opened with the model's label space.
         device: Device of the model.
         precision: Precision of the model's arithmetic.
-        progress: Called after each batch with its number of examples.
+        progress: Called after each batch with the number of examples in it.
     """
     device = torch.device(device)
     module = cast(torch.nn.Module, model)
@@ -282,7 +282,7 @@ class _Collected:
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str], int]:
-        """Row of each image in its store, keyed by output and image id; faster than the store."""
+        """Row of each image in its store, keyed by output and image id; avoids slow store lookups."""
         rows: dict[tuple[str, str], int] = {}
         for table, part in zip(self._dataset.corpus.tables, self._dataset.join.parts, strict=True):
             images = pc.list_element(table.column("image_ids"), 0)

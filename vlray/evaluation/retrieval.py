@@ -92,7 +92,7 @@ def rank(
         loader: Yields the pairs.
         device: Device of the model.
         precision: Precision of the model's arithmetic.
-        progress: Called after each batch with its number of pairs.
+        progress: Called after each batch with the number of pairs in it.
     """
     scores = np.zeros((len(loader.example_ids), len(loader.image_ids)), np.float32)
     with torch.inference_mode():

@@ -17,7 +17,7 @@ def encode(predictions: Mapping[str, Any], form: Submission) -> tuple[str, bytes
     Ids that are numbers in the dataset's own files are written as numbers.
 
     Args:
-        predictions: Predictions by example_id.
+        predictions: Predictions keyed by example_id.
         form: Format from the dataset's spec; ``none``: the dataset has no official format.
 
     Returns:
@@ -25,7 +25,7 @@ def encode(predictions: Mapping[str, Any], form: Submission) -> tuple[str, bytes
 
     Source:
         ``vqa``: visualqa.org and GT-Vision-Lab/VQA, ``[{"question_id", "answer"}]``. ``gqa``:
-        eval.py of gqadataset.org, ``[{"questionId", "prediction"}]``. ``vizwiz``: its challenge,
+        eval.py of gqadataset.org, ``[{"questionId", "prediction"}]``. ``vizwiz``: the challenge,
         ``[{"image", "answer"}]``. ``docvqa``: rrc.cvc.uab.es, ``[{"questionId", "answer"}]``.
         ``nlvr``: lil-lab/nlvr, nlvr/metrics_images.py and nlvr2/eval/metrics.py, one
         line ``identifier,True`` per example.

@@ -54,7 +54,7 @@ class Summary:
 def summarize(
     output: RegionOutput, *, min_score: float, split: Sequence[str] = (), limit: int = 0
 ) -> Summary:
-    """Count the images, regions and labels in an output, without reading its features.
+    """Count the images, regions and labels in an output, without reading the features.
 
     Raises:
         ValueError: A split has neither images nor failures in the output.

@@ -17,8 +17,8 @@ IGNORED_SETTINGS = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.
 """Settings that do not affect the result of a step: where it runs and how it is monitored."""
 
 RESTARTED = ("train", "tune", "convert")
-"""Commands that start over after a change of their inputs, because they would treat the old output
-as finished or refuse it."""
+"""Commands that start over if their inputs have changed, because they would treat the old output as
+finished or refuse it."""
 
 RESUMED = ("extract", *RESTARTED)
 """Commands that resume from an unfinished output."""

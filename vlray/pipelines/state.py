@@ -56,7 +56,7 @@ class State:
 
     @classmethod
     def load(cls, folder: Path) -> State:
-        """Load the state from its file; if there is no file, there are no records.
+        """Load the state of a pipeline; if there is no file, there are no records.
 
         Raises:
             ValueError: The file is not the state of a pipeline.

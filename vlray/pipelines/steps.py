@@ -50,7 +50,7 @@ class Step:
 
     Attributes:
         name: Name of the step.
-        config: Settings of its command.
+        config: Settings of the step's command.
         output: Output folder or URI; empty: none.
         after: Names of the earlier steps whose outputs this step reads.
     """
