@@ -282,7 +282,7 @@ class _Collected:
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str], int]:
-        """Row of each image in its store, keyed by output and image id; avoids slow store lookups."""
+        """Row of each image in its store, keyed by output and image id; faster than the store."""
         rows: dict[tuple[str, str], int] = {}
         for table, part in zip(self._dataset.corpus.tables, self._dataset.join.parts, strict=True):
             images = pc.list_element(table.column("image_ids"), 0)
