@@ -1,6 +1,6 @@
-"""Read user boxes from common file formats, detected from the content.
+"""Read user boxes from common file formats, which are detected from the content.
 
-Shapes: M boxes of all images.
+Shapes: M: boxes of all images together.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ FORMATS = """\
 CORNERS = ["x1", "y1", "x2", "y2"]
 
 Rows = tuple[pa.Array, np.ndarray]
-"""M ids (strings) and (M, 4) corners; the boxes of an image keep their order."""
+"""M image ids (strings) and (M, 4) corners; each image's boxes keep their order."""
 
 
 def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
-    """Read the boxes of a file or an output.
+    """Read the boxes in a file or in a vlray output.
 
     Args:
         source: A local path or a URI.
-        name_images: Maps file names to image ids, for COCO's JSON.
+        name_images: Function that maps file names to image ids, for COCO's JSON.
 
     Raises:
-        ValueError: It has none of the formats, which the message lists, or a row is invalid.
-        OSError: It cannot be read.
+        ValueError: The source has none of the formats (the message lists them), or a row is
+            invalid.
+        OSError: The source does not exist or cannot be read.
     """
     fs, path = files.resolve(source)
     with files.explained(source):
@@ -93,12 +94,12 @@ def _from_csv(data: bytes, delimiter: str, source: str) -> Rows:
         table = pacsv.read_csv(
             pa.BufferReader(data),
             parse_options=pacsv.ParseOptions(delimiter=delimiter),
-            # "NA" is a valid id; only an empty cell is missing.
+            # Ids are strings, so "NA" is an id; only an empty id is missing.
             convert_options=pacsv.ConvertOptions(column_types=types),
         )
     except pa.ArrowInvalid as error:
         raise ValueError(f"{source}: {error}") from error
-    if "boxes" in table.column_names:  # pandas writes a list as its text
+    if "boxes" in table.column_names:  # pandas writes lists to CSV as text
         texts = table["boxes"].to_pylist()
         try:
             lists = [json.loads(text) for text in texts]
@@ -140,7 +141,7 @@ def _from_table(table: pa.Table, source: str, names: Sequence[str] = ()) -> Rows
 
 
 def _strings(image_ids: pa.Array, source: str) -> pa.Array:
-    """Convert ids to strings; whole numbers of any type get no decimal point."""
+    """Convert ids to strings; whole numbers stored as floats get no decimal point."""
     if pa.types.is_floating(image_ids.type):
         try:
             image_ids = image_ids.cast(pa.int64())
@@ -220,7 +221,7 @@ def _from_records(records: Sequence[Any], source: str) -> Rows:
 
 
 def _boxes_of(record: Any) -> list[list[float]]:
-    """Return the boxes of one record; null becomes NaN, which is refused later with its image."""
+    """Return the boxes in one record; null becomes NaN, so that the image is refused later."""
     if "boxes" in record:
         boxes = record["boxes"]
     elif "bbox" in record:
