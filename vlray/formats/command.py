@@ -57,6 +57,7 @@ def _is_output(source: str) -> bool:
         raise FileNotFoundError(
             f"{source} does not exist; give a file or folder of region features"
         )
+    # Readers need local files.
     if not files.is_local(fs):
         raise ValueError(
             f"{source} is not an output of vlray; copy other tools' files to a local disk first"

@@ -82,6 +82,7 @@ def _photographs(config: ConvertConfig) -> Photographs:
     sizes = read_sizes(Path(config.sizes), config.id_rule) if config.sizes else None
     if not config.images:
         return Photographs.of(None, sizes, config.split)
+    # "keep" applies to ids in the file; a photograph's id is then the stem of the file name.
     rule = "stem" if config.id_rule == "keep" else config.id_rule
     listing = list_images(config.images, id_rule=rule)
     log.info("%s: %s photographs", config.images, f"{listing.table.num_rows:,}")

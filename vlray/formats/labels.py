@@ -103,6 +103,7 @@ def _words(path: Path) -> Names:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"--labels {path} cannot be read: {error}") from error
     names = tuple(line.split(",")[0].strip() for line in text.split("\n"))
+    # Drop empty lines at the end only: dropping an earlier one would shift the ids.
     while names and not names[-1]:
         names = names[:-1]
     if not names:

@@ -45,6 +45,7 @@ class RegionBatch:
                 f"image_hw has {len(self.image_hw)} images, but num_boxes has {len(self.num_boxes)}"
             )
         regions = int(self.num_boxes.sum())
+        # The first two fields have one row per image; all others have one row per region.
         for field in fields(self)[2:]:
             values = getattr(self, field.name)
             if values is not None and len(values) != regions:

@@ -123,6 +123,7 @@ def load_index(folder: Path) -> Index | None:
         )
         return index if complete and (folder / f"{index.table}.arrow").is_file() else None
     except (OSError, ValueError, KeyError, TypeError):
+        # An invalid index is treated as missing, so the cache is rebuilt.
         return None
 
 
@@ -130,6 +131,7 @@ def save_index(folder: Path, index: Index) -> None:
     """Replace the index atomically, and remove files that the new index does not list."""
     data = json.dumps(asdict(index), ensure_ascii=False).encode()
     files.write_atomic(pafs.LocalFileSystem(), str(folder / INDEX), data)
+    # Old files are removed only after the new index is in place.
     remove_stale_files(folder, index)
 
 

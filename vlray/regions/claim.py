@@ -89,6 +89,7 @@ def claim(
             + "\nGive the same settings to finish it, or another folder for the new settings."
         )
     elif source != before:
+        # Record the current path and times, so that the next run compares with them.
         if not before:
             log.warning(_ADOPTED, uri, source["path"])
         files.write_atomic(fs, path, _as_json(saved | {"source": source}))
@@ -170,6 +171,7 @@ def _differences(
         old, new = saved.get(group, {}), current[group]
         for name in sorted(old.keys() | new.keys()):
             label = name if group == "settings" else f"detector: {name}"
+            # A missing setting had its default value.
             default = defaults.get(label)
             lines += _difference(label, old.get(name, default), new.get(name, default))
     return lines

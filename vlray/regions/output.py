@@ -83,6 +83,7 @@ class RegionOutput:
             batch_size: Maximum number of images in a batch.
             split: Yield only images in this split; None: all splits.
         """
+        # The filter needs the column "split"; it is dropped below unless requested.
         names = None if columns is None else list(dict.fromkeys([*columns, "split"]))
         for shard in self._parts:
             with self._open(parts.REGIONS, shard) as part:
@@ -117,6 +118,7 @@ class RegionOutput:
             repeats = np.repeat(np.arange(len(rows)), [len(requests[shard][row]) for row in rows])
             tables[-1] = tables[-1].take(repeats)
         if not tables:
+            # No ids were requested: return an empty table with the right columns.
             return self._read_rows(self._parts[0], [], columns) if self._parts else pa.table({})
         return pa.concat_tables(tables).take(np.argsort(order))
 

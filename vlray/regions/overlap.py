@@ -20,6 +20,7 @@ def iou_of(
     Boxes are ``(x1, y1, x2, y2)``, and a box has the area ``(x2 - x1) * (y2 - y1)``. The IoU of two
     boxes with zero area is 1 if the boxes are equal, else 0.
     """
+    # (4, A, 1) and (4, 1, B) broadcast to all pairs.
     a = np.asarray(boxes_a, np.float64).T[:, :, None]
     b = np.asarray(boxes_b, np.float64).T[:, None, :]
     iou, union = _divide(a, b)

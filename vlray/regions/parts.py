@@ -42,6 +42,7 @@ def part_name(shard: int) -> str:
 def shard_of(name: str) -> int | None:
     """Return the shard number in a part's file name; None if the file is not a part."""
     stem, _, suffix = name.partition(".")
+    # If the prefix is missing, the stem and the number are equal.
     number = stem.removeprefix("part-")
     return int(number) if suffix == "parquet" and stem != number and number.isdigit() else None
 

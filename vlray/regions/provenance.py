@@ -84,6 +84,7 @@ def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> li
         )
     for name in names:
         expected, actual = trained_on.get(name), current.get(name)
+        # An entry that is unknown on one side is not a difference.
         if expected != actual and None not in (expected, actual):
             lines.append(_line(_NAMES.get(name, name), _short(expected), _short(actual)))
     if imported[0] == imported[1]:

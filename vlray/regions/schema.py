@@ -176,6 +176,7 @@ def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: i
         )
     bad = ~np.isfinite(batch.visual_feats).all(axis=1)
     if bad.any():
+        # Find the image that contains the first bad region.
         image = int(np.searchsorted(np.cumsum(batch.num_boxes), bad.argmax(), side="right"))
         raise ValueError(
             f"image {image_ids[image]!r} has a vector with a non-finite value; "
@@ -185,6 +186,7 @@ def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: i
 
 def _lists(values: np.ndarray | None, offsets: np.ndarray, kind: pa.DataType) -> pa.Array:
     if values is None:
+        # Missing labels are stored as an empty list per image.
         return pa.ListArray.from_arrays(np.zeros_like(offsets), pa.array([], kind))
     return pa.ListArray.from_arrays(offsets, pa.array(values, kind))
 

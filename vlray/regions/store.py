@@ -182,6 +182,7 @@ class RegionStore:
         self, kind: str, rows: np.ndarray, out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype
     ) -> None:
         self._check_rows(rows)
+        # The caller chooses R through the shape of the array.
         expected = (len(rows), *out.shape[1:2], *shape)
         if out.shape != expected or out.dtype != dtype or not out.flags.c_contiguous:
             raise ValueError(
@@ -243,6 +244,7 @@ def open_store(output: str, cache_dir: Path) -> RegionStore:
     stamps = _stamps(fs, root)
     cached = cache.load_index(folder)
     if _is_reusable(cached, empty, stamps) and len(cached.parts) == len(stamps):
+        # No part is new, so the lock is not needed.
         try:
             return RegionStore(folder, cached)
         except FileNotFoundError:  # another process has just replaced the cached files

@@ -60,7 +60,7 @@ def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list
         new: Stamps of the parts to append.
 
     Raises:
-        OSError: The disk is too full; the message has the required and the free space.
+        OSError: The disk is too full; the message states the required and the free space.
         ValueError: The parts have vectors of different lengths or dtypes.
     """
     heads = _read_heads(fs, root, new)
@@ -258,6 +258,7 @@ def _labels(rows: pa.RecordBatch, name: str, missing: float) -> np.ndarray:
     num_boxes = rows["num_boxes"].to_numpy()
     has = lists.value_lengths().to_numpy() > 0
     filled = np.full(int(num_boxes.sum()), missing, cache.LABEL[name])
+    # `values` covers only the images that have this label.
     filled[np.repeat(has, num_boxes)] = values
     return filled
 

@@ -52,11 +52,13 @@ def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) ->
     if kind == FileType.Directory:
         return _from_output(source, fs, path)
     data = files.read_bytes(fs, path)
-    if data[:4] == b"PAR1":
+    if data[:4] == b"PAR1":  # Parquet's magic number
         return _from_parquet(data, source)
+    # Some programs, such as Excel, write a byte order mark.
     data = data.removeprefix(codecs.BOM_UTF8)
     if data.lstrip()[:1] in (b"{", b"["):
         return _from_json(data, source, name_images)
+    # Column names may be quoted.
     header = data.partition(b"\n")[0].replace(b'"', b"").strip()
     for delimiter in (",", "\t"):
         if b"image_id" in header.split(delimiter.encode()):
@@ -70,6 +72,7 @@ def _from_output(source: str, fs: Any, path: str) -> Rows:
     batches = open_output(source).iter_batches(["image_id", "boxes"], batch_size=4096)
     empty = pa.table({"image_id": pa.array([], pa.string()), "boxes": pa.array([], _LISTS)})
     tables = [_from_table(pa.Table.from_batches([batch]), source) for batch in batches]
+    # An output without rows yields no batches, but concatenation needs at least one.
     tables.append(_from_table(empty, source))
     ids, boxes = zip(*tables, strict=True)
     return pa.concat_arrays(ids), np.concatenate(boxes)
@@ -133,6 +136,7 @@ def _from_table(table: pa.Table, source: str, names: Sequence[str] = ()) -> Rows
         raise ValueError(f"{source}: {error}; boxes must be numbers. Give\n{FORMATS}") from error
     inner = lists.flatten()
     fours = pc.fill_null(pc.equal(pc.list_value_length(inner), 4), False)
+    # By default, pc.all returns null for an empty column.
     if not pc.all(fours, min_count=0).as_py():
         raise ValueError(f"{source} has a box without the four numbers x1, y1, x2, y2")
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
@@ -161,9 +165,11 @@ def _from_json(data: bytes, source: str, name_images: Callable[[Sequence[str]], 
     except ValueError as error:
         if data.lstrip()[:1] == b"[":
             raise ValueError(f"{source} is not valid JSON: {error}") from error
+        # Several documents, one per line, are not valid JSON as a whole.
         document = _json_lines(data, source)
     if isinstance(document, dict) and "annotations" in document:
         return _from_coco(document, source, name_images)
+    # JSON lines with a single line are valid JSON: one record.
     records = document if isinstance(document, list) else [document]
     return _from_records(records, source)
 
@@ -236,6 +242,7 @@ def _boxes_of(record: Any) -> list[list[float]]:
 
 
 def _number(value: Any) -> float:
+    # float() would accept numeric text.
     if isinstance(value, str):
         raise TypeError(f"{value!r} is not a number")
     return np.nan if value is None else float(value)
@@ -244,6 +251,7 @@ def _number(value: Any) -> float:
 def _string(image_id: Any) -> str:
     if isinstance(image_id, float) and image_id.is_integer():
         image_id = int(image_id)
+    # bool is a subclass of int.
     if isinstance(image_id, bool) or not isinstance(image_id, str | int):
         raise TypeError(f"{image_id!r} is not an id")
     return str(image_id)

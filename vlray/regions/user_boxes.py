@@ -109,6 +109,7 @@ def describe_invalid_box(boxes: Float32[np.ndarray, "R 4"], height: int, width: 
         height: Height of the image in pixels.
         width: Width of the image in pixels.
     """
+    # Comparisons with NaN are false; such boxes are reported as not finite.
     with np.errstate(invalid="ignore"):
         finite = np.asarray(np.isfinite(boxes).all(axis=1))
         filled = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))

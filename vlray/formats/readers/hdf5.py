@@ -182,6 +182,7 @@ def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
 
 def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
     index: Any = row
+    # Files with an adaptive number of boxes have pos_boxes.
     if "pos_boxes" in file:
         start, stop = (int(edge) for edge in file["pos_boxes"][row])
         index = slice(start, stop)

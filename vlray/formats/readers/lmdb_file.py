@@ -98,7 +98,7 @@ class LmdbReader:
                 subdir=self._source.is_dir(),
                 readonly=True,
                 create=False,
-                lock=False,
+                lock=False,  # the database is only read
                 readahead=False,
                 max_readers=1,
             )

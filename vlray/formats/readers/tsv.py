@@ -83,6 +83,7 @@ class _TsvReader:
                 raise DamagedError("its id is empty")
             return cls._convert(image_id, dict(zip(cls.columns, fields, strict=True)))
         except DamagedError as error:
+            # A damaged line may be one long field.
             short = image_id if len(image_id) < 256 else image_id[:40] + "..."
             return Unreadable(short, "Damaged", str(error))
 

@@ -102,6 +102,7 @@ def _allocate(group: h5py.Group, name: str, shape: tuple[int, int]) -> None:
     created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     created.set_layout(h5py.h5d.CONTIGUOUS)
     created.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    # Filling the space with zeros would write it twice.
     created.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     created.set_obj_track_times(False)
     space = h5py.h5s.create_simple(shape)

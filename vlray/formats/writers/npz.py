@@ -37,6 +37,7 @@ class NpzExport:
             ValueError: An image id cannot be a file name.
         """
         for image_id in image_ids:
+            # Refuse ids that would leave the folder, be hidden or be too long.
             if (
                 posixpath.normpath(image_id) != image_id
                 or image_id.startswith((".", "/"))

@@ -43,6 +43,7 @@ class TsvExport:
                 )
         self._images = state["images"] if state else 0
         self._file = path.open("r+b" if state else "wb", buffering=2**20)
+        # Drop lines that were written after the last commit.
         self._file.truncate(state["bytes"] if state else 0)
         self._file.seek(0, os.SEEK_END)
 
@@ -83,6 +84,7 @@ def _base64(values: np.ndarray | None, count: int, kind: DTypeLike) -> bytes:
 
 
 def _quoted(image_id: str) -> str:
+    # The csv module quotes fields that contain the delimiter or a quotation mark.
     if '"' in image_id or "\t" in image_id:
         return '"' + image_id.replace('"', '""') + '"'
     return image_id
