@@ -68,7 +68,7 @@ class Export(Protocol):
 
 @dataclass
 class ExportResult:
-    """Counts of one export run."""
+    """Counts for one export run."""
 
     path: Path
     format: str

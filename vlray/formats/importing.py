@@ -31,7 +31,7 @@ log = logging.getLogger("vlray.formats")
 
 @dataclass
 class ImportResult:
-    """Counts of one import run."""
+    """Counts for one import run."""
 
     output: str
     images: int = 0  # written by this run, failures excluded

@@ -19,7 +19,7 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Labels:
-    """Names of the ids, indexed by id, and where the names are from; empty if unknown."""
+    """Object and attribute names, indexed by id, and their source; no names if unknown."""
 
     objects: Names
     attributes: Names

@@ -59,7 +59,7 @@ def open_reader(name: str, source: Path, *, trust_pickle: bool) -> Reader:
             "arrays, numbers, strings and containers of them"
         )
     make = cast("Callable[..., Reader]", reader)
-    # Readers without pickles may omit the parameter.
+    # Readers that never unpickle may omit the parameter.
     if "trust_pickle" in inspect.signature(make).parameters:
         return make(source, trust_pickle=trust_pickle)
     return make(source)

@@ -29,7 +29,7 @@ class Photograph:
 
     Attributes:
         path: Path relative to the photographs' root. If there is no photograph: the id in the
-            file, with ``.jpg`` appended unless it ends like an image file.
+            file, with ``.jpg`` appended unless the id ends with an image suffix.
         split: The option ``split``; if it is empty, the split of the photograph's folder.
         image_hw: Height and width of the original image, in pixels; None if unknown.
         flag: ``photograph-missing``, ``photograph-unreadable`` or "".

@@ -89,9 +89,9 @@ def claim(
             + "\nGive the same settings to finish it, or another folder for the new settings."
         )
     elif source != before:
-        # Record the current path and times, so that the next run compares with them.
         if not before:
             log.warning(_ADOPTED, uri, source["path"])
+        # Record the current path and times, so that the next run compares with them.
         files.write_atomic(fs, path, _as_json(saved | {"source": source}))
     return False
 

@@ -107,7 +107,7 @@ class _RegionUnpickler(ArrayUnpickler):
         """Return the class or function that a pickle imports.
 
         Raises:
-            pickle.UnpicklingError: It is not needed for arrays or tensors.
+            pickle.UnpicklingError: The import is not needed for arrays or tensors.
         """
         if f"{module}.{name}" in _TENSOR_GLOBALS:
             return _tensor_placeholder
