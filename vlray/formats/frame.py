@@ -15,13 +15,13 @@ from vlray.formats.flags import Flag, RowError
 from vlray.formats.readers.protocol import RawRegions
 
 FRACTION = 1.5
-"""Boxes are fractions if no coordinate exceeds this; some boxes exceed the image."""
+"""Largest coordinate of boxes in fractions; above 1, since boxes may exceed the image."""
 
 OVERHANG = 1.05
 """Largest plausible fraction; larger values were not divided by the image's width and height."""
 
 PIXEL = 1.0
-"""Tolerance in pixels for boxes that exceed the image, as "+1" conventions and rounding do."""
+"""Tolerance in pixels for boxes that exceed the image because of rounding or "+1" conventions."""
 
 Size = tuple[float, float]
 

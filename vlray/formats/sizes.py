@@ -30,7 +30,8 @@ class Photograph:
     Attributes:
         path: Path relative to the photographs' root. If there is no photograph: the id in the
             file, with ``.jpg`` appended unless the id ends with an image suffix.
-        split: The option ``split``; if it is empty, the split of the photograph's folder.
+        split: The option ``split``; if it is empty, the split of the photograph's folder, or
+            ``all`` if there is no photograph.
         image_hw: Height and width of the original image, in pixels; None if unknown.
         flag: ``photograph-missing``, ``photograph-unreadable`` or "".
     """

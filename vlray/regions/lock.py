@@ -17,7 +17,7 @@ def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
     """Lock a local output for this process; the lock is released when the process ends.
 
     The lock prevents duplicate work rather than data loss: without a lock, two processes would
-    both write the same files. Outputs in object storage are not locked, since it has no locks.
+    both write the same files. Object storage has no locks, so outputs there are not locked.
 
     Raises:
         ValueError: Another process is writing to this output, or the folder is not writable.

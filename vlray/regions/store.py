@@ -130,10 +130,6 @@ class RegionStore:
     def read_labels(self, rows: Int64[np.ndarray, N], num_regions: int) -> dict[str, np.ndarray]:
         """Read the object classes and attributes of images.
 
-        Args:
-            rows: Rows of the images.
-            num_regions: Regions to return per image, including padding.
-
         Returns:
             ``obj_ids``, ``obj_probs``, ``attr_ids`` and ``attr_probs``, as far as the output has
             them, (N, num_regions) each. For padding and missing labels, the id is -1 and the
@@ -228,13 +224,12 @@ def open_store(output: str, cache_dir: Path) -> RegionStore:
 
     Args:
         output: A local path or a URI (``s3://...``, ``gs://...``).
-        cache_dir: Local folder for the unpacked regions, which are about as large as all vectors.
+        cache_dir: Local folder for the unpacked regions; needs as much space as all vectors.
 
     Raises:
         FileNotFoundError: The folder is not a vlray output.
         ValueError: The parts have vectors of different lengths or dtypes.
-        OSError: The cache cannot be written to, its file system has no locks, or the disk is too
-            full.
+        OSError: The cache cannot be written to or locked, or the disk is too full.
     """
     fs, root = files.resolve(output)
     folder = cache.folder_of(cache_dir, fs, root, output)
@@ -283,11 +278,7 @@ def _is_reusable(cached: Index | None, empty: Index, stamps: list[Stamp]) -> Typ
 
 
 def _reopen(folder: Path, flat: str, images: int) -> RegionStore:
-    """Reopen a pickled store; its row numbers stay valid if the cache has grown meanwhile.
-
-    Raises:
-        RuntimeError: The cache was replaced meanwhile.
-    """
+    """Reopen a pickled store; its row numbers stay valid if the cache has grown meanwhile."""
     index = cache.load_index(folder)
     if index is None or index.flat != flat or index.images < images:
         raise RuntimeError(

@@ -22,7 +22,7 @@ _GEOMETRY = 6  # values after each of Oscar's vectors: x1, y1, x2, y2, width, he
 
 
 class VinvlReader:
-    """Reader for both files; labels are words, and a position is a byte offset.
+    """Reader for both formats; labels are words, and a position is a byte offset.
 
     The files have no image sizes; pass VinVL's ``hw.tsv`` with ``--sizes``.
     """

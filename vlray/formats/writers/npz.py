@@ -22,7 +22,7 @@ LONGEST = 200  # bytes of a file name; most file systems allow 255
 
 
 class NpzExport:
-    """Writer for one file per image, each written atomically."""
+    """Writer that creates one file per image, each atomically."""
 
     def __init__(
         self,
