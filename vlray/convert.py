@@ -1,4 +1,4 @@
-"""``vlray convert SOURCE OUT``: import or export region files of other tools."""
+"""``vlray convert SOURCE OUT``: import region files from other tools, or export to them."""
 
 from __future__ import annotations
 

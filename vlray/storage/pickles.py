@@ -1,4 +1,4 @@
-"""Safe unpickling of arrays, which runs no code of the file. Does not import torch."""
+"""Safe unpickling of arrays, without running code from the file. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-# Globals in pickles of arrays and their dictionaries, by NumPy 1, NumPy 2 and Python 2.
+# Globals that NumPy 1, NumPy 2 and Python 2 write to pickles of arrays and dicts of arrays.
 ARRAY_GLOBALS: dict[str, Any] = {
     "numpy.ndarray": np.ndarray,
     "numpy.dtype": np.dtype,
     "collections.OrderedDict": OrderedDict,
     "_codecs.encode": codecs.encode,
 }
-"""Globals that ``ArrayUnpickler`` allows, by their names in a pickle."""
+"""Globals that ``ArrayUnpickler`` allows, keyed by their names in a pickle."""
 
 for _module, _name in (
     ("multiarray", "_reconstruct"),
@@ -30,7 +30,7 @@ for _module, _name in (
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickler of dictionaries, numbers, strings and arrays; anything else could run code."""
+    """Unpickler for dictionaries, numbers, strings and arrays; anything else could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return an allowed global.
