@@ -1,4 +1,4 @@
-"""``vlray convert SOURCE OUT``: import region files from other tools, or export to them."""
+"""``vlray convert SOURCE OUT``: convert region files from or to other tools' formats."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def show(run: Run, lines: int, out: BinaryIO) -> None:
 
     Args:
         run: The run.
-        lines: Number of lines; 0: all.
+        lines: Number of lines to show; 0: all.
         out: Binary stream to write to.
 
     Raises:

@@ -85,7 +85,7 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         raise ValueError(f"{text!r} has no bucket; write {match[0]}bucket/folder")
     environment = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
     if match[1].lower() == "s3" and "allow_delayed_open" not in options:
-        # Delayed opening: a small object needs one request, and a killed writer leaves no open upload.
+        # With it, a small object needs one request, and a killed writer leaves no open upload.
         options += "&allow_delayed_open=true" if options else "allow_delayed_open=true"
     fs, top = _open_bucket(f"{match[0].lower()}{bucket}?{options}", environment)
     return fs, join(top, *filter(None, [unquote(key).strip("/")]))
