@@ -68,6 +68,7 @@ def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Res
     threads = options.threads_per_actor or max(int(cpus_per_actor), 1)
     actors = options.actors or max(min(most, shards), 1)
     plan = ResourcePlan(actors, cpus_per_actor, gpus_per_actor, threads, options.decode_cpus)
+    # Shrink an automatic plan until it fits; a requested number of actors stays as it is.
     while (missing := shortage(plan, nodes)) and not options.actors and plan.actors > 1:
         plan = replace(plan, actors=plan.actors - 1)
     if missing:
@@ -89,6 +90,7 @@ def _shares(nodes: Sequence[Node], gpus: float, stages: float) -> tuple[int, flo
     for node in nodes:
         here = _times(node.gpus, gpus) if gpus else int(node.cpus)
         most += here
+        # All actors get equal shares, so the node with the least CPUs per actor decides.
         if here:
             share = min(share, (node.cpus - stages) / here)
     if not most:

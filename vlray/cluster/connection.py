@@ -47,6 +47,7 @@ def connect(options: ClusterSection) -> None:
 def _init(options: ClusterSection) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
     local = {"include_dashboard": False} | quiet
+    # Only a local Ray takes this size; a running cluster has its own object stores.
     if options.object_store_gb:
         local["object_store_memory"] = int(options.object_store_gb * 2**30)
     if options.address == "local":

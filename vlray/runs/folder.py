@@ -123,7 +123,7 @@ def _open_run(config: Command, command: str) -> RunFolder:
     _open.append(folder)
     folder._update(
         command=command,
-        argv=sys.orig_argv,
+        argv=sys.orig_argv,  # unlike sys.argv, includes the interpreter and -m
         cwd=str(Path.cwd()),
         host=socket.gethostname(),
         pid=os.getpid(),

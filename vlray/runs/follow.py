@@ -46,6 +46,7 @@ def follow(run: Run, lines: int, out: BinaryIO) -> Run:
         ValueError: The run has no log after `SECONDS_TO_BEGIN`.
     """
     since = time.monotonic()
+    # A run creates its folder first and its log a moment later.
     while run.log is None and time.monotonic() - since < SECONDS_TO_BEGIN:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     with _log_of(run).open("rb") as file:

@@ -42,6 +42,7 @@ def last_best(path: Path) -> Record | None:
     best = ""
     if path.is_file():
         with path.open(encoding="utf-8") as lines:
+            # Parse only the last match: parsing all lines of a long run would be slow.
             for line in lines:
                 if _IS_BEST in line and line.endswith("\n"):  # the last line may be incomplete
                     best = line

@@ -130,6 +130,7 @@ class _AboveBar(logging.Filter):
 
 def _consoles() -> list[logging.Handler]:
     """Return the handlers of the logger ``vlray`` that write to the console."""
+    # FileHandler is a subclass of StreamHandler.
     return [
         handler
         for handler in logging.getLogger("vlray").handlers

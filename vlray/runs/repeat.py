@@ -40,7 +40,7 @@ def command_of(run: Run, width: int = WIDTH) -> str:
 def _called(argv: Sequence[str], command: str) -> list[str]:
     """Replace the interpreter's path in a command line; return [] if it does not call vlray."""
     words = list(argv)
-    if "-m" in words:
+    if "-m" in words:  # `python -m vlray.extract` or `python -m vlray extract`
         words = words[words.index("-m") + 1 :]
         if words[:1] == [f"vlray.{command}"] or words[:2] == ["vlray", command]:
             return ["python", "-m", *words]

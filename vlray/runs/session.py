@@ -124,7 +124,7 @@ class Session:
         raise KeyboardInterrupt
 
     def _judge(self, error: BaseException | None) -> tuple[int, str]:
-        """Return the exit status and the final message for the exception that a command raised."""
+        """Return the exit status and the final message for the exception, if any, of a command."""
         if error is None:
             return DONE, ""
         if self._signal or isinstance(error, KeyboardInterrupt):
@@ -212,6 +212,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
+        # As in a traceback: the cause, else the context unless `raise ... from None` hides it.
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return chain
 

@@ -35,6 +35,7 @@ def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
         OSError: The disk is full, or the folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Without a lock, a random name keeps concurrent writers of the same path apart.
     name = path.name if exclusive else secrets.token_hex(8)
     temporary = path.with_name(f"{TEMPORARY}{name}")
     if exclusive:
@@ -51,7 +52,7 @@ def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    sync(path.parent)
+    sync(path.parent)  # so that the rename survives a power cut
 
 
 def write(path: Path, data: bytes | memoryview) -> None:

@@ -42,6 +42,7 @@ def commands_with(path: Path, shortcut: bool = False) -> list[str]:
     for command in COMMANDS:
         options = options_of(settings_of(command))
         leaves = [option[-1] for option in options]
+        # A short name is valid only if exactly one option of the command ends in it.
         if find_option(path, options) or (shortcut and leaves.count(".".join(path)) == 1):
             commands.append(command)
     return commands

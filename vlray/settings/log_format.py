@@ -51,6 +51,7 @@ class JsonFormatter(logging.Formatter):
 
 def parse_json(line: str) -> dict[str, Any] | None:
     """Parse a line that `JsonFormatter` wrote; return None for any other line."""
+    # `JsonFormatter` writes asctime first, so other lines need no parsing.
     if not line.startswith('{"asctime":'):
         return None
     try:

@@ -70,7 +70,7 @@ def read(cls: type[C], argv: list[str]) -> C:
     except (ValueError, OSError, SettingsError) as error:
         raise UsageError(cls, [str(error)]) from error
     merged: dict[tuple[str, ...], Any] = {}
-    for layer in layers:
+    for layer in layers:  # lowest precedence first, so later layers override earlier ones
         merged |= layer.values
     try:
         config = cls(**nest(merged))

@@ -155,7 +155,7 @@ def sample(paths: Sequence[Path]) -> tuple[str, bool]:
     total = sum(sizes)
     content = hashlib.sha256(json.dumps(sizes).encode())
     is_whole = total <= 2 * SAMPLED
-    begin = 0
+    begin = 0  # position of the file in the concatenated content
     for path, size in zip(paths, sizes, strict=True):
         parts = [(0, total)] if is_whole else [(0, SAMPLED), (total - SAMPLED, total)]
         for first, end in parts:

@@ -25,6 +25,7 @@ for _module, _name in (
     ("numeric", "_frombuffer"),
 ):
     _global = getattr(importlib.import_module(f"numpy._core.{_module}"), _name)
+    # NumPy 1 writes the first name, NumPy 2 the second.
     ARRAY_GLOBALS[f"numpy.core.{_module}.{_name}"] = _global
     ARRAY_GLOBALS[f"numpy._core.{_module}.{_name}"] = _global
 

@@ -39,7 +39,7 @@ from vlray.stream.plan import ShardPlan
 log = logging.getLogger("vlray.stream")
 
 WRITERS = 4  # parts in memory at the same time
-MAX_NAMES = 3  # images that a message names at most
+MAX_NAMES = 3  # maximum number of images in a message
 _UNKNOWN = -2  # stands for the size of a file without a fingerprint; a missing file has -1
 
 
@@ -113,6 +113,7 @@ def compare(
         there.filter(pa.array(waiting & ~stays)),
         pa.concat_tables(
             [
+                # Extracted images keep the path and split that their rows have.
                 _updated(before, there, adopted & is_done, before),
                 _updated(before, there, waits, there),
             ]

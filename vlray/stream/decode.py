@@ -80,6 +80,7 @@ class DecodeShard:
                 "error": type(error).__name__,
                 "reason": str(error),
             }
+        # Boxes are in pixels of the original image, not of the resized one.
         height, width = original.shape[:2]
         if "boxes" in row:
             boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)

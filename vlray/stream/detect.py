@@ -92,6 +92,7 @@ class DetectShard:
                 f"the detector raised on all {len(good)} images of shard {shard}, so the detector "
                 f"itself is broken: {type(last).__name__}: {last}"
             ) from last
+        # Restore the order of the shard, which batching by image size has changed.
         complete = [row for row in rows if id(row) in detected]
         failures = [failed[id(row)] for row in rows if id(row) in failed]
         return pack(

@@ -22,8 +22,8 @@ _FREE = {"device", "name", "weights"}
 def defaults(config: ExtractConfig) -> dict[str, Any]:
     """Return the values to assume for settings that a stored identity lacks.
 
-    A setting is missing if the output is older than the option, or if it has no effect on the
-    output.
+    A setting is missing if the output is older than the option, or if the setting has no
+    effect on the output.
     """
     values = {name: field.default for name, field in DetectorSection.model_fields.items()}
     values["nms_thresh"] = config.detector.nms_thresh  # the default depends on the detector

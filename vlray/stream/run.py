@@ -73,6 +73,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
     check_weights(config.detector)
     with only_writer(fs, root, config.output.path):
         claim(fs, root, config.output.path, identity, defaults(config))
+        # The lock is held, so any temporary file is left from a killed writer.
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
             files.remove_temporaries(fs, files.join(root, folder))
         plan, changes = plan_images(config, fs, root, listing)
@@ -126,6 +127,7 @@ def plan_images(
         )
     images = pa.concat_tables([changes.new, changes.changed, changes.moved])
     rows = plans.extend(plan, images, config.output.shard_size)
+    # Store the plan before removing old rows; `vlray.stream.changes` explains the order.
     plan = plans.store(fs, root, plan, pa.concat_tables([changes.updated, rows]))
     clear(fs, root, plan, done, config.output.compression)
     return plan, changes
@@ -172,7 +174,7 @@ def _resolved(config: ExtractConfig) -> ExtractConfig:
 
 
 def _list(config: ExtractConfig) -> Listing:
-    """List the images outside the output; if they share a folder, those outside its gallery."""
+    """List the images outside the output folder; if images share it, outside its gallery."""
     output = config.output.path
     if output == config.images.root and not files.is_uri(output):
         output = files.join(output, "gallery")  # images and output share a folder

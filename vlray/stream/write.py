@@ -34,7 +34,7 @@ class WriteShard:
         if failures.num_rows:
             files.write_atomic(fs, failures_path, parts.encode_plain(failures))
         else:
-            files.remove(fs, failures_path)
+            files.remove(fs, failures_path)  # from an earlier run of this shard
         encoded = parts.encode_regions(regions, self.compression)
         files.write_atomic(fs, files.join(root, parts.REGIONS, name), encoded)
         # "or 0": the sum of an empty column is null.
