@@ -80,8 +80,8 @@ def forwarded() -> Iterator[None]:
     The output then appears in the run's log and on the console, while Ray's own printing is off.
     Identical lines from several workers are logged once.
     """
-    # Private in Ray 2.60, which has no public hook for workers' output. If the import
-    # fails, the messages are only in Ray's own log files.
+    # Private in Ray 2.60, which has no public hook for workers' output. If the import fails,
+    # the messages are only in Ray's own log files.
     try:
         from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
     except ImportError:

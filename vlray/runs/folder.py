@@ -37,10 +37,10 @@ log = logging.getLogger("vlray")
 class RunFolder:
     """The folder of an active run, with its open log.
 
-    ``status.json`` holds ``argv``, ``cwd``, ``host``, ``pid`` and the start time. When
-    the run ends, the end time and the status are added: ``finished``, ``stopped`` (Ctrl-C, SIGTERM)
-    or ``failed``. A killed process cannot write a status, but its lock on the log is released, so
-    that `Run` detects the end.
+    ``status.json`` holds ``argv``, ``cwd``, ``host``, ``pid``, the start time and the status
+    ``running``. When the run ends, the end time is added, and the status becomes ``finished``,
+    ``stopped`` (Ctrl-C, SIGTERM) or ``failed``. A killed process cannot write its status, but its
+    lock on the log is released, so that `Run` detects the end.
     """
 
     path: Path
@@ -79,7 +79,7 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _is_bare(self) -> bool:
-        """Return whether the run is recent and has only the files that are written first."""
+        """Return whether the run is recent and has only the files written at its start."""
         try:
             initial = {self.log_path, *(self.path / name for name in _INITIAL_FILES)}
             age = time.time() - (self.path / "settings.yaml").stat().st_mtime
@@ -196,7 +196,7 @@ class _LogFile(logging.FileHandler):
 
 
 class _WithoutTraceback(logging.Formatter):
-    """Formatter for console messages without tracebacks, which only the log file has."""
+    """Formatter for console messages that omits tracebacks; only the log file has them."""
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage()

@@ -124,7 +124,7 @@ class Session:
         raise KeyboardInterrupt
 
     def _judge(self, error: BaseException | None) -> tuple[int, str]:
-        """Return the exit status and the final message for the exception, if any, of a command."""
+        """Return the exit status and the final message for the command's exception, if any."""
         if error is None:
             return DONE, ""
         if self._signal or isinstance(error, KeyboardInterrupt):
@@ -132,7 +132,7 @@ class Session:
             return STOPPED, message or self._stopped(self._signal)
         if isinstance(error, SystemExit):
             return self._judge_exit(error.code)
-        if isinstance(error, BrokenPipeError) and not self.folder:  # closed by, say, head
+        if isinstance(error, BrokenPipeError) and not self.folder:  # such as a pipe to `head`
             _drop_stdout()
             return FAILED, ""
         name = f"vlray {self.command}"

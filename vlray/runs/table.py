@@ -13,11 +13,11 @@ HEADER = ("run", "state", "took", "inputs", "result or last message")
 
 
 def table(runs: Sequence[Run], *, width: int = 0, with_project: bool = False) -> list[str]:
-    """Return the lines of the table. It needs no start time, which is in each run's name.
+    """Return the lines of the table. Start times are part of the names of the runs.
 
     Args:
         runs: The runs, in the order of the lines.
-        width: Maximum columns of a line, as of the terminal; longer lines are cut. 0: no limit.
+        width: Maximum line length, usually the terminal's; longer lines are cut. 0: no limit.
         with_project: Whether to show names as ``PROJECT/NAME``.
     """
     rows = [HEADER]

@@ -98,7 +98,7 @@ class Command(BaseSettings):
         return (init_settings,)
 
     def resolved(self) -> dict[str, Any]:
-        """Return all settings as plain types; ``config`` is left out, but its values are in."""
+        """Return all settings as plain types, with values of ``config`` files, not their paths."""
         return self.model_dump(mode="json", exclude={"config"})
 
     def changed(self) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def describe_unknown(cls: type[Command], layer: Layer, path: Path) -> str:
 def explain(
     cls: type[Command], details: Iterable[ErrorDetails], layers: list[Layer]
 ) -> Iterator[str]:
-    """Yield one message per invalid value, with its name in the spelling of its source."""
+    """Yield one message per invalid or missing value, naming the option as the user wrote it."""
     options = options_of(cls)
     positionals = {tuple(name.split(".")): argument for argument, name in cls.positionals.items()}
     for detail in details:

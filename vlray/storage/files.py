@@ -85,7 +85,7 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         raise ValueError(f"{text!r} has no bucket; write {match[0]}bucket/folder")
     environment = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
     if match[1].lower() == "s3" and "allow_delayed_open" not in options:
-        # With it, a small object needs one request, and a killed writer leaves no open upload.
+        # Delayed opening saves requests for small objects, and leaves no open upload after a kill.
         options += "&allow_delayed_open=true" if options else "allow_delayed_open=true"
     fs, top = _open_bucket(f"{match[0].lower()}{bucket}?{options}", environment)
     return fs, join(top, *filter(None, [unquote(key).strip("/")]))
@@ -190,7 +190,7 @@ def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -
             stream.write(data)
 
     # Closing a stream publishes its content, also after an exception: a Ctrl-C between open and
-    # write would leave an empty object. Signals reach the main thread only, so use another one.
+    # write would leave an empty object. Signals reach the main thread only, so another uploads.
     with ThreadPoolExecutor(max_workers=1) as thread:
         thread.submit(upload).result()
 

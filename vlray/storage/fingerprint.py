@@ -139,7 +139,7 @@ def summary(fingerprints: Mapping[str, Fingerprint]) -> str:
 
 
 def sample(paths: Sequence[Path]) -> tuple[str, bool]:
-    """Return a digest of the content of local files, or of its two ends only if it is large.
+    """Return a digest of the content of local files; for large content, of both ends only.
 
     Args:
         paths: Files, read as one concatenated file.

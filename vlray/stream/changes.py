@@ -16,7 +16,8 @@ has no row, like an image that has not been processed yet.
 
 A changed image whose shard has no part stays in that shard, because nothing has been written for
 it; only a new split moves the image. A file with a new time but the same size may be a copy with
-the same content. If its shard has a part, the content is compared by the digest in that part.
+the same content. If its shard has a part, the digest in that part shows whether the content
+is the same.
 """
 
 from __future__ import annotations

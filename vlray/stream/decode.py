@@ -32,8 +32,8 @@ class StorageError(OSError):
 class DecodeShard:
     """Read, decode and resize the images of one shard.
 
-    Images are resized here and not in the detector's actor, because resizing needs CPUs. It also
-    limits a decoded shard to the detector's input size, however large the images are.
+    Images are resized here and not in the detector's actor, because resizing needs CPUs.
+    Resizing here also limits the size of decoded images to that of the detector's input.
 
     Attributes:
         plan: Reference to the whole plan in the object store; each node fetches it once. An

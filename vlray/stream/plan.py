@@ -98,7 +98,7 @@ def _with_fingerprints(rows: pa.Table) -> pa.Table:
 
 
 def extend(plan: ShardPlan, images: pa.Table, shard_size: int) -> pa.Table:
-    """Divide images into new shards, with numbers that follow the plan's last shard.
+    """Divide images into new shards, numbered after the plan's last shard.
 
     Args:
         plan: The existing plan.

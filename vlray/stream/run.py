@@ -174,7 +174,7 @@ def _resolved(config: ExtractConfig) -> ExtractConfig:
 
 
 def _list(config: ExtractConfig) -> Listing:
-    """List the images outside the output folder; if images share it, outside its gallery."""
+    """List the images, excluding the output folder, or only its gallery if it has images too."""
     output = config.output.path
     if output == config.images.root and not files.is_uri(output):
         output = files.join(output, "gallery")  # images and output share a folder
