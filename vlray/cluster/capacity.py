@@ -140,7 +140,7 @@ def _may_block(plan: ResourcePlan, nodes: Sequence[Node]) -> bool:
 
 
 def capacity_of(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> int:
-    """Return the number of actors that fit on the nodes, each on a single node."""
+    """Return how many actors fit on the nodes; an actor cannot span two nodes."""
     capacity = 0
     for node in nodes:
         fitting = [

@@ -1,4 +1,4 @@
-"""Suppress Ray's own console output during a run, and restore its settings afterwards."""
+"""Suppression of Ray's own console output: logger levels, and one harmless error line."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Layer:
     """Path of the YAML file; empty for flags and variables."""
 
     def name(self, path: Path) -> str:
-        """Return an option's name in the spelling of this layer."""
+        """Return an option's name as this layer spells it."""
         if self.kind == "flag":
             return "--" + ".".join(path).replace("_", "-")
         if self.kind == "variable":

@@ -133,7 +133,7 @@ def _file_layer(
 
 
 def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
-    """Read the ``VLRAY_*`` variables, and skip those of other commands."""
+    """Read the ``VLRAY_*`` variables, and skip variables of other commands."""
     options = options_of(cls)
     variables = Layer("variable", {})
     selected: dict[str, str | None] = {}
@@ -143,7 +143,7 @@ def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
             continue
         path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
         if option := find_option(path, options):
-            selected[name.lower()] = value
+            selected[name.lower()] = value  # pydantic-settings uses lower case
             if is_mapping(options[option]):
                 mappings.append(name)
         elif not commands_with(path):

@@ -1,4 +1,4 @@
-"""The user's ``settings.yaml``: options that apply to all runs, one layer above the defaults."""
+"""The user's ``settings.yaml``: options that apply to all runs and override only the defaults."""
 
 from __future__ import annotations
 

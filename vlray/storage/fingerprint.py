@@ -46,12 +46,12 @@ UNKNOWN = Fingerprint(None, None)
 
 
 def of_stat(status: os.stat_result) -> Fingerprint:
-    """Return the fingerprint for a result of ``os.stat``."""
+    """Return the fingerprint from an ``os.stat`` result."""
     return Fingerprint(status.st_size, status.st_mtime_ns)
 
 
 def of_info(info: FileInfo) -> Fingerprint:
-    """Return the fingerprint for a ``FileInfo`` of pyarrow."""
+    """Return the fingerprint from a pyarrow ``FileInfo``."""
     from pyarrow.fs import FileType
 
     if info.type == FileType.NotFound:
@@ -87,6 +87,7 @@ def of_paths(root: str, paths: Sequence[str]) -> list[Fingerprint]:
         for chunk, some in zip(chunks, looks, strict=True):
             for index, fingerprint in zip(chunk, some, strict=True):
                 fingerprints[index] = fingerprint
+    # Group files in buckets by folder, because one listing covers many files.
     for folder, members in _folders(paths, remote).items():
         for index, fingerprint in _of_remote(root, folder, members):
             fingerprints[index] = fingerprint

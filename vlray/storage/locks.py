@@ -46,7 +46,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
                 raise
             log.info("another process is using %s; waiting for it", path.parent)
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
+        except OSError:  # the file system does not support locks
             is_held = False
         yield is_held
 

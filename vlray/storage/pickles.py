@@ -34,7 +34,7 @@ class ArrayUnpickler(pickle.Unpickler):
     """Unpickler for dictionaries, numbers, strings and arrays; anything else could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return an allowed global.
+        """Return the global with this name, if it is allowed.
 
         Raises:
             pickle.UnpicklingError: ``GLOBAL module.name is not allowed``.

@@ -75,7 +75,7 @@ def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _content(cell: pa.ChunkedArray) -> pa.Buffer:
-    """Return a column's only value without the copy of ``cell[0].as_buffer()``."""
+    """Return a column's only value without the copy that ``cell[0].as_buffer()`` makes."""
     # Layout of a large_binary array: validity, 64-bit offsets, data.
     (array,) = (chunk for chunk in cell.chunks if len(chunk))
     _, offsets, data = array.buffers()

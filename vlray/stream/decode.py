@@ -100,7 +100,7 @@ def _boxes_error(reason: str) -> dict[str, str]:
 
 
 def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:
-    """Read one file of a listing; paths from a list file may be absolute or URIs."""
+    """Read one file from a listing; paths from a list file may be absolute or URIs."""
     if files.is_uri(path) or path.startswith("/"):
         fs, full = files.resolve(path)
     else:

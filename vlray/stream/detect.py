@@ -45,7 +45,7 @@ class DetectOptions:
 
 
 class DetectShard:
-    """Detect the regions of a shard's decoded images.
+    """Detect regions in a shard's decoded images.
 
     Ray creates one instance per actor, so that each actor loads the weights once. The instance has
     no state between shards: after a failure, Ray may rerun a shard on another actor.

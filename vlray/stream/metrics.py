@@ -57,7 +57,7 @@ class ExtractMetrics:
         self.show()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Count a written shard.
+        """Add a written shard to the counters.
 
         Args:
             row: The summary from `WriteShard`.

@@ -66,6 +66,7 @@ def resolve(rows: pa.Table, stored: int) -> ShardPlan:
         last[codes] = np.arange(len(codes))  # for equal indices, numpy keeps the last assignment
         if len(last) < len(codes):
             shard = rows["shard"].to_numpy()
+            # Rows of images that a later row has moved to another shard.
             former = np.flatnonzero(shard != shard[last[codes]])
             moved = pa.table(
                 [
