@@ -114,7 +114,7 @@ def check_regions(
     if num_boxes.ndim != 1 or num_boxes.dtype.kind not in "iu" or (num_boxes < 0).any():
         raise ValueError(f"{who}: num_boxes is {num_boxes}; return one count for each image")
     _check_arrays(batch, info, who)
-    images = np.repeat(np.arange(len(num_boxes)), num_boxes)
+    images = np.repeat(np.arange(len(num_boxes)), num_boxes)  # index of each region's image
     if user_boxes is None:
         _check_boxes(batch, images, who)
     else:

@@ -33,8 +33,8 @@ class Conventions:
     ``width - 1`` and ``height - 1``."""
 
     clamp_deltas: bool
-    """Whether box regression may enlarge a side at most 62.5 times, as in Detectron2. If false,
-    there is no limit."""
+    """Whether box regression enlarges a side at most 62.5 times, as in Detectron2. If false, there
+    is no limit."""
 
     min_side: int
     """Minimum side of a proposal, in pixels of the original image. Smaller proposals are dropped

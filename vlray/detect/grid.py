@@ -20,7 +20,7 @@ def grid_regions(
 
     Args:
         maps: Feature maps of images that have the same size after resizing.
-        image_hw: Height and width of the original images, pixels.
+        image_hw: Height and width of the original images, in pixels.
         size: Number of rows and columns to which each map is average-pooled. 0: keep the map's
             own size.
 

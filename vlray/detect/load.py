@@ -129,7 +129,7 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
 
     Raises:
         ValueError: The class has no method for the user's boxes or for grid features, the network
-            has no such grid layer, or an option is set that only the Visual Genome detector has.
+            has no such grid layer, or an option is only for the Visual Genome detector.
     """
     options = settled(options)
     target = _target(options.name)
@@ -172,7 +172,7 @@ def identify(options: DetectorSection) -> dict[str, str]:
     not on this machine yet are downloaded.
 
     Returns:
-        The class, and the SHA-256 of its source file, configuration and weights, where it has them.
+        The class, and the SHA-256 of its source file, its configuration and its weights, if any.
 
     Raises:
         ValueError: There is no detector with that name, or one of its files is missing.
@@ -206,7 +206,7 @@ def identify(options: DetectorSection) -> dict[str, str]:
 
 
 def _identify_weights(weights: str) -> dict[str, str]:
-    """Return the SHA-256 of a file or URL; other text has a meaning only for the user's class."""
+    """Return the SHA-256 of weights in a file or at a URL, or else the text unchanged."""
     if is_url(weights) or Path(weights.partition("#sha256=")[0]).expanduser().is_file():
         return {"weights_sha256": sha256(locate(weights))}
     return {"weights": weights}

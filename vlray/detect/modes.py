@@ -44,7 +44,7 @@ def regions_of(
         detector: A detector whose options passed ``check_modes``.
         options: The detector's options.
         images: Images of one size, resized if the detector has ``resize``.
-        image_hw: Height and width of the original images, pixels.
+        image_hw: Height and width of the original images, in pixels.
         boxes: Boxes to pool, one array per image, in pixels of the original image. None: detect
             regions or compute grid features, as ``options.features`` says.
 

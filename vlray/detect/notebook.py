@@ -156,6 +156,6 @@ def _settle(detector: str, options: dict[str, Any]) -> DetectorSection:
 
 @functools.lru_cache(maxsize=2)  # networks fill memory, and a notebook often compares two
 def _load(settled_options: str) -> tuple[Detector, Resize | None, int]:
-    """Load a detector; its options are passed as JSON, which the cache can hash."""
+    """Load a detector, its resize function and batch size; JSON options can be cache keys."""
     options = DetectorSection.model_validate_json(settled_options)
     return load_detector(options), resize_of(options), batch_size_of(options)

@@ -46,8 +46,8 @@ class Detector(Protocol):
 
     A class may also have a classmethod ``resize(options) -> Resize``, which returns the function
     that resizes an image to the detector's input size. vlray then runs it in the decoding tasks,
-    and the images of one call all have the same resized size. Without it, images arrive in their
-    original size.
+    and the images of one call all have the same size after resizing. Without it, images arrive in
+    their original size.
 
     Two more methods are optional; vlray refuses options that need a missing method:
 
@@ -61,9 +61,9 @@ class Detector(Protocol):
       labels. ``options.grid_layer`` and ``options.grid_size`` choose the map and its size;
       ``info.feature_dim`` is then the length of a cell's vector.
 
-    ``vlray tune`` can search a detector's thresholds without running the detector again if it
-    selects regions with ``vlray.detect.selection.select_regions``. The boxes passed to that
-    function must be exactly those that the detector returns, in pixels of the original image.
+    ``vlray tune`` can search a detector's thresholds without running it again, provided that the
+    detector selects regions with ``vlray.detect.selection.select_regions``. The boxes passed to
+    that function must be exactly as the detector returns them, in pixels of the original image.
     """
 
     info: DetectorInfo

@@ -1,4 +1,4 @@
-"""Checks that weights fit their network, before any actor starts.
+"""Check that weights fit their network, before any actor starts.
 
 A file that fits is usually recognized without torch, by its header or its cached conversion. Any
 other file is loaded as the detector would load it, so that the error states the reason.

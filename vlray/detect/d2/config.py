@@ -114,6 +114,7 @@ def check_grid(options: DetectorSection) -> None:
             f"{options.name} has MODEL.BACKBONE.NAME={backbone}, and detector.features=grid needs "
             f"the maps c4 and res5 of a ResNet: {' or '.join(RESNETS)}"
         )
+    # Res5ROIHeads has res5 in the RoI heads, not in the backbone.
     has_res5 = "res5" in stages or model.ROI_HEADS.NAME == "Res5ROIHeads"
     if not has_res5 and (options.grid_layer == "res5" or "res4" not in stages):
         raise ValueError(

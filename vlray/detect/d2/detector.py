@@ -40,7 +40,7 @@ class Detectron:
 
     @classmethod
     def resize(cls, options: DetectorSection) -> Resize:
-        """Return the configuration's resize function for inference; sizes in the options override.
+        """Return the inference resize function; the options' sizes override the configuration's.
 
         Raises:
             ValueError: The configuration does not resize images, and ``min_size`` is not set.

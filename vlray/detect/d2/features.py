@@ -62,7 +62,7 @@ def find_regions_of(
     Args:
         model: A network in evaluation mode.
         images: Resized images, with channels in the network's order.
-        image_hw: Height and width of the original images, pixels.
+        image_hw: Height and width of the original images, in pixels.
         options: Thresholds and limits for the selection.
 
     Returns:
@@ -106,7 +106,7 @@ def pool_boxes_of(
     Args:
         model: A network in evaluation mode.
         images: Resized images, with channels in the network's order.
-        image_hw: Height and width of the original images, pixels.
+        image_hw: Height and width of the original images, in pixels.
         user_boxes: Boxes of each image, in pixels of the original image.
 
     Raises:

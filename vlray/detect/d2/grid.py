@@ -37,7 +37,7 @@ def grid_of(
     Args:
         model: A network in evaluation mode, whose configuration passed ``check_grid``.
         images: Resized images of one size, with channels in the network's order.
-        image_hw: Height and width of the original images, pixels.
+        image_hw: Height and width of the original images, in pixels.
         options: ``grid_layer`` and ``grid_size``.
 
     Raises:

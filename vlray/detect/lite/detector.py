@@ -33,7 +33,7 @@ class Lite:
 
     @classmethod
     def resize(cls, options: DetectorSection) -> ResizeShortestEdge:
-        """Return the function that resizes to the input size; sizes in the options override it."""
+        """Return the resize function, to ``lite``'s own size unless the options set another."""
         return ResizeShortestEdge(options.min_size or MIN_SIZE, options.max_size or MAX_SIZE)
 
     def __init__(self, options: DetectorSection) -> None:

@@ -119,7 +119,7 @@ class LitePooler(nn.Module):
         )
 
     def forward(self, features: list[Tensor], boxes: list[Boxes]) -> Tensor:
-        """Pool R boxes from p3, p4, p5 and ``semantic`` into the shape (R, pooled_dim())."""
+        """Pool R boxes from p3, p4, p5 and ``semantic`` into vectors, (R, pooled_dim())."""
         cells = self.pyramid(features[:3], boxes).flatten(1)
         pooled = torch.cat([cells, self.semantic(features[3:], boxes).flatten(1)], dim=1)
         return functional.dropout(pooled, DROPOUT, self.training)

@@ -40,7 +40,7 @@ def confidence_of(
     by_class = np.ascontiguousarray(probs.T)
     untried = probs.copy()
     confidence = np.zeros(len(probs), np.float32)
-    before = np.tri(len(probs), k=-1, dtype=bool)  # True where the column is below the row
+    before = np.tri(len(probs), k=-1, dtype=bool)  # True where column index < row index
     open_rows = np.arange(len(probs))  # proposals that have not survived in any class yet
     for _ in range(min(_ROUNDS, probs.shape[1])):
         if not len(open_rows):

@@ -5,8 +5,8 @@ the stored proposals of all images. Both use these rules, whose input is what an
 boxes in pixels of the original image, and each box's best class with its probability. ``vg-caffe``
 also needs the probabilities of all classes.
 
-Shapes: N: images; N1: N + 1; P: proposals of all images; R: selected regions of all images; K:
-classes.
+Shapes: N: images; N1: N + 1; P: proposals of all images; R: selected regions of all images;
+K: classes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TOP = 4  # select_one tries the best _TOP * max_boxes proposals first
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """Proposals of N images, concatenated, in their detector's order.
+    """Proposals of N images, concatenated, in the detector's order.
 
     Attributes:
         offsets: Index of each image's first proposal, followed by P.
@@ -251,7 +251,7 @@ def select_one(
     for rows in (top, order):
         offsets = np.array([0, len(rows)])
         rule = BestClass(Proposals(offsets, boxes[rows], obj_ids[rows], scores[rows]), **rule_args)
-        rule.remember()
+        rule.remember()  # both selections below need the overlaps
         if len(rows) == len(order) or len(rule.select(probe)[0]) == options.max_boxes:
             break
     selected: Int64[np.ndarray, " R"] = rows[rule.select(options)[0]]

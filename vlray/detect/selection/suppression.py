@@ -90,7 +90,11 @@ class Suppression:
             yield overlaps.above(thresh)
 
     def _find(self, start: int) -> Iterator[tuple[Overlaps, int]]:
-        """Yield the overlaps within some whole groups, and the index of the next group's start."""
+        """Yield the overlaps within a few groups at a time, and where the next group starts.
+
+        Args:
+            start: Index into ``_order`` at which the first group starts.
+        """
         pairs = np.cumsum(self._left)  # number of pairs up to each box, in _order
         ends = np.flatnonzero(self._left == 0) + 1  # end index of each group
         while start < len(self._left):
@@ -102,7 +106,7 @@ class Suppression:
             start = end
 
     def _compare(self, start: int, end: int) -> Overlaps:
-        """Compute the overlaps within whole groups, from index ``start`` to ``end``."""
+        """Compute the overlaps within the groups in ``_order[start:end]``."""
         # Pair each box with every box after it in its group.
         partners = self._left[start:end]
         begin = np.cumsum(partners) - partners

@@ -45,7 +45,7 @@ class VgDetector:
     """
 
     name: ClassVar[str]
-    """Name of the preset."""
+    """The preset's name."""
 
     conventions: ClassVar[Conventions]
     """The preset's conventions, before options override them."""
@@ -115,7 +115,7 @@ class VgDetector:
 
         Args:
             images: BGR images as ``resize`` returned them; the mean is not subtracted yet.
-            image_hw: Height and width of the original images, pixels.
+            image_hw: Height and width of the original images, in pixels.
         """
         return self._find(images, image_hw)
 

@@ -125,6 +125,7 @@ def _flavour_of(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flav
     for pattern, why in _FOREIGN.items():
         if name := next((name for name in tensors if re.search(pattern, name)), None):
             raise ValueError(f"{source} cannot be loaded: {why} (its tensor {name})")
+    # Number of rows of each weight, keyed by the module's name.
     rows = {name.split(".")[-2]: len(v) for name, v in tensors.items() if name.endswith(".weight")}
     if any(rows.get(part) == count for part, count in _MILVLG_ROWS.items()) or any(
         part in rows for part in _MILVLG_NAMES.values()

@@ -74,7 +74,7 @@ class VgPredictor(nn.Module):
     def attributes(
         self, visual_feats: Float[Tensor, "R 2048"], class_logits: Float[Tensor, "R 1601"]
     ) -> Float[Tensor, "R 401"]:
-        """Compute attribute logits, given also each region's best class (or the background)."""
+        """Compute attribute logits, which also depend on the best class (or the background)."""
         embedded = self.cls_embedding(class_logits.argmax(dim=1))
         hidden = self.fc_attr(torch.cat([visual_feats, embedded], dim=1)).relu()
         logits: Tensor = self.attr_score(hidden)
@@ -137,7 +137,7 @@ class VgNetwork(nn.Module):
     def pool(
         self, c4: Float[Tensor, "1 1024 H W"], boxes: Float[Tensor, "R 4"]
     ) -> Float[Tensor, "R 2048"]:
-        """Pool one image's boxes, in pixels of the resized image, into input vectors for heads."""
+        """Pool one image's boxes, in resized pixels, into the input vectors for the heads."""
         if self.fast_res5 is not None:
             # Max pooling commutes with rounding, so the map can be rounded before it is pooled.
             return self.fast_res5(c4.to(DTYPES[self.precision]), boxes, POOL_SIZE, 1 / STRIDE)

@@ -162,7 +162,7 @@ class RegionFinder:
         predictor, rules = self._network.predictor, self._rules
         visual_feats = self._network.pool(c4, rois)
         class_logits = predictor.cls_score(visual_feats)
-        probs = class_logits.softmax(dim=1)[:, :OBJECTS]
+        probs = class_logits.softmax(dim=1)[:, :OBJECTS]  # without the background
         obj_probs, obj_ids = probs.max(dim=1)
         per_axis = _per_axis(scales, rois)
         if rules.regressed_boxes:
@@ -234,7 +234,7 @@ def _each_class(
     Source:
         generate_tsv.py of bottom-up attention.
     """
-    (nms_thresh,) = rules.nms_thresh
+    (nms_thresh,) = rules.nms_thresh  # only presets with "best class" have several
     overlaps = box_iou(*(widened(boxes.double(), rules.plus_one),) * 2) > nms_thresh
     confidence = (probs * survivors_of(overlaps, probs)).amax(dim=1)
     rows = most_confident(confidence.cpu().numpy(), options)

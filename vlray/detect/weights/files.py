@@ -21,7 +21,7 @@ _DETECTRON2 = "detectron2://"
 _DETECTRON2_URL = "https://dl.fbaipublicfiles.com/detectron2/"  # as in Detectron2
 # A server that compresses its response does not send the file's Content-Length, which is checked.
 _PLAIN = {"Accept-Encoding": "identity"}
-_HUB_FILES = ("pytorch_model.bin", "model.safetensors")  # in a Hub repository; the first match
+_HUB_FILES = ("pytorch_model.bin", "model.safetensors")  # weights on the Hub; first match
 
 WEIGHTS_ENDINGS = frozenset((".bin", ".pkl", ".pt", ".pth", ".safetensors"))
 """Suffixes of weights files."""

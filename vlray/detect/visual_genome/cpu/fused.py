@@ -29,7 +29,7 @@ WINOGRAD_FROM = 256
 
 
 def can_fuse(dtype: torch.dtype) -> bool:
-    """Return whether this processor and PyTorch support fused convolutions in a precision."""
+    """Return whether this processor and PyTorch support fused convolutions for a data type."""
     ops = torch.ops.mkldnn
     if not hasattr(ops, "_convolution_pointwise"):  # built without oneDNN
         return False

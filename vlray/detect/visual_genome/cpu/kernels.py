@@ -1,4 +1,4 @@
-"""Entry point of the CPU kernels: replaces the slow parts of a network that runs on a CPU."""
+"""Entry point to the CPU kernels: replaces the slow parts of a network that runs on a CPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def use_kernels(
         stages: Stages of the backbone before res5, in float32.
         rpn_head: Head of the region proposal network; its 3x3 convolution is replaced.
         res5: The last stage, in ``dtype``.
-        map_hw: Usual height and width of each stage's input map; other sizes are slower.
+        map_hw: Usual height and width of each stage's input map; other sizes work more slowly.
         dtype: Precision of res5.
 
     Returns:

@@ -1,7 +1,7 @@
 """Winograd convolutions for CPUs: 3x3 convolutions with fewer multiplications, as matrix products.
 
-Shapes: N: images; H, W: height and width; P: small maps; T: tiles per map; C, K: input and output
-channels.
+Shapes: N: images; H, W: height and width of a map; P: small maps; T: tiles per map; C, K: input
+and output channels.
 
 Source:
     Fast Algorithms for Convolutional Neural Networks (arXiv:1509.09308), F(4x4, 3x3).
@@ -145,7 +145,7 @@ def _transforms(
     Input cells outside the map count as zeros; output cells outside it are not computed.
 
     Args:
-        side: Side of the square map, cells.
+        side: Side of the square map, in cells.
     """
     tiles = -(-side // TILE)
     take = np.zeros((REACH, tiles, side))
