@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command of the first argument, and import only its modules."""
+    """Run the command named by the first argument, importing only that command's modules."""
     args = sys.argv[1:] if argv is None else argv
     if not args or args[0] in {"-h", "--help", "help"}:
         print(_help())

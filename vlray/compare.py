@@ -1,4 +1,4 @@
-"""``vlray compare A B``: compare two outputs of the same images, box by box."""
+"""``vlray compare A B``: compare two region outputs for the same images, box by box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``vlray convert SOURCE OUT``: import or export region files of other tools."""
+"""``vlray convert SOURCE OUT``: convert region files from or to other tools' formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``vlray demo [FOLDER]``: extract regions of sample photographs and make a gallery page."""
+"""``vlray demo [FOLDER]``: extract regions from sample photographs and make a gallery page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vlray.runs.session import REFUSED, Session
 
-# Files of scikit-image's wheel: public domain or CC0 (skimage/data/README.txt).
+# Photographs from scikit-image's wheel, public domain or CC0 (skimage/data/README.txt).
 PHOTOS = (
     "astronaut.png",
     "camera.png",
@@ -23,7 +23,7 @@ PHOTOS = (
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Copy sample photographs, extract their regions, and make the gallery."""
+    """Copy sample photographs, extract regions from them, and make the gallery."""
     parser = argparse.ArgumentParser(
         "vlray demo",
         description="Copy sample photographs of scikit-image to FOLDER/photos, extract their "
@@ -59,17 +59,17 @@ def _show_main_job(folder: Path) -> None:
         print("The existing regions have other settings; removing them and extracting again:")
         shutil.rmtree(regions)
         _run("extract", extract, arguments)
-    # From this score on, the boxes of the embedded detector are right on these photographs.
+    # On these photographs, the embedded detector's boxes are right from this score upwards.
     _run("view", view, [str(regions), "--min-score", "0.5", *runs])
 
 
 def copy_photos(folder: Path) -> None:
-    """Copy the photographs of the installed scikit-image.
+    """Copy the sample photographs from the installed scikit-image package.
 
     Raises:
         ModuleNotFoundError: scikit-image is not installed.
     """
-    spec = find_spec("skimage")  # without its import, which is slow
+    spec = find_spec("skimage")  # find the folder without the slow import
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
             "the demo needs the photographs of scikit-image: pip install scikit-image"

@@ -73,7 +73,7 @@ def _show() -> None:
 
 
 def _users(path: tuple[str, ...]) -> list[str]:
-    """Return the commands that use an entry."""
+    """Return the names of the commands that use an entry, or a note that there are none."""
     from vlray.settings.commands import commands_with
 
     name = ("detector", "name") if path[0] == "models" else path

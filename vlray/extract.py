@@ -1,4 +1,4 @@
-"""``vlray extract IMAGES OUT``: detect the regions of images and write them to Parquet."""
+"""``vlray extract IMAGES OUT``: detect regions in images and write them to Parquet."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 class _Extract(ModuleType):
-    """A callable module: ``vlray.extract`` is the command and a function of the Python API."""
+    """Callable module: ``vlray.extract`` is both the command and a Python API function."""
 
     def __call__(
         self, images: str | Path, out: str | Path, detector: str = "lite", **options: Any
     ) -> ExtractResult:
-        """Extract the regions of images; see `vlray.stream.api.extract_regions`."""
+        """Extract regions from images; see `vlray.stream.api.extract_regions`."""
         from vlray.stream.api import extract_regions
 
         return extract_regions(images, out, detector, **options)

@@ -1,4 +1,4 @@
-"""``vlray pipeline FILE.yaml``: run the steps of a file."""
+"""``vlray pipeline FILE.yaml``: run the steps that a YAML file defines."""
 
 from __future__ import annotations
 

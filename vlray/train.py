@@ -1,4 +1,4 @@
-"""``vlray train DATA REGIONS OUT``: train a model on a dataset and its regions."""
+"""``vlray train DATA REGIONS OUT``: train a model on a dataset and the regions of its images."""
 
 from __future__ import annotations
 

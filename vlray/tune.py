@@ -1,4 +1,4 @@
-"""``vlray tune OUT --space ... -- COMMAND``: search the best options of a command."""
+"""``vlray tune OUT --space ... -- COMMAND``: search for the best options of a command."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""The version, apart from the public API so that every layer can read it."""
+"""The version, in a module of its own so that every layer can import it."""
 
 __version__ = "0.1.0"

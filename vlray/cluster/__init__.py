@@ -1,1 +1,1 @@
-"""Use of Ray by all commands: connection, capacity, console output, worker logs."""
+"""Use of Ray in all commands: connection, capacity, console output and worker logs."""

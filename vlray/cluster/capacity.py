@@ -1,4 +1,4 @@
-"""Resource plans of extractions, checked against the cluster before Ray waits for resources."""
+"""Resource plans for extractions, checked against the cluster before Ray waits for resources."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import ray
 
 from vlray.config.cluster import ClusterSection
 
-WRITE_CPUS = 0.25
-_EPSILON = 1e-6  # 0.3 / 0.1 is 2.9999...
+WRITE_CPUS = 0.25  # per write task
+_EPSILON = 1e-6  # absorbs rounding errors: 0.3 / 0.1 is 2.9999...
 
 
 class Node(NamedTuple):
-    """Resources of one machine of the cluster."""
+    """CPUs and GPUs of one machine in the cluster."""
 
     cpus: float
     gpus: float
@@ -24,7 +24,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class ResourcePlan:
-    """Resources of the detector actors, and CPUs reserved for the other stages."""
+    """Resources for the detector actors, and CPUs for decoding."""
 
     actors: int
     cpus_per_actor: float
@@ -46,28 +46,29 @@ def living_nodes() -> list[Node]:
 
 
 def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> ResourcePlan:
-    """Plan the resources of the actors, and refuse a plan that the cluster cannot hold.
+    """Plan the actors' resources, and refuse a plan that the cluster cannot hold.
 
     Ray waits silently for resources that never become available, so the plan is checked first.
 
     Args:
         options: Requested resources; 0 and -1 mean automatic.
         nodes: Nodes of the cluster.
-        shards: Number of shards to process; further actors would only load weights.
+        shards: Number of shards to process; additional actors would load weights for nothing.
 
     Raises:
-        ValueError: The request exceeds the cluster; the message has both numbers.
+        ValueError: The request exceeds the cluster; the message states both numbers.
     """
     gpus_per_actor = options.gpus_per_actor
     if gpus_per_actor < 0:
         gpus_per_actor = 1 if sum(node.gpus for node in nodes) >= 1 else 0
     most, share = _shares(nodes, gpus_per_actor, options.decode_cpus + WRITE_CPUS)
     cpus_per_actor = options.cpus_per_actor or share
-    # Threads follow from the share, not from the number of actors, which is smaller when few shards
-    # are left: another number of threads changes the last digits of the features.
+    # The number of threads changes the last digits of the features. Derive it from the share, not
+    # from the number of actors, which is smaller when few shards are left.
     threads = options.threads_per_actor or max(int(cpus_per_actor), 1)
     actors = options.actors or max(min(most, shards), 1)
     plan = ResourcePlan(actors, cpus_per_actor, gpus_per_actor, threads, options.decode_cpus)
+    # Shrink an automatic plan until it fits; a requested number of actors stays as it is.
     while (missing := shortage(plan, nodes)) and not options.actors and plan.actors > 1:
         plan = replace(plan, actors=plan.actors - 1)
     if missing:
@@ -79,15 +80,17 @@ def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Res
 
 
 def _shares(nodes: Sequence[Node], gpus: float, stages: float) -> tuple[int, float]:
-    """Return the largest useful number of actors, and the CPUs of each.
+    """Return the largest useful number of actors, and the CPUs for each actor.
 
-    One detector per CPU with one thread each uses CPUs best. The other stages need few CPUs, which
-    are taken from the detectors' shares. Every node reserves them, because Ray chooses the nodes.
+    One single-threaded detector per CPU makes the best use of CPUs. The other stages need few CPUs,
+    which are taken from the detectors' shares on every node, because Ray chooses where the other
+    stages run.
     """
     most, share = 0, 1.0
     for node in nodes:
         here = _times(node.gpus, gpus) if gpus else int(node.cpus)
         most += here
+        # All actors get equal shares, so the node with the least CPUs per actor decides.
         if here:
             share = min(share, (node.cpus - stages) / here)
     if not most:
@@ -96,7 +99,7 @@ def _shares(nodes: Sequence[Node], gpus: float, stages: float) -> tuple[int, flo
 
 
 def shortage(plan: ResourcePlan, nodes: Sequence[Node]) -> str:
-    """Describe which resources the nodes lack for a plan; empty if the plan fits."""
+    """Describe the resources that the nodes lack for a plan; return "" if the plan fits."""
     actors, cpus, gpus = plan.actors, plan.cpus_per_actor, plan.gpus_per_actor
     stages = f"{plan.decode_cpus:g} to decode and {WRITE_CPUS:g} to write"
     for resource, needed, there, parts in (
@@ -126,7 +129,7 @@ def shortage(plan: ResourcePlan, nodes: Sequence[Node]) -> str:
 def _may_block(plan: ResourcePlan, nodes: Sequence[Node]) -> bool:
     """Return whether Ray may place the actors so that no node has CPUs left for another stage."""
     task = max(plan.decode_cpus, WRITE_CPUS)
-    enough = 0  # smallest number of actors that blocks all nodes
+    enough = 0  # smallest number of actors that can block all nodes
     for node in nodes:
         actors_here = capacity_of([node], plan.cpus_per_actor, plan.gpus_per_actor, at_most=10**9)
         if node.cpus - actors_here * plan.cpus_per_actor > task - _EPSILON:
@@ -137,7 +140,7 @@ def _may_block(plan: ResourcePlan, nodes: Sequence[Node]) -> bool:
 
 
 def capacity_of(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> int:
-    """Return the number of actors that fit on the nodes, each on a single node."""
+    """Return how many actors fit on the nodes; an actor cannot span two nodes."""
     capacity = 0
     for node in nodes:
         fitting = [

@@ -19,15 +19,15 @@ from vlray.config.cluster import ClusterSection
 log = logging.getLogger("vlray.cluster")
 
 _AT_START = {"RAY_USAGE_STATS_ENABLED": "0"}
-"""Variables that Ray reads at its start and that ``ray.init`` has no argument for."""
+"""Environment variables that Ray reads at startup and for which ``ray.init`` has no argument."""
 
 
 def connect(options: ClusterSection) -> None:
     """Connect to a running cluster, or start a local one that ends with this process.
 
-    An existing connection of this process is kept. Otherwise the address is ``cluster.address``,
-    then ``RAY_ADDRESS`` (which ``ray job submit`` sets), then a cluster that ``ray start`` started
-    on this machine.
+    If this process is already connected, the connection is kept. Otherwise the address is the first
+    of: ``cluster.address``, ``RAY_ADDRESS`` (which ``ray job submit`` sets), and the address of a
+    cluster that ``ray start`` started on this machine.
     """
     if ray.is_initialized():
         return
@@ -47,6 +47,7 @@ def connect(options: ClusterSection) -> None:
 def _init(options: ClusterSection) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
     local = {"include_dashboard": False} | quiet
+    # Only a local Ray takes this size; a running cluster has its own object stores.
     if options.object_store_gb:
         local["object_store_memory"] = int(options.object_store_gb * 2**30)
     if options.address == "local":
@@ -95,7 +96,7 @@ def _same_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Suppress the output of Ray's compiled core at its start; print it if the start fails.
+    """Suppress what Ray's compiled core prints while it starts; print it if the start fails.
 
     The core writes to file descriptor 2, which Python's logging does not control.
     """
@@ -117,7 +118,7 @@ def _held_back() -> Iterator[None]:
 
 def running_here() -> bool:
     """Return whether ``ray start`` has started a cluster on this machine."""
-    # Private in Ray 2.60. The public way, ray.init("auto"), would connect as well.
+    # Private in Ray 2.60. The public alternative, ray.init("auto"), would also connect.
     from ray._private.utils import read_ray_address
 
     return read_ray_address() is not None

@@ -1,4 +1,4 @@
-"""Suppress Ray's own console output during a run, and restore its settings afterwards."""
+"""Suppression of Ray's own console output: logger levels, and one harmless error line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def quiet_loggers(levels: Mapping[str, int]) -> Iterator[None]:
     """Set the levels of loggers, and restore them afterwards.
 
     Args:
-        levels: Level by name of the logger.
+        levels: Logger names, mapped to levels.
     """
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
@@ -37,10 +37,10 @@ def quiet_loggers(levels: Mapping[str, int]) -> Iterator[None]:
 
 @contextmanager
 def without_harmless_line() -> Iterator[None]:
-    """Drop the line of `HARMLESS` from standard error; everything else passes without delay.
+    """Drop lines with `HARMLESS` from standard error; all other output passes without delay.
 
     Ray's core writes to file descriptor 2, which neither logging nor ``sys.stderr`` controls, so
-    the descriptor is redirected through a pipe. Use it around the start of actors only.
+    the descriptor is redirected through a pipe. Use this context only while actors start.
     """
     try:
         console = os.dup(2)

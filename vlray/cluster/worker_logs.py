@@ -1,4 +1,4 @@
-"""Forwarding of the output of tasks and actors to the run's log."""
+"""Forwarding of output from Ray tasks and actors to the run's log."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _TEXT = re.compile(r"(?P<levelname>[A-Z]+) (?P<message>.*)", re.DOTALL)
 def log_to_stderr(options: EnvironmentSection) -> None:
     """Write this worker's vlray messages to its standard error, from which Ray collects them.
 
-    Ray passes them to its dashboard, to the driver's console and, with `forwarded`, to the log of
-    the run. A worker may run tasks of several runs one after the other, so each task calls this.
+    Ray passes the messages to its dashboard, to the driver's console and, with `forwarded`, to the
+    run's log. A worker may run tasks of several runs one after another, so each task calls this.
 
     Args:
         options: Log level and format of the run.
@@ -38,7 +38,7 @@ def log_to_stderr(options: EnvironmentSection) -> None:
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Handler of a worker, distinguishable from handlers of other code."""
+    """vlray's handler in a worker; its class distinguishes it from all other handlers."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -49,7 +49,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 class _WorkerFormatter(JsonFormatter):
-    """JSON formatter that adds Ray's ids of the worker and its task."""
+    """JSON formatter that adds Ray's ids for the worker and its task."""
 
     def format(self, record: logging.LogRecord) -> str:
         setattr(record, WORKER, _worker_context())
@@ -57,7 +57,7 @@ class _WorkerFormatter(JsonFormatter):
 
 
 def _worker_context() -> dict[str, str]:
-    """Return the ids of this worker, its node and its current task, by Ray's names."""
+    """Return the ids of this worker, its node and its current task, keyed by Ray's names."""
     if not ray.is_initialized():
         return {}
     context = ray.get_runtime_context()
@@ -68,7 +68,8 @@ def _worker_context() -> dict[str, str]:
     return {name: value for name, value in ids.items() if value}
 
 
-# Workers repeat each other mostly at their start. The limit bounds memory for chatty detectors.
+# Workers log the same lines mostly while they start. The limit bounds memory if a detector logs
+# many different lines.
 REMEMBERED_LINES = 1_000
 
 
@@ -76,11 +77,11 @@ REMEMBERED_LINES = 1_000
 def forwarded() -> Iterator[None]:
     """Redirect the output of tasks and actors to the logger ``vlray.worker``.
 
-    It then appears in the run's log and on the console, while Ray's own printing is off. Identical
-    lines of several workers are logged once.
+    The output then appears in the run's log and on the console, while Ray's own printing is off.
+    Identical lines from several workers are logged once.
     """
-    # Private in Ray 2.60, which has no public hook for workers' output. Without it, the messages
-    # are only in Ray's own log files.
+    # Private in Ray 2.60, which has no public hook for workers' output. If the import fails,
+    # the messages are only in Ray's own log files.
     try:
         from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
     except ImportError:
@@ -102,13 +103,13 @@ def forwarded() -> Iterator[None]:
         yield
     finally:
         dispatcher.remove_handler("vlray")
-    # Not after an exception: Ray would print messages about the tasks that it cancels.
+    # Skipped after an exception: Ray would print messages about the tasks that it cancels.
     for name, print_logs in printing:
         dispatcher.add_handler(name, print_logs)
 
 
 def _log(line: str, batch: dict[str, Any], logged: set[str]) -> None:
-    """Log a line of a worker at its own level, unless the same message was logged before."""
+    """Log a worker's line at the line's level, unless the same message was logged before."""
     source: dict[str, Any] = {"process": int(batch["pid"]), "node_ip": batch.get("ip")}
     source |= {name: batch[name] for name in ("actor_name", "task_name") if batch.get(name)}
     worker = source | (parse_json(line) or _parse_text(line))

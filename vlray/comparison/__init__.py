@@ -1,4 +1,4 @@
-"""Compare two outputs of the same images, box by box."""
+"""Compare two region outputs for the same images, box by box."""
 
 from vlray.comparison.result import Comparison
 from vlray.comparison.run import compare

@@ -18,7 +18,8 @@ def run(config: CompareConfig, session: Session) -> None:
     """Compare two outputs and print the results.
 
     Raises:
-        Failed: The outputs do not reach ``min_matched`` or ``min_cosine``.
+        Failed: The result is below ``min_matched`` or ``min_cosine``, or no features were
+            compared although ``min_cosine`` is set.
     """
     folder = session.open(config)
     report = config.report or str(folder.path)
@@ -39,12 +40,13 @@ def run(config: CompareConfig, session: Session) -> None:
     print(f"\nmetrics: {files.join(report, JSON_NAME)}")
     if config.worst:
         print(f"page: {files.join(report, PAGE_NAME)}")
+    # Check the limits last, so that the results are reported even if they miss the limits.
     if missed := _missed_limits(result, config):
         raise Failed("; ".join(missed))
 
 
 def _missed_limits(result: Comparison, config: CompareConfig) -> list[str]:
-    """List the limits that the comparison does not reach, one message each."""
+    """Return one message for each limit that the comparison does not reach."""
     overall = result.overall
     missed = []
     share = overall.share(overall.matched)
@@ -53,7 +55,7 @@ def _missed_limits(result: Comparison, config: CompareConfig) -> list[str]:
             f"{percent(share)} of the boxes have a partner, below "
             f"--min-matched {config.min_matched:g}"
         )
-    # Matched boxes without features must not pass the limit by default.
+    # Without features there is no cosine: that must fail the limit, not pass it.
     if config.min_cosine > -1:
         if not overall.cosine.count:
             missed.append("--min-cosine cannot be checked: no features were compared")

@@ -1,4 +1,4 @@
-"""Read two outputs image by image, whatever order each of them stores its images in."""
+"""Read two outputs image by image, even if they store the images in different orders."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vlray.regions.schema import from_table
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """One image on both sides.
+    """An image that both sides have.
 
-    The regions are views into the arrays of a whole batch: copy them to keep them.
+    The regions are views into the arrays of a whole batch; copy them if you keep them.
 
     Attributes:
         image_id: Id of the image.
@@ -43,15 +43,15 @@ COLUMNS = (
 
 
 def join(a: Side, b: Side, image_ids: Set[str], *, features: bool) -> Iterator[Joined]:
-    """Yield the images of both sides in A's order, with a few row groups in memory.
+    """Yield the images that both sides have, in A's order; only a few row groups are in memory.
 
-    If B has the same order, every file is read once. Otherwise the row group of each image is
-    read anew.
+    If B stores the images in the same order, each file is read once. Otherwise row groups of B are
+    read repeatedly.
 
     Args:
         a: The side that sets the order.
         b: The other side.
-        image_ids: Ids of the images to yield; both sides have them.
+        image_ids: Ids of the images to yield; both sides must have them.
         features: Whether to read the feature vectors; skipping them is faster.
     """
     columns = [*COLUMNS, *(["visual_feats"] if features else [])]
@@ -70,6 +70,7 @@ def join(a: Side, b: Side, image_ids: Set[str], *, features: bool) -> Iterator[J
         ahead = pool.submit(read)
         while tables := ahead.result():
             ahead = pool.submit(read)
+            # from_table returns only the regions, so read ids and paths here.
             texts = [
                 table.column(name).to_pylist()
                 for table, name in zip(

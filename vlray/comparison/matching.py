@@ -1,6 +1,6 @@
 """Match the boxes of two sides.
 
-Shapes: A and B: boxes of one image on the two sides, M: matched pairs.
+Shapes: A: boxes of the image on side A; B: boxes of the image on side B; M: matched pairs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vlray.regions.overlap import iou_of
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Matched pairs of boxes of one image.
+    """Matched pairs of boxes in one image.
 
     Attributes:
         a: Index of each matched box on side A, ascending.
-        b: Index of its partner on side B.
+        b: Index of the partner of each box in ``a``, on side B.
         iou: IoU of each pair, in [0, 1].
     """
 
@@ -41,20 +41,20 @@ def match(
 ) -> Matching:
     """Match boxes one to one, greedily by descending IoU.
 
-    The pair with the highest IoU is matched first, then the highest among the boxes that are
-    still free, down to ``iou_thresh``. The matches at a higher threshold are therefore a subset
-    of these pairs; an optimal assignment by total IoU lacks this property. Ties in IoU (a
-    detector may return one box with two classes) are broken by equal class, then by the smallest
-    difference in rank.
+    The pair with the highest IoU is matched first, then the best pair among the boxes that are
+    still free, down to ``iou_thresh``. A higher threshold therefore returns a subset of these
+    pairs; an assignment that maximizes the total IoU does not guarantee this. If pairs have the
+    same IoU (a detector may return one box with two classes), pairs with equal classes are matched
+    first, then pairs with the smallest difference in rank.
 
     Args:
         boxes_a: Boxes of side A in pixels.
-        boxes_b: Boxes of side B in pixels of an image of the same size.
-        ids_a: Class ids of side A; None: ignore classes.
-        ids_b: Class ids of side B, in the same numbering; None: ignore classes.
-        iou_thresh: Minimum IoU of a pair; even at 0 the boxes must overlap.
+        boxes_b: Boxes of side B in pixels; both sides must use the same image size.
+        ids_a: Class ids of side A; None: classes are ignored.
+        ids_b: Class ids of side B, with the same numbering; None: classes are ignored.
+        iou_thresh: Minimum IoU of a pair; even at 0, the boxes must overlap.
     """
-    # Shortcut for identical sides: the greedy matching below returns the same pairs.
+    # Shortcut for identical sides: the greedy matching below would return the same pairs.
     same_classes = ids_a is None or ids_b is None or np.array_equal(ids_a, ids_b)
     if same_classes and np.array_equal(boxes_a, boxes_b):
         every = np.arange(len(boxes_a))

@@ -1,6 +1,6 @@
-"""Metrics of one image: the matched boxes of both sides and how far they differ.
+"""Metrics of one image: how many boxes match, and how much the matched boxes differ.
 
-Shapes: A and B: boxes of one image on the two sides, M: matched pairs, D: feature length.
+Shapes: M: matched pairs; D: feature length.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ROUNDING = np.float16
 
 @dataclass(frozen=True)
 class Comparable:
-    """Which columns of the two outputs can be compared. Boxes always can.
+    """Which columns of the two outputs can be compared; boxes always can.
 
     Attributes:
         features: Whether both sides have feature vectors of the same length.
@@ -44,8 +44,8 @@ class ImageMetrics:
         pairs: The matched boxes.
         cosine_distance: 1 - cosine of the two features.
         rel_l2: ``||a - b|| / ||a||``.
-        rounding: ``||a - float16(a)|| / ||a||`` where exactly one side is stored as float16: the
-            part of ``rel_l2`` that rounding explains.
+        rounding: ``||x - float16(x)|| / ||x||`` for the side x that is not stored as float16: the
+            part of ``rel_l2`` that rounding explains. None unless exactly one side is float16.
         score_diff: Score of B minus score of A.
         same_class: Whether the classes are equal.
         same_attribute: Whether the attributes are equal.
@@ -67,11 +67,11 @@ class ImageMetrics:
 
     @property
     def unmatched(self) -> int:
-        """Number of boxes without a partner, both sides together."""
+        """Number of boxes without a partner, summed over both sides."""
         return self.num_a + self.num_b - 2 * len(self.pairs)
 
     def as_row(self) -> dict[str, Any]:
-        """Summarize the metrics as the image's row in ``compare.json``."""
+        """Summarize the metrics as the image's entry in ``compare.json``."""
         return {
             "boxes_a": self.num_a,
             "boxes_b": self.num_b,
@@ -94,10 +94,10 @@ class ImageMetrics:
 def compare_image(
     a: RegionBatch, b: RegionBatch, comparable: Comparable, iou_thresh: float
 ) -> ImageMetrics:
-    """Match the boxes of one image and measure each pair.
+    """Match the boxes of one image and compute the metrics of each pair.
 
-    Where the two sides have different image sizes, B's boxes are first scaled to A's size. The
-    cosine of two zero vectors is 1; that of a zero vector and any other vector is 0.
+    If the image size differs between the sides, B's boxes are first scaled to A's size. Two zero
+    vectors have cosine 1; a zero vector and a nonzero vector have cosine 0.
 
     Args:
         a: Regions of the image on side A.
@@ -142,10 +142,10 @@ def compare_image(
 def feature_distances(
     a: np.ndarray, b: np.ndarray
 ) -> tuple[Float64[np.ndarray, " M"], Float64[np.ndarray, " M"]]:
-    """Measure ``1 - cosine`` and ``||a - b|| / ||a||`` of pairs of vectors.
+    """Compute ``1 - cosine`` and ``||a - b|| / ||a||`` for each pair of vectors.
 
-    Both sides are computed in float64. A pair with a non-finite value has the distance 1 by both
-    measures.
+    The computation uses float64. If a vector has a non-finite value, both distances of its pair
+    are 1.
 
     Args:
         a: Vectors (M, D) of side A.
@@ -155,8 +155,8 @@ def feature_distances(
     finite = np.isfinite(wide_a).all(axis=1) & np.isfinite(wide_b).all(axis=1)
     wide_a[~finite], wide_b[~finite] = 0, 0
     norms = [np.linalg.norm(side, axis=1) for side in (wide_a, wide_b)]
-    # 1 - cosine equals half the squared distance of the unit vectors. This form does not cancel
-    # where the cosine is close to 1.
+    # 1 - cosine equals half the squared distance between the unit vectors. This form loses no
+    # digits to cancellation when the cosine is close to 1.
     units = [
         side / np.maximum(norm, 1e-300)[:, None]
         for side, norm in zip((wide_a, wide_b), norms, strict=True)
@@ -164,7 +164,7 @@ def feature_distances(
     cosine_distance = ((units[0] - units[1]) ** 2).sum(axis=1) / 2
     zeros = [norm == 0 for norm in norms]
     cosine_distance[zeros[0] != zeros[1]] = 1
-    # A zero reference would divide by zero: use B's norm, or 1 where both vectors are zero.
+    # Avoid division by zero: if A's vector is zero, divide by B's norm, or by 1 if both are zero.
     reference = np.where(zeros[0], np.where(zeros[1], 1, norms[1]), norms[0])
     rel_l2 = np.linalg.norm(wide_a - wide_b, axis=1) / reference
     cosine_distance[~finite] = rel_l2[~finite] = 1
@@ -172,15 +172,15 @@ def feature_distances(
 
 
 def _rounding(a: np.ndarray, b: np.ndarray) -> Float64[np.ndarray, " M"] | None:
-    """Measure the relative L2 error of rounding the wider side to float16.
+    """Compute the relative L2 error that rounding to float16 causes in the wider side.
 
     Returns:
-        None where both sides or neither side is float16.
+        The error of each pair; None if both sides or neither side is float16.
     """
     if (a.dtype == _ROUNDING) == (b.dtype == _ROUNDING):
         return None
     wide = (b if a.dtype == _ROUNDING else a).astype(np.float32)
-    limit = np.finfo(_ROUNDING).max  # the writer clips to the range of float16 as well
+    limit = np.finfo(_ROUNDING).max  # the writer also clips to the range of float16
     return feature_distances(wide, wide.clip(-limit, limit).astype(_ROUNDING))[1]
 
 
@@ -191,7 +191,7 @@ def _same(a: np.ndarray | None, b: np.ndarray | None, pairs: Matching) -> np.nda
 def _identical(a: RegionBatch, b: RegionBatch) -> bool:
     for name in a.__dataclass_fields__:
         one, two = getattr(a, name), getattr(b, name)
-        # Columns that only one side has make the images different.
+        # A column that only one side has makes the images different.
         if (one is None) != (two is None):
             return False
         if one is not None and (

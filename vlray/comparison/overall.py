@@ -1,4 +1,4 @@
-"""Metrics of all images together, in memory that does not grow with the number of images."""
+"""Metrics over all images, in constant memory."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ class OverallMetrics:
         boxes_a: Number of boxes on side A.
         boxes_b: Number of boxes on side B.
         matched: Number of matched pairs.
-        matched_at: Number of pairs by minimum IoU; steps below ``iou_thresh`` are left out.
-        images: Number of images on both sides.
+        matched_at: Number of pairs that reach each IoU in ``IOU_STEPS``, keyed by IoU; steps below
+            ``iou_thresh`` are left out.
+        images: Number of images that both sides have.
         identical: Number of images whose stored columns are bitwise equal.
-        other_size: Number of images with a different size on each side.
+        other_size: Number of images whose size differs between the sides.
         more_a: Number of images with more boxes on side A.
         more_b: Number of images with more boxes on side B.
-        iou: 1 - IoU of each pair.
-        cosine: 1 - cosine of each pair's features.
-        rel_l2: Relative L2 distance of each pair's features.
-        rounding: The part of ``rel_l2`` that float16 rounding explains, where one side is float16.
-        score_diff: Absolute difference of the scores.
-        score_shift: Sum over all pairs of B's score minus A's score.
+        iou: Distribution of 1 - IoU over the pairs.
+        cosine: Distribution of 1 - cosine of the two features.
+        rel_l2: Distribution of the relative L2 distance between the two features.
+        rounding: Distribution of the part of ``rel_l2`` that rounding explains; empty unless
+            exactly one side is float16.
+        score_diff: Distribution of the absolute difference between the two scores.
+        score_shift: B's score minus A's score, summed over all pairs.
         same_class: Number of pairs with equal classes.
         classes: Number of pairs whose classes were compared.
         same_attribute: Number of pairs with equal attributes.
@@ -74,6 +76,7 @@ class OverallMetrics:
         self.matched += len(metrics.pairs)
         for step in self.matched_at:
             self.matched_at[step] += int((metrics.pairs.iou >= step).sum())
+        # A Spread holds distances, so store 1 - IoU.
         self.iou.add(1 - metrics.pairs.iou)
         for spread, values in (
             (self.cosine, metrics.cosine_distance),
@@ -93,7 +96,8 @@ class OverallMetrics:
             self.attributes += len(metrics.pairs)
 
     def share(self, pairs: int) -> float:
-        """Return the share of the boxes of both sides that so many pairs cover; 1 without boxes."""
+        """Return the fraction of all boxes that this many pairs cover; 1 if there are no boxes."""
+        # A pair covers one box on each side.
         boxes = self.boxes_a + self.boxes_b
         return 2 * pairs / boxes if boxes else 1.0
 
@@ -134,6 +138,7 @@ def _similarity(spread: Spread) -> dict[str, float] | None:
     return {
         "mean": 1 - spread.mean,
         "median": 1 - spread.percentile(0.5),
+        # The spread holds 1 - similarity: its high percentiles are the low ones of the similarity.
         "p5": 1 - spread.percentile(0.95),
         "p1": 1 - spread.percentile(0.99),
         "min": 1 - spread.worst,

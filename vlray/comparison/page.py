@@ -1,4 +1,4 @@
-"""The page of a comparison: the worst images with the boxes of both sides, and all metrics."""
+"""The HTML page of a comparison: the worst images with the boxes of both sides, and all metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
 
     Args:
         result: The comparison with its worst images.
-        images_root: Folder or URI of the images; empty: where they were extracted from.
+        images_root: Folder or URI of the images; empty: the folder they were extracted from.
 
     Returns:
         The page, and one message for each image that cannot be read.
@@ -62,9 +62,9 @@ def render(result: Comparison, images_root: str) -> tuple[bytes, list[str]]:
 
 
 def _thumbnails(result: Comparison, images: Sequence[BadImage], images_root: str) -> list[Picture]:
-    """Read the images from A's paths, and those that cannot be read there from B's paths."""
+    """Read each image from its path in A or, if it cannot be read there, from its path in B."""
     pictures = read_thumbnails(result.a.output, [image.path_a for image in images], images_root)
-    # The images may have moved or be missing on one of the two sides only.
+    # An image may have moved or been deleted at one of the two paths only.
     unread = [index for index, picture in enumerate(pictures) if picture.thumbnail is None]
     paths = [images[index].path_b for index in unread]
     from_b = read_thumbnails(result.b.output, paths, images_root)
@@ -88,7 +88,7 @@ def _totals(result: Comparison) -> list[Total]:
 
 
 def _tables(result: Comparison) -> dict[str, Any]:
-    """Collect the contents of the other tabs, by the template's variable names."""
+    """Collect the contents of the other tabs, keyed by template variable."""
     absent = [
         *((image_id, "A", why) for image_id, why in result.only_a.items()),
         *((image_id, "B", why) for image_id, why in result.only_b.items()),
@@ -128,6 +128,7 @@ def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> di
         "path": image.path_a,
         "missing": missing,
         "thumbnail": index,
+        # The script expects (width, height).
         "size": [[side.image_hw[1], side.image_hw[0]] for side in (image.a, image.b)],
         "metrics": metrics.as_row(),
         "sides": [_boxes(result.a, image.a), _boxes(result.b, image.b)],
@@ -146,9 +147,9 @@ def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> di
 
 
 def _boxes(side: Side, regions: LabelledBoxes) -> list[list[Any]]:
-    """List the boxes as the script reads them: corners, label, score, attribute and its score."""
+    """List the boxes as page.js expects them: corners, label, score, attribute, attribute score."""
     boxes = []
-    # A tenth of a pixel is invisible, and the page stays small.
+    # Rounding to a tenth of a pixel is invisible and keeps the page small.
     for row, box in enumerate(regions.boxes.astype(np.float64).round(1).tolist()):
         label, attribute = "", ""
         score, attribute_score = (

@@ -12,7 +12,7 @@ from vlray.comparison.worst import Worst
 from vlray.version import __version__
 
 SCHEMA = 1
-"""Schema version of ``compare.json``; incremented when a key is renamed or changes its meaning."""
+"""Schema version of ``compare.json``; incremented when a key is renamed or changes meaning."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +22,15 @@ class Comparison:
     Attributes:
         a: The reference output.
         b: The other output.
-        differences: Facts of the provenance that differ: name, value of A, value of B.
+        differences: Provenance facts that differ: name, value in A, value in B.
         comparable: Columns that were compared besides the boxes.
-        reasons: Why ``features``, ``classes`` or ``attributes`` were not compared, by name.
-        only_a: Images that only A has, with the reason why B lacks each.
-        only_b: Images that only B has, with the reason why A lacks each.
-        overall: Metrics of all images together.
-        worst: The images that differ most, by each order of the page.
-        splits: Splits that were compared; empty means all.
+        reasons: Why ``features``, ``classes`` or ``attributes`` were not compared, keyed by these
+            names.
+        only_a: Why B lacks each image that only A has, keyed by image id.
+        only_b: Why A lacks each image that only B has, keyed by image id.
+        overall: Metrics over all images.
+        worst: The images that differ most, for each sort order of the page.
+        splits: Compared splits; empty means all.
     """
 
     a: Side

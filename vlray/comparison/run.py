@@ -42,20 +42,21 @@ def compare(
 ) -> Comparison:
     """Compare two outputs of the same images, box by box.
 
-    Boxes are matched one to one, greedily by falling IoU. With a ``report`` the folder gets
-    ``compare.json`` and, for ``worst`` above 0, the page ``compare.html``. The JSON holds:
+    Boxes are matched one to one, greedily by descending IoU. If ``report`` is set,
+    ``compare.json`` is written there, and the page ``compare.html`` if ``worst`` is above 0. The
+    JSON file holds:
 
     - ``schema`` (1), ``vlray_version``, ``iou_thresh``, ``splits``, ``identical``;
-    - ``a`` and ``b``: ``path``, ``images``, and ``facts``, its provenance;
+    - ``a`` and ``b``: ``path``, ``images`` and ``facts`` (the provenance of the output);
     - ``differences``: the facts that differ, a list of ``{name, a, b}``;
-    - ``not_compared``: the reason why ``features``, ``classes`` or ``attributes`` were not
-      compared, by name;
+    - ``not_compared``: why ``features``, ``classes`` or ``attributes`` were not compared, keyed by
+      these names;
     - ``images``: ``both``, ``identical``, ``other_size``, ``only_a``, ``only_b`` (counts);
-    - ``only_a`` and ``only_b``: ``{image_id: reason}`` why the other side lacks the image;
+    - ``only_a`` and ``only_b``: why the other side lacks each image, as ``{image_id: reason}``;
     - ``overall``: ``boxes_a``, ``boxes_b``, ``images_with_more_boxes_in_a``,
       ``images_with_more_boxes_in_b``, ``matched``, ``matched_share`` (of both sides' boxes),
-      ``matched_share_a``, ``matched_share_b``, ``matched_share_at_iou``, and spreads: ``iou`` and
-      ``cosine`` (``mean``, ``median``, ``p5``, ``p1``, ``min``), ``rel_l2``,
+      ``matched_share_a``, ``matched_share_b``, ``matched_share_at_iou``, and distributions: ``iou``
+      and ``cosine`` (``mean``, ``median``, ``p5``, ``p1``, ``min``), ``rel_l2``,
       ``rel_l2_of_rounding`` and ``score_diff`` (absolute; ``mean``, ``median``, ``p95``, ``p99``,
       ``max``), ``score_shift_mean`` (B minus A), ``same_class``, ``same_class_share``,
       ``same_attribute``, ``same_attribute_share``. Values that were not compared are null.
@@ -71,10 +72,10 @@ def compare(
         split: Splits to compare; empty means all.
         iou_thresh: Minimum IoU of a matched pair of boxes.
         worst: Number of images on the page for each sort order.
-        images_root: Folder or URI of the images; empty: where they were extracted from.
+        images_root: Folder or URI of the images; empty: the folder they were extracted from.
 
     Raises:
-        ValueError: ``a`` or ``b`` is not an output or is empty, or no image is in both.
+        ValueError: ``a`` or ``b`` is not an output or is empty, or they have no image in common.
         OSError: A file cannot be read or written.
     """
     side_a, side_b = open_side("A", a, split), open_side("B", b, split)
@@ -93,11 +94,12 @@ def compare(
         only_a={i: _reason_absent(side_b, i) for i in side_a.image_ids if i not in both},
         only_b={i: _reason_absent(side_a, i) for i in side_b.image_ids if i not in both},
         overall=OverallMetrics(iou_thresh),
+        # Only the page needs the worst images.
         worst=Worst(worst if report else 0),
         splits=tuple(split),
     )
-    # Per-image rows go to disk: memory must not grow with the number of images, but the summary
-    # comes first in the JSON file and is complete only at the end.
+    # Per-image rows go to a temporary file: memory must not grow with the number of images, and
+    # the summary, which comes first in the JSON file, is complete only at the end.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
         with tqdm(total=len(both), unit="image", desc="compare", disable=None) as progress:
             for image in join(side_a, side_b, both, features=comparable.features):
@@ -105,6 +107,7 @@ def compare(
                 result.overall.add(metrics)
                 result.worst.add(image, metrics)
                 lines.write(",\n" if result.overall.images > 1 else "")
+                # allow_nan=False: NaN is not valid JSON.
                 row = {"image_id": image.image_id, **metrics.as_row()}
                 lines.write(json.dumps(row, allow_nan=False))
                 progress.update()
@@ -121,7 +124,7 @@ def _write(
     result: Comparison, report: str, lines: IO[str], images_root: str, *, with_page: bool
 ) -> None:
     fs, folder = files.resolve(report)
-    # The JSON of the summary ends with "\n}": put the rows before it without parsing them again.
+    # The JSON of the summary ends with "\n}": insert the rows before that, without parsing them.
     lines.seek(0)
     head = json.dumps(as_dict(result), indent=1, allow_nan=False).removesuffix("\n}")
     text = f'{head},\n "per_image": [\n{lines.read()}\n ]\n}}\n'

@@ -48,13 +48,13 @@ class Side:
 
     @cached_property
     def failures(self) -> dict[str, str]:
-        """Error and reason of each failed image, by image id."""
+        """Error and reason of each failed image, keyed by image id."""
         rows = self.output.failures().to_pylist()
         return {row["image_id"]: f"{row['error']}: {row['reason']}" for row in rows}
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """Provenance of the output by name: detector, weights, settings, conventions."""
+        """Provenance of the output, keyed by name: detector, weights, settings, conventions."""
         info = self.output.info
         stored = json.loads((self.schema.metadata or {}).get(b"vlray", b"{}"))
         provenance = {
@@ -71,7 +71,7 @@ class Side:
                 f"convention {name}": value for name, value in stored.get("conventions", {}).items()
             },
         }
-        # "detector" and "weights_sha256" already report these two.
+        # These two repeat "detector" and "weights_sha256".
         for name in ("detector name", "detector weights_sha256"):
             provenance.pop(name, None)
         return {name: _plain(value) for name, value in provenance.items()}
@@ -86,14 +86,14 @@ def open_side(letter: str, path: str, split: Sequence[str] = ()) -> Side:
         split: Splits to compare; empty means all.
 
     Raises:
-        ValueError: The path is not an output of vlray, or has no image (in these splits).
+        ValueError: The path is not an output of vlray, or no image (in these splits) has regions.
         OSError: The output cannot be read.
     """
     try:
         output = open_output(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"{letter}: {_explain_not_output(path)}") from error
-    # An unfinished extraction may have no rows yet; the first row also has the schema.
+    # An unfinished extraction may have no rows yet; the first row also carries the schema.
     first = next(output.iter_batches(batch_size=1), None)
     if first is None:
         raise ValueError(
@@ -121,17 +121,18 @@ def open_side(letter: str, path: str, split: Sequence[str] = ()) -> Side:
 
 
 def differences(a: Side, b: Side) -> list[tuple[str, str, str]]:
-    """List the facts that differ: name, value of A, value of B."""
+    """List the provenance facts that differ: name, value in A, value in B."""
     names = [*a.facts, *(name for name in b.facts if name not in a.facts)]
     rows = ((name, a.facts.get(name, ""), b.facts.get(name, "")) for name in names)
     return [row for row in rows if row[1] != row[2]]
 
 
 def comparable_columns(a: Side, b: Side) -> tuple[Comparable, dict[str, str]]:
-    """Determine which columns can be compared, and the reasons for those that cannot.
+    """Determine which columns can be compared, and why the others cannot.
 
     Returns:
-        The comparable columns, and the reasons by ``features``, ``classes`` and ``attributes``.
+        The comparable columns, and the reasons, keyed by ``features``, ``classes`` and
+        ``attributes``.
     """
     reasons = {}
     if a.feature_dim != b.feature_dim:
@@ -152,7 +153,7 @@ def comparable_columns(a: Side, b: Side) -> tuple[Comparable, dict[str, str]]:
 
 
 def explain_disjoint(a: Side, b: Side) -> str:
-    """Explain that no image is on both sides, with an example id of each."""
+    """Explain that the sides have no image in common, with an example id from each."""
     return (
         f"no image is in both outputs: A has {len(a.image_ids):,} such as {a.image_ids[0]!r}, "
         f"B has {len(b.image_ids):,} such as {b.image_ids[0]!r}; images are joined by their ids, "

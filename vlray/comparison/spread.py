@@ -22,8 +22,8 @@ class Spread:
 
     Attributes:
         count: Number of distances.
-        total: Their sum.
-        worst: The largest of them.
+        total: Sum of the distances.
+        worst: Largest distance.
     """
 
     count: int = 0
@@ -32,15 +32,16 @@ class Spread:
     _bins: np.ndarray = field(default_factory=lambda: np.zeros(_BINS, np.int64), repr=False)
 
     def add(self, distances: Float64[np.ndarray, " M"]) -> None:
-        """Add distances; all of them are finite and not negative."""
+        """Add distances, which must be finite and non-negative."""
         if not len(distances):
             return
         self.count += len(distances)
         self.total += float(distances.sum())
         self.worst = max(self.worst, float(distances.max()))
-        # Bin 0 holds the distances of (nearly) zero, which have no logarithm.
+        # Bin 0 holds distances that are zero or nearly zero: zero has no logarithm.
         logs = np.log(np.maximum(distances, _SMALLEST) / _SMALLEST) / _GROWTH
         bins = np.where(distances < _SMALLEST, 0, 1 + logs.astype(np.int64))
+        # Unlike `+=` with an index array, np.add.at counts repeated bins.
         np.add.at(self._bins, bins.clip(max=_BINS - 1), 1)
 
     @property
@@ -49,10 +50,10 @@ class Spread:
         return self.total / max(self.count, 1)
 
     def percentile(self, share: float) -> float:
-        """Return the distance that a share of the values, such as .95, does not exceed."""
+        """Return the distance that this share of the values, such as 0.95, does not exceed."""
         rank = max(math.ceil(share * self.count), 1)
         index = int(np.searchsorted(np.cumsum(self._bins), rank))
         if index == 0 or not self.count:
             return 0.0
-        # The geometric middle of the bin; the exact maximum caps it.
+        # The geometric middle of the bin, but no more than the exact maximum.
         return min(_SMALLEST * math.exp((index - 0.5) * _GROWTH), self.worst)

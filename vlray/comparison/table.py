@@ -11,7 +11,7 @@ from vlray.comparison.spread import Spread
 from vlray.settings.text_table import align
 
 COLUMNS = ("mean", "median", "95 %", "99 %", "worst")
-"""Columns of ``spread_rows``; 95 % of the pairs have the value under ``95 %`` or a better one."""
+"""Column headings of ``spread_rows``; 95 % of the pairs reach the value under ``95 %``."""
 
 _LISTED = 3  # image ids listed on the terminal
 _WIDEST = 48  # maximum width of a value on the terminal, characters
@@ -58,7 +58,7 @@ def count_rows(result: Comparison) -> list[tuple[str, str]]:
 
 
 def spread_rows(overall: OverallMetrics) -> list[tuple[str, ...]]:
-    """Return the metrics of the matched boxes as text: the name and the values of ``COLUMNS``."""
+    """Return one row of text per metric of the matched boxes: the name, then ``COLUMNS``."""
     rows = []
     for name, spread, similarity in (
         ("IoU", overall.iou, True),
@@ -81,7 +81,7 @@ def notes(result: Comparison) -> list[str]:
     for kind, reason in result.reasons.items():
         lines.append(f"{kind} are not compared: {reason}.")
     overall = result.overall
-    # The table of an identical pair has no percentiles worth explaining.
+    # The percentiles of identical outputs need no explanation.
     if overall.matched and not result.identical:
         lines.append("95 % and 99 %: this share of the pairs has the given value or a better one.")
     if overall.rounding.count:
@@ -107,7 +107,7 @@ def _features(side: Side) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share in percent; only a share of exactly 1 becomes 100 %."""
+    """Format a fraction as a percentage; only a fraction of exactly 1 becomes 100 %."""
     text = f"{100 * share:.1f} %"
     return "99.9 %" if text == "100.0 %" and share < 1 else text
 
@@ -135,7 +135,7 @@ def _of(count: int, total: int) -> str:
 
 
 def _shortened(row: tuple[str, str, str]) -> tuple[str, ...]:
-    """Shorten long values; the start and end that remain still distinguish hashes and paths."""
+    """Shorten the values of a row so that hashes and paths can still be told apart."""
     return (row[0], *(_cut(value) for value in row[1:]))
 
 

@@ -20,11 +20,11 @@ class LabelledBoxes:
 
     Attributes:
         image_hw: Height and width of the original image, pixels.
-        boxes: Corners of the R boxes, (R, 4), pixels.
+        boxes: ``(x1, y1, x2, y2)`` of the R boxes, (R, 4), in pixels of the original image.
         obj_ids: Object class of each box; None: the output has no classes.
-        obj_probs: Probability of each class; None likewise.
+        obj_probs: Probability of each object class; None: not stored.
         attr_ids: Attribute of each box; None: the output has no attributes.
-        attr_probs: Probability of each attribute; None likewise.
+        attr_probs: Probability of each attribute; None: not stored.
     """
 
     image_hw: tuple[int, int]
@@ -78,14 +78,15 @@ ORDERS: dict[str, tuple[str, Callable[[ImageMetrics], float]]] = {
     ),
     "iou": ("boxes: lowest mean IoU", lambda f: _mean_of(1 - f.pairs.iou)),
 }
-"""Sort orders of the page: title, and how much an image differs; 0 is perfect."""
+"""Sort orders of the page, keyed by name: a title, and a function that returns how much an image
+differs (0: not at all)."""
 
 
 class Worst:
-    """The ``count`` worst images by each order; images without a difference are left out."""
+    """The ``count`` worst images for each sort order; images without a difference are left out."""
 
     def __init__(self, count: int) -> None:
-        """Start without images."""
+        """Initialize without images."""
         self._count = count
         self._heaps: dict[str, list[tuple[float, int, BadImage]]] = {name: [] for name in ORDERS}
         self._seen = 0
@@ -99,12 +100,13 @@ class Worst:
         for name, (_, badness) in ORDERS.items():
             heap = self._heaps[name]
             value = badness(metrics)
-            # Ties keep the earlier image, so that the page does not depend on later ones.
+            # On a tie the earlier image stays, so that the page does not depend on later ones.
             if value <= 0 or (len(heap) == self._count and value <= heap[0][0]):
                 continue
             # All orders share one copy; most images need none.
             copy = copy or _without_vectors(image, metrics)
-            # The negative count orders ties in the heap, and no two images compare equal.
+            # The negative counter drops later images first on ties, and keeps the heap from ever
+            # comparing two images.
             item = (value, -self._seen, copy)
             if len(heap) < self._count:
                 heapq.heappush(heap, item)
@@ -112,12 +114,12 @@ class Worst:
                 heapq.heapreplace(heap, item)
 
     def images(self) -> tuple[list[BadImage], dict[str, list[int]]]:
-        """Return the distinct images, and each order as indices into them, worst first."""
+        """Return the distinct images, and for each order the indices of its images, worst first."""
         images: list[BadImage] = []
         indices: dict[int, int] = {}
         orders = {}
         for name, heap in self._heaps.items():
-            # The count identifies an image that is in several orders.
+            # The counter identifies an image that is in several orders.
             for _, order, image in sorted(heap, reverse=True):
                 if order not in indices:
                     indices[order] = len(images)
@@ -138,7 +140,7 @@ def _without_vectors(image: Joined, metrics: ImageMetrics) -> BadImage:
 
 
 def _labelled(regions: RegionBatch) -> LabelledBoxes:
-    """Copy boxes and labels: a view would keep the arrays of the whole batch in memory."""
+    """Copy boxes and labels; views would keep the arrays of the whole batch in memory."""
     columns: dict[str, Any] = {
         name: None if (values := getattr(regions, name)) is None else values.copy()
         for name in ("obj_ids", "obj_probs", "attr_ids", "attr_probs")

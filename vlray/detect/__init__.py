@@ -1,1 +1,1 @@
-"""Detectors: decoded images in, regions out. The only importer of detectron2."""
+"""Detectors: decoded images in, regions out. Only this package imports detectron2."""

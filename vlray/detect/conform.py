@@ -1,4 +1,4 @@
-"""Checks that a detector and its regions conform to ``protocol.py``. Imports no torch."""
+"""Check that a detector and its regions conform to ``protocol.py``. Does not import torch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ HOW_TO = """A detector is a class like this (the details are in vlray/detect/pro
         def __call__(self, images, image_hw):
             return RegionBatch(image_hw, num_boxes, boxes, visual_feats)"""
 
-# Pixels. Boxes are scaled and clipped in float32; the rounding error is far below this.
+# In pixels. Boxes are scaled and clipped in float32; the rounding error is far below this.
 _TOLERANCE = 0.01
+# Allowed dtype kinds of each column, in NumPy's codes: f is float, i and u are integers.
 _COLUMNS = {
     "boxes": "f",
     "visual_feats": "f",
@@ -37,16 +38,16 @@ _COLUMNS = {
 
 
 def build_detector(cls: Any, options: DetectorSection, target: str) -> Detector:
-    """Create a detector, and check all that can be checked before the first image.
+    """Create a detector, and check everything that can be checked without an image.
 
     Args:
-        cls: The object that ``target`` names.
-        options: Settled options.
+        cls: The object that ``target`` refers to.
+        options: Options that ``load.settled`` returned.
         target: ``module:Class`` or ``file.py:Class``, for error messages.
 
     Raises:
-        ValueError: ``cls`` is not a class or does not take the options, or its instance has no
-            ``info`` or is not callable.
+        ValueError: ``cls`` is not a class or does not take the options; or the detector is not
+            callable, or its ``info`` is not a ``DetectorInfo``.
     """
     if not isinstance(cls, type):
         raise ValueError(f"{target} is {cls!r}, not a class. {HOW_TO}")
@@ -92,13 +93,14 @@ def check_regions(
 
     Args:
         batch: The returned object.
-        image_hw: The sizes of the original images that the detector was called with.
+        image_hw: Height and width of the original images, as passed to the detector.
         info: The detector's description.
-        user_boxes: The boxes of each image that it had to pool. None: it found its own regions.
+        user_boxes: Boxes that the detector had to pool, one array per image. None: it detected
+            its own regions.
 
     Raises:
-        ValueError: ``batch`` is not a ``RegionBatch`` of these images, or a value in it is not
-            valid; the message names the region and its image.
+        ValueError: ``batch`` is not a ``RegionBatch`` for these images, or contains an invalid
+            value; the message names the detector and the problem.
     """
     who = f"the detector {info.name!r}"  # subject of the error messages
     if not isinstance(batch, RegionBatch):
@@ -112,7 +114,7 @@ def check_regions(
     if num_boxes.ndim != 1 or num_boxes.dtype.kind not in "iu" or (num_boxes < 0).any():
         raise ValueError(f"{who}: num_boxes is {num_boxes}; return one count for each image")
     _check_arrays(batch, info, who)
-    images = np.repeat(np.arange(len(num_boxes)), num_boxes)
+    images = np.repeat(np.arange(len(num_boxes)), num_boxes)  # index of each region's image
     if user_boxes is None:
         _check_boxes(batch, images, who)
     else:
@@ -133,7 +135,7 @@ def _check_arrays(batch: RegionBatch, info: DetectorInfo, who: str) -> None:
     for name, kinds in _COLUMNS.items():
         values = getattr(batch, name)
         if values is None and name not in shapes:
-            continue
+            continue  # labels are optional
         if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
             dtype = getattr(values, "dtype", "")
             raise ValueError(
@@ -149,10 +151,10 @@ def _check_arrays(batch: RegionBatch, info: DetectorInfo, who: str) -> None:
 
 
 def _check_boxes(batch: RegionBatch, images: np.ndarray, who: str) -> None:
-    limits = batch.image_hw[images][:, [1, 0, 1, 0]]
+    limits = batch.image_hw[images][:, [1, 0, 1, 0]]  # width, height, width, height
     boxes = batch.boxes
     with np.errstate(invalid="ignore"):
-        # Comparisons with NaN are False, so boxes that are not finite are bad as well.
+        # Comparisons with NaN are False, so this also rejects boxes that are not finite.
         bad = ~(
             (boxes >= -_TOLERANCE).all(1)
             & (boxes <= limits + _TOLERANCE).all(1)
@@ -193,7 +195,7 @@ def _check_labels(batch: RegionBatch, kind: str, names: tuple[str, ...], who: st
 
 
 def _first(bad: np.ndarray, images: np.ndarray) -> str:
-    """Name the first bad region by its index in its image."""
+    """Describe the first bad region by its index within its image, and the image's index."""
     row = int(bad.argmax())
     image = int(images[row])
     return f"region {row - int(np.searchsorted(images, image))} of image {image}"

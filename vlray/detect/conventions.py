@@ -1,7 +1,8 @@
 """Conventions of the published Visual Genome features, with their sources.
 
 The published features differ in a dozen small rules, and a model that was trained on one set of
-features loses accuracy on another. Each preset is one such set; its numbers are only here.
+features loses accuracy on another. Each preset is one set of rules; its numbers are defined only
+here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Conventions:
     """Length of the shorter side after resizing."""
 
     max_size: int
-    """Limit of the longer side after resizing."""
+    """Maximum length of the longer side after resizing."""
 
     resize: Literal["opencv", "pillow"]
     """``opencv``: bilinear on float32, one scale for both axes, no rounding. ``pillow``: bilinear
@@ -28,40 +29,43 @@ class Conventions:
     """``caffe``: rounded corners around (7.5, 7.5). ``centered``: Detectron2's, around (0, 0)."""
 
     plus_one: bool
-    """Whether a box from 0 to 15 is 16 pixels wide. Boxes are then clipped to ``width - 1``."""
+    """Whether a box from 0 to 15 counts as 16 pixels wide. If so, boxes are clipped to
+    ``width - 1`` and ``height - 1``."""
 
     clamp_deltas: bool
-    """Whether a box may grow by a factor of 62.5 at most, as in Detectron2."""
+    """Whether box regression enlarges a side at most 62.5 times, as in Detectron2. If false, there
+    is no limit."""
 
     min_side: int
-    """Proposals with a shorter side are dropped before ``pre_nms_topk`` is applied; in pixels of
-    the original image. 0: only proposals without an area are dropped, after ``pre_nms_topk``."""
+    """Minimum side of a proposal, in pixels of the original image. Smaller proposals are dropped
+    before ``pre_nms_topk`` is applied. 0: only proposals with zero area are dropped, after
+    ``pre_nms_topk``."""
 
     rpn_nms_thresh: float
-    """IoU above which a proposal suppresses another one of lower objectness."""
+    """IoU above which a proposal suppresses another one with lower objectness."""
 
     pre_nms_topk: int
-    """Proposals of the highest objectness that enter NMS."""
+    """Number of proposals that enter NMS: those with the highest objectness."""
 
     post_nms_topk: int
-    """Proposals that remain after NMS and are pooled."""
+    """Maximum number of proposals that are kept after NMS and pooled."""
 
     nms: Literal["each class", "best class"]
-    """``each class``: a region is kept if it survives NMS in any of its classes.
-    ``best class``: regions suppress each other across classes."""
+    """``each class``: NMS runs within each class; a region is kept if it survives in any of them.
+    ``best class``: NMS runs once over all regions, scored by their best class."""
 
     nms_thresh: tuple[float, ...]
-    """IoU thresholds, tried in turn until ``min_boxes`` regions are left."""
+    """IoU thresholds, tried in turn until at least ``min_boxes`` regions survive."""
 
     regressed_boxes: bool
-    """Whether a region's box is regressed for its best class after pooling. Otherwise it is the
-    pooled proposal."""
+    """Whether a region's box is regressed for its best class after pooling. If false, the box is
+    the pooled proposal."""
 
     attribute_background: bool
-    """Whether "no attribute" takes part in the softmax; without it, scores are higher."""
+    """Whether the attribute softmax includes "no attribute"; without it, scores are higher."""
 
     def described(self) -> dict[str, Any]:
-        """Return the conventions in plain types, for an output's provenance."""
+        """Return the conventions as plain types, to be stored as an output's provenance."""
         return asdict(self)
 
 
@@ -105,6 +109,6 @@ PBUA = Conventions(
 )
 """airsplay/py-bottom-up-attention, and Hugging Face's LXMERT demo, which is a port of it.
 
-Source: its notebooks and detectron2_mscoco_proposal_maxnms.py; modeling_frcnn.py of
-huggingface/transformers-research-projects.
+Source: airsplay/py-bottom-up-attention, its notebooks and detectron2_mscoco_proposal_maxnms.py;
+huggingface/transformers-research-projects, modeling_frcnn.py.
 """

@@ -1,4 +1,4 @@
-"""The device of a detector, and its batch size there."""
+"""A detector's device, and its batch size on that device."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from vlray.config.detector import DetectorSection
 
 
 def device_of(options: DetectorSection) -> torch.device:
-    """Return the device that ``options.device`` means in this process.
+    """Return the device that ``options.device`` selects in this process.
 
     Raises:
-        ValueError: ``device=cuda``, and this process sees no CUDA device.
+        ValueError: ``device=cuda``, but this process sees no CUDA device.
     """
     available = torch.cuda.is_available()
     if options.device == "cuda" and not available:
@@ -25,5 +25,5 @@ def device_of(options: DetectorSection) -> torch.device:
 
 
 def batch_size_of(options: DetectorSection) -> int:
-    """Return the number of images in a forward pass; on a CPU, larger batches are not faster."""
+    """Return the number of images per forward pass; on a CPU, larger batches are not faster."""
     return options.batch_size or (8 if device_of(options).type == "cuda" else 1)

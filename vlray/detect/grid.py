@@ -1,6 +1,6 @@
 """Grid features: the cells of a feature map over the whole image, instead of regions.
 
-Shapes: N images, D feature length, H and W of the map, R cells of one image.
+Shapes: N: images; D: feature length; H, W: height and width of the map; R: cells per image.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from vlray.regions.batch import RegionBatch
 def grid_regions(
     maps: Float[Tensor, "N D H W"], image_hw: Int32[np.ndarray, "N 2"], size: int
 ) -> RegionBatch:
-    """Turn each cell of the maps into a region, row by row.
+    """Convert each cell of the feature maps into a region, row by row.
 
     Args:
-        maps: Feature maps of images that were resized to one size.
-        image_hw: Height and width of the original images, pixels.
-        size: Number of rows and of columns that each map is averaged to. 0: the map's own size.
+        maps: Feature maps of images that have the same size after resizing.
+        image_hw: Height and width of the original images, in pixels.
+        size: Number of rows and columns to which each map is average-pooled. 0: keep the map's
+            own size.
 
     Returns:
         Regions without classes. Their boxes divide the original image into equal cells.
     """
-    maps = maps.float()  # averages of half precision would be rounded
+    maps = maps.float()  # averages in half precision would be rounded
     if size:
         maps = adaptive_avg_pool2d(maps, size)
     rows, columns = maps.shape[2:]
@@ -40,7 +41,7 @@ def grid_regions(
 
 
 def cells(rows: int, columns: int, height: int, width: int) -> Float32[np.ndarray, "R 4"]:
-    """Divide an image into equal cells: ``x1, y1, x2, y2`` in its pixels, row by row."""
+    """Divide an image into equal cells, and return their corners in pixels, row by row."""
     y = np.linspace(0, height, rows + 1, dtype=np.float32)
     x = np.linspace(0, width, columns + 1, dtype=np.float32)
     top, left = np.meshgrid(y[:-1], x[:-1], indexing="ij")

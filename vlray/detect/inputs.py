@@ -1,4 +1,4 @@
-"""Hints for a command that expects regions but gets images or weights."""
+"""Hints for users who pass images or weights to a command that expects regions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from vlray.detect.weights.files import WEIGHTS_ENDINGS
 from vlray.images.walk import EXTENSIONS
 from vlray.storage import files
 
-_FOLDERS = 4  # subfolders (train/, val/, ...) to look into; a few are enough
+_FOLDERS = 4  # maximum number of subfolders (train/, val/, ...) to look into
 
 
 def explain_input(source: str) -> str:
-    """Explain how images or weights become regions, if ``source`` is either.
+    """Return a hint on how to extract regions if ``source`` holds images or weights.
 
     Args:
         source: A path or URI.
 
     Returns:
-        The hint; empty if the source holds neither images nor weights.
+        The hint; empty if most files of the source are neither images nor weights.
     """
     fs, path = files.resolve(source)
     endings = [posixpath.splitext(name)[1].lower() for name in _names(fs, path)]
@@ -45,7 +45,7 @@ def _most(endings: list[str], expected: frozenset[str]) -> bool:
 
 
 def _names(fs: FileSystem, path: str) -> list[str]:
-    """List the files of a folder and of its first subfolders."""
+    """Return the names of the files in a folder and in its first few subfolders."""
     if fs.get_file_info(path).type != FileType.Directory:
         return [path]
     infos = _listed(fs, path)
@@ -56,7 +56,7 @@ def _names(fs: FileSystem, path: str) -> list[str]:
 
 
 def _listed(fs: FileSystem, folder: str) -> list[FileInfo]:
-    """List what is directly in a folder, sorted by path, without hidden files."""
+    """List a folder's own entries, sorted by path, without hidden ones."""
     infos = fs.get_file_info(FileSelector(folder))
     return sorted(
         (info for info in infos if not info.base_name.startswith(".")), key=lambda info: info.path

@@ -1,4 +1,4 @@
-"""Detectors by name: resolve, check, identify and load. Imports torch only when it must load."""
+"""Resolve, check, identify and load detectors by name. Imports torch only when needed."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ PRESETS = {
     "vg-pbua": "vlray.detect.visual_genome.detector:VgPbua",
 }
 DEFAULT_NMS_THRESH = 0.5
-VG_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: the preset tries several in turn
-DETECTORS_WITH = {  # for the error message about a class without this method
+VG_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: the preset tries several thresholds
+DETECTORS_WITH = {  # detectors with each optional method, for an error message
     "pool_boxes": "lite, vg-caffe, vg-pbua or a Detectron2 config.yaml",
     "grid": "vg-caffe, vg-pbua or a Detectron2 config.yaml",
 }
@@ -54,13 +54,13 @@ _RECORDED_AS = {
 
 
 def settled(options: DetectorSection) -> DetectorSection:
-    """Make options independent of this process, so that an actor in another folder can use them.
+    """Resolve options, so that an actor in another working directory can use them.
 
-    Stored names become what they stand for, relative paths become absolute, and ``nms_thresh=0``
-    becomes the detector's default.
+    A stored name is replaced with the detector that it stands for, relative paths become absolute,
+    and ``nms_thresh=0`` becomes the detector's default.
 
     Raises:
-        ValueError: There is no detector of that name.
+        ValueError: There is no detector with that name.
     """
     name = _full_name(options.name)
     file, colon, attribute = name.rpartition(":")
@@ -81,7 +81,7 @@ def detector_class(options: DetectorSection) -> type[Detector]:
     """Import the class of a detector.
 
     Raises:
-        ValueError: There is no detector of that name.
+        ValueError: There is no detector with that name.
     """
     cls: type[Detector] = plugins.load(_target(settled(options).name))
     return cls
@@ -91,7 +91,7 @@ def load_detector(options: DetectorSection) -> Detector:
     """Load a detector and its weights onto its device.
 
     Raises:
-        ValueError: There is no detector of that name, its weights do not fit, or its class does
+        ValueError: There is no detector with that name, its weights do not fit, or its class does
             not conform to ``protocol.py``.
     """
     options = settled(options)
@@ -99,21 +99,21 @@ def load_detector(options: DetectorSection) -> Detector:
 
 
 def is_own(options: DetectorSection) -> bool:
-    """Return whether a detector is a class of the user's own.
+    """Return whether a detector is the user's own class.
 
     Raises:
-        ValueError: There is no detector of that name.
+        ValueError: There is no detector with that name.
     """
     return _target(settled(options).name) not in (*PRESETS.values(), _DETECTRON)
 
 
 def resize_of(options: DetectorSection) -> Resize | None:
-    """Return the function that resizes an image to the detector's input size, or None.
+    """Return the function that resizes an image to the detector's input size.
 
-    None means that the detector takes images of any size.
+    None means that the detector takes images in their original size.
 
     Raises:
-        ValueError: There is no detector of that name.
+        ValueError: There is no detector with that name.
     """
     options = settled(options)
     resize = getattr(detector_class(options), "resize", None)
@@ -128,8 +128,8 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
         boxes_given: Whether the user supplies boxes to pool.
 
     Raises:
-        ValueError: The class has no method for the user's boxes or for grid features; or ``lite``
-            or a Detectron2 configuration is given an option of the Visual Genome detector.
+        ValueError: The class has no method for the user's boxes or for grid features, the network
+            has no such grid layer, or an option is only for the Visual Genome detector.
     """
     options = settled(options)
     target = _target(options.name)
@@ -150,7 +150,7 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
 
 
 def check_weights(options: DetectorSection) -> None:
-    """Refuse weights that a built-in preset cannot load, before any actor tries.
+    """Refuse weights that a built-in preset cannot load, before any actor starts.
 
     Raises:
         ValueError: The file is damaged or belongs to another network; the message lists the
@@ -166,21 +166,21 @@ def check_weights(options: DetectorSection) -> None:
 
 
 def identify(options: DetectorSection) -> dict[str, str]:
-    """Identify a detector by the content of its files, whatever their paths are.
+    """Identify a detector by the content of its files, regardless of their paths.
 
     Two runs with equal identities and equal options produce the same regions. Weights that are
     not on this machine yet are downloaded.
 
     Returns:
-        The class, and the SHA-256 of its source, its configuration and its weights.
+        The class, and the SHA-256 of its source file, its configuration and its weights, if any.
 
     Raises:
-        ValueError: There is no detector of that name, or one of its files is missing.
+        ValueError: There is no detector with that name, or one of its files is missing.
     """
     options = settled(options)
     target = _target(options.name)
     if target == _DETECTRON:
-        # A configuration is identified by its text and that of the files that it is based on.
+        # The digest covers the configuration and all _BASE_ files that it is built on.
         files = config_files(config_path(options.name))
         digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
         weights = sha256(locate(weights_of(options)))
@@ -198,7 +198,7 @@ def identify(options: DetectorSection) -> dict[str, str]:
         from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         identity["weights_sha256"] = sha256(locate(vg_weights_of(options)))
-    elif options.weights:  # of lite, or of a class of the user's own
+    elif options.weights:  # for lite, or for the user's own class
         identity |= _identify_weights(options.weights)
     elif target == PRESETS["lite"]:
         identity["weights_sha256"] = sha256(WEIGHTS)
@@ -206,14 +206,14 @@ def identify(options: DetectorSection) -> dict[str, str]:
 
 
 def _identify_weights(weights: str) -> dict[str, str]:
-    """Hash weights that are a file or a URL; anything else is text for the user's class."""
+    """Return the SHA-256 of weights in a file or at a URL, or else the text unchanged."""
     if is_url(weights) or Path(weights.partition("#sha256=")[0]).expanduser().is_file():
         return {"weights_sha256": sha256(locate(weights))}
     return {"weights": weights}
 
 
 def _full_name(name: str) -> str:
-    """Replace a stored name by the preset, configuration or class that it stands for.
+    """Replace a stored name with the preset, configuration or class that it stands for.
 
     Raises:
         ValueError: The name is unknown, or its stored value is not a detector.
@@ -239,7 +239,7 @@ def _full_name(name: str) -> str:
 
 
 def _target(name: str) -> str:
-    """Return the class of a full name, in the form that ``plugins.load`` takes."""
+    """Return the class that a resolved name stands for, in the format for ``plugins.load``."""
     return PRESETS.get(name) or (_DETECTRON if _is_config(name) else name)
 
 
@@ -256,7 +256,7 @@ def _choices(stored: dict[str, Any]) -> str:
 
 
 def _absolute(file: str) -> str:
-    """Make the path of an existing file absolute, because Ray tasks run in other folders."""
+    """Make an existing file's path absolute, because Ray tasks run in other directories."""
     path = Path(file).expanduser()
     # URLs, names on the Hub and Detectron2's model-zoo names stay as they are.
     return str(path.absolute()) if file and path.exists() else file

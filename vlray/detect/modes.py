@@ -1,6 +1,8 @@
-"""Modes of a detector: detect regions, pool the user's boxes, or compute grid features.
+"""A detector's modes: detect regions, pool the user's boxes, or compute grid features.
 
-Shapes: N images, R boxes of one image. Imports no torch.
+Does not import torch.
+
+Shapes: N: images; R: boxes per image.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from vlray.regions.batch import RegionBatch
 
 
 def info_of(detector: Detector, options: DetectorSection) -> DetectorInfo:
-    """Describe the regions that a detector returns under these options.
+    """Describe the regions that a detector returns with these options.
 
     Grid cells have no labels. With ``features=none``, ``feature_dim`` is 0.
     """
@@ -39,15 +41,15 @@ def regions_of(
     """Run a detector on images of one size, and check the regions that it returns.
 
     Args:
-        detector: A detector that passed ``check_modes``.
-        options: Its options.
-        images: Images that its ``resize`` returned.
-        image_hw: Height and width of the original images, pixels.
-        boxes: Boxes of each image to pool, in pixels of the original image. None: the detector
-            finds its own regions.
+        detector: A detector whose options passed ``check_modes``.
+        options: The detector's options.
+        images: Images of one size, resized if the detector has ``resize``.
+        image_hw: Height and width of the original images, in pixels.
+        boxes: Boxes to pool, one array per image, in pixels of the original image. None: detect
+            regions or compute grid features, as ``options.features`` says.
 
     Raises:
-        ValueError: The detector returned regions that are not valid for these images.
+        ValueError: The detector returned invalid regions for these images.
     """
     info = detector.info
     model: Any = detector  # pool_boxes and grid are optional, so the protocol has neither

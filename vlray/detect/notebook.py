@@ -1,4 +1,4 @@
-"""Regions of a few images in one call, without Ray, for notebooks and small scripts."""
+"""Detect regions in a few images with one call and without Ray, in notebooks and small scripts."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def find_regions(
     boxes: ArrayLike | Sequence[ArrayLike] | None = None,
     **options: Any,
 ) -> RegionBatch:
-    """Detect the regions of one or several images, the same regions as ``vlray extract``.
+    """Detect the regions in one or several images, with the same result as ``vlray extract``.
 
-    On a CPU they are equal bit for bit if torch uses the same number of threads
-    (``torch.set_num_threads``); the log of ``vlray extract`` has that number. The first call loads
-    the detector; later calls with the same options reuse it. The defaults are the package's, not
-    those of ``vlray env``.
+    On a CPU, the results are bitwise equal if torch uses the same number of threads
+    (``torch.set_num_threads``); ``vlray extract`` logs that number. The first call loads the
+    detector; later calls with the same options reuse it. Options have the package's defaults, not
+    those set with ``vlray env``.
 
     Args:
         images: A path, a Pillow image or an array (RGB, uint8), or a list of them.
@@ -46,19 +46,19 @@ def find_regions(
             or a class of your own.
         boxes: Boxes to pool instead of the detector's own regions, ``x1, y1, x2, y2`` in pixels of
             the original image: an array (R, 4) for one image, a list of such arrays for several.
-            All boxes are returned, in their order. Boxes that ``vg-caffe`` detected get the same
-            features again. Other detectors move boxes after pooling, so their boxes get other
-            features.
+            All boxes are returned, in the same order. For boxes that it detected, ``vg-caffe``
+            returns the same features again. Other detectors move boxes after pooling, so their
+            features for such boxes differ.
         options: The other options of ``--detector``, by name, such as ``max_boxes=10`` or
             ``features="grid"``.
 
     Returns:
-        The regions in the order of the images; iterate over it to get one image at a time.
-        ``detector_info`` has the names that ``obj_ids`` point to.
+        The regions, in the order of the images; iterate over the batch to get one image at a time.
+        The class names for ``obj_ids`` are in ``detector_info(...).obj_names``.
 
     Raises:
-        ValueError: There is no image, no such detector or no such option, an image cannot be
-            decoded, or a box is empty, not finite or outside its image.
+        ValueError: No images are passed, the detector or an option does not exist, an image cannot
+            be decoded, or a box is empty, not finite or outside its image.
         OSError: A file is missing or cannot be read.
     """
     several = [images] if isinstance(images, AnyImage) else list(images)
@@ -82,7 +82,7 @@ def find_regions(
         arrays.append(pixels if resize is None else resize(pixels))
         groups.setdefault(arrays[index].shape, []).append(index)
     by_image: dict[int, RegionBatch] = {}
-    for group in groups.values():  # padding would change features, so a batch has one size only
+    for group in groups.values():  # padding would change features, so sizes are not mixed
         for start in range(0, len(group), batch_size):
             indices = group[start : start + batch_size]
             regions = regions_of(
@@ -104,14 +104,14 @@ def detector_info(detector: str = "lite", **options: Any) -> DetectorInfo:
         options: As in ``find_regions``.
 
     Raises:
-        ValueError: There is no such detector or no such option.
+        ValueError: The detector or an option does not exist.
     """
     section = _settle(detector, options)
     return info_of(_load(section.model_dump_json())[0], section)
 
 
 def _boxes(boxes: Any, count: int, single: bool) -> list[np.ndarray]:
-    """Convert the user's boxes to one array for each image."""
+    """Convert the user's boxes to one (R, 4) array for each image."""
     try:
         arrays = [
             np.asarray(one, np.float32).reshape(-1, 4) for one in ([boxes] if single else boxes)
@@ -139,7 +139,7 @@ def _pixels(image: AnyImage) -> np.ndarray:
 
 
 def _settle(detector: str, options: dict[str, Any]) -> DetectorSection:
-    """Check the options, and make them independent of the current folder."""
+    """Validate the options, and resolve names and paths in them."""
     names = DetectorSection.model_fields.keys() - {"name"}
     for name in options.keys() - names:
         close = nearest(name, names)
@@ -156,6 +156,6 @@ def _settle(detector: str, options: dict[str, Any]) -> DetectorSection:
 
 @functools.lru_cache(maxsize=2)  # networks fill memory, and a notebook often compares two
 def _load(settled_options: str) -> tuple[Detector, Resize | None, int]:
-    """Load a detector from its options as JSON, which is a key that the cache can hash."""
+    """Load a detector, its resize function and batch size; JSON options can be cache keys."""
     options = DetectorSection.model_validate_json(settled_options)
     return load_detector(options), resize_of(options), batch_size_of(options)

@@ -1,4 +1,7 @@
-"""The protocol of a detector: everything that a detector class of your own has to conform to."""
+"""The detector protocol: everything that your own detector class has to provide.
+
+Shapes: N: images; R: boxes per image; D: feature length.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from vlray.regions.batch import RegionBatch
 
 @dataclass(frozen=True)
 class DetectorInfo:
-    """Description of a detector, stored with every output that it makes."""
+    """Description of a detector, stored with each of its outputs."""
 
     name: str
     """The preset's name, or a name that the detector chooses."""
@@ -23,16 +26,16 @@ class DetectorInfo:
     """Length D of a region's feature vector."""
 
     obj_names: tuple[str, ...] = ()
-    """Object classes; ``obj_ids`` are indices into it. Empty: the detector predicts no classes."""
+    """Names of the object classes, indexed by ``obj_ids``; empty if none are predicted."""
 
     attr_names: tuple[str, ...] = ()
-    """Attributes; ``attr_ids`` are indices into it. Empty: the detector predicts no attributes."""
+    """Names of the attributes, indexed by ``attr_ids``; empty if none are predicted."""
 
     weights_sha256: str = ""
-    """SHA-256 of the weights file, hexadecimal; empty if there is no such file."""
+    """SHA-256 of the weights file, in hexadecimal; empty if the detector has no such file."""
 
     conventions: Mapping[str, Any] = field(default_factory=dict)
-    """Rules that turn an image into regions, in plain types; part of an output's provenance."""
+    """Rules that turn an image into regions, as plain types; stored as an output's provenance."""
 
 
 class Detector(Protocol):
@@ -43,24 +46,24 @@ class Detector(Protocol):
 
     A class may also have a classmethod ``resize(options) -> Resize``, which returns the function
     that resizes an image to the detector's input size. vlray then runs it in the decoding tasks,
-    and the images of one call all have the same resized size. Without it, images arrive in their
-    original size.
+    and the images of one call all have the same size after resizing. Without it, images arrive in
+    their original size.
 
-    Two more methods are optional; vlray refuses options that need a missing one:
+    Two more methods are optional; vlray refuses options that need a missing method:
 
     - ``pool_boxes(images, image_hw, boxes) -> RegionBatch`` pools boxes that the user supplies.
-      Images and image_hw are as in ``__call__``. Boxes are N arrays (R, 4), float32, in pixels of
-      the original images; each box has an area and lies in its image, within one pixel. The
-      result must contain all of these boxes, unchanged and in the same order, with their feature
-      vectors and labels. Nothing is selected.
-    - ``grid(images, image_hw) -> RegionBatch`` computes grid features if ``options.features`` is
-      ``grid``: the cells of a feature map over the whole image, row by row, without labels.
-      ``options.grid_layer`` and ``options.grid_size`` choose the map and its size;
+      ``images`` and ``image_hw`` are as in ``__call__``. ``boxes`` are N float32 arrays of shape
+      (R, 4), in pixels of the original images; each box has a positive area and lies inside its
+      image, with a tolerance of one pixel. The result must contain all of these boxes, unchanged
+      and in the same order, with their feature vectors and labels. Nothing is selected.
+    - ``grid(images, image_hw) -> RegionBatch`` is called if ``options.features`` is ``grid``. It
+      returns grid features: the cells of a feature map over the whole image, row by row, without
+      labels. ``options.grid_layer`` and ``options.grid_size`` choose the map and its size;
       ``info.feature_dim`` is then the length of a cell's vector.
 
-    ``vlray tune`` can search the thresholds of a detector without running it again if the detector
-    selects its regions with ``vlray.detect.selection.select_regions``, from boxes in pixels of the
-    original image, exactly as it returns them.
+    ``vlray tune`` can search a detector's thresholds without running it again, provided that the
+    detector selects regions with ``vlray.detect.selection.select_regions``. The boxes passed to
+    that function must be exactly as the detector returns them, in pixels of the original image.
     """
 
     info: DetectorInfo
@@ -69,15 +72,16 @@ class Detector(Protocol):
         """Load the weights onto ``options.device``."""
 
     def __call__(self, images: Sequence[np.ndarray], image_hw: np.ndarray) -> RegionBatch:
-        """Detect the regions of N images of one size.
+        """Detect the regions in N images of one size.
 
         Args:
-            images: N arrays (height, width, 3), uint8, BGR; resized if the class has ``resize``.
+            images: N BGR arrays of shape (height, width, 3): the results of ``resize`` if the
+                class has it, otherwise the original images in uint8.
             image_hw: (N, 2) int32, height and width of the original images in pixels.
 
         Returns:
-            Regions of the N images in their order; boxes in pixels of the original images,
-            clipped to them.
+            The regions of the N images, in the images' order. Boxes are in pixels of the original
+            images and clipped to them.
         """
         ...
 

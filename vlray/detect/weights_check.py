@@ -1,7 +1,7 @@
-"""Checks that weights fit their network, before any actor starts.
+"""Check that weights fit their network, before any actor starts.
 
-Files that are known to fit are recognized by their headers and names, without torch. Any other file
-is loaded as the detector would load it, which raises an error with the reason.
+A file that fits is usually recognized without torch, by its header or its cached conversion. Any
+other file is loaded as the detector would load it, so that the error states the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LITE_CLASSES = "roi_heads.box_predictor.cls_score"
 
 
 def check_lite(path: Path) -> None:
-    """Refuse a file that ``lite`` cannot load.
+    """Refuse a weights file that ``lite`` cannot load.
 
     Raises:
         ValueError: The file is damaged, belongs to another network, or was not written by
@@ -31,7 +31,7 @@ def check_lite(path: Path) -> None:
 
 
 def check_vg(path: Path) -> None:
-    """Refuse a file that ``vg-caffe`` and ``vg-pbua`` cannot load; convert a file that is new.
+    """Refuse a weights file that ``vg-caffe`` and ``vg-pbua`` cannot load; convert a new one.
 
     Raises:
         ValueError: See ``load_vg``.
@@ -43,10 +43,10 @@ def check_vg(path: Path) -> None:
 
 
 def _is_lite(path: Path) -> bool:
-    """Compare with the shipped weights; only the number of classes may differ."""
+    """Return whether the tensors match the shipped ones, up to the number of classes."""
     metadata, shapes = read_header(path)
     try:
-        classes = len(json.loads(metadata["obj_names"])) + 1  # the background is one more
+        classes = len(json.loads(metadata["obj_names"])) + 1  # plus the background
     except (KeyError, TypeError, json.JSONDecodeError):
         return False
     _, expected = read_header(WEIGHTS)

@@ -1,4 +1,4 @@
-"""The batches of each training step, and the random seed of the step."""
+"""Batches and random seed of each training step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlray.loader.loader import RegionLoader
 
 
 def steps_of_epoch(loader: RegionLoader, accumulate: int) -> int:
-    """Return the number of steps in an epoch. The last, incomplete step is dropped.
+    """Return the number of steps in an epoch; an incomplete last step is dropped.
 
     Raises:
         ValueError: The dataset is smaller than one step.
@@ -27,17 +27,18 @@ def steps_of_epoch(loader: RegionLoader, accumulate: int) -> int:
 
 
 def batches_of_steps(loader: RegionLoader, accumulate: int) -> Iterator[list[ModelInputs]]:
-    """Yield the batches of each step, forever, from the loader's current position in its epoch."""
+    """Yield the batches of each step, endlessly, from the loader's position in its epoch."""
     while True:
         epoch = iter(loader)
-        # An incomplete step ends the epoch, so that every step has the same number of examples.
+        # An incomplete step ends the epoch and is dropped: all steps have equally many examples.
         while len(batches := list(islice(epoch, accumulate))) == accumulate:
             yield batches
 
 
 def seed_step(seed: int, rank: int, step: int) -> None:
-    """Seed torch's generator for one step of one worker.
+    """Seed torch's random number generator for one step on one worker.
 
-    Dropout then depends on the step alone: an evaluation or a restart does not change it.
+    Dropout then depends only on these arguments, not on earlier evaluations or restarts.
     """
+    # SeedSequence mixes the three numbers; a sum of them would repeat among workers and steps.
     torch.manual_seed(int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0]))

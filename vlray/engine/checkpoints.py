@@ -1,4 +1,4 @@
-"""Checkpoints of a training: writing them, and resuming from the last one.
+"""Write the checkpoints of a training, and resume from the last one.
 
 Besides the model's own files, the last checkpoint contains ``training.json`` and ``state.pt``.
 """
@@ -41,28 +41,29 @@ MAY_DIFFER = (
     "training.patience",
     "training.log_every",
 )
-"""Options that may differ in a resumed run: locations, hardware, and options that change only
-rounding. Whether the regions are the same is checked by their provenance instead."""
+"""Options that may differ in a resumed run: locations, hardware, early stopping, how often to
+evaluate, save and log, and options that change only rounding. Regions are compared by provenance
+instead of path."""
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """State of the interrupted run, without the parameters and the optimizer."""
+    """State of the interrupted run, except for the parameters and the optimizer."""
 
     settings: dict[str, Any]
     progress: TrainingProgress
     loader: dict[str, Any]
-    """State of the loader."""
+    """State dict of the loader."""
 
     new_parameters: tuple[str, ...]
-    """Names of the parameters that ``model.weights`` did not fill when the training began."""
+    """Names of the parameters that were not loaded from ``model.weights`` in the first run."""
 
     history: list[dict[str, Any]]
     """Logged records (`vlray.runs.metrics.Record`)."""
 
     @classmethod
     def read(cls, store: CheckpointStore) -> Self | None:
-        """Read the state from the last checkpoint; None if there is no checkpoint.
+        """Read the state from the last checkpoint; return None if there is no checkpoint.
 
         Raises:
             ValueError: The last checkpoint has no valid training state.
@@ -74,6 +75,7 @@ class Resumed:
             progress = TrainingProgress(**values.pop("progress"))
             names = tuple(values.pop("new_parameters"))
             return cls(progress=progress, new_parameters=names, **values)
+        # Files from other versions may have other fields, hence TypeError and KeyError.
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"cannot resume from the last checkpoint in {store.output} ({error}); give another "
@@ -82,12 +84,12 @@ class Resumed:
 
 
 def check_same(config: TrainConfig, resumed: Resumed) -> None:
-    """Check that the settings are those that the training began with.
+    """Check that the settings are the same as when the training began.
 
     Options in `MAY_DIFFER` are ignored.
 
     Raises:
-        ValueError: Other options differ; the message lists them.
+        ValueError: Some of the other options differ; the message lists them.
     """
     before, now = flatten(resumed.settings), flatten(config.resolved())
     lines = [
@@ -104,7 +106,7 @@ def check_same(config: TrainConfig, resumed: Resumed) -> None:
 
 
 def save(training: Training, *, is_best: bool) -> None:
-    """Write a checkpoint. Only the first worker writes: the state is the same on all workers."""
+    """Write a checkpoint; only the first worker does so, as all workers have the same state."""
     if training.watch is None:
         return
     config, data, progress = training.config, training.data, training.progress
@@ -146,14 +148,15 @@ def restore(training: Training, resumed: Resumed, folder: Path) -> None:
     """Restore the optimizer, the gradient scaler and the loader from a checkpoint.
 
     Args:
-        training: A new training whose model is already loaded from the checkpoint.
-        resumed: State from the checkpoint.
+        training: A new training. Its model has already been loaded from the checkpoint.
+        resumed: State of the interrupted run, read from the checkpoint.
         folder: Folder of the checkpoint.
     """
     device = training.group.device
+    # weights_only: a pickle with arbitrary objects could run code when it is loaded.
     state = torch.load(folder / STATE, map_location=device, weights_only=True)
     training.optimizer.load_state_dict(state["optimizer"])
-    # The interrupted run may have trained in another precision, without a scaler.
+    # The interrupted run may have used another precision, and thus no scaler.
     if training.scaler.is_enabled() and state["scaler"]:
         training.scaler.load_state_dict(state["scaler"])
     training.loader.load_state_dict(resumed.loader)

@@ -1,4 +1,4 @@
-"""Entry point of ``vlray train``, and its summary."""
+"""Entry point of ``vlray train``, and the summary that it logs at the end."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ log = logging.getLogger("vlray.engine")
 
 
 def run(config: TrainConfig, session: Session) -> None:
-    """Train, then log the result and the next command.
+    """Train, then log the result and the command to run next.
 
     Raises:
-        KeyboardInterrupt: The training was stopped, with a checkpoint.
+        KeyboardInterrupt: The training was stopped, after writing a checkpoint.
     """
     config = with_default_output(config)
     folder = session.open(config)
     log.info("settings and log of this run: %s", folder.path)
     result = run_training(config, folder.path)
     lines = _summary(result, config)
-    if result and not result.best:  # otherwise lists of runs show the best evaluation
+    if result and not result.best:  # with a best evaluation, lists of runs show that instead
         folder.note("; ".join(lines[:2]))
     if result and not result.ended:
         raise KeyboardInterrupt("\n".join(lines))

@@ -1,4 +1,4 @@
-"""Curves of a run in one figure: losses, evaluation metric, learning rate and speed."""
+"""Figure with the curves of a run: losses, evaluation metric, learning rate and speed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = 12, 8
-"""Size in inches; at 100 dots per inch, the figure has 1200 x 800 pixels."""
+"""Size in inches; 1200 x 800 pixels at 100 dots per inch."""
 SMOOTHED_OVER = 40
-"""The smoothed curve is a running mean over 1/40 of the points."""
+"""Smoothed curves are running means over a window of 1/40 of the points."""
 LOG_FROM = 50.0
-"""Losses whose ratio is at least this factor are drawn on a logarithmic scale."""
+"""Ratio of the largest to the smallest loss from which the scale is logarithmic."""
 
 TRAIN, VALID = "tab:blue", "tab:orange"
 
@@ -30,14 +30,14 @@ Curve = npt.NDArray[np.float64]
 
 
 def draw(path: Path, history: Sequence[Record], title: str) -> None:
-    """Write the curves as a PNG of 1200 x 800 pixels, atomically.
+    """Draw the curves and write them atomically as a PNG with 1200 x 800 pixels.
 
     Args:
-        path: Path of the file.
-        history: Logged records; values that are not finite are left out of the curves.
-        title: Title above the curves.
+        path: Path of the PNG file.
+        history: Logged records; non-finite values are not drawn.
+        title: Title of the figure.
     """
-    # Not pyplot: it keeps every figure alive, and opens a window if there is a display.
+    # Without pyplot, which keeps every figure alive, and opens a window if there is a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -56,6 +56,7 @@ def draw(path: Path, history: Sequence[Record], title: str) -> None:
     )
     for number, panel in enumerate(panels):
         row, column = divmod(number, 2)
+        # An odd number of panels leaves one for the last row, which then spans both columns.
         alone = number == len(panels) - 1 and column == 0
         axes = figure.add_subplot(grid[row, :] if alone else grid[row, column])
         panel(axes, train, valid)
@@ -70,8 +71,9 @@ def draw(path: Path, history: Sequence[Record], title: str) -> None:
 
 
 def smoothed(values: Curve) -> Curve:
-    """Return the running mean of a curve over the last ``len(values) / SMOOTHED_OVER`` values."""
+    """Return the running mean of the last ``len(values) / SMOOTHED_OVER`` values at each point."""
     span = max(1, len(values) // SMOOTHED_OVER)
+    # Differences of cumulative sums take linear time, however long the window is.
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(ends - span, 0)
@@ -96,6 +98,7 @@ def _draw_parts(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) ->
         steps, losses = _series(train, name)
         _line(axes, steps, smoothed(losses), color=color, label=short)
         evaluated = _series(valid, name)
+        # If there is a training curve, it already has the label.
         label = short if not len(steps) else None
         _line(axes, *evaluated, color=color, label=label, always_marked=True, linestyle=":")
         curves += [losses, evaluated[1]]
@@ -106,6 +109,7 @@ def _draw_parts(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) ->
 def _draw_metric(axes: Axes, train: Sequence[Record], valid: Sequence[Record]) -> None:
     name = _headline(valid)
     _line(axes, *_series(valid, name), color=VALID, always_marked=True)
+    # Each evaluation that was the best so far is marked, so the last mark is the best of all.
     best = next((record for record in reversed(valid) if record.get("best")), None)
     if best is not None and _finite(best.get(name)):
         label = f"best: {best[name]:.4g} at step {best['step']:,}"
@@ -141,7 +145,7 @@ def _line(
     linestyle: str = "-",
     always_marked: bool = False,
 ) -> None:
-    """Draw a curve. A single point gets a marker, because a line needs two."""
+    """Draw a curve; a single point gets a marker, because a line needs two points."""
     if len(steps):
         marker = "o" if always_marked or len(steps) == 1 else ""
         axes.plot(
@@ -151,13 +155,13 @@ def _line(
 
 
 def _scale(axes: Axes, curves: Iterable[Curve]) -> None:
-    values = np.concatenate([*curves, []])
+    values = np.concatenate([*curves, []])  # np.concatenate refuses an empty list
     if len(values) and values.min() > 0 and values.max() / values.min() >= LOG_FROM:
         axes.set_yscale("log")
 
 
 def _series(records: Sequence[Record], name: str) -> tuple[Curve, Curve]:
-    """Return the steps and values of a metric, where it is finite."""
+    """Return the steps at which a metric is finite, and its values there."""
     points = [(record["step"], record[name]) for record in records if _finite(record.get(name))]
     steps, values = np.array(points, np.float64).reshape(-1, 2).T
     return steps, values
@@ -172,6 +176,6 @@ def _parts(records: Sequence[Record]) -> set[str]:
 
 
 def _headline(valid: Sequence[Record]) -> str:
-    """Return the metric that selects the best checkpoint; empty if it is the loss."""
+    """Return the name of the metric that selects the best checkpoint; empty if it is the loss."""
     name = next((name for record in valid for name in metrics_of(record)), "")
     return "" if name == "loss" else name

@@ -1,4 +1,4 @@
-"""The data of a training: examples, regions, and the objective that follows from them."""
+"""Data of a training: examples, regions, and the objective that they imply."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from vlray.tasks.labels import most_frequent
 from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 SUPERVISED = ("labels", "choices", "phrases")
-"""Objectives that use the examples unchanged: no masking, no re-pairing of texts and images."""
+"""Objectives that use the examples unchanged: they neither mask nor re-pair texts and images."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """The datasets to train and to evaluate on."""
+    """Datasets to train on and to evaluate on."""
 
     goal: Goal
     loader: LoaderSection
-    """The user's options, completed with the model's defaults."""
+    """The user's options; options that are not set have the model's defaults."""
 
     train: RegionDataset
     valid: RegionDataset | None
 
     @property
     def regions(self) -> dict[str, str]:
-        """Paths or URIs of the regions, by name."""
+        """Paths or URIs of the region outputs, keyed by name."""
         return {name: store.output for name, store in self.train.stores.items()}
 
     @cached_property
     def most_frequent(self) -> str:
-        """The most frequent label of the training examples; empty if there are no labels."""
+        """Most frequent label of the training examples; empty if the objective is not labels."""
         corpus, space = self.train.corpus, self.train.corpus.label_space
         if self.goal.objective != "labels" or space is None:
             return ""
@@ -53,7 +53,7 @@ class TrainingData:
 
     @property
     def provenance(self) -> dict[str, dict[str, Any]]:
-        """Provenance of the regions, by name."""
+        """Provenance of the region outputs, keyed by name."""
         return {name: provenance_of(store) for name, store in self.train.stores.items()}
 
 
@@ -64,11 +64,12 @@ def open_data(
 
     Args:
         config: Options of the training.
-        trained_on: Provenance of the regions in the checkpoint that is resumed.
+        trained_on: Provenance of the regions that the resumed checkpoint was trained on, keyed by
+            name. None: a new training.
 
     Raises:
         ValueError: A dataset or split is unknown, or examples and regions do not fit together.
-        FileNotFoundError: An annotation file or an output of regions does not exist.
+        FileNotFoundError: An annotation file or a region output does not exist.
         DataError: An example is bad, and ``data.on_bad`` is ``stop``.
     """
     data = config.data.below(config.env.data_dir)
@@ -93,14 +94,14 @@ def open_data(
         validation = config.validation
         train, valid = split_holdout(train, validation.holdout, validation.holdout_by)
     elif config.validation.valid:
-        # With the label space of the training: the model has no other labels.
+        # Evaluate in the label space of the training: the model has no other labels.
         valid_corpus = open_corpus(config.validation.valid, data, corpus.label_space)
         valid = RegionDataset(valid_corpus, stores, Collate(loader), **options)
     return TrainingData(goal, loader, train, valid)
 
 
 def corpus_spec(config: TrainConfig) -> CorpusSpec | str:
-    """Return the project's saved corpus of that name, or else the text ``config.corpus``."""
+    """Return the project's saved corpus named ``config.corpus``, or that text if there is none."""
     if config.corpus in corpus_names(config.project):
         return load_corpus(config.corpus, config.project)
     return config.corpus
@@ -110,7 +111,8 @@ def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore])
     """Describe what the model has to learn: objective, labels and sizes.
 
     Raises:
-        ValueError: The labels do not fit the objective, or the outputs have different vectors.
+        ValueError: The labels do not fit the objective, or the region outputs have no vectors or
+            vectors of different lengths.
     """
     objective = objective_of(config, corpus)
     if objective == "phrases":
@@ -123,7 +125,7 @@ def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore])
             "reads vectors of one length: extract all regions with one detector"
         )
     vocabularies = {(len(store.obj_names), len(store.attr_names)) for store in stores.values()}
-    # Outputs with different vocabularies have no common ids to predict.
+    # Ids from different vocabularies mean different classes, so they cannot be predicted.
     objects, attributes = vocabularies.pop() if len(vocabularies) == 1 else (0, 0)
     space = corpus.label_space if objective in ("labels", "pretraining") else None
     first = corpus.take(np.array([0]))[0] if len(corpus) else None
@@ -140,10 +142,11 @@ def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore])
 
 
 def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
-    """Return the configured objective; for ``auto``, the one that the kind of labels implies.
+    """Return the configured objective; ``auto`` derives it from the kind of labels.
 
     Raises:
-        ValueError: The labels do not fit the objective, or are of several kinds.
+        ValueError: The labels do not fit the objective, or ``auto`` finds several kinds of labels
+            or a kind that implies no objective.
     """
     kinds = {table.spec.labels for table in corpus.tables}
     by_kind: dict[str, Objective] = {
@@ -154,6 +157,7 @@ def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
     }
     labels = f"the labels of {config.corpus} are {' and '.join(sorted(kinds))}"
     if config.objective == "auto":
+        # None stands for kinds that imply no objective.
         objectives = {by_kind.get(kind) for kind in kinds}
         if len(objectives) == 1 and (only := objectives.pop()):
             return only
@@ -173,10 +177,10 @@ def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
 
 
 def settle_loader(config: TrainConfig, goal: Goal) -> LoaderSection:
-    """Complete the user's options of batches with the model's defaults.
+    """Fill the loader options that the user did not set with the model's defaults.
 
     Raises:
-        ValueError: ``loader.pretraining`` is set, but the objective does not mask anything.
+        ValueError: ``loader.pretraining`` is set, but the objective masks nothing.
     """
     defaults = model_class(config.model, goal).loader_defaults(config.model, goal)
     settled = config.loader.settled(**defaults)
@@ -187,7 +191,7 @@ def settle_loader(config: TrainConfig, goal: Goal) -> LoaderSection:
         )
     if goal.objective not in SUPERVISED and not settled.pretraining:
         masks = PretrainingSection()
-        # Matching re-pairs texts and images, and masks neither.
+        # Matching re-pairs texts and images, but does not mask them.
         if goal.objective == "matching":
             masks = PretrainingSection(token_rate=0, region_rate=0)
         settled = settled.model_copy(update={"pretraining": masks})

@@ -1,4 +1,4 @@
-"""Evaluation during a training, split among the workers."""
+"""Evaluation during training, distributed over the workers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ class Evaluation:
     """Metrics of one evaluation.
 
     Attributes:
-        values: Metrics by name. The first one, the headline, selects the best checkpoint.
-        is_higher_better: Whether a higher headline is better.
+        values: Metrics by name. The first one, the headline metric, selects the best checkpoint.
+        is_higher_better: Whether a higher value of the headline metric is better.
     """
 
     values: dict[str, float]
     is_higher_better: bool
 
     def beats(self, best: dict[str, float]) -> bool:
-        """Return whether the headline is better than that of ``best``.
+        """Return whether this evaluation is better than ``best`` by the headline metric.
+
+        The first evaluation always counts as better; after that, NaN never does.
 
         Args:
             best: Metrics of the best evaluation so far; empty if there is none.
@@ -43,8 +45,8 @@ class Evaluation:
 def evaluate(
     model: nn.Module, loader: RegionLoader, group: Group, precision: Precision
 ) -> Evaluation:
-    """Predict every example once and compute the metrics over all workers' predictions."""
-    # Every evaluation sees the same batches, in the same order.
+    """Predict every example once, and compute the metrics from the predictions of all workers."""
+    # Start from epoch 0 each time, so that all evaluations use the same batches in the same order.
     loader.set_epoch(0)
     share = predict(
         cast(VisionLanguageModel, model),
@@ -60,7 +62,9 @@ def evaluate(
         metrics = measure(merged, loader.dataset)
         name, value, is_higher_better = headline(metrics, merged.means)
         others = metrics.values if metrics else {}
+        # The headline metric goes first: that position selects the best checkpoint.
         measured = Evaluation({name: value} | others | merged.means, is_higher_better)
+    # The other workers need the result too: all of them must decide alike when to stop early.
     evaluation = group.gather(measured)[0]
     assert evaluation is not None  # rank 0 measured it
     return evaluation

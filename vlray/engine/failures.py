@@ -1,4 +1,4 @@
-"""Failures that end a training: non-finite losses or gradients, and out-of-memory."""
+"""Failures that end a training: non-finite losses or gradients, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def check_finite(
 ) -> None:
     """Check that the losses and the gradient norm are finite.
 
-    If they are not, write the ids of the step's examples to ``nan-batch.json``.
+    If any of them is not, write the ids of the step's examples to ``nan-batch.json``.
 
     Args:
         losses: Mean losses over all workers, by name.
-        norm: Norm of the gradients; pass 0 to skip it (the scaler of fp16 skips such steps).
-        batches: This worker's batches of the step.
+        norm: Norm of the gradients. Pass 0 to skip this check: the fp16 gradient scaler skips
+            steps with non-finite gradients itself.
+        batches: This worker's batches in the step.
         step: Number of the step, from 1.
         group: The workers; all of them must call this function.
         run_folder: Folder in which the first worker writes ``nan-batch.json``.
@@ -39,6 +40,7 @@ def check_finite(
     bad = [name for name, value in losses.items() if not math.isfinite(value)]
     if not bad and math.isfinite(norm):
         return
+    # Losses and norm are equal on all workers, so all of them get here, gather and raise.
     local_examples = [
         {"example_id": example_id, "image_ids": images, "regions": batch.regions}
         for batch in batches
@@ -47,7 +49,7 @@ def check_finite(
     examples = [example for share in group.gather(local_examples) for example in share]
     path = run_folder / NAN_BATCH
     if group.rank == 0:
-        # As strings: JSON has no NaN or infinity.
+        # Write the values as strings: JSON has no NaN or infinity.
         values = {name: str(value) for name, value in losses.items()} | {"gradient": str(norm)}
         report = {"step": step, "values": values, "examples": examples}
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -67,7 +69,7 @@ def explain_out_of_memory(error: BaseException, batch: int, world: int, accumula
         error: The error that torch raised.
         batch: Number of examples in a step, over all workers.
         world: Number of workers.
-        accumulate: Number of batches in a step.
+        accumulate: Number of batches that each worker accumulates in a step.
     """
     size = batch // (world * accumulate)
     # The smallest factor that still divides the batch evenly.

@@ -1,4 +1,4 @@
-"""Communication between the workers of a training; one process alone is a group as well."""
+"""Communication between the workers of a training; a single process is a group of one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 listener: ContextVar[Callable[[dict[str, float]], None] | None] = ContextVar(
     "listener", default=None
 )
-"""Called with the metrics of each evaluation of a training in this context."""
+"""Function to call with the metrics of each evaluation in a training in this context, or None."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Group:
         """Join the workers of Ray Train or torch.distributed, or form a group of one process.
 
         Args:
-            use_gpu: Whether to use a GPU if there is one. Ray Train assigns the device itself.
+            use_gpu: Whether to use a GPU if there is one. Ignored in Ray Train, which assigns the
+                device.
         """
         rank, world = own_share()
         if in_ray_train():
@@ -45,13 +46,13 @@ class Group:
         return cls(rank, world, torch.device("cuda" if use_gpu and has_gpu() else "cpu"))
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """Sum a tensor over all workers, in place."""
+        """Sum a tensor over all workers in place, and return it."""
         if self.world > 1:
             dist.all_reduce(values)
         return values
 
     def gather(self, value: T) -> list[T]:
-        """Return the values of all workers, by rank, on every worker."""
+        """Return the values of all workers, ordered by rank; every worker gets the same list."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -64,9 +65,10 @@ class Group:
             dist.barrier()
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Report metrics to Ray Train, if it runs here, and to `listener`.
+        """Report metrics to Ray Train, if this is one of its workers, and to `listener`.
 
-        All workers must call it. A search sets `listener`, which may end the training here.
+        All workers must call this method. A search sets `listener`, whose call may end the
+        training.
         """
         if in_ray_train():
             import ray.train
@@ -77,18 +79,19 @@ class Group:
 
 
 def has_gpu() -> bool:
-    """Return whether torch has a GPU."""
+    """Return whether torch can use a GPU."""
     return torch.cuda.is_available()
 
 
 def in_ray_train() -> bool:
     """Return whether this process is a Ray Train worker."""
+    # Ray Train has imported the module in its workers; elsewhere, avoid the slow import.
     if "ray.train" not in sys.modules:
         return False
     import ray.train
 
     try:
         ray.train.get_context().get_world_size()
-    except (RuntimeError, DeprecationWarning):  # a trial of Ray Tune raises the latter
+    except (RuntimeError, DeprecationWarning):  # Ray raises the latter in a trial of Ray Tune
         return False
     return True

@@ -10,9 +10,11 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_layers(model: nn.Module) -> None:
-    """Apply activation checkpointing to the modules in the model's outermost ``ModuleList`` s.
+    """Apply activation checkpointing to each module in the model's outermost ``ModuleList``.
 
-    Parameter names do not change, so a saved model is the same with and without it.
+    A model may have several of them, such as one per modality.
+
+    Parameter names do not change, so saved models are the same with and without checkpointing.
 
     Raises:
         ValueError: The model has no ``ModuleList``.
@@ -24,12 +26,12 @@ def recompute_layers(model: nn.Module) -> None:
             f"ModuleList; {type(model).__name__} has none"
         )
     for layer in layers:
-        # Replacing `forward` instead of wrapping the module keeps the parameters' names.
+        # A wrapper module would rename the parameters; replacing `forward` does not.
         layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the members of the outermost ``ModuleList`` s."""
+    """Yield the modules in each outermost ``ModuleList``."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from child

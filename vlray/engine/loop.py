@@ -24,10 +24,11 @@ from vlray.models.protocol import Loss
 
 
 def train(training: Training) -> None:
-    """Run the remaining steps, until the end, early stopping or a stop request.
+    """Run the remaining steps, until the last one, early stopping or a stop request.
 
     Raises:
-        FloatingPointError: A loss or a gradient is not finite; the run folder has the examples.
+        FloatingPointError: A loss or a gradient is not finite; ``nan-batch.json`` in the run folder
+            lists the examples.
     """
     config, progress, group = training.config, training.progress, training.group
     options, optimizer, scaler = config.training, training.optimizer, training.scaler
@@ -36,14 +37,14 @@ def train(training: Training) -> None:
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
     clock = Clock(training.loader)
-    training.stop.has_begun = True  # from here, a signal leads to a checkpoint and a clean end
+    training.stop.has_begun = True  # from here on, a signal ends the training with a checkpoint
 
     for batches in batches_of_steps(training.loader, options.accumulate):
         lr = set_lr(optimizer, lr_factor(progress.step, progress.steps, config.optim))
         seed_step(options.seed, group.rank, progress.step)
         training.model.train()
 
-        # Forward and backward, batch by batch; only the last one exchanges the gradients.
+        # Forward and backward passes; the workers exchange gradients only in the last batch's.
         batch_losses: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
             with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
@@ -53,19 +54,20 @@ def train(training: Training) -> None:
                 scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
             batch_losses.append(means)
 
-        # The step; the scaler skips it if fp16 gradients overflowed.
+        # Optimizer step, which the scaler skips if fp16 gradients overflowed.
         scaler.unscale_(optimizer)
-        # A clip of 0 only measures the norm.
+        # If clip is 0, the norm is measured, but the gradients are not clipped.
         norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
 
-        # The only synchronization with the device: the losses, and whether any worker must stop.
+        # The only point of a step that waits for the device: read the losses and the norm, and
+        # learn whether any worker was asked to stop.
         is_stopped = training.stop.requested()
         losses, grad_norm, is_stopped = read_step(batch_losses, norm, is_stopped, group)
-        # While the scaler can still halve its scale, an infinite norm is expected and not an error.
+        # An infinite norm is no error yet if the scaler can still lower its scale.
         may_overflow = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = 0.0 if may_overflow else grad_norm
         check_finite(losses, checked, batches, progress.step, group, training.run_folder)
@@ -88,6 +90,7 @@ def train(training: Training) -> None:
             clock.restart()
         is_early = bool(options.patience) and progress.since_best >= options.patience
         progress.ended = is_last or is_early
+        # Without evaluations every step counts as the best, which must not save at every step.
         is_due = progress.step % save_every == 0 or (is_best and training.valid is not None)
         if progress.ended or is_stopped or is_due:
             save(training, is_best=is_best)
@@ -97,13 +100,13 @@ def train(training: Training) -> None:
 
 
 def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weight the losses so that the averaged gradients are those of one large batch.
+    """Weight the losses so that the averaged gradients equal those of one large batch.
 
-    Each worker's mean is weighted by its count: a loss over masked tokens becomes the mean over
-    the tokens of all workers, not the mean of the workers' means.
+    Each worker's mean is weighted by the number of items that the worker scored. A loss over masked
+    tokens thus becomes the mean over the tokens of all workers, not the mean of the workers' means.
 
     Returns:
-        The loss that this worker differentiates, and the means over all workers, by name.
+        The loss for this worker's backward pass, and the means over all workers, by name.
     """
     names = sorted(losses)
     means = torch.stack([losses[name].mean.float() for name in names])
@@ -111,6 +114,7 @@ def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dic
     if group.world == 1:
         return means.sum(), dict(zip(names, means.detach(), strict=True))
     both = group.all_reduce(torch.stack([means.detach() * counts, counts]))
+    # A loss without any scored item, such as no masked region, becomes 0 instead of NaN.
     total = both[1].clamp(min=1e-12)
     # DistributedDataParallel averages the gradients, so the loss is scaled by the worker count.
     loss = (means * counts / total).sum() * group.world
@@ -120,21 +124,22 @@ def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dic
 def read_step(
     batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, is_stopped: bool, group: Group
 ) -> tuple[dict[str, float], float, bool]:
-    """Copy the results of a step from the device, in one transfer.
+    """Copy the results of a step from the device in one transfer.
 
     Returns:
-        The losses by name, averaged over the batches that have them; the norm of the gradients
-        before clipping; and whether any worker must stop.
+        The losses by name, each averaged over the batches in which it occurs; the norm of the
+        gradients before clipping; and whether any worker was asked to stop.
     """
     names = sorted({name for means in batch_losses for name in means})
     values = [torch.stack([m[name] for m in batch_losses if name in m]).mean() for name in names]
+    # A signal may reach only some workers, but all must stop after the same step.
     stops = group.all_reduce(torch.tensor(float(is_stopped), device=group.device))
     *losses, grad_norm, stop_count = torch.stack([*values, norm.float(), stops]).tolist()
     return dict(zip(names, losses, strict=True)), grad_norm, stop_count > 0
 
 
 def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
-    """Record an evaluation in the progress and the logs; return whether it is the best so far."""
+    """Record and report an evaluation; return whether it is the best so far."""
     progress = training.progress
     is_best = evaluated.beats(progress.best)
     if is_best:
@@ -148,7 +153,7 @@ def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
 
 
 def distributed(model: nn.Module, group: Group) -> nn.Module:
-    """Wrap the model in DistributedDataParallel if there are several workers."""
+    """Wrap the model in DistributedDataParallel if there is more than one worker."""
     if group.world == 1:
         return model
     # In the heads of transformers' LXMERT and VisualBERT, some losses leave parameters unused.
@@ -156,19 +161,19 @@ def distributed(model: nn.Module, group: Group) -> nn.Module:
 
 
 def no_gradient_sync(model: nn.Module) -> AbstractContextManager[None]:
-    """Accumulate gradients locally; the next backward pass outside exchanges them."""
+    """Return a context that delays the gradient exchange until the next backward pass outside."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 class Clock:
-    """Measures the training's speed, and the share of time spent waiting for data."""
+    """Measures the training speed, and the share of time spent waiting for data."""
 
     def __init__(self, loader: RegionLoader) -> None:
         self._loader = loader
         self.restart()
 
     def restart(self) -> None:
-        """Reset the measurement, so that evaluations and checkpoints are not counted."""
+        """Restart the measurement; call this after evaluations and checkpoints to exclude them."""
         self._began, self._waited, self._examples = time.perf_counter(), self._loader.waited, 0
 
     def add(self, examples: int) -> None:
@@ -176,7 +181,7 @@ class Clock:
         self._examples += examples
 
     def read(self) -> dict[str, float]:
-        """Return ``examples_per_s`` and ``waited`` (share of the time), and reset."""
+        """Return ``examples_per_s`` and ``waited`` (share of time), and restart the measurement."""
         seconds = max(time.perf_counter() - self._began, 1e-9)
         speed = {
             "examples_per_s": self._examples / seconds,

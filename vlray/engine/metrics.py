@@ -1,4 +1,4 @@
-"""Metrics of a training at Ray's metrics endpoint, which the dashboard's Prometheus reads."""
+"""Training metrics at Ray's metrics endpoint, which Prometheus reads for the Ray dashboard."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SECONDS_BETWEEN = 2.0
 
 
 class RayMetrics:
-    """Tracker with one gauge per metric, named by kind and metric: ``ray_vlray_train_loss``, ..."""
+    """Tracker with one gauge per kind of record and metric, such as ``ray_vlray_train_loss``."""
 
     name = "Ray's metrics endpoint"
 
     def __init__(self, folder: Path) -> None:
-        """Tag the gauges with the project and the run, the last two names of the folder's path."""
+        """Tag the gauges with project and run: the names of the folder's parent and the folder."""
         path = folder.absolute()
         self._tags = {"project": path.parent.name, "run": path.name}
         self._gauges: dict[str, Any] = {}
@@ -28,7 +28,7 @@ class RayMetrics:
         self._updated, self._examples = time.monotonic(), 0
 
     def progress(self, step: int, loss: float, lr: float, examples: int) -> None:
-        """Update the gauges after a step, at most every 2 s. Arguments as in `Watch.progress`."""
+        """Update the gauges after a step, at most every 2 s; arguments as in `Watch.progress`."""
         self._examples += examples
         seconds = time.monotonic() - self._updated
         if seconds >= SECONDS_BETWEEN:
@@ -36,12 +36,12 @@ class RayMetrics:
             self._update({"train_step": step, "train_loss": loss, "train_lr": lr, **speed})
 
     def add(self, record: Record) -> None:
-        """Update the gauges with a record's metrics."""
+        """Update the gauges with the metrics in a record."""
         kind = record["kind"]
         self._update({f"{kind}_{name}": value for name, value in metrics_of(record).items()})
 
     def _update(self, values: dict[str, float]) -> None:
-        """Set all gauges, old values included: the endpoint drops gauges that are not set again."""
+        """Set all gauges, even unchanged ones: the endpoint drops gauges that are not set again."""
         self._updated, self._examples = time.monotonic(), 0
         self._values |= values
         for name, value in self._values.items():
@@ -51,7 +51,7 @@ class RayMetrics:
         """Do nothing: gauges need no closing."""
 
     def _gauge(self, name: str) -> Any:
-        """Return the gauge of a metric. Characters that Prometheus refuses become underscores."""
+        """Return a metric's gauge; characters that Prometheus refuses are replaced by ``_``."""
         from ray.util.metrics import Gauge
 
         name = re.sub(r"\W", "_", name, flags=re.ASCII)

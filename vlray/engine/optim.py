@@ -20,11 +20,11 @@ log = logging.getLogger("vlray.engine")
 class BertAdam(torch.optim.Optimizer):
     """Adam as used to train BERT and LXMERT: no bias correction, decoupled weight decay.
 
-    With m and v the running means of the gradient and of its square, a parameter p becomes
-    ``p - lr * (m / (sqrt(v) + eps) + weight_decay * p)``.
+    A step updates a parameter p to ``p - lr * (m / (sqrt(v) + eps) + weight_decay * p)``, where m
+    and v are the running means of the gradient and of the squared gradient.
 
     Source:
-        airsplay/lxmert src/lxrt/optimization.py. As there, the caller clips the gradients.
+        airsplay/lxmert src/lxrt/optimization.py. As in LXMERT, the caller clips the gradients.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class BertAdam(torch.optim.Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.01,
     ) -> None:
-        """Create the optimizer of parameters, or of parameter groups with their own settings."""
+        """Create an optimizer for parameters, or for parameter groups with their own settings."""
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
@@ -54,8 +54,8 @@ class BertAdam(torch.optim.Optimizer):
                         "mean": torch.zeros_like(param),
                         "square": torch.zeros_like(param),
                     }
-            # torch._foreach_* run one kernel for many parameters; a Python loop over parameters
-            # would be bound by kernel launches.
+            # torch._foreach_* updates many parameters with one kernel; a loop over the parameters
+            # would mostly wait for kernel launches.
             grads = [param.grad for param in params]
             means = [self.state[param]["mean"] for param in params]
             squares = [self.state[param]["square"] for param in params]
@@ -77,7 +77,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 
     Args:
         model: The model.
-        patterns: Names of parameters; ``*`` and ``?`` are wildcards.
+        patterns: Parameter names, in which ``*`` and ``?`` are wildcards.
 
     Raises:
         ValueError: A pattern matches no parameter, or all parameters are frozen.
@@ -87,6 +87,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         matches = [name for name in parameters if fnmatchcase(name, pattern)]
         if not matches:
+            # cutoff=0: name the most similar parameter, however different it is.
             near = similar(pattern, parameters, cutoff=0)
             raise ValueError(
                 f"model.freeze {pattern} matches none of the model's {len(parameters)} parameters; "
@@ -107,15 +108,16 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 def make_optimizer(
     model: nn.Module, options: OptimSection, new: frozenset[str]
 ) -> torch.optim.Optimizer:
-    """Create the optimizer of the parameters that are not frozen.
+    """Create an optimizer for the parameters that are not frozen.
 
     Args:
         model: The model.
-        options: The kind of optimizer and its hyperparameters.
-        new: Names of the parameters that use ``options.new_lr``, unless it is 0.
+        options: Type and hyperparameters of the optimizer.
+        new: Names of the parameters whose learning rate is ``options.new_lr``, unless that is 0.
 
     Returns:
-        The optimizer. Its groups have an additional key ``peak_lr``, which `set_lr` scales.
+        The optimizer. Its parameter groups have the additional key ``peak_lr``, the learning rate
+        that `set_lr` scales.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -135,26 +137,27 @@ def make_optimizer(
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Scale all learning rates by ``factor``; return that of the first group."""
+    """Set each group's learning rate to its peak times ``factor``; return the first group's."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
     return float(optimizer.param_groups[0]["lr"])
 
 
 def lr_factor(step: int, steps: int, options: OptimSection) -> float:
-    """Return the factor by which the schedule scales the learning rate of a step.
+    """Return the factor by which the schedule scales the peak learning rate at a step.
 
     Args:
-        step: Number of the step, from 0. With a warm-up, the factor of step 0 is 0.
+        step: Number of the step, from 0. With a warmup, the factor is 0 at step 0.
         steps: Total number of steps.
-        options: Share of the warm-up, and the decay after it.
+        options: Length of the warmup, as a share of the steps, and the decay after the warmup.
 
     Source:
-        ``warmup_linear`` of airsplay/lxmert src/lxrt/optimization.py.
+        ``warmup_linear`` in airsplay/lxmert src/lxrt/optimization.py.
     """
     done = step / steps
     if done < options.warmup:
         return done / options.warmup
+    # After a warmup over all steps nothing can decay, and the division below would be by 0.
     if options.decay == "none" or options.warmup == 1:
         return 1.0
     left = max((1 - done) / (1 - options.warmup), 0.0)

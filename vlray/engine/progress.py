@@ -11,18 +11,18 @@ from vlray.runs.progress import Bar
 
 SECONDS_BETWEEN_LINES = 30.0
 BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-"""The speed is part of the postfix, in examples per second instead of steps."""
+"""Format of the bar. The postfix includes the speed in examples per second, not steps."""
 SMOOTHING = 0.95
-"""Weight of the previous smoothed loss in the exponential moving average."""
+"""Weight of the previous average in the exponential moving average of the loss."""
 
 log = logging.getLogger("vlray.engine")
 
 
 class TrainingBar:
-    """Shows the training's progress as a bar or as lines.
+    """Shows the progress of a training as a bar or as lines.
 
     The log gets a line every 30 s even if there is a bar, so that ``vlray logs --follow`` can show
-    the run on another terminal.
+    the run in another terminal.
     """
 
     def __init__(self, steps: int, done: int = 0) -> None:
@@ -30,7 +30,7 @@ class TrainingBar:
 
         Args:
             steps: Total number of steps.
-            done: Number of steps that an earlier run has made.
+            done: Number of steps that earlier runs have completed.
         """
         self.epoch = math.nan
         self._steps = steps
@@ -41,7 +41,7 @@ class TrainingBar:
         self._bar = Bar(steps, " steps", SECONDS_BETWEEN_LINES, done=done, form=BAR)
 
     def to(self, step: int, loss: float, lr: float, examples: int) -> None:
-        """Advance to the end of a step.
+        """Advance the bar to a completed step.
 
         Args:
             step: Number of the completed step, from 1.
@@ -50,8 +50,8 @@ class TrainingBar:
             examples: Number of examples in the step.
         """
         now = time.monotonic()
-        # Time the rest from the end of the first step, which starts the loader's workers and
-        # compiles the model.
+        # Estimate the remaining time without the first step, which also starts the loader's
+        # workers and compiles the model.
         self._first = self._first or (now, step)
         is_finite = math.isfinite(self._loss)
         self._loss = SMOOTHING * self._loss + (1 - SMOOTHING) * loss if is_finite else loss
@@ -74,6 +74,7 @@ class TrainingBar:
         rate = self._examples / max(now - self._since, 1e-9)
         line = f"step {step:,}/{self._steps:,}: {self._words(lr, rate)}"
         since, before = self._first or (now, step)
+        # Remaining time needs at least one timed step.
         if step == before:
             return line
         seconds_left = round((self._steps - step) * (now - since) / (step - before))

@@ -1,4 +1,4 @@
-"""Upper bound on phrase grounding: the share of phrases that any region can ground."""
+"""Upper bound on phrase grounding accuracy: phrases for which some region is correct."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from vlray.loader.phrases import hits_of, spans_of
 
 
 def count_reachable(dataset: RegionDataset, most: int = 1000) -> tuple[int, int]:
-    """Count the phrases, and those with at least one correct region: no model can ground more.
+    """Count the phrases, and the phrases for which at least one region is correct.
+
+    No model can ground the other phrases.
 
     Args:
         dataset: Dataset of grounded examples.
-        most: Maximum number of examples to check, evenly spaced.
+        most: Maximum number of examples to check; they are evenly spaced.
 
     Returns:
         The number of phrases, and the number of phrases with a correct region.
@@ -24,7 +26,7 @@ def count_reachable(dataset: RegionDataset, most: int = 1000) -> tuple[int, int]
         (regions, _), indices, rows = dataset.join.locate(dataset.corpus, np.array([index]))
         store, (example,) = dataset.stores[regions], dataset.corpus.take(indices)
         count_of_image = int(store.num_boxes[rows[0, 0]])
-        # As the loader cuts them: the model sees no region beyond num_boxes.
+        # Like the loader, use the first num_boxes regions only: the model sees no others.
         num_boxes = min(dataset.collate.options.num_boxes or count_of_image, count_of_image)
         boxes = np.zeros((1, num_boxes, 4), np.float32)
         store.read_boxes(rows[:, 0], boxes)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the training's region vectors, for ``model.standardize``.
+"""Mean and standard deviation of the training regions' vectors, for ``model.standardize``.
 
 Shapes: D: length of a vector.
 """
@@ -17,12 +17,13 @@ IMAGES_AT_A_TIME = 64
 
 
 def standardize(model: nn.Module, dataset: RegionDataset) -> None:
-    """Set the mean and standard deviation by which a model standardizes its vectors.
+    """Set the mean and standard deviation with which a model standardizes its input vectors.
 
-    Statistics that were loaded with the weights are kept.
+    If the model's weights already contain these statistics, keep them.
 
     Raises:
-        ValueError: The model has no `vlray.models.standardize.Standardize`.
+        ValueError: The model has no attribute ``standardize`` of type
+            `vlray.models.standardize.Standardize`.
     """
     part = getattr(model, "standardize", None)
     if not isinstance(part, Standardize):
@@ -37,7 +38,7 @@ def standardize(model: nn.Module, dataset: RegionDataset) -> None:
 def _moments(
     dataset: RegionDataset,
 ) -> tuple[Float32[np.ndarray, D], Float32[np.ndarray, D]]:
-    """Return mean and standard deviation over the regions of up to 4,096 images per output."""
+    """Compute mean and standard deviation over the regions in up to 4,096 images per output."""
     total = squares = np.zeros(())
     count = 0
     for name, store in dataset.stores.items():
@@ -50,7 +51,7 @@ def _moments(
             shape = len(images), int(counts.max()), store.feature_dim
             feats = np.empty(shape, store.feature_dtype)
             store.read_feats(images, feats)
-            # Without padding; in float64, for the sums run over millions of regions.
+            # Leave out padding; use float64, because the sums run over up to millions of regions.
             real = feats[np.arange(feats.shape[1]) < counts[:, None]].astype(np.float64)
             total, squares = total + real.sum(0), squares + (real**2).sum(0)
             count += len(real)

@@ -13,19 +13,19 @@ log = logging.getLogger("vlray.engine")
 
 
 class StopRequest:
-    """Flag that asks a training to stop after the current step."""
+    """Flag that makes a training stop after the current step."""
 
     def __init__(self) -> None:
         self._is_requested = False
         self.has_begun = False
-        """Whether steps are running. Before the first step, a signal interrupts at once."""
+        """Whether the first step has begun. Before it, a signal interrupts at once."""
 
     def requested(self) -> bool:
         """Return whether the training should stop."""
         return self._is_requested
 
     def request(self) -> None:
-        """Request the stop."""
+        """Ask the training to stop."""
         self._is_requested = True
 
 
@@ -33,9 +33,10 @@ class StopRequest:
 def on_signals(stop: StopRequest) -> Iterator[None]:
     """Treat Ctrl-C and SIGTERM as stop requests inside the ``with`` block.
 
-    A second signal, or one before the first step, raises KeyboardInterrupt.
+    A second signal, or a signal before the first step, raises KeyboardInterrupt.
     """
-    if threading.current_thread() is not threading.main_thread():  # Python forbids handlers here
+    # Python allows signal handlers only in the main thread.
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 

@@ -12,7 +12,7 @@ from vlray.runs.metrics import Record, describe_best, metrics_of, of_kind
 from vlray.storage import files
 
 Fact = str | int | float
-"""Value of a row of the summary."""
+"""Value in a row of the summary."""
 
 
 def write_summary(
@@ -23,8 +23,8 @@ def write_summary(
     Args:
         path: Path of the file.
         title: Heading of the table.
-        about: Facts about the run, for the first rows.
-        history: Logged records, for the other rows.
+        about: Facts about the run by name; they become the first rows.
+        history: Logged records, from which the other rows are computed.
         seconds: Duration of the run.
     """
     rows = {**about, **_measured(history), "time": str(timedelta(seconds=round(seconds)))}
@@ -34,11 +34,12 @@ def write_summary(
 
 
 def _measured(history: Sequence[Record]) -> dict[str, Fact]:
-    """Collect the best evaluation, the last losses and the speed."""
+    """Collect the best evaluation, the last losses and metrics, and the speed."""
     train, valid = of_kind("train", history), of_kind("valid", history)
     rows: dict[str, Fact] = {}
     if history:
         rows["steps"] = history[-1]["step"]
+    # Each evaluation that was the best so far is marked, so the last mark is the best of all.
     best = next((record for record in reversed(valid) if record.get("best")), None)
     if best:
         rows["best evaluation"] = describe_best(best)
@@ -66,4 +67,5 @@ def _format(value: Fact) -> str:
 
 
 def _cell(text: str) -> str:
+    # Vertical bars and line breaks would end the cell.
     return text.replace("|", "\\|").replace("\n", " ")

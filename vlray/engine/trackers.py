@@ -1,4 +1,4 @@
-"""Experiment trackers that receive a run's metrics: TensorBoard, MLflow, Weights & Biases."""
+"""Experiment trackers for a run's metrics: TensorBoard, MLflow, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow-skinny", "wandb": 
 
 
 class Tracker(Protocol):
-    """Receives the metrics of a run while it is active."""
+    """Receives the metrics of a run during the training."""
 
     name: str
     """Name of the tracker in messages."""
 
     def add(self, record: Record) -> None:
-        """Log the metrics of a record."""
+        """Log the metrics in a record."""
 
     def close(self) -> None:
         """End the run in the tracker."""
@@ -30,9 +30,10 @@ def check(options: WatchSection) -> None:
     """Check that the packages of the configured trackers are installed.
 
     Raises:
-        ImportError: A package is missing; the message has the command that installs it.
+        ImportError: A package is missing; the message contains the command to install it.
     """
     for name, package in _PACKAGES.items():
+        # tensorboardX is also the name of its module; the other modules have the option's name.
         module = package if name == "tensorboard" else name
         if getattr(options, name) and find_spec(module) is None:
             raise ImportError(
@@ -44,16 +45,16 @@ def check(options: WatchSection) -> None:
 def open_trackers(
     folder: Path, options: WatchSection, title: str, history: Sequence[Record]
 ) -> Iterator[Tracker]:
-    """Open the configured trackers, and send them the metrics of earlier steps.
+    """Yield the configured trackers, each one open and filled with the metrics of earlier steps.
 
     Args:
         folder: Folder of the run.
         options: Which trackers to open.
-        title: Name of the run in the trackers' lists.
-        history: Records of the earlier run that this one resumes.
+        title: Name under which the trackers list the run.
+        history: Records of the earlier run that this run resumes.
 
     Raises:
-        ValueError: A tracker failed to open, e.g. the server does not answer or needs a login.
+        ValueError: A tracker failed to open, e.g. its server does not answer or requires a login.
     """
     settings_file = folder / "settings.yaml"
     settings = settings_file.read_text(encoding="utf-8") if settings_file.is_file() else ""
@@ -63,7 +64,7 @@ def open_trackers(
         if value := getattr(options, name):
             try:
                 tracker = tracker_class(value, folder, settings, title, history)
-            except Exception as error:  # neither package has a common base class of its errors
+            except Exception as error:  # neither package has a base class for all of its errors
                 raise ValueError(
                     f"watch.{name}={value} cannot be opened ({type(error).__name__}: {error}); "
                     f"fix that, or train without --watch.{name}"
@@ -77,20 +78,21 @@ class TensorBoard:
     name = "TensorBoard"
 
     def __init__(self, folder: Path, settings: str, history: Sequence[Record]) -> None:
-        """Start a new event file. It replaces the files of an earlier start in this folder."""
+        """Start a new event file, and delete event files of earlier starts in this folder."""
         from tensorboardX import SummaryWriter
 
-        # The history repeats their records, up to the checkpoint that is resumed.
+        # The history has the same records, up to the resumed checkpoint.
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._writer = SummaryWriter(str(folder), flush_secs=10)
+        # TensorBoard renders Markdown, in which indented text is code.
         if settings:
             self._writer.add_text("settings", "    " + settings.replace("\n", "\n    "), 0)
         for record in history:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Log the metrics of a record."""
+        """Log the metrics in a record."""
         for name, value in _tagged(record):
             self._writer.add_scalar(name, value, record["step"], walltime=record["time"])
 
@@ -114,9 +116,10 @@ class MLflow:
         project = folder.resolve().parent.name
         experiment = self._client.get_experiment_by_name(project)
         id_ = experiment.experiment_id if experiment else self._client.create_experiment(project)
-        # The tag identifies the run: a restart in the same folder continues it.
+        # Find the run by its tag, so that a restart in the same folder continues it.
         path = str(folder.resolve())
         runs = self._client.search_runs([id_], f"tags.`vlray.folder` = '{path}'")
+        # An existing run already has the settings and the earlier records.
         if runs:
             self._run = runs[0].info.run_id
             return
@@ -128,12 +131,12 @@ class MLflow:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Log the metrics of a record."""
+        """Log the metrics in a record."""
         from mlflow.entities import Metric
 
         when = round(record["time"] * 1000)
         metrics = [Metric(name, value, when, record["step"]) for name, value in _tagged(record)]
-        # A background thread sends them, so that the training does not wait for the server.
+        # Asynchronously, so that the training does not wait for the server.
         self._client.log_batch(self._run, metrics=metrics, synchronous=False)
 
     def close(self) -> None:
@@ -152,6 +155,7 @@ class Wandb:
         """Resume the Weights & Biases run of this folder, or create one."""
         import wandb
 
+        # With the folder's name as id, a restart in the same folder continues the run.
         self._run = wandb.init(
             project=project,
             name=title,
@@ -167,7 +171,7 @@ class Wandb:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Log the metrics of a record."""
+        """Log the metrics in a record."""
         self._run.log({"step": record["step"], **dict(_tagged(record))})
 
     def close(self) -> None:
@@ -181,7 +185,7 @@ def _tagged(record: Record) -> Iterator[tuple[str, float]]:
 
 
 def _parameters(settings: str) -> Iterator[tuple[str, str]]:
-    """Yield the settings with dotted names, as MLflow's parameters are named."""
+    """Yield the dotted name and the value of each setting, as parameters for MLflow and W&B."""
     import yaml
 
     from vlray.settings.options import flatten

@@ -1,4 +1,4 @@
-"""Start or resume a training, in this process or on Ray Train workers."""
+"""Start or resume a training in this process or on Ray Train workers."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ log = logging.getLogger("vlray.engine")
 def run_training(
     config: TrainConfig, run_folder: Path, *, alone: bool | None = None
 ) -> TrainingProgress | None:
-    """Train, or resume the training in ``config.output``.
+    """Start a training, or resume the one in ``config.output``.
 
     Args:
         config: Options of the training.
         run_folder: Folder for metrics and curves.
-        alone: Whether to train in this process, without Ray Train. None: see `is_alone`.
+        alone: Whether to train in this process, without Ray Train. None: `is_alone` decides.
 
     Returns:
-        The progress at the end; None if the training had already ended.
+        The progress at the end; None if the training had already ended before.
 
     Raises:
-        ValueError: The settings, the data or the existing output do not allow the training.
+        ValueError: The settings or the data are invalid, or do not fit the existing output.
         ImportError: The package of a configured tracker is missing.
     """
     config = resolve_paths(config)
     check_trackers(config.watch)
     fs, root = files.resolve(config.output)
+    # The lock keeps two trainings from writing checkpoints to the same output.
     with only_writer(fs, root, config.output):
         resumed = Resumed.read(CheckpointStore(config.output, config.data.cache_folder()))
         config = _with_name(config, resumed)
@@ -56,13 +57,14 @@ def run_training(
             stop = StopRequest()
             with on_signals(stop):
                 return work(config, run_folder, stop)
+        # Import late: training in this process does not need Ray, which takes seconds to import.
         from vlray.engine.workers import fit
 
         return fit(config, run_folder)
 
 
 def with_default_output(config: TrainConfig) -> TrainConfig:
-    """Set an empty output to ``models/PROJECT/DATA``."""
+    """Return the options with ``models/PROJECT/DATA`` as the output, if it is not set."""
     if config.output or not config.corpus:
         return config
     name = re.sub(r"[^\w.-]+", "-", config.corpus).strip("-")
@@ -70,7 +72,7 @@ def with_default_output(config: TrainConfig) -> TrainConfig:
 
 
 def resolve_paths(config: TrainConfig) -> TrainConfig:
-    """Make the local paths of regions and output absolute.
+    """Make the local paths of the regions and the output absolute.
 
     Raises:
         ValueError: DATA, REGIONS or OUT is missing.
@@ -100,7 +102,7 @@ def resolve_paths(config: TrainConfig) -> TrainConfig:
 
 
 def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
-    """Resolve ``model.name=auto``, so that all workers and checkpoints have the same name."""
+    """Replace ``model.name=auto``, so that all workers and checkpoints use the same name."""
     model = config.model
     if resumed and model.name == AUTO:
         model = model.model_copy(update={"name": resumed.settings["model"]["name"]})

@@ -1,4 +1,4 @@
-"""State of a training in one worker."""
+"""State of a training on one worker."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class TrainingProgress:
     """Total number of steps."""
 
     metrics: dict[str, float] = field(default_factory=dict)
-    """Metrics of the last evaluation. The first one selects the best checkpoint."""
+    """Metrics of the last evaluation; the first metric selects the best checkpoint."""
 
     best: dict[str, float] = field(default_factory=dict)
     """Metrics of the best evaluation; empty before the first one."""
 
     best_step: int = 0
-    """Step of the best evaluation."""
+    """Number of completed steps at the best evaluation."""
 
     since_best: int = 0
     """Number of evaluations since the best one."""
 
     ended: bool = False
-    """Whether the training has ended: all steps are done, or early stopping ended it."""
+    """Whether the training has ended, by its last step or by early stopping."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +56,10 @@ class Training:
     valid: RegionLoader | None
 
     model: nn.Module
-    """The model, not wrapped in DistributedDataParallel, on the worker's device."""
+    """Model on the worker's device, without the DistributedDataParallel wrapper."""
 
     new_parameters: frozenset[str]
-    """Names of the parameters that ``model.weights`` did not fill when the training began."""
+    """Names of the parameters that were not loaded from ``model.weights`` in the first run."""
 
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -67,9 +67,9 @@ class Training:
     store: CheckpointStore
     stop: StopRequest
     watch: Watch | None
-    """None on all workers but the first."""
+    """Logger of the run; None on all workers except the first."""
 
     def epoch(self) -> float:
-        """Return the number of passes over the training examples so far."""
+        """Return the number of passes over the training examples so far, as a fraction."""
         options = self.config.training
         return self.progress.step / steps_of_epoch(self.loader, options.accumulate)

@@ -28,15 +28,15 @@ log = logging.getLogger("vlray.engine")
 
 
 class Watch:
-    """Logs the metrics of a run. Only the first worker has one; use it as a context manager.
+    """Logs the metrics of a run; a context manager that only the first worker has.
 
-    It writes ``metrics.jsonl`` (one record per line), ``curves.png``, TensorBoard's files and, at
-    the end, ``summary.md`` to the run folder. Files of an interrupted start in the same folder are
-    replaced by the history up to the resumed checkpoint.
+    The run folder gets ``metrics.jsonl`` (one record per line), ``curves.png``, TensorBoard's files
+    and, at the end, ``summary.md``. A restart in the same folder rewrites the files of the
+    interrupted run, with its history up to the resumed checkpoint.
 
     Attributes:
-        history: All records so far (`vlray.runs.metrics.Record`). They are saved in checkpoints,
-            so that the curves of a resumed run start at the first step.
+        history: All records so far (`vlray.runs.metrics.Record`). Checkpoints contain them, so that
+            the curves of a resumed run start at the first step.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Watch:
             folder: Folder of the run; created if it does not exist.
             options: Which trackers receive the metrics.
             steps: Total number of steps.
-            title: Name of the run, above the curves and in the trackers' lists.
-            history: Records of the earlier run that this one resumes.
+            title: Title of the curves, and name under which the trackers list the run.
+            history: Records of the earlier run that this run resumes.
 
         Raises:
             ImportError: The package of a configured tracker is missing; see `check`.
@@ -87,15 +87,15 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the files and trackers if `close` was not called, and draw the curves."""
+        """Close the files and trackers and draw the curves, unless `close` has done so."""
         self._end()
 
     def progress(self, step: int, loss: float, lr: float, examples: int) -> None:
-        """Update the progress bar after a step; takes microseconds.
+        """Update the progress bar and Ray's gauges after a step.
 
         Args:
             step: Number of the completed step, from 1.
-            loss: Loss of the step, on the CPU.
+            loss: Loss of the step.
             lr: Learning rate of the step.
             examples: Number of examples in the step, over all workers.
         """
@@ -104,12 +104,12 @@ class Watch:
             self._ray.progress(step, loss, lr, examples)
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Log the training metrics at a step.
+        """Log the training metrics after a step.
 
         Args:
-            step: Number of the completed step.
+            step: Number of the completed step, from 1.
             values: Metrics by name, such as ``loss``, its parts (``loss/mlm``), ``lr``,
-                ``examples_per_s``, ``waited`` (share of the time spent waiting for data) and
+                ``examples_per_s``, ``waited`` (share of time spent waiting for data) and
                 ``epoch``.
         """
         self._progress.epoch = values.get("epoch", math.nan)
@@ -120,7 +120,7 @@ class Watch:
 
         Args:
             step: Number of completed steps.
-            values: Metrics by name; the first one selects the best checkpoint.
+            values: Metrics by name; the first metric selects the best checkpoint.
             best: Whether this is the best evaluation so far.
         """
         self._record(step, "valid", values, **({"best": True} if best else {}))
@@ -130,11 +130,11 @@ class Watch:
             self._draw()
 
     def close(self, summary: Mapping[str, Fact]) -> None:
-        """Close the run: draw the curves and write the summary.
+        """Close the files and trackers, draw the curves and write the summary.
 
         Args:
-            summary: Facts about the run by name (``data``, ``model``, ``parameters``). The metrics
-                are added from the history.
+            summary: Facts about the run by name, such as ``data`` or ``parameters``; metrics are
+                added from the history.
         """
         self._end()
         seconds = time.monotonic() - self._began
@@ -145,7 +145,9 @@ class Watch:
         record |= {name: float(value) for name, value in values.items()}
         self.history.append(record)
         self._file.write(to_line(record))
+        # Flush each record: a search follows the file while the training runs.
         self._file.flush()
+        # Iterate over a copy, because _drop() removes trackers.
         for tracker in tuple(self._trackers):
             try:
                 tracker.add(record)
@@ -161,7 +163,7 @@ class Watch:
         for tracker in tuple(self._trackers):
             try:
                 tracker.close()
-            except Exception as error:  # as above
+            except Exception as error:  # as in _record
                 self._drop(tracker, error)
         self._draw()
 

@@ -1,4 +1,4 @@
-"""One worker's training, from the options to the last checkpoint."""
+"""Training on one worker, from the options to the last checkpoint."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ log = logging.getLogger("vlray.engine")
 def work(
     config: TrainConfig, run_folder: Path, stop: StopRequest | None = None
 ) -> TrainingProgress:
-    """Train one worker's share, resuming from the last checkpoint in ``config.output`` if any.
+    """Run one worker of a training, from the last checkpoint in ``config.output`` if there is one.
 
     Args:
         config: Options of the training.
         run_folder: Folder in which the first worker writes metrics and curves.
-        stop: Checked after each step. None: the training is never stopped early.
+        stop: Stop request, checked after each step. None: this worker receives no stop requests.
 
     Returns:
-        The progress at the end or at the stop.
+        The progress when the training ended or was stopped.
 
     Raises:
         ValueError: Data, model and options do not fit together.
         FloatingPointError: A loss or a gradient is not finite.
-        MemoryError: The memory of the device does not hold a batch.
+        MemoryError: A batch does not fit into the device's memory.
     """
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
     warn_without_effect(config.training.precision, group.device)
@@ -99,7 +99,7 @@ def work(
 
 
 def _train(training: Training) -> None:
-    """Train; explain out-of-memory errors by the options that help."""
+    """Train; if memory runs out, raise an error that names the options that reduce memory use."""
     try:
         train(training)
     except Exception as error:
@@ -113,18 +113,18 @@ def _train(training: Training) -> None:
 def _steps(config: TrainConfig, loader: RegionLoader) -> int:
     options = config.training
     steps = round(options.epochs * steps_of_epoch(loader, options.accumulate))
-    return options.steps or max(steps, 1)
+    return options.steps or max(steps, 1)  # a small fraction of an epoch may round to 0 steps
 
 
 def _model(
     config: TrainConfig, data: TrainingData, resumed: Resumed | None, folder: Path | None
 ) -> tuple[nn.Module, frozenset[str]]:
-    """Build a new model, or load it from the resumed checkpoint.
+    """Build a new model, or load the model from the resumed checkpoint.
 
     Returns:
-        The model, and the names of the parameters that were initialized at random.
+        The model, and the names of the parameters that were not loaded from ``model.weights``.
     """
-    # The same seed on every worker, so that new parameters are equal without an exchange.
+    # All workers use the same seed, so that they initialize new parameters equally.
     torch.manual_seed(config.training.seed)
     model: nn.Module
     if resumed and folder:
@@ -139,13 +139,13 @@ def _model(
     if config.model.activation_checkpointing:
         recompute_layers(model)
     if config.model.compile:
-        # In place: torch.compile(model) would rename the parameters in checkpoints.
+        # Compile in place: torch.compile(model) would rename the parameters in checkpoints.
         model.compile()
     return model, new
 
 
 def _start(options: ModelSection, cache: Path) -> ModelSection:
-    """If the weights are the OUT of a training, replace them by the path of its best model."""
+    """Replace weights that are the OUT of a training by the path of its best checkpoint."""
     weights = options.weights
     if weights and (files.is_uri(weights) or CheckpointStore(weights, cache).step_folder("best")):
         return options.model_copy(update={"weights": str(locate(weights, "best", cache))})
@@ -165,10 +165,11 @@ def _watch(
 
 
 def _batch_size_of_worker(config: TrainConfig, group: Group) -> int:
-    """Return the number of examples in one batch of one worker.
+    """Return the number of examples in each of a worker's batches.
 
     Raises:
-        ValueError: The batch size is not divisible by the workers and accumulated batches.
+        ValueError: The batch size is not divisible by the number of workers times the number of
+            accumulated batches.
     """
     options = config.training
     size, rest = divmod(options.batch_size, group.world * options.accumulate)
@@ -184,7 +185,7 @@ def _batch_size_of_worker(config: TrainConfig, group: Group) -> int:
 def _loaders(
     config: TrainConfig, data: TrainingData, group: Group, size: int
 ) -> tuple[RegionLoader, RegionLoader | None]:
-    """Create this worker's loaders of training and evaluation."""
+    """Create this worker's loaders for training and evaluation; the latter may be None."""
     rank, world = group.rank, group.world
     train = RegionLoader(data.train, size, seed=config.training.seed, rank=rank, world=world)
     if data.valid is None:
@@ -193,7 +194,7 @@ def _loaders(
 
 
 def _log_start(training: Training) -> None:
-    """Log the model, the data, the number of steps and the loss."""
+    """Log the model, the data, the number of steps, the loss, and the step to resume from."""
     config, data, progress = training.config, training.data, training.progress
     log.info(
         "%s with %s parameters, on %s examples of %s (%s); %s examples to evaluate on",
@@ -221,7 +222,7 @@ def _log_start(training: Training) -> None:
 
 
 def _summary(training: Training) -> dict[str, Fact]:
-    """Return the facts about the run for its summary."""
+    """Return the facts about the run that begin its summary."""
     config, data = training.config, training.data
     return {
         "data": config.corpus,

@@ -1,4 +1,4 @@
-"""Training on Ray Train workers, which restart from the last checkpoint after a failure."""
+"""Training on Ray Train workers, which resume from the last checkpoint after a failure."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
 
     Raises:
         ValueError: The cluster is too small for the workers, or a worker raised a ValueError.
-        WorkerGroupError: Workers failed more often than ``cluster.max_failures``.
+        WorkerGroupError: Workers failed more than ``cluster.max_failures`` times.
     """
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     connect(ClusterSection(address=config.cluster.address))
     workers, gpus = allocate(config.cluster, living_nodes())
+    # The actor must not take a CPU that the workers need.
     control = ray.remote(num_cpus=0)(TrainControl).remote()
     inputs = {"config": config, "run_folder": run_folder, "control": control, "cwd": Path.cwd()}
     resources = {"CPU": config.cluster.cpus_per_worker} | ({"GPU": 1} if gpus else {})
@@ -54,31 +55,31 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
             name="ray",
             storage_path=str(run_folder.absolute()),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-            # Only errors: vlray logs the progress itself.
+            # Let Ray Train log only errors: vlray logs the progress itself.
             logging_config=LoggingConfig(log_level="ERROR"),
-            # torch warns about find_unused_parameters if a model has no unused ones.
+            # Hide torch's warning that find_unused_parameters is set but no parameter is unused.
             worker_runtime_env={"env_vars": {"TORCH_CPP_LOG_LEVEL": "ERROR"}},
         ),
     )
     log.info("%d workers of Ray Train, %s", workers, f"{resources}")
     stop = StopRequest()
-    stop.has_begun = True  # always ask the workers to stop; only they know whether steps have begun
-    # Ray Train reads this variable from the driver's environment.
+    stop.has_begun = True  # forward every signal: only the workers know whether steps have begun
+    # Ray Train reads this variable in the driver's environment.
     with default_variables({"RAY_CHDIR_TO_TRIAL_DIR": "0"}), forwarded(), on_signals(stop):
         return _wait(trainer, control, stop)
 
 
 def _wait(trainer: Any, control: Any, stop: StopRequest) -> TrainingProgress:
-    """Run the trainer in a thread, and pass a stop request on to the workers.
+    """Run the trainer in a thread, and forward a stop request to the workers.
 
-    In the main thread, Ray Train would kill the workers at Ctrl-C.
+    In the main thread, Ray Train would kill the workers on Ctrl-C.
     """
     outcome: list[TrainingProgress | Exception] = []
 
     def run() -> None:
         try:
             outcome.append(trainer.fit().return_value)
-        except Exception as error:
+        except Exception as error:  # the main thread raises it
             outcome.append(error)
 
     thread = threading.Thread(target=run, name="vlray-train", daemon=True)
@@ -89,7 +90,7 @@ def _wait(trainer: Any, control: Any, stop: StopRequest) -> TrainingProgress:
         if stop.requested() and not is_sent:
             control.request_stop.remote()
             is_sent = True
-    # A worker's own error says more than Ray Train's wrapper around it.
+    # Raise a worker's own error, which is clearer than Ray Train's wrapper around it.
     if error := ray.get(control.error.remote()):
         raise error
     if isinstance(outcome[0], Exception):
@@ -98,7 +99,7 @@ def _wait(trainer: Any, control: Any, stop: StopRequest) -> TrainingProgress:
 
 
 def allocate(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
-    """Choose the number of workers and of GPUs per worker.
+    """Return the number of workers, and the number of GPUs per worker.
 
     Raises:
         ValueError: The cluster is too small. Ray itself would wait for the resources forever.
@@ -123,7 +124,7 @@ def allocate(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
 
 
 class TrainControl:
-    """Actor that passes stop requests to the workers, and their errors to the driver."""
+    """Actor that forwards stop requests to the workers, and the workers' errors to the driver."""
 
     def __init__(self) -> None:
         self._stop_requested = False
@@ -138,7 +139,7 @@ class TrainControl:
         return self._stop_requested
 
     def report_error(self, error: Exception) -> None:
-        """Store an error that a restart would repeat; only the first one is kept."""
+        """Store an error that would recur after a restart; only the first one is kept."""
         self._error = self._error or error
 
     def error(self) -> Exception | None:
@@ -154,7 +155,7 @@ class RemoteStop(StopRequest):
         self._control, self._answer, self._asked_at = control, None, 0.0
 
     def requested(self) -> bool:
-        """Return whether an answer that has arrived so far was yes."""
+        """Return whether the actor has reported a stop request, by the answers received so far."""
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             if ray.get(self._answer):
                 self.request()
@@ -167,18 +168,18 @@ class RemoteStop(StopRequest):
 def _work(inputs: dict[str, Any]) -> TrainingProgress | None:
     """Run one Ray Train worker.
 
-    Ray Train restarts the workers after any error. An error that a restart would repeat is stored
-    in the `TrainControl`: restarted workers then return at once, and the driver raises the error.
+    Ray Train restarts the workers after any error. An error that would recur after a restart is
+    stored in `TrainControl`; the restarted workers then return at once, and the driver raises it.
     """
     log_to_stderr(inputs["config"].env)
-    # Ray Train prints all messages of the root logger, every report, and every worker's error.
+    # Ray Train would print all messages of the root logger, every report and every worker's error.
     logging.getLogger("vlray").propagate = False
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     control = inputs["control"]
     if ray.get(control.error.remote()):
         return None
-    # Relative paths in the settings refer to the driver's folder, if this node has it.
+    # Relative paths in the settings refer to the driver's working directory, if this node has it.
     if inputs["cwd"].is_dir():
         os.chdir(inputs["cwd"])
     try:
@@ -190,14 +191,14 @@ def _work(inputs: dict[str, Any]) -> TrainingProgress | None:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Return whether a restart would raise the same error; a lost worker or node is temporary."""
+    """Return whether an error would recur after a restart; a lost worker or node would not."""
     return isinstance(
         error, ValueError | FloatingPointError | ImportError | FileNotFoundError
     ) or is_out_of_memory(error)
 
 
 def _picklable(error: Exception) -> Exception:
-    """Copy an error's type and message: its traceback and causes may not be picklable."""
+    """Return a copy with type and message only: traceback and causes may not be picklable."""
     kind = type(error) if type(error).__module__ == "builtins" else RuntimeError
     if is_out_of_memory(error):
         kind = MemoryError

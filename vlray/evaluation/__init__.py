@@ -1,1 +1,1 @@
-"""Test a trained model: predictions, metrics with intervals, submission files, a page."""
+"""Test a trained model: predictions, metrics with intervals, submission files, and an HTML page."""

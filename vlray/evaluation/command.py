@@ -1,4 +1,4 @@
-"""The test command: test a checkpoint, print its metrics and list the files."""
+"""The test command: test a checkpoint, print its metrics and list the written files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs of a test: open the checkpoint, the split and its regions, and check that they fit."""
+"""Inputs of a test: open the checkpoint, the split and the regions, and check that they match."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FITTING: Mapping[Objective, tuple[LabelKind, ...]] = {
     "choices": ("choices",),
     "phrases": ("boxes",),
 }
-"""Kinds of labels that a model of each objective can be tested on; other objectives accept any."""
+"""Label kinds that a model can be tested on, keyed by objective; other objectives accept any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +45,10 @@ class Test:
         folder: Folder of the checkpoint.
         model: The model, in evaluation mode, on the CPU.
         info: Metadata of the checkpoint.
-        dataset: Examples that have regions, up to the limit.
+        dataset: Examples that have regions; fewer if a limit is set.
         num_left_out: Number of examples without regions; 0 if a limit is set.
-        num_unknown: Number of usable examples without a right answer among the model's labels.
+        num_unknown: Number of examples in ``dataset`` without a right answer among the model's
+            labels.
     """
 
     folder: Path
@@ -72,7 +73,8 @@ def open_test(config: TestConfig) -> Test:
     """Open the checkpoint, the split and the regions.
 
     Raises:
-        ValueError: An option is missing or does not exist, or the inputs do not fit together.
+        ValueError: A required option is not set or its value is unknown, or the inputs do not fit
+            together.
         FileNotFoundError: The checkpoint, an annotation file or an output does not exist.
     """
     _refuse_missing(config)
@@ -84,7 +86,7 @@ def open_test(config: TestConfig) -> Test:
     table = corpus.tables[0]
     _check_objective(info, corpus)
     outputs = outputs_by_name(config.regions) if config.regions else info.regions
-    # A model may be trained on several outputs; the split uses only one of them.
+    # A model may have been trained on several outputs; the split needs only one of them.
     name = corpus.spec.parts[0].regions
     outputs = {name: outputs[name]} if name in outputs else outputs
     stores = {name: open_store(path, data.cache_folder()) for name, path in outputs.items()}
@@ -102,7 +104,7 @@ def open_test(config: TestConfig) -> Test:
         dataset, num_left_out = narrow(dataset, config.limit), 0
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)
-    # Load the weights last, so that a refused test fails early.
+    # Load the weights last, so that invalid inputs are reported quickly.
     model, _ = load_checkpoint(folder)
     return Test(folder, model.eval(), info, dataset, num_left_out, num_unknown)
 
@@ -155,9 +157,9 @@ def _check_width(info: CheckpointInfo, stores: Mapping[str, RegionStore]) -> Non
 def _trained_on(
     info: CheckpointInfo, stores: Mapping[str, RegionStore]
 ) -> dict[str, Mapping[str, Any]]:
-    """Return the provenance of the training regions by name of the output under test.
+    """Return the provenance of the training regions, keyed by the name of each output under test.
 
-    If the model was trained on a single output, its provenance applies to every name.
+    If the model was trained on a single output, that output's provenance applies to every name.
     """
     only = next(iter(info.provenance.values())) if len(info.provenance) == 1 else None
     provenance = {name: info.provenance.get(name, only) for name in stores}
@@ -174,10 +176,10 @@ def _check_images(info: CheckpointInfo, dataset: RegionDataset) -> None:
 
 
 def _check_labels(info: CheckpointInfo, dataset: RegionDataset) -> int:
-    """Count the examples whose right answers are not among the model's labels.
+    """Count the usable examples without a right answer among the model's labels.
 
     Raises:
-        ValueError: This holds for every example, or the model lacks a class of the dataset.
+        ValueError: No example has such an answer, or the model lacks a class of the dataset.
     """
     space, table = dataset.corpus.label_space, dataset.corpus.tables[0]
     if info.goal.objective != "labels" or space is None:

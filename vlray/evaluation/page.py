@@ -1,4 +1,4 @@
-"""The page of a test: right and wrong examples with their regions, and all metrics."""
+"""The HTML page of a test: right and wrong examples with their regions, and all metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlray.tasks.answers import normalize_answer
 from vlray.tasks.example import Answers, Choices, Example
 
 KINDS = ("answer_type", "question_type", "structural", "semantic", "organ")
-"""Attributes of examples that the page has filters for."""
+"""Example attributes that the page has filters for."""
 
 SCRIPTS = (
     *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures", "browse")),
@@ -40,10 +40,10 @@ def render(
     Args:
         tested: Inputs of the test.
         samples: Examples on the page.
-        rows: Overall metrics and those of groups.
+        rows: Metrics, overall and by group.
         notes: Remarks on the metrics.
-        images_root: Folder or URI of the images; empty: where they were extracted from.
-        baseline: Name of ``MetricRow.baseline``; empty: no baseline.
+        images_root: Folder or URI of the images; empty: the folder they were extracted from.
+        baseline: Column heading for ``MetricRow.baseline``; empty: no baseline.
 
     Returns:
         The page, and one message for each image that cannot be read.
@@ -70,6 +70,7 @@ def render(
     data: dict[str, Any] = {
         "examples": [
             _example(sample)
+            # In retrieval, the candidates already mark the right image.
             | {"truth": [] if tested.is_retrieval else _right_answers(sample.example)}
             | {"images": [image_data(image) for image in sample.images]}
             for sample in samples
@@ -103,9 +104,9 @@ def render(
 def _thumbnails(
     tested: Test, images: Iterable[tuple[str, str]], images_root: str
 ) -> dict[tuple[str, str], Picture]:
-    """Read the thumbnail of each image once, from the path that its output stores."""
+    """Make the thumbnail of each image once, from the path stored in its output."""
     pictures: dict[tuple[str, str], Picture] = {}
-    # One read per output: a read for each image would open its files again and again.
+    # Read all paths of an output at once: one read per image would reopen its files every time.
     for name, store in tested.dataset.stores.items():
         ids = [image_id for regions, image_id in images if regions == name]
         if not ids:
@@ -118,11 +119,12 @@ def _thumbnails(
 
 
 def _table_row(row: MetricRow, has_baseline: bool) -> dict[str, Any]:
-    """Format a row of the metrics table: its cells, and the value and interval of its bar."""
+    """Format a row of the metrics table: its cells, and the value and interval for its bar."""
     count = f"{row.count:,}" if row.count else ""
     cells = [row.name, number(row), interval_text(row), count]
     if has_baseline:
         cells.append("" if row.baseline is None else number(row, row.baseline))
+    # Without an interval, the bar shows one of zero width.
     interval = row.interval or (row.value, row.value)
     return {"cells": cells, "bar": (row.value, *interval) if is_percent(row) else ()}
 
@@ -142,7 +144,7 @@ def _example(sample: Sample) -> dict[str, Any]:
 
 
 def _right_answers(example: Example) -> list[list[str]]:
-    """List the right answers, each with its number of annotators or its score."""
+    """List the right answers, each with its score or the number of annotators who gave it."""
     label = example.label
     if isinstance(label, Choices):
         return [[label.texts[label.correct], ""]] if label.correct >= 0 else []
@@ -151,10 +153,10 @@ def _right_answers(example: Example) -> list[list[str]]:
     if label.scores:
         pairs = sorted(zip(label.answers, label.scores, strict=True), key=lambda pair: -pair[1])
         return [[name, f"{value:g}"] for name, value in pairs]
-    # A single annotation has no count worth showing.
+    # For a single annotation, "1 of 1" would say nothing.
     if len(label.answers) == 1:
         return [[label.answers[0], ""]]
-    # Annotators spell the same answer differently.
+    # Annotators may spell the same answer differently.
     counts = Counter(map(normalize_answer, label.answers)).most_common()
     return [[name, f"{count} of {len(label.answers)}"] for name, count in counts]
 
@@ -173,7 +175,7 @@ def _rounded(box: Iterable[float]) -> list[float]:
 
 
 def _image(image: Image, label_indices: Mapping[str, int]) -> dict[str, Any]:
-    """List the boxes as the script reads them: corners, label index and attention."""
+    """List the boxes as the script expects them: corners, label index and attention."""
     attention: Sequence[float | None] = image.attention or [None] * len(image.boxes)
     labels = image.labels or ("",) * len(image.boxes)
     return {

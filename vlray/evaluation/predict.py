@@ -1,7 +1,7 @@
-"""Predict every example of a dataset, and measure losses and metrics.
+"""Predict all examples of a dataset, and compute losses and metrics.
 
-Shapes: B: examples, L: labels or choices, P: phrases per example, R: regions per image, both with
-padding.
+Shapes: B: examples of a batch; L: labels or choices; P: phrases per example, including padding;
+R: regions per image, including padding.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vlray.tasks.metrics import SCORED, Metrics, score
 
 @dataclass(frozen=True)
 class Tally:
-    """A mean stored as sum and count, so that the means of several workers can be added.
+    """A mean stored as sum and count, so that the results of several workers can be added.
 
     Attributes:
         sum: Sum of the values.
@@ -52,15 +52,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions and losses of some examples. Instances can be pickled.
+    """Predictions and losses for some examples. Instances can be pickled.
 
     Attributes:
-        predictions: Predictions by example_id, in the form that `vlray.tasks.metrics.score` takes:
+        predictions: Predictions keyed by example_id, as `vlray.tasks.metrics.score` expects them:
             the name of a label, the index of a choice, or the ranked boxes of each phrase (for box
             accuracy: one box). Empty for objectives without predictions (pretraining, matching).
-        losses: Losses of the model by name.
-        accuracy: Mean score of the best label, choice or match by the targets of the batches: the
-            soft score of an answer, or 1 or 0. Its count is 0 if the model returns no scores.
+        losses: Losses of the model, keyed by name.
+        accuracy: Mean score of the best label, choice or match against the targets in the batches:
+            the soft score of an answer, or 1 or 0. The count is 0 if nothing was compared: no
+            scores, no targets, or scores of phrases.
         num_examples: Number of examples.
     """
 
@@ -92,24 +93,23 @@ def predict(
 ) -> Predicted:
     """Predict all examples of a loader.
 
-    The model is set to evaluation mode and back to its previous mode afterwards. Random numbers
-    come from a fixed seed, so that every evaluation is repeatable; torch's random state is
-    restored at the end.
+    The model runs in evaluation mode; its previous mode is restored at the end, and so is torch's
+    random state. Random numbers come from a fixed seed, so that every evaluation is repeatable.
 
     Args:
         model: The model on the device, without a DDP or FSDP wrapper: workers may have different
             numbers of batches, and a collective operation would then block.
         loader: Yields this worker's share of the dataset, each example once.
-        dataset: The dataset of the loader, opened with the model's label space.
+        dataset: The dataset that the loader reads, opened with the model's label space.
         device: Device of the model.
         precision: Precision of the model's arithmetic.
-        progress: Called with the number of examples after each batch.
+        progress: Called after each batch with the number of examples in it.
     """
     device = torch.device(device)
     module = cast(torch.nn.Module, model)
     was_training = module.training
     collected = _Collected(dataset)
-    # fork_rng always saves the state of the CPU, but that of GPUs only if they are listed.
+    # fork_rng always saves the random state of the CPU, but a GPU's only if the GPU is listed.
     generators = [device] if device.type == "cuda" else []
     module.eval()
     try:
@@ -145,8 +145,8 @@ def measure(predicted: Predicted, dataset: RegionDataset) -> Metrics | None:
     Only examples that have regions count.
 
     Returns:
-        None if there is nothing to score: no predictions, unpublished labels, a metric that vlray
-        does not implement, parts of several datasets, or repeated example ids.
+        The metrics; None if they cannot be computed: no predictions, unpublished labels, a metric
+        that vlray does not implement, several datasets, or repeated example ids.
     """
     tables = dataset.corpus.tables
     if not predicted.predictions or len({table.spec.name for table in tables}) != 1:
@@ -161,7 +161,7 @@ def measure(predicted: Predicted, dataset: RegionDataset) -> Metrics | None:
 
 
 def headline(metrics: Metrics | None, losses: Mapping[str, float]) -> tuple[str, float, bool]:
-    """Return the metric that checkpoints are compared by.
+    """Return the metric by which checkpoints are compared.
 
     Args:
         metrics: Result of `measure`.
@@ -181,6 +181,7 @@ def headline(metrics: Metrics | None, losses: Mapping[str, float]) -> tuple[str,
 def usable_examples(dataset: RegionDataset) -> Iterable[Example]:
     """Yield the examples that have regions, in the order of the dataset."""
     for table, part in zip(dataset.corpus.tables, dataset.join.parts, strict=True):
+        # None means that all examples of the table have regions.
         if part.examples is None:
             yield from table
         else:
@@ -215,13 +216,13 @@ class _Collected:
         self._num_examples += len(batch)
         for name, loss in outputs.losses.items():
             count = loss.count.item()
-            # The mean of an empty batch may be NaN, which a zero count would not cancel.
+            # The mean of an empty batch may be NaN, and NaN times a zero count is still NaN.
             total = loss.mean.item() * count if count else 0.0
             self._losses[name] = self._losses.get(name, Tally()) + Tally(total, count)
         if outputs.scores is None:
             return
         scores = outputs.scores.float()
-        # Scores are (B,) of matches, (B, L) of labels or choices, or (B, P, R) of phrases.
+        # Scores have shape (B,) for matching, (B, L) for labels or choices, (B, P, R) for phrases.
         if scores.dim() == 1:
             self._add_matched(batch, scores)
         elif scores.dim() == 3:
@@ -232,22 +233,25 @@ class _Collected:
     def _add_matched(self, batch: ModelInputs, scores: Float[Tensor, B]) -> None:
         matched = None if batch.pretraining is None else batch.pretraining.is_matched
         if matched is not None:
+            # Scores of matches are logits: a positive score predicts a match.
             right = torch.eq(scores > 0, matched > 0)
             self._accuracy += Tally(right.sum().item(), len(batch))
 
     def _add_best(self, batch: ModelInputs, scores: Float[Tensor, "B L"]) -> None:
         best = scores.argmax(dim=1)
         answers: Sequence[Any] = best.tolist()
-        if batch.input_ids.dim() == 2:  # not multiple choice, whose texts are (B, L, T)
+        if batch.input_ids.dim() == 2:  # not multiple choice, where it is (B, L, T)
             space = self._dataset.corpus.label_space
             assert space is not None, "scores of labels are made with a label space"
             answers = [space.names[index] for index in answers]
         self._predictions |= zip(batch.example_ids, answers, strict=True)
         if batch.targets is not None and batch.input_ids.dim() == 2:
+            # Targets are soft scores: a right answer may count less than 1.
             points = batch.targets.gather(1, best[:, None]).sum().item()
             self._accuracy += Tally(points, len(batch))
         elif batch.label_ids is not None:
             right = torch.eq(best, batch.label_ids).sum().item()
+            # Unknown labels have a negative id; leave them out of the count.
             labelled = torch.ge(batch.label_ids, 0).sum().item()
             self._accuracy += Tally(right, labelled)
 
@@ -260,16 +264,16 @@ class _Collected:
         for row, example_id in enumerate(batch.example_ids):
             ranked: list[list[list[float]]] = []
             for phrase in range(len(phrases.spans[row])):
-                # Padding regions have scores as well: drop them.
+                # Padding regions have scores too: drop them.
                 real = order[row, phrase][order[row, phrase] < counts[row]][: CUTOFFS[-1]]
-                # A phrase beyond the maximum text length has no scores.
+                # A phrase beyond the maximum text length has no valid scores.
                 ranked.append(boxes[row, real].tolist() if mask[row, phrase] else [])
             self._predictions[example_id] = ranked
             if self._takes_one_box:
                 self._predictions[example_id] = ranked[0][0] if ranked and ranked[0] else None
 
     def _boxes(self, batch: ModelInputs, regions: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read the boxes of the regions in pixels of the original images, and their number."""
+        """Read each image's boxes, in pixels of the original image, and its number of regions."""
         store = self._dataset.stores[batch.regions]
         rows = np.array([self._rows[batch.regions, ids[0]] for ids in batch.image_ids], np.int64)
         boxes = np.empty((len(rows), regions, 4), np.float32)
@@ -278,7 +282,7 @@ class _Collected:
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str], int]:
-        """Row of each image in its store, by output and id; faster than a lookup in the store."""
+        """Row of each image in its store, keyed by output and image id; faster than the store."""
         rows: dict[tuple[str, str], int] = {}
         for table, part in zip(self._dataset.corpus.tables, self._dataset.join.parts, strict=True):
             images = pc.list_element(table.column("image_ids"), 0)

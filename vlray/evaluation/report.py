@@ -14,15 +14,15 @@ from vlray.tasks.metrics import Metrics
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric, overall or of a group of examples.
+    """One metric, over all examples or over a group of them.
 
     Attributes:
         name: Name of the metric; for a group, the name of the group.
-        value: Percent, or the plain value of a loss or of GQA's distribution score.
+        value: A percentage; for losses and GQA's distribution score, the plain value.
         interval: 95 % confidence interval, in the unit of ``value``; None: not computed.
-        count: Number of samples that the value is the mean of; 0: it is not a mean.
+        count: Number of samples averaged in ``value``; 0: the value is not a mean.
         group: Attribute that the examples are grouped by (``answer_type``); empty: all examples.
-        baseline: Value of giving the same answer for every example; None: unknown.
+        baseline: Value if the same answer is predicted for every example; None: unknown.
     """
 
     name: str
@@ -49,9 +49,9 @@ def metric_rows(
 
     Args:
         metrics: The measured values.
-        resamples: Bootstrap resamples; 0: no intervals.
+        resamples: Number of bootstrap resamples; 0: no intervals.
         seed: Random seed of the bootstrap.
-        baseline: The same metrics of one answer for all examples.
+        baseline: The same metrics if one answer is predicted for all examples.
     """
     rows = [
         _metric_row(metrics, (name,), value, resamples, seed)
@@ -85,12 +85,12 @@ def _metric_row(
 
 
 def _natural(name: str) -> tuple[int, str]:
-    """Sort key that orders numbers (GQA's words and steps) by value, before other names."""
+    """Return a sort key: numbers (GQA's counts of words and steps) by value, then other names."""
     return (int(name), "") if name.isascii() and name.isdigit() else (2**31, name)
 
 
 def as_json(rows: Sequence[MetricRow]) -> dict[str, Any]:
-    """Return the overall metrics under ``figures``, and those of groups under ``by``."""
+    """Return the overall metrics under ``figures``, and the metrics of groups under ``by``."""
     by: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row.group:
@@ -107,9 +107,9 @@ def headline(row: MetricRow) -> str:
 
 
 def table(rows: Sequence[MetricRow], baseline: str = "") -> str:
-    """Format metrics as a table: value, 95 % interval, n, and the baseline under its name."""
+    """Format metrics as a table: value, 95 % interval, n, and baseline with the given heading."""
     lines = [("", "value", "95 % interval", "n", baseline), *_lines(rows)]
-    # Leave out columns that no metric has a value in.
+    # Leave out columns in which no metric has a value.
     columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
     return "\n".join(align([*zip(*columns, strict=True)], right=True))
 
@@ -130,12 +130,12 @@ def _lines(rows: Sequence[MetricRow]) -> Iterator[tuple[str, str, str, str, str]
 
 
 def is_percent(row: MetricRow) -> bool:
-    """Return whether a metric is a percentage: neither GQA's chi-square nor a loss."""
+    """Return whether a metric is a percentage, not GQA's chi-square or a loss."""
     return row.name != "distribution" and not row.name.startswith("loss")
 
 
 def number(row: MetricRow, value: float | None = None) -> str:
-    """Format a metric, or another value in its unit: percentages with 2 digits, others with 4."""
+    """Format a metric, or another value in its unit: percentages with 2 decimals, others with 4."""
     return f"{row.value if value is None else value:.{2 if is_percent(row) else 4}f}"
 
 

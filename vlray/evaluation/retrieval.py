@@ -1,6 +1,6 @@
-"""Image retrieval by text and text retrieval by image, over all pairs of a text and an image.
+"""Image retrieval by text and text retrieval by image, over all text-image pairs.
 
-Shapes: N: texts, M: images, K: ranked images or texts, B: texts on the page.
+Shapes: N: texts; M: images; K: ranked images or texts; B: texts on the page.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from vlray.tasks.grounding import CUTOFFS
 from vlray.tasks.metrics import Metrics
 
 MAX_RANKED = 100
-"""Length of a ranking; larger than the largest of ``CUTOFFS``."""
+"""Maximum length of a ranking; larger than all of ``CUTOFFS``."""
 
 SAMPLE_IMAGES = 3
-"""Best images per text on the page."""
+"""Number of best images shown for each text on the page."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Matching scores of every text with every image.
+    """Matching scores of all text-image pairs.
 
     Attributes:
         example_ids: Ids of the texts.
@@ -47,11 +47,11 @@ class Ranking:
 
     @cached_property
     def first_images(self) -> Int64[np.ndarray, "N K"]:
-        """Indices of the best images of each text, best first."""
+        """Indices of the best images for each text, best first."""
         return _ranked(self.scores)
 
     def predictions(self) -> dict[str, list[str]]:
-        """Return the ids of the best images by example_id, best first."""
+        """Return the ids of the best images for each text, best first, keyed by example_id."""
         return {
             example_id: [self.image_ids[index] for index in indices]
             for example_id, indices in zip(
@@ -62,7 +62,7 @@ class Ranking:
     def metrics(self) -> Metrics:
         """Compute recall at ``CUTOFFS`` in both directions.
 
-        A text is a hit if its image is among the best, an image if any of its texts is.
+        A text is a hit if its image is among the k best; an image is a hit if any of its texts is.
         """
         image_hits = self.first_images == self.own[:, None]
         # Every image has at least one text, since the images come from the examples.
@@ -92,7 +92,7 @@ def rank(
         loader: Yields the pairs.
         device: Device of the model.
         precision: Precision of the model's arithmetic.
-        progress: Called with the number of pairs after each batch.
+        progress: Called after each batch with the number of pairs in it.
     """
     scores = np.zeros((len(loader.example_ids), len(loader.image_ids)), np.float32)
     with torch.inference_mode():
@@ -128,7 +128,7 @@ def retrieval_samples(
         ]
         if right not in best:
             best.append(right)
-            # Its rank counts the better images, since rankings end at MAX_RANKED.
+            # Rankings end at MAX_RANKED, so count the better images to get its rank.
             captions.append(f"{1 + int((scores > scores[right]).sum()):,}, right")
         images = tuple(
             image_of(store, regions, ranking.image_ids[image], int(rows[image]), None, caption)
@@ -149,7 +149,7 @@ def _sigmoid(score: float) -> float:
 
 def narrow_to_images(dataset: RegionDataset, count: int) -> RegionDataset:
     """Select the texts of ``count`` images, evenly spaced over the images of the dataset."""
-    # Select by image: a limit on texts would leave images without some of their texts.
+    # Select by image: a limit on texts could drop some of an image's texts but keep others.
     rows = np.concatenate([part.rows[:, 0] for part in dataset.join.parts])
     images, first = np.unique(rows, return_index=True)
     if count >= len(images):
@@ -160,6 +160,6 @@ def narrow_to_images(dataset: RegionDataset, count: int) -> RegionDataset:
 
 
 def _ranked(scores: Float32[np.ndarray, "N M"]) -> Int64[np.ndarray, "N K"]:
-    """Return the columns of the best scores of each row, best first; ties keep their order."""
+    """Return the columns of the best scores in each row, best first; ties keep their order."""
     order: np.ndarray = np.argsort(-scores, axis=1, kind="stable")[:, :MAX_RANKED]
     return order

@@ -1,4 +1,4 @@
-"""Run a test: open the inputs, predict, measure, and write the files."""
+"""Run a test: open the inputs, predict, compute the metrics, and write the files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger("vlray.evaluation")
 
 METRICS, PREDICTIONS, PAGE = "metrics.json", "predictions.json", "index.html"
 MAX_ANSWER_LENGTH = 24
-"""Maximum characters of the baseline's answer in a column heading."""
+"""Maximum length of the baseline's answer in a column heading, in characters."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class TestResult:
     """Result of a test.
 
     Attributes:
-        metrics: Overall metrics, then those of groups; for a pretraining model its losses.
-        baseline: Name of ``MetricRow.baseline``, such as ``always "no"``; empty: no baseline.
+        metrics: Metrics, overall and then by group; for a pretraining model, its losses.
+        baseline: Column heading for ``MetricRow.baseline``, such as ``always "no"``; empty: no
+            baseline.
         notes: Remarks on the metrics, one sentence each.
         written: Paths of the written files.
     """
@@ -64,22 +65,26 @@ def test(config: TestConfig, output: str) -> TestResult:
 
     - ``schema`` (1), ``vlray_version``, ``command``, ``data``, ``seconds``;
     - ``checkpoint``: ``path``, ``model``, ``objective``, ``step``, ``epoch``, ``corpus``;
-    - ``regions``: ``path`` and ``provenance`` of each output, by name;
+    - ``regions``: ``path`` and ``provenance`` of each output, keyed by name;
     - ``examples``: ``predicted``, ``left_out`` (no regions), ``unknown_answers``, ``limit``;
-    - ``figures``: the metrics by name: ``value``, ``low`` and ``high`` (the 95 % interval), ``n``,
-      and ``baseline``, the value of always giving the most frequent answer of the training data;
-    - ``by``: the same for groups of examples, by kind and name of the group. ``figures`` and
-      ``by`` are empty where labels are not published;
+    - ``figures``: the metrics, keyed by name: ``value``, ``low`` and ``high`` (the 95 % interval),
+      ``n``, and ``baseline``: the value if the most frequent answer in the training data is always
+      predicted;
+    - ``by``: the same for groups of examples, keyed by kind and then name of the group.
+      ``figures`` and ``by`` are empty if the labels are not published or vlray does not implement
+      the metric;
     - ``baseline``: the ``answer`` of the baseline and the training ``corpus``; null: unknown;
-    - ``losses``: losses of the model by name;
-    - ``bootstrap``: ``resamples``, ``seed``; ``notes``.
+    - ``losses``: the model's finite losses, keyed by name;
+    - ``bootstrap``: ``resamples``, ``seed``;
+    - ``notes``: remarks on the metrics.
 
     Args:
         config: Options of the command.
         output: Folder or URI for the files.
 
     Raises:
-        ValueError: An option is missing or the inputs do not fit together; see `open_test`.
+        ValueError: A required option is not set, or the inputs do not fit together; see
+            `open_test`.
         OSError: A file cannot be read or written.
     """
     started = time.monotonic()
@@ -97,6 +102,7 @@ def test(config: TestConfig, output: str) -> TestResult:
     else:
         predicted = _predict(tested, config, device)
         metrics = _measure(tested, predicted, config)
+    # Retrieval ranks images, so it has no most frequent answer as a baseline.
     always = tested.info.most_frequent if metrics is not None and ranking is None else ""
     rows = _metric_rows(tested, metrics, predicted, config, always)
     baseline = f'always "{shorten(always, MAX_ANSWER_LENGTH)}"' if always else ""
@@ -137,7 +143,7 @@ def _predict(tested: Test, config: TestConfig, device: torch.device) -> Predicte
 
 
 def _rank(tested: Test, config: TestConfig, device: torch.device) -> Ranking:
-    """Score every pair of a text and an image of the split."""
+    """Score all text-image pairs of the split."""
     loader = PairLoader(tested.dataset, config.batch_size, rank=0, world=1)
     pairs = len(loader.example_ids) * len(loader.image_ids)
     with tqdm(total=pairs, unit="pair", unit_scale=True, desc="test", disable=None) as progress:
@@ -191,10 +197,11 @@ def _page(
 
 
 def _measure(tested: Test, predicted: Predicted, config: TestConfig) -> Metrics | None:
-    """Score the predictions; examples without regions count as wrong.
+    """Score the predictions; unless a limit is set, examples without regions count as wrong.
 
     Returns:
-        None if the labels are not published or vlray does not implement the dataset's metric.
+        The metrics; None if there are no predictions, the labels are not published, or vlray does
+        not implement the dataset's metric.
     """
     metric = tested.table.spec.metric
     if not predicted.predictions or metric not in SCORED or not has_labels(tested.dataset):

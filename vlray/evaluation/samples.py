@@ -1,7 +1,7 @@
 """Samples of a test: select examples and collect the model's answers and attention.
 
-Shapes: N: examples, B: examples of a batch, I: images per example, R: regions per image, padding
-included, L: labels.
+Shapes: N: examples; B: examples of a batch; I: images per example; R: regions per image,
+in the attention of a batch including padding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vlray.tasks.grounding import phrase_hits
 from vlray.tasks.metrics import Metrics, score_one
 
 RIGHT = 0.5
-"""Minimum score of an example that is selected as a right one."""
+"""Minimum score at which an example counts as right."""
 
 CANDIDATES = 5
 """Maximum number of answers listed per example."""
@@ -57,7 +57,7 @@ class Phrase:
 
     Attributes:
         span: Start and end in the text, in characters.
-        predicted: Best-scored box of the model, pixels; None: no prediction.
+        predicted: The model's box with the highest score, pixels; None: no prediction.
         right: Annotated boxes of the phrase, pixels.
         is_hit: Whether ``predicted`` matches an annotated box; None: unknown.
     """
@@ -74,12 +74,12 @@ class Image:
 
     Attributes:
         image_id: Id of the image.
-        regions: Name of the output that has the image.
+        regions: Name of the output that holds the image.
         size: Width and height, pixels.
         boxes: Boxes of the regions in the model's order, pixels.
         labels: Class of each region; empty: the output has no classes.
         attention: Attention weight of each region; None: unknown.
-        caption: Which of several images it is.
+        caption: Tells several images apart, such as ``left``; may be empty.
     """
 
     image_id: str
@@ -93,14 +93,14 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An example with everything that the page shows of it.
+    """An example with everything that the page shows about it.
 
     Attributes:
         example: The example of the dataset.
         score: Score of the prediction; None: unknown.
         candidates: Best answers, most probable first.
         images: The images with their regions.
-        phrases: Phrases of the text, in grounding.
+        phrases: Phrases of the text; only in grounding.
     """
 
     example: Example
@@ -113,13 +113,13 @@ class Sample:
 def choose(
     dataset: RegionDataset, metrics: Metrics | None, count: int, seed: int
 ) -> Int64[np.ndarray, N]:
-    """Choose examples, half of them right and half wrong as far as there are enough of each.
+    """Choose examples, half of them right and half wrong if there are enough of each.
 
     Args:
         dataset: The usable examples.
         metrics: Scores of the examples; None: choose without regard to scores.
         count: Number of examples to choose.
-        seed: Random seed of the choice.
+        seed: Random seed.
 
     Returns:
         Indices of usable examples, ascending.
@@ -135,7 +135,7 @@ def choose(
 
 
 def _indices_with_phrases(dataset: RegionDataset) -> Int64[np.ndarray, N]:
-    """Return all indices; in grounding, only those of texts with an annotated box."""
+    """Return all indices; in grounding, only indices of texts with an annotated box."""
     table = dataset.corpus.tables[0]
     if table.spec.labels != "boxes":
         return np.arange(len(dataset))
@@ -164,13 +164,13 @@ def inspect(
     device: torch.device,
     precision: Precision,
 ) -> list[Sample]:
-    """Run the model again on some examples, for further answers and attention weights.
+    """Run the model again on some examples, to collect further answers and attention weights.
 
     Args:
         model: The model, in evaluation mode, on the device.
         dataset: The usable examples.
         indices: Indices of the examples.
-        predictions: Predictions of all examples, by example_id.
+        predictions: Predictions of all examples, keyed by example_id.
         metrics: Scores of all examples; None: unknown.
         device: Device of the model.
         precision: Precision of the model's arithmetic.
@@ -216,7 +216,7 @@ def _candidates(
 
 
 def _answer(dataset: RegionDataset, example: Example, index: int) -> tuple[str, Any]:
-    """Return the text of an answer, and the prediction in the form that the metric takes."""
+    """Return the text of an answer, and the prediction as the metric expects it."""
     if isinstance(example.label, Choices):
         return example.label.texts[index], index
     space = dataset.corpus.label_space
@@ -275,7 +275,7 @@ def _images(
 
 
 def _by_image(attention: Tensor | None) -> Float32[np.ndarray, "B I R"] | None:
-    """Add the axis of images to the attention of single-image models."""
+    """Add an image axis to the attention of single-image models."""
     if attention is None:
         return None
     weights: np.ndarray = attention.float().cpu().numpy()
@@ -293,13 +293,13 @@ def image_of(
     """Read the regions of an image from the store.
 
     Args:
-        store: The output that has the image.
+        store: Store of the output that holds the image.
         regions: Name of the output.
         image_id: Id of the image.
         row: Row of the image in the store.
-        attention: Attention weights of the regions; None: unknown. Regions beyond them, which the
-            model did not receive, are left out.
-        caption: Which of several images it is.
+        attention: Attention weights of the regions; None: unknown. Regions without a weight,
+            which the model did not receive, are left out.
+        caption: Tells several images apart; may be empty.
     """
     count = int(store.num_boxes[row])
     if attention is not None:

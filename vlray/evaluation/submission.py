@@ -17,18 +17,18 @@ def encode(predictions: Mapping[str, Any], form: Submission) -> tuple[str, bytes
     Ids that are numbers in the dataset's own files are written as numbers.
 
     Args:
-        predictions: Predictions by example_id.
+        predictions: Predictions keyed by example_id.
         form: Format from the dataset's spec; ``none``: the dataset has no official format.
 
     Returns:
-        Name and content of the file; None without an official format.
+        Name and content of the file; None if there is no official format.
 
     Source:
         ``vqa``: visualqa.org and GT-Vision-Lab/VQA, ``[{"question_id", "answer"}]``. ``gqa``:
-        eval.py of gqadataset.org, ``[{"questionId", "prediction"}]``. ``vizwiz``: its challenge,
+        eval.py of gqadataset.org, ``[{"questionId", "prediction"}]``. ``vizwiz``: the challenge,
         ``[{"image", "answer"}]``. ``docvqa``: rrc.cvc.uab.es, ``[{"questionId", "answer"}]``.
-        ``nlvr``: lil-lab/nlvr, nlvr/metrics_images.py and nlvr2/eval/metrics.py, a line
-        ``identifier,True`` for each.
+        ``nlvr``: lil-lab/nlvr, nlvr/metrics_images.py and nlvr2/eval/metrics.py, one
+        line ``identifier,True`` per example.
     """
     if form == "none":
         return None

@@ -1,1 +1,1 @@
-"""Import other tools' region files into vlray's table, and export the table to their formats."""
+"""Import other tools' region files into a vlray output, or export an output to their formats."""

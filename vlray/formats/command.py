@@ -16,7 +16,7 @@ log = logging.getLogger("vlray.formats")
 
 
 def run(config: ConvertConfig, session: Session) -> None:
-    """Convert, then log what was done and the next command.
+    """Run the conversion, then log a summary and the next command.
 
     Raises:
         Failed: Every image failed.
@@ -32,7 +32,7 @@ def run(config: ConvertConfig, session: Session) -> None:
 
 
 def _convert(config: ConvertConfig) -> tuple[list[str], bool]:
-    """Import or export; return the lines of the summary, and whether every image failed."""
+    """Import or export; return the summary lines, and whether every image failed."""
     if _is_output(config.source):
         return export_output(config).lines(), False
     result = import_file(config)
@@ -40,11 +40,11 @@ def _convert(config: ConvertConfig) -> tuple[list[str], bool]:
 
 
 def _is_output(source: str) -> bool:
-    """Return whether a source is an output of vlray, not a file of another tool.
+    """Return whether a source is a vlray output rather than another tool's file.
 
     Raises:
         FileNotFoundError: The source does not exist.
-        ValueError: The source is remote, but not an output of vlray.
+        ValueError: The source is remote, but is not a vlray output.
     """
     fs, path = files.resolve(source)
     from pyarrow.fs import FileType
@@ -57,6 +57,7 @@ def _is_output(source: str) -> bool:
         raise FileNotFoundError(
             f"{source} does not exist; give a file or folder of region features"
         )
+    # Readers need local files.
     if not files.is_local(fs):
         raise ValueError(
             f"{source} is not an output of vlray; copy other tools' files to a local disk first"

@@ -1,6 +1,6 @@
-"""Turn one image of a source file into a row of the regions table, or into a failure.
+"""Convert one image in a source file to a row of the regions table, or to a failure.
 
-Shapes: R regions of one image, D feature length.
+Shapes: R: regions in one image; D: feature length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vlray.formats.readers.protocol import RawRegions
 from vlray.formats.survey import Survey
 from vlray.regions.batch import RegionBatch
 
-MIN_REGIONS_ONE_LABEL = 10  # with fewer regions, one label for all may be a coincidence
+MIN_REGIONS_ONE_LABEL = 10  # with fewer regions, a shared label may be a coincidence
 ONE_LABEL_SHARE = 0.85
 POOLED_DIM = 2048  # vectors of this length are means of ReLU outputs, so never negative
 
@@ -25,9 +25,9 @@ _LARGEST_FLOAT16 = 65504.0
 
 
 class Corrector:
-    """Convert a reader's raw regions to rows.
+    """Converter from a reader's raw regions to rows.
 
-    The vocabularies grow while a file with words instead of ids is read.
+    If the file has words instead of ids, the vocabularies grow while the file is read.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class Corrector:
     def __call__(
         self, raw: RawRegions, true_hw: tuple[int, int] | None
     ) -> tuple[RegionBatch | None, list[Flag], str]:
-        """Correct one image.
+        """Check and correct the regions of one image.
 
         Args:
-            raw: Regions as the file holds them.
-            true_hw: Height and width of the photograph, if known.
+            raw: Regions as stored in the file.
+            true_hw: Height and width of the photograph; None if unknown.
 
         Returns:
             The regions as a batch of one image, or None if they are invalid; the flags; and the
-            reason for None ("" for a valid image).
+            reason why they are invalid ("" if they are valid).
         """
-        # "normalized-boxes" is left out: scaling the boxes adds a flag with the numbers.
+        # "normalized-boxes" is omitted: scaling the boxes adds a flag that includes the sizes.
         flags = [Flag(remark, "") for remark in raw.remarks if remark != "normalized-boxes"]
         try:
             # Labels first: their flags are worth reporting even if the boxes are unusable.
@@ -90,7 +90,7 @@ class Corrector:
         if self._float16 and max(-least, largest) > _LARGEST_FLOAT16:
             flags.append(Flag("features-clipped", f"up to {max(-least, largest):.6g}"))
             values = np.clip(values, -_LARGEST_FLOAT16, _LARGEST_FLOAT16)
-        # Cast image by image: one image's vectors fit in the processor's cache.
+        # Cast one image at a time: its vectors fit in the processor's cache.
         return values.astype(kind, copy=False)
 
     def _heads(self, raw: RawRegions, flags: list[Flag]) -> dict[str, np.ndarray | None]:
@@ -101,12 +101,12 @@ class Corrector:
             *("attribute", raw.attr_ids, raw.attr_names, raw.attr_probs),
             *(raw, self.attributes, flags),
         )
-        # One flag for both kinds, so that an image is counted once.
+        # Merge the flags for objects and attributes, so that the image is counted once.
         floats = [flag.detail for flag in flags if flag.flag == "float-ids"]
         if len(floats) > 1:
             flags[:] = [flag for flag in flags if flag.flag != "float-ids"]
             flags.append(Flag("float-ids", ", ".join(floats)))
-        # One label on nearly all regions hints at a detector with wrong input.
+        # One label on nearly all regions suggests that the detector got wrong input.
         if objects is not None and len(objects) >= MIN_REGIONS_ONE_LABEL:
             label, count = Counter(objects.tolist()).most_common(1)[0]
             if count >= ONE_LABEL_SHARE * len(objects):
@@ -129,7 +129,7 @@ def _head(
     vocabulary: Vocabulary,
     flags: list[Flag],
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Check the ids and scores of one kind; return None for both if the file has no labels."""
+    """Check the ids and scores of one kind of label; return None for both if there are none."""
     count = len(raw.boxes)
     if words is not None:
         ids = vocabulary.ids(words)
@@ -144,7 +144,7 @@ def _head(
             raise RowError(f"{kind} scores have shape {probs.shape}, but there are {count} boxes")
         if not np.isfinite(probs).all():
             raise RowError(f"{kind} scores have a non-finite value")
-        # A writer without this head fills ids and scores with zeros.
+        # Writers fill ids and scores with zeros if the detector has no such head.
         if count and not probs.any() and not ids.any() and words is None:
             flags.append(Flag(f"no-{kind}s", ""))
             return None, None

@@ -1,4 +1,4 @@
-"""Export an output to another tool's format; resume an export that was killed."""
+"""Export an output to another tool's format, or resume an interrupted export."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vlray.version import __version__
 log = logging.getLogger("vlray.formats")
 
 IMAGES_READ_AT_ONCE = 32  # one row group
-IMAGES_PER_COMMIT = 256  # a killed export loses at most this many
+IMAGES_PER_COMMIT = 256  # an interrupted export repeats at most this many
 
 _WRITERS = {
     "tsv10": "vlray.formats.writers.tsv:TsvExport",
@@ -45,30 +45,30 @@ State = dict[str, int]
 
 
 class Export(Protocol):
-    """Writer of one format: appends images to a file or folder."""
+    """Writer for one format, which appends images to a file or folder."""
 
     def __init__(
         self, path: Path, output: RegionOutput, image_ids: list[str], state: State | None
     ) -> None:
-        """Start, or resume from the state that an earlier ``commit`` returned.
+        """Start an export, or resume from a ``state`` that an earlier ``commit`` returned.
 
         Raises:
-            ValueError: The format cannot hold these images; the message names the first.
+            ValueError: The format cannot represent an image id; the message names the first one.
         """
 
     def add(self, image_id: str, regions: RegionBatch) -> None:
         """Write the next image."""
 
     def commit(self) -> State:
-        """Flush the written images to disk, and return the state to resume from."""
+        """Flush the written images to disk, and return a state to resume from."""
 
     def close(self) -> None:
-        """Close the writer; committed images stay."""
+        """Close the writer; committed images are kept."""
 
 
 @dataclass
 class ExportResult:
-    """Counts of one export run."""
+    """Counts for one export run."""
 
     path: Path
     format: str
@@ -78,7 +78,7 @@ class ExportResult:
     seconds: float = 0.0
 
     def lines(self) -> list[str]:
-        """Return the summary for the log."""
+        """Return the summary as lines for the log."""
         if not self.images:
             return [f"nothing to do: all {self.existing:,} images are in {self.path}"]
         rate = self.images / max(self.seconds, 1e-9)
@@ -99,8 +99,8 @@ def export_output(config: ConvertConfig) -> ExportResult:
     """Export the images of an output to another tool's format.
 
     Raises:
-        ValueError: An option does not apply, the format cannot hold the images, or OUT is
-            something else.
+        ValueError: An option does not apply to exports, the format cannot represent an image id,
+            or OUT exists but is not this export.
     """
     if useless := sorted(config.changed().keys() - _EXPORT_OPTIONS):
         flags = ", ".join("--" + name.replace("_", "-") for name in useless)
@@ -118,9 +118,9 @@ def export_output(config: ConvertConfig) -> ExportResult:
     image_ids = _images(output, config.split)
     identity = _identity(config, output, format_name, image_ids)
     result = ExportResult(path, format_name)
-    # OUT.part holds everything of an unfinished export: data, state and lock.
+    # OUT.part holds the data, state and lock of an unfinished export.
     work = path.with_name(path.name + ".part")
-    # A file that exists is either this export, complete, or an error.
+    # If the path exists, it must be this export, complete; anything else is an error.
     if _is_taken(path, work):
         _check_finished(path, identity)
         _remove(work)
@@ -142,13 +142,13 @@ def _export(
     result: ExportResult,
 ) -> None:
     """Write the missing images, then rename the data to its final path."""
-    # The files of npz are written in place, each atomically; only their state is in OUT.part.
+    # The .npz files are written in place, each atomically; OUT.part holds only their state.
     data = result.path if result.format == "npz" else work / "data"
     state = _state(work, identity, data)
     try:
         writer: Export = plugins.load(_WRITERS[result.format])(data, output, image_ids, state)
     except ValueError:
-        # A new export that is refused leaves nothing behind.
+        # Leave nothing behind if a new export is refused.
         if state is None:
             _remove(work)
         raise
@@ -157,8 +157,8 @@ def _export(
         _write(output, image_ids[result.existing :], writer, work, identity, result)
     finally:
         writer.close()
-    # The sidecar is written before the rename: without it, the next run could not recognize
-    # the file as complete.
+    # Write the sidecar before the rename: without a sidecar, the next run could not tell that
+    # the file is complete.
     sidecar = json.dumps(identity, ensure_ascii=False, indent=1).encode()
     files.write_atomic(pafs.LocalFileSystem(), f"{result.path}{SIDECAR}", sidecar)
     if data != result.path:
@@ -194,7 +194,7 @@ def _images(output: RegionOutput, split: str) -> list[str]:
 def _identity(
     config: ConvertConfig, output: RegionOutput, format_name: str, image_ids: list[str]
 ) -> dict[str, Any]:
-    """Collect what an export depends on, and the names of its labels."""
+    """Collect everything that an export depends on, and the names of its labels."""
     fs, root = files.resolve(config.source)
     digest = sha256(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
     folder = files.join(root, parts.REGIONS)
@@ -217,19 +217,19 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     names = ("form", "source_sha256", "split", "images")
     if not all(one.get(name) == other.get(name) for name in names):
         return False
-    # Exports of older versions do not record the parts' stamps.
+    # Exports by older versions do not record a digest of the parts.
     return one.get("parts_sha256", now) == now if (now := other.get("parts_sha256")) else True
 
 
 def _is_taken(path: Path, work: Path) -> bool:
-    """Return whether something other than an unfinished export or an empty folder exists."""
+    """Return whether the path exists and is neither an empty folder nor an unfinished export."""
     if path.is_dir():
         return any(path.iterdir()) and not (work / "state.json").is_file()
     return path.exists() and not (work / "data").exists()
 
 
 def _remove(work: Path) -> None:
-    """Remove the folder of an unfinished export."""
+    """Remove the ``OUT.part`` folder."""
     files.remove_temporaries(pafs.LocalFileSystem(), str(work))
     for name in ("state.json", ".lock"):
         (work / name).unlink(missing_ok=True)
@@ -238,10 +238,10 @@ def _remove(work: Path) -> None:
 
 
 def _check_finished(path: Path, identity: dict[str, Any]) -> None:
-    """Check that the existing file is this export, complete.
+    """Check that the existing file or folder is this export, complete.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The file or folder is something else.
     """
     try:
         saved = json.loads(Path(f"{path}{SIDECAR}").read_text(encoding="utf-8"))
@@ -255,10 +255,10 @@ def _check_finished(path: Path, identity: dict[str, Any]) -> None:
 
 
 def _state(work: Path, identity: dict[str, Any], data: Path) -> State | None:
-    """Read the state of an unfinished export; None without one, or if its data is missing.
+    """Read the state of an unfinished export; None if the state or the data is missing.
 
     Raises:
-        ValueError: It is the state of a different export.
+        ValueError: The state belongs to a different export.
     """
     try:
         saved = json.loads((work / "state.json").read_text(encoding="utf-8"))
@@ -283,8 +283,9 @@ def _write(
 ) -> None:
     total = result.existing + len(image_ids)
     with ConversionProgress(total, " images") as progress:
-        # Images of earlier runs count towards the progress, not towards the rate.
+        # Images from earlier runs count towards the progress, but not towards the rate.
         progress.skip(result.existing)
+        # Commit once up front: OUT.part then identifies the export even if it is killed early.
         _commit(writer, work, identity)
         for image_id, regions in _rows(output, image_ids):
             writer.add(image_id, regions)
@@ -300,11 +301,12 @@ def _rows(output: RegionOutput, image_ids: list[str]) -> Iterator[tuple[str, Reg
         batch = image_ids[start : start + IMAGES_READ_AT_ONCE]
         table = output.read(batch)
         for row, image_id in enumerate(batch):
-            # Row by row: an imported image may lack labels that its neighbours have.
+            # Convert row by row: one imported image may lack labels that others have.
             yield image_id, from_table(table.slice(row, 1))
 
 
 def _commit(writer: Export, work: Path, identity: dict[str, Any]) -> None:
+    # The label names are only needed in the sidecar.
     compact = {name: value for name, value in identity.items() if not name.endswith("_names")}
     data = json.dumps({"identity": compact, "state": writer.commit()}).encode()
     files.write_atomic(pafs.LocalFileSystem(), str(work / "state.json"), data)

@@ -1,4 +1,4 @@
-"""Flags: what an import reports about single images, by name, with an explanation."""
+"""Flags: named observations that an import reports about single images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FLAGS = pa.schema([("image_id", pa.string()), ("flag", pa.string()), ("detail", 
 
 @dataclass(frozen=True)
 class Flag:
-    """One observation about one image."""
+    """One observation about one image; ``detail`` may be empty."""
 
     flag: str
     detail: str
 
 
 class RowError(ValueError):
-    """An image cannot be converted to a row; the message becomes the reason of its failure."""
+    """Raised if an image cannot be converted; the message becomes the reason for the failure."""
 
 
 DOUBTS = {
@@ -32,7 +32,7 @@ DOUBTS = {
     "labels-unknown": "label ids have no name: wrong --labels, or ids that count from 1",
     "size-contradicts": "size in the file contradicts the photograph's; the file's was used",
 }
-"""Flags of doubtful rows, which ``--strict`` turns into failures."""
+"""Meaning of each flag for a doubtful row; with ``--strict``, such rows become failures."""
 
 NOTES = {
     "size-order": "width and height are swapped in the file; boxes or photographs show it",
@@ -44,7 +44,7 @@ NOTES = {
     "no-attributes": "all attribute ids and scores are 0; read as no attribute labels",
     "photograph-missing": "--images has no photograph with this id",
     "photograph-unreadable": "the photograph cannot be opened, so its true size is unknown",
-    # Reported by readers.
+    # The flags below are reported by readers.
     "labels-need-trust-pickle": "labels are pickled and were not read; use --trust-pickle",
     "transposed": "the feature matrix was transposed; it is now (regions, dimensions)",
     "ambiguous-orientation": "the feature matrix is square; read as (regions, dimensions)",
@@ -57,6 +57,6 @@ NOTES = {
     "no-features": "the file has boxes but no vectors",
     "size-from-ratio": "the image size was computed from pixel and normalized boxes",
 }
-"""Flags of rows that were corrected or are merely incomplete."""
+"""Meaning of each flag for a row that was corrected or is merely incomplete."""
 
 MEANINGS = DOUBTS | NOTES

@@ -1,6 +1,8 @@
 """Determine the unit of the boxes and the size of the image, and convert boxes to pixels.
 
-Shapes: R regions of one image. ``hw`` is always height and width, in pixels.
+Shapes: R: regions in one image.
+
+``hw`` is always height and width, in pixels.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from vlray.formats.flags import Flag, RowError
 from vlray.formats.readers.protocol import RawRegions
 
 FRACTION = 1.5
-"""Boxes whose largest coordinate is at most this are fractions; these may exceed the image."""
+"""Largest coordinate of boxes in fractions; above 1, since boxes may exceed the image."""
 
 OVERHANG = 1.05
-"""Largest plausible fraction of the image; a larger one was divided by something else."""
+"""Largest plausible fraction; larger values were not divided by the image's width and height."""
 
 PIXEL = 1.0
-"""Tolerance for boxes beyond the image, pixels: "+1" conventions and rounding."""
+"""Tolerance in pixels for boxes that exceed the image because of rounding or "+1" conventions."""
 
 Size = tuple[float, float]
 
@@ -28,14 +30,14 @@ _NO_SIZE = "give --images FOLDER (the photographs) or --sizes FILE (id, height, 
 
 @dataclass(frozen=True)
 class Frame:
-    """How to read the sizes and boxes of a file; the same for all of its images.
+    """How to interpret the sizes and boxes in a file; the same for all images in the file.
 
     Attributes:
-        normalized: Boxes are fractions of the image.
-        shorter_side: They are fractions of the shorter side, on both axes.
-        swapped: Sizes are width before height, although the format has height first.
-        resized: Where the sizes of file and photograph differ, boxes are in pixels of the
-            file's size.
+        normalized: Boxes are fractions of the image's width and height.
+        shorter_side: Boxes are fractions of the image's shorter side, on both axes.
+        swapped: Sizes have the width first, although the format specifies the height first.
+        resized: If the size in the file differs from the photograph's, boxes are in pixels of
+            the size in the file.
     """
 
     normalized: bool = False
@@ -46,16 +48,17 @@ class Frame:
 
 @dataclass
 class FrameVotes:
-    """Evidence about the frame, counted over the first images."""
+    """Evidence about the frame, as counts of the first images."""
 
     images: int = 0
-    fractions: int = 0
-    beyond: int = 0  # images with fractions above OVERHANG
-    furthest: float = 0.0
-    straight: int = 0
-    swapped: int = 0
-    in_smaller: int = 0  # boxes fit the smaller of the file's and the photograph's size
-    in_larger: int = 0
+    fractions: int = 0  # boxes are fractions
+    beyond: int = 0  # a fraction exceeds OVERHANG
+    furthest: float = 0.0  # the largest fraction, not a count
+    straight: int = 0  # only the stated order of height and width fits
+    swapped: int = 0  # only the swapped order fits
+    # The next three count images where the file and the photograph differ in scale.
+    in_smaller: int = 0  # boxes fit the smaller of the two sizes
+    in_larger: int = 0  # boxes exceed the smaller of the two sizes
     file_is_larger: int = 0
 
     def add(self, raw: RawRegions, true_hw: Size | None) -> None:
@@ -72,7 +75,7 @@ class FrameVotes:
         hw = valid_size(raw.image_hw)
         if hw is None or "resized-size" in raw.remarks:
             return
-        # A photograph decides the order of the sides; without one, the boxes do.
+        # The photograph determines the order of the sides; without a photograph, the boxes do.
         if true_hw is not None:
             straight = nearly_equal(hw, true_hw)
             swapped = nearly_equal(hw[::-1], true_hw) and fits(boxes, true_hw)
@@ -87,12 +90,15 @@ class FrameVotes:
             self.file_is_larger += hw > true_hw
 
     def frame(self, boxes: str) -> Frame:
-        """Decide by majority; ``boxes`` is the option of that name.
+        """Choose the frame that fits most images.
+
+        Args:
+            boxes: The option ``boxes``; ``auto``: detect the unit.
 
         Raises:
             ValueError: Boxes are fractions, but not of the image's width and height.
         """
-        # A tenth of the images may be outliers.
+        # Up to a tenth of the images may be outliers.
         normalized = self.images > 0 and self.fractions >= 0.9 * self.images
         normalized = normalized if boxes == "auto" else boxes != "pixels"
         if normalized and boxes != "shorter-side" and self.beyond > 0.1 * self.fractions:
@@ -102,9 +108,9 @@ class FrameVotes:
                 "image, and the divisor is unknown. If it was the shorter side, on both axes "
                 "(values are at most longer side / shorter side), use --boxes shorter-side"
             )
-        # A few images that EXIF rotates must not swap the sizes of all others.
+        # A few images with EXIF rotation must not swap the sizes of all others.
         swapped = self.swapped >= 3 and self.swapped >= 9 * self.straight
-        # One image in ten beyond the smaller size is enough: boxes seldom touch the edges.
+        # One image in ten that exceeds the smaller size is enough: boxes seldom touch the edges.
         beyond = self.in_larger > 0.1 * self.in_smaller
         file_is_larger = 2 * self.file_is_larger > self.in_smaller + self.in_larger
         return Frame(
@@ -121,12 +127,12 @@ def boxes_in_pixels(
     """Convert the boxes of an image to pixels of the original image.
 
     Args:
-        raw: Regions as the file holds them.
-        frame: How to read the file.
-        true_hw: Size of the photograph, if known.
+        raw: Regions as stored in the file.
+        frame: How to interpret the file.
+        true_hw: Height and width of the photograph; None if unknown.
 
     Returns:
-        (R, 4) boxes inside the image, the image's height and width, and the flags.
+        (R, 4) boxes clipped to the image, the image's height and width, and the flags.
 
     Raises:
         RowError: The boxes are invalid, or the image's size is unknown.
@@ -146,19 +152,19 @@ def boxes_in_pixels(
 
 
 def valid_size(hw: Size | None) -> Size | None:
-    """Return a file's size, or None if it is missing, zero or not finite."""
+    """Return an image size from the file, or None if it is missing, below 1 or not finite."""
     if hw is None or not all(np.isfinite(side) and side >= 1 for side in hw):
         return None
     return float(hw[0]), float(hw[1])
 
 
 def fits(boxes: np.ndarray, hw: Size) -> bool:
-    """Return whether all boxes end inside a size, within a pixel."""
+    """Return whether all boxes end inside an image of this size, within a pixel."""
     return bool((boxes.max(axis=0)[2:] <= np.array(hw[::-1]) + PIXEL).all())
 
 
 def nearly_equal(one: Size, other: Size) -> bool:
-    """Return whether two sizes are equal up to rounding."""
+    """Return whether two sizes differ by at most a pixel per side."""
     return abs(one[0] - other[0]) <= PIXEL and abs(one[1] - other[1]) <= PIXEL
 
 
@@ -193,10 +199,10 @@ def _from_fractions(
 def _from_pixels(
     boxes: np.ndarray, raw: RawRegions, frame: Frame, true_hw: Size | None, flags: list[Flag]
 ) -> tuple[np.ndarray, Size]:
-    """Scale pixel boxes from the size that they refer to, to the photograph's size."""
+    """Convert pixel boxes to pixels of the photograph; also return the image's size."""
     hw = _file_size(raw, frame, flags)
-    is_resized = "resized-size" in raw.remarks  # boxes are not in pixels of the file's size
-    # Without a photograph, only the file can tell the size.
+    is_resized = "resized-size" in raw.remarks  # boxes are not in pixels of the size in the file
+    # Without a photograph, the file is the only source for the size.
     if true_hw is None:
         if hw is None:
             raise RowError(f"the file has no size for this image; {_NO_SIZE}")
@@ -217,7 +223,7 @@ def _from_pixels(
         )
         return boxes, true_hw
     if not same_aspect_ratio(hw, true_hw):
-        # EXIF-rotated photographs end here too if their boxes refer to the unrotated pixels.
+        # This includes EXIF-rotated photographs whose boxes refer to the unrotated pixels.
         detail = f"{_format_size(hw)} in the file, {_format_size(true_hw)} in truth"
         flags.append(Flag("size-contradicts", detail))
         return boxes, hw
@@ -244,7 +250,7 @@ def _file_size(raw: RawRegions, frame: Frame, flags: list[Flag]) -> Size | None:
 
 
 def _clip(boxes: np.ndarray, hw: tuple[int, int], flags: list[Flag]) -> np.ndarray:
-    """Clip boxes to their image, and add flags for what was wrong with them."""
+    """Clip boxes to their image, and add a flag for each problem."""
     if not boxes.size:
         return boxes
     limits = np.array([hw[1], hw[0]] * 2, np.float32)

@@ -1,4 +1,4 @@
-"""Import another tool's file into an output: read, correct, write, and resume."""
+"""Import another tool's file into an output, or resume an interrupted import."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger("vlray.formats")
 
 @dataclass
 class ImportResult:
-    """Counts of one import run."""
+    """Counts for one import run."""
 
     output: str
     images: int = 0  # written by this run, failures excluded
@@ -40,13 +40,13 @@ class ImportResult:
     existing: int = 0  # images written by earlier runs
     bytes: int = 0
     seconds: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)  # this run's failures by error class
+    reasons: Counter[str] = field(default_factory=Counter)  # failures in this run, by error class
     first_failure: str = ""
     is_redone: bool = False  # the source had changed, so the output was started over
 
     @property
     def done(self) -> int:
-        """Images of this run, failures included."""
+        """Number of images processed by this run, including failures."""
         return self.images + self.failed
 
 
@@ -54,7 +54,7 @@ def import_file(config: ConvertConfig) -> ImportResult:
     """Import a file of region features into an output, or finish an earlier import.
 
     Raises:
-        ValueError: The settings, the file or the existing output do not allow the import.
+        ValueError: The settings, the file or an existing output prevent the import.
     """
     source = Path(config.source).expanduser()
     name = config.format or recognize(source)
@@ -82,6 +82,7 @@ def _photographs(config: ConvertConfig) -> Photographs:
     sizes = read_sizes(Path(config.sizes), config.id_rule) if config.sizes else None
     if not config.images:
         return Photographs.of(None, sizes, config.split)
+    # "keep" applies to ids in the file; a photograph's id is then the stem of the file name.
     rule = "stem" if config.id_rule == "keep" else config.id_rule
     listing = list_images(config.images, id_rule=rule)
     log.info("%s: %s photographs", config.images, f"{listing.table.num_rows:,}")
@@ -89,7 +90,11 @@ def _photographs(config: ConvertConfig) -> Photographs:
 
 
 def _log_survey(config: ConvertConfig, name: str, seen: Survey) -> None:
-    """Log how the file is read, and report problems that concern all of its images."""
+    """Log how the file is interpreted, and report problems that affect all images.
+
+    Raises:
+        ValueError: None of the first images has a photograph in ``--images``.
+    """
     vectors = f"vectors of {seen.feature_dim}" if seen.feature_dim else "no vectors"
     log.info("%s: %s, %s, labels: %s", config.source, name, vectors, seen.labels.source)
     for key, value in seen.settings().items():
@@ -115,7 +120,7 @@ def _log_survey(config: ConvertConfig, name: str, seen: Survey) -> None:
 
 
 class _Import:
-    """One pass over the file, shard by shard; each shard is written while the next is read."""
+    """One pass over the file, shard by shard; a shard is written while the next one is read."""
 
     def __init__(
         self,
@@ -129,15 +134,15 @@ class _Import:
         self._reader, self._writer = reader, writer
         self._photographs, self._rename = photographs, rename
         self._size, self._strict = config.shard_size, config.strict
-        # A resumed import keeps the ids that earlier shards assigned to words.
+        # A resumed import reuses the ids that earlier shards assigned to words.
         names = writer.labels() or (seen.labels.objects, seen.labels.attributes)
         self._correct = Corrector(seen, *names, float16=config.dtype == "float16")
-        self._taken: set[str] = set()  # ids that have a row
-        self._planned: set[str] = set()  # ids in the plan
+        self._taken: set[str] = set()  # image ids that have a row
+        self._planned: set[str] = set()  # image ids in the plan
         self.result = ImportResult(config.output)
 
     def finish(self) -> ImportResult:
-        """Write all missing shards."""
+        """Write all missing shards, and return the counts."""
         began = time.monotonic()
         position = number = 0
         unit = getattr(self._reader, "unit", " images")
@@ -146,7 +151,7 @@ class _Import:
             stream: Iterator[tuple[int, RawRegions | Unreadable]] | None = None
             while position < self._reader.end:
                 stored = self._writer.stored(number)
-                # Skip a stored shard, and seek to the next missing one.
+                # Skip a stored shard. The stream is dropped, since the next read must seek.
                 if stored is not None and stored.begin == position:
                     self._remember(stored.image_ids, stored.planned)
                     position, stream = stored.end, None
@@ -157,7 +162,7 @@ class _Import:
                     if not len(shard):
                         break
                     position = shard.end
-                    # Waiting here keeps at most two shards in memory.
+                    # Waiting for the previous write keeps at most two shards in memory.
                     self.result.bytes += pending.result() if pending else 0
                     pending = pool.submit(self._writer.write, shard)
                 number += 1
@@ -176,7 +181,7 @@ class _Import:
         stream: Iterator[tuple[int, RawRegions | Unreadable]],
         progress: ConversionProgress,
     ) -> Shard:
-        """Fill a shard with the next images of the file."""
+        """Fill a shard with the next images from the file."""
         for position, raw in stream:
             shard.end = position
             self._take(shard, raw)
@@ -184,8 +189,8 @@ class _Import:
             if len(shard) == self._size:
                 break
         else:
-            shard.end = self._reader.end  # skips empty lines after the last image
-        # Copies, since the vocabularies grow while this shard is written in the background.
+            shard.end = self._reader.end  # also covers empty lines after the last image
+        # Copy the names: the vocabularies grow while this shard is written in the background.
         shard.labels = list(self._correct.objects.names), list(self._correct.attributes.names)
         return shard
 
@@ -194,13 +199,13 @@ class _Import:
             image_id = self._rename(raw.image_id)
         except ValueError as error:
             name, reason = "BadId", str(error)
-            if isinstance(raw, Unreadable):  # its id may be unreadable too
+            if isinstance(raw, Unreadable):  # the id may be unreadable too
                 name, reason = raw.error, raw.reason
             self._fail(shard, raw.image_id, "", "", name, reason)
             return
         photograph = self._photographs.look_up(image_id, raw.image_id)
         path, split = photograph.path, photograph.split
-        # An id that occurs twice has one row in the plan; the second occurrence is a failure.
+        # A repeated id has one row in the plan; later occurrences are failures.
         if image_id not in self._planned:
             self._planned.add(image_id)
             shard.plan.append((image_id, path, split))

@@ -1,4 +1,4 @@
-"""Names of object and attribute ids: from ``--labels``, a sidecar file, or Visual Genome."""
+"""Names of object and attribute ids, from ``--labels``, a sidecar file or Visual Genome."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from vlray.regions.vocabulary import visual_genome_attributes, visual_genome_objects
 
 SIDECAR = ".vlray.json"
-"""Suffix of the file beside an export that holds the names of its ids."""
+"""Suffix of an export's sidecar file, which holds the names of the ids."""
 
 Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Names by id, and their source; the names are empty if they are unknown."""
+    """Object and attribute names, indexed by id, and their source; no names if unknown."""
 
     objects: Names
     attributes: Names
@@ -27,11 +27,11 @@ class Labels:
 
 
 class Vocabulary:
-    """Names by id; new names get the next id, in order of appearance."""
+    """Names indexed by id; new names get the next ids, in order of appearance."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
-        # Reversed, so that the first of several ids wins if a name occurs twice.
+        # Reversed, so that the first id wins if a name occurs more than once.
         self._id_of = {name: index for index, name in reversed(list(enumerate(names)))}
 
     def ids(self, words: Sequence[str]) -> np.ndarray:
@@ -46,7 +46,7 @@ class Vocabulary:
 
 
 def read_labels(paths: Sequence[str]) -> Labels:
-    """Read the files of ``--labels``.
+    """Read the files passed as ``--labels``: one JSON file, or text files with one name per line.
 
     Raises:
         ValueError: A file cannot be read, or has no names.
@@ -58,7 +58,7 @@ def read_labels(paths: Sequence[str]) -> Labels:
 
 
 def read_labels_json(path: Path) -> Labels:
-    """Read ``obj_names`` and ``attr_names`` from JSON.
+    """Read ``obj_names`` and ``attr_names`` from a JSON file.
 
     Raises:
         ValueError: The file cannot be read, or has no ``obj_names``.
@@ -75,12 +75,15 @@ def read_labels_json(path: Path) -> Labels:
 
 
 def infer_labels(source: Path, largest: tuple[int, int], feature_dim: int) -> Labels:
-    """Infer the names of ids, for a file that has ids only.
+    """Infer the names of the ids in a file that has only ids.
 
     Args:
-        source: The file; an export of vlray has a sidecar file with the names.
-        largest: Largest object and attribute id of the first images; -1 without ids.
-        feature_dim: Length of its vectors; 2048 for the Visual Genome detector.
+        source: The file; an export by vlray has a sidecar file with the names.
+        largest: Largest object id and largest attribute id in the first images; -1 for no ids.
+        feature_dim: Length of the feature vectors; 2048 for the Visual Genome detector.
+
+    Raises:
+        ValueError: The sidecar file cannot be read.
     """
     beside = source.with_name(source.name + SIDECAR)
     if beside.is_file():
@@ -94,12 +97,13 @@ def infer_labels(source: Path, largest: tuple[int, int], feature_dim: int) -> La
 
 
 def _words(path: Path) -> Names:
-    """Read one name per line; the first one where a line lists synonyms."""
+    """Read one name per line; if a line lists synonyms, use the first."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"--labels {path} cannot be read: {error}") from error
     names = tuple(line.split(",")[0].strip() for line in text.split("\n"))
+    # Drop empty lines at the end only: dropping an earlier one would shift the ids.
     while names and not names[-1]:
         names = names[:-1]
     if not names:

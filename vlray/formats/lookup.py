@@ -1,4 +1,4 @@
-"""Look up readers of region file formats by name or by content; imports them on demand."""
+"""Look up the reader for a region file format by name or by content; import readers on demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = ", ".join(FORMATS)
 
 
 def reader_of(name: str) -> type[Reader]:
-    """Import the reader of a format, built-in or the user's ``module:Class``.
+    """Import the reader for a built-in format, or a user's reader from ``module:Class``.
 
     Raises:
         ValueError: The name is not a format; the message lists all formats.
@@ -32,7 +32,7 @@ def recognize(source: Path) -> str:
     """Detect the format of a file or folder from its content.
 
     Raises:
-        ValueError: No format matches; for images and weights, the message names the command.
+        ValueError: No format matches. For images or weights, the message names the command to use.
     """
     for name in FORMATS:
         if reader_of(name).recognizes(source):
@@ -48,7 +48,8 @@ def open_reader(name: str, source: Path, *, trust_pickle: bool) -> Reader:
     """Open a file or folder in a given format.
 
     Raises:
-        ValueError: It is not in this format, or it is pickled and ``trust_pickle`` is off.
+        ValueError: The content does not match the format, or is pickled and ``trust_pickle`` is
+            off.
     """
     reader = reader_of(name)
     if reader.pickled and not trust_pickle:
@@ -58,6 +59,7 @@ def open_reader(name: str, source: Path, *, trust_pickle: bool) -> Reader:
             "arrays, numbers, strings and containers of them"
         )
     make = cast("Callable[..., Reader]", reader)
+    # Readers that never unpickle may omit the parameter.
     if "trust_pickle" in inspect.signature(make).parameters:
         return make(source, trust_pickle=trust_pickle)
     return make(source)

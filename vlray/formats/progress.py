@@ -1,4 +1,4 @@
-"""Progress of a conversion."""
+"""Progress bar for conversions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ log = logging.getLogger("vlray.formats")
 
 
 class ConversionProgress(Bar):
-    """Progress through a file; use it in a ``with`` block."""
+    """Progress bar or log lines for a conversion; use it in a ``with`` block."""
 
     def __init__(self, end: int, unit: str) -> None:
-        """Start at 0; ``unit`` is ``B`` for bytes."""
+        """Start at position 0 of ``end``; ``unit`` is ``B`` if positions are bytes."""
         super().__init__(end, unit, SECONDS_BETWEEN_LINES)
         self._end = max(end, 1)
 
     def count(self, position: int, images: int, failed: int) -> None:
-        """Report a position of the file, and the images so far."""
+        """Report the position in the file, and the number of images and failures so far."""
         self.to(position, f"{images:,} images, {failed:,} failed")
         if self.style == "lines" and self.is_line_due(time.monotonic()):
             share = position / self._end

@@ -1,4 +1,4 @@
-"""Provenance of an imported output: the source file, and how it was read."""
+"""Provenance of an imported output: the source file, and how it was interpreted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vlray.storage import fingerprint
 from vlray.version import __version__
 
 SPELLING = ("utf-8", "surrogateescape")  # encoding of file names
-HASHED = 64 * 2**20  # bytes at each end of a larger file that its digest covers, besides its size
+HASHED = 64 * 2**20  # for a large file, the digest covers the size and this many bytes at each end
 
 
 def identity_of(
@@ -28,15 +28,15 @@ def identity_of(
     photographs: Photographs,
     companions: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Collect what the rows of an imported output depend on.
+    """Collect everything that the rows of an imported output depend on.
 
     Args:
         config: Options of the import.
-        format_name: Name of the file's format.
-        source: The file or folder.
-        seen: Survey of its first images.
-        photographs: Photographs and sizes of its images.
-        companions: Other files that its reader reads.
+        format_name: Name of the source's format.
+        source: The file or folder to import.
+        seen: Survey of the first images.
+        photographs: Photographs and sizes of the images.
+        companions: Further files that the reader reads.
     """
     labels = "\n".join([*seen.labels.objects, "", *seen.labels.attributes])
     settings = {
@@ -58,7 +58,8 @@ def identity_of(
         "schema_version": SCHEMA_VERSION,
         "vlray_version": __version__,
         "dataset": source.resolve().name.partition(".")[0],
-        # Without photographs any folder: the gallery then shows placeholders and names --images.
+        # If there are no photographs, any folder will do: the gallery then shows placeholders
+        # and mentions --images.
         "images_root": photographs.root or str(source.absolute().parent),
         "detector": {"name": source.resolve().name, "format": format_name} | _content(source),
         "settings": settings,
@@ -74,7 +75,7 @@ def state_of(source: Path, companions: Sequence[Path] = ()) -> dict[str, Any]:
     """
     if source.is_dir():
         _, names = list_files(source, "")
-        # Readers of LMDB write to lock.mdb. is_file() drops broken links.
+        # Opening an LMDB database can change lock.mdb. is_file() drops broken links.
         names = [name for name in names if name.rpartition("/")[2] != "lock.mdb"]
         paths = {name: path for name in names if (path := source / name).is_file()}
     else:
@@ -92,7 +93,10 @@ def state_of(source: Path, companions: Sequence[Path] = ()) -> dict[str, Any]:
 
 
 def _content(source: Path) -> dict[str, str]:
-    """Digest a file, or the names and sizes in a folder, without reading all of a large one."""
+    """Digest a file's content, or a folder's file names and sizes.
+
+    Only the ends of a large file are read.
+    """
     if source.is_file():
         return {"bytes": str(source.stat().st_size), "sha256": _digest(source)}
     digest = hashlib.sha256()
@@ -100,7 +104,7 @@ def _content(source: Path) -> dict[str, str]:
     for folder, _, names in sorted(os.walk(source)):
         for name in sorted(names):
             path = Path(folder) / name
-            if name == "lock.mdb":  # readers of LMDB write to it
+            if name == "lock.mdb":  # changed by opening an LMDB database
                 continue
             bytes_ = path.stat().st_size
             digest.update(f"{path.relative_to(source)}\0{bytes_}\n".encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Summary of an import: images, failures and flags."""
+"""Summarize an import: images, failures and flags."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLES = 3
 
 
 def report(result: ImportResult) -> list[str]:
-    """Return the summary of an import, as lines for the log."""
+    """Return the summary of an import as lines for the log."""
     flags = flag_lines(result.output)
     if not result.done:
         return [f"nothing to do: all {result.existing:,} images are in {result.output}", *flags]
@@ -42,12 +42,12 @@ def report(result: ImportResult) -> list[str]:
 
 
 def flag_lines(output: str) -> list[str]:
-    """Count the flags of an output, with examples; an empty list without flags."""
+    """Summarize the flags in an output: counts and examples; an empty list if there are none."""
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     fs, root = files.resolve(output)
     folder = files.join(root, parts.FLAGS)
-    # Reads the flags of all runs, not only of this one.
+    # Earlier runs that were resumed are included.
     for name in files.list_names(fs, folder):
         for row in pq.read_table(files.join(folder, name), filesystem=fs).to_pylist():
             counts[row["flag"]] += 1

@@ -1,4 +1,4 @@
-"""True sizes of the images, from the photographs themselves or from a file of sizes."""
+"""Original sizes of the images, from the photographs or from a file of sizes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ class Photograph:
     """Path, split and size of one original image.
 
     Attributes:
-        path: Relative to the photographs' root; without a photograph, the id in the file with
-            ``.jpg``.
-        split: Split of its folder.
-        image_hw: True height and width; None if unknown.
-        flag: ``photograph-missing`` or ``photograph-unreadable``, else "".
+        path: Path relative to the photographs' root. If there is no photograph: the id in the
+            file, with ``.jpg`` appended unless the id ends with an image suffix.
+        split: The option ``split``; if it is empty, the split of the photograph's folder, or
+            ``all`` if there is no photograph.
+        image_hw: Height and width of the original image, in pixels; None if unknown.
+        flag: ``photograph-missing``, ``photograph-unreadable`` or "".
     """
 
     path: str
@@ -43,24 +44,24 @@ class Photograph:
 
 @dataclass(frozen=True, eq=False)
 class Photographs:
-    """Photographs and sizes of a file's images; may be empty.
+    """Photographs and sizes for the images in a file; both may be empty.
 
     Attributes:
         root: Folder or URI of the photographs.
-        split: Split of all images; empty: the split of each photograph's folder.
-        sizes: Height and width by image id; they override the photographs' sizes.
+        split: Split of all images; if empty, the split of each photograph's folder.
+        sizes: Heights and widths, keyed by image id; they override the photographs' sizes.
     """
 
     root: str = ""
     split: str = ""
     sizes: dict[str, HeightWidth] = field(default_factory=dict)
-    _files: dict[str, tuple[str, str]] | None = None  # path and split by image id
+    _files: dict[str, tuple[str, str]] | None = None  # paths and splits, keyed by image id
 
     @classmethod
     def of(
         cls, listing: Listing | None, sizes: dict[str, HeightWidth] | None = None, split: str = ""
     ) -> Photographs:
-        """Combine a listing of photographs and a table of sizes; either may be missing."""
+        """Combine a listing of photographs with sizes from a file; either may be None."""
         if listing is None:
             return cls(split=split, sizes=sizes or {})
         columns = [listing.table[name].to_pylist() for name in ("image_id", "path", "split")]
@@ -72,7 +73,7 @@ class Photographs:
         return self._files is not None and image_id in self._files
 
     def look_up(self, image_id: str, raw_id: str) -> Photograph:
-        """Look up an image; ``raw_id`` is its id in the file."""
+        """Look up an image by id; ``raw_id`` is the image's id in the file."""
         size = self.sizes.get(image_id)
         if self._files is None:
             return Photograph(_likely_path(raw_id), self.split or ALL, size)
@@ -89,19 +90,23 @@ def _likely_path(raw_id: str) -> str:
 
 
 def renamer(rule: str) -> Callable[[str], str]:
-    """Return the function that maps an id in the file to an image id, as ``--id-rule`` says."""
+    """Return the function that maps ids in the file to image ids, for a value of ``--id-rule``."""
     return (lambda raw: raw) if rule == "keep" else (lambda raw: image_ids([raw], rule)[0])
 
 
 def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
-    """Read the file of ``--sizes``.
+    """Read the file passed as ``--sizes``.
 
     Args:
-        path: COCO's JSON, a CSV or TSV with the columns id, height and width, or ``hw.tsv``.
-        rule: The option ``id_rule``. A COCO image can also be found by its file's name.
+        path: COCO's JSON, a CSV or TSV with the columns id, height and width, or VinVL's
+            ``hw.tsv``.
+        rule: The option ``id_rule``. For a COCO image, it is applied to the id and the file name.
+
+    Returns:
+        Heights and widths in pixels, keyed by image id.
 
     Raises:
-        ValueError: The file has none of these formats, or no sizes.
+        ValueError: The file has none of these formats, or has no sizes.
     """
     rename = renamer(rule)
     sizes: dict[str, HeightWidth] = {}
@@ -111,7 +116,7 @@ def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
                 try:
                     sizes.setdefault(rename(name), (int(height), int(width)))
                 except ValueError:
-                    # COCO images have an id and a file name; the rule must match one of them.
+                    # A COCO image has an id and a file name; it is enough if one matches the rule.
                     if len(names) == 1:
                         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Survey the first images of a file, for settings that a single image cannot determine."""
+"""Survey the first images in a file, to infer settings that one image cannot determine."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LOOKED_AT = 256  # images
 
 @dataclass(frozen=True)
 class Survey:
-    """Properties of a file, inferred from its first images.
+    """Properties of a file, inferred from the first images.
 
     Attributes:
-        feature_dim: Length of its vectors.
-        frame: How to read its sizes and boxes.
-        labels: Names of its ids; initially empty if the file holds words.
-        images: Number of images surveyed.
-        with_photograph: Number of these with a photograph in ``--images``.
-        with_size: Number of these with a size, from any source.
-        first_ids: Some image ids, for messages.
+        feature_dim: Length of the feature vectors.
+        frame: How to interpret the sizes and boxes.
+        labels: Names of the ids; empty if the file has words instead of ids.
+        images: Number of surveyed images.
+        with_photograph: Number of surveyed images with a photograph in ``--images``.
+        with_size: Number of surveyed images whose size is known from any source.
+        first_ids: The first image ids, for messages.
     """
 
     feature_dim: int
@@ -48,7 +48,7 @@ class Survey:
         return "normalized" if self.frame.normalized else "pixels"
 
     def settings(self) -> dict[str, object]:
-        """Return the results as settings of the output."""
+        """Return the inferred properties as settings of the output."""
         return {
             "convert.boxes": self.boxes,
             "convert.size_order": "width, height" if self.frame.swapped else "as the form has it",
@@ -64,19 +64,20 @@ def survey(
     boxes: str,
     labels: tuple[str, ...],
 ) -> Survey:
-    """Survey the first images.
+    """Survey the first images in a file.
 
     Args:
-        reader: Reader of the file.
-        source: The file; a sidecar file may have the names of its ids.
+        reader: Reader for the file.
+        source: The file; a sidecar file may hold the names of the ids.
         photographs: Photographs and sizes of the images.
-        rename: Maps an id in the file to an image id.
+        rename: Function that maps an id in the file to an image id.
         boxes: The option ``boxes``.
-        labels: The option ``labels``: files of names.
+        labels: The option ``labels``: files with the names of the ids.
 
     Raises:
-        ValueError: None of the first images can be converted (the message has the first
-            reasons), or boxes are fractions of something other than the image.
+        ValueError: None of the first images can be converted (the message includes the first
+            reasons), boxes are fractions of something other than the image, or a file of names
+            cannot be read.
     """
     tally = _Tally(photographs)
     for _, raw in islice(reader.read(), LOOKED_AT):
@@ -85,7 +86,7 @@ def survey(
             continue
         try:
             tally.add(raw, rename(raw.image_id))
-        except ValueError as error:  # the id rule does not match
+        except ValueError as error:  # the id does not match the id rule
             tally.reasons.append(str(error))
     if not tally.ids:
         raise ValueError(
@@ -98,7 +99,7 @@ def survey(
         frame = tally.votes.frame(boxes)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
-    # The most common length: a few images may be damaged.
+    # Use the most common length, since a few images may be damaged.
     feature_dim = tally.lengths.most_common(1)[0][0] if tally.lengths else 0
     if labels:
         names = read_labels(labels)
@@ -119,20 +120,20 @@ def survey(
 
 @dataclass
 class _Tally:
-    """Counts over the first images."""
+    """Counts and maxima over the first images."""
 
     photographs: Photographs
     votes: FrameVotes = field(default_factory=FrameVotes)
-    lengths: Counter[int] = field(default_factory=Counter)  # of vectors
+    lengths: Counter[int] = field(default_factory=Counter)  # images per vector length
     ids: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)  # why images cannot be converted
-    largest: list[int] = field(default_factory=lambda: [-1, -1])  # object and attribute id
+    largest: list[int] = field(default_factory=lambda: [-1, -1])  # object id, attribute id
     with_photograph: int = 0
     with_size: int = 0
     words: bool = False
 
     def add(self, raw: RawRegions, image_id: str) -> None:
-        """Count one image."""
+        """Count one image; ``image_id`` is the id after renaming."""
         photograph = self.photographs.look_up(image_id, raw.image_id)
         self.ids.append(image_id)
         self.with_photograph += image_id in self.photographs

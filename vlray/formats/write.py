@@ -1,4 +1,4 @@
-"""Write the shards of an imported output, and read those of earlier runs."""
+"""Write the shards of an imported output, and read back the shards from earlier runs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from vlray.storage import files
 
 @dataclass(eq=False)
 class Shard:
-    """Consecutive images of a file, to be written as one shard.
+    """Consecutive images from a file, to be written as one shard.
 
     Attributes:
         number: Number of the shard.
-        begin: Position of the first image, as the reader counts positions.
+        begin: Position of the first image, in the reader's unit.
         end: Position after the last image.
         rows: Image id, path, split and regions of each valid image.
-        failures: Rows of the schema `FAILURES`.
-        flags: Image id and flag.
-        plan: Image id, path and split of each image whose id is new.
-        labels: Names of the object and attribute ids so far.
+        failures: Failed images, as rows with the schema `FAILURES`.
+        flags: Pairs of image id and flag.
+        plan: Image id, path and split of each image whose id did not occur before.
+        labels: Object names and attribute names so far, indexed by id.
     """
 
     number: int
@@ -43,13 +43,20 @@ class Shard:
     labels: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
 
     def __len__(self) -> int:
-        """Return the number of images, failures included."""
+        """Return the number of images, including failures."""
         return len(self.rows) + len(self.failures)
 
 
 @dataclass(frozen=True)
 class StoredShard:
-    """A shard that an earlier run wrote."""
+    """A shard that an earlier run wrote.
+
+    Attributes:
+        begin: Position of the first image in the source.
+        end: Position after the last image.
+        image_ids: Ids of the images with a row.
+        planned: Image ids in the shard's plan, including failed images.
+    """
 
     begin: int
     end: int
@@ -59,10 +66,10 @@ class StoredShard:
 
 @dataclass(frozen=True)
 class ShardWriter:
-    """Writer of shards, one after the other; each file is written atomically.
+    """Writer for shards, one after the other; each file is written atomically.
 
-    The regions are written last, as in an extraction: their file marks the shard as done. Its
-    metadata has the shard's begin and end in the source, so that the next run can seek.
+    As in an extraction, the regions file is written last and marks the shard as done. Its metadata
+    holds the shard's start and end positions in the source, so that the next run can seek.
     """
 
     fs: pafs.FileSystem
@@ -72,7 +79,7 @@ class ShardWriter:
     dtype: FeatureDtype
 
     def stored(self, number: int) -> StoredShard | None:
-        """Read what an earlier run wrote of a shard; None if it is not done."""
+        """Read the positions and ids of a shard from an earlier run; None if it is not done."""
         path = self._path(parts.REGIONS, parts.part_name(number))
         if self.fs.get_file_info(path).type != pafs.FileType.File:
             return None
@@ -85,10 +92,10 @@ class ShardWriter:
         return StoredShard(begin, end, ids, planned["image_id"].to_pylist())
 
     def write(self, shard: Shard) -> int:
-        """Write a shard, and return the size of its regions file in bytes."""
+        """Write a shard, and return the size of the regions file in bytes."""
         name = parts.part_name(shard.number)
         flags = [(image_id, flag.flag, flag.detail) for image_id, flag in shard.flags]
-        # Everything else is written before the regions, which mark the shard as done.
+        # Write everything else before the regions, which mark the shard as done.
         self._put(parts.FLAGS, name, _table(flags, FLAGS))
         rows = [tuple(row[column] for column in FAILURES.names) for row in shard.failures]
         self._put(parts.FAILURES, name, _table(rows, FAILURES))
@@ -100,7 +107,7 @@ class ShardWriter:
         return int(encoded.size)
 
     def write_labels(self, objects: list[str], attributes: list[str]) -> None:
-        """Write the names of the ids if they have changed."""
+        """Write the names of the ids, unless the file has them already."""
         path = self._path(parts.LABELS)
         labels = {"obj_names": objects, "attr_names": attributes}
         data = json.dumps(labels, ensure_ascii=False, indent=1).encode()
@@ -112,7 +119,7 @@ class ShardWriter:
         files.write_atomic(self.fs, path, data)
 
     def labels(self) -> tuple[list[str], list[str]] | None:
-        """Read the names that earlier shards wrote; None without shards."""
+        """Read the names that were written with earlier shards; None if there are no shards."""
         if self.stored(0) is None:
             return None
         labels = json.loads(files.read_bytes(self.fs, self._path(parts.LABELS)))
@@ -122,7 +129,10 @@ class ShardWriter:
         return files.join(self.root, *names)
 
     def _put(self, folder: str, name: str, table: pa.Table) -> None:
-        """Write a table of a shard; if it is empty, remove the file of an earlier attempt."""
+        """Write a shard's table; if it is empty, remove the file from an earlier attempt instead.
+
+        An empty plan is written too, since `stored` reads it.
+        """
         path = self._path(folder, name)
         if table.num_rows or folder == parts.PLAN:
             files.write_atomic(self.fs, path, parts.encode_plain(table))
@@ -133,7 +143,8 @@ class ShardWriter:
         provenance = self.identity | {"source": [shard.begin, shard.end]}
         schema = regions_schema(self.feature_dim, self.dtype, provenance)
         tables = [schema.empty_table()]
-        # RegionBatch needs equal heads, and one image may lack labels that its neighbours have.
+        # One image may lack labels that others have, and a RegionBatch needs the same columns
+        # for all images, so consecutive images with the same columns are converted together.
         for _, group in groupby(shard.rows, key=lambda row: _heads(row[3])):
             ids, paths, splits, regions = zip(*group, strict=True)
             tables.append(to_table(RegionBatch.concat(regions), ids, paths, splits, schema))

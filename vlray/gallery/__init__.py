@@ -1,4 +1,4 @@
-"""Galleries of an output: annotated images and self-contained HTML pages."""
+"""Galleries of a region output: annotated images and self-contained HTML pages."""
 
 from vlray.gallery.run import GalleryResult, build
 from vlray.gallery.summary import table

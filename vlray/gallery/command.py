@@ -1,4 +1,4 @@
-"""The view command: make the gallery of an output and print its most frequent labels."""
+"""The view command: build the gallery of an output and print the most frequent labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger("vlray.gallery")
 
 
 def run(config: ViewConfig, session: Session) -> None:
-    """Make the gallery, then print a table of the labels and the path of the page."""
+    """Build the gallery, then print a table of the labels and the path of the page."""
     session.open(config)
     result = build(
         open_output(config.output),

@@ -1,6 +1,6 @@
 """Images and regions of an output, read without the feature vectors.
 
-Shapes: R: regions of one image, L: R, or 0 if the output lacks the column.
+Shapes: R: regions of the image; L: same as R, or 0 if the output lacks the column.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Entry:
 
     Attributes:
         image_id: Id of the image.
-        path: Path of the image, as the output stores it.
+        path: Path of the image, as stored in the output.
         split: Split of the image; may be empty.
         height: Height of the original image, pixels.
         width: Width of the original image, pixels.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
-        obj_ids: Object classes; empty if the detector has no such head.
-        obj_probs: Probabilities of the classes; may also be empty in a converted file.
-        attr_ids: Attributes; empty if the detector has no such head.
+        obj_ids: Object classes; empty if the detector has no class head.
+        obj_probs: Probabilities of the classes; may also be empty in a converted output.
+        attr_ids: Attributes; empty if the detector has no attribute head.
         attr_probs: Probabilities of the attributes.
     """
 
@@ -66,10 +66,11 @@ class Entry:
         return len(self.boxes)
 
     def above(self, min_score: float) -> Entry:
-        """Return the entry with only regions of at least this score; without scores, unchanged."""
+        """Keep only regions with at least this score; if there are no scores, keep all regions."""
         if not len(self.obj_probs):
             return self
-        # Regions are sorted by descending score: take a prefix.
+        # Regions are sorted by descending score, so a prefix is enough.
+        # Compare in float32: a score stored as 0.3 must reach a threshold of 0.3.
         count = int((self.obj_probs >= np.float32(min_score)).sum())
         return Entry(
             self.image_id,
@@ -88,7 +89,7 @@ class Entry:
 def read_entries(
     output: RegionOutput, *, split: Sequence[str] = (), limit: int = 0
 ) -> Iterator[Entry]:
-    """Yield the images of an output in the order of its files.
+    """Yield the images of an output in file order.
 
     Args:
         output: The output to read.
@@ -109,8 +110,9 @@ def read_entries(
 def file_names(image_ids: Sequence[str]) -> list[str]:
     """Derive a unique file name from each image id, valid on any file system.
 
-    Ids of letters, digits, ``.``, ``_`` and ``-`` stay as they are. In all others, other characters
-    become ``_`` and a hash of the id is appended. Ids that differ only in case get a hash as well,
+    An id of up to 120 letters, digits, ``.``, ``_`` and ``-`` that does not start with ``.`` or
+    ``-`` stays as it is. In any other id, special characters become ``_``, the result is cut to 80
+    characters, and a hash of the id is appended. Ids that differ only in case also get a hash,
     because some file systems ignore case.
     """
     folded: dict[str, int] = {}
@@ -153,12 +155,12 @@ def _entries(batch: pa.RecordBatch) -> Iterator[Entry]:
 
 def _rows(column: pa.Array, dtype: DTypeLike) -> list[np.ndarray]:
     """Split a list column into one flat array per row."""
-    # The offsets of a slice start beyond zero: it shares the buffers of the whole column.
+    # A slice shares the buffers of the whole column, so its offsets may start beyond zero.
     offsets = column.offsets.to_numpy()
     values = column.flatten()
     if pa.types.is_fixed_size_list(values.type):
         values = values.flatten()
-        # Boxes are lists of four numbers each.
+        # These offsets count boxes, and each box has four numbers.
         offsets = offsets * 4
     flat = values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
     return np.split(flat, offsets[1:-1] - offsets[0])

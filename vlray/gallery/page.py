@@ -14,7 +14,7 @@ from vlray.pages.palette import page_color
 from vlray.pages.render import Total, render_page
 
 NONE = 0xFFFF
-"""Marks "no label", "no attribute" and "no score" in the data of the page."""
+"""Value that stands for "no label", "no attribute" or "no score" in the page's data."""
 
 SCRIPTS = (
     *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures", "browse")),
@@ -34,10 +34,10 @@ def page(
     Args:
         entries: The images with their regions, in order.
         names: Names of the object classes and attributes.
-        files: Name of the annotated file of each image in ``annotated/``; empty: no file.
+        files: Name of each image's file in ``annotated/``; empty: no file.
         thumbnails: JPEG of each image; None if the image could not be read.
-        about: Data of the header, the other tabs and the filters, by the names that the template
-            and the scripts use.
+        about: Data for the header, the other tabs and the filters, keyed by the names that the
+            template and the scripts use.
 
     Returns:
         The HTML file.
@@ -78,7 +78,7 @@ def page(
 
 
 def _totals(about: dict[str, Any], missing: int, has_labels: bool) -> list[Total]:
-    """List the totals in the header: of the whole gallery, except for unreadable images."""
+    """List the totals of the whole gallery, and the number of unreadable images on this page."""
     totals = about["totals"]
     per_image = totals["regions"] / max(totals["images"], 1)
     rows = [
@@ -97,7 +97,7 @@ def _totals(about: dict[str, Any], missing: int, has_labels: bool) -> list[Total
 
 
 def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
-    """Pack the regions of all images into flat arrays, which data.js reads as ``regions``."""
+    """Pack the regions of the page into flat arrays, which data.js reads as ``regions``."""
     total = sum(map(len, entries))
     box = np.empty((total, 4), "<u2")
     label, score, attribute, attribute_score = np.full((4, total), -1, np.int64)
@@ -105,11 +105,12 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
     start = 0
     for entry in entries:
         rows = slice(start, start := start + len(entry))
-        # In 65535ths of the image size: accurate to a pixel for images up to 65535 pixels wide.
+        # In 65535ths of the image size: accurate to a pixel up to 65535 pixels per side.
         size = np.array([entry.width, entry.height] * 2, np.float64)
         box[rows] = np.rint(np.clip(entry.boxes / size, 0, 1) * 0xFFFF)
         if len(entry.obj_ids):
             label[rows] = entry.obj_ids
+        # In ten-thousandths, which fit into 16 bits.
         if len(entry.obj_probs):
             score[rows] = np.rint(entry.obj_probs * 10_000)
         if len(entry.attr_probs):  # attributes without a score are not shown
@@ -137,7 +138,7 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
 
 
 def _rank(ids: np.ndarray, vocabulary: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
-    """Renumber the occurring ids by descending frequency; return the numbers and their names."""
+    """Replace ids by their frequency rank; return the ranks and the name at each rank."""
     present, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
     order = [index for index in np.argsort(-counts, kind="stable") if present[index] >= 0]
     assert len(order) < NONE, f"{len(order)} labels on one page"

@@ -20,10 +20,10 @@ ANNOTATED_QUALITY = 90
 
 @dataclass(frozen=True)
 class Draw:
-    """Read an image, make its thumbnail and optionally write its annotated file.
+    """Callable that makes the thumbnail of an image and optionally writes its annotated file.
 
     Attributes:
-        reader: Reader of the images.
+        reader: Reader for the images.
         names: Names of the object classes and attributes.
         size: Longest side of a thumbnail, pixels.
         min_score: Minimum score of the regions in the annotated file.
@@ -37,7 +37,7 @@ class Draw:
     folder: tuple[pafs.FileSystem, str] | None
 
     def __call__(self, item: tuple[Entry, str]) -> Picture:
-        """Process one image.
+        """Return the thumbnail of one image, or the reason why the image cannot be read.
 
         Args:
             item: The entry, and the name of its annotated file.

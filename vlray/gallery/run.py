@@ -1,4 +1,4 @@
-"""Make a gallery of an output: pages, thumbnails and annotated images."""
+"""Build the gallery of an output: pages, thumbnails and annotated images."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ log = logging.getLogger("vlray.gallery")
 IMAGES_PER_PAGE_FILE = 5_000
 FAILURES_LISTED = 5_000
 ANNOTATED = "annotated"
+# files.resolve removes the scheme of a URI; the reported path gets it back.
 _SCHEMES = {"s3": "s3://", "gcs": "gs://"}
 
 
@@ -38,10 +39,10 @@ class GalleryResult:
     Attributes:
         path: Path of ``index.html``.
         images: Number of images in the gallery.
-        regions: Number of their regions, regardless of score.
+        regions: Number of regions in these images, regardless of score.
         failures: Number of images whose extraction failed.
-        missing: Number of images that cannot be read and have a placeholder.
-        summary: Counts of the labels, for `vlray.gallery.table`.
+        missing: Number of images that cannot be read and are shown as placeholders.
+        summary: Label counts, for `vlray.gallery.table`.
     """
 
     path: str
@@ -62,20 +63,20 @@ def build(
     annotated: bool = True,
     images_root: str = "",
 ) -> GalleryResult:
-    """Write a gallery of an output: ``index.html`` and ``annotated/*.jpg``.
+    """Write the gallery of an output: ``index.html`` and ``annotated/*.jpg``.
 
-    A page is self-contained. More than 5,000 images are split over several linked pages:
+    Each page is self-contained. More than 5,000 images are split into several linked pages:
     ``index.html``, ``page-2.html`` and so on. Files of an earlier gallery are replaced.
 
     Args:
         output: The output to show.
         page: Folder or URI of the gallery; empty: ``gallery`` inside the output.
-        min_score: Initial position of the page's score slider, and minimum score in annotated
-            files.
+        min_score: Initial value of the page's score slider, and minimum score of the regions in
+            annotated files.
         limit: Maximum number of images; 0 means all.
         split: Splits to show; empty means all.
         annotated: Whether to write the annotated files.
-        images_root: Folder or URI of the images; empty: where they were extracted from.
+        images_root: Folder or URI of the images; empty: the folder they were extracted from.
 
     Raises:
         ValueError: A split has neither images nor failures in the output.
@@ -97,7 +98,7 @@ def build(
         (fs, files.join(folder, ANNOTATED)) if annotated else None,
     )
     about = _about(output, summary, split, parts)
-    # A second pass over the output: the summary above has counted the images and pages.
+    # A second pass over the output: each page lists the totals, which the summary has counted.
     entries = read_entries(output, split=split, limit=limit)
     targets = iter(file_names(summary.image_ids))
     problems: list[str] = []
@@ -112,6 +113,7 @@ def build(
                 progress.update()
             thumbnails = [picture.thumbnail for picture in pictures]
             problems += [picture.problem for picture in pictures if picture.thumbnail is None]
+            # Unreadable images have no annotated file to link to.
             linked_files = [
                 file if annotated and thumbnail is not None else ""
                 for file, thumbnail in zip(annotated_files, thumbnails, strict=True)
@@ -155,7 +157,7 @@ def _about(
     split: Sequence[str],
     parts: Sequence[tuple[str, int, int]],
 ) -> dict[str, Any]:
-    """Collect the data of all pages: totals, settings and failures of the output."""
+    """Collect the data that all pages share: totals, settings and failures of the output."""
     failures = output.failures()
     if split:
         failures = failures.filter(pc.field("split").isin(list(split)))
@@ -190,7 +192,7 @@ def _about(
 
 
 def _remove_old_parts(fs: pafs.FileSystem, folder: str, keep: set[str]) -> None:
-    """Remove surplus pages of an earlier, longer gallery; files of other programs stay."""
+    """Remove pages left over from an earlier, longer gallery; files of other programs stay."""
     for name in files.list_names(fs, folder):
         if not re.fullmatch(r"page-[0-9]+\.html", name) or name in keep:
             continue

@@ -1,4 +1,4 @@
-"""Counts of the images, regions and labels of an output."""
+"""Counts of the images, regions and labels in an output."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vlray.settings.text_table import align
 
 @dataclass(frozen=True)
 class LabelCount:
-    """Counts of one object class among the regions with a minimum score.
+    """Counts for one object class, among the regions with at least a minimum score.
 
     Attributes:
         name: Name of the class.
         regions: Number of regions.
-        images: Number of images with such a region.
+        images: Number of images with at least one such region.
         mean_score: Mean score of the regions; NaN if the output has no scores.
     """
 
@@ -32,15 +32,15 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of the selected images of an output.
+    """Counts for the selected images of an output.
 
     Attributes:
-        image_ids: Ids in the order of the output.
+        image_ids: Image ids, in the order of the output.
         regions: Number of regions, regardless of score.
         few: Number of images with fewer regions than ``min_boxes``.
-        min_boxes: Minimum number of boxes per image, as the detector was configured.
+        min_boxes: Minimum number of boxes per image in the detector's settings; 0: not set.
         min_score: Minimum score of the regions that ``labels`` counts.
-        labels: Counts by object class, most frequent first.
+        labels: Counts for each object class, most frequent first.
     """
 
     image_ids: tuple[str, ...]
@@ -54,7 +54,7 @@ class Summary:
 def summarize(
     output: RegionOutput, *, min_score: float, split: Sequence[str] = (), limit: int = 0
 ) -> Summary:
-    """Count the images, regions and labels of an output, without reading its features.
+    """Count the images, regions and labels in an output, without reading the features.
 
     Raises:
         ValueError: A split has neither images nor failures in the output.
@@ -63,7 +63,7 @@ def summarize(
     image_ids: list[str] = []
     splits: set[str] = set()
     regions = few = 0
-    sums: dict[int, np.ndarray] = {}  # regions, images, scores
+    sums: dict[int, np.ndarray] = {}  # per class: regions, images, sum of the scores
     for entry in read_entries(output, split=split, limit=limit):
         image_ids.append(entry.image_id)
         splits.add(entry.split)
@@ -81,7 +81,7 @@ def summarize(
         LabelCount(name_of(label, output.obj_names), int(row[0]), int(row[1]), row[2] / row[0])
         for label, row in sums.items()
     ]
-    # Names break ties, so that the order is the same every time.
+    # Ties are sorted by name, so that the order is always the same.
     labels.sort(key=lambda label: (-label.regions, label.name))
     return Summary(tuple(image_ids), regions, few, min_boxes, min_score, tuple(labels))
 
@@ -96,7 +96,8 @@ def table(
     """Format the most frequent labels of an output as lines of aligned text.
 
     Args:
-        output: An output, or its counts; ``min_score`` and ``split`` apply only to an output.
+        output: An output, or the result of `summarize`, for which ``min_score`` and ``split`` are
+            ignored.
         min_score: Minimum score of the counted regions.
         split: Splits to count; empty means all.
         rows: Maximum number of labels.
@@ -126,7 +127,8 @@ def _score(score: float) -> str:
 
 
 def _refuse_absent(output: RegionOutput, absent: set[str]) -> None:
-    """Refuse splits that the output does not have; a split may consist of failures only."""
+    """Raise an error for splits that the output lacks; a split may consist of failures only."""
+    # Read every split: with a limit, the counted images may not include all of them.
     existing = {
         value
         for batch in output.iter_batches(["split"], batch_size=4096)

@@ -1,4 +1,4 @@
-"""Batches for models: examples joined with the regions of their images."""
+"""Batches for models: examples with the regions of their images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name on first use, so that torch is imported only when it is needed."""
+    """Import a public name on first use, so that torch is imported only when needed."""
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""Box encodings that models read, and checks of boxes.
+"""Box encodings for models, and checks of pixel boxes.
 
-Shapes: N images, R regions padding included, P numbers of a box.
+Shapes: N: images; R: regions per image, including padding; P: values per box.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from vlray.regions.store import RegionStore
 
 TOLERANCE = 1.0
-"""Pixels by which a box may leave its image: conventions differ on where the last pixel ends."""
+"""Pixels by which a box may extend beyond its image, because conventions differ on where the last
+pixel ends."""
 
 IMAGES_AT_ONCE = 4096
 
@@ -24,17 +25,18 @@ IMAGES_AT_ONCE = 4096
 def encode_boxes(
     boxes: Float32[np.ndarray, "N R 4"], image_hw: Int32[np.ndarray, "N 2"], form: BoxForm
 ) -> Float32[np.ndarray, "N R P"]:
-    """Scale pixel boxes into the unit square and append width, height or area.
+    """Scale pixel boxes to the unit square, and append width, height or area.
 
     Args:
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image; padding rows are zero.
         image_hw: Height and width of each original image, in pixels.
-        form: ``xyxy``: P = 4. ``xyxy_area``: P = 5, with the area as a share of the image.
-            ``xyxy_wh``: P = 6, with width and height. ``xyxy_wh_area``: P = 7, with all three.
+        form: Encoding. ``xyxy``: P = 4. ``xyxy_area``: P = 5, with the area as a share of the
+            image. ``xyxy_wh``: P = 6, with width and height. ``xyxy_wh_area``: P = 7, with all
+            three.
 
     Returns:
-        Numbers in ``[0, 1]``, x divided by the width and y by the height; boxes are clipped to the
-        image. Padding rows stay zero.
+        Values in ``[0, 1]``: x is divided by the image width, y by the image height, and boxes are
+        clipped to the image. Padding rows stay zero.
 
     Source:
         xyxy: LXMERT (arXiv:1908.07490), airsplay/lxmert src/tasks/vqa_data.py. xyxy_area: ViLBERT
@@ -43,7 +45,7 @@ def encode_boxes(
         (arXiv:1909.11740), section 3.1.
     """
     assert form != "none"
-    # Images of size zero have no boxes; this only avoids a division by zero.
+    # Images of size zero have no boxes; the maximum only avoids a division by zero.
     height, width = np.maximum(image_hw, 1).astype(np.float32).T
     size = np.stack([width, height, width, height], 1)[:, None]
     corners = np.clip(boxes / size, 0, 1, dtype=np.float32)
@@ -55,22 +57,23 @@ def encode_boxes(
         "xyxy_wh": (corners, sides),
         "xyxy_wh_area": (corners, sides, area),
     }[form]
+    # A single array needs no concatenation, which would copy it.
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
 def check_boxes(
     boxes: Float32[np.ndarray, "N R 4"], image_hw: Int32[np.ndarray, "N 2"], first_image: int = 0
 ) -> None:
-    """Refuse boxes that are not in pixels of the original image.
+    """Raise an error if boxes are not in pixels of the original image.
 
     Args:
-        boxes: ``(x1, y1, x2, y2)``; padding is zero.
+        boxes: ``(x1, y1, x2, y2)`` in pixels; padding rows are zero.
         image_hw: Height and width of each original image, in pixels.
-        first_image: Index of the first image, for the message.
+        first_image: Index of the first image in the region output, for the error message.
 
     Raises:
-        ValueError: A box leaves its image by more than a pixel: the boxes were most likely measured
-            on the resized image.
+        ValueError: A box extends beyond its image by more than a pixel, most likely because the
+            boxes were measured on the resized image.
     """
     limit = image_hw[:, [1, 0, 1, 0]].astype(np.float32)[:, None] + TOLERANCE
     outside = ((boxes < -TOLERANCE) | (boxes > limit)).any(axis=2)
@@ -84,11 +87,12 @@ def check_boxes(
 
 
 def check_store(store: RegionStore) -> None:
-    """Check the boxes of all images of a region output once, instead of in each batch.
+    """Check all boxes of a region output once, so that batches need no check.
 
     Raises:
-        ValueError: A box leaves its image; see `check_boxes`.
+        ValueError: A box extends beyond its image; see `check_boxes`.
     """
+    # Reading in chunks bounds the memory for millions of images.
     for first in range(0, len(store), IMAGES_AT_ONCE):
         rows = np.arange(first, min(first + IMAGES_AT_ONCE, len(store)))
         num_boxes = int(store.num_boxes[rows].max())

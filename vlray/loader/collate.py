@@ -1,7 +1,6 @@
-"""Batches from examples and the regions of their images.
+"""Construction of batches from examples and the regions of their images.
 
-Shapes: B examples, I images of an example (NLVR2: 2), N = B * I, R regions padding included, T
-tokens, C choices.
+Shapes: B: examples; I: images per example (2 for NLVR2); C: choices per example.
 """
 
 from __future__ import annotations
@@ -30,10 +29,13 @@ if TYPE_CHECKING:
 
 
 class Collate:
-    """Turns examples and rows of a region store into `ModelInputs`. Can be pickled."""
+    """Converts examples and rows of a region store into `ModelInputs`. Instances can be pickled."""
 
     def __init__(self, options: LoaderSection | None = None) -> None:
         """Load the vocabulary.
+
+        Args:
+            options: Loader options. None: the defaults.
 
         Raises:
             ValueError: The tokenizer or the template is not valid; see `Tokenizer`.
@@ -48,7 +50,7 @@ class Collate:
 
     @property
     def needs_texts(self) -> bool:
-        """Whether batches contain texts of other images, so that `Texts` must be passed."""
+        """Whether batches draw further texts from the corpus, so that `Texts` must be passed."""
         masking = self.options.pretraining
         return masking is not None and masking.sentences != "own"
 
@@ -67,19 +69,20 @@ class Collate:
         """Build a batch.
 
         Args:
-            examples: At least one; all with the same number of images, and all or none with
-                choices.
-            rows: Row in the store of each image, (B,) or (B, I).
+            examples: At least one example. All must have the same number of images, and either all
+                or none must have choices.
+            rows: Row of each image in the store, (B,) or (B, I).
             store: Regions of the images.
-            label_space: Labels of the targets; None: the batch has no targets.
-            rng: Random generator of pretraining.
-            soft_scores: Rule that turns answers into targets, for all examples or for each one.
+            label_space: Label space of the targets; None: the batch has no targets.
+            rng: Random generator for pretraining.
+            soft_scores: Rule that converts answers to targets: one for all examples, or one per
+                example.
             texts: Texts of the corpus; required if `needs_texts`.
-            corpus_indices: Indices of the examples in that corpus.
+            corpus_indices: Corpus indices of the examples; required if `needs_texts`.
 
         Raises:
-            ValueError: Only some examples have choices, or examples have several images in
-                pretraining.
+            ValueError: Only some examples have choices, the number of choices differs, or examples
+                have several images in pretraining.
         """
         rows = np.asarray(rows, np.int64).reshape(len(examples), -1)
         visual = self.visual(rows, store)
@@ -120,18 +123,21 @@ class Collate:
 
     @property
     def _pins(self) -> bool:
+        # Only pinned memory can be copied to a GPU asynchronously.
         return self.options.pin_memory and torch.cuda.is_available()
 
     def visual(self, rows: Int64[np.ndarray, "B I"], store: RegionStore) -> dict[str, Any]:
-        """Read the regions of images into tensors, by the names of `ModelInputs`.
+        """Read the regions of images into tensors, keyed by `ModelInputs` field.
 
-        Features are read directly into the memory of the batch, without another copy.
+        Features are read directly into the batch tensor, without an additional copy.
         """
         flat = rows.reshape(-1)
         blind = self.options.visual == "none"
+        # Without regions (visual=none), each image gets one real region of zeros.
         counts = np.ones(len(flat), np.int32) if blind else store.num_boxes[flat]
-        # At least one region per image, even if only padding: a softmax over nothing is NaN.
+        # At least one region per image, if only padding: a softmax over no elements is NaN.
         regions = 1 if blind else self.options.num_boxes or max(1, int(counts.max()))
+        # torch cannot convert a NumPy dtype directly.
         dtype = torch.from_numpy(np.empty(0, store.feature_dtype)).dtype
         feats = torch.empty(
             (len(flat), regions, store.feature_dim), dtype=dtype, pin_memory=self._pins
@@ -141,7 +147,7 @@ class Collate:
         else:
             store.read_feats(flat, feats.numpy())
         mask = (np.arange(regions) < counts[:, None]).astype(np.int64)
-        # Examples of a single image have no dimension I.
+        # With a single image per example, the tensors have no dimension I.
         shape = rows.shape if rows.shape[1] > 1 else rows.shape[:1]
         visual_pos = None
         if self.options.boxes != "none":
@@ -166,7 +172,8 @@ class Collate:
     ) -> dict[str, Any]:
         """Encode the texts of a batch.
 
-        With choices, each choice is a second text; with grounded boxes, the phrases are located.
+        If examples have choices, each choice is encoded as the second text of a pair. If they have
+        grounded boxes, their phrases are located.
         """
         choices = [e.label.texts for e in examples if isinstance(e.label, Choices)]
         if not choices:
@@ -182,6 +189,7 @@ class Collate:
                 "have the same number: train on this dataset alone"
             )
         num_choices = len(choices[0])
+        # Repeat each text once per choice: (B,) -> (B * C,).
         tokens = self.tokenizer(
             [example.text for example in examples for _ in range(num_choices)],
             [text for texts in choices for text in texts],
@@ -199,7 +207,8 @@ class Collate:
         store: RegionStore,
         regions: int,
     ) -> PhraseTargets:
-        """Locate the phrases of grounded examples in the tokens and the regions."""
+        """Match the phrases of grounded examples to tokens and regions."""
+        # Without regions (visual=none), no box overlaps, so all targets are zero.
         boxes = np.zeros((len(rows), regions, 4), np.float32)
         counts = np.zeros(len(rows), np.int32)
         if self.options.visual == "regions":
@@ -211,7 +220,7 @@ class Collate:
         )
 
     def text_tensors(self, tokens: Tokens) -> dict[str, Tensor]:
-        """Return the text tensors of a batch, by the names of `ModelInputs`."""
+        """Convert encoded texts to tensors, keyed by `ModelInputs` field."""
         return {
             "input_ids": self._tensor(tokens.input_ids),
             "attention_mask": self._tensor(tokens.attention_mask),
@@ -230,9 +239,10 @@ class Collate:
         corpus_indices: Int64[np.ndarray, B] | None,
         options: PretrainingSection,
     ) -> dict[str, Any]:
-        """Mask texts and regions.
+        """Mask texts and regions, and build the pretraining targets.
 
-        Do not change the order of the random draws: it is part of what a seed reproduces.
+        The order of the random draws must not change, or a seed would no longer reproduce earlier
+        batches.
         """
         first = [example.text for example in examples]
         second: list[str] | None = None
@@ -248,10 +258,10 @@ class Collate:
         feats = feat_targets = visual["visual_feats"]
         feat_mask, labels = np.zeros(feats.shape[:2], np.float32), {}
         if self.options.visual == "regions":
-            # Masking overwrites the features in place, so the targets are copied before.
+            # Masking overwrites the features in place, so the targets are copied first.
             feat_targets = feats.clone() if options.region_rate else feats
             feat_mask = pretraining.mask_regions(feats.numpy(), rows, store, options, rng)
-            # All regions have labels, also the masked ones: LXMERT predicts them all.
+            # LXMERT predicts the labels of all regions, not only of the masked ones.
             labels = self._region_labels(rows, store, feats.shape[1])
         answers = None if goals is None else pretraining.draw_answers(goals, matched, rng)
         masked = PretrainingTargets(
@@ -274,13 +284,13 @@ class Collate:
     def _region_labels(
         self, rows: Int64[np.ndarray, B], store: RegionStore, regions: int
     ) -> dict[str, Tensor]:
-        """Read the detector's classes and attributes of all regions, and its confidence in them."""
+        """Read the detector's classes and attributes for all regions, and their probabilities."""
         columns = store.read_labels(rows, regions)
         labels = {}
         for kind in ("obj", "attr"):
             if f"{kind}_ids" in columns and f"{kind}_probs" in columns:
                 ids = columns[f"{kind}_ids"].astype(np.int64)
-                # A region without a class counts with weight 0.
+                # A region without a label has weight 0.
                 weights = np.where(ids >= 0, columns[f"{kind}_probs"], 0).astype(np.float32)
                 labels[f"{kind}_labels"] = self._tensor(np.where(ids >= 0, ids, IGNORED))
                 labels[f"{kind}_weights"] = self._tensor(weights)
@@ -290,7 +300,7 @@ class Collate:
 def _targets(
     examples: Sequence[Example], space: LabelSpace, soft_scores: SoftScore | Sequence[SoftScore]
 ) -> np.ndarray:
-    """Build the targets; examples of different datasets can have different soft scores."""
+    """Build the targets; examples from different datasets can have different soft-score rules."""
     if isinstance(soft_scores, str):
         return targets(examples, space, soft_scores)
     scores = np.zeros((len(examples), len(space)), np.float32)
@@ -301,11 +311,11 @@ def _targets(
 
 
 def _label_ids(examples: Sequence[Example], goals: np.ndarray | None) -> np.ndarray | None:
-    """Return the right choice, or the label with the highest score; -100 if there is none."""
+    """Return the correct choice or the label with the highest score, or -100 if there is none."""
     if any(isinstance(example.label, Choices) for example in examples):
         correct = [e.label.correct if isinstance(e.label, Choices) else -1 for e in examples]
         return np.array([number if number >= 0 else IGNORED for number in correct], np.int64)
     if goals is None or not goals.shape[1]:
         return None
-    # All scores are 0 if no answer is in the label space.
+    # If no answer is in the label space, all scores are 0, and argmax would return label 0.
     return np.where(goals.max(axis=1) > 0, goals.argmax(axis=1), IGNORED)

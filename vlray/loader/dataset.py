@@ -1,4 +1,7 @@
-"""Dataset of examples joined with the regions of their images."""
+"""Dataset of examples with the regions of their images.
+
+Shapes: N: examples whose texts may be drawn; B: examples in a batch; I: images per example.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ log = logging.getLogger("vlray.loader")
 
 
 class Assembly:
-    """Builds batches of a corpus from any store of regions."""
+    """Builds batches of a corpus with regions from any store."""
 
     def __init__(
         self, corpus: Corpus, collate: Collate, corpus_indices: Int64[np.ndarray, N] | None = None
     ) -> None:
-        """Index the texts by image, if batches draw texts of other images.
+        """Index the texts by image if batches draw further texts from the corpus.
 
         Args:
             corpus: The examples.
@@ -55,11 +58,12 @@ class Assembly:
 
         Args:
             corpus_indices: Corpus indices of the examples.
-            rows: Rows of their images in the store.
+            rows: Rows of the examples' images in the store.
             store: Regions of the images.
-            regions: Name of the store.
-            rng: Random generator for masking and for texts of other images.
+            regions: Name of the region output.
+            rng: Random generator for masking and for drawing texts.
         """
+        # Each example uses the soft-score rule of its own dataset.
         owners, _ = self.corpus.locate(corpus_indices)
         batch = self.collate(
             self.corpus.take(corpus_indices),
@@ -77,13 +81,13 @@ class Assembly:
 class RegionDataset:
     """Usable examples of a corpus, each with the regions of its images.
 
-    It is also a map-style dataset of torch, for a ``torch.utils.data.DataLoader`` with worker
+    The class is also a map-style dataset for a ``torch.utils.data.DataLoader`` with worker
     processes:
 
     >>> DataLoader(dataset, batch_size=None, sampler=loader.sampler)  # doctest: +SKIP
     >>> DataLoader(dataset, batch_size=32, collate_fn=dataset.collate_fn)  # doctest: +SKIP
 
-    The first line yields the batches of `RegionLoader`; the second one those of torch's samplers.
+    The first DataLoader yields the batches of `RegionLoader`. The second uses torch's own sampler.
     """
 
     def __init__(
@@ -96,21 +100,22 @@ class RegionDataset:
         seed: int = 0,
         trained_on: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Find the regions of every example, once.
+        """Look up the regions of all examples.
 
         Args:
             corpus: The examples.
-            stores: The regions: one output, or several by the names that the parts of the corpus
-                use. Parts with the same images share their regions.
+            stores: One region output, or several keyed by the names in the corpus. Parts of the
+                corpus can share an output.
             collate: Builds the batches.
             on_bad: ``skip``: leave out examples whose images have no regions. ``stop``: raise an
                 error.
-            seed: Random seed of batches that torch's own sampler selects.
-            trained_on: For a trained model: the provenance of each output in its training, by name,
-                from `vlray.regions.provenance.provenance_of`. A warning lists what differs now.
+            seed: Random seed for batches that torch's own sampler selects.
+            trained_on: Provenance of the region outputs that a model was trained on, keyed by name;
+                see `vlray.regions.provenance.provenance_of`. Differences are logged as warnings.
 
         Raises:
-            ValueError: The regions of a part are missing, or have none of its images.
+            ValueError: A part names no region output or an unknown one, none of its examples has
+                regions, or boxes are not in pixels of the original image.
             DataError: Images have no regions, and ``on_bad`` is stop.
         """
         self.corpus, self.seed = corpus, seed
@@ -137,23 +142,24 @@ class RegionDataset:
         return len(self.join)
 
     def __getitem__(self, key: int | Step) -> ModelInputs:
-        """Return the batch of a single example, or of a step of a loader's sampler."""
+        """Return a batch with a single example, or the batch for a step of a loader's sampler."""
         if isinstance(key, Step):
             return self.batch(key.indices, np.random.default_rng(key.key))
         if not -len(self) <= key < len(self):
             raise IndexError(f"there is no example {key}; the dataset has {len(self)}")
+        # Negative indices count from the end.
         return self.__getitems__([key % len(self)])
 
     def __getitems__(self, indices: list[int]) -> ModelInputs:
-        """Return these examples as a batch.
+        """Return a batch with the examples at these indices.
 
-        Random draws in it depend on the seed and the indices only.
+        Random draws in the batch depend only on the seed and the indices.
         """
         return self.batch(np.array(indices), np.random.default_rng((self.seed, *indices)))
 
     @staticmethod
     def collate_fn(batch: Any) -> Any:
-        """Return a batch unchanged; torch's DataLoader requires such a function."""
+        """Return a batch unchanged; torch's DataLoader must not collate it again."""
         return batch
 
     def batch(self, indices: Int64[np.ndarray, B], rng: np.random.Generator) -> ModelInputs:
@@ -161,20 +167,20 @@ class RegionDataset:
 
         Args:
             indices: Indices of usable examples with the same region output and number of images.
-            rng: Random generator for masking and for texts of other images.
+            rng: Random generator for masking and for drawing texts.
         """
         (regions, _), corpus_indices, rows = self.join.locate(self.corpus, indices)
         return self._assembly.batch(corpus_indices, rows, self.stores[regions], regions, rng)
 
     def subset(self, indices: Int64[np.ndarray, B]) -> RegionDataset:
-        """Return a dataset of some of the usable examples, in their original order.
+        """Return a dataset with some of the usable examples, in their original order.
 
-        Corpus and stores are shared. Texts of other images are drawn from the subset only.
+        Both datasets share the corpus and the stores. Texts are drawn only from the subset.
 
         Args:
-            indices: Indices of the examples, each once, in any order.
+            indices: Distinct indices of usable examples, in any order.
         """
-        # A shallow copy shares the stores and the tables.
+        # The shallow copy shares the stores and the tables.
         subset = copy.copy(self)
         subset.join = self.join.subset(indices)
         corpus_indices = subset.join.corpus_indices(self.corpus)
@@ -182,8 +188,9 @@ class RegionDataset:
         return subset
 
     def parts(self) -> list[Part]:
-        """Return the parts of the corpus for a `Sampler`."""
+        """Return the parts of the corpus, as input for a `Sampler`."""
         kinds = self.join.kinds
+        # ``starts`` has one more element than the other sequences.
         return [
             Part(int(start), len(joined), part.weight, kinds.index(joined.kind))
             for start, joined, part in zip(
@@ -193,11 +200,11 @@ class RegionDataset:
 
 
 def warn_of_shared_ids(joined: Join, corpus: Corpus) -> None:
-    """Warn if an image id occurs in two image sets that read the same region output."""
+    """Log a warning if an image id occurs in two image sets that use the same region output."""
     rows_by_set: dict[str, dict[str, np.ndarray]] = {}
     for part, table in zip(joined.parts, corpus.tables, strict=True):
         sets = rows_by_set.setdefault(part.regions, {})
-        # Rows stand for image ids: equal ids have equal rows in an output.
+        # Within an output, equal image ids have equal rows, so rows can be compared instead.
         rows = np.unique(part.rows)
         image_set = table.spec.image_set
         sets[image_set] = np.union1d(sets[image_set], rows) if image_set in sets else rows

@@ -1,4 +1,4 @@
-"""Holdout split of a training set; it does not depend on the seed."""
+"""Holdout split of a training set, independent of the random seed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 def split_holdout(
     dataset: RegionDataset, share: float, by: HoldoutGroup = "image"
 ) -> tuple[RegionDataset, RegionDataset]:
-    """Split the usable examples into a training and an evaluation part.
+    """Split the usable examples into a training part and a held-out part.
 
-    Whole groups are held out, in the order of a hash of their names, until their share of the
-    examples is as close to ``share`` as possible. At least one group stays on each side.
+    Groups of examples are never divided. They are held out in the order of a hash of their names,
+    until the held-out share is as close to ``share`` as possible. Each part has at least one group.
 
     Args:
         dataset: The examples.
         share: Share of the examples to hold out, between 0 and 1.
-        by: ``image``: examples with the same first image form a group. ``example``: each example is
-            its own group.
+        by: Grouping. ``image``: examples with the same first image form a group. ``example``: each
+            example is a group.
 
     Returns:
         The training part and the held-out part.
 
     Raises:
-        ValueError: There is only one group, or the share is not between 0 and 1.
+        ValueError: There are fewer than two groups, or the share is not between 0 and 1.
     """
     if not 0 < share < 1:
         raise ValueError(f"a share of {share} cannot be held out; give a share between 0 and 1")
@@ -43,11 +43,11 @@ def split_holdout(
             f"{dataset.corpus.spec} has examples of a single {by}, so a share of them cannot be "
             "held out; give a split to evaluate on (validation.valid)"
         )
-    # A hash orders the groups at random, but equally on every machine and in every run.
+    # A hash gives a pseudo-random order that is the same on every machine and in every run.
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     order = np.array(sorted(range(len(names)), key=digests.__getitem__))
     sizes = np.cumsum(np.bincount(groups)[order])
-    # The last group is never counted, so that one remains for training.
+    # The last group is excluded, so that at least one remains for training.
     count = int(np.abs(sizes[:-1] - share * len(dataset)).argmin()) + 1
     held_out = np.isin(groups, order[:count])
     return dataset.subset(np.flatnonzero(~held_out)), dataset.subset(np.flatnonzero(held_out))
@@ -60,6 +60,7 @@ def _names(dataset: RegionDataset, by: HoldoutGroup) -> pa.ChunkedArray:
         if by == "image":
             part_names = pc.list_element(table.column("image_ids"), 0)
         else:
+            # Different tables may use the same example ids.
             part_names = pc.binary_join_element_wise(table.name, table.column("example_id"), "/")
         names.append(
             part_names if part.examples is None else part_names.take(pa.array(part.examples))

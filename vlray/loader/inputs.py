@@ -1,7 +1,8 @@
 """Inputs of a model: a batch of examples as tensors.
 
-Shapes: B examples, T tokens, R regions padding included, D feature length, P numbers of a box, I
-images of an example (NLVR2: 2), L labels, Q phrases padding included.
+Shapes: B: examples; I: images per example (2 for NLVR2); C: choices per example; T: tokens per
+text, including padding; R: regions per image, including padding; D: features per region; P: values
+per box; L: labels; Q: phrases per example, including padding.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class PretrainingTargets:
-    """Targets of the pretraining objectives.
+    """Targets for the pretraining objectives.
 
     Attributes:
-        mlm_labels: Original ids of masked tokens; -100 elsewhere.
-        is_matched: 1 if the text belongs to the image, 0 if it belongs to another one. None if
-            every text stays with its image.
-        feat_mask: 1 for masked regions.
-        feat_targets: Features before masking, of all regions.
-        obj_labels, obj_weights: Class of each region and the detector's confidence in it.
-        attr_labels, attr_weights: The same for attributes; None if the detector has none.
-        answer_labels: Answer of an image-QA example; -100 for other examples and unmatched texts.
+        mlm_labels: Original ids of the masked tokens; -100 elsewhere.
+        is_matched: 1 if the text belongs to the image, 0 if it comes from another image. None if no
+            text was replaced or added.
+        feat_mask: 1 for masked regions, 0 for others.
+        feat_targets: Features of all regions before masking.
+        obj_labels, obj_weights: Class id of each region, and the detector's confidence in it. -100
+            and 0 for regions without a class; None if the region output has no classes.
+        attr_labels, attr_weights: The same for attributes.
+        answer_labels: Answer id of an image-QA example; -100 for other examples and unmatched
+            texts. None if there is no label space.
     """
 
     mlm_labels: Int64[Tensor, "B T"]
@@ -46,11 +49,11 @@ class PhraseTargets:
 
     Attributes:
         positions: Index into ``input_ids`` of the last token of each phrase.
-        mask: 1 for phrases; 0 for padding and for phrases that truncation removed.
-        targets: Distribution over regions. Regions with an IoU of 0.5 or more with any box of the
-            phrase share it equally. All zero if there is no such region; the phrase then always
-            counts as missed.
-        spans: Start and end of each phrase of an example, in characters of its text.
+        mask: 1 for phrases, 0 for padding and for phrases that were truncated away.
+        targets: Probability of each region: equal for all regions with an IoU of at least 0.5 with
+            any box of the phrase, 0 for others. Without such a region, all are 0, and the phrase
+            always counts as missed.
+        spans: Start and end of each phrase of each example, in characters of the text.
     """
 
     positions: Int64[Tensor, "B Q"]
@@ -61,23 +64,23 @@ class PhraseTargets:
 
 @dataclass(frozen=True, eq=False)
 class ModelInputs:
-    """Batch of examples joined with the regions of their images.
+    """Batch of examples with the regions of their images.
 
-    With two images per example (NLVR2), ``visual_*`` have a dimension I = 2 after B. With choices
-    (VCR), the tokens have a dimension C after B.
+    With two images per example (NLVR2), the ``visual_*`` tensors have a dimension I = 2 after B.
+    With choices (VCR), the text tensors have a dimension C after B.
 
     Attributes:
-        example_ids: Ids of the examples, one per row.
-        image_ids: Ids of the images of each example.
-        input_ids, attention_mask, token_type_ids: Texts, padded on the right.
+        example_ids: Id of each example.
+        image_ids: Image ids of each example.
+        input_ids, attention_mask, token_type_ids: Encoded texts, padded on the right.
         visual_feats: Region vectors in the dtype of the store; padding is zero.
-        visual_pos: Boxes in the encoding of the model; None if it reads no boxes.
+        visual_pos: Boxes in the model's encoding; None if the model does not read boxes.
         visual_attention_mask: 1 for real regions, 0 for padding.
         targets: Soft score of each label, for losses over the whole label space.
-        label_ids: The one right label or choice; -100 if unknown.
-        pretraining: Targets of pretraining; None in fine-tuning.
-        phrases: Phrases of grounding datasets; None for others and in pretraining.
-        regions: Name of the region output of the batch.
+        label_ids: Id of the single correct label or choice; -100 if unknown.
+        pretraining: Targets for pretraining; None in fine-tuning.
+        phrases: Phrases of grounding datasets; None for other datasets and in pretraining.
+        regions: Name of the region output that the batch was read from.
     """
 
     example_ids: tuple[str, ...]
@@ -99,7 +102,7 @@ class ModelInputs:
         return len(self.example_ids)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ModelInputs:
-        """Move every tensor to a device."""
+        """Return a copy of the batch with all tensors on a device."""
         return replace(self, **_moved(self, device, non_blocking))
 
 

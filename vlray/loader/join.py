@@ -1,6 +1,7 @@
-"""Join of examples with regions: the row in a region output of every image.
+"""Join of examples with regions: for every image, its row in a region output.
 
-Shapes: N examples of a part, I images of an example (NLVR2: 2).
+Shapes: N: examples or images; I: images per example (2 for NLVR2); B: selected examples; M:
+examples without regions; P1: parts of the corpus, plus 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class RowIndex(Protocol):
     """Region output whose rows can be looked up by image id."""
 
     def rows(self, image_ids: pa.ChunkedArray, /) -> Int64[np.ndarray, N]:
-        """Return the row of each image; -1 if it has no regions."""
+        """Return the row of each image, or -1 if the output does not contain the image."""
         ...
 
 
@@ -32,12 +33,12 @@ F = TypeVar("F", bound=RowIndex)
 
 @dataclass(frozen=True, eq=False)
 class JoinedPart:
-    """Usable examples of a part of the corpus.
+    """Usable examples of one part of the corpus.
 
     Attributes:
         regions: Name of the region output.
-        examples: Index of each example in its table; None: all examples are usable.
-        rows: Row of each image of the examples.
+        examples: Index of each usable example in the table of the part; None: all are usable.
+        rows: For each usable example, the rows of its images in the region output.
     """
 
     regions: str
@@ -45,23 +46,29 @@ class JoinedPart:
     rows: Int32[np.ndarray, "N I"]
 
     def __len__(self) -> int:
-        """Return the number of examples."""
+        """Return the number of usable examples."""
         return len(self.rows)
 
     @property
     def kind(self) -> tuple[str, int]:
-        """Region output and number of images: equal for all examples of a batch."""
+        """Region output and images per example, which must be equal within a batch."""
         return self.regions, self.rows.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
 class Join:
-    """Usable examples of a corpus, numbered consecutively over its parts."""
+    """Usable examples of a corpus, numbered consecutively across the parts.
+
+    Attributes:
+        parts: Usable examples of each part.
+        starts: Number of the first example of each part, then the total number of examples.
+    """
 
     parts: tuple[JoinedPart, ...]
     starts: Int64[np.ndarray, P1] = field(init=False)
 
     def __post_init__(self) -> None:
+        # The dataclass is frozen, so a plain assignment would fail.
         object.__setattr__(self, "starts", np.cumsum([0, *map(len, self.parts)]))
 
     def __len__(self) -> int:
@@ -70,11 +77,12 @@ class Join:
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
-        """Kinds of the batches, in the order of the parts."""
+        """Distinct kinds of batches, in the order of the parts; see `JoinedPart.kind`."""
         return list(dict.fromkeys(part.kind for part in self.parts))
 
     def corpus_indices(self, corpus: Corpus) -> Int64[np.ndarray, N]:
         """Return the corpus index of every usable example."""
+        # ``starts`` has one more element than ``parts``.
         indices = [
             (np.arange(len(part)) if part.examples is None else part.examples) + start
             for part, start in zip(self.parts, corpus.starts, strict=False)
@@ -82,7 +90,7 @@ class Join:
         return np.concatenate(indices).astype(np.int64)
 
     def subset(self, indices: Int64[np.ndarray, B]) -> Join:
-        """Keep some of the usable examples, in their original order."""
+        """Return a join with some of the usable examples, in their original order."""
         selected = np.zeros(len(self), bool)
         selected[indices] = True
         parts = []
@@ -95,13 +103,17 @@ class Join:
     def locate(
         self, corpus: Corpus, indices: Int64[np.ndarray, B]
     ) -> tuple[tuple[str, int], Int64[np.ndarray, B], Int64[np.ndarray, "B I"]]:
-        """Return the kind of a batch, the corpus indices of its examples, and their rows.
+        """Look up the examples of a batch.
+
+        Returns:
+            The kind of the batch, the corpus index of each example, and the rows of its images in
+            the region output.
 
         Raises:
             ValueError: The examples are of different kinds.
         """
         indices = np.asarray(indices, np.int64)
-        # Number of the part that each example belongs to.
+        # Index of the part that contains each example.
         owners = np.searchsorted(self.starts, indices, side="right") - 1
         present = np.unique(owners)
         kinds = {self.parts[part].kind for part in present.tolist()}
@@ -124,11 +136,16 @@ class Join:
 
 
 def join(corpus: Corpus, outputs: Mapping[str, F], on_bad: OnBad) -> Join:
-    """Look up the rows of every example's images, and leave out examples with missing images.
+    """Look up the images of all examples, and leave out examples with missing images.
+
+    Args:
+        corpus: The examples.
+        outputs: Region outputs, keyed by name.
+        on_bad: ``stop``: raise an error if images have no regions.
 
     Raises:
-        ValueError: A part of the corpus names no region output, or an unknown one; or none of its
-            images is in its output.
+        ValueError: A part of the corpus names no region output or an unknown one, none of its
+            examples has regions, or its examples differ in the number of images.
         DataError: Images have no regions, and ``on_bad`` is stop.
     """
     problems: dict[str, Problems] = {}
@@ -150,10 +167,15 @@ def join(corpus: Corpus, outputs: Mapping[str, F], on_bad: OnBad) -> Join:
 
 
 def choose(name: str, part: str, outputs: Mapping[str, F]) -> str:
-    """Return the name of the region output for a part of the corpus.
+    """Return the name of the region output that a part of the corpus uses.
+
+    Args:
+        name: Name in the corpus; it may be empty if there is only one output.
+        part: Name of the part, for the error message.
+        outputs: Region outputs, keyed by name.
 
     Raises:
-        ValueError: The part names none although there are several, or an unknown one.
+        ValueError: The name is unknown, or is empty although there are several outputs.
     """
     if not name and len(outputs) == 1:
         return next(iter(outputs))
@@ -167,16 +189,14 @@ def choose(name: str, part: str, outputs: Mapping[str, F]) -> str:
 
 
 def _join_part(name: str, table: ExampleTable, output: RowIndex, problems: Problems) -> JoinedPart:
-    """Look up all images of a part.
-
-    There is a single look-up for all of them: each one scans all ids of the output.
-    """
+    """Look up all images of a part at once, because each look-up scans all ids of the output."""
     column = table.column("image_ids")
     num_images = _num_images(table, column)
+    # flatten() respects the offsets of a sliced chunk; values would not.
     image_ids = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.string())
-    # int32 halves the memory of a table with millions of images.
+    # int32 halves the memory, which matters for millions of images.
     rows = output.rows(image_ids).astype(np.int32).reshape(-1, num_images)
-    # An example needs the regions of all its images.
+    # An example is usable only if all its images have regions.
     usable = (rows >= 0).all(axis=1)
     if usable.all():
         return JoinedPart(name, None, rows)
@@ -186,7 +206,7 @@ def _join_part(name: str, table: ExampleTable, output: RowIndex, problems: Probl
 
 
 def _num_images(table: ExampleTable, column: pa.ChunkedArray) -> int:
-    """Return the number of images per example, which must be equal in a split."""
+    """Return the number of images per example, which must be the same for the whole split."""
     if not len(column):
         return 1
     lengths = pc.min_max(pc.list_value_length(column)).as_py()
@@ -204,7 +224,7 @@ def _count_missing(
     missing: Int64[np.ndarray, M],
     problems: Problems,
 ) -> None:
-    """Report examples without regions: the first ones by name, the others as a count."""
+    """Record the examples without regions: the first ones by name, the others as a count."""
     first = missing[:EXAMPLES_SHOWN]
     for position, (index, example) in enumerate(zip(first, table.take(first), strict=True)):
         missing_images = [
@@ -212,7 +232,7 @@ def _count_missing(
             for image_id, row in zip(example.image_ids, rows[index], strict=True)
             if row < 0
         ]
-        # The last named example stands for the rest.
+        # The last named example also counts for all examples that are not named.
         count = len(missing) - position if position == len(first) - 1 else 1
         problems.add(
             "no-regions", f"{example.example_id} (image {', '.join(missing_images)})", count

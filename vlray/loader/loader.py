@@ -1,4 +1,4 @@
-"""Batch iteration for one worker, prefetched by threads and resumable within an epoch."""
+"""Iteration over the batches of one worker, with prefetching and mid-epoch resume."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ EXAMPLES_NAMED = 8
 class RegionLoader:
     """Iterates over the batches of an epoch; the next iteration is the next epoch.
 
-    In a Ray Train worker, or if ``torch.distributed`` is initialized, it yields the share of that
-    worker. If an iteration stops early, the next one continues with the rest of the epoch.
+    In a Ray Train worker, or if ``torch.distributed`` is initialized, the loader yields only the
+    batches of this worker. After an iteration that stopped early, the next one continues with the
+    rest of the epoch.
 
     Attributes:
+        dataset: Examples and their regions.
+        prefetch: Number of batches to read ahead.
         sampler: Order of the examples, and the position in the epoch.
-        waited: Seconds that the consumer waited for batches.
+        waited: Total seconds that the consumer has waited for batches.
     """
 
     def __init__(
@@ -45,19 +48,20 @@ class RegionLoader:
 
         Args:
             dataset: Examples and their regions.
-            batch_size: Examples in a batch of one worker.
-            seed: Random seed of the order and of the random draws in batches.
-            shuffle: True for training: all examples, in a new order each epoch. False for
-                evaluation: every example once, in the order of the files.
-            drop_last: Leave out examples that do not fill a batch for every worker; other ones each
-                epoch. None: the value of ``shuffle``. Evaluation neither omits nor repeats
-                examples.
+            batch_size: Examples per batch and worker.
+            seed: Random seed for the order of the examples and for random draws in batches.
+            shuffle: True for training: a new order each epoch, with the parts of the corpus mixed.
+                False for evaluation: every example once, in the order of the files.
+            drop_last: Leave out the last examples of an epoch if they do not fill a batch for every
+                worker. With ``shuffle``, they differ between epochs. None: the value of
+                ``shuffle``.
             rank: Index of this worker. None: from Ray Train or torch.distributed, else 0.
             world: Number of workers. None: from Ray Train or torch.distributed, else 1.
-            prefetch: Batches to read ahead; 0: each batch is read on demand.
+            prefetch: Number of batches to read ahead. 0: read each batch on demand.
 
         Raises:
-            ValueError: Only one of ``rank`` and ``world`` is set, or an epoch has no step.
+            ValueError: Only one of ``rank`` and ``world`` is set, a number is out of range, or an
+                epoch has no step.
         """
         if (rank is None) != (world is None):
             raise ValueError(f"rank={rank}, world={world}; give both or neither")
@@ -76,26 +80,28 @@ class RegionLoader:
         )
 
     def __len__(self) -> int:
-        """Return the number of batches in a whole epoch, on every worker."""
+        """Return the number of batches per worker in a whole epoch."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[ModelInputs]:
         """Iterate over the remaining batches of the epoch."""
         pool = ThreadPoolExecutor(max(self.prefetch, 1), thread_name_prefix="vlray-loader")
         ahead: deque[tuple[Step, Future[ModelInputs]]] = deque()
-        # A small last global batch can leave a worker without examples.
+        # If the last global batch is small, some workers have no examples in it.
         steps = (step for step in self.sampler if len(step.indices))
         epoch = self.sampler.epoch
         try:
             for step in steps:
+                # Threads may finish in any order; the queue keeps the order of the batches.
                 ahead.append((step, pool.submit(self._read, step)))
                 if len(ahead) > self.prefetch:
                     yield self._next(ahead)
             while ahead:
                 yield self._next(ahead)
+            # Not reached if the consumer stops early, so the next iteration resumes.
             self.sampler.set_epoch(epoch + 1)
         finally:
-            # A loader that is still open at interpreter exit finds the queue module unloaded.
+            # At interpreter exit, shutdown would fail: modules that it uses are already unloaded.
             if not sys.is_finalizing():
                 pool.shutdown(cancel_futures=True)
 
@@ -104,7 +110,8 @@ class RegionLoader:
         start = time.perf_counter()
         batch = future.result()
         self.waited += time.perf_counter() - start
-        # Before the batch is yielded, so that a state saved while it is in use follows it.
+        # Advance before the yield: a state that is saved while the batch is in use must come
+        # after the batch.
         self.sampler.advance(step)
         return batch
 
@@ -116,18 +123,20 @@ class RegionLoader:
             raise
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; no effect for the current epoch."""
+        """Go to the start of another epoch; the current epoch keeps its position."""
         self.sampler.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position after the last yielded batch, in plain types."""
+        """Return the position after the last yielded batch, as a dict of plain Python types."""
         return self.sampler.state_dict() | {"corpus": str(self.dataset.corpus.spec)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the state of another run; the number of workers may differ.
+        """Continue from the state of another run.
+
+        The number of workers and the batch size may differ between the runs.
 
         Raises:
-            ValueError: That run had another corpus, other examples, another mix or another seed.
+            ValueError: The other run had a different corpus, examples, seed, ``shuffle`` or mix.
         """
         corpus = str(self.dataset.corpus.spec)
         if state.get("corpus") != corpus:
@@ -140,6 +149,7 @@ class RegionLoader:
 
 def own_share() -> tuple[int, int]:
     """Return the rank of this process and the number of workers; 0 and 1 for a single process."""
+    # A worker has these modules loaded already; importing them elsewhere would take seconds.
     if "ray.train" in sys.modules:
         import ray.train
 
@@ -157,7 +167,7 @@ def own_share() -> tuple[int, int]:
 
 
 def _example_names(dataset: RegionDataset, step: Step) -> str:
-    """List the first examples of a batch by name, for an error message."""
+    """List the names of the first examples in a batch, for an error message."""
     _, corpus_indices, _ = dataset.join.locate(dataset.corpus, step.indices[:EXAMPLES_NAMED])
     parts, _ = dataset.corpus.locate(corpus_indices)
     names = [

@@ -1,4 +1,4 @@
-"""One-call construction of a loader from names of datasets and paths of regions."""
+"""Construction of a loader in one call, from dataset names and region paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlray.tasks.labels import LabelSpace
 from vlray.tasks.saved_corpora import corpus_names, load_corpus
 
 _NAMED = re.compile(r"([^:=@,\s/?]+)=(.+)")
-"""``NAME=OUT``. A name has no ``?`` or ``/``, because the options of a URI contain ``=`` too."""
+"""``NAME=OUT``. A name must not contain ``?`` or ``/``, because URI options also contain ``=``."""
 
 
 def open_loader(
@@ -33,29 +33,30 @@ def open_loader(
     label_space: LabelSpace | None = None,
     **loader_options: Any,
 ) -> RegionLoader:
-    """Open the examples of some datasets with the regions of their images.
+    """Open the examples of one or more datasets with the regions of their images.
 
     >>> loader = open_loader("vqa:train", regions="regions/")  # doctest: +SKIP
     >>> for batch in loader:  # doctest: +SKIP
     ...     batch.input_ids, batch.visual_feats, batch.visual_pos, batch.targets
 
     Args:
-        corpus: ``dataset:split``, several separated by commas, the name of a corpus that was saved
+        corpus: ``dataset:split``, several of them separated by commas, the name of a corpus saved
             with ``vlray datasets corpus``, or a `CorpusSpec`.
-        regions: Output of ``vlray extract`` with the regions of the images, a local path or a URI.
-            Several outputs are given by the names in the corpus: ``{"vg": "regions-vg/"}`` for
-            ``vqa:train@vg``.
-        batch_size: Examples in a batch of one worker.
-        options: Encoding of boxes and texts, and masking, as the model requires them.
-        data: Locations of the annotations; None: from the settings (``vlray env set``).
-        label_space: Labels of the targets; None: those of the corpus. For evaluation, pass that of
-            the training: ``training.dataset.corpus.label_space``.
+        regions: Output of ``vlray extract`` with the regions of the images, as a local path or a
+            URI. For several outputs, a mapping from the names in the corpus to the outputs, such as
+            ``{"vg": "regions-vg/"}`` for ``vqa:train@vg``.
+        batch_size: Examples per batch and worker.
+        options: Encoding of boxes and texts, and masking, as the model requires. None: the
+            defaults.
+        data: Locations of the annotations. None: from the settings (``vlray env set``).
+        label_space: Label space of the targets. None: from the corpus. For evaluation, pass the
+            label space of the training: ``training.dataset.corpus.label_space``.
         loader_options: Other arguments of `RegionLoader`: seed, shuffle, drop_last, rank, world,
             prefetch.
 
     Raises:
-        ValueError: A dataset, split or name of regions does not exist.
-        FileNotFoundError: An annotation file or the output does not exist.
+        ValueError: A dataset, split or region name does not exist.
+        FileNotFoundError: An annotation file or a region output does not exist.
         DataError: The data has errors, and ``data.on_bad`` is stop.
     """
     examples, outputs, data = open_named(corpus, regions, data, label_space)
@@ -71,10 +72,16 @@ def open_named(
     data: DataSection | None,
     label_space: LabelSpace | None,
 ) -> tuple[Corpus, dict[str, str], DataSection]:
-    """Open the examples; return them with the outputs by name and the resolved data options.
+    """Open the examples of a corpus, which can be a saved corpus of the project.
 
-    The user's settings provide the saved corpora of the project, and the locations of the data if
-    ``data`` is None.
+    Args:
+        corpus: See `open_loader`.
+        regions: See `open_loader`.
+        data: See `open_loader`.
+        label_space: See `open_loader`.
+
+    Returns:
+        The examples; the paths of the region outputs, keyed by name; and the resolved data options.
     """
     config = read(DatasetsConfig, [])
     if isinstance(corpus, str) and corpus in corpus_names(config.project):
@@ -86,10 +93,11 @@ def open_named(
 
 
 def outputs_by_name(values: Sequence[str]) -> dict[str, str]:
-    """Return the paths of the region outputs by name; a single output may have no name.
+    """Parse region outputs into paths keyed by name.
 
     Args:
-        values: Values of the command line: ``OUT``, or ``NAME=OUT`` for each of several.
+        values: Command-line values: a single ``OUT``, which gets the name ``""``, or any number of
+            ``NAME=OUT``.
 
     Raises:
         ValueError: One of several outputs has no name, or a name occurs twice.

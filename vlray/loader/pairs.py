@@ -1,6 +1,6 @@
 """Pairs of every text with every image, for retrieval in both directions.
 
-Shapes: B pairs, N texts, M images, T tokens.
+Shapes: B: pairs in a batch; M: images in a block.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PairBatch:
     """Batch of text-image pairs.
 
     Attributes:
-        inputs: Inputs of the model. Its ``example_ids`` are those of the texts.
+        inputs: Inputs of the model; ``inputs.example_ids`` holds the ids of the texts.
         texts: Index of each pair's text in ``PairLoader.example_ids``.
         images: Index of each pair's image in ``PairLoader.image_ids``.
     """
@@ -38,13 +38,15 @@ class PairBatch:
 class PairLoader:
     """Iterates over all pairs of a dataset's texts and images.
 
-    Each text is encoded once. Images are read once, in blocks; each block is paired with all texts,
+    Each text is encoded once. Images are read once, in blocks. Each block is paired with all texts,
     from the shortest to the longest, before the next block is read.
 
     Attributes:
-        example_ids: Ids of the texts: every usable example.
+        batch_size: Pairs in a batch.
+        block: Images in memory at a time.
+        example_ids: Ids of the texts, one per usable example.
         image_ids: Ids of the images, without duplicates.
-        own: Index in ``image_ids`` of each text's own image.
+        own: For each text, the index of its own image in ``image_ids``.
     """
 
     def __init__(
@@ -61,13 +63,14 @@ class PairLoader:
         Args:
             dataset: Examples with one image each, all in the same region output.
             batch_size: Pairs in a batch.
-            rank: Index of this worker, which gets a share of the images and all texts. None: see
-                `RegionLoader`.
-            world: Number of workers.
-            block: Images in memory at a time: 10 MB for 64 images of 36 x 2048 float16 features.
+            rank: Index of this worker. Each worker pairs all texts with a share of the images.
+                None: see `RegionLoader`.
+            world: Number of workers. None: see `RegionLoader`.
+            block: Images in memory at a time. 64 images with 36 x 2048 float16 features take about
+                10 MB.
 
         Raises:
-            ValueError: Examples have several images, or their images are in several outputs.
+            ValueError: Examples have several images, or the images are in several region outputs.
         """
         kinds = dataset.join.kinds
         if len(kinds) != 1 or kinds[0][1] != 1:
@@ -84,6 +87,7 @@ class PairLoader:
         self._regions = kinds[0][0]
         self._store = dataset.stores[self._regions]
         rows = np.concatenate([part.rows[:, 0] for part in dataset.join.parts])
+        # Several texts can share an image, which is then read only once.
         self._rows, self.own = np.unique(rows, return_inverse=True)
         self.image_ids: list[str] = self._store.image_ids.take(self._rows).to_pylist()
         examples = dataset.corpus.take(dataset.join.corpus_indices(dataset.corpus))
@@ -91,25 +95,25 @@ class PairLoader:
         tokens = self._collate.tokenizer([example.text for example in examples])
         self._tokens = self._collate.text_tensors(tokens)
         self._lengths = tokens.attention_mask.sum(axis=1)
-        # Texts of similar length share a batch, which keeps padding small.
+        # Sorting puts texts of similar length in the same batch, which reduces padding.
         self._order = np.argsort(self._lengths, kind="stable")
         share = np.arange(len(self._rows))[rank::world]
         self._blocks = [share[start : start + block] for start in range(0, len(share), block)]
 
     def __len__(self) -> int:
-        """Return the number of batches of this worker."""
+        """Return the number of batches for this worker."""
         return sum(
             -(-len(images) * len(self.example_ids) // self.batch_size) for images in self._blocks
         )
 
     def __iter__(self) -> Iterator[PairBatch]:
-        """Iterate over the batches of this worker's images."""
+        """Iterate over the batches with this worker's images."""
         for images in self._blocks:
             visual = self._collate.visual(self._rows[images, None].astype(np.int64), self._store)
             pairs = len(images) * len(self.example_ids)
             for start in range(0, pairs, self.batch_size):
                 numbers = np.arange(start, min(start + self.batch_size, pairs))
-                # All images of the block with one text, before the next text.
+                # A text is paired with all images of the block before the next text.
                 texts = self._order[numbers // len(images)]
                 yield self._batch(texts, numbers % len(images), images, visual)
 
@@ -120,9 +124,17 @@ class PairLoader:
         images: Int64[np.ndarray, M],
         visual: dict[str, Any],
     ) -> PairBatch:
-        """Select the texts and regions of some pairs from those in memory."""
-        # Cut the padding to the longest text of this batch.
+        """Build a batch from the encoded texts and the regions in memory.
+
+        Args:
+            texts: Index of each pair's text.
+            local: Index of each pair's image within the block.
+            images: Indices of the block's images in ``image_ids``.
+            visual: Region tensors of the block.
+        """
+        # Trim the padding to the longest text in this batch.
         longest = int(self._lengths[texts].max())
+        # With fixed_tokens, all batches must have the same shape.
         if self._collate.options.fixed_tokens:
             longest = self._collate.options.max_tokens
         image_rows, text_rows = torch.from_numpy(local), torch.from_numpy(texts)

@@ -1,6 +1,7 @@
-"""Phrase grounding: tokens of phrases and their regions.
+"""Phrase grounding: the token that represents each phrase, and the regions that match the phrase.
 
-Shapes: B examples, P phrases padding included, R regions padding included, K boxes of an example.
+Shapes: B: examples; P: phrases per example, including padding; R: regions per image, including
+padding.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ GROUNDED: tuple[Metric, ...] = ("phrase recall", "box accuracy at IoU 0.5")
 
 
 class Phrases(NamedTuple):
-    """Arrays for `vlray.loader.inputs.PhraseTargets`."""
+    """NumPy arrays with the content of `vlray.loader.inputs.PhraseTargets`."""
 
     positions: Int64[np.ndarray, "B P"]
     mask: Int64[np.ndarray, "B P"]
@@ -35,15 +36,15 @@ class Phrases(NamedTuple):
 
 
 def are_grounded(examples: Sequence[Example]) -> bool:
-    """Return whether all examples have a text and boxes that it refers to."""
+    """Return whether all examples have a text that refers to boxes."""
     return all(isinstance(example.label, Boxes) and example.text for example in examples)
 
 
 def check_grounded(corpus: Corpus) -> None:
-    """Refuse datasets whose texts do not refer to their boxes.
+    """Raise an error if a corpus has datasets without phrase grounding.
 
     Raises:
-        ValueError: The corpus has such a dataset.
+        ValueError: The texts of a dataset do not refer to boxes.
     """
     ungrounded = [
         f"{table.name} ({table.spec.metric})"
@@ -58,9 +59,9 @@ def check_grounded(corpus: Corpus) -> None:
 
 
 def spans_of(example: Example) -> tuple[Span, ...]:
-    """Return the distinct phrases of an example, as spans of its text.
+    """Return the distinct phrases of an example, as character spans of the text.
 
-    Without spans, the whole text is the only phrase (RefCOCO).
+    If the label has boxes but no spans (RefCOCO), the whole text is the only phrase.
     """
     label = example.label
     if not isinstance(label, Boxes) or not label.boxes:
@@ -74,24 +75,25 @@ def phrases_of(
     boxes: Float32[np.ndarray, "B R 4"],
     num_boxes: Int32[np.ndarray, B],
 ) -> Phrases:
-    """Find the last token of every phrase, and the regions that overlap its boxes.
+    """Find the last token of every phrase, and the regions that overlap the phrase's boxes.
 
     Args:
         examples: Grounded examples.
-        tokens: Their encoded texts.
-        boxes: Boxes of the regions, in pixels of the original images.
-        num_boxes: Number of real regions of each image.
+        tokens: Encoded texts of the examples.
+        boxes: Region boxes ``(x1, y1, x2, y2)``, in pixels of the original images.
+        num_boxes: Number of real regions in each image.
 
     Returns:
-        The phrases. A phrase that truncation removed is masked. Regions with an IoU of 0.5 or more
-        with any box of a phrase share it equally; the targets are zero if there are none.
+        The phrases. Phrases that were truncated away have mask 0. All regions with an IoU of at
+        least 0.5 with any box of a phrase have equal targets, which sum to 1. Without such a
+        region, the targets are 0.
 
     Source:
         VisualBERT (arXiv:1908.03557), uclanlp/visualbert visualbert/dataloaders/flickr_dataset.py:
-        the last word piece of the last word of a phrase, and shares of the regions.
+        the last word piece of a phrase represents the phrase, and the regions have equal targets.
     """
     spans = tuple(map(spans_of, examples))
-    # At least one phrase, even if only padding: a softmax over nothing is NaN.
+    # At least one phrase, if only padding: a softmax over no elements is NaN.
     max_phrases = max(1, *map(len, spans))
     positions = np.zeros((len(examples), max_phrases), np.int64)
     mask = np.zeros_like(positions)
@@ -100,7 +102,7 @@ def phrases_of(
         if not phrases:
             continue
         hits = hits_of(example, phrases, boxes[row, : num_boxes[row]])
-        # The maximum avoids 0 / 0 for a phrase without a region.
+        # The maximum avoids 0 / 0 for a phrase without a matching region.
         targets[row, : len(phrases), : hits.shape[1]] = hits / np.maximum(hits.sum(1), 1)[:, None]
         for column, span in enumerate(phrases):
             position = _last_token(tokens.encodings[row], span)
@@ -112,9 +114,10 @@ def phrases_of(
 def hits_of(
     example: Example, spans: tuple[Span, ...], regions: Float32[np.ndarray, "R 4"]
 ) -> Float32[np.ndarray, "P R"]:
-    """Return 1 for each region that overlaps a box of the phrase, otherwise 0."""
+    """Return 1 for each region whose IoU with a box of the phrase is at least 0.5, 0 for others."""
     label = example.label
     assert isinstance(label, Boxes)
+    # Without spans in the label, the only phrase is the whole text, and all boxes belong to it.
     box_spans = label.spans or spans * len(label.boxes)
     overlaps = iou_of(np.array(label.boxes, np.float64), regions) >= IOU_THRESH
     return np.stack(
@@ -123,8 +126,8 @@ def hits_of(
 
 
 def _last_token(encoding: Encoding, span: Span) -> int | None:
-    """Return the last token of a phrase that truncation left; None if there is none."""
-    # Spaces, and characters that the tokenizer removes, have no token.
+    """Return the index of the last remaining token of a phrase, or None if none remains."""
+    # Spaces and characters that the tokenizer removes have no token, so earlier ones are tried.
     for character in range(span[1] - 1, span[0] - 1, -1):
         token = encoding.char_to_token(character)
         if token is not None:

@@ -1,9 +1,10 @@
-"""Masking of texts and regions for pretraining, and texts of other images.
+"""Masking of texts and regions for pretraining, and random draws of texts from other images.
 
-All random draws use the generator that is passed in: equal seeds give equal batches.
+All random draws use the generator that is passed in, so equal seeds produce equal batches.
 
-Shapes: B examples, T tokens, R regions padding included, D feature length, L labels, E texts, K any
-number of them.
+Shapes: B: examples; T: tokens per text, including padding; R: regions per image, including padding;
+D: features per region; L: labels; E: texts of the corpus; K: selected texts or rows; X: tokens or
+regions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_DRAWS = 1000
 
 
 class Texts:
-    """All texts of a corpus by image, to draw texts of another or the same image."""
+    """Texts of a corpus, grouped by image to draw texts from another image or from the same one."""
 
     def __init__(
         self,
@@ -44,11 +45,11 @@ class Texts:
 
         Args:
             images: Image number of each text; equal numbers mean the same image.
-            take: Reads examples by their indices.
-            indices: Indices of the texts that may be drawn; None: all of them.
+            take: Function that reads the examples at some indices.
+            indices: Indices of the texts that may be drawn; None: all.
 
         Raises:
-            ValueError: All texts belong to one image, so that there is none of another image.
+            ValueError: All drawable texts belong to one image, or there are none.
         """
         drawable = np.arange(len(images)) if indices is None else indices
         drawable_images = images[drawable]
@@ -63,11 +64,13 @@ class Texts:
 
     @classmethod
     def of(cls, corpus: Corpus, indices: Int64[np.ndarray, K] | None = None) -> Self:
-        """Index the texts of a corpus; parts with the same image set share its images.
+        """Index the texts of a corpus.
+
+        Equal image ids mean the same image if the parts of the corpus have the same image set.
 
         Args:
             corpus: The examples.
-            indices: Indices of the examples whose texts may be drawn; None: all of them.
+            indices: Corpus indices of the examples whose texts may be drawn; None: all.
         """
         names = pa.chunked_array(
             [
@@ -87,23 +90,25 @@ class Texts:
     def other(
         self, indices: Int64[np.ndarray, B], rng: np.random.Generator
     ) -> Int64[np.ndarray, B]:
-        """Draw for each example a text of another image, all of them equally likely."""
-        # The texts of an image are adjacent in the sorted order, so the draw skips them.
+        """Draw a text of another image for each example; all such texts are equally likely."""
+        # The texts of an image are adjacent in the sorted order, so draws beyond their start are
+        # shifted by their number.
         first, count = self._group(indices)
         drawn = rng.integers(len(self._sorted) - count)
         return self._sorted[drawn + np.where(drawn >= first, count, 0)]
 
     def same(self, indices: Int64[np.ndarray, B], rng: np.random.Generator) -> Int64[np.ndarray, B]:
-        """Draw for each example another text of its image; -1 if the image has no other."""
+        """Draw another text of the same image for each example; -1 if there is no other text."""
         first, count = self._group(indices)
         drawn = first + rng.integers(np.maximum(count - 1, 1))
         drawn += drawn >= self._order[indices]  # skip the example's own text
+        # Only images with a single text can exceed the last index; they get -1 below.
         drawn = np.minimum(drawn, len(self._sorted) - 1)
         return np.where(count > 1, self._sorted[drawn], -1)
 
     @cached_property
     def _order(self) -> Int64[np.ndarray, E]:
-        """Position of each drawable text in the sorted order."""
+        """Position of each drawable text in the sorted order; undefined for other texts."""
         order = np.empty_like(self._images)
         order[self._sorted] = np.arange(len(self._sorted))
         return order
@@ -111,7 +116,7 @@ class Texts:
     def _group(
         self, indices: Int64[np.ndarray, B]
     ) -> tuple[Int64[np.ndarray, B], Int64[np.ndarray, B]]:
-        """Return the first position and the number of the texts of each example's image."""
+        """Return where the texts of each example's image start, and how many there are."""
         images = self._images[indices]
         first = np.searchsorted(self._values, images)
         return first, np.searchsorted(self._values, images, side="right") - first
@@ -124,23 +129,24 @@ def pair_texts(
     options: PretrainingSection,
     rng: np.random.Generator,
 ) -> tuple[list[str], list[str] | None, Bool[np.ndarray, B]]:
-    """Replace some texts by texts of other images, or add a second text to each.
+    """Replace some texts with texts of other images, or add a second text to each.
 
     Args:
         first: Texts of the examples.
-        indices: Indices of the examples in the corpus.
+        indices: Corpus indices of the examples.
         texts: Texts of the corpus.
-        options: ``sentences`` one or two, and the rate of unmatched texts.
+        options: Uses ``sentences`` (``one``: replace; ``two``: add) and ``unmatched``, the rate of
+            texts from other images.
         rng: Random generator.
 
     Returns:
-        The texts; the second texts, if any; and whether the text (or the second one) belongs to the
-        image. With two texts, an image that has only one text always gets a second one of another
+        The first texts; the second texts, or None; and whether the replaced or added text belongs
+        to the image. If an image has only one text, its second text always comes from another
         image.
 
     Source:
-        One: airsplay/lxmert src/pretrain/lxmert_data.py. Two: VisualBERT (arXiv:1908.03557),
-        uclanlp/visualbert visualbert/dataloaders/coco_dataset.py.
+        ``one``: airsplay/lxmert src/pretrain/lxmert_data.py. ``two``: VisualBERT
+        (arXiv:1908.03557), uclanlp/visualbert visualbert/dataloaders/coco_dataset.py.
     """
     matched = rng.random(len(first)) >= options.unmatched
     drawn = texts.other(indices, rng)
@@ -155,7 +161,7 @@ def pair_texts(
             matched,
         )
     siblings = texts.same(indices, rng)
-    # An image with a single text cannot have a matching second one.
+    # If an image has a single text, there is no matching second text.
     matched &= siblings >= 0
     return first, texts.read(np.where(matched, siblings, drawn)), matched
 
@@ -166,11 +172,11 @@ def mask_tokens(
     """Mask tokens of the texts.
 
     Returns:
-        The tokens after masking, and the original ids of masked tokens (-100 elsewhere).
+        The token ids after masking, and the original ids of the masked tokens (-100 elsewhere).
 
     Source:
-        BERT (arXiv:1810.04805), as in airsplay/lxmert src/pretrain/lxmert_pretrain.py: the random
-        token is any of the vocabulary, special ones included.
+        BERT (arXiv:1810.04805), as in airsplay/lxmert src/pretrain/lxmert_pretrain.py: random
+        tokens are drawn from the whole vocabulary, including special tokens.
     """
     drawn = rng.random(tokens.input_ids.shape)
     random_ids = rng.integers(tokenizer.vocabulary_size, size=tokens.input_ids.shape)
@@ -188,13 +194,16 @@ def mask_regions(
     options: PretrainingSection,
     rng: np.random.Generator,
 ) -> Float32[np.ndarray, "B R"]:
-    """Mask regions in place.
+    """Mask the features of regions in place.
+
+    A masked region is set to zero, replaced with a random region of another image, or left
+    unchanged. All other images with regions are equally likely.
 
     Args:
-        feats: Features, overwritten for masked regions.
-        rows: Rows of the images in the store.
-        store: Source of the regions of other images; every image is equally likely.
-        options: Rates of masking.
+        feats: Features; those of masked regions are overwritten.
+        rows: Row of each image in the store.
+        store: Regions, including those of other images.
+        options: Masking rates.
         rng: Random generator.
 
     Returns:
@@ -204,7 +213,7 @@ def mask_regions(
         airsplay/lxmert src/pretrain/lxmert_pretrain.py.
     """
     drawn = rng.random(feats.shape[:2])
-    # Padding is never masked.
+    # Padding regions are never masked.
     real = np.arange(feats.shape[1]) < store.num_boxes[rows][:, None]
     selected = real & (drawn < options.region_rate)
     hidden, swapped = _shares(drawn, options.region_rate, options)
@@ -212,6 +221,7 @@ def mask_regions(
     swapped_regions = np.nonzero(selected & swapped)
     if len(swapped_regions[0]):
         others = _other_rows(rows[swapped_regions[0]], store, rng)
+        # A draw in [0, 1) is scaled, because the number of regions differs between images.
         regions = (rng.random(len(others)) * store.num_boxes[others]).astype(np.int64)
         feats[swapped_regions] = store.read_feat_rows(others, regions)
     masked: np.ndarray = selected.astype(np.float32)
@@ -221,10 +231,10 @@ def mask_regions(
 def draw_answers(
     targets: Float32[np.ndarray, "B L"], matched: Bool[np.ndarray, B], rng: np.random.Generator
 ) -> Int64[np.ndarray, B]:
-    """Draw one answer of each example, with a probability proportional to its soft score.
+    """Draw one answer for each example, with probabilities proportional to the soft scores.
 
     Returns:
-        The label; -100 without an answer, or with a text of another image.
+        The label id; -100 for examples without an answer or with a text of another image.
 
     Source:
         airsplay/lxmert src/pretrain/lxmert_pretrain.py.
@@ -240,9 +250,9 @@ def draw_answers(
 def _shares(
     drawn: Float[np.ndarray, "B X"], rate: float, options: PretrainingSection
 ) -> tuple[Bool[np.ndarray, "B X"], Bool[np.ndarray, "B X"]]:
-    """Divide the masked items into hidden, swapped and unchanged ones.
+    """Return which items are hidden if masked, and which are swapped; the others stay unchanged.
 
-    A single random number decides both whether an item is masked and what happens to it.
+    A single random number per item decides both whether the item is masked and how.
     """
     hidden = drawn < rate * options.hidden
     return hidden, ~hidden & (drawn < rate * (options.hidden + options.swapped))
@@ -251,17 +261,17 @@ def _shares(
 def _other_rows(
     rows: Int64[np.ndarray, K], store: RegionStore, rng: np.random.Generator
 ) -> Int64[np.ndarray, K]:
-    """Draw for each row another row that has regions.
+    """Replace each row with a randomly drawn row of another image that has regions.
 
     Raises:
-        ValueError: No other image has regions.
+        ValueError: No other image with regions was found.
     """
     others = rows.copy()
     for _ in range(MAX_DRAWS):
         redraw = (others == rows) | (store.num_boxes[others] == 0)
         if not redraw.any():
             return others
-        # Rejection sampling: draw again for the row itself and for images without regions.
+        # Rejection sampling: draw again if the image is the same or has no regions.
         others[redraw] = rng.integers(len(store), size=int(redraw.sum()))
     raise ValueError(
         f"no other image with regions was found among {len(store)} images to take a region from; "

@@ -1,10 +1,10 @@
-"""Order of the examples, and the share of each worker.
+"""Order of the examples in an epoch, and its division among workers.
 
-The order depends on the seed and the epoch only. It is cut into global batches, and each worker
-takes a slice of each. The position in an epoch is the number of examples used so far, which does
-not depend on the number of workers.
+The order depends only on the examples, the seed and the epoch. It is divided into global batches,
+and each worker takes a slice of each global batch. The position in an epoch is the number of
+examples used so far, which does not depend on the number of workers.
 
-Shapes: B examples in a batch of one worker.
+Shapes: B: examples in a batch of one worker; N: examples of an epoch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from vlray.tasks.corpus import Mix
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Description of a batch of one worker, before it is read.
+    """Description of one worker's batch before it is read.
 
     Attributes:
-        indices: Indices of the examples; empty if the last global batch is too small for all
-            workers.
-        key: Random seed of the batch; unique to it.
+        indices: Indices of the examples; empty if the last global batch has too few examples for
+            this worker.
+        key: Random seed for the batch, different for each batch.
         state: State of the sampler after this batch.
     """
 
@@ -37,9 +37,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Part:
-    """Part of the corpus: ``size`` consecutive examples from ``start``.
+    """Part of the corpus: ``size`` consecutive examples from index ``start``.
 
-    Only examples of the same ``kind`` (region output, images per example) can share a batch.
+    Only examples with the same ``kind`` (region output and images per example) can share a batch.
     """
 
     start: int
@@ -67,12 +67,12 @@ class Sampler:
 
         Args:
             parts: Parts of the corpus.
-            batch_size: Examples in a batch of one worker.
+            batch_size: Examples per batch and worker.
             mix: How the parts are mixed; see `CorpusSpec`. No effect without ``shuffle``.
-            seed: Random seed of the order.
+            seed: Random seed for the order.
             shuffle: True for training: a new order each epoch. False: each example once, in order.
-            drop_last: Leave out examples that do not fill a global batch, so that all workers have
-                the same number of steps. None: the value of ``shuffle``.
+            drop_last: Leave out the last examples if they do not fill a global batch, so that every
+                batch is full on all workers. None: the value of ``shuffle``.
             rank: Index of this worker, from 0.
             world: Number of workers.
 
@@ -101,11 +101,11 @@ class Sampler:
             refuse_no_step(len(self), sum(self._totals), batch_size, world)
 
     def __len__(self) -> int:
-        """Return the number of steps in a whole epoch."""
+        """Return the number of steps per worker in a whole epoch."""
         return sum(self._steps(total) for total in self._totals)
 
     def __iter__(self) -> Iterator[Step]:
-        """Iterate over the remaining steps of this epoch, without changing the sampler's state."""
+        """Iterate over the remaining steps of this epoch; the sampler keeps its position."""
         epoch, used = self.epoch, list(self._used)
         orders = self._order(epoch)
         while True:
@@ -115,7 +115,7 @@ class Sampler:
             position = sum(used)
             kind = next_kind(left, (self.seed, epoch, position) if self.shuffle else None)
             take = min(self.batch_size * self.world, self._totals[kind] - used[kind])
-            # Slices differ by one example at most.
+            # The workers' slices differ by at most one example in length.
             low, high = (take * (self.rank + i) // self.world for i in (0, 1))
             indices = orders[kind][used[kind] + low : used[kind] + high].astype(np.int64)
             used[kind] += take
@@ -123,19 +123,24 @@ class Sampler:
             yield Step(indices, (self.seed, epoch, position + low), self._state(epoch, used))
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch; no effect for the current epoch."""
+        """Go to the start of another epoch; the current epoch keeps its position."""
         if epoch != self.epoch:
             self.epoch, self._used = epoch, [0] * len(self._used)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position in the epoch, in plain types; equal on every worker."""
+        """Return the position in the epoch, as a dict of plain Python types.
+
+        All workers have the same state.
+        """
         return self._state(self.epoch, self._used)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the state of another run; the number of workers and batch size may differ.
+        """Continue from the state of another run.
+
+        The number of workers and the batch size may differ between the runs.
 
         Raises:
-            ValueError: That run had other examples, another mix or another seed.
+            ValueError: The other run had different examples, a different seed, ``shuffle`` or mix.
         """
         expected = self.state_dict()
         for name in ("examples", "seed", "shuffle", "mix"):
@@ -147,7 +152,7 @@ class Sampler:
         self.epoch, self._used = int(state["epoch"]), [int(used) for used in state["used"]]
 
     def advance(self, step: Step) -> None:
-        """Record that a step was used."""
+        """Move the position to the end of a step."""
         self.epoch, self._used = step.state["epoch"], step.state["used"]
 
     def _state(self, epoch: int, used: list[int]) -> dict[str, Any]:
@@ -165,28 +170,29 @@ class Sampler:
         return whole + bool(rest and not self.drop_last)
 
     def _order(self, epoch: int) -> list[UInt32[np.ndarray, N]]:
-        """Return the order of each kind's examples; that of the last epoch is cached."""
+        """Return the order of the examples of each kind; the last computed epoch is cached."""
         if self._orders is None or self._orders[0] != epoch:
             orders = [self._order_of(kind, epoch) for kind in range(len(self._totals))]
             self._orders = (epoch, orders)
         return self._orders[1]
 
     def _order_of(self, kind: int, epoch: int) -> UInt32[np.ndarray, N]:
-        """Draw the order of the examples of one kind."""
+        """Compute the order of the examples of one kind."""
         pieces = []
         for number, (part, count) in enumerate(zip(self.parts, self._counts, strict=True)):
             if part.kind != kind:
                 continue
-            # A generator of its own keeps the order of a part independent of the other parts.
+            # A separate generator keeps the order of each part independent of the other parts.
             rng = np.random.default_rng((self.seed, epoch, number))
             pieces.append(_draw(part, count, rng if self.shuffle else None))
         if not any(map(len, pieces)):
             return np.zeros(0, np.uint32)
         if self.shuffle and self.mix == "round-robin":
-            # Pieces are equally long, except those of empty parts, so the parts alternate.
+            # All non-empty pieces have the same length, so stacking makes the parts alternate.
             return np.stack([piece for piece in pieces if len(piece)], axis=1).reshape(-1)
         order = np.concatenate(pieces)
         if self.shuffle and len(pieces) > 1:
+            # This shuffle mixes the parts; no part uses the same seed.
             np.random.default_rng((self.seed, epoch, len(self.parts) + kind)).shuffle(order)
         return order
 
@@ -196,8 +202,8 @@ def next_kind(left: Sequence[int], key: tuple[int, ...] | None) -> int:
 
     Args:
         left: Remaining batches of each kind; at least one in total.
-        key: Seed, epoch and position, and nothing else, so that a resumed epoch continues
-            identically and all workers draw the same kind. None: one kind after the other.
+        key: Random seed that depends only on the seed, epoch and position, so that all workers draw
+            the same kind and a resumed epoch continues identically. None: one kind after the other.
     """
     if key is None or len(left) == 1:
         return next(kind for kind, steps in enumerate(left) if steps)
@@ -206,7 +212,7 @@ def next_kind(left: Sequence[int], key: tuple[int, ...] | None) -> int:
 
 
 def refuse_no_step(steps: int, examples: int, batch_size: int, world: int) -> None:
-    """Refuse an epoch in which every example is dropped.
+    """Raise an error if every example of an epoch is dropped.
 
     Raises:
         ValueError: There are examples, but no step.
@@ -219,24 +225,25 @@ def refuse_no_step(steps: int, examples: int, batch_size: int, world: int) -> No
 
 
 def _counts(parts: Sequence[Part], mix: Mix) -> list[int]:
-    """Return the number of examples of each part in an epoch."""
+    """Return how many examples of each part an epoch contains."""
     sizes = [part.size for part in parts]
     if mix == "size":
         return sizes
     if mix == "round-robin":
         return [max(sizes) if size else 0 for size in sizes]
     weights = np.array([part.weight * bool(part.size) for part in parts])
-    # An empty part gets no examples; the tiny number avoids 0 / 0 if all are empty.
+    # An empty part has weight 0; the tiny number avoids 0 / 0 if all parts are empty.
     exact = sum(sizes) * weights / max(weights.sum(), 1e-300)
     counts = np.floor(exact).astype(np.int64)
-    # Rounding down leaves some examples over; they go to the largest remainders.
+    # Rounding down leaves a few examples unassigned; the parts with the largest remainders get
+    # one more each.
     for index in np.argsort(counts - exact, kind="stable")[: sum(sizes) - int(counts.sum())]:
         counts[index] += 1
     return [int(count) for count in counts]
 
 
 def _draw(part: Part, count: int, rng: np.random.Generator | None) -> UInt32[np.ndarray, N]:
-    """Draw examples of a part: whole passes first, then the start of one more."""
+    """Draw examples from a part: whole passes, then the beginning of another pass."""
     drawn = np.empty(count, np.uint32)
     for start in range(0, count, max(part.size, 1)):
         examples = np.arange(part.start, part.start + part.size, dtype=np.uint32)

@@ -1,6 +1,6 @@
-"""Batches of texts as BERT's word pieces.
+"""Encoding of texts as BERT word pieces.
 
-Shapes: N texts, T tokens padding included.
+Shapes: N: texts; T: tokens per text, including padding.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tokenizers import Encoding, models, normalizers, pre_tokenizers, processors
 UNKNOWN, PADDING, START, END, MASK = "[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PADDING, UNKNOWN, START, END, MASK)
 
-# Encoding a batch takes less time than waking a thread pool. And a process that has used the pool
-# must not fork, as DataLoader's workers do.
+# Encoding a batch takes less time than starting a thread pool. Also, a process must not fork after
+# it has used the pool, and DataLoader forks its workers.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
@@ -32,10 +32,10 @@ class Tokens:
     Attributes:
         input_ids: Token ids; padding is [PAD].
         attention_mask: 1 for real tokens, 0 for padding.
-        token_type_ids: 1 for the second text of a pair.
-        is_text: True for tokens of a text; False for padding, [CLS], [SEP] and the template. Only
-            these tokens may be masked.
-        encodings: Encodings of the tokenizers library, with the offsets of tokens in their texts.
+        token_type_ids: 1 for the second text of a pair, 0 otherwise.
+        is_text: True for tokens of the text itself, which may be masked. False for padding, [CLS],
+            [SEP] and the template.
+        encodings: Encodings from the tokenizers library, which map characters to tokens.
     """
 
     input_ids: Int64[np.ndarray, "N T"]
@@ -48,8 +48,8 @@ class Tokens:
 class Tokenizer:
     """Splits texts into word pieces as BERT does, and adds [CLS], [SEP] and a template.
 
-    The result equals that of Hugging Face's BertTokenizer. A tokenizer can be pickled and used by
-    several threads.
+    Without a template, the result equals that of Hugging Face's BertTokenizer. Instances can be
+    pickled, and several threads can share one.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class Tokenizer:
         """Load a vocabulary.
 
         Args:
-            path: ``vocab.txt`` (one word piece per line, for lower-cased texts) or a
-                ``tokenizer.json`` of a BERT. Empty: bert-base-uncased.
-            max_tokens: Maximum length of a text or pair, special tokens and template included.
-                Longer texts lose their end, of a pair the end of the longer text; the template is
-                never cut.
-            template: Text around each text, such as ``{text} ? [MASK]``. If it continues with a
-                question mark, question marks at the end of texts are removed first.
-            fixed_length: Pad to ``max_tokens`` instead of the longest text of a batch.
+            path: ``vocab.txt`` (one word piece per line, for lower-cased texts) or a BERT's
+                ``tokenizer.json``. Empty: bert-base-uncased.
+            max_tokens: Maximum length of a text or pair, including special tokens and the template.
+                Longer texts are truncated at the end; in a pair, the longer text is truncated. The
+                template is never truncated.
+            template: Words to add around each text, such as ``{text} ? [MASK]``. If a question mark
+                follows ``{text}``, question marks at the end of texts are removed first.
+            fixed_length: Pad to ``max_tokens`` instead of to the longest text in the batch.
 
         Raises:
             ValueError: The file is not a BERT vocabulary, or the template does not contain
-                ``{text}`` once or leaves no room for it.
+                ``{text}`` exactly once or leaves no room for the text.
 
         Source:
-            BERT (arXiv:1810.04805). The template: VisualBERT reads the answer from the
+            BERT (arXiv:1810.04805). Template: VisualBERT predicts the answer from the
             second-to-last token, uclanlp/visualbert visualbert/dataloaders/vqa_dataset.py.
         """
         if template.count("{text}") != 1:
@@ -118,11 +118,12 @@ class Tokenizer:
             second: Second text of each pair; the template applies to the first text only.
         """
         if self._asks:
-            # The template adds the question mark.
+            # The template adds a question mark, so the text must not end with one.
             texts = [text.rstrip(" ?") for text in texts]
         pairs = texts if second is None else list(zip(texts, second, strict=True))
         encodings = self._tokenizer.encode_batch(list(pairs))
         attention_mask = np.array([encoding.attention_mask for encoding in encodings])
+        # Words of the template are special tokens too, so they are never masked.
         special = np.array([encoding.special_tokens_mask for encoding in encodings])
         return Tokens(
             np.array([encoding.ids for encoding in encodings]),
@@ -133,14 +134,13 @@ class Tokenizer:
         )
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """Return the word pieces of some ids."""
+        """Convert ids to word pieces; unknown ids become ``[UNK]``."""
         return [self._tokenizer.id_to_token(int(number)) or UNKNOWN for number in ids]
 
     def _surround(self, before: str, after: str) -> None:
-        """Add [CLS], [SEP] and the template around texts.
+        """Set up the library to add [CLS], [SEP] and the template around each text.
 
-        The library treats the words of the template as special tokens, so truncation never removes
-        them.
+        The words of the template are registered as special tokens, which are never truncated.
         """
         words, pieces = {START: [self._ids[START]], END: [self._ids[END]]}, []
         for name, text in (("before", before), ("after", after)):
@@ -161,7 +161,7 @@ class Tokenizer:
 
 
 def _load(path: str) -> tokenizers.Tokenizer:
-    """Load a tokenizer from a file, or the vocabulary of bert-base-uncased."""
+    """Load a tokenizer from a file; if the path is empty, load that of bert-base-uncased."""
     if path.endswith(".json"):
         try:
             return tokenizers.Tokenizer.from_file(path)
@@ -172,9 +172,10 @@ def _load(path: str) -> tokenizers.Tokenizer:
     else:
         folder = resources.files("vlray.loader.vocabulary")
         text = folder.joinpath("bert_base_uncased.txt").read_text(encoding="utf-8")
-    # Not splitlines: some word pieces are Unicode line separators.
+    # splitlines() would also split at the Unicode line separators that are word pieces.
     lines = re.sub(r"\r?\n\Z", "", text).split("\n")
     pieces = {piece.rstrip("\r"): index for index, piece in enumerate(lines)}
+    # As in BERT, a word of more than 100 characters becomes [UNK].
     model = models.WordPiece(pieces, unk_token=UNKNOWN, max_input_chars_per_word=100)
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

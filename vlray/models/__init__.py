@@ -1,1 +1,1 @@
-"""LXMERT and VisualBERT of transformers behind one protocol, with their published losses."""
+"""LXMERT and VisualBERT from transformers behind one protocol, with their published losses."""

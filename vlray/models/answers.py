@@ -1,6 +1,6 @@
-"""Transfer of a trained LXMERT answer head to another list of answers, row by row.
+"""Transfer of a trained LXMERT answer head to a different list of answers, row by row.
 
-Shapes: L labels of the goal, P labels of the trained head.
+Shapes: L: labels of the goal; P: labels of the trained head.
 """
 
 from __future__ import annotations
@@ -26,23 +26,26 @@ _SYNONYMS = {word: str(number) for number, word in enumerate(_NUMBERS, start=1)}
 
 
 def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozenset[str]:
-    """Fill the answer head of an LXMERT from that of ``model.weights``, trained for other answers.
+    """Fill an LXMERT answer head from ``model.weights`` that were trained on other answers.
 
-    Each row of the last layer is copied from the row of the same answer; an answer that the trained
-    head lacks gets zeros, as in LXMERT. The layers before it are copied unchanged. Nothing is
-    copied if the answers are equal, if they have none in common, or if the answers of the trained
-    head are unknown.
+    Each row of the last layer is copied from the trained row for the same answer. The row of an
+    answer that the trained head does not have is set to zeros, as in LXMERT. The earlier layers of
+    the head are copied unchanged.
+
+    Nothing is copied if both heads have the same list of answers or no answer in common, if the
+    answers of the trained head are unknown, or if the layers of the two heads differ.
 
     Args:
-        network: A network of transformers, with or without an ``answer_head``.
-        options: ``weights`` and ``answers``.
-        goal: Its ``labels`` are the answers.
+        network: A transformers network, with or without an ``answer_head``.
+        options: Uses ``weights`` and ``answers``.
+        goal: Learning goal; ``labels`` are the answers of the new head.
 
     Returns:
         Names of the parameters that were filled.
 
     Raises:
-        ValueError: ``model.answers`` does not have as many answers as the head of the weights.
+        ValueError: The number of answers in ``model.answers`` differs from that of the trained
+            head.
 
     Source:
         airsplay/lxmert src/pretrain/qa_answer_table.py.
@@ -64,11 +67,12 @@ def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozens
     )
     if not shared:
         return frozenset()
+    # from_pretrained loads the whole network; only the answer head is used.
     with quiet():
         trained, loading = LxmertForQuestionAnswering.from_pretrained(
             source.location, dtype=torch.float32, output_loading_info=True
         )
-    # The head has another structure: for image pairs, or with a vector for each answer.
+    # The trained head has a different structure: for image pairs, or with one vector per answer.
     if loading["missing_keys"]:
         return frozenset()
     # Only the last layer depends on the list of answers.
@@ -85,16 +89,18 @@ def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozens
 
 
 def rows_by_answer(trained_labels: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """Return the row of each label in the trained head; -1 if the head lacks it.
+    """Return the row of each label in the trained head, or -1 if the head does not have the label.
 
-    A label matches as it is, or in the spelling of LXMERT (`canonical`).
+    A label matches either unchanged or in LXMERT's spelling (see `canonical`).
     """
     rows = {answer: row for row, answer in enumerate(trained_labels)}
     return [rows.get(label, rows.get(canonical(label), -1)) for label in labels]
 
 
 def canonical(answer: str) -> str:
-    """Spell an answer as in LXMERT's list of 9,500: lower case, no article, digits up to ten.
+    """Convert an answer to the spelling of LXMERT's 9,500 answers.
+
+    The result is in lower case, without a leading article, and with digits for one to ten.
 
     Source:
         airsplay/lxmert src/pretrain/qa_answer_table.py, AnswerTable.
@@ -106,7 +112,7 @@ def canonical(answer: str) -> str:
 
 
 def _head_answers(source: Start, options: ModelSection) -> tuple[str, ...]:
-    """Return the answers of the trained head; empty if it has none or they are unknown."""
+    """Return the answers of the trained head, or an empty tuple if there are none or unknown."""
     config = source.config
     if config.get("model_type") != "lxmert":
         return ()
@@ -119,14 +125,15 @@ def _head_answers(source: Start, options: ModelSection) -> tuple[str, ...]:
                 f"{options.weights} has {count:,}; give the file that it was trained with"
             )
         return names
+    # If the counts differ, the saved labels are not those of this head.
     names = source.labels or ()
     return names if len(names) == count else ()
 
 
 def _select_rows(tensor: Float[Tensor, "P ..."], rows: Sequence[int]) -> Float[Tensor, "L ..."]:
-    """Select rows of a tensor; row -1 becomes zeros."""
+    """Select rows of a tensor, with zeros for row -1."""
     indices = torch.tensor(rows)
-    # Row -1 is not an index: select any row, then zero it.
+    # -1 would select the last row, so any valid row is selected and then zeroed.
     selected = tensor[indices.clamp(min=0)]
     selected[indices < 0] = 0
     return selected

@@ -1,4 +1,4 @@
-"""Construction of transformers networks, filled from a checkpoint or a BERT."""
+"""Construction of transformers networks, with parameters from a checkpoint or a BERT."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BERT_FIELDS = (
     "max_position_embeddings",
     "type_vocab_size",
 )
-"""Configuration fields that must equal those of a BERT for its tensors to fit."""
+"""Configuration fields that must have the BERT's values, or its tensors do not fit."""
 
 
 def load_network(
@@ -39,24 +39,26 @@ def load_network(
     fields: Mapping[str, Any],
     head_prefixes: Sequence[str],
 ) -> tuple[Any, frozenset[str]]:
-    """Build a network of transformers and fill it from ``model.weights``.
+    """Build a transformers network and load ``model.weights`` into it.
 
-    The configuration is the class's default, overridden by that of the weights, then by
-    ``model.architecture``, then by ``fields``.
+    The configuration starts from the defaults of the class. The configuration of the weights
+    overrides them, then ``model.architecture``, then ``fields``.
 
     Args:
         network_class: Class such as ``LxmertForQuestionAnswering``.
         options: Weights and architecture.
-        goal: Learning goal. Every tensor of a checkpoint with the same goal and options must fit.
+        goal: Learning goal. If a checkpoint has the same goal and options, all its tensors must
+            fit.
         fields: Configuration fields that follow from the goal.
-        head_prefixes: Prefixes of the names of parameters that depend on the labels. They are
-            initialized anew if the weights were trained for other labels.
+        head_prefixes: Name prefixes of the parameters that depend on the labels. These parameters
+            are reinitialized if the weights were trained on other labels.
 
     Returns:
         The network, and the names of the parameters that the weights did not fill.
 
     Raises:
-        ValueError: The weights do not fit, or ``model.architecture`` has an unknown field.
+        ValueError: The weights were not found or do not fit, or a field of ``model.architecture``
+            is unknown or conflicts with the goal.
     """
     config_class = network_class.config_class
     _check_fields(config_class, options.architecture, fields)
@@ -86,7 +88,7 @@ def load_network(
 
 
 def label_fields(labels: Sequence[str]) -> dict[str, Any]:
-    """Return the configuration fields that name the labels of the scores."""
+    """Return the configuration fields that hold the label names of the model's output scores."""
     return {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
@@ -94,13 +96,13 @@ def label_fields(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def save_network(network: Any, folder: Path) -> None:
-    """Save a network in the format of transformers' ``from_pretrained``."""
+    """Save a network in the format that transformers' ``from_pretrained`` reads."""
     with quiet():
         network.save_pretrained(folder)
 
 
 def module_names(names: Sequence[str] | frozenset[str]) -> str:
-    """List the modules of some parameters in one line, at most six by name."""
+    """List the modules that own these parameters, on one line and with at most six names."""
     modules = sorted({name.rpartition(".")[0] or name for name in names})
     return ", ".join(modules[:6]) + (f" and {len(modules) - 6} more" if len(modules) > 6 else "")
 
@@ -108,10 +110,11 @@ def module_names(names: Sequence[str] | frozenset[str]) -> str:
 def _from_bert(
     network_class: Any, source: Start, overrides: dict[str, Any]
 ) -> tuple[Any, frozenset[str]]:
-    """Fill the text encoder from a BERT: embeddings, layers and pooler, matched by name.
+    """Build a network and copy a BERT's embeddings, layers and pooler into it, matched by name.
 
-    If the BERT has more layers than the network, the first ones are used. VisualBERT's position and
-    token type embeddings of regions start as copies of those of tokens, as in uclanlp/visualbert.
+    If the BERT has more layers than the network, only the first ones are used. In VisualBERT, the
+    position and token type embeddings for regions start as copies of those for tokens, as in
+    uclanlp/visualbert.
     """
     config_class = network_class.config_class
     names = {field.name for field in dataclasses.fields(config_class)}
@@ -122,6 +125,7 @@ def _from_bert(
                 f"model.architecture has {name}={overrides[name]}, but the BERT of model.weights "
                 f"has {value}; remove it, or start from other weights"
             )
+    # LXMERT names the number of its text layers l_layers.
     layers = "l_layers" if "l_layers" in names else "num_hidden_layers"
     bert_fields[layers] = source.config["num_hidden_layers"]
     for name in ("layer_norm_eps", "pad_token_id"):
@@ -139,7 +143,7 @@ def _from_bert(
             if name in tensors:
                 parameter.copy_(tensors[name])
                 filled.add(prefix + name)
-        # A field of VisualBertConfig; other configurations do not have it.
+        # Only VisualBertConfig has this field.
         if getattr(network.config, "special_visual_initialize", False):
             for name in ("token_type_embeddings", "position_embeddings"):
                 token_embeddings = getattr(encoder.embeddings, name).weight
@@ -156,7 +160,10 @@ def _from_checkpoint(
     fields: Mapping[str, Any],
     head_prefixes: Sequence[str],
 ) -> tuple[Any, frozenset[str]]:
-    """Fill a network from a checkpoint of the same kind, and reinitialize what does not fit."""
+    """Load a checkpoint of the same architecture, and reinitialize the parameters that must differ.
+
+    These are the heads and the projection of region vectors, if their shapes or labels differ.
+    """
     config_class = network_class.config_class
     _check_width(config_class, source, options, fields)
     settings = dict(source.config) | options.architecture | dict(fields)
@@ -171,7 +178,7 @@ def _from_checkpoint(
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
         )
-    # Mismatched shapes are only reported by transformers; below they are judged one by one.
+    # transformers only reports mismatched shapes; the code below decides which are allowed.
     missing = set(loading["missing_keys"])
     mismatched = {name: shapes for name, *shapes in loading["mismatched_keys"]}
     if source.info is not None and _is_same_model(source.info, options, goal):
@@ -184,31 +191,31 @@ def _from_checkpoint(
                 f"but the model's is {tuple(model_shape)}; remove what differs from "
                 "model.architecture"
             )
-    # A tied parameter has two names, and transformers reports the second one as missing. Only
-    # the names of the network's own parameters count.
+    # A tied parameter has two names, and transformers reports the second one as missing. Only the
+    # first is in named_parameters(), so the intersection drops the second.
     new = (missing | set(mismatched)) & {name for name, _ in network.named_parameters()}
-    # Equal shapes do not mean equal labels.
+    # A head can have the right shape and still be trained on other labels.
     if goal.labels and source.labels not in (None, goal.labels):
         new |= _reinitialize(network, head_prefixes)
     return network, frozenset(new)
 
 
 def _is_same_model(info: CheckpointInfo, options: ModelSection, goal: Goal) -> bool:
-    """Return whether a checkpoint has the same options and goal, so that every tensor must fit."""
-    # These options say where the parameters come from, not what the model is.
+    """Return whether a checkpoint has this goal and these options, so that all tensors must fit."""
+    # These options affect where the parameters come from, not the model itself.
     ignored = {"name": "", "weights": "", "answers": ""}
     same = info.model.model_copy(update=ignored) == options.model_copy(update=ignored)
     return same and info.goal == goal
 
 
 def _reinitialize(network: PreTrainedModel, head_prefixes: Sequence[str]) -> set[str]:
-    """Reinitialize the parameters that depend on the labels: they were trained for other labels."""
+    """Reinitialize the heads that depend on the labels, and return their parameter names."""
     reinitialized = set()
     for name, module in network.named_modules():
         parameters = [f"{name}.{each}" for each, _ in module.named_parameters(recurse=False)]
         if not parameters or not parameters[0].startswith(tuple(head_prefixes)):
             continue
-        # transformers initializes linear layers this way, but never initializes one twice.
+        # transformers initializes linear layers this way, but skips those that it has initialized.
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=network.config.initializer_range)
             nn.init.zeros_(module.bias)
@@ -227,9 +234,10 @@ def _projection_prefixes(network: PreTrainedModel) -> tuple[str, ...]:
 def _check_width(
     config_class: Any, source: Start, options: ModelSection, fields: Mapping[str, Any]
 ) -> None:
-    """Refuse weights for region vectors of another length.
+    """Refuse weights that were trained on region vectors of a different length.
 
-    ``model.architecture`` can allow it by naming the field: the projection is then new.
+    They are accepted if ``model.architecture`` sets the field; the projection is then initialized
+    at random.
     """
     for name in ("visual_feat_dim", "visual_embedding_dim"):
         saved_dim = source.config.get(name)
@@ -245,7 +253,7 @@ def _check_width(
 def _check_complete(
     weights: str, missing: set[str], unexpected: Sequence[str], mismatched: Mapping[str, Any]
 ) -> None:
-    """Refuse a checkpoint whose tensors are not exactly those of the model."""
+    """Refuse a checkpoint if its tensors are not exactly those of the model."""
     for problem, names in (
         ("lacks", missing),
         ("has tensors that the model lacks:", unexpected),
@@ -261,7 +269,7 @@ def _check_complete(
 def _check_fields(
     config_class: Any, architecture: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> None:
-    """Refuse unknown fields of ``model.architecture``, and those that contradict the goal."""
+    """Refuse fields of ``model.architecture`` that are unknown or conflict with the goal."""
     names = [field.name for field in dataclasses.fields(config_class)]
     if unknown := [name for name in architecture if name not in names]:
         close = {name: nearest(name, names) for name in unknown}
@@ -280,7 +288,7 @@ def _check_fields(
 
 
 def _config(config_class: Any, settings: Mapping[str, Any]) -> Any:
-    """Build a configuration from its fields."""
+    """Build a transformers configuration from a mapping of its fields."""
     try:
         return config_class.from_dict(dict(settings))
     except Exception as error:  # huggingface_hub's validation errors are not ValueErrors

@@ -1,4 +1,4 @@
-"""Description of a checkpoint: ``vlray.json`` beside the model's own files."""
+"""Description of a checkpoint: the file ``vlray.json``, next to the model's own files."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ FILE = "vlray.json"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """Everything needed to rebuild a model and to feed it as in training."""
+    """Everything needed to rebuild a model and to prepare its inputs as in training."""
 
     vlray_version: str
     model: ModelSection
     goal: Goal
     loader: LoaderSection
-    """Resolved options for evaluation: nothing is masked, except in pretraining."""
+    """Resolved loader options for evaluation; nothing is masked, except in pretraining."""
 
     corpus: str
-    """Training data, as written on the command line."""
+    """Training corpus, as written on the command line."""
 
     regions: dict[str, str]
-    """Region outputs of the training by name, with their paths at that time."""
+    """Paths of the region outputs during training, keyed by name."""
 
     provenance: dict[str, dict[str, Any]]
-    """Provenance of each of these outputs, from `vlray.regions.provenance.provenance_of`."""
+    """Provenance of the region outputs, keyed by name; see
+    `vlray.regions.provenance.provenance_of`."""
 
     step: int = 0
     epoch: float = 0
     metrics: dict[str, float] = field(default_factory=dict)
-    """Metrics of the evaluation at this step; empty if there was none."""
+    """Evaluation metrics at this step; empty if the model was not evaluated."""
 
     most_frequent: str = ""
-    """Most frequent label of the training data; empty if it is unknown or there are no labels."""
+    """Most frequent label in the training data; empty if unknown or if there are no labels."""
 
     def write(self, folder: Path) -> None:
-        """Write ``vlray.json``."""
+        """Write ``vlray.json`` into a folder."""
+        # asdict does not convert pydantic models, so they are dumped separately.
         values = asdict(self) | {
             "model": self.model.model_dump(mode="json"),
             "loader": self.loader.model_dump(mode="json"),
@@ -51,10 +53,10 @@ class CheckpointInfo:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read ``vlray.json``.
+        """Read ``vlray.json`` from a checkpoint folder.
 
         Raises:
-            FileNotFoundError: The folder does not have the file.
+            FileNotFoundError: The folder does not contain the file.
             ValueError: The file does not describe a checkpoint.
         """
         path = folder / FILE
@@ -65,6 +67,7 @@ class CheckpointInfo:
             )
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            # vlray extract also writes a vlray.json, with other content.
             if "goal" not in values:
                 raise ValueError(
                     "it has no goal; outputs of vlray extract also contain a file of this name"
@@ -72,7 +75,7 @@ class CheckpointInfo:
             goal = values.pop("goal")
             return cls(
                 model=ModelSection.model_validate(values.pop("model")),
-                # JSON has no tuples, and goals are compared with ==.
+                # JSON turns tuples into lists, and goals are compared with ==.
                 goal=Goal(**goal | {"labels": tuple(goal["labels"])}),
                 loader=LoaderSection.model_validate(values.pop("loader")),
                 **values,

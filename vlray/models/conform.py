@@ -1,4 +1,4 @@
-"""Checks that a model class follows the protocol of ``protocol.py``."""
+"""Checks that a model class follows the protocol in ``protocol.py``."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ def check_class(cls: Any, target: str) -> None:
     """Check the methods of a model class and their signatures.
 
     Raises:
-        ValueError: It is not a class of ``torch.nn.Module``, or lacks a method.
+        ValueError: The class is not a subclass of ``torch.nn.Module``, a method is missing, or a
+            method has the wrong arguments.
     """
     if not isinstance(cls, type) or not issubclass(cls, nn.Module):
         raise ValueError(f"{target} is {cls!r}, not a class of torch.nn.Module. {HOW_TO}")
     missing = [
         name for name in ("loader_defaults", "save") if not callable(getattr(cls, name, None))
     ]
-    # nn.Module has a forward of its own, which only raises.
+    # The forward that nn.Module defines only raises an error.
     if cls.forward is nn.Module.forward:
         missing.append("forward")
     if missing:
         raise ValueError(f"{target} has no method {', '.join(missing)}. {HOW_TO}")
+    # After the check above, mypy knows only the methods of nn.Module.
     model_class: Any = cls
     _check_signature(cls, target, "the class", ("options", "goal"))
     _check_signature(model_class.loader_defaults, target, "loader_defaults", ("options", "goal"))
@@ -47,14 +49,14 @@ def check_class(cls: Any, target: str) -> None:
 
 
 def build_model(cls: Any, options: ModelSection, goal: Goal, target: str) -> Any:
-    """Build an instance and check what its optional method ``new_parameters`` returns.
+    """Build a model, and check the names that its optional method ``new_parameters`` returns.
 
     Raises:
-        ValueError: The class refused the options or the goal, or ``new_parameters`` names a
+        ValueError: The class refuses the options or the goal, or ``new_parameters`` names a
             parameter that the model does not have.
     """
     model = cls(options, goal)
-    # A misspelled name would train at the wrong learning rate without an error.
+    # With a misspelled name, the parameter would silently train at the wrong learning rate.
     unknown = set(new_parameters(model)) - {name for name, _ in model.named_parameters()}
     if unknown:
         raise ValueError(
@@ -65,7 +67,10 @@ def build_model(cls: Any, options: ModelSection, goal: Goal, target: str) -> Any
 
 
 def new_parameters(model: Any) -> frozenset[str]:
-    """Return the parameters that weights did not fill; empty if the model lacks the method."""
+    """Return the names of the parameters that the weights did not fill.
+
+    The result is empty if the model does not implement ``new_parameters``.
+    """
     names: frozenset[str] = (
         model.new_parameters() if hasattr(model, "new_parameters") else frozenset()
     )
@@ -73,7 +78,7 @@ def new_parameters(model: Any) -> frozenset[str]:
 
 
 def loss_in_words(model: Any) -> str:
-    """Describe the loss of a model in a few words."""
+    """Describe a model's loss in a few words."""
     return str(model.loss_in_words()) if hasattr(model, "loss_in_words") else "the model's own"
 
 
@@ -84,8 +89,9 @@ def _check_signature(
     positional: tuple[str, ...],
     keywords: dict[str, Any] | None = None,
 ) -> None:
-    """Refuse a method that cannot be called with these arguments."""
+    """Raise an error if a method cannot be called with these arguments."""
     try:
+        # bind() checks the arguments without calling the method; the values are placeholders.
         inspect.signature(function).bind(*positional, **(keywords or {}))
     except TypeError as error:
         raise ValueError(

@@ -1,6 +1,7 @@
-"""Networks that transformers lacks.
+"""Networks that transformers does not provide.
 
-Shapes: B examples, T tokens, R regions, P phrases, L labels.
+Shapes: B: examples; T: tokens; R: regions per image, including padding; P: phrases per example,
+including padding; H: hidden size.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from transformers.models.visual_bert.modeling_visual_bert import VisualBertRegio
 
 
 def embedding_head(config: Any, num_labels: int) -> nn.Sequential:
-    """Build an answer head whose last layer has one vector of the hidden size for each answer."""
+    """Build an answer head with one vector per answer, of the hidden size, in the last layer."""
     width = config.hidden_size
     return nn.Sequential(
         nn.Linear(width, width),
@@ -34,7 +35,7 @@ def embedding_head(config: Any, num_labels: int) -> nn.Sequential:
 
 
 class LxmertForAnswers(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
-    """LXMERT with one vector for each answer."""
+    """LXMERT with an answer head that has one vector per answer."""
 
     def __init__(self, config: LxmertConfig) -> None:
         super().__init__(config)
@@ -44,7 +45,7 @@ class LxmertForAnswers(LxmertPreTrainedModel):  # type: ignore[misc] # transform
 
 
 class VisualBertForAnswers(VisualBertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
-    """VisualBERT with one vector for each answer."""
+    """VisualBERT with an answer head that has one vector per answer."""
 
     def __init__(self, config: VisualBertConfig) -> None:
         super().__init__(config)
@@ -55,7 +56,9 @@ class VisualBertForAnswers(VisualBertPreTrainedModel):  # type: ignore[misc] # t
 
 
 class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
-    """LXMERT with a head for a text and two images (NLVR2), over both concatenated pooled vectors.
+    """LXMERT for a text with two images (NLVR2).
+
+    The head reads the concatenated pooled vectors of both images.
 
     Source:
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/tasks/nlvr2_model.py.
@@ -75,9 +78,10 @@ class LxmertForPairs(LxmertPreTrainedModel):  # type: ignore[misc] # transformer
 
 
 class LxmertForPhrases(LxmertPreTrainedModel):  # type: ignore[misc] # transformers is untyped here
-    """LXMERT for phrase grounding, with the attention head of VisualBERT.
+    """LXMERT for phrase grounding, with VisualBERT's attention head.
 
-    The LXMERT paper has no grounding task. The head reads the last states of both modalities.
+    The LXMERT paper has no grounding task. The head reads the last hidden states of both
+    modalities.
     """
 
     def __init__(self, config: LxmertConfig) -> None:
@@ -93,11 +97,11 @@ class LxmertForPhrases(LxmertPreTrainedModel):  # type: ignore[misc] # transform
 
         Args:
             region_to_phrase_position: Index of the token that represents each phrase.
-            inputs: Arguments of ``LxmertModel``.
+            inputs: Keyword arguments for ``LxmertModel``.
         """
         outputs = self.lxmert(**inputs)
         token_indices = region_to_phrase_position[..., None].expand(-1, -1, self.config.hidden_size)
-        # Select the state of each phrase's token: (B, T, H) -> (B, P, H).
+        # Select the hidden state of each phrase's token: (B, T, H) -> (B, P, H).
         phrases = outputs.language_output.gather(1, token_indices)
         scores: Tensor = self.attention(
             phrases, outputs.vision_output, inputs["visual_attention_mask"]

@@ -1,4 +1,4 @@
-"""Models by name: import the class, build it, load a checkpoint."""
+"""Loading of models: import a class by name, build a model, load a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ PRESETS = {
     "lxmert": "vlray.models.lxmert:Lxmert",
     "visualbert": "vlray.models.visualbert:VisualBert",
 }
-"""Classes of the built-in models, for fine-tuning."""
+"""Built-in model classes for fine-tuning."""
 PRETRAINING = {
     "lxmert": "vlray.models.lxmert_pretraining:LxmertPretraining",
     "visualbert": "vlray.models.visualbert_pretraining:VisualBertPretraining",
 }
+"""Built-in model classes for pretraining and matching."""
 
 
 def model_class(options: ModelSection, goal: Goal) -> Any:
-    """Import the model class for a name and goal; it follows `VisionLanguageModel`.
+    """Import the model class for a name and goal.
+
+    Returns:
+        A class that follows `VisionLanguageModel`.
 
     Raises:
-        ValueError: There is no model of that name, or its class does not follow ``protocol.py``.
+        ValueError: No model has this name, or its class does not follow ``protocol.py``.
     """
     target = _target(named(options).name, goal)
     cls = plugins.load(target)
@@ -47,7 +51,7 @@ def load_model(options: ModelSection, goal: Goal) -> Any:
         A `VisionLanguageModel` that is a ``torch.nn.Module``.
 
     Raises:
-        ValueError: There is no model of that name, its class does not follow ``protocol.py``, it
+        ValueError: No model has this name, its class does not follow ``protocol.py``, the model
             cannot learn the goal, or the weights do not fit.
     """
     options = named(options)
@@ -58,23 +62,25 @@ def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
     """Rebuild the model of a checkpoint.
 
     Returns:
-        The model and the description of the checkpoint.
+        The model, and the description of the checkpoint.
 
     Raises:
         FileNotFoundError: The folder is not a checkpoint.
-        ValueError: Its files do not match ``vlray.json``: a tensor is missing, unexpected, or has
-            another shape.
+        ValueError: The files do not match ``vlray.json``: a tensor is missing or unexpected, or
+            has the wrong shape.
     """
     info = CheckpointInfo.read(folder)
-    # ``answers`` describes the head of the original weights, not that of the checkpoint.
+    # ``answers`` describes the head of the weights before training, not the saved head.
     options = info.model.model_copy(update={"weights": str(folder), "answers": ""})
     model = load_model(options, info.goal)
+    # Parameters that the files do not fill would silently stay random.
     if new := new_parameters(model):
         raise ValueError(
             f"the checkpoint {folder} does not fill {len(new)} tensors of {info.model.name}: "
             f"{', '.join(sorted(new)[:6])}; its files were changed, or are not all from the same "
             "run"
         )
+    # Without the statistics, the model would silently read vectors on a different scale.
     if info.model.standardize and not model.standardize.is_measured:
         raise ValueError(
             f"the checkpoint {folder} has no {STANDARDIZE}, which model.standardize requires; "
@@ -84,7 +90,7 @@ def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
 
 
 def _target(name: str, goal: Goal) -> str:
-    """Return the ``module:Class`` or ``file.py:Class`` behind a model name."""
+    """Resolve a model name to ``module:Class`` or ``file.py:Class``."""
     presets = PRETRAINING if goal.objective in ("pretraining", "matching") else PRESETS
     if name in presets:
         return presets[name]
@@ -92,6 +98,7 @@ def _target(name: str, goal: Goal) -> str:
         return name
     if name.endswith(".py"):
         raise ValueError(f"{name!r} is a file; name its class too, as in {name}:Model")
+    # Users store names for their own classes with `vlray env set models.NAME`.
     stored = stored_models()
     model = stored.get(name)
     if model is None:

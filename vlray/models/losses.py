@@ -1,6 +1,7 @@
 """Losses over labels, choices and phrases, as published with the models; always in float32.
 
-Shapes: B examples, L labels, C choices, P phrases padding included, R regions.
+Shapes: B: examples; L: labels, or choices per example; P: phrases per example, including padding;
+R: regions per image, including padding.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vlray.models.protocol import Loss
 
 LossName = Literal["bce", "kl", "cross-entropy"]
 IGNORE_INDEX = -100
-"""Label of examples without a right label; they do not count."""
+"""Label of examples without a correct label; the loss ignores them."""
 
 DESCRIPTIONS: Mapping[LossName, str] = {
     "bce": "bce, binary cross-entropy summed over the labels",
@@ -33,11 +34,11 @@ def choose_loss(options: ModelSection, published: LossName) -> LossName:
     """Resolve ``model.loss`` to the name of a loss over labels.
 
     Args:
-        options: ``loss`` and ``label_smoothing``.
-        published: Loss of the model's paper for this kind of task.
+        options: Uses ``loss`` and ``label_smoothing``.
+        published: Loss that the model's paper uses for this kind of task.
 
     Raises:
-        ValueError: Label smoothing is set, but has no effect on this loss.
+        ValueError: Label smoothing is set, but the loss does not support it.
     """
     loss = published if options.loss == "model" else options.loss
     if loss == "bce" and options.label_smoothing:
@@ -60,9 +61,10 @@ def describe_loss(loss: LossName, objective: Objective) -> str:
 def label_losses(
     loss: LossName, scores: Float[Tensor, "B L"], batch: ModelInputs, smoothing: float
 ) -> dict[str, Loss]:
-    """Compute the loss over labels or choices; empty for a batch without labels."""
+    """Compute the loss over labels or choices; empty if the batch has no labels."""
     if batch.label_ids is None:
         return {}
+    # Without soft targets, as for choices, only cross-entropy applies.
     if loss == "cross-entropy" or batch.targets is None:
         return {"labels": cross_entropy(scores, batch.label_ids, smoothing)}
     if loss == "kl":
@@ -71,9 +73,9 @@ def label_losses(
 
 
 def binary_cross_entropy(scores: Float[Tensor, "B L"], targets: Float[Tensor, "B L"]) -> Loss:
-    """Compute the binary cross-entropy of each label, summed over the labels.
+    """Compute the binary cross-entropy, summed over labels and averaged over examples.
 
-    For an example without an answer in the label space, every label is wrong.
+    If no answer of an example is in the label space, all its labels count as wrong.
 
     Source:
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/tasks/vqa.py: the mean over examples and
@@ -88,18 +90,19 @@ def binary_cross_entropy(scores: Float[Tensor, "B L"], targets: Float[Tensor, "B
 def divergence(
     scores: Float[Tensor, "B L"], targets: Float[Tensor, "B L"], smoothing: float = 0
 ) -> Loss:
-    """Compute the Kullback-Leibler divergence of the softmax from the targets.
+    """Compute the Kullback-Leibler divergence between the targets and the softmax of the scores.
 
-    An example without an answer in the label space adds nothing to the sum, but counts in the mean.
+    An example with no answer in the label space adds 0 to the sum, but counts in the mean.
 
     Source:
         VisualBERT (arXiv:1908.03557); transformers' VisualBertForQuestionAnswering.
     """
     target = targets.float()
     if smoothing:
-        # Scaled by the sum of the targets, so that an example without an answer stays zero.
+        # The scaling by the sum of the targets keeps an example without an answer at zero.
         target_sum = target.sum(1, keepdim=True)
         target = target * (1 - smoothing) + smoothing * target_sum / target.shape[1]
+    # batchmean divides by the number of examples, including those without an answer.
     log_probs = torch.log_softmax(scores.float(), dim=1)
     return Loss(
         functional.kl_div(log_probs, target, reduction="batchmean"), _number(len(scores), scores)
@@ -109,8 +112,8 @@ def divergence(
 def cross_entropy(
     scores: Float[Tensor, "B L"], label_ids: Int64[Tensor, B], smoothing: float = 0
 ) -> Loss:
-    """Compute the mean cross-entropy over the examples that have a right label."""
-    # A sum and a clamped count: a batch without right labels gives 0, not NaN.
+    """Compute the mean cross-entropy over the examples that have a correct label."""
+    # Without any correct label, the clamped count makes the loss 0; a plain mean would be NaN.
     count = (label_ids != IGNORE_INDEX).sum()
     total = functional.cross_entropy(
         scores.float(),
@@ -123,19 +126,20 @@ def cross_entropy(
 
 
 def phrase_losses(scores: Float[Tensor, "B P R"], phrases: PhraseTargets | None) -> dict[str, Loss]:
-    """Compute the Kullback-Leibler divergence of the softmax over regions from the right regions.
+    """Compute the Kullback-Leibler divergence between the target regions and the predicted ones.
 
-    The loss of an example is the sum over its phrases; a phrase without a right region adds
-    nothing.
+    The prediction is a softmax over regions. An example's loss is the sum over its phrases; a
+    phrase without a correct region adds 0.
 
     Source:
         VisualBERT (arXiv:1908.03557); transformers' VisualBertForRegionToPhraseAlignment.
     """
     if phrases is None:
         return {}
-    # A phrase that truncation removed has no token to read, so it gets no target.
+    # A phrase that was truncated away has no token to read, so its target is zeroed.
     target = phrases.targets.float() * phrases.mask[..., None]
     log_probs = torch.log_softmax(scores.float(), dim=-1)
+    # batchmean divides by the number of examples, not of phrases.
     mean = functional.kl_div(log_probs, target, reduction="batchmean")
     return {"phrases": Loss(mean, _number(len(scores), scores))}
 

@@ -1,6 +1,6 @@
-"""LXMERT for fine-tuning: answers, classes of one or two images, choices, phrases.
+"""LXMERT for fine-tuning on answers, classes of one or two images, choices or phrases.
 
-Shapes: see `vlray.loader.inputs` and `vlray.models.protocol`.
+Shapes: B: examples; I: images per example; C: choices per example; T: tokens; H: hidden size.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ HEAD_PREFIXES = ("answer_head.", "pair_head.", "attention.")
 
 
 class Lxmert(TransformersModel):
-    """LXMERT of transformers, with the published losses and heads of its tasks.
+    """LXMERT from transformers, with the published losses and heads for its tasks.
 
-    Answers are trained with binary cross-entropy, as on VQA and GQA; classes and choices with
-    cross-entropy, as on NLVR2. Each choice is scored by an answer head with one label. The paper
-    has no tasks with choices or phrases.
+    Answers are trained with binary cross-entropy, as on VQA and GQA. Classes and choices are
+    trained with cross-entropy, as on NLVR2. An answer head with a single label scores each choice.
+    The LXMERT paper has no tasks with choices or phrases.
 
     Source:
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/tasks.
@@ -68,13 +68,14 @@ class Lxmert(TransformersModel):
         from_text = starts_from_text(options, goal)
         network_class = LxmertForAnswers if from_text else _network_class(goal)
         self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
+        # A head that the weights already filled is kept.
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
             fill_from_text(self.network.answer_head, self.network.lxmert, goal.labels)
         elif answers and not from_text:
-            # Rows that were copied from the trained head are not new.
+            # Parameters copied from the trained head are not new.
             new -= load_answer_head(self.network, options, goal)
         self._set_up(options, goal, new)
-        # The published model reads the pooled [CLS] token.
+        # The published model predicts from the pooled [CLS] token.
         self._pooling: Literal["first", "mean"] = "mean" if options.pooling == "mean" else "first"
         freeze_unused(_unused(self.network, self._pooling, goal))
 
@@ -84,9 +85,9 @@ class Lxmert(TransformersModel):
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
-        """Return the options of LXMERT's batches: normalized boxes and the plain text.
+        """Return LXMERT's loader options: normalized boxes, and texts without a template.
 
-        Texts are cut to 20 tokens for labels, as published, and to 128 for other objectives.
+        Texts are truncated to 20 tokens for labels, as published, and to 128 for other objectives.
         """
         max_tokens = 20 if goal.objective == "labels" else 128
         return {"boxes": "xyxy", "template": "{text}", "max_tokens": max_tokens}
@@ -105,13 +106,13 @@ class Lxmert(TransformersModel):
         if self._pooling == "mean":
             pooled = weighted_sum(token_weights, outputs.language_output)
         if self.goal.num_images == 2:
-            # The vectors of both images side by side: (B * 2, H) -> (B, 2 * H).
+            # Concatenate the vectors of both images: (B * 2, H) -> (B, 2 * H).
             scores = self.network.pair_head(pooled.reshape(len(batch), -1))
         else:
             scores = self.network.answer_head(pooled).reshape(len(batch), -1)
         region_attention = None
         if attention:
-            # From text to regions, in the last cross-modal layer, as the mean of all heads.
+            # Text-to-region attention in the last cross-modal layer, averaged over the heads.
             attention_probs = outputs.cross_encoder_attentions[-1].mean(1)
             region_attention = attention_to_regions(
                 weighted_sum(token_weights, attention_probs), batch.visual_attention_mask
@@ -120,9 +121,9 @@ class Lxmert(TransformersModel):
         return ModelOutputs(losses, scores.float(), region_attention)
 
     def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:
-        """Rename the tensors of a batch to LXMERT's arguments.
+        """Return the tensors of a batch as keyword arguments for LXMERT.
 
-        The images of a pair, and the choices of an example, become rows of their own.
+        Each image of a pair and each choice of an example becomes a separate row.
         """
         pos_dim = self.network.config.visual_pos_dim
         if batch.visual_pos is None or batch.visual_pos.shape[-1] != pos_dim:
@@ -142,12 +143,12 @@ class Lxmert(TransformersModel):
             "visual_attention_mask": batch.visual_attention_mask,
         }
         if self.goal.num_images == 2:
-            # The text is read once with each image: (B, T) -> (B * I, T).
+            # Repeat the text for each image: (B, T) -> (B * I, T).
             text = {name: value.repeat_interleave(2, 0) for name, value in text.items()}
             visual = {name: value.flatten(0, 1) for name, value in visual.items()}
         elif self.goal.objective == "choices":
             num_choices = batch.input_ids.shape[1]
-            # Each choice is read with the same regions: (B, C, T) -> (B * C, T).
+            # Each choice is a row, paired with the same regions: (B, C, T) -> (B * C, T).
             text = {name: value.flatten(0, 1) for name, value in text.items()}
             visual = {
                 name: value.repeat_interleave(num_choices, 0) for name, value in visual.items()
@@ -162,12 +163,13 @@ def _network_class(goal: Goal) -> Any:
 
 
 def _unused(network: Any, pooling: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
-    """List the modules that the scores do not depend on.
+    """List the modules and parameters that the scores do not depend on.
 
-    In the last cross-modal layer, the scores read the text side only.
+    In the last cross-modal layer, the scores depend on the text side only.
     """
     lxmert = network.lxmert
     if goal.objective == "phrases":
+        # The head returns its attention scores, so its value layer is never used.
         return [lxmert.pooler, network.attention.value]
     last = lxmert.encoder.x_layers[-1]
     region_layers = [last.visn_self_att, last.visn_inter, last.visn_output]

@@ -1,7 +1,4 @@
-"""LXMERT's pretraining, and image-text matching with its matching head.
-
-Shapes: B examples, T tokens, R regions, D feature length.
-"""
+"""LXMERT pretraining, and image-text matching with LXMERT's matching head."""
 
 from __future__ import annotations
 
@@ -29,21 +26,22 @@ from vlray.models.transformers_model import TransformersModel
 from vlray.models.weights import find
 
 VISUAL_LOSS_NORMALIZER = 1 / 0.15
-"""LXMERT's factor of the region losses; transformers uses 6.67."""
+"""LXMERT's factor for the region losses; transformers uses 6.67."""
 
 
 class LxmertPretraining(TransformersModel):
     """LXMERT with its five pretraining objectives.
 
-    The total loss is the plain sum of ``mlm``, ``match``, ``obj``, ``attr``, ``feat`` and ``qa``.
-    Classes, attributes and answers are learned if the goal has any; ``model.architecture`` can
-    switch objectives off (``task_qa``, ``visual_feat_loss``). For the objective ``matching`` only
-    ``match`` remains, and the score is the logit of a matching pair minus that of a mismatched one.
+    The total loss is the unweighted sum of ``mlm``, ``match``, ``obj``, ``attr``, ``feat`` and
+    ``qa``. Classes, attributes and answers are learned only if the goal has them.
+    ``model.architecture`` can switch off objectives (``task_qa``, ``visual_feat_loss``). For the
+    objective ``matching``, ``match`` is the only loss, and the score is the logit for a matching
+    pair minus the logit for a mismatched pair.
 
-    Differences from the loss of transformers: the normalizer is LXMERT's 1 / 0.15, not 6.67;
-    padding regions do not count (the original has no padding); a batch without a masked token, or
-    without an answer, adds 0 instead of NaN; and vocabulary scores are computed for masked tokens
-    only.
+    The loss differs from the one in transformers in four ways. The normalizer is LXMERT's 1 / 0.15,
+    not 6.67. Padding regions do not count (the original has no padding). A batch without a masked
+    token or without an answer adds 0 instead of NaN. Vocabulary scores are computed only for masked
+    tokens.
 
     Source:
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/pretrain/lxmert_pretrain.py,
@@ -66,19 +64,20 @@ class LxmertPretraining(TransformersModel):
             _new_head_prefixes(options, goal),
         )
         encoder = self.network.lxmert.encoder
-        # Layers that only a disabled objective reads get no gradient.
+        # Layers that only a disabled objective uses would get no gradient.
         if not self.network.config.task_obj_predict:
             last = encoder.x_layers[-1]
             freeze_unused([last.visn_self_att, last.visn_inter, last.visn_output])
         if not self.network.config.task_mask_lm:
+            # The decoder shares its weight with the token embeddings, which are still trained.
             freeze_unused([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
-        # Rows that are copied from the trained head are not new.
+        # Parameters copied from the trained head are not new.
         filled = load_answer_head(self.network, options, goal)
         self._set_up(options, goal, new - filled)
 
     def loss_in_words(self) -> str:
-        """List the losses that are summed."""
+        """Return the names of the summed losses, joined by plus signs."""
         config = self.network.config
         heads = ("obj", "attr", "feat")
         regions = [name for name in heads if getattr(config, f"visual_{name}_loss")]
@@ -92,15 +91,15 @@ class LxmertPretraining(TransformersModel):
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
-        """Return the options of LXMERT's batches: normalized boxes, and masking as published.
+        """Return LXMERT's loader options: normalized boxes, and masking as published.
 
-        For matching nothing is masked; some texts are replaced by texts of other images.
+        For matching, nothing is masked, and some texts are replaced with texts from other images.
         """
         masking = MATCHING if goal.objective == "matching" else PretrainingSection()
         return {"boxes": "xyxy", "template": "{text}", "pretraining": masking}
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
-        """Compute the losses, and the scores for matching; see `VisionLanguageModel`."""
+        """Compute the losses, and for matching also the scores; see `VisionLanguageModel`."""
         batch = self._standardize_regions(batch)
         outputs = self.network.lxmert(
             input_ids=batch.input_ids,
@@ -127,7 +126,7 @@ class LxmertPretraining(TransformersModel):
         if config.task_matched and targets.is_matched is not None:
             losses["match"] = cross_entropy(match_logits, targets.is_matched)
         if config.task_obj_predict:
-            # A disabled head has no decoder, so its loss is absent.
+            # Disabled heads have no decoder, so `region_losses` returns no loss for them.
             losses |= region_losses(
                 network.obj_predict_head.transform,
                 network.obj_predict_head.decoder_dict,
@@ -143,7 +142,10 @@ class LxmertPretraining(TransformersModel):
 
 
 def _fields(options: ModelSection, goal: Goal) -> dict[str, Any]:
-    """Return the configuration fields that follow from the goal; heads without targets are off."""
+    """Return the configuration fields that follow from the goal.
+
+    Heads without targets are switched off.
+    """
     fields: dict[str, Any] = {"visual_feat_dim": goal.feature_dim}
     if goal.objective == "matching":
         disabled = ("task_mask_lm", "task_obj_predict", "task_qa")
@@ -155,6 +157,7 @@ def _fields(options: ModelSection, goal: Goal) -> dict[str, Any]:
     ):
         if count:
             fields[size] = count
+            # model.architecture can switch off an objective, but not switch on one without targets.
             fields[switch] = options.architecture.get(switch, True)
         else:
             fields[switch] = False
@@ -165,9 +168,10 @@ def _fields(options: ModelSection, goal: Goal) -> dict[str, Any]:
 
 
 def _new_head_prefixes(options: ModelSection, goal: Goal) -> tuple[str, ...]:
-    """Return the prefixes of heads that may start anew.
+    """Return the name prefixes of the heads that may be reinitialized.
 
-    These are the answer head, and the heads whose number of classes differs from the weights'.
+    These are the answer head, and each region head with a different number of classes than in the
+    weights.
     """
     prefixes = ["answer_head."]
     saved_config = find(options.weights).config if options.weights else {}

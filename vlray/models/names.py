@@ -1,4 +1,4 @@
-"""Resolution of ``model.name=auto`` from the weights."""
+"""Resolution of ``model.name=auto``, based on the weights."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ log = logging.getLogger("vlray.models")
 AUTO = "auto"
 DEFAULT = "lxmert"
 KINDS = {"lxmert": "lxmert", "visual_bert": "visualbert"}
-"""Model names by transformers' ``model_type``."""
+"""Model names, keyed by transformers' ``model_type``."""
 
 
 def named(options: ModelSection, cache: Path | None = None) -> ModelSection:
-    """Replace the model name ``auto`` by the model of the weights.
+    """Replace the model name ``auto`` with the name that fits the weights.
 
-    The name comes from the checkpoint if ``vlray train`` wrote it, else from the ``model_type`` of
-    the weights. A BERT fits either model; for a BERT, or without weights, the name is ``lxmert``.
+    A checkpoint from ``vlray train`` contains the name. For other weights, their ``model_type``
+    determines it. The name is ``lxmert`` for a BERT, which fits either model, and if there are no
+    weights.
 
     Args:
-        options: ``name`` and ``weights``.
-        cache: Local folder for checkpoints from object storage; vlray's cache by default.
+        options: Uses ``name`` and ``weights``.
+        cache: Local folder for checkpoints from object storage. None: vlray's cache.
 
     Raises:
         ValueError: The weights were not found or could not be downloaded.
@@ -44,9 +45,9 @@ def named(options: ModelSection, cache: Path | None = None) -> ModelSection:
 
 
 def _saved_name(weights: str, cache: Path | None) -> str:
-    """Return the model name that ``vlray train`` saved; ``auto`` if it saved none."""
+    """Return the model name that ``vlray train`` saved with the weights, or ``auto``."""
     description = read_description(weights, cache=cache)
     try:
         return str(json.loads(description)["model"]["name"]) if description else AUTO
-    except (ValueError, KeyError, TypeError):  # of an output of vlray extract, or edited
+    except (ValueError, KeyError, TypeError):  # written by vlray extract, or edited
         return AUTO

@@ -1,7 +1,8 @@
-"""Functions that the networks of all goals share: checks, pooling, attention to regions.
+"""Functions that all models share: checks of the goal, pooling, attention to regions.
 
-Shapes: B examples, N texts (B, or B * I with images I, B * C with choices C), T tokens, R regions,
-padding included; K hidden size.
+Shapes: B: examples; I: images per example; C: choices per example; N: rows of the network (B,
+B * I or B * C); T: tokens; R: regions per image, including padding; P: phrases per example; K:
+hidden size.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from vlray.models.protocol import Goal
 
 
 def check_goal(model: str, goal: Goal, objectives: Sequence[Objective]) -> None:
-    """Refuse a goal that a model cannot learn.
+    """Raise an error if a model cannot learn a goal.
 
     Raises:
-        ValueError: The model does not support the objective or the number of images, or there are
-            no labels.
+        ValueError: The model does not support the objective or the number of images, or the goal
+            has no labels.
     """
     if goal.objective not in objectives:
         raise ValueError(
@@ -32,6 +33,7 @@ def check_goal(model: str, goal: Goal, objectives: Sequence[Objective]) -> None:
         )
     if goal.objective == "labels" and not goal.labels:
         raise ValueError(f"there are no labels for {model} to learn; give a dataset with labels")
+    # Only labels are learned from pairs of images (NLVR2).
     max_images = 2 if goal.objective == "labels" else 1
     if not 1 <= goal.num_images <= max_images:
         raise ValueError(
@@ -41,9 +43,9 @@ def check_goal(model: str, goal: Goal, objectives: Sequence[Objective]) -> None:
 
 
 def freeze_unused(unused: Iterable[nn.Module | nn.Parameter]) -> None:
-    """Exclude modules that the scores do not depend on from training.
+    """Freeze modules and parameters that the scores do not depend on.
 
-    They would get no gradient, and DistributedDataParallel would wait for one.
+    They never get a gradient, and DistributedDataParallel would wait for one.
     """
     for part in unused:
         part.requires_grad_(False)
@@ -70,12 +72,12 @@ def pooling_weights(
 
     Args:
         pooling: ``first``: only [CLS]. ``mask``: only the second-to-last token.
-            ``mean``: all tokens equally.
-        attention_mask: 1 for real tokens.
+            ``mean``: all real tokens equally.
+        attention_mask: 1 for real tokens, 0 for padding.
     """
     if pooling == "mean":
         return attention_mask / attention_mask.sum(1, keepdim=True)
-    # The last real token is [SEP]; the [MASK] of the template precedes it.
+    # The last real token is [SEP]; the [MASK] from the template precedes it.
     last = attention_mask.sum(1) - 1
     indices = last - 1 if pooling == "mask" else torch.zeros_like(last)
     return functional.one_hot(indices, attention_mask.shape[1]).float()
@@ -84,22 +86,22 @@ def pooling_weights(
 def weighted_sum(
     weights: Float[Tensor, "N T"], states: Float[Tensor, "N T K"]
 ) -> Float[Tensor, "N K"]:
-    """Sum the states of the tokens, each multiplied by its weight."""
+    """Return the weighted sum of the token states in each row."""
     return (weights[..., None] * states).sum(1)
 
 
 def attention_to_regions(
     weights: Float[Tensor, "N R"], visual_attention_mask: Int64[Tensor, "B *I R"]
 ) -> Float[Tensor, "B *I R"]:
-    """Normalize the attention weights over the real regions of each image; they then sum to 1.
+    """Normalize attention weights so that they sum to 1 over the real regions of each image.
 
     Args:
-        weights: Attention to all regions, for N = B * I images, or for N = B * C choices (averaged
-            over the choices).
-        visual_attention_mask: 1 for real regions.
+        weights: Attention to each region, with one row per image or choice; (B, I * R) if the
+            images of an example form one sequence. The weights of choices are averaged.
+        visual_attention_mask: 1 for real regions, 0 for padding.
     """
     mask = visual_attention_mask
-    # Choices read the same regions: average over them.
+    # Several choices share the regions of one image, so their weights are averaged.
     if weights.numel() != mask.numel():
         weights = weights.reshape(len(mask), -1, mask.shape[-1]).mean(1)
     masked = weights.float().reshape(mask.shape) * mask

@@ -1,4 +1,4 @@
-"""Numeric precision: layers may compute in 16 bits; parameters and losses stay in 32."""
+"""Numeric precision: layers may compute in 16 bits; parameters and losses stay in float32."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from vlray.config.training import Precision
 log = logging.getLogger("vlray.models")
 
 AMPERE = (8, 0)
-"""Compute capability of the first NVIDIA GPUs with TF32."""
+"""Lowest compute capability of NVIDIA GPUs that support TF32."""
 
 
 @contextmanager
 def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Compute in a precision inside the ``with`` block.
+    """Run the ``with`` block in a given precision.
 
     ``bf16`` and ``fp16`` use torch's autocast; ``tf32`` allows NVIDIA GPUs to round the inputs of
     matrix products. Training in ``fp16`` also needs a `torch.amp.GradScaler`.
     """
-    # A global setting of torch, so it is restored afterwards.
+    # The matmul precision is a global torch setting, so it is restored afterwards.
     previous = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    # The dtype has no effect unless autocast is enabled.
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     try:
         with torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16")):
@@ -35,7 +36,7 @@ def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
 
 
 def warn_without_effect(precision: Precision, device: torch.device) -> None:
-    """Warn that ``tf32`` has no effect if the device does not support it."""
+    """Log a warning if the precision is ``tf32`` and the device does not support it."""
     if precision != "tf32":
         return
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < AMPERE:

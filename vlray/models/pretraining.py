@@ -1,7 +1,7 @@
 """Pretraining losses: masked tokens, masked regions, matching, and image question answering.
 
-Shapes: B examples, T tokens, R regions padding included, K selected tokens or regions, H hidden
-size, V word pieces, D feature length.
+Shapes: B: examples; T: tokens; R: regions per image, including padding; K: selected tokens or
+regions; H: hidden size; V: word pieces in the vocabulary.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vlray.models.losses import IGNORE_INDEX, cross_entropy
 from vlray.models.protocol import Loss
 
 MATCHING = PretrainingSection(token_rate=0, region_rate=0, sentences="one")
-"""Batches for matching: nothing is masked, and half of the texts belong to another image."""
+"""Loader options for matching: nothing is masked, and half of the texts come from other images."""
 
 States = Float[Tensor, "K H"]
 
@@ -31,12 +31,12 @@ def token_loss(
 ) -> Loss:
     """Compute the loss of masked language modelling.
 
-    The head runs on the masked tokens only: they are one in seven, and the vocabulary scores are
+    The head runs only on the masked tokens, about one in seven, because the vocabulary scores are
     the most expensive part of a small model.
 
     Args:
-        head: Returns the scores of the word pieces.
-        states: Last states of the tokens.
+        head: Function from token states to the scores of all word pieces.
+        states: Last hidden states of the tokens.
         labels: Original ids of the masked tokens; -100 elsewhere.
 
     Source:
@@ -56,17 +56,18 @@ def region_losses(
 ) -> dict[str, Loss]:
     """Compute the losses of masked object prediction.
 
-    Classes and attributes are the detector's predictions, for all regions, masked or not, weighted
-    by its confidence. Features are predicted for masked regions only. As in LXMERT, each loss is
-    ``normalizer`` times the mean over all regions, not over the masked ones.
+    The class and attribute losses cover all regions, masked or not. Their labels are the detector's
+    predictions, weighted by the detector's confidence. The feature loss covers masked regions only.
+    As in LXMERT, each loss is ``normalizer`` times the mean over all regions, not over the masked
+    ones.
 
     Args:
         transform: Layers that the decoders share.
-        decoders: Decoders by ``obj``, ``attr`` and ``feat``; a loss is computed for each one that
-            also has targets.
-        states: Last states of the regions.
-        real: False for padding. LXMERT has no padding; here it does not count.
-        targets: Classes, attributes and features before masking.
+        decoders: Decoders, keyed by ``obj``, ``attr`` and ``feat``. A loss is computed for each
+            decoder that has targets.
+        states: Last hidden states of the regions.
+        real: False for padding regions, which do not count. LXMERT has no padding.
+        targets: Class and attribute labels, and the features before masking.
         normalizer: 1 / 0.15 in LXMERT, 6.67 in Hugging Face transformers.
 
     Source:
@@ -80,6 +81,7 @@ def region_losses(
         labels = getattr(targets, f"{name}_labels")
         if labels is not None and name in decoders:
             scores = decoders[name](hidden).float()
+            # Not reduced yet, because each region is weighted by the detector's confidence.
             per_region = functional.cross_entropy(
                 scores, labels[real], ignore_index=IGNORE_INDEX, reduction="none"
             )
@@ -95,9 +97,10 @@ def region_losses(
 
 
 def matched_score(scores: Float[Tensor, "B 2"]) -> Float[Tensor, B]:
-    """Return the logit of a matching pair minus that of a mismatched one."""
+    """Return the logit for a matching pair minus the logit for a mismatched pair."""
     return scores[:, 1].float() - scores[:, 0].float()
 
 
 def _mean(total: Float[Tensor, ""], count: Int64[Tensor, ""]) -> Loss:
+    # Without real regions, the clamped count makes the loss 0, not NaN.
     return Loss(total / count.clamp(min=1), count.to(torch.float32))

@@ -1,7 +1,7 @@
-"""Protocol of a model; a model of your own needs only to follow this module.
+"""Protocol that every model follows, built-in or your own.
 
-Shapes: B examples, I images of an example, R regions padding included, L labels, C choices, P
-phrases padding included.
+Shapes: B: examples; I: images per example; R: regions per image, including padding; L: labels; C:
+choices per example; P: phrases per example, including padding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vlray.loader.inputs import ModelInputs
 
 @dataclass(frozen=True)
 class Goal:
-    """Learning goal: the task, and the sizes of the model's inputs and outputs."""
+    """Learning goal: the task and the sizes of the model's inputs and outputs."""
 
     objective: Objective
     """``labels``, ``choices``, ``phrases``, ``matching`` or ``pretraining``."""
@@ -30,8 +30,8 @@ class Goal:
     """Length D of a region vector."""
 
     labels: tuple[str, ...] = field(default=(), repr=False)
-    """Names of the labels (in pretraining: answers of image question answering); empty if there are
-    none."""
+    """Label names, in the order of their ids; empty if there are none. In pretraining, the answers
+    of image question answering."""
 
     num_images: int = 1
     """Images per example: 2 for NLVR2."""
@@ -43,22 +43,22 @@ class Goal:
     """Whether the labels are the task's own classes (NLVR2, SNLI-VE) instead of answers."""
 
     num_objects: int = 0
-    """Number of object classes of the region labels; 0 if regions have no such labels."""
+    """Number of object classes in the region labels; 0 if the regions have no class labels."""
 
     num_attributes: int = 0
-    """Number of attributes of the region labels; 0 if regions have no such labels."""
+    """Number of attributes in the region labels; 0 if the regions have no attribute labels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """One loss of a batch, in float32."""
+    """One loss on a batch, in float32."""
 
     mean: Float[Tensor, ""]
     """Mean over the scored items, weighted as published. The total loss is the sum of the means."""
 
     count: Float[Tensor, ""]
-    """Number of scored items (examples, masked tokens). It weights the workers' means into the mean
-    over the global batch."""
+    """Number of scored items, such as examples or masked tokens. It weights each worker's mean in
+    the mean over the global batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +66,13 @@ class ModelOutputs:
     """Outputs of a model for a batch.
 
     Attributes:
-        losses: Losses by name, which are summed; empty if the batch has no labels.
-        scores: Higher is more likely: (B, L) for labels, (B, C) for choices, (B, P, R) for the
-            regions of phrases, (B,) for a matching text and image. None in pretraining.
-        attention: (B, R), or (B, I, R) with several images: attention to each region; it sums to 1
-            over the real regions of an image. None if it was not requested or the model does not
-            provide it.
+        losses: Losses, keyed by name; training minimizes their sum. Empty if the batch has no
+            labels.
+        scores: Prediction scores; a higher score is more likely. (B, L) for labels, (B, C) for
+            choices, (B, P, R) for phrases, (B,) for matching. None in pretraining.
+        attention: Attention to each region, which sums to 1 over the real regions of an image.
+            (B, R), or (B, I, R) with several images. None if it was not requested or the model does
+            not provide it.
     """
 
     losses: Mapping[str, Loss]
@@ -83,16 +84,17 @@ class VisionLanguageModel(Protocol):
     """A ``torch.nn.Module`` that learns a `Goal` from `ModelInputs`.
 
     vlray's training loop handles autocast, gradient scaling, workers and checkpoints. The model
-    must compute its losses in float32, whatever the precision of its layers.
+    must compute the losses in float32, whatever the precision of the layers.
     """
 
     def __init__(self, options: ModelSection, goal: Goal) -> None:
         """Build the model for a goal, on the CPU.
 
         Args:
-            options: ``weights`` is a folder that `save` wrote, or anything else that the class
-                accepts. If the folder is of another goal, the parameters that fit are loaded.
-                Empty: random initialization with torch's generator.
+            options: Model options. ``weights`` is a folder written by `save`, or anything else that
+                the class accepts. If the folder was saved for another goal, the parameters that fit
+                are loaded. If ``weights`` is empty, all parameters are initialized with torch's
+                random generator.
             goal: Learning goal.
 
         Raises:
@@ -101,14 +103,14 @@ class VisionLanguageModel(Protocol):
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
-        """Return the options that batches need: values of `LoaderSection`, by name."""
+        """Return the loader options that the model requires, keyed by `LoaderSection` field."""
         ...
 
     def __call__(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
-        """Compute losses and scores of a batch on the model's device.
+        """Compute the losses and scores for a batch on the model's device.
 
         Args:
-            batch: Made with the options of `loader_defaults`.
+            batch: Batch that was loaded with the options from `loader_defaults`.
             attention: Whether to return ``ModelOutputs.attention``.
         """
         ...
@@ -118,9 +120,9 @@ class VisionLanguageModel(Protocol):
         ...
 
     def new_parameters(self) -> frozenset[str]:
-        """Return the names of parameters that ``weights`` did not fill; optional."""
+        """Return the names of the parameters that ``weights`` did not fill (optional method)."""
         ...
 
     def loss_in_words(self) -> str:
-        """Describe the loss, for the log; optional."""
+        """Describe the loss in a few words for the log (optional method)."""
         ...

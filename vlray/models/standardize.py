@@ -1,6 +1,6 @@
 """Standardization of region vectors to mean 0 and standard deviation 1.
 
-Shapes: D numbers of a vector.
+Shapes: D: features per region vector.
 """
 
 from __future__ import annotations
@@ -18,43 +18,44 @@ from vlray.config.model import ModelSection
 
 FILE = "standardize.safetensors"
 MAX_DEVIATIONS = 6
-"""Limit of standardized values, in standard deviations; rare features would exceed it by far."""
+"""Limit on standardized values, in standard deviations; rare features would far exceed it."""
 
 MIN_DEVIATION_SHARE = 1e-3
-"""Features whose deviation is below this share of the mean deviation count as constant."""
+"""Share of the mean deviation below which a feature counts as constant."""
 
 
 class Standardize(nn.Module):
     """Subtracts the mean of each feature and divides by its standard deviation.
 
-    Features that are never negative, such as those after a ReLU, have means that are large compared
-    with the differences between regions; a small model learns faster without them. The statistics
-    come from the training regions and are saved in a file beside the network.
+    Features that are never negative, such as the output of a ReLU, have large means compared with
+    the differences between regions. A small model learns faster if the means are subtracted. The
+    statistics come from the training regions and are saved in a file next to the network.
     """
 
     mean: Float[Tensor, D]
     deviation: Float[Tensor, D]
 
     def __init__(self, feature_dim: int) -> None:
-        """Start with mean 0 and deviation 1, which leave vectors unchanged."""
+        """Start with mean 0 and standard deviation 1."""
         super().__init__()
         self.is_measured = False
+        # Buffers move to the model's device, but are not trained.
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("deviation", torch.ones(feature_dim))
 
     @classmethod
     def of(cls, options: ModelSection, feature_dim: int) -> Self | None:
-        """Build the layer, with the statistics of the ``weights`` folder if it has any.
+        """Build the layer, and load the statistics from the ``weights`` folder if it has any.
 
         Returns:
-            None if ``options.standardize`` is off.
+            The layer; None if ``options.standardize`` is off.
 
         Raises:
-            ValueError: The statistics are for vectors of another length.
+            ValueError: The statistics are for vectors of a different length.
         """
         if not options.standardize:
             return None
-        # ``weights`` can also be a name on the hub or empty; then no such file exists.
+        # ``weights`` can also be empty or a name on the hub; the path then does not exist.
         layer, path = cls(feature_dim), Path(options.weights or "-").expanduser() / FILE
         if path.is_file():
             try:
@@ -71,7 +72,7 @@ class Standardize(nn.Module):
         return ((feats.float() - self.mean) / self.deviation).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     def measure(self, mean: Float32[np.ndarray, D], deviation: Float32[np.ndarray, D]) -> None:
-        """Set the measured statistics; a constant feature is divided by 1."""
+        """Set the statistics that were measured; a constant feature is divided by 1."""
         self.is_measured = True
         # Dividing a constant feature by its tiny deviation would amplify rounding errors.
         varies = deviation > MIN_DEVIATION_SHARE * deviation.mean()

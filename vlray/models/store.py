@@ -1,8 +1,9 @@
-"""Checkpoints of a training in its OUT, on a disk or in object storage.
+"""Checkpoints in the output folder (OUT) of a training, on a local disk or in object storage.
 
-``OUT/step-00000500/`` is complete or absent. ``OUT/best`` and ``OUT/last`` name one of these
-folders each: by a link on a disk, by a small text file in object storage. Folders with neither name
-are deleted. Only the last one has ``state.pt``, which a resumed run needs.
+A step folder such as ``OUT/step-00000500/`` is either complete or absent. ``OUT/best`` and
+``OUT/last`` each point to a step folder: with a symbolic link on a disk, with a small text file in
+object storage. Other step folders are deleted. Only the last checkpoint has ``state.pt``, which is
+needed to resume.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ STEP = "step-"
 
 
 class CheckpointStore:
-    """Checkpoints of one OUT."""
+    """Checkpoints in one output folder."""
 
     def __init__(self, output: str, cache: Path | None = None) -> None:
-        """Open an OUT, which may not exist yet.
+        """Open an output folder, which may not exist yet.
 
         Args:
             output: A local folder or a URI.
-            cache: Local folder for checkpoints from object storage; vlray's cache by default.
+            cache: Local folder for checkpoints from object storage. None: vlray's cache.
 
         Raises:
             ValueError: The URI has a scheme that vlray does not support.
@@ -44,7 +45,7 @@ class CheckpointStore:
         self._cache = cache or DataSection().cache_folder()
 
     def step_folder(self, which: Which) -> str:
-        """Return the name of the folder behind ``best`` or ``last``; empty if there is none."""
+        """Return the name of the step folder that ``best`` or ``last`` points to, or ``""``."""
         path = files.join(self._root, which)
         if files.is_local(self._fs):
             return Path(path).readlink().name if Path(path).is_symlink() else ""
@@ -54,7 +55,7 @@ class CheckpointStore:
             return ""
 
     def read(self, which: Which, file: str) -> bytes:
-        """Read a file of a checkpoint without downloading the others.
+        """Read one file of a checkpoint without downloading the other files.
 
         Raises:
             FileNotFoundError: The checkpoint or the file does not exist.
@@ -62,7 +63,7 @@ class CheckpointStore:
         return files.read_bytes(self._fs, files.join(self._root, self.step_folder(which), file))
 
     def locate(self, which: Which) -> Path:
-        """Return the local folder of a checkpoint, downloaded if it is in object storage.
+        """Return the local folder of a checkpoint; download it if it is in object storage.
 
         Raises:
             FileNotFoundError: The checkpoint does not exist.
@@ -79,12 +80,12 @@ class CheckpointStore:
         return self._download(folder, name)
 
     def save(self, step: int, write: Callable[[Path], None], *, is_best: bool) -> None:
-        """Write a checkpoint, name it ``last``, and delete those that are no longer needed.
+        """Write a checkpoint, point ``last`` to it, and delete checkpoints no longer needed.
 
         Args:
-            step: Number of steps of the training so far.
-            write: Writes the files into an empty local folder.
-            is_best: Whether it is also the best checkpoint.
+            step: Number of training steps so far.
+            write: Function that writes the files into an empty local folder.
+            is_best: Whether to point ``best`` to this checkpoint too.
 
         Raises:
             OSError: The disk is full, or the storage is not writable.
@@ -95,7 +96,7 @@ class CheckpointStore:
                 temporary.mkdir()
                 write(temporary)
         else:
-            # Object storage has no rename: the copy counts only once ``last`` names it.
+            # Object storage has no rename: an incomplete copy is ignored, as no name points to it.
             with tempfile.TemporaryDirectory(prefix="vlray-") as folder:
                 write(Path(folder))
                 self._copy(folder, None, files.join(self._root, name), self._fs)
@@ -104,32 +105,34 @@ class CheckpointStore:
         self.clean()
 
     def clean(self) -> None:
-        """Delete leftovers of a killed run, and checkpoints that are neither best nor last."""
+        """Delete leftovers from killed runs, and checkpoints that are neither best nor last."""
         if files.is_local(self._fs):
             for unfinished in Path(self._root).glob(f"{TEMPORARY}*"):
                 discard(unfinished)
         current = {which: self.step_folder(which) for which in NAMES}
+        # OUT may not exist yet.
         selector = pafs.FileSelector(self._root, allow_not_found=True)
         for entry in self._fs.get_file_info(selector):
             if entry.base_name.startswith(STEP) and entry.base_name not in current.values():
                 self._fs.delete_dir(entry.path)
-        # Resuming starts from the last checkpoint, so the best one needs no optimizer state.
+        # Runs resume from the last checkpoint, so the best one needs no optimizer state.
         if current["best"] and current["best"] != current["last"]:
             files.remove(self._fs, files.join(self._root, current["best"], STATE))
 
     def _point(self, which: Which, name: str) -> None:
-        """Let ``best`` or ``last`` name a folder."""
+        """Point ``best`` or ``last`` to a step folder."""
         if not files.is_local(self._fs):
             path = files.join(self._root, which)
             files.write_atomic(self._fs, path, f"{name}\n".encode())
             return
         with replacing(Path(self._root, which)) as temporary:
+            # The link is relative, so OUT can be moved.
             temporary.symlink_to(name)
 
     def _download(self, folder: str, name: str) -> Path:
-        """Copy a checkpoint from object storage into the cache."""
+        """Copy a checkpoint from object storage into the cache, and return the local folder."""
         digest = hashlib.sha256(f"{self._fs.type_name}://{folder}".encode()).hexdigest()[:16]
-        # One cache folder per OUT: step folders of different trainings have equal names.
+        # Different trainings have step folders with equal names, so each OUT has a cache folder.
         target = self._cache / "checkpoints" / digest
         with replacing(target / name) as temporary:
             temporary.mkdir()
@@ -156,13 +159,12 @@ def locate(output: str, which: Which = "best", cache: Path | None = None) -> Pat
     """Return the local folder of a checkpoint.
 
     Args:
-        output: The OUT of a training, or a checkpoint folder such as ``OUT/best``; ``which`` is
-            then ignored.
-        which: ``best`` or ``last``.
+        output: Output folder of a training, or one of its checkpoints, such as ``OUT/best``.
+        which: Checkpoint to use, unless ``output`` is itself a checkpoint.
         cache: See `CheckpointStore`.
 
     Raises:
-        FileNotFoundError: It is neither.
+        FileNotFoundError: There is no such checkpoint.
     """
     store, which = _split(output, which, cache)
     return store.locate(which) if store else Path(output).expanduser().resolve()
@@ -177,7 +179,7 @@ def read_description(output: str, which: Which = "best", cache: Path | None = No
         cache: See `CheckpointStore`.
 
     Returns:
-        The content of the file; None if there is no such checkpoint.
+        The content of the file, or None if there is no such checkpoint.
     """
     store, which = _split(output, which, cache)
     if store is None:
@@ -186,9 +188,9 @@ def read_description(output: str, which: Which = "best", cache: Path | None = No
 
 
 def _split(output: str, which: Which, cache: Path | None) -> tuple[CheckpointStore | None, Which]:
-    """Split a path into its OUT and the name of the checkpoint.
+    """Split a path into a checkpoint store and the name of a checkpoint in it.
 
-    The OUT is None if the path is itself a local checkpoint folder.
+    The store is None if the path is itself a local checkpoint folder.
     """
     if not files.is_uri(output) and (Path(output).expanduser() / FILE).is_file():
         return None, which

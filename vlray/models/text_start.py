@@ -1,6 +1,6 @@
-"""Initialization of an answer head from the model's own text encodings of the answers.
+"""Initialization of an answer head with the model's own text encodings of the answers.
 
-Shapes: L labels, N of them in a batch, T tokens, H hidden size.
+Shapes: N: labels in a batch; T: tokens; H: hidden size.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ BATCH = 256
 
 
 def starts_from_text(options: ModelSection, goal: Goal) -> bool:
-    """Return whether the answer head starts from the words of the answers.
+    """Return whether the answer head is initialized with text vectors of the answers.
 
     Raises:
-        ValueError: The labels are not for single images, or there are no pretrained weights.
+        ValueError: The goal is not to predict labels of one image, or there are no pretrained
+            weights.
     """
     if options.answer_start == "random":
         return False
@@ -45,18 +46,18 @@ def starts_from_text(options: ModelSection, goal: Goal) -> bool:
 
 @torch.no_grad()
 def fill_from_text(head: Any, base: Any, labels: Sequence[str]) -> None:
-    """Fill the last layer of a head with the text vectors of the labels.
+    """Fill the last layer of an answer head with text vectors of the labels.
 
-    The vector of a label is the mean of its token states, scaled to length 1, minus the mean over
-    all labels.
+    A label's vector is the mean of its token states, scaled to length 1. The mean vector over all
+    labels is then subtracted from each.
 
     Args:
         head: Head from `vlray.models.heads.embedding_head`.
-        base: LxmertModel or VisualBertModel of transformers.
+        base: LxmertModel or VisualBertModel from transformers.
         labels: Texts of the answers.
 
     Raises:
-        ValueError: The vocabulary of the model is not that of bert-base-uncased.
+        ValueError: The model's vocabulary does not have the size of bert-base-uncased's.
     """
     tokenizer = Tokenizer(max_tokens=MAX_TOKENS)
     size = base.get_input_embeddings().num_embeddings
@@ -65,7 +66,7 @@ def fill_from_text(head: Any, base: Any, labels: Sequence[str]) -> None:
             f"model.answer_start=text reads answers with the {tokenizer.vocabulary_size:,} word "
             f"pieces of bert-base-uncased, but the weights have {size:,}; remove it"
         )
-    # Without dropout, equal answers get equal vectors.
+    # Dropout would make the vectors random.
     was_training = base.training
     base.eval()
     vectors = []
@@ -79,7 +80,7 @@ def fill_from_text(head: Any, base: Any, labels: Sequence[str]) -> None:
     base.train(was_training)
     text_vectors = torch.cat(vectors)
     last = head[-1]
-    # Without the common part, which all texts share, the vectors differ more.
+    # Text vectors have a large component in common; without it, the answers differ more.
     last.weight.copy_(text_vectors - text_vectors.mean(0))
     last.bias.zero_()
 
@@ -87,16 +88,17 @@ def fill_from_text(head: Any, base: Any, labels: Sequence[str]) -> None:
 def _text_states(
     base: Any, input_ids: Int64[Tensor, "N T"], attention_mask: Int64[Tensor, "N T"]
 ) -> Float[Tensor, "N T H"]:
-    """Run the text layers, which precede the image or work without one.
+    """Return the last hidden states of the model's text layers, computed without an image.
 
-    LxmertModel requires regions, so its text encoder is called layer by layer.
+    LxmertModel requires regions, so its text layers are called one by one.
     """
     states: Tensor
     if base.config.model_type != "lxmert":
         states = base(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return states
+    # All token types are 0, as for a single text.
     states = base.embeddings(input_ids, torch.zeros_like(input_ids))
-    # Added to attention logits: 0 for tokens, the lowest number for padding.
+    # The bias is added to the attention logits: 0 for tokens, the lowest float for padding.
     bias = (1 - attention_mask[:, None, None].float()) * torch.finfo(torch.float32).min
     for layer in base.encoder.layer:
         states = layer(states, bias)[0]

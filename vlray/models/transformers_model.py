@@ -1,4 +1,4 @@
-"""Base class of vlray's models: a network of transformers and its standardization."""
+"""Base class of the built-in models: a transformers network and optional standardization."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from vlray.models.standardize import Standardize
 
 
 class TransformersModel(nn.Module):
-    """Model that saves its ``network`` for transformers and can standardize region vectors."""
+    """Model around a transformers ``network``, with optional standardization of region vectors."""
 
     network: Any
     standardize: Standardize | None
     _new: frozenset[str]
 
     def _set_up(self, options: ModelSection, goal: Goal, new: frozenset[str]) -> None:
-        """Record the unfilled parameters and build the standardization."""
+        """Record the parameters that the weights did not fill, and build the standardization."""
+        # The network is a submodule, so this prefix is part of its parameter names.
         self._new = frozenset(f"network.{name}" for name in new)
         self.standardize = Standardize.of(options, goal.feature_dim)
 
     def save(self, folder: Path) -> None:
-        """Write the network for transformers, and the statistics of standardization beside it."""
+        """Write the network in transformers' format, and the standardization statistics if any."""
         save_network(self.network, folder)
         if self.standardize:
             self.standardize.save(folder)
 
     def new_parameters(self) -> frozenset[str]:
-        """Return the names of parameters that ``weights`` did not fill."""
+        """Return the names of the parameters that ``weights`` did not fill."""
         return self._new
 
     def _standardize_regions(self, batch: ModelInputs) -> ModelInputs:
-        """Standardize the region vectors of a batch, and the feature targets of pretraining."""
+        """Standardize the region vectors of a batch, and the feature targets for pretraining."""
         if self.standardize is None:
             return batch
         targets = batch.pretraining
         if targets is not None:
-            # Masked features are predicted on the scale of the inputs.
+            # The model predicts masked features on the same scale as the inputs.
             targets = replace(targets, feat_targets=self.standardize(targets.feat_targets))
         return replace(
             batch, visual_feats=self.standardize(batch.visual_feats), pretraining=targets

@@ -1,6 +1,7 @@
-"""VisualBERT for fine-tuning: answers, classes of one or two images, choices, phrases.
+"""VisualBERT for fine-tuning on answers, classes of one or two images, choices or phrases.
 
-Shapes: B examples, I images of an example, R regions.
+Shapes: B: examples; I: images per example; C: choices per example; T: tokens; R: regions per image,
+including padding.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ HEAD_PREFIXES = ("cls.", "attention.")
 """Name prefixes of the parameters that depend on the labels or the objective."""
 
 BOX_NUMBERS = 5
-"""Numbers of a box that ``model.box_feats`` appends: x1, y1, x2, y2, area."""
+"""Number of values per box that ``model.box_feats`` appends: x1, y1, x2, y2, area."""
 
 MAX_TOKENS = 128
 
 
 class VisualBert(TransformersModel):
-    """VisualBERT of transformers, with the published losses and conventions of its tasks.
+    """VisualBERT from transformers, with the published losses and conventions for its tasks.
 
-    Answers are read from the second-to-last token, a [MASK] after the question; VQA's soft scores
-    are trained with the Kullback-Leibler divergence. Everything else is read from [CLS] and trained
-    with cross-entropy.
+    Answers are predicted from the second-to-last token, a [MASK] after the question. Labels with
+    soft scores (VQA) are trained with the Kullback-Leibler divergence, other labels and choices
+    with cross-entropy. Classes and choices are predicted from [CLS].
 
-    Regions of the first image have token type 0, those of a second image type 1, as in the original
-    code and its published checkpoints. The documentation and default of transformers say 1.
+    Regions of the first image have token type 0, and regions of a second image have type 1, as in
+    the original code and the published checkpoints. In transformers, the default is 1.
 
     Source:
         VisualBERT (arXiv:1908.03557); uclanlp/visualbert visualbert/dataloaders.
@@ -76,6 +77,7 @@ class VisualBert(TransformersModel):
         from_text = starts_from_text(options, goal)
         network_class = VisualBertForAnswers if from_text else _network_class(goal)
         self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
+        # A head that the weights already filled is kept.
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
             fill_from_text(self.network.cls, self.network.visual_bert, goal.labels)
         self._set_up(options, goal, new)
@@ -88,9 +90,9 @@ class VisualBert(TransformersModel):
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
-        """Return the options of VisualBERT's batches: no boxes, unless ``box_feats``; long texts.
+        """Return VisualBERT's loader options: up to 128 tokens; boxes only with ``box_feats``.
 
-        Questions end with the [MASK] from which the answer is read.
+        Questions end with the [MASK] from which the answer is predicted.
         """
         return {
             "max_tokens": MAX_TOKENS,
@@ -117,7 +119,7 @@ class VisualBert(TransformersModel):
         scores = self.network.cls(self.network.dropout(pooled)).reshape(len(batch), -1)
         region_attention = None
         if attention:
-            # From text to regions, in the last layer, as the mean of all heads.
+            # Text-to-region attention in the last layer, averaged over the heads.
             attention_probs = outputs.attentions[-1].mean(1)[:, :tokens, tokens:]
             region_attention = attention_to_regions(
                 weighted_sum(token_weights, attention_probs), batch.visual_attention_mask
@@ -126,11 +128,12 @@ class VisualBert(TransformersModel):
         return ModelOutputs(losses, scores.float(), region_attention)
 
     def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:
-        """Rename the tensors of a batch to VisualBERT's arguments.
+        """Return the tensors of a batch as keyword arguments for VisualBERT.
 
-        The regions of two images are concatenated and differ in token type; the choices of an
-        example become rows of their own.
+        The regions of two images are concatenated and differ in token type. Each choice of an
+        example becomes a separate row.
         """
+        # Features may be stored as float16, whatever the precision of the network.
         visual_embeds = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:
             visual_embeds = torch.cat([visual_embeds, box_feats_of(batch)], dim=-1)
@@ -153,7 +156,7 @@ class VisualBert(TransformersModel):
             visual = {name: value.flatten(1, 2) for name, value in visual.items()}
         elif self.goal.objective == "choices":
             num_choices = batch.input_ids.shape[1]
-            # Each choice is read with the same regions: (B, C, T) -> (B * C, T).
+            # Each choice is a row, paired with the same regions: (B, C, T) -> (B * C, T).
             text = {name: value.flatten(0, 1) for name, value in text.items()}
             visual = {
                 name: value.repeat_interleave(num_choices, 0) for name, value in visual.items()
@@ -174,16 +177,17 @@ def _has_answers(goal: Goal) -> bool:
 
 
 def _pooling(options: ModelSection, goal: Goal) -> Literal["first", "mask", "mean"]:
-    """Return which tokens the scores are read from."""
+    """Return the tokens from which the scores are predicted; see `pooling_weights`."""
     if options.pooling == "mean":
         return "mean"
     return "mask" if _has_answers(goal) else "first"
 
 
 def _unused(network: Any, pooling: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
-    """List the modules that the scores do not depend on.
+    """List the modules and parameters that the scores do not depend on.
 
-    The decoder of the pretraining head is not listed: its weight is that of the token embeddings.
+    The decoder of the pretraining head is not listed, because it shares its weight with the token
+    embeddings.
     """
     if goal.objective != "phrases":
         return [] if pooling == "first" else [network.visual_bert.pooler]
@@ -198,10 +202,10 @@ def _unused(network: Any, pooling: str, goal: Goal) -> list[nn.Module | nn.Param
 
 
 def box_feats_of(batch: ModelInputs) -> Float[Tensor, "B *I R 5"]:
-    """Return the numbers that ``model.box_feats`` appends to region vectors.
+    """Return the box values that ``model.box_feats`` appends to region vectors.
 
     Raises:
-        ValueError: The batch does not have boxes of five numbers.
+        ValueError: The boxes of the batch do not have five values each.
     """
     pos = batch.visual_pos
     if pos is None or pos.shape[-1] != BOX_NUMBERS:

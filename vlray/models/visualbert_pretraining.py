@@ -1,7 +1,4 @@
-"""VisualBERT's pretraining, and image-text matching with its matching head.
-
-Shapes: B examples, T tokens, R regions, D feature length.
-"""
+"""VisualBERT pretraining, and image-text matching with VisualBERT's matching head."""
 
 from __future__ import annotations
 
@@ -24,20 +21,20 @@ from vlray.models.visualbert import BOX_NUMBERS, box_feats_of
 
 MAX_TOKENS = 128
 TASK_AGNOSTIC = PretrainingSection(sentences="two", region_rate=0)
-"""Masking of pretraining on captions."""
+"""Loader options for pretraining on captions: tokens are masked, regions are not."""
 
 
 class VisualBertPretraining(TransformersModel):
-    """VisualBERT with its two pretraining objectives; their losses are ``mlm`` and ``match``.
+    """VisualBERT with its two pretraining objectives, ``mlm`` and ``match``.
 
-    Task-agnostic pretraining, on captions: a second caption follows, of the same image or of
-    another one, and ``match`` predicts which. Task-specific pretraining, on the texts of a task:
-    set ``loader.pretraining.sentences=own``, and only ``mlm`` remains. For the objective
-    ``matching`` there is one caption and only ``match``; the score is the logit of a matching pair
-    minus that of a mismatched one.
+    Task-agnostic pretraining on captions (default): a second caption follows the first, and
+    ``match`` predicts whether it describes the same image or comes from another one. Task-specific
+    pretraining on the texts of a task: set ``loader.pretraining.sentences=own``; ``mlm`` is then
+    the only loss. For the objective ``matching``, there is one caption, and ``match`` is the only
+    loss. The score is the logit for a matching pair minus the logit for a mismatched pair.
 
-    Class 1 of ``match`` means that the text belongs to the image, as in the original code and its
-    published checkpoints. The documentation of transformers says the opposite.
+    Class 1 of ``match`` means that the text belongs to the image, as in the original code and the
+    published checkpoints. The documentation of transformers states the opposite.
 
     Source:
         VisualBERT (arXiv:1908.03557); uclanlp/visualbert visualbert/dataloaders/coco_dataset.py,
@@ -56,20 +53,21 @@ class VisualBertPretraining(TransformersModel):
         fields = {"visual_embedding_dim": width}
         self.network, new = load_network(VisualBertForPreTraining, options, goal, fields, ())
         self._set_up(options, goal, new)
-        # Matching has no masked tokens, so the token head gets no gradient.
+        # Without masked tokens, the token head would get no gradient. The decoder is not listed: it
+        # shares its weight with the token embeddings, which are still trained.
         if goal.objective == "matching":
             freeze_unused([self.network.cls.predictions.transform])
             self.network.cls.predictions.bias.requires_grad_(False)
 
     def loss_in_words(self) -> str:
-        """List the losses that are summed."""
+        """Return the names of the summed losses."""
         return "match" if self.goal.objective == "matching" else "mlm (+ match with two sentences)"
 
     @classmethod
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
-        """Return the options of VisualBERT's batches: two captions, or one for matching.
+        """Return VisualBERT's loader options: two captions per image, or one for matching.
 
-        There are no boxes, unless ``box_feats``.
+        Boxes are loaded only with ``box_feats``.
         """
         return {
             "max_tokens": MAX_TOKENS,
@@ -79,7 +77,7 @@ class VisualBertPretraining(TransformersModel):
         }
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
-        """Compute the losses, and the scores for matching; see `VisionLanguageModel`."""
+        """Compute the losses, and for matching also the scores; see `VisionLanguageModel`."""
         batch = self._standardize_regions(batch)
         feats = batch.visual_feats.to(self.network.dtype)
         if self.options.box_feats:

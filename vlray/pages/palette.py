@@ -26,10 +26,10 @@ _TO_RGB = np.array(
 
 
 def page_color(label: str) -> str:
-    """Return the colour of a label as ``#rrggbb``, with the hue of the annotated files.
+    """Return the colour of a label as ``#rrggbb``, with the same hue as in the annotated files.
 
-    All hues have a similar lightness: dark text is readable on each, and each is visible on dark
-    images.
+    All colours have a similar lightness, so that dark text on them is readable and they stand out
+    from dark images.
 
     Source:
         Bjorn Ottosson, "A perceptual color space for image processing" (2020), for Oklab.
@@ -37,6 +37,7 @@ def page_color(label: str) -> str:
     hue, _, value = colorsys.rgb_to_hsv(*label_colour(label))
     # Red is at 25 degrees in Oklab; with this offset the other hues match HSV within 20 degrees.
     angle = 2 * np.pi * hue + np.radians(25)
+    # label_colour has two levels of brightness (255 and 217), which stay distinguishable here.
     lightness = 0.83 if value > 220 else 0.74
     # Reduce the chroma until the colour is inside the sRGB gamut.
     for chroma in np.arange(0.16, 0, -0.01):

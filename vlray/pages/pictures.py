@@ -19,7 +19,7 @@ from vlray.images.decode import MAX_PIXELS, ImageError, decode
 from vlray.regions.output import RegionOutput
 from vlray.storage import files
 
-# Maximum number of images on a page, and longest side of its thumbnails in pixels. These sizes
+# Pairs: maximum number of images on a page, longest side of its thumbnails in pixels. These sizes
 # keep a page below 65 MB.
 THUMBNAIL_SIZES = ((400, 640), (1_000, 512), (2_000, 384))
 SMALLEST_THUMBNAIL = 256
@@ -46,8 +46,8 @@ class ImageReader:
     """Reads and decodes the images of an output.
 
     Attributes:
-        images_root: Folder or URI that relative paths start from.
-        max_pixels: Maximum number of pixels of an image, as in the extraction.
+        images_root: Base folder or URI of relative paths.
+        max_pixels: Maximum number of pixels per image, as set for the extraction.
     """
 
     images_root: str
@@ -55,7 +55,7 @@ class ImageReader:
 
     @classmethod
     def of(cls, output: RegionOutput, images_root: str = "") -> ImageReader:
-        """Create a reader of an output's images, at ``images_root`` if they have moved."""
+        """Create a reader for the images of an output; set ``images_root`` if they have moved."""
         limit = int(output.info.settings.get("images.max_pixels", MAX_PIXELS))
         return cls(images_root or output.info.images_root, limit)
 
@@ -64,7 +64,8 @@ class ImageReader:
 
         Raises:
             OSError: The file cannot be read.
-            ImageError: It cannot be decoded, or the output does not store where its images are.
+            ImageError: The image cannot be decoded, or the output does not store where its images
+                are.
         """
         return decode(self._read_bytes(path), max_pixels=self.max_pixels)
 
@@ -88,13 +89,14 @@ def read_thumbnails(
     """Read images of an output and make a thumbnail of each.
 
     Args:
-        output: The output; sets the default root and the maximum size of the images.
-        paths: Paths of the images, as the output stores them.
-        images_root: Folder or URI of the images; empty: where they were extracted from.
+        output: The output, which sets the default image folder and the maximum image size.
+        paths: Paths of the images, as stored in the output.
+        images_root: Folder or URI of the images; empty: the folder they were extracted from.
 
     Returns:
         A picture for each path, in order.
     """
+    # Without a stored folder, relative paths start from the working directory.
     reader = ImageReader.of(output, images_root or output.info.images_root or ".")
     size = thumbnail_size(len(paths))
 
@@ -116,13 +118,13 @@ def thumbnail_size(images: int) -> int:
 
 
 def in_parallel(make: Callable[[T], Picture], items: Iterable[T]) -> Iterator[Picture]:
-    """Make pictures in several threads (Pillow releases the GIL), and yield them in order."""
+    """Make pictures in several threads (Pillow releases the GIL) and yield them in order."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Picture]] = deque()
         for item in items:
             ahead.append(pool.submit(make, item))
-            # A bounded queue: thumbnails of a large output do not pile up in memory.
+            # Bound the queue, so that the thumbnails of a large output do not pile up in memory.
             if len(ahead) > 4 * workers:
                 yield ahead.popleft().result()
         while ahead:
@@ -131,6 +133,7 @@ def in_parallel(make: Callable[[T], Picture], items: Iterable[T]) -> Iterator[Pi
 
 def thumbnail(image: np.ndarray, size: int) -> bytes:
     """Encode a BGR image as a JPEG with a longest side of at most ``size`` pixels."""
+    # Pillow expects RGB.
     small = np.ascontiguousarray(shrink(image, size)[:, :, ::-1])
     return jpeg(Image.fromarray(small), THUMBNAIL_QUALITY)
 
@@ -143,6 +146,7 @@ def shrink(image: np.ndarray, size: int) -> np.ndarray:
         return image
     target = max(round(width * scale), 1), max(round(height * scale), 1)
     return np.asarray(
+        # reducing_gap speeds up large reductions with almost the same result.
         Image.fromarray(image).resize(target, Image.Resampling.LANCZOS, reducing_gap=3)
     )
 

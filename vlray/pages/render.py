@@ -19,7 +19,7 @@ class Total(NamedTuple):
     Attributes:
         name: Caption.
         value: The formatted number.
-        note: Small print below it, such as an interval.
+        note: Small print below the number, such as an interval.
     """
 
     name: str
@@ -45,14 +45,15 @@ def render_page(
 
     Args:
         template: A template that extends ``pages/base.html``, as a path inside the package.
-        title: Title of the window; plain text, like all other texts here.
+        title: Title of the window. This and all other texts are plain text and are escaped.
         heading: First line of the header.
         subtitle: Second line of the header.
         totals: Numbers in the header.
         scripts: JavaScript files, as paths inside the package; they share one scope.
-        data: Data of the scripts, stored as JSON in the element ``data``.
-        thumbnails: JPEGs; thumbnail number n becomes the element ``tn``, unless it is None.
-        values: Further variables of the template.
+        data: Data for the scripts, stored as JSON in the element ``data``.
+        thumbnails: JPEG files. The first becomes the element with the id ``t0``, the second ``t1``,
+            and so on; None leaves its element out.
+        values: Additional template variables.
 
     Returns:
         The HTML file; equal arguments return equal bytes.
@@ -62,8 +63,8 @@ def render_page(
     """
     style = _text("pages/page.css") + _text(f"{template.rpartition('/')[0]}/page.css")
     script = _join(map(_text, scripts)) if scripts else ""
-    # The policy allows this script only and no network access. Even a label that escaped the
-    # escaping could then not run code.
+    # The policy allows only this script and no network access. A label could not run code even if
+    # escaping failed.
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
@@ -103,7 +104,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _blocks(thumbnails: Iterable[bytes | None]) -> Iterable[bytes]:
-    # Appended outside of the template, which would hold a page of 65 MB twice in memory.
+    # Appended outside the template, which would hold a page of 65 MB in memory twice.
     for index, thumbnail in enumerate(thumbnails):
         if thumbnail is not None:
             yield b'<script type="text/plain" id="t%d">' % index

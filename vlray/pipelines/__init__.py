@@ -1,1 +1,1 @@
-"""Pipelines: several commands as the named steps of one YAML file."""
+"""Pipelines: several commands, run as the named steps of one YAML file."""

@@ -1,4 +1,4 @@
-"""Checks before anything runs: missing files, folders and splits."""
+"""Checks for missing files, folders and splits, before any step runs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ READ = {
 
 
 def check(steps: Sequence[Step]) -> list[str]:
-    """Check that all inputs from outside of the pipeline exist.
+    """Check that all inputs from outside the pipeline exist.
 
     Returns:
         One message for each missing input.
 
     Raises:
-        OSError: A storage cannot be reached.
+        OSError: An object storage cannot be reached.
     """
     mistakes = []
     for number, step in enumerate(steps):
@@ -53,7 +53,7 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
             path = text.partition("=")[2] or text  # NAME=OUT
             if path and not any(is_below(path, output) for output in written):
                 path = resolve_path(path, config.env.data_dir)
-                # Of URIs, the step itself reports that they do not exist.
+                # A missing URI is reported by the step itself.
                 if not files.is_uri(path) and fingerprint(path, deep=False) == ABSENT:
                     yield f"{name}: {text} does not exist, and no earlier step writes it"
     if step.command == "extract" and not any(
@@ -63,7 +63,7 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
             find_images(config.images, config.data, config.env.data_dir)
         except (OSError, ValueError) as error:
             yield str(error)
-    # A step with `vlray datasets` may define the corpus that a later step names.
+    # A `vlray datasets` step may define the corpus that a later step names.
     if step.command in ("train", "test") and not has_datasets:
         valid = config.validation.valid if step.command == "train" else ""
         for text in filter(None, (config.corpus, valid)):
@@ -74,7 +74,7 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
 
 
 def _check_corpus(text: str, config: Any) -> Iterator[str]:
-    """Report the required annotation files of a corpus that do not exist."""
+    """Report the annotation files that a corpus requires but that do not exist."""
     data: DataSection = config.data.below(config.env.data_dir)
     is_saved = text in corpus_names(config.project)
     spec = load_corpus(text, config.project) if is_saved else spec_of(text)

@@ -26,11 +26,13 @@ def run(config: PipelineConfig, session: Session) -> None:
     """Run the steps that are not done, or print the plan in a dry run.
 
     Raises:
-        ValueError: A step could not succeed; nothing was run.
+        ValueError: A step cannot succeed, or another pipeline is running in the folder; nothing
+            was run.
         Failed: A step failed.
         KeyboardInterrupt: A step was stopped.
     """
     steps, folder = resolve(config), folder_of(config)
+    # A dry run writes nothing, so it needs no lock and no run folder.
     if config.dry_run:
         _print_plan(config, steps, folder)
         return
@@ -41,6 +43,7 @@ def run(config: PipelineConfig, session: Session) -> None:
         outcome = run_steps(steps, state, config, folder)
         run_folder.note(_summary(outcome))
         _report(config, steps, folder, state, outcome)
+    # Raise only now, so that a failed or stopped pipeline also gets its table and page.
     if outcome.status == STOPPED:
         raise KeyboardInterrupt
     if outcome.status:
@@ -57,7 +60,7 @@ def _print_plan(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> 
 
 
 def _load_checked(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> State:
-    """Load the state, and refuse steps that could not succeed."""
+    """Load the state; raise ValueError if a step cannot succeed."""
     _refuse_mistakes(steps)
     state = State.load(folder)
     for plan in plan_ahead(steps, state.records, only=config.only, redo=config.redo):
@@ -72,7 +75,7 @@ def _refuse_mistakes(steps: Sequence[Step]) -> None:
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the lock of the pipeline's folder."""
+    """Hold the lock on the pipeline's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / ".lock", wait=False):

@@ -1,4 +1,4 @@
-"""Inputs of a step, with cheap fingerprints: names, sizes and modification times of files."""
+"""Inputs of a step and their fingerprints: names, sizes and modification times of files."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ ABSENT = "absent"
 _PLAN = f"/{parts.PLAN}/"
 
 _NEVER = ("split", "corpus", "objective", "dataset", "id_rule", "cache_dir")
-"""Options that are never inputs, even if a folder happens to have the name of their value."""
+"""Options that are never inputs, even if a folder happens to have the same name as their value."""
 
 
 def inputs_of(step: Step) -> dict[str, str]:
-    """Fingerprint the existing files and folders that the settings of a step name.
+    """Fingerprint the existing files and folders that a step's settings name.
 
     Returns:
-        Fingerprints by path, spelled as in the settings: running from another working directory
+        Fingerprints, keyed by path as spelled in the settings, so that another working directory
         is not a change.
 
     Raises:
-        OSError: A storage cannot be reached, or a folder cannot be read.
+        OSError: An object storage cannot be reached, or a folder cannot be read.
     """
     paths = _input_paths(step)
     prints = {text: fingerprint(path, deep=deep) for text, (path, deep) in sorted(paths.items())}
     listed = step.config.images.root if isinstance(step.config, ExtractConfig) else ""
     if listed in prints and listed.endswith(LISTS):
-        # The list itself does not change when the images in it do.
+        # The list file stays the same when the images that it lists change.
         prints[listed] += f"-{_fingerprint_of_listed(paths[listed][0])}"
     return prints
 
@@ -44,14 +44,14 @@ def _input_paths(step: Step) -> dict[str, tuple[str, bool]]:
     """Find the existing inputs of a step.
 
     Returns:
-        By text of the setting: the path, and whether its subfolders count.
+        The path and whether its subfolders count, keyed by the text of the setting.
     """
     paths = {}
     for option, text in step.reads():
         name = text.rpartition(":")[0] if ".py:" in text else text  # path/to/file.py:Class
         path = _find(name, step.config.env.data_dir) if _may_be_path(option, name, step) else ""
         if path and not (step.output and is_below(path, step.output)):
-            # A dataset's folder may hold its images as well; its annotations are at the top.
+            # A dataset's folder may also contain images; the annotations are at its top level.
             paths[name] = path, option[:2] != ("data", "annotations")
     return paths
 
@@ -61,7 +61,7 @@ def _may_be_path(option: Option, text: str, step: Step) -> bool:
         return False
     if option[-1] == "name" or option[0] == "tuned":  # a preset may share its name with a folder
         return "/" in text or "." in text
-    if option[:2] == ("data", "images"):  # of all configured image sets, a step reads at most one
+    if option[:2] == ("data", "images"):  # a step reads at most one of the configured image sets
         return "".join(option[2:]) == getattr(getattr(step.config, "images", None), "root", None)
     if option[:2] == ("data", "annotations"):
         return any(option[2] in corpus for corpus in _corpora(step))
@@ -75,7 +75,7 @@ def _corpora(step: Step) -> Iterator[str]:
 
 
 def _find(text: str, data_dir: Path) -> str:
-    """Return the normalized path of a setting's text; empty: no such file or folder."""
+    """Return the normalized path that a text names; empty if there is no such file or folder."""
     if files.is_uri(text):
         return text
     for path in (Path(text).expanduser(), data_dir / text):
@@ -95,11 +95,12 @@ def fingerprint(location: str, *, deep: bool = True) -> str:
         deep: Whether subfolders count as well.
 
     Returns:
-        A hash of names, sizes and modification times. Hidden files do not count: they are locks
-        and unfinished files. ``absent`` if nothing exists there.
+        Size and modification time of a file; for a folder, a hash of the names, sizes and
+        modification times of its files except hidden ones, which are locks and unfinished files;
+        ``absent`` if nothing exists there.
 
     Raises:
-        OSError: The storage cannot be reached.
+        OSError: The object storage cannot be reached.
         ValueError: vlray does not support the URI.
     """
     _, path = files.resolve(location)
@@ -111,7 +112,7 @@ def fingerprint(location: str, *, deep: bool = True) -> str:
         return ABSENT
     relative = {name[len(path) :]: one for name, one in prints.items() if "/." not in name}
     if "/vlray.json" in relative:
-        # The plan of an output also changes when images turn out to be unchanged.
+        # The plan in an output may be rewritten even though no image has changed.
         relative = {name: one for name, one in relative.items() if not name.startswith(_PLAN)}
     return summary(relative)
 
@@ -125,7 +126,7 @@ def _exists(location: str) -> bool:
 
 
 def _fingerprint_of_listed(path: str) -> str:
-    """Fingerprint the images that a list names; empty if the file is not a list of images."""
+    """Fingerprint the images that a file lists; empty if the file is not a list of images."""
     from vlray.images.find import list_images
 
     try:

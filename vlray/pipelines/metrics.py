@@ -11,7 +11,7 @@ from vlray.storage import files
 
 METRICS = "metrics.json"
 GROUP = "answer_type"
-"""The group whose metrics are listed; the page of the test itself lists all groups."""
+"""The kind of group whose metrics are listed; the test's own page lists all kinds."""
 
 
 def metric_rows(step: Step) -> list[list[str]]:
@@ -30,7 +30,7 @@ def metric_rows(step: Step) -> list[list[str]]:
         kind = GROUP.replace("_", " ")
         return rows + [_row(f"{kind}: {name}", metric) for name, metric in groups.items()]
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return []  # partly deleted, or written by another version of vlray
+        return []  # missing, partly deleted, or written by another version of vlray
 
 
 def _row(name: str, metric: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The page of a pipeline: result, metrics, curves and files of every step."""
+"""The HTML page of a pipeline: result, metrics, curves and files of every step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LINKED = {
     "trials.parquet": "trials",
     "labels.json": "labels",
 }
-"""Files of outputs that get a link, and the text of the link."""
+"""Output files that the page links to, and the text of each link."""
 
 
 def write_page(
@@ -48,7 +48,7 @@ def write_page(
         config: Settings of the pipeline.
         steps: All steps.
         folder: Folder of the pipeline.
-        state: Records of all steps, of this run and earlier ones.
+        state: Records of all steps, from this run and earlier ones.
         outcome: Outcome of this run.
 
     Returns:
@@ -58,7 +58,7 @@ def write_page(
         OSError: The page cannot be written.
     """
     records = [record for step in steps if (record := state.records.get(step.name))]
-    # A step that finished in an earlier run is done as well.
+    # A step that finished in an earlier run is done, too.
     ended = sum(outcome.states[step.name] in ("finished", "done before") for step in steps)
     names = ", ".join(map(str, config.config))
     today = datetime.date.today().isoformat()
@@ -104,7 +104,7 @@ def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> 
 
 
 def _links(step: Step, run: Run | None, folder: Path) -> list[list[str]]:
-    """List the links of a step, relative to the page: they survive a move of the whole folder."""
+    """List the links of a step, relative to the page, so that the whole folder can be moved."""
     links: list[tuple[str, Path]] = []
     if step.output and not files.is_uri(step.output):
         output = Path(normal(step.output))

@@ -1,4 +1,4 @@
-"""Decide which steps to run: those not finished, or with changed settings or inputs."""
+"""Decide which steps to run: those that are unfinished or have changed settings or inputs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ IGNORED_SETTINGS = ("env.runs_dir", "env.log_level", "env.log_format", "cluster.
 """Settings that do not affect the result of a step: where it runs and how it is monitored."""
 
 RESTARTED = ("train", "tune", "convert")
-"""Commands that start over after their inputs changed: they would treat the old output as finished,
-or refuse it."""
+"""Commands that start over if their inputs have changed, because they would treat the old output as
+finished or refuse it."""
 
 RESUMED = ("extract", *RESTARTED)
 """Commands that resume from an unfinished output."""
@@ -32,12 +32,12 @@ class Plan:
 
     Attributes:
         step: The step.
-        reason: Reason to run the step; empty: it is done.
-        settings: Settings to record: those that affect the result.
+        reason: Reason to run the step; empty: the step is done.
+        settings: Settings that affect the result, to be recorded.
         inputs: Fingerprints of the inputs.
-        restarts: Whether the existing output is set aside first.
+        restarts: Whether the existing output is renamed first, so that the step starts over.
         has_other_settings: Whether the settings differ from those of the last run.
-        is_left_out: Whether the step is not done, but excluded by ``--only``.
+        is_left_out: Whether ``--only`` excludes the step although it is not done.
     """
 
     step: Step
@@ -61,9 +61,10 @@ def make_plan(
 
     Args:
         step: The step.
-        record: Record of its last run; None: never run.
-        redo: Whether to run it again in any case.
-        waits_for: Earlier steps that it reads from and that run first, in a plan made ahead.
+        record: Record of the step's last run; None: the step has never run.
+        redo: Whether to run the step in any case.
+        waits_for: Earlier steps that this step reads from and that will run first; only used when
+            planning ahead.
     """
     settings, inputs = settings_of(step), inputs_of(step)
     has_output = bool(step.output) and fingerprint(step.output, deep=False) != ABSENT
@@ -101,7 +102,7 @@ def make_plan(
 
 
 def _is_stale(step: Step, record: Record) -> bool:
-    """Return whether the output is from changed inputs and the command cannot update it."""
+    """Return whether the last run wrote this output and the command cannot update it."""
     return step.command in RESTARTED and normal(record.output) == normal(step.output)
 
 
@@ -125,13 +126,13 @@ def plan_ahead(
 
 
 def settings_of(step: Step) -> dict[str, Any]:
-    """Return the settings that affect the result of a step and are not defaults, by dotted name."""
+    """Return the non-default settings that affect a step's result, keyed by dotted name."""
     changed = {".".join(path): value for path, value in flatten(step.config.changed()).items()}
     return {name: value for name, value in changed.items() if not name.startswith(IGNORED_SETTINGS)}
 
 
 def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Describe each changed setting; a missing setting has its default."""
+    """Describe each changed setting; a setting that is missing has its default value."""
     names = [*before, *(name for name in now if name not in before)]
     return [
         f"{name} was {_value_text(before, name)}, is {_value_text(now, name)}"
@@ -154,7 +155,7 @@ def _changed_inputs(record: Record, now: Mapping[str, str], same_settings: bool)
         record: Record of the step's last run.
         now: Current fingerprints of the existing inputs.
         same_settings: Whether the settings are those of the last run. If not, a missing input may
-            just not be named any more.
+            just no longer be named by them.
     """
     before = record.inputs
     changed = {path: "has changed" for path in before if now.get(path, ABSENT) != before[path]}
@@ -165,7 +166,7 @@ def _changed_inputs(record: Record, now: Mapping[str, str], same_settings: bool)
 
 
 def check_local(plan: Plan) -> None:
-    """Refuse to set aside an output in object storage: a rename there copies all the data.
+    """Raise an error if an output in object storage would be renamed: that copies all its data.
 
     Raises:
         ValueError: The step restarts and its output is in object storage.

@@ -1,4 +1,4 @@
-"""Run a step as a subprocess: settings file, signals, run folder."""
+"""Run a step as a subprocess: write its settings, forward signals, find its run folder."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _PR_SET_PDEATHSIG = 1  # Linux's prctl.h
 
 @dataclass(frozen=True)
 class Ended:
-    """The ended process of a step.
+    """How the process of a step ended.
 
     Attributes:
         status: Exit status; negative: the signal that killed the process.
-        run: Run folder of the step; None: it made none.
-        was_stopped: Whether the pipeline received a stop request meanwhile.
+        run: Run folder of the step; None: none was found.
+        was_stopped: Whether the pipeline received a stop request while the step ran.
     """
 
     status: int
@@ -49,14 +49,15 @@ def settings_file(step: Step, folder: Path) -> Path:
 
 
 def command_line(step: Step, folder: Path) -> list[str]:
-    """Return the arguments of a step's process, after those of Python itself."""
+    """Return the command line of a step, without the Python executable."""
     return ["-m", f"vlray.{step.command}", "--config", str(settings_file(step, folder))]
 
 
 def run_step(step: Step, folder: Path) -> Ended:
-    """Run a step and wait for its end; its output goes to the console.
+    """Run a step and wait until it ends; the step prints to the console.
 
-    Ctrl-C and SIGTERM reach the step as one SIGINT each, so that it stops as it does on its own.
+    Each Ctrl-C or SIGTERM is forwarded as one SIGINT, so that the step stops as it does when run
+    alone.
 
     Args:
         step: The step.
@@ -65,16 +66,16 @@ def run_step(step: Step, folder: Path) -> Ended:
     Raises:
         OSError: The settings cannot be written, or the process cannot start.
     """
-    # Resolved settings: the file repeats the step on its own, whatever the defaults become.
+    # Write resolved settings: the file can then repeat the step alone, even if defaults change.
     settings = to_yaml(step.config.resolved()).encode()
     files.write_atomic(*files.resolve(settings_file(step, folder)), settings)
     with warnings.catch_warnings():
-        # Python 3.12 and later warn of a fork with threads; `_end_with_parent` takes no locks.
+        # Python 3.12 and later warn about a fork with threads; `_end_with_parent` takes no locks.
         warnings.simplefilter("ignore", DeprecationWarning)
         process = subprocess.Popen(
             [sys.executable, *command_line(step, folder)],
             env=_environment(),
-            # In the pipeline's own group, Ctrl-C in a terminal would reach the step twice.
+            # In the pipeline's process group, Ctrl-C in a terminal would reach the step twice.
             process_group=0,
             preexec_fn=_end_with_parent,
         )
@@ -86,7 +87,7 @@ def run_step(step: Step, folder: Path) -> Ended:
 def _environment() -> dict[str, str]:
     """Return the environment without ``VLRAY_*`` options: the settings file has their values.
 
-    As variables they would override settings that the pipeline's flags have set.
+    As variables, they would override settings from the pipeline's flags.
     """
     return {
         name: value
@@ -96,14 +97,14 @@ def _environment() -> dict[str, str]:
 
 
 def _end_with_parent() -> None:
-    """Let the kernel end the step if the pipeline is killed; Linux only."""
+    """Let the kernel terminate the step if the pipeline is killed; Linux only."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
 def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Forward SIGINT and SIGTERM to a process; yields the list of received signals."""
+    """Forward SIGINT and SIGTERM to a process as SIGINT; yield the list of received signals."""
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -119,7 +120,7 @@ def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
 
 
 def _run_of(pid: int, step: Step) -> Path | None:
-    """Find the newest run folder of a process id on this machine."""
+    """Find the newest run folder of a step's process on this machine."""
     # Process ids are reused, and machines may share the folder: newest first, on this host.
     runs = step.config.env.runs_dir / step.config.project
     for folder in sorted(runs.glob(f"{step.command}-*"), key=_changed, reverse=True):

@@ -17,9 +17,9 @@ class References:
     """Replaces ``$NAME`` and ``${NAME}`` in settings.
 
     Attributes:
-        values: Values and outputs of earlier steps; grows with each resolved step.
+        values: Values of the pipeline and outputs of earlier steps; grows with each resolved step.
         steps: Names of all steps.
-        used: Names that were replaced so far.
+        used: Names replaced so far.
     """
 
     values: Mapping[str, Any]
@@ -58,14 +58,14 @@ class References:
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:
-    """Suggest the closest of some names, or list all of them."""
+    """Suggest the name that is closest to a word, or list all names."""
     names = list(choices)
     close = nearest(word, names)
     return f"did you mean {close}?" if close else f"choose from: {', '.join(names) or '(none)'}"
 
 
 def expand_dotted(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Expand dotted keys, which flags use, into nested mappings."""
+    """Expand dotted keys, as used by flags, into nested mappings."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         *parents, last = key.split(".")

@@ -1,4 +1,4 @@
-"""Run the steps in order, up to the first that does not finish, and record each."""
+"""Run and record the steps in order; stop at the first that does not finish."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = logging.getLogger("vlray.pipelines")
 
 @dataclass
 class Outcome:
-    """Outcome of a run of a pipeline.
+    """Outcome of a pipeline run.
 
     Attributes:
         status: Exit status of the pipeline; a step that exits with 2 counts as failed.
-        states: State of every step: ``done before``, ``finished``, ``failed``, ``stopped`` or
-            ``not run``.
-        why: Reason of every step that was run.
-        message: Why a step failed and what to do; empty: none failed.
+        states: State of every step, keyed by name: ``done before``, ``finished``, ``failed``,
+            ``stopped`` or ``not run``.
+        why: Why each step was run, keyed by step name; steps that were not run are left out.
+        message: Why a step failed and what to do; empty: no step failed.
     """
 
     status: int = 0
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folder: Path) -> Outcome:
-    """Run every step that is not done, in order, up to the first that does not finish.
+    """Run every step that is not done, in order; stop at the first that does not finish.
 
     Args:
         steps: All steps.
@@ -55,7 +55,7 @@ def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folde
     """
     outcome = Outcome(states={step.name: "not run" for step in steps})
     for number, step in enumerate(steps, 1):
-        # Planned again right before it runs: earlier steps have changed its inputs by now.
+        # Plan again right before the step runs: earlier steps may have changed its inputs.
         plan = make_plan(step, state.records.get(step.name), redo=step.name in config.redo)
         head = f"step {number} of {len(steps)}, {step.name}:"
         if plan.is_done:
@@ -76,6 +76,7 @@ def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folde
 def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
     """Run one step; return the exit status of the pipeline, and a message if the step failed."""
     step = plan.step
+    # Check again: this plan is newer than the one that was checked before the first step.
     check_local(plan)
     if plan.restarts:
         old_output = set_aside(Path(step.output).expanduser())
@@ -83,7 +84,7 @@ def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
     record = Record(
         "running", plan.settings, plan.inputs, __version__, time.time(), output=step.output
     )
-    # Recorded before it runs: a pipeline that is killed leaves the step as "running".
+    # Record the step before it runs, so that a killed pipeline leaves it as "running".
     state.record(step.name, record)
     started = time.monotonic()
     ended = run_step(step, folder)
@@ -102,6 +103,7 @@ def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
             result=_result(step, ended),
         ),
     )
+    # A stop request ends the pipeline even if the step still finished.
     if ended.was_stopped or status == "stopped":
         return STOPPED, ""
     return (FAILED, _explain(plan, ended.status)) if ended.status else (0, "")
@@ -114,7 +116,7 @@ def _result(step: Step, ended: Ended) -> str:
 
 
 def set_aside(output: Path) -> Path:
-    """Rename the output of a step to a free name beside it, and return the new path."""
+    """Rename a step's output to an unused name in the same folder, and return the new path."""
     time_of_day = datetime.now().strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:

@@ -20,12 +20,12 @@ class Record:
     """Record of the last run of a step.
 
     Attributes:
-        status: How the run ended; ``running`` without a running pipeline: it was interrupted.
-        settings: Settings that are not defaults and affect the result, by dotted name.
-        inputs: Fingerprints of the inputs, by path as the settings spell it.
+        status: How the run ended; ``running`` although no pipeline is running: it was interrupted.
+        settings: Non-default settings that affect the result, keyed by dotted name.
+        inputs: Fingerprints of the inputs, keyed by path as spelled in the settings.
         version: Version of vlray.
-        started: Start time, seconds since 1970.
-        seconds: Duration.
+        started: Start time, in seconds since 1970.
+        seconds: Duration in seconds.
         output: Output folder or URI; empty: none.
         run: Run folder; empty: none was found.
         result: Summary of the result in one line.
@@ -48,7 +48,7 @@ class State:
 
     Attributes:
         folder: Folder of the file.
-        records: Records by name of the step.
+        records: Record of each step's last run, keyed by step name.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ class State:
 
     @classmethod
     def load(cls, folder: Path) -> State:
-        """Read the file; without a file there are no records.
+        """Load the state of a pipeline; if there is no file, there are no records.
 
         Raises:
             ValueError: The file is not the state of a pipeline.
@@ -78,7 +78,7 @@ class State:
         return cls(folder, records)
 
     def record(self, name: str, record: Record) -> None:
-        """Store the record of a step, and rewrite the file."""
+        """Store the record of a step and rewrite the file."""
         self.records[name] = record
         steps = {step: asdict(one) for step, one in self.records.items()}
         data = json.dumps({"version": VERSION, "steps": steps}, indent=1).encode()

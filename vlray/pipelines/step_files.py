@@ -1,4 +1,4 @@
-"""Checks of pipeline files that need the YAML source: repeated names are lost when it is parsed."""
+"""Checks on the YAML source of pipeline files: repeated names are lost when it is parsed."""
 
 from __future__ import annotations
 

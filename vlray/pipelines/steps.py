@@ -1,4 +1,4 @@
-"""Resolve the steps of a pipeline: validated settings, output and dependencies of each."""
+"""Resolve the steps of a pipeline: validate settings, set outputs, find dependencies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "train": ("corpus", "regions"),
     "test": ("checkpoint", "corpus"),
 }
-"""Options that a step needs although they have an (empty) default."""
+"""Options that a step must set, although they have an (empty) default."""
 
 PIPELINE_OPTIONS = ("project", "env")
 """Options that all steps take from the pipeline."""
@@ -50,9 +50,9 @@ class Step:
 
     Attributes:
         name: Name of the step.
-        config: Settings of its command.
+        config: Settings of the step's command.
         output: Output folder or URI; empty: none.
-        after: Names of the earlier steps whose outputs it reads.
+        after: Names of the earlier steps whose outputs this step reads.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Step:
         return self.config.command
 
     def reads(self) -> Iterator[tuple[Path, str]]:
-        """Yield the settings that may be paths of inputs, each with its option."""
+        """Yield each option whose value may be the path of an input, with that value."""
         for path, value in flatten(self.config.resolved()).items():
             if path[0] in PIPELINE_OPTIONS or path == OUTPUTS[self.command]:
                 continue
@@ -95,7 +95,7 @@ def resolve(config: PipelineConfig) -> tuple[Step, ...]:
             step = _resolve(name, settings, shared, references, config)
         except ValueError as error:
             mistakes += [f"step {name}: {line}" for line in error.args]
-            # A placeholder: references to a faulty step are not mistakes of their own.
+            # A placeholder, so that references to a faulty step are not reported as mistakes.
             outputs[name] = f"output of {name}"
             continue
         steps.append(step)
@@ -118,7 +118,7 @@ def resolve(config: PipelineConfig) -> tuple[Step, ...]:
 
 
 def folder_of(config: PipelineConfig) -> File:
-    """Return the folder of the pipeline's own files."""
+    """Return the folder for the pipeline's own files."""
     if config.output:
         return File(config.output).expanduser()
     return File("pipelines") / (config.config[0].stem if config.config else "pipeline")
@@ -219,7 +219,7 @@ def _options_of(cls: type[Command], shared: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _layer(cls: type[Command], values: Mapping[str, Any], origin: str = "") -> Layer:
-    """Make a layer of settings; refuse options that the command does not have."""
+    """Create a layer of settings; raise ValueError for options that the command does not have."""
     options = options_of(cls)
     layer = Layer("key", flatten(values), origin)
     accepted: dict[Path, Any] = {}
@@ -236,7 +236,7 @@ def _layer(cls: type[Command], values: Mapping[str, Any], origin: str = "") -> L
 
 
 def _without_output(output: Path, layer: Layer) -> Layer:
-    """Remove output and config from a layer of all commands: steps must not share them."""
+    """Remove the output and ``config`` from a layer that all steps share: each needs its own."""
     values = {
         path: layer.values[path] for path in layer.values if path not in (output, ("config",))
     }
@@ -263,7 +263,7 @@ def _hint(word: str, names: Iterable[str]) -> str:
 
 
 def normal(location: str) -> str:
-    """Normalize a path; of a URI, only a trailing slash is removed."""
+    """Normalize a path; from a URI, only remove a trailing slash."""
     text = location.rstrip("/") or location
     if "://" in text:
         return text
@@ -293,7 +293,7 @@ def _check_outputs(steps: Sequence[Step]) -> Iterator[str]:
 
 
 def _linked(step: Step, steps: Sequence[Step]) -> Step:
-    """Add the names of the earlier steps whose outputs a step reads."""
+    """Add to a step the names of the earlier steps whose outputs it reads."""
     texts = [text for _, text in step.reads()]
     after = tuple(
         other.name

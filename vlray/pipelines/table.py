@@ -1,4 +1,4 @@
-"""Plan and results of a pipeline as tables."""
+"""Tables of a pipeline's plan and results."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
 
 
 def setting_rows(step: Step) -> list[list[str]]:
-    """List the settings that differ from the defaults, by dotted name."""
+    """List the settings that differ from the defaults, each with its dotted name."""
     return [
         [".".join(path), ", ".join(map(str, value)) if isinstance(value, list) else str(value)]
         for path, value in flatten(step.config.changed()).items()

@@ -1,4 +1,4 @@
-"""Regions: boxes, features and labels of images, as arrays and as Parquet."""
+"""Regions of images (boxes, features and labels), as arrays and as Parquet files."""
 
 from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput, open_output

@@ -1,6 +1,6 @@
 """Regions of several images as plain arrays.
 
-Shapes: N images, R regions of all of them together (no padding), D feature length.
+Shapes: N: images; R: regions of all N images together, without padding; D: feature length.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from jaxtyping import Float16, Float32, Int32
 
 @dataclass(frozen=True, eq=False)
 class RegionBatch:
-    """Regions of N images, concatenated: first those of image 0, then those of image 1, etc.
+    """Regions of N images, concatenated: all regions of image 0, then all of image 1, etc.
 
     Attributes:
         image_hw: Height and width of each original image after EXIF rotation, in pixels.
-        num_boxes: Number of regions of each image; their sum is R.
+        num_boxes: Number of regions in each image; the sum is R.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
         visual_feats: Feature vector of each region; (R, 0) if only boxes were extracted.
-        obj_ids: Object class of each region, an index into the detector's ``obj_names``.
-        obj_probs: Probability of that class.
-        attr_ids: Attribute of each region; None if the detector has no attribute head.
-        attr_probs: Probability of that attribute; None likewise.
+        obj_ids: Object class of each region, as an index into the detector's ``obj_names``; None
+            if there are no object labels.
+        obj_probs: Probability of the object class; None if there are no probabilities.
+        attr_ids: Attribute of each region, as an index into the detector's ``attr_names``; None if
+            there are no attributes, for example if the detector has no attribute head.
+        attr_probs: Probability of the attribute; None if there are no probabilities.
     """
 
     image_hw: Int32[np.ndarray, "N 2"]
@@ -43,6 +45,7 @@ class RegionBatch:
                 f"image_hw has {len(self.image_hw)} images, but num_boxes has {len(self.num_boxes)}"
             )
         regions = int(self.num_boxes.sum())
+        # The first two fields have one row per image; all others have one row per region.
         for field in fields(self)[2:]:
             values = getattr(self, field.name)
             if values is not None and len(values) != regions:
@@ -60,7 +63,7 @@ class RegionBatch:
         return len(self.num_boxes)
 
     def __iter__(self) -> Iterator[RegionBatch]:
-        """Yield the regions of each image, as a batch of one image."""
+        """Yield the regions of each image as a batch of one image."""
         ends = np.cumsum(self.num_boxes)
         for index, end in enumerate(ends):
             rows = slice(end - self.num_boxes[index], end)
@@ -74,10 +77,10 @@ class RegionBatch:
 
     @classmethod
     def concat(cls, batches: Sequence[RegionBatch]) -> RegionBatch:
-        """Concatenate batches of one detector.
+        """Concatenate batches from one detector.
 
         Raises:
-            ValueError: There are no batches, or a column is None in some of them only.
+            ValueError: There are no batches, or a column is None in some batches but not in others.
         """
         if not batches:
             raise ValueError("no batches to concatenate; give at least one")

@@ -3,13 +3,13 @@
 ::
 
     CACHE/regions/<digest of the output's location>/
-        index.json            which parts are unpacked; written last, atomically
-        <token>.feats         vectors of all regions, concatenated, in the stored dtype
-        <token>.boxes         their boxes, four float32 each
-        <token>.labels        their classes and attributes, one ``LABEL`` each
-        <token>.arrow         the images: id, size, number of regions, index of the first one
+        index.json            the unpacked parts; written last, atomically
+        <token>.feats         feature vectors of all regions, in the stored dtype
+        <token>.boxes         boxes of all regions, four float32 values per region
+        <token>.labels        classes and attributes of all regions, one ``LABEL`` per region
+        <token>.arrow         the images: id, size, number of regions, index of the first region
 
-The flat files only grow. Data beyond the regions that the index counts is ignored.
+The flat files only grow. Data after the last region that the index counts is ignored.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ IMAGES = pa.schema(
 )
 
 Stamp = tuple[str, int, int]
-"""Name, size in bytes and modification time (ns) of a part. Equal stamps mean an unchanged part."""
+"""Name, size in bytes and modification time (ns) of a part; equal if the part is unchanged."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,20 @@ class Index:
     """Content of a cache folder.
 
     Attributes:
-        output: Location of the output, for people who look at the folder.
-        about: The content of the output's ``vlray.json``.
-        parts: Stamps of the unpacked parts, in the order of unpacking.
-        provenance: The detector's entry in the metadata of the parts.
-        obj_names: Names of the object classes by id.
-        attr_names: Names of the attributes by id.
+        output: Location of the output, for messages and for people who look at the folder.
+        about: Content of the output's ``vlray.json``.
+        parts: Stamps of the unpacked parts, in the order in which they were unpacked.
+        provenance: Provenance from the metadata of the first part.
+        obj_names: Names of the object classes, indexed by id.
+        attr_names: Names of the attributes, indexed by id.
         labels: Columns of ``LABEL`` that at least one image has.
-        feature_dim: Length of a vector; 0 without vectors.
+        feature_dim: Length of a feature vector; 0 if the output has no vectors.
         feature_dtype: Dtype of the stored vectors.
         images: Number of images.
         regions: Number of regions.
         flat: Token in the names of the flat files.
-        table: Token in the name of the images' table.
-        version: Version of this layout.
+        table: Token in the name of the table of images.
+        version: Version of the cache layout.
     """
 
     output: str
@@ -93,22 +93,22 @@ class Index:
         return self.feature_dim * np.dtype(self.feature_dtype).itemsize
 
     def flat_sizes(self) -> dict[str, int]:
-        """Return the minimum size of each flat file in bytes."""
+        """Return the minimum size of each flat file in bytes, keyed by file name."""
         widths = {"feats": self.feature_bytes, "boxes": BOX_BYTES, "labels": LABEL.itemsize}
         return {f"{self.flat}.{kind}": width * self.regions for kind, width in widths.items()}
 
 
 def folder_of(cache_dir: Path, fs: pafs.FileSystem, root: str, uri: str) -> Path:
-    """Return the cache folder of an output; it depends on the location, not on its spelling."""
+    """Return the cache folder for an output; two spellings of one location share a folder."""
     location = os.path.realpath(root) if files.is_local(fs) else f"{fs.type_name}://{root}"
-    if not files.is_local(fs):  # the same bucket name on another server is another output
+    if not files.is_local(fs):  # buckets on different servers may have the same name
         options = uri.partition("?")[2]
         location += f"?{options} {os.environ.get('AWS_ENDPOINT_URL', '')}"
     return cache_dir / "regions" / hashlib.sha256(location.encode()).hexdigest()[:20]
 
 
 def load_index(folder: Path) -> Index | None:
-    """Read the index; None if it is missing or invalid, or its files are missing or too short."""
+    """Read the index; return None if it is invalid, or any file is missing or too short."""
     try:
         saved = json.loads((folder / INDEX).read_bytes())
         if saved.pop("version") != VERSION:
@@ -116,24 +116,27 @@ def load_index(folder: Path) -> Index | None:
         names = ("obj_names", "attr_names", "labels")
         stamps = tuple((name, size, changed) for name, size, changed in saved.pop("parts"))
         index = Index(parts=stamps, **(saved | {name: tuple(saved[name]) for name in names}))
-        # The files may be longer: a killed process appended data without saving its index.
+        # Files may be longer, if a process was killed after it appended data and before it saved
+        # the index.
         complete = all(
             (folder / name).stat().st_size >= size for name, size in index.flat_sizes().items()
         )
         return index if complete and (folder / f"{index.table}.arrow").is_file() else None
     except (OSError, ValueError, KeyError, TypeError):
+        # An invalid index is treated as missing, so the cache is rebuilt.
         return None
 
 
 def save_index(folder: Path, index: Index) -> None:
-    """Replace the index atomically, and remove files that it does not list."""
+    """Replace the index atomically, and remove files that the new index does not list."""
     data = json.dumps(asdict(index), ensure_ascii=False).encode()
     files.write_atomic(pafs.LocalFileSystem(), str(folder / INDEX), data)
+    # Old files are removed only after the new index is in place.
     remove_stale_files(folder, index)
 
 
 def remove_stale_files(folder: Path, index: Index | None) -> None:
-    """Remove files that killed processes and older indices left. The caller must hold the lock.
+    """Remove files from killed processes and older indices. The caller must hold the lock.
 
     Processes that have such a file open can still read it.
     """
@@ -146,7 +149,7 @@ def remove_stale_files(folder: Path, index: Index | None) -> None:
 
 
 def save_images(folder: Path, token: str, images: pa.Table) -> None:
-    """Write the table of images as an Arrow file that can be memory-mapped."""
+    """Write the table of images as an Arrow file, which can be memory-mapped."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, IMAGES) as writer:
         writer.write_table(images.combine_chunks())
@@ -154,18 +157,18 @@ def save_images(folder: Path, token: str, images: pa.Table) -> None:
 
 
 def load_images(folder: Path, token: str) -> pa.Table:
-    """Map the table of images into memory."""
+    """Memory-map the table of images."""
     return pa.ipc.open_file(pa.memory_map(str(folder / f"{token}.arrow"))).read_all()
 
 
 @contextlib.contextmanager
 def hold_build_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock for unpacking into a cache folder; wait if another process holds it.
+    """Hold the lock for unpacking into a cache folder; wait if another process holds the lock.
 
     The operating system releases the lock when the process ends.
 
     Raises:
-        OSError: The folder cannot be created or written to, or its file system has no locks.
+        OSError: The folder cannot be created or written to, or the file system has no locks.
     """
     with contextlib.ExitStack() as stack:
         try:

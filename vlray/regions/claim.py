@@ -1,4 +1,4 @@
-"""Identity of an output: a folder holds regions of one source, made with one set of settings."""
+"""Identity of an output: all its regions are from one source and one set of settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlray.storage import files
 log = logging.getLogger("vlray.regions")
 
 _CONTENT = frozenset(("bytes", "sha256", "files", "names_sha256"))
-"""Keys of an identity's ``detector`` that depend on the content of an imported file."""
+"""Keys in an identity's ``detector`` that depend on the content of an imported file."""
 
 
 def claim(
@@ -30,25 +30,26 @@ def claim(
     *,
     on_changed: Literal["redo", "refuse"] = "refuse",
 ) -> bool:
-    """Write the identity of a new output, or compare it with that of an existing one.
+    """Write the identity of a new output, or check that an existing output has this identity.
 
     Args:
         fs: File system of the output.
-        root: Folder of the output on it.
-        uri: The folder as the user wrote it.
+        root: Path of the output folder on ``fs``.
+        uri: The folder as the user wrote it, for messages.
         identity: Everything that the rows depend on. ``source``, if present, describes an imported
-            file: ``path``, ``names_sha256``, ``content_sha256``, ``is_whole`` (whether the latter
-            covers all of the content), and ``times_sha256`` of its sizes and times.
-        defaults: Defaults of settings that identities of older versions lack.
-        on_changed: ``redo``: if the file at the same path has changed, all rows are removed.
-            ``refuse``: an error.
+            file or folder: ``path``, ``names_sha256``, ``content_sha256``, ``is_whole`` (whether
+            ``content_sha256`` covers all of the content), and ``times_sha256`` (digest of file
+            sizes and modification times).
+        defaults: Defaults of settings that are missing from the identities of older versions.
+        on_changed: What to do if the source at the same path has changed: ``redo`` removes all
+            rows, ``refuse`` raises an error.
 
     Returns:
         Whether rows were removed because the source has changed.
 
     Raises:
-        ValueError: The output was made with other settings or from another file; the message
-            lists each difference.
+        ValueError: The output was made with other settings or from another source (the message
+            lists each difference), the source has changed, or the folder is not a vlray output.
     """
     path = files.join(root, parts.SETTINGS)
     try:
@@ -73,12 +74,12 @@ def claim(
         log.warning("%s has changed since %s was made from it", source["path"], uri)
         _start_over(fs, root, path, identity)
         return True
-    # A changed source gets here if its path or other settings differ too.
+    # If the source has changed here, its path or other settings differ too.
     differing = _differences(saved, identity, defaults)
     if is_changed and not differing:
         differing = _difference("source", before["path"], source["path"])
     if differing and not _has_rows(fs, files.join(root, parts.REGIONS)):
-        # No image has regions yet, so nothing is lost: earlier runs stopped before their first
+        # No image has regions yet, so nothing is lost: earlier runs stopped before they wrote a
         # file, or every image failed.
         _start_over(fs, root, path, identity)
     elif differing:
@@ -90,6 +91,7 @@ def claim(
     elif source != before:
         if not before:
             log.warning(_ADOPTED, uri, source["path"])
+        # Record the current path and times, so that the next run compares with them.
         files.write_atomic(fs, path, _as_json(saved | {"source": source}))
     return False
 
@@ -101,10 +103,14 @@ _ADOPTED = (
 
 
 def has_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Return whether a source's content has changed.
+    """Return whether the content of a source has changed.
 
-    If the digest does not cover all of the content, the modification times are compared too, except
-    for a copy at another path, which may have other times.
+    If the digest does not cover all of the content, the modification times are compared too, unless
+    the path differs: a copy may have other times.
+
+    Args:
+        before: Saved ``source`` of an identity.
+        now: ``source`` of the current identity.
     """
     if any(before[name] != now[name] for name in ("names_sha256", "content_sha256")):
         return True
@@ -113,10 +119,10 @@ def has_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _start_over(fs: pafs.FileSystem, root: str, path: str, identity: dict[str, Any]) -> None:
-    """Remove all rows of an output, and write the new identity.
+    """Remove all rows from an output, and write the new identity.
 
-    The regions are removed first, since a regions file marks its shard as done. The identity is
-    replaced last: if this run is killed before, the next one starts over again.
+    The regions are removed first, since a regions file marks a shard as done. The identity is
+    replaced last: if this run is killed before that, the next one starts over.
     """
     for folder in (parts.REGIONS, parts.PLAN, parts.FAILURES, parts.FLAGS):
         for name in files.list_names(fs, files.join(root, folder)):
@@ -127,7 +133,7 @@ def _start_over(fs: pafs.FileSystem, root: str, path: str, identity: dict[str, A
 def _is_alike(
     saved: Mapping[str, Any], current: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> bool:
-    """Return whether two identities differ in the content of the source at most."""
+    """Return whether two identities are equal, apart from the content of the source."""
     one, other = (
         {
             **identity,
@@ -165,6 +171,7 @@ def _differences(
         old, new = saved.get(group, {}), current[group]
         for name in sorted(old.keys() | new.keys()):
             label = name if group == "settings" else f"detector: {name}"
+            # A missing setting had its default value.
             default = defaults.get(label)
             lines += _difference(label, old.get(name, default), new.get(name, default))
     return lines

@@ -1,4 +1,4 @@
-"""Lock of an output: one writer at a time."""
+"""Lock for an output, so that only one process writes at a time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vlray.storage.locks import locked
 
 @contextmanager
 def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
-    """Lock a local output for this process; the lock ends with the process.
+    """Lock a local output for this process; the lock is released when the process ends.
 
-    The lock saves work, not data: two writers would write the same files twice. Object storage has
-    no such lock, so outputs there are not locked.
+    The lock prevents duplicate work rather than data loss: without a lock, two processes would
+    both write the same files. Object storage has no locks, so outputs there are not locked.
 
     Raises:
         ValueError: Another process is writing to this output, or the folder is not writable.

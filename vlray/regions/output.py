@@ -35,7 +35,7 @@ class OutputInfo:
 
 @dataclass(frozen=True)
 class RegionOutput:
-    """An output of ``vlray extract`` or ``convert``, complete or not; opened by `open_output`.
+    """An output of ``vlray extract`` or ``convert``, finished or not; opened by `open_output`.
 
     >>> output = open_output("out")  # doctest: +SKIP
     >>> output["000000000009"].boxes  # doctest: +SKIP
@@ -50,7 +50,7 @@ class RegionOutput:
     _parts: tuple[int, ...] = field(repr=False)
 
     def __len__(self) -> int:
-        """Return the number of images with a row; failed images have none."""
+        """Return the number of images with a row; failed images have no row."""
         return len(self.image_ids)
 
     def __contains__(self, image_id: object) -> bool:
@@ -61,13 +61,13 @@ class RegionOutput:
         """Read the regions of one image.
 
         Raises:
-            KeyError: The output has no such image.
+            KeyError: The image has no row in the output.
         """
         return from_table(self.read([image_id]))
 
     @cached_property
     def image_ids(self) -> list[str]:
-        """Ids of all images, in file order."""
+        """Ids of all images with a row, in file order."""
         return [image_id for ids in self._ids_of_parts for image_id in ids]
 
     def iter_batches(
@@ -76,27 +76,28 @@ class RegionOutput:
         batch_size: int = 64,
         split: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows in file order; memory does not grow with the output.
+        """Yield rows in file order; memory use does not grow with the output.
 
         Args:
             columns: Columns to read; None: all. Reading is fast without ``visual_feats``.
             batch_size: Maximum number of images in a batch.
-            split: If given, only images of this split.
+            split: Yield only images in this split; None: all splits.
         """
+        # The filter needs the column "split"; it is dropped below unless requested.
         names = None if columns is None else list(dict.fromkeys([*columns, "split"]))
         for shard in self._parts:
             with self._open(parts.REGIONS, shard) as part:
-                # One part is open at a time, and one batch is in memory.
+                # Only one part is open at a time, and only one batch is in memory.
                 for batch in part.iter_batches(batch_size=batch_size, columns=names):
                     rows = batch if split is None else batch.filter(pc.field("split") == split)
                     if rows.num_rows:
                         yield rows if columns is None else rows.select(list(columns))
 
     def read(self, image_ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Read the rows of some images, in the order of ``image_ids``.
+        """Read the rows of images, in the order of ``image_ids``; ids may repeat.
 
         Raises:
-            KeyError: Images are missing; the message names the first three.
+            KeyError: Images have no row; the message names the first three.
         """
         missing = [image_id for image_id in image_ids if image_id not in self._position]
         if missing:
@@ -104,7 +105,7 @@ class RegionOutput:
                 f"{len(missing)} of {len(image_ids)} images are not in {self.path}, the first "
                 f"{missing[:3]}; failures() lists the images that could not be extracted"
             )
-        requests: dict[int, dict[int, list[int]]] = {}  # shard, row: indices into image_ids
+        requests: dict[int, dict[int, list[int]]] = {}  # shard -> row -> indices into image_ids
         for index, image_id in enumerate(image_ids):
             shard, row = self._position[image_id]
             requests.setdefault(shard, {}).setdefault(row, []).append(index)
@@ -113,10 +114,11 @@ class RegionOutput:
             rows = sorted(requests[shard])
             tables.append(self._read_rows(shard, rows, columns))
             order += [index for row in rows for index in requests[shard][row]]
-            # An id that was requested twice is read once and repeated here.
+            # An id that was requested more than once is read once, and repeated here.
             repeats = np.repeat(np.arange(len(rows)), [len(requests[shard][row]) for row in rows])
             tables[-1] = tables[-1].take(repeats)
         if not tables:
+            # No ids were requested: return an empty table with the right columns.
             return self._read_rows(self._parts[0], [], columns) if self._parts else pa.table({})
         return pa.concat_tables(tables).take(np.argsort(order))
 
@@ -157,7 +159,7 @@ def open_output(path: str) -> RegionOutput:
         path: A local path or a URI (``s3://...``, ``gs://...``).
 
     Raises:
-        FileNotFoundError: The folder is not an output of vlray.
+        FileNotFoundError: The folder is not a vlray output.
     """
     fs, root = files.resolve(path)
     description = describe(fs, root, path)

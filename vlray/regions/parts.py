@@ -1,13 +1,13 @@
-"""Files of an output folder, and their encoding.
+"""Files in an output folder, and how they are encoded.
 
 ::
 
     OUT/vlray.json                   provenance: detector, settings, images
     OUT/labels.json                  names of the object and attribute ids
-    OUT/plan/plan-00000.parquet      the listing of images, divided into shards
-    OUT/regions/part-00000.parquet   the regions of shard 0; its file marks the shard as done
-    OUT/failures/part-00000.parquet  the failed images of shard 0, if any
-    OUT/flags/part-00000.parquet     flags of images of a converted output, if any
+    OUT/plan/plan-00000.parquet      listing of the images, divided into shards
+    OUT/regions/part-00000.parquet   regions in shard 0; this file marks the shard as done
+    OUT/failures/part-00000.parquet  failed images in shard 0, if any
+    OUT/flags/part-00000.parquet     flags for images in shard 0 of an imported output, if any
 """
 
 from __future__ import annotations
@@ -24,52 +24,54 @@ import pyarrow.parquet as pq
 REGIONS, FAILURES, PLAN, FLAGS = "regions", "failures", "plan", "flags"
 SETTINGS, LABELS = "vlray.json", "labels.json"
 
-# Small enough for cheap reads of one image, large enough to compress well.
+# Images per row group: small enough for cheap reads of one image, large enough to compress well.
 ROW_GROUP_SIZE = 32
 
 Compression = Literal["zstd", "none"]
 
 DIGESTS = b"vlray.digests"
-"""Metadata key of a part: JSON list of the digest of each row's image file at extraction; "" for a
-file that could not be read."""
+"""Metadata key of a part. The value is a JSON list with the digest of each row's image file at
+extraction, or "" if the file could not be read."""
 
 
 def part_name(shard: int) -> str:
-    """Return the file name of a shard's part."""
+    """Return the name of a shard's Parquet file."""
     return f"part-{shard:05d}.parquet"
 
 
 def shard_of(name: str) -> int | None:
-    """Return the shard number in a part's file name; None for other files."""
+    """Return the shard number in a part's file name; None if the file is not a part."""
     stem, _, suffix = name.partition(".")
+    # If the prefix is missing, the stem and the number are equal.
     number = stem.removeprefix("part-")
     return int(number) if suffix == "parquet" and stem != number and number.isdigit() else None
 
 
 def with_digests(table: pa.Table, digests: Sequence[str]) -> pa.Table:
-    """Store the digest of each row's image file in a table's metadata."""
+    """Return the table with the digest of each row's image file in the metadata."""
     data = json.dumps(list(digests)).encode()
     return table.replace_schema_metadata({**(table.schema.metadata or {}), DIGESTS: data})
 
 
 def keep_digests(table: pa.Table, source: pa.Table) -> pa.Table:
-    """Copy the digests from another table with the same rows."""
+    """Return ``table`` with the digests from ``source``, which must have the same rows."""
     digests = _digests(source.schema)
     return with_digests(table, digests) if digests else table
 
 
 def take(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Select rows of a part, with their digests."""
+    """Select rows from a part, with their digests."""
     digests = _digests(table.schema)
     table = table.take(pa.array(rows)).combine_chunks()
     return with_digests(table, [digests[row] for row in rows]) if digests else table
 
 
 def read_digests(fs: pafs.FileSystem, path: str) -> dict[str, str]:
-    """Read the digests of a part by image id.
+    """Read a part's digests, keyed by image id.
 
     Returns:
-        Digests in row order, "" for a part of an older version; an empty dict without the part.
+        Digests in row order, each "" if an older version wrote the part; an empty dict if the part
+        does not exist.
     """
     try:
         with fs.open_input_file(path) as file, pq.ParquetFile(file) as part:
@@ -88,20 +90,20 @@ def _digests(schema: pa.Schema) -> list[str]:
 def encode_regions(table: pa.Table, compression: Compression) -> pa.Buffer:
     """Encode a regions table as a complete Parquet file in memory.
 
-    For float32 vectors, byte stream split stores the exponents together, which compresses better.
-    For float16 it would save 10 % too, but DuckDB cannot read it.
+    For float32 vectors, byte stream split stores the exponents together, so they compress better.
+    For float16 vectors it would save 10 %, but DuckDB cannot read such files.
     """
     name = "visual_feats.list.element.list.element"
     wide = "visual_feats" in table.column_names and pa.types.is_float32(
         table.schema.field("visual_feats").type.value_type.value_type
     )
-    # Only the column "split" repeats its values; dictionaries for the others would cost space.
+    # Only the column "split" has repeated values; dictionaries for other columns would waste space.
     split = [name] if wide and compression == "zstd" else False
     return _encode(table, compression, use_byte_stream_split=split, use_dictionary=["split"])
 
 
 def encode_plain(table: pa.Table) -> pa.Buffer:
-    """Encode a table of strings and numbers (failures, the plan) as a Parquet file in memory."""
+    """Encode a table without regions (failures, flags, plan) as a Parquet file in memory."""
     return _encode(table, "zstd", row_group_size=1 << 20)
 
 

@@ -1,4 +1,4 @@
-"""Provenance of regions, and its comparison with the regions that a model was trained on."""
+"""Provenance of regions, and checks that a model gets regions like those it was trained on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vlray.regions")
 
 _PAIRS = (("min_boxes", "max_boxes"), ("min_size", "max_size"))
+# Settings that do not change the regions, or whose effect is compared by another entry.
 _NO_MATTER = {
     "output.dtype",  # only rounding; feature_dtype is compared
     "output.compression",
@@ -30,18 +31,18 @@ _NO_MATTER = {
 
 
 def provenance_of(store: RegionStore) -> dict[str, Any]:
-    """Collect the provenance of a store's regions, in plain types, for a checkpoint or a corpus.
+    """Collect the provenance of a store's regions, to be saved with a checkpoint or a corpus.
 
     Returns:
         ``detector`` (preset or imported file), ``format``, ``source_sha256``, ``weights_sha256``,
         ``config_sha256``, ``labels_sha256``, ``feature_dim``, ``feature_dtype``, ``settings`` and
-        ``conventions``. Unknown entries are left out.
+        ``conventions``, all in plain types. Unknown entries are omitted.
     """
     about = store.provenance
     detector, settings = about.get("detector", {}), dict(about.get("settings", {}))
     entries = {
         "detector": about.get("detector_name") or detector.get("name"),
-        "format": detector.get("format"),  # of an imported file
+        "format": detector.get("format"),  # only imported outputs have one
         "source_sha256": detector.get("source_sha256") or detector.get("sha256"),
         "config_sha256": detector.get("config_sha256"),
         "weights_sha256": about.get("weights_sha256") or detector.get("weights_sha256"),
@@ -55,19 +56,18 @@ def provenance_of(store: RegionStore) -> dict[str, Any]:
 
 
 def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """List the differences between regions and those that a model was trained on.
+    """List the differences between the current regions and those that a model was trained on.
 
-    Two imported outputs are compared by their files. An imported and an extracted output are
-    compared by the length of the vectors and the labels only, since nothing else is recorded for
-    both.
+    Two imported outputs are compared by source file and format instead of by detector. An imported
+    and an extracted output are compared only by feature length and label names, since nothing else
+    is recorded for both.
 
     Args:
         trained_on: Saved result of `provenance_of`.
         current: Result of `provenance_of` for the current regions.
 
     Returns:
-        A line for each difference, the most important first. A different storage precision alone
-        is not a difference.
+        One line per difference, most important first. Storage precision is not compared.
     """
     lines = []
     # Imported outputs have a format; extracted ones have a detector with weights.
@@ -84,6 +84,7 @@ def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> li
         )
     for name in names:
         expected, actual = trained_on.get(name), current.get(name)
+        # An entry that is unknown on one side is not a difference.
         if expected != actual and None not in (expected, actual):
             lines.append(_line(_NAMES.get(name, name), _short(expected), _short(actual)))
     if imported[0] == imported[1]:
@@ -95,16 +96,16 @@ def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> li
 def warn_of_differences(
     trained_on: Mapping[str, Any], store: RegionStore, trained: str = "the checkpoint"
 ) -> list[str]:
-    """Log one warning if a store's regions differ from those that a model was trained on.
+    """Log one warning if the current regions differ from those that a model was trained on.
 
     Args:
         trained_on: Saved result of `provenance_of`.
         store: The current regions.
-        trained: What was trained or prepared with them, for the message:
+        trained: What was trained on or prepared with the earlier regions, for the message:
             ``checkpoint runs/vqa/best``, ``corpus vqa-all``.
 
     Returns:
-        The differences.
+        The lines from `differences`.
     """
     current = provenance_of(store)
     lines = differences(trained_on, current)
@@ -138,9 +139,10 @@ _NAMES = {
 
 
 def _settings(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> list[str]:
-    """Compare settings by the last part of their names; a pair of limits makes one line.
+    """Compare settings by the last part of their names, with one line for a pair of limits.
 
-    A setting that one side lacks is skipped: it belongs to another version, or does not apply.
+    A setting that is missing on one side is skipped: it belongs to another version of vlray, or
+    does not apply there.
     """
     old, new = (
         {name.rpartition(".")[2]: value for name, value in values.items()}
@@ -167,7 +169,7 @@ def _line(name: str, expected: object, actual: object) -> str:
 
 
 def _short(value: object) -> str:
-    """Shorten a digest to 12 characters; leave other values as they are."""
+    """Shorten a digest to 12 characters; convert other values to strings unchanged."""
     text = str(value)
     is_digest = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
     return text[:12] if is_digest else text

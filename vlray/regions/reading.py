@@ -1,6 +1,6 @@
-"""Read the small files of an output, the ids in its parts, and selected rows of a part.
+"""Read an output's small files, the image ids in its parts, and selected rows of a part.
 
-Shapes: M requested images.
+Shapes: M: requested images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxtyping import Int64
 from vlray.regions import parts
 from vlray.storage import files
 
-THREADS = 16  # they mostly wait for object storage
+THREADS = 16  # many, since they mostly wait for object storage
 
 COLUMNS = ("image_height", "image_width", "num_boxes", "boxes", "visual_feats")
 LABEL_COLUMNS = ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
@@ -28,11 +28,11 @@ LABEL_COLUMNS = ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
 
 @dataclass(frozen=True)
 class Description:
-    """Content of the small files of an output.
+    """Content of an output's small files.
 
     Attributes:
         about: Content of ``vlray.json``.
-        obj_names, attr_names: Names by id; empty until the first detector has started.
+        obj_names, attr_names: Names indexed by id; empty until the first detector has started.
     """
 
     about: dict[str, Any]
@@ -41,10 +41,10 @@ class Description:
 
 
 def describe(fs: pafs.FileSystem, root: str, uri: str) -> Description:
-    """Read the small files of an output.
+    """Read an output's small files, ``vlray.json`` and ``labels.json``.
 
     Raises:
-        FileNotFoundError: The folder is not an output of vlray.
+        FileNotFoundError: The folder is not a vlray output.
     """
     try:
         about = json.loads(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
@@ -61,20 +61,20 @@ def describe(fs: pafs.FileSystem, root: str, uri: str) -> Description:
 
 
 def list_shards(fs: pafs.FileSystem, folder: str) -> list[int]:
-    """List the shards with a part in a folder of an output, sorted."""
+    """List the numbers of the shards that have a part in the folder, sorted."""
     shards = (parts.shard_of(name) for name in files.list_names(fs, folder))
     return sorted(shard for shard in shards if shard is not None)
 
 
 def read_ids(fs: pafs.FileSystem, root: str, shards: Sequence[int]) -> list[pa.ChunkedArray]:
-    """Read the image ids of some parts."""
+    """Read the image ids in the parts of these shards, one column per shard."""
 
     def ids_of(shard: int) -> pa.ChunkedArray:
         path = files.join(root, parts.REGIONS, parts.part_name(shard))
         with pq.ParquetFile(path, filesystem=fs) as part:
             return part.read(columns=["image_id"], use_threads=False)["image_id"]
 
-    # The pool reads files in parallel, so each file is read by a single thread.
+    # The pool reads several files in parallel, so each file is read with one thread.
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(ids_of, shards))
 
@@ -82,11 +82,11 @@ def read_ids(fs: pafs.FileSystem, root: str, shards: Sequence[int]) -> list[pa.C
 def read_rows(
     part: pq.ParquetFile, rows: Int64[np.ndarray, M], columns: Sequence[str] | None
 ) -> pa.Table:
-    """Read some rows of a part; reads only the row groups that contain them.
+    """Read selected rows of a part, by reading only the row groups that contain them.
 
     Args:
         part: Open part of an output.
-        rows: Row numbers in the part, sorted.
+        rows: Row numbers in the part, sorted and without repetition.
         columns: Columns to read; None: all.
     """
     sizes = [part.metadata.row_group(i).num_rows for i in range(part.num_row_groups)]
@@ -97,7 +97,7 @@ def read_rows(
     table = part.read_row_groups(groups.tolist(), columns=names)
     if len(rows) == len(table):
         return table
-    # Row numbers count all groups; `table` has only the selected ones.
+    # Row numbers refer to the whole part, but `table` has only the rows of the selected groups.
     group_starts = np.cumsum([0, *(sizes[group] for group in groups[:-1])])
     local = rows - starts[group_of] + group_starts[np.searchsorted(groups, group_of)]
     return table.take(pa.array(local, pa.int64()))

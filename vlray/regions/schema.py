@@ -1,6 +1,6 @@
 """Schema of the regions table: one row per image, in columns that any Parquet reader can read.
 
-Shapes: N images, R regions of all of them together, D feature length.
+Shapes: N: images; R: regions of all N images together; D: feature length.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FAILURES = pa.schema(
         ("image_id", pa.string()),
         ("path", pa.string()),
         ("split", pa.string()),
-        # "read": a row of an import; "decode": the image file; "boxes": the user's boxes for it;
-        # "detect": the detector raised an error
+        # What failed. "read": an image in an imported file; "decode": decoding the image file;
+        # "boxes": the image's user boxes are invalid; "detect": the detector raised an error.
         ("stage", pa.string()),
         ("error", pa.string()),
         ("reason", pa.string()),
@@ -51,9 +51,9 @@ def regions_schema(
     """Return the schema of the regions table.
 
     Args:
-        feature_dim: Length D of a region's vector; 0: the table has no ``visual_feats``.
+        feature_dim: Length D of a feature vector; if 0, there is no column ``visual_feats``.
         dtype: Dtype of the stored vectors.
-        provenance: Stored as JSON under ``vlray`` in the schema's metadata.
+        provenance: Provenance to store as JSON in the schema's metadata, under ``vlray``.
     """
     feature = pa.float16() if dtype == "float16" else pa.float32()
     metadata = None if provenance is None else {"vlray": json.dumps(provenance, sort_keys=True)}
@@ -86,13 +86,13 @@ def to_table(
 ) -> pa.Table:
     """Convert the regions of N images to N rows.
 
-    Values beyond the range of float16 (65,504) are clipped when stored as float16.
+    If the schema stores float16, values beyond its range (65,504) are clipped.
 
     Raises:
-        ValueError: A vector is not finite, or its length differs from the schema.
+        ValueError: A vector has a non-finite value, or its length differs from the schema's.
     """
     _check_features(batch, image_ids, _feature_dim(schema))
-    # List columns share these offsets, so no Python lists are built.
+    # All list columns are built from these offsets, without Python lists.
     offsets = np.concatenate([[0], np.cumsum(batch.num_boxes)]).astype(np.int32)
     boxes = pa.FixedSizeListArray.from_arrays(
         pa.array(np.ascontiguousarray(batch.boxes, np.float32).reshape(-1)), type=BOX
@@ -117,9 +117,9 @@ def to_table(
 
 
 def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
-    """Convert rows to arrays; the vectors keep their stored dtype.
+    """Convert rows to arrays; feature vectors keep their stored dtype.
 
-    Without the column ``visual_feats``, the vectors have length 0.
+    If there is no column ``visual_feats``, the vectors have length 0.
     """
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
@@ -131,7 +131,7 @@ def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
     optional: dict[str, np.ndarray | None] = {}
     for name, dtype in _LABEL_COLUMNS.items():
         values = _flat(table[name]).astype(dtype, copy=False)
-        # An empty column although there are regions: the detector has no such head.
+        # If there are regions, but the column has no values, there are no such labels.
         optional[name] = values if len(values) == regions else None
     return RegionBatch(
         image_hw=np.stack(
@@ -160,7 +160,7 @@ def _feature_dim(schema: pa.Schema) -> int:
 
 def _vectors(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if pa.types.is_float16(kind.value_type):
-        if values.dtype != np.float16:  # float16 is within the limit, and clipping it is slow
+        if values.dtype != np.float16:  # float16 values are in range, and clipping them is slow
             limit = np.finfo(np.float16).max
             values = np.clip(values, -limit, limit).astype(np.float16)
     else:
@@ -176,6 +176,7 @@ def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: i
         )
     bad = ~np.isfinite(batch.visual_feats).all(axis=1)
     if bad.any():
+        # Find the image that contains the first bad region.
         image = int(np.searchsorted(np.cumsum(batch.num_boxes), bad.argmax(), side="right"))
         raise ValueError(
             f"image {image_ids[image]!r} has a vector with a non-finite value; "
@@ -185,12 +186,13 @@ def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: i
 
 def _lists(values: np.ndarray | None, offsets: np.ndarray, kind: pa.DataType) -> pa.Array:
     if values is None:
+        # Missing labels are stored as an empty list per image.
         return pa.ListArray.from_arrays(np.zeros_like(offsets), pa.array([], kind))
     return pa.ListArray.from_arrays(offsets, pa.array(values, kind))
 
 
 def _flat(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column's innermost values; these columns have no nulls, so none are dropped."""
+    """Return a column's innermost values; nulls would be dropped, but these columns have none."""
     array = column.combine_chunks()
     while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
         array = array.flatten()

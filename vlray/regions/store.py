@@ -1,6 +1,7 @@
-"""Random access to the regions of an output for training, at nearly the speed of memory.
+"""Random access to an output's regions for training, at nearly the speed of memory.
 
-Shapes: N images, R regions per image, padding included, K regions, D feature length.
+Shapes: N: images; R: regions per image, including padding; K: single regions; M: requested ids;
+D: feature length.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from vlray.storage.fingerprint import of_folder
 
 
 class RegionStore:
-    """Regions of an output, by row; opened by `open_store`.
+    """Regions of an output, with random access by row; opened by `open_store`.
 
-    Vectors are read from a file into the caller's array and are not held in memory. The page cache
-    of the operating system, which all processes share, makes repeated reads fast. Threads may read
-    concurrently. A store can be pickled: the other process opens the same files.
+    Vectors are read from a file into the caller's array and are not held in memory. The operating
+    system's page cache, which all processes share, makes repeated reads fast. Several threads may
+    read concurrently. A store can be pickled: the unpickling process opens the same files.
 
     >>> store = open_store("out", Path("cache"))  # doctest: +SKIP
     >>> feats = np.empty((2, 36, store.feature_dim), store.feature_dtype)  # doctest: +SKIP
@@ -38,13 +39,13 @@ class RegionStore:
 
     Attributes:
         output: Location of the output.
-        feature_dim: Length D of a vector; 0: the output has no vectors.
+        feature_dim: Length D of a feature vector; 0 if the output has no vectors.
         feature_dtype: Dtype of the stored vectors, float16 or float32.
-        obj_names, attr_names: Names by id, for the ids of ``read_labels``.
+        obj_names, attr_names: Names indexed by id, for the ids that ``read_labels`` returns.
     """
 
     def __init__(self, folder: Path, index: Index) -> None:
-        """Open the files of a cache folder and its index."""
+        """Open the files in a cache folder that ``index`` lists."""
         self._folder, self._index = folder, index
         self.output = index.output
         self.feature_dim = index.feature_dim
@@ -52,12 +53,13 @@ class RegionStore:
         self.obj_names, self.attr_names = index.obj_names, index.attr_names
         self._images = cache.load_images(folder, index.table)
         self._descriptors: dict[str, int] = {}
+        # Registered before the first open, so that an error below leaves no file open.
         weakref.finalize(self, _close, self._descriptors)
         for name in index.flat_sizes():
             self._descriptors[Path(name).suffix[1:]] = os.open(folder / name, os.O_RDONLY)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the location of the files, not their content."""
+        """Pickle the location of the files rather than their content."""
         return _reopen, (self._folder, self._index.flat, self._index.images)
 
     def __repr__(self) -> str:
@@ -75,12 +77,12 @@ class RegionStore:
 
     @cached_property
     def num_boxes(self) -> Int32[np.ndarray, N]:
-        """Number of regions of each image."""
+        """Number of regions in each image."""
         return _mapped(self._images["num_boxes"])
 
     @cached_property
     def image_hw(self) -> Int32[np.ndarray, "N 2"]:
-        """Height and width of each original image in pixels."""
+        """Height and width of each original image, in pixels."""
         chunks = self._images["image_hw"].chunks
         return _mapped(pa.chunked_array([c.flatten() for c in chunks], pa.int32())).reshape(-1, 2)
 
@@ -90,16 +92,16 @@ class RegionStore:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Provenance of the regions: ``vlray.json`` and the metadata of the parts."""
+        """Provenance of the regions, from ``vlray.json`` and the metadata of the parts."""
         return {**self._index.about, **self._index.provenance}
 
     def rows(self, image_ids: Sequence[str] | pa.Array | pa.ChunkedArray) -> Int64[np.ndarray, M]:
-        """Look up the rows of images by their ids.
+        """Look up the rows of images by id.
 
-        Each call scans all ids of the output, so pass many ids at once.
+        Each call scans all ids in the output, so pass many ids at once.
 
         Returns:
-            The row of each image; -1 if the output does not have it.
+            The row of each image; -1 if the output does not have the image.
         """
         if not isinstance(image_ids, pa.Array | pa.ChunkedArray):
             image_ids = pa.array(image_ids, pa.string())
@@ -108,31 +110,36 @@ class RegionStore:
         return rows
 
     def read_feats(self, rows: Int64[np.ndarray, N], out: Num[np.ndarray, "N R D"]) -> None:
-        """Read the vectors of images into an array.
+        """Read the feature vectors of images into an array.
 
         Args:
             rows: Rows of the images.
-            out: Array to fill, of the stored dtype. At most R regions of an image are read; an
-                image with fewer is padded with zeros.
+            out: C-contiguous array to fill, with the stored dtype. The first R regions of each
+                image are read; an image with fewer regions is padded with zeros.
 
         Raises:
-            ValueError: The array has another shape or dtype, or a row does not exist.
+            ValueError: The array has the wrong shape, dtype or layout, or a row does not exist.
+            OSError: The file was truncated.
         """
         self._read("feats", rows, out, (self.feature_dim,), self.feature_dtype)
 
     def read_boxes(self, rows: Int64[np.ndarray, N], out: Float32[np.ndarray, "N R 4"]) -> None:
-        """Read the boxes of images, ``x1, y1, x2, y2`` in pixels; otherwise like ``read_feats``."""
+        """Read the boxes of images, like ``read_feats``: ``x1, y1, x2, y2`` in pixels, float32."""
         self._read("boxes", rows, out, (4,), np.dtype(np.float32))
 
     def read_labels(self, rows: Int64[np.ndarray, N], num_regions: int) -> dict[str, np.ndarray]:
-        """Read the classes and attributes of images.
+        """Read the object classes and attributes of images.
 
         Returns:
-            Those of ``obj_ids``, ``obj_probs``, ``attr_ids`` and ``attr_probs`` that the output
-            has, (N, num_regions) each. For padding and missing labels, the id is -1 and the
-            probability 0.
+            ``obj_ids``, ``obj_probs``, ``attr_ids`` and ``attr_probs``, as far as the output has
+            them, (N, num_regions) each. For padding and missing labels, the id is -1 and the
+            probability is 0.
+
+        Raises:
+            ValueError: A row does not exist.
         """
         out = np.empty((len(rows), num_regions), cache.LABEL)
+        # `_read` pads with zeros, but 0 is a valid id, so the padding of ids is set to -1 below.
         self._read("labels", rows, out, (), cache.LABEL)
         padding = np.arange(num_regions) >= self.num_boxes[rows][:, None]
         labels = {name: out[name].copy() for name in self._index.labels}
@@ -144,10 +151,10 @@ class RegionStore:
     def read_feat_rows(
         self, rows: Int64[np.ndarray, K], regions: Int64[np.ndarray, K]
     ) -> Num[np.ndarray, "K D"]:
-        """Read the vectors of single regions.
+        """Read the feature vectors of single regions.
 
         Args:
-            rows: Row of the image of each region.
+            rows: Row of the image that contains each region.
             regions: Index of each region within its image.
 
         Raises:
@@ -171,6 +178,7 @@ class RegionStore:
         self, kind: str, rows: np.ndarray, out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype
     ) -> None:
         self._check_rows(rows)
+        # The caller chooses R through the shape of the array.
         expected = (len(rows), *out.shape[1:2], *shape)
         if out.shape != expected or out.dtype != dtype or not out.flags.c_contiguous:
             raise ValueError(
@@ -190,7 +198,7 @@ class RegionStore:
         data = values.reshape(-1).view(np.uint8).data
         # preadv uses no shared file position, so threads can read concurrently.
         done = os.preadv(self._descriptors[kind], [data], offset)
-        while done < len(data):  # a signal or the file system can make a read short
+        while done < len(data):  # a signal or the file system can cut a read short
             more = os.preadv(self._descriptors[kind], [data[done:]], offset + done)
             if not more:
                 raise OSError(
@@ -209,19 +217,19 @@ class RegionStore:
 
 
 def open_store(output: str, cache_dir: Path) -> RegionStore:
-    """Open an output for random access; the first call unpacks its regions into the cache.
+    """Open an output for random access; the first call unpacks the regions into the cache.
 
-    If the output has grown, a later call appends the new parts after the existing rows. If it has
-    changed, everything is unpacked again. One process unpacks while others wait.
+    If the output has grown since then, the new parts are appended after the existing rows. If the
+    output has changed, everything is unpacked again. One process unpacks while others wait.
 
     Args:
         output: A local path or a URI (``s3://...``, ``gs://...``).
-        cache_dir: Local folder for the unpacked regions; it grows by the size of the vectors.
+        cache_dir: Local folder for the unpacked regions; needs as much space as all vectors.
 
     Raises:
-        FileNotFoundError: The folder is not an output of vlray.
-        ValueError: Its parts have vectors of different lengths or dtypes.
-        OSError: The cache cannot be written to, or the disk is too full.
+        FileNotFoundError: The folder is not a vlray output.
+        ValueError: The parts have vectors of different lengths or dtypes.
+        OSError: The cache cannot be written to or locked, or the disk is too full.
     """
     fs, root = files.resolve(output)
     folder = cache.folder_of(cache_dir, fs, root, output)
@@ -231,9 +239,10 @@ def open_store(output: str, cache_dir: Path) -> RegionStore:
     stamps = _stamps(fs, root)
     cached = cache.load_index(folder)
     if _is_reusable(cached, empty, stamps) and len(cached.parts) == len(stamps):
+        # No part is new, so the lock is not needed.
         try:
             return RegionStore(folder, cached)
-        except FileNotFoundError:  # another process has just replaced it
+        except FileNotFoundError:  # another process has just replaced the cached files
             pass
     with cache.hold_build_lock(folder):
         # Another process may have unpacked while this one waited for the lock.
@@ -249,7 +258,7 @@ def open_store(output: str, cache_dir: Path) -> RegionStore:
 
 
 def _stamps(fs: pafs.FileSystem, root: str) -> list[Stamp]:
-    """List the stamps of the parts, in shard order."""
+    """Return the stamps of the parts, in shard order."""
     stamps = [
         (name, one.file_bytes or 0, one.mtime_ns or 0)
         for name, one in of_folder(fs, files.join(root, parts.REGIONS)).items()
@@ -259,7 +268,7 @@ def _stamps(fs: pafs.FileSystem, root: str) -> list[Stamp]:
 
 
 def _is_reusable(cached: Index | None, empty: Index, stamps: list[Stamp]) -> TypeGuard[Index]:
-    """Return whether the output is unchanged since it was cached, or has only grown."""
+    """Return whether the output is unchanged, or has only grown, since it was cached."""
     return (
         cached is not None
         and (cached.about, cached.obj_names, cached.attr_names)
@@ -269,7 +278,7 @@ def _is_reusable(cached: Index | None, empty: Index, stamps: list[Stamp]) -> Typ
 
 
 def _reopen(folder: Path, flat: str, images: int) -> RegionStore:
-    """Reopen a pickled store; row numbers stay valid while an output grows."""
+    """Reopen a pickled store; its row numbers stay valid if the cache has grown meanwhile."""
     index = cache.load_index(folder)
     if index is None or index.flat != flat or index.images < images:
         raise RuntimeError(
@@ -280,7 +289,7 @@ def _reopen(folder: Path, flat: str, images: int) -> RegionStore:
 
 
 def _mapped(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of the mapped file as an array, without a copy if it has one chunk."""
+    """Return a column of the mapped file as an array; a column with one chunk is not copied."""
     values: np.ndarray = (column.chunk(0) if column.num_chunks == 1 else column).to_numpy()
     return values
 

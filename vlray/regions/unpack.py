@@ -1,7 +1,4 @@
-"""Unpack the Parquet parts of an output into the flat files of the cache.
-
-Shapes: N images of a part, R regions of all of them.
-"""
+"""Unpack an output's Parquet parts into the cache's flat files."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ from vlray.storage import files
 log = logging.getLogger("vlray.regions")
 
 THREADS = 4  # enough to overlap reading, decompression and writing
-ROWS = 64  # images in memory per thread: 9 MiB with 36 vectors of 2048 float16
+ROWS = 64  # images in memory per thread: 9 MiB for 36 float16 vectors of length 2048 per image
 SPARE = 64 * 2**20  # bytes to leave free on the disk, for the table of images and other programs
 
 _SMALL = ["image_id", "image_height", "image_width", "num_boxes"]
@@ -42,7 +39,7 @@ _SMALL = ["image_id", "image_height", "image_width", "num_boxes"]
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """Small columns and metadata of a part."""
+    """Small columns and metadata of a part; ``feature`` is the Arrow type of a vector, if any."""
 
     stamp: Stamp
     images: pa.Table
@@ -51,19 +48,19 @@ class _Head:
 
 
 def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list[Stamp]) -> Index:
-    """Append parts to the flat files of an index, and return the new index.
+    """Append parts to the flat files that an index describes, and return the new index.
 
-    The caller must hold the lock. The change takes effect when the returned index is saved.
+    The caller must hold the lock. The change takes effect when the caller saves the new index.
 
     Args:
         fs: File system of the output.
-        root: Folder of the output on it.
-        folder: Folder of the cache.
-        index: Index of the existing files; without parts, new files are created.
+        root: Path of the output folder on ``fs``.
+        folder: Cache folder.
+        index: Index of the existing files; if it has no parts, new files are created.
         new: Stamps of the parts to append.
 
     Raises:
-        OSError: The disk is too full; the message has the needed and the free space.
+        OSError: The disk is too full; the message states the required and the free space.
         ValueError: The parts have vectors of different lengths or dtypes.
     """
     heads = _read_heads(fs, root, new)
@@ -88,13 +85,13 @@ def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list
         flat=flat,
         table=secrets.token_hex(6),
     )
-    # Check before anything is written.
+    # Check the space before anything is written.
     _check_space(folder, whole, replace(index, flat=flat))
     with _files(folder, whole, replace(index, flat=flat)) as descriptors:
         label_columns = _unpack_all(fs, root, folder, whole, heads, descriptors, index)
         for descriptor in descriptors.values():
             os.fsync(descriptor)
-        # The data must be on disk before an index refers to it.
+        # The flat files are on disk now, before any index refers to the new data.
         cache.save_images(folder, whole.table, images)
     labels = tuple(
         name for name in cache.LABEL.names or () if name in {*index.labels, *label_columns}
@@ -103,7 +100,7 @@ def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list
 
 
 def _read_heads(fs: pafs.FileSystem, root: str, stamps: list[Stamp]) -> list[_Head]:
-    """Read the small columns of parts, in parallel since object storage has a high latency."""
+    """Read the small columns of parts, in parallel because object storage has a high latency."""
     with ThreadPoolExecutor(max_workers=4 * THREADS) as threads:
         return list(threads.map(lambda stamp: _read_head(fs, root, stamp), stamps))
 
@@ -112,7 +109,7 @@ def _read_head(fs: pafs.FileSystem, root: str, stamp: Stamp) -> _Head:
     with pq.ParquetFile(files.join(root, parts.REGIONS, stamp[0]), filesystem=fs) as part:
         schema = part.schema_arrow
         provenance = json.loads((schema.metadata or {}).get(b"vlray", b"{}"))
-        provenance.pop("source", None)  # the range of an imported file; differs by part
+        provenance.pop("source", None)  # positions in an imported file, which differ by part
         wide = "visual_feats" in schema.names
         kind = schema.field("visual_feats").type.value_type if wide else None
         return _Head(stamp, part.read(columns=_SMALL, use_threads=False), kind, provenance)
@@ -140,7 +137,7 @@ def _regions(head: _Head) -> int:
 
 
 def _starts(heads: list[_Head], index: Index) -> list[int]:
-    """Return the number of regions before each part."""
+    """Return the number of regions that precede each part in the flat files."""
     before = accumulate(map(_regions, heads), initial=index.regions)
     return list(before)[:-1]
 
@@ -172,13 +169,13 @@ def _check_space(folder: Path, whole: Index, before: Index) -> None:
 
 @contextmanager
 def _files(folder: Path, whole: Index, before: Index) -> Iterator[dict[str, int]]:
-    """Open the flat files for appending; on an error, undo what was written."""
+    """Open the flat files for appending; if an error occurs, undo all writes."""
     with ExitStack() as stack:
         descriptors = {}
         for name, size in before.flat_sizes().items():
             descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
             stack.callback(os.close, descriptor)
-            os.ftruncate(descriptor, size)  # drop leftovers of a killed process
+            os.ftruncate(descriptor, size)  # drop leftovers from a killed process
             descriptors[Path(name).suffix[1:]] = descriptor
         try:
             yield descriptors
@@ -201,7 +198,7 @@ def _unpack_all(
     descriptors: Mapping[str, int],
     before: Index,
 ) -> set[str]:
-    """Unpack each part to its offset; return the label columns that any part has."""
+    """Unpack each part at its offset; return the label columns that at least one part has."""
     images = sum(len(head.images) for head in heads)
     size = sum(whole.flat_sizes().values()) / whole.regions if whole.regions else 0
     log.info(
@@ -222,6 +219,7 @@ def _unpack_all(
                 label_columns |= job.result()
                 bar.update(len(head.images))
         finally:
+            # After an error or Ctrl-C, do not unpack the parts that are still queued.
             threads.shutdown(cancel_futures=True)
     return label_columns
 
@@ -250,26 +248,27 @@ def _unpack_part(
 
 
 _MISSING = {"obj_ids": -1, "obj_probs": 0.0, "attr_ids": -1, "attr_probs": 0.0}
-"""Values for images without a label; an imported image may lack labels that others have."""
+"""Placeholder values for images without labels; some images in an imported output may have none."""
 
 
 def _labels(rows: pa.RecordBatch, name: str, missing: float) -> np.ndarray:
-    """Return a label of each region, image by image."""
+    """Return one label column as one value per region, image by image."""
     lists = rows[name]
     values = lists.flatten().to_numpy(zero_copy_only=False)
     num_boxes = rows["num_boxes"].to_numpy()
     has = lists.value_lengths().to_numpy() > 0
     filled = np.full(int(num_boxes.sum()), missing, cache.LABEL[name])
+    # `values` covers only the images that have this label.
     filled[np.repeat(has, num_boxes)] = values
     return filled
 
 
 def _write(descriptor: int, values: np.ndarray, start: int) -> None:
-    """Write rows from row number ``start`` on."""
+    """Write rows to a flat file, beginning at row number ``start``."""
     width = values.shape[1] * values.itemsize
     if not values.size:
         return
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     done = 0
-    while done < len(data):
+    while done < len(data):  # one call may write only a part of the data
         done += os.pwrite(descriptor, data[done:], start * width + done)

@@ -1,6 +1,6 @@
-"""Read user boxes from common file formats, detected from the content.
+"""Read user boxes from common file formats, which are detected from the content.
 
-Shapes: M boxes of all images.
+Shapes: M: boxes of all images together.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ FORMATS = """\
 CORNERS = ["x1", "y1", "x2", "y2"]
 
 Rows = tuple[pa.Array, np.ndarray]
-"""M ids (strings) and (M, 4) corners; the boxes of an image keep their order."""
+"""M image ids (strings) and (M, 4) corners; each image's boxes keep their order."""
 
 
 def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
-    """Read the boxes of a file or an output.
+    """Read the boxes in a file or in a vlray output.
 
     Args:
         source: A local path or a URI.
-        name_images: Maps file names to image ids, for COCO's JSON.
+        name_images: Function that maps file names to image ids, for COCO's JSON.
 
     Raises:
-        ValueError: It has none of the formats, which the message lists, or a row is invalid.
-        OSError: It cannot be read.
+        ValueError: The source has none of the formats (the message lists them), or a row is
+            invalid.
+        OSError: The source does not exist or cannot be read.
     """
     fs, path = files.resolve(source)
     with files.explained(source):
@@ -51,11 +52,13 @@ def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) ->
     if kind == FileType.Directory:
         return _from_output(source, fs, path)
     data = files.read_bytes(fs, path)
-    if data[:4] == b"PAR1":
+    if data[:4] == b"PAR1":  # Parquet's magic number
         return _from_parquet(data, source)
+    # Some programs, such as Excel, write a byte order mark.
     data = data.removeprefix(codecs.BOM_UTF8)
     if data.lstrip()[:1] in (b"{", b"["):
         return _from_json(data, source, name_images)
+    # Column names may be quoted.
     header = data.partition(b"\n")[0].replace(b'"', b"").strip()
     for delimiter in (",", "\t"):
         if b"image_id" in header.split(delimiter.encode()):
@@ -69,6 +72,7 @@ def _from_output(source: str, fs: Any, path: str) -> Rows:
     batches = open_output(source).iter_batches(["image_id", "boxes"], batch_size=4096)
     empty = pa.table({"image_id": pa.array([], pa.string()), "boxes": pa.array([], _LISTS)})
     tables = [_from_table(pa.Table.from_batches([batch]), source) for batch in batches]
+    # An output without rows yields no batches, but concatenation needs at least one.
     tables.append(_from_table(empty, source))
     ids, boxes = zip(*tables, strict=True)
     return pa.concat_arrays(ids), np.concatenate(boxes)
@@ -93,12 +97,12 @@ def _from_csv(data: bytes, delimiter: str, source: str) -> Rows:
         table = pacsv.read_csv(
             pa.BufferReader(data),
             parse_options=pacsv.ParseOptions(delimiter=delimiter),
-            # "NA" is a valid id; only an empty cell is missing.
+            # Ids are strings, so "NA" is an id; only an empty id is missing.
             convert_options=pacsv.ConvertOptions(column_types=types),
         )
     except pa.ArrowInvalid as error:
         raise ValueError(f"{source}: {error}") from error
-    if "boxes" in table.column_names:  # pandas writes a list as its text
+    if "boxes" in table.column_names:  # pandas writes lists to CSV as text
         texts = table["boxes"].to_pylist()
         try:
             lists = [json.loads(text) for text in texts]
@@ -132,6 +136,7 @@ def _from_table(table: pa.Table, source: str, names: Sequence[str] = ()) -> Rows
         raise ValueError(f"{source}: {error}; boxes must be numbers. Give\n{FORMATS}") from error
     inner = lists.flatten()
     fours = pc.fill_null(pc.equal(pc.list_value_length(inner), 4), False)
+    # By default, pc.all returns null for an empty column.
     if not pc.all(fours, min_count=0).as_py():
         raise ValueError(f"{source} has a box without the four numbers x1, y1, x2, y2")
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
@@ -140,7 +145,7 @@ def _from_table(table: pa.Table, source: str, names: Sequence[str] = ()) -> Rows
 
 
 def _strings(image_ids: pa.Array, source: str) -> pa.Array:
-    """Convert ids to strings; whole numbers of any type get no decimal point."""
+    """Convert ids to strings; whole numbers stored as floats get no decimal point."""
     if pa.types.is_floating(image_ids.type):
         try:
             image_ids = image_ids.cast(pa.int64())
@@ -160,9 +165,11 @@ def _from_json(data: bytes, source: str, name_images: Callable[[Sequence[str]], 
     except ValueError as error:
         if data.lstrip()[:1] == b"[":
             raise ValueError(f"{source} is not valid JSON: {error}") from error
+        # Several documents, one per line, are not valid JSON as a whole.
         document = _json_lines(data, source)
     if isinstance(document, dict) and "annotations" in document:
         return _from_coco(document, source, name_images)
+    # JSON lines with a single line are valid JSON: one record.
     records = document if isinstance(document, list) else [document]
     return _from_records(records, source)
 
@@ -220,7 +227,7 @@ def _from_records(records: Sequence[Any], source: str) -> Rows:
 
 
 def _boxes_of(record: Any) -> list[list[float]]:
-    """Return the boxes of one record; null becomes NaN, which is refused later with its image."""
+    """Return the boxes in one record; null becomes NaN, so that the image is refused later."""
     if "boxes" in record:
         boxes = record["boxes"]
     elif "bbox" in record:
@@ -235,6 +242,7 @@ def _boxes_of(record: Any) -> list[list[float]]:
 
 
 def _number(value: Any) -> float:
+    # float() would accept numeric text.
     if isinstance(value, str):
         raise TypeError(f"{value!r} is not a number")
     return np.nan if value is None else float(value)
@@ -243,6 +251,7 @@ def _number(value: Any) -> float:
 def _string(image_id: Any) -> str:
     if isinstance(image_id, float) and image_id.is_integer():
         image_id = int(image_id)
+    # bool is a subclass of int.
     if isinstance(image_id, bool) or not isinstance(image_id, str | int):
         raise TypeError(f"{image_id!r} is not an id")
     return str(image_id)

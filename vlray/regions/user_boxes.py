@@ -1,6 +1,6 @@
-"""User boxes, which replace a detector's: read, matched to the images, and checked.
+"""Read user boxes, which replace a detector's boxes; match them to the images, and check them.
 
-Shapes: M boxes of all images, R boxes of one image.
+Shapes: M: boxes of all images together; R: boxes in one image.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from jaxtyping import Float32, Float64
 from vlray.regions.schema import BOX
 from vlray.regions.user_box_files import FORMATS, read_rows
 
-# Pixels. Published boxes are rounded in many ways, and some include the pixel after the last one.
+# In pixels. Published boxes are rounded in many ways, and some end one pixel past the edge.
 TOLERANCE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class UserBoxes:
-    """User boxes by image; the boxes of an image keep their order.
+    """User boxes, grouped by image; each image's boxes keep their order.
 
     Attributes:
-        image_ids: Sorted ids of the images with boxes.
-        boxes: A list of boxes for each id: ``x1, y1, x2, y2`` in pixels of the original image.
-        sha256: Digest of ids and boxes; it does not depend on the file format.
+        image_ids: Ids of the images with boxes, sorted.
+        boxes: One list of boxes per id: ``x1, y1, x2, y2`` in pixels of the original image.
+        sha256: Digest of the ids and boxes; does not depend on the file format.
     """
 
     image_ids: pa.Array
@@ -40,27 +40,28 @@ class UserBoxes:
         return len(self.boxes.flatten())
 
     def of(self, image_ids: pa.ChunkedArray) -> pa.ListArray:
-        """Return the boxes of each image; null for an image without boxes."""
+        """Return the list of boxes for each image; null if an image has no boxes."""
         return self.boxes.take(pc.index_in(image_ids, value_set=self.image_ids).combine_chunks())
 
     def not_among(self, image_ids: pa.ChunkedArray) -> list[str]:
-        """List the ids with boxes that are not among these images."""
+        """Return the ids that have boxes but are not among ``image_ids``."""
         is_listed = pc.is_in(self.image_ids, value_set=image_ids.combine_chunks())
         unknown: list[str] = self.image_ids.filter(pc.invert(is_listed)).to_pylist()
         return unknown
 
 
 def read_boxes(path: str, name_images: Callable[[Sequence[str]], list[str]]) -> UserBoxes:
-    """Read boxes from a file or an output.
+    """Read user boxes from a file or from a vlray output.
 
     Args:
-        path: A local path or a URI: Parquet, CSV, TSV, JSON lines, COCO's JSON, or the folder of
-            an output. The format is detected from the content.
-        name_images: Maps file names to image ids, for COCO's JSON.
+        path: A local path or a URI of a Parquet, CSV, TSV or JSON lines file, COCO's JSON, or an
+            output folder. The format is detected from the content.
+        name_images: Function that maps file names to image ids, for COCO's JSON.
 
     Raises:
-        ValueError: It has none of these formats, or no boxes in pixels.
-        OSError: It cannot be read.
+        ValueError: The file has none of these formats, has no boxes, or has boxes that are
+            fractions rather than pixels.
+        OSError: The file does not exist or cannot be read.
     """
     image_ids, coordinates = read_rows(path, name_images)
     if not len(image_ids):
@@ -74,13 +75,13 @@ def read_boxes(path: str, name_images: Callable[[Sequence[str]], list[str]]) -> 
 
 
 def gather(image_ids: pa.Array, coordinates: Float64[np.ndarray, "M 4"]) -> UserBoxes:
-    """Group boxes by image; the boxes of an image keep their order.
+    """Group boxes by image; each image's boxes keep their order.
 
     Args:
-        image_ids: The id of each box's image, M strings.
-        coordinates: ``x1, y1, x2, y2`` in pixels.
+        image_ids: Image id of each box, M strings.
+        coordinates: ``x1, y1, x2, y2`` in pixels of the original image.
     """
-    # Dictionary codes in sorted order make one stable sort group millions of boxes.
+    # Replace ids with their rank: one stable integer sort then groups millions of boxes.
     encoded = pc.dictionary_encode(image_ids)
     order = pc.sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty_like(order)
@@ -88,7 +89,7 @@ def gather(image_ids: pa.Array, coordinates: Float64[np.ndarray, "M 4"]) -> User
     codes = rank[encoded.indices.to_numpy()]
     counts = np.bincount(codes, minlength=len(order))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    with np.errstate(over="ignore"):  # becomes infinite, and describe_invalid_box refuses it
+    with np.errstate(over="ignore"):  # overflow becomes inf, which describe_invalid_box reports
         rows = coordinates[np.argsort(codes, kind="stable")].astype(np.float32)
     names = encoded.dictionary.take(pa.array(order))
     digest = hashlib.sha256("\0".join(names.to_pylist()).encode())
@@ -99,10 +100,16 @@ def gather(image_ids: pa.Array, coordinates: Float64[np.ndarray, "M 4"]) -> User
 
 
 def describe_invalid_box(boxes: Float32[np.ndarray, "R 4"], height: int, width: int) -> str:
-    """Describe the first box that is invalid for an image of this size; "" if all are valid.
+    """Describe the first box that is invalid in an image of this size; "" if all are valid.
 
-    A box may extend beyond its image by a pixel, as in many annotations.
+    A box may exceed the image by a pixel, as in many annotations.
+
+    Args:
+        boxes: ``x1, y1, x2, y2`` in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
+    # Comparisons with NaN are false; such boxes are reported as not finite.
     with np.errstate(invalid="ignore"):
         finite = np.asarray(np.isfinite(boxes).all(axis=1))
         filled = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))

@@ -1,1 +1,1 @@
-"""Run folders: sessions, logs, exit statuses and the list of runs."""
+"""Run folders: sessions, logs, exit statuses and lists of runs."""

@@ -15,7 +15,7 @@ from vlray.runs.table import table
 
 
 def run(config: LogsConfig, session: Session) -> None:
-    """List the runs or show one, without a run folder for this command itself."""
+    """List the runs or show one; this command itself creates no run folder."""
     if config.list or not (config.run or config.follow or config.show_command):
         _list(config)
     else:
@@ -42,7 +42,7 @@ def _show(config: LogsConfig) -> None:
     if config.show_command:
         print(command_of(run))
         return
-    # On stderr, so that the output holds the log alone.
+    # On stderr, so that stdout holds nothing but the log.
     sys.stderr.write(f"{_header(run)}\n")
     if config.follow:
         ended = follow(run, config.lines, sys.stdout.buffer)
@@ -58,7 +58,7 @@ def _runs(config: LogsConfig) -> list[Run]:
 
 
 def _header(run: Run) -> str:
-    """Return two lines: the state of a run, and the command that repeats it."""
+    """Return two lines: the state of a run, and the command that repeats the run."""
     state = f"{run.folder}: {run.state}, started {run.started:%Y-%m-%d %H:%M:%S}, {run.took}"
     return f"{state}\nrepeat: {command_of(run, width=0)}"
 

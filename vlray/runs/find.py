@@ -25,7 +25,7 @@ def projects(runs_dir: Path) -> list[str]:
 
 
 def runs_of(runs_dir: Path, names: Sequence[str]) -> list[Run]:
-    """Return the runs of the given projects, the latest last."""
+    """Return the runs of the given projects, latest last."""
     folders = [runs_dir / name for name in names]
     runs = [
         Run(path)
@@ -42,8 +42,8 @@ def find(name: str, runs: Sequence[Run], runs_dir: Path) -> Run:
 
     Args:
         name: Folder or name of the run, the beginning of its name, or ``last``.
-        runs: The candidates, the latest last.
-        runs_dir: Second parent of relative folders, so that ``PROJECT/NAME`` also works.
+        runs: The runs to search, latest last.
+        runs_dir: Second folder to search for a relative path, so that ``PROJECT/NAME`` works.
 
     Raises:
         ValueError: No run matches; the message lists similar names.

@@ -37,10 +37,10 @@ log = logging.getLogger("vlray")
 class RunFolder:
     """The folder of an active run, with its open log.
 
-    ``status.json`` holds ``argv``, ``cwd``, ``host``, ``pid`` and the start time. At the end it
-    gets the end time and the status: ``finished``, ``stopped`` (Ctrl-C, SIGTERM) or ``failed``. A
-    killed process cannot write its status, but it loses the lock on its log, so that `Run` detects
-    it.
+    ``status.json`` holds ``argv``, ``cwd``, ``host``, ``pid``, the start time and the status
+    ``running``. When the run ends, the end time is added, and the status becomes ``finished``,
+    ``stopped`` (Ctrl-C, SIGTERM) or ``failed``. A killed process cannot write its status, but its
+    lock on the log is released, so that `Run` detects the end.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class RunFolder:
         return self.path.name
 
     def note(self, result: str) -> None:
-        """Record the result of the run in one line, for the list of ``vlray logs``."""
+        """Record the run's result in one line, which ``vlray logs`` shows in its list."""
         try:
             self._update(result=result)
         except OSError as error:  # a missing note must not fail a finished run
@@ -69,7 +69,7 @@ class RunFolder:
         """
         if self in _open:
             _open.remove(self)
-        with contextlib.suppress(OSError):  # the lock on the log ends with the process
+        with contextlib.suppress(OSError):  # `Run` sees the released lock
             self._update(status=status, ended=_now())
         for handler in self.handlers:
             logging.getLogger("vlray").removeHandler(handler)
@@ -79,7 +79,7 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _is_bare(self) -> bool:
-        """Return whether the run has only the files of its start, and is recent."""
+        """Return whether the run is recent and has only the files written at its start."""
         try:
             initial = {self.log_path, *(self.path / name for name in _INITIAL_FILES)}
             age = time.time() - (self.path / "settings.yaml").stat().st_mtime
@@ -89,7 +89,7 @@ class RunFolder:
 
     def _update(self, **values: Any) -> None:
         path = self.path / STATUS
-        self.path.stat()  # a run folder that the user deleted is not created again
+        self.path.stat()  # raises if the user deleted the folder: do not create it again
         saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         atomic.write(path, (json.dumps(saved | values, indent=2) + "\n").encode())
 
@@ -97,9 +97,9 @@ class RunFolder:
 def open_run(config: Command, command: str) -> RunFolder:
     """Create ``runs/<project>/<command>-<time>/``, write the settings and start the log.
 
-    The folder holds ``settings.yaml`` (all settings; with ``--config`` it repeats the run),
+    The folder holds ``settings.yaml`` (all settings; ``--config`` with it repeats the run),
     ``changed.yaml`` (settings that differ from the defaults), ``requirements.txt`` (installed
-    versions), ``status.json`` (see `RunFolder`) and the log of the logger ``vlray``. Its messages
+    versions), ``status.json`` (see `RunFolder`) and the log of the logger ``vlray``. Log messages
     also go to stderr, without tracebacks.
 
     Raises:
@@ -123,7 +123,7 @@ def _open_run(config: Command, command: str) -> RunFolder:
     _open.append(folder)
     folder._update(
         command=command,
-        argv=sys.orig_argv,
+        argv=sys.orig_argv,  # unlike sys.argv, includes the interpreter and -m
         cwd=str(Path.cwd()),
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -139,19 +139,19 @@ def current_run() -> str:
 
 
 def _now() -> str:
-    """Return the local time in seconds, with its UTC offset (ISO 8601)."""
+    """Return the local time in ISO 8601, to the second and with the UTC offset."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def to_yaml(values: dict[str, Any]) -> str:
-    """Convert settings to YAML, in the order of their definition."""
+    """Convert settings to YAML, keeping the order of their definition."""
     import yaml
 
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _make_folder(parent: Path, name: str) -> Path:
-    """Create a new folder; further runs of the same second get a number."""
+    """Create a new folder; later runs in the same second get a number."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
@@ -196,7 +196,7 @@ class _LogFile(logging.FileHandler):
 
 
 class _WithoutTraceback(logging.Formatter):
-    """Formatter of console messages, without tracebacks; these are in the log file."""
+    """Formatter for console messages that omits tracebacks; only the log file has them."""
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage()

@@ -19,7 +19,7 @@ def show(run: Run, lines: int, out: BinaryIO) -> None:
 
     Args:
         run: The run.
-        lines: Number of lines; 0: all.
+        lines: Number of lines to show; 0: all.
         out: Binary stream to write to.
 
     Raises:
@@ -46,6 +46,7 @@ def follow(run: Run, lines: int, out: BinaryIO) -> Run:
         ValueError: The run has no log after `SECONDS_TO_BEGIN`.
     """
     since = time.monotonic()
+    # A run creates its folder first and its log a moment later.
     while run.log is None and time.monotonic() - since < SECONDS_TO_BEGIN:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     with _log_of(run).open("rb") as file:

@@ -11,8 +11,8 @@ from typing import Any
 METRICS = "metrics.jsonl"
 
 Record = dict[str, Any]
-"""Metrics of a step, by name, with ``step``, ``time`` (Unix time in seconds), ``kind`` (``train``
-or ``valid``) and, for an evaluation that was the best so far, ``best``."""
+"""Metrics of one step, keyed by name, plus ``step``, ``time`` (Unix time in seconds), ``kind``
+(``train`` or ``valid``) and, if the evaluation was the best so far, ``best``."""
 
 _NOT_METRICS = ("step", "time", "kind", "best")
 _IS_BEST = '"best": true'
@@ -24,12 +24,12 @@ def metrics_of(record: Record) -> dict[str, float]:
 
 
 def of_kind(kind: str, records: Sequence[Record]) -> list[Record]:
-    """Return the records of training (``train``) or evaluation (``valid``)."""
+    """Return the records of one kind: training (``train``) or evaluation (``valid``)."""
     return [record for record in records if record["kind"] == kind]
 
 
 def to_line(record: Record) -> str:
-    """Return a record as a line of JSON. Non-finite values become null: JSON has no NaN."""
+    """Return a record as a line of JSON. Non-finite values become null, because JSON has no NaN."""
     finite = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in record.items()
@@ -42,6 +42,7 @@ def last_best(path: Path) -> Record | None:
     best = ""
     if path.is_file():
         with path.open(encoding="utf-8") as lines:
+            # Parse only the last match: parsing all lines of a long run would be slow.
             for line in lines:
                 if _IS_BEST in line and line.endswith("\n"):  # the last line may be incomplete
                     best = line
@@ -49,7 +50,7 @@ def last_best(path: Path) -> Record | None:
 
 
 def describe_best(record: Record) -> str:
-    """Describe an evaluation by its first metric, which selects the best one."""
+    """Describe an evaluation by its first metric, which determines the best evaluation."""
     name, value = next(iter(metrics_of(record).items()))
     text = "not a number" if value is None else f"{value:.4g}"
     return f"{name} {text} at step {record['step']:,}"

@@ -18,7 +18,7 @@ _IN_BAR = "is_in_bar"
 
 
 class Bar:
-    """Progress bar, and timer for progress lines. Use it in a ``with`` block, or close it.
+    """Progress bar, or timer for progress lines. Use a ``with`` block, or call `close`.
 
     Log messages of vlray are written above the bar.
 
@@ -38,12 +38,12 @@ class Bar:
         """Start the display.
 
         Args:
-            total: Position of the end.
+            total: Final position.
             unit: Name of the unit, with a leading space; ``B`` for bytes.
             seconds: Interval between two lines.
             style: ``auto``: a bar on a terminal; lines elsewhere and for JSON logs.
-            done: Position of the start.
-            form: tqdm's ``bar_format``; None: its default.
+            done: Initial position.
+            form: tqdm's ``bar_format``; None: tqdm's default.
         """
         if style == "auto":
             style = "bar" if sys.stderr.isatty() and not _is_json() else "lines"
@@ -88,7 +88,7 @@ class Bar:
 
     def skip(self, position: int) -> None:
         """Move the start to the position that an earlier run reached."""
-        # tqdm leaves `initial` out of the speed.
+        # tqdm does not count `initial` as progress when it computes the speed.
         self._bar.initial = self._bar.n = position
         self._bar.refresh()
 
@@ -110,12 +110,12 @@ class Bar:
         return is_due
 
     def say(self, log: logging.Logger, line: str) -> None:
-        """Write a line to the log, and to the console unless it shows the bar."""
+        """Write a line to the log, and to the console unless the console shows the bar."""
         log.info("%s", line, extra={_IN_BAR: True})
 
 
 class _AboveBar(logging.Filter):
-    """Filter that clears the bar before a console message; tqdm redraws it below."""
+    """Filter that clears the bar before a console message; tqdm redraws the bar below."""
 
     def __init__(self, bar: tqdm[Never]) -> None:
         super().__init__()
@@ -130,6 +130,7 @@ class _AboveBar(logging.Filter):
 
 def _consoles() -> list[logging.Handler]:
     """Return the handlers of the logger ``vlray`` that write to the console."""
+    # FileHandler is a subclass of StreamHandler.
     return [
         handler
         for handler in logging.getLogger("vlray").handlers

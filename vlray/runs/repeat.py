@@ -1,4 +1,4 @@
-"""The inputs of a run, and the command that repeats it."""
+"""The inputs of a run, and the command that repeats the run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ABOUT = 28
 def command_of(run: Run, width: int = WIDTH) -> str:
     """Return a shell command that repeats a run.
 
-    This is the command line of the user. If another program called vlray (a notebook, the demo), it
-    is the command with the saved ``settings.yaml``.
+    This is the user's command line. If another program called vlray (a notebook, the demo), the
+    command reads the saved ``settings.yaml`` instead.
 
     Args:
         run: The run.
-        width: Columns after which the command is split into lines; 0: never.
+        width: Maximum columns of a one-line command; a longer one is split at flags. 0: no limit.
     """
     words = _called(run.status.get("argv") or [], run.command)
     if not words:
@@ -38,9 +38,9 @@ def command_of(run: Run, width: int = WIDTH) -> str:
 
 
 def _called(argv: Sequence[str], command: str) -> list[str]:
-    """Replace the interpreter's path in a command line; empty if it is not a call of vlray."""
+    """Replace the interpreter's path in a command line; return [] if it does not call vlray."""
     words = list(argv)
-    if "-m" in words:
+    if "-m" in words:  # `python -m vlray.extract` or `python -m vlray extract`
         words = words[words.index("-m") + 1 :]
         if words[:1] == [f"vlray.{command}"] or words[:2] == ["vlray", command]:
             return ["python", "-m", *words]
@@ -51,7 +51,7 @@ def _called(argv: Sequence[str], command: str) -> list[str]:
 
 
 def _by_flag(words: Sequence[str]) -> list[str]:
-    """Split a command into lines, each of which begins with a flag."""
+    """Split a command into lines, with a new line before each flag."""
     lines: list[list[str]] = [[]]
     for word in words:
         if word.startswith("--") and len(word) > len("--"):
@@ -61,7 +61,7 @@ def _by_flag(words: Sequence[str]) -> list[str]:
 
 
 def inputs_of(run: Run) -> str:
-    """Return the positional arguments of a run, each as the last part of its path."""
+    """Return the positional arguments of a run, each shortened to the last part of its path."""
     if run.command not in COMMANDS:
         return ""
     try:
@@ -75,6 +75,6 @@ def inputs_of(run: Run) -> str:
 
 
 def _short(value: Any) -> str:
-    """Return the last part of a path; of several paths, joined by commas."""
+    """Return the last part of a path, or the last parts of several paths, joined by commas."""
     values = value if isinstance(value, list) else [value]
     return ",".join(str(one).rstrip("/").rpartition("/")[2] for one in values)

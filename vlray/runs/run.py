@@ -25,9 +25,9 @@ _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 """Prefix of each message in a text log."""
 
 MESSAGE_LINES = 50
-"""Lines to read from the end of a log; longer last messages are shown from their middle."""
+"""Lines to read from the end of a log. If the last message is longer, its last line is shown."""
 BLOCK = 65_536
-"""Bytes to read at a time from the end of a log."""
+"""Bytes per read from the end of a log."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def order(self) -> tuple[str, int, int]:
-        """Sort key: start time in seconds, number within that second, time of its settings.
+        """Sort key: start time to the second, number within that second, settings file time in ns.
 
         The last part orders runs of different commands that started in the same second.
         """
@@ -85,13 +85,13 @@ class Run:
 
     @cached_property
     def state(self) -> State:
-        """State of the run: active, or how it ended."""
+        """State of the run: whether it is active, or how it ended."""
         recorded: State = self.status.get("status", "unknown")
         if self.log is not None and is_locked(self.log):
             # Child processes may hold the lock for a moment after the run has recorded its end.
             return recorded if recorded in ("finished", "stopped", "failed") else "running"
         if recorded == "running":
-            # Nobody holds the lock: the process was killed. Locks of other hosts are not visible.
+            # No process holds the lock: the run was killed. Locks on other hosts are not visible.
             here = self.status.get("host") == socket.gethostname()
             return "stopped" if here else "unknown"
         return recorded
@@ -135,18 +135,18 @@ class Run:
             lines = file.read().decode(errors="replace").splitlines()
         if record := parse_json(lines[-1] if lines else ""):
             return str(record["message"]).partition("\n")[0]
-        # A message may have several lines, such as a traceback: take its first one.
+        # A message may have several lines, such as a traceback: take its first line.
         begins = [line for line in lines if _STAMP.match(line)] or lines[-1:]
         return _STAMP.sub("", begins[-1]).strip() if begins else ""
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder is a run folder, by its name."""
+    """Return whether a folder exists and has the name of a run folder."""
     return _NAME.fullmatch(folder.name) is not None and folder.is_dir()
 
 
 def is_locked(log: Path) -> bool:
-    """Return whether a process holds the lock of a log, which it does while the run is active."""
+    """Return whether a process holds the lock on a log, as a run does while it is active."""
     try:
         with log.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

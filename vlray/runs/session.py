@@ -54,7 +54,7 @@ class Failed(Exception):  # noqa: N818 - a result, such as a limit that was not 
 class Session:
     """Context manager around the imports and the work of a command.
 
-    If the block raises, the session raises `SystemExit` with a status of the table above.
+    If the block raises, the session raises `SystemExit` with a status from the table above.
     """
 
     def __init__(self, command: str, again: str = AGAIN) -> None:
@@ -117,14 +117,14 @@ class Session:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._is_ending:
-            if self._signal:  # second signal: do not wait for shutdown, such as that of Ray
+            if self._signal:  # second signal: do not wait for shutdown, such as Ray's
                 os._exit(STOPPED)
             return
         self._signal = signal.Signals(number).name
         raise KeyboardInterrupt
 
     def _judge(self, error: BaseException | None) -> tuple[int, str]:
-        """Return the exit status and the final message for an exception of the command."""
+        """Return the exit status and the final message for the command's exception, if any."""
         if error is None:
             return DONE, ""
         if self._signal or isinstance(error, KeyboardInterrupt):
@@ -132,7 +132,7 @@ class Session:
             return STOPPED, message or self._stopped(self._signal)
         if isinstance(error, SystemExit):
             return self._judge_exit(error.code)
-        if isinstance(error, BrokenPipeError) and not self.folder:  # such as by head
+        if isinstance(error, BrokenPipeError) and not self.folder:  # such as a pipe to `head`
             _drop_stdout()
             return FAILED, ""
         name = f"vlray {self.command}"
@@ -167,7 +167,7 @@ class Session:
             sys.stderr.write(f"{message}\n")
 
     def _trace(self, error: BaseException) -> str:
-        """Return the file with the traceback: the run's log, else a temporary file."""
+        """Return the path of the file with the traceback: the run's log, else a temporary file."""
         if self.folder:
             return str(self.folder.log_path)
         import tempfile
@@ -193,7 +193,7 @@ def is_mistake(error: BaseException) -> bool:
 
 
 def raised_in_worker(error: BaseException) -> BaseException:
-    """Return the exception of a task or an actor, without Ray's wrappers."""
+    """Return the exception that a task or an actor raised, without Ray's wrappers."""
     while _is_of_ray(error):
         inner = getattr(error, "cause", None) or next(iter(error.args), None)
         if not isinstance(inner, BaseException):
@@ -203,15 +203,16 @@ def raised_in_worker(error: BaseException) -> BaseException:
 
 
 def _is_of_ray(error: BaseException) -> bool:
-    """Return whether an exception has a base class of Ray, without importing Ray."""
+    """Return whether an exception has a base class from Ray, without importing Ray."""
     return any(kind.__module__.partition(".")[0] == "ray" for kind in type(error).__mro__)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """Return the exception and its causes."""
+    """Return an exception and its causes, the exception itself first."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
+        # As in a traceback: the cause, else the context unless `raise ... from None` hides it.
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return chain
 
@@ -221,7 +222,7 @@ def _numbers(error: BaseException) -> set[int]:
 
 
 def _refusal(name: str, error: BaseException) -> list[str]:
-    """Return the message for a user error, one or more lines."""
+    """Return the message for a user error as one or more lines."""
     if isinstance(error, ValueError):
         from vlray.settings.reader import UsageError
 
@@ -239,7 +240,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _flush() -> OSError | None:
-    """Flush standard output; return the error, unless the reader of a pipe has closed it."""
+    """Flush standard output; return any error except that of a pipe closed by its reader."""
     try:
         sys.stdout.flush()
     except OSError as error:

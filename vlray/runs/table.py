@@ -13,11 +13,11 @@ HEADER = ("run", "state", "took", "inputs", "result or last message")
 
 
 def table(runs: Sequence[Run], *, width: int = 0, with_project: bool = False) -> list[str]:
-    """Return the lines of the table; the name of a run contains its start time.
+    """Return the lines of the table. Start times are part of the names of the runs.
 
     Args:
         runs: The runs, in the order of the lines.
-        width: Columns of the terminal, to which lines are cut; 0: no limit.
+        width: Maximum line length, usually the terminal's; longer lines are cut. 0: no limit.
         with_project: Whether to show names as ``PROJECT/NAME``.
     """
     rows = [HEADER]
@@ -30,5 +30,5 @@ def table(runs: Sequence[Run], *, width: int = 0, with_project: bool = False) ->
 
 
 def _cut(line: str, width: int) -> str:
-    """Cut a line that would wrap."""
+    """Shorten a line that would wrap."""
     return line if len(line) <= width else f"{line[: width - 1]}\u2026"

@@ -1,1 +1,1 @@
-"""Reading and storing of settings: layers, flags, environment variables, settings.yaml."""
+"""Reading and storing settings: layers, flags, environment variables, settings.yaml."""

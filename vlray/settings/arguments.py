@@ -52,12 +52,12 @@ def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
 
 
 def usage(cls: type[Command]) -> str:
-    """Return the usage of a command in one line."""
+    """Return the one-line usage of a command."""
     return " ".join(["vlray", cls.command, *cls.positionals, "[options]"])
 
 
 def _shortcuts(cls: type[Command]) -> dict[str, str]:
-    """Map each option to its short name: the last part, where no other option ends the same."""
+    """Map options to short names: the last part of an option, if no other option ends in it."""
     paths = list(options_of(cls))
     count = Counter(path[-1] for path in paths)
     return {
@@ -68,7 +68,7 @@ def _shortcuts(cls: type[Command]) -> dict[str, str]:
 
 
 def _spell_out(cls: type[Command], argv: list[str]) -> list[str]:
-    """Normalize flags to kebab-case and repeat ``--config`` before each of several files."""
+    """Normalize flags to kebab-case, resolve aliases, and repeat ``--config`` for each file."""
     args: list[str] = []
     for index, arg in enumerate(argv):
         if arg == "--":
@@ -168,7 +168,7 @@ def _plain(text: str | None) -> str:
 def _add_argument(parser: Any, *names: str, **kwargs: Any) -> None:
     if kwargs.get("const") == "{}":
         return  # pydantic-settings also offers each section as JSON; YAML files cover that case
-    # The help text says what an empty default means.
+    # Drop "(default: )" for an empty default: the help text says what an empty value means.
     text = re.sub(r" \(default: (|\(\)|\{\}|\.)\)$", "", kwargs.pop("help"))
     if "metavar" in kwargs:
         kwargs["metavar"] = METAVARS.get(kwargs["metavar"], kwargs["metavar"])

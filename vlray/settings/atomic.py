@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
-"""Prefix of the names of unfinished files."""
+"""Name prefix of unfinished files."""
 
 
 @contextmanager
@@ -24,17 +24,18 @@ def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
     Args:
         path: The file or folder to create. An existing one is replaced, and missing parent folders
             are created.
-        exclusive: Whether the caller holds a lock. The temporary name is then fixed, and leftovers
-            of a killed process under that name are removed first.
+        exclusive: Whether the caller holds a lock. The temporary name is then fixed, and
+            whatever a killed process left under that name is removed first.
 
     Yields:
-        A hidden path in the same folder, which does not exist yet. When the block ends, it is
-        renamed to ``path``; if the block raises, it is removed.
+        A hidden path in the same folder, where nothing exists yet. When the block ends, the file
+        or folder written there is renamed to ``path``; if the block raises, it is removed.
 
     Raises:
         OSError: The disk is full, or the folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Without a lock, a random name keeps concurrent writers of the same path apart.
     name = path.name if exclusive else secrets.token_hex(8)
     temporary = path.with_name(f"{TEMPORARY}{name}")
     if exclusive:
@@ -51,7 +52,7 @@ def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    sync(path.parent)
+    sync(path.parent)  # so that the rename survives a power cut
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
@@ -73,7 +74,7 @@ def discard(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk, so that it survives a power cut."""
+    """Flush a file's content or a folder's entries to disk, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

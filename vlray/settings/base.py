@@ -1,4 +1,4 @@
-"""The base class of every command's settings."""
+"""Base class for the settings of every command."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Command(BaseSettings):
 
     @classmethod
     def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
-        """Return the arguments to parse, and options that the command sets itself.
+        """Return the arguments left to parse, and the options that the command sets itself.
 
         Raises:
             ValueError: The arguments do not have the form that the command expects.
@@ -98,7 +98,7 @@ class Command(BaseSettings):
         return (init_settings,)
 
     def resolved(self) -> dict[str, Any]:
-        """Return all settings as plain types, without ``config``, whose values are included."""
+        """Return all settings as plain types, with values of ``config`` files, not their paths."""
         return self.model_dump(mode="json", exclude={"config"})
 
     def changed(self) -> dict[str, Any]:

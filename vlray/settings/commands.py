@@ -1,6 +1,6 @@
-"""The table of commands with options.
+"""Table of the commands that have options.
 
-Errors use it to name the command that an unknown option belongs to.
+Error messages use the table to name the command to which an unknown option belongs.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ def commands_with(path: Path, shortcut: bool = False) -> list[str]:
     """Return the names of the commands that have an option.
 
     Args:
-        path: The option.
+        path: Path of the option.
         shortcut: Whether ``path`` may also be a short name, as in flags.
     """
     commands = []
     for command in COMMANDS:
         options = options_of(settings_of(command))
         leaves = [option[-1] for option in options]
+        # A short name is valid only if exactly one option of the command ends in it.
         if find_option(path, options) or (shortcut and leaves.count(".".join(path)) == 1):
             commands.append(command)
     return commands

@@ -1,4 +1,4 @@
-"""Options of data folders, run folders and logging, which every command has."""
+"""Options for data folders, run folders and logging, which every command has."""
 
 from __future__ import annotations
 

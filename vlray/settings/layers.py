@@ -30,7 +30,7 @@ class Layer:
     """Path of the YAML file; empty for flags and variables."""
 
     def name(self, path: Path) -> str:
-        """Return an option's name in the spelling of this layer."""
+        """Return an option's name as this layer spells it."""
         if self.kind == "flag":
             return "--" + ".".join(path).replace("_", "-")
         if self.kind == "variable":
@@ -38,7 +38,7 @@ class Layer:
         return ".".join(path)
 
     def spell(self, path: Path) -> str:
-        """Return an option's name followed by the file that sets it."""
+        """Return an option's name, followed by the file if the option is set in a file."""
         return f"{self.name(path)} (in {self.source})" if self.source else self.name(path)
 
 
@@ -67,14 +67,14 @@ def read_yaml(path: File) -> dict[str, Any]:
 
 
 def describe_unknown(cls: type[Command], layer: Layer, path: Path) -> str:
-    """Return the error for an unknown option, with the option that was most likely meant."""
+    """Return the error message for an unknown option, with the most likely intended option."""
     spelled = layer.spell(path)
     options = options_of(cls)
     inside = [option for option in options if option[: len(path)] == path]
     if inside:
         some = ", ".join(layer.name(option) for option in inside)
         return f"{spelled} is a section, not an option; its options are {some}"
-    # An entry of a mapping, written like an option: --detector.options.depth 50.
+    # An entry of a mapping option, written like an option of its own: --detector.options.depth 50.
     if option := find_option(path, options):
         return f"unknown {layer.kind} {spelled}; give {layer.name(option)} {path[-1]}=VALUE"
     if others := commands_with(path, shortcut=layer.kind == "flag"):
@@ -87,7 +87,7 @@ def describe_unknown(cls: type[Command], layer: Layer, path: Path) -> str:
 def explain(
     cls: type[Command], details: Iterable[ErrorDetails], layers: list[Layer]
 ) -> Iterator[str]:
-    """Yield one message for each invalid value, with the name and file that the user wrote."""
+    """Yield one message per invalid or missing value, naming the option as the user wrote it."""
     options = options_of(cls)
     positionals = {tuple(name.split(".")): argument for argument, name in cls.positionals.items()}
     for detail in details:
@@ -108,8 +108,8 @@ def _explain_value(path: Path, detail: ErrorDetails, layers: list[Layer]) -> str
         for length in range(len(path), 0, -1):
             if path[:length] in layer.values:
                 return f"{layer.spell(path[:length])} is {detail['input']!r}: {message}"
-    # A rule across the options of a section failed. Name the source of each option that the
-    # message mentions and that is not a default.
+    # A rule that involves several options of a section failed. Name the source of each option that
+    # the message mentions, except for default values.
     inside = {
         option: layer.spell(option)
         for layer in layers

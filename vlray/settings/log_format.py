@@ -9,24 +9,24 @@ from typing import Any, Literal
 LogFormat = Literal["text", "json"]
 
 WORKER = "worker"
-"""Attribute of a record that came from a worker: the JSON keys that override the driver's."""
+"""Attribute of log records from a worker: a dict of JSON fields that override the driver's."""
 
 
 class JsonFormatter(logging.Formatter):
     """Formatter that writes each record as one line of JSON.
 
     The keys are ``asctime``, ``levelname``, ``message``, ``name`` (of the logger), ``filename``,
-    ``lineno``, ``process``, ``timestamp_ns``, ``exc_text`` for an error, and the constant fields of
-    the constructor. Records of a worker have the worker's time and source line. They also have
-    ``node_ip`` and, where available, Ray's ``job_id``, ``worker_id``, ``node_id``, ``actor_id``,
-    ``task_id``, ``task_name`` and ``actor_name``.
+    ``lineno``, ``process``, ``timestamp_ns``, ``exc_text`` if there is an exception, and the
+    constant fields from the constructor. Records from a worker have the worker's time and source
+    line. They also have ``node_ip`` and, where available, Ray's ``job_id``, ``worker_id``,
+    ``node_id``, ``actor_id``, ``task_id``, ``task_name`` and ``actor_name``.
     """
 
     def __init__(self, **constants: str) -> None:
         """Store the fields that every record gets.
 
         Args:
-            constants: Field name to value, such as ``project`` and ``run``.
+            constants: Names and values of the fields, such as ``project`` and ``run``.
         """
         super().__init__()
         self._constants = constants
@@ -51,6 +51,7 @@ class JsonFormatter(logging.Formatter):
 
 def parse_json(line: str) -> dict[str, Any] | None:
     """Parse a line that `JsonFormatter` wrote; return None for any other line."""
+    # `JsonFormatter` writes asctime first, so other lines need no parsing.
     if not line.startswith('{"asctime":'):
         return None
     try:

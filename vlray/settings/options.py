@@ -49,11 +49,11 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "output.path": ("output_dir", "out", "out_dir", "save_dir"),
     "env.log_level": ("verbose", "debug", "verbosity"),
 }
-"""Names of other tools for an option of vlray."""
+"""Names that other tools use for an option, keyed by its name in vlray."""
 
 
 def options_of(model: type[BaseModel], section: Path = ()) -> dict[Path, FieldInfo]:
-    """Return every option of a command by its path, including the options in sections."""
+    """Return all options of a command, keyed by path, including options in sections."""
     options: dict[Path, FieldInfo] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -69,7 +69,7 @@ def is_mapping(field: FieldInfo) -> bool:
 
 
 def find_option(path: Path, options: Mapping[Path, FieldInfo]) -> Path | None:
-    """Return the option at ``path``, or the mapping that ``path`` is an entry of."""
+    """Return the option at ``path``, or the mapping option that ``path`` is an entry of."""
     if path in options:
         return path
     for length in range(1, len(path)):
@@ -79,7 +79,7 @@ def find_option(path: Path, options: Mapping[Path, FieldInfo]) -> Path | None:
 
 
 def flatten(values: Mapping[str, Any], section: Path = ()) -> dict[Path, Any]:
-    """Convert nested mappings to one mapping of paths; ``nest`` is the inverse."""
+    """Flatten nested mappings into one mapping keyed by path; ``nest`` is the inverse."""
     flat: dict[Path, Any] = {}
     for key, value in values.items():
         path = (*section, str(key))
@@ -91,7 +91,7 @@ def flatten(values: Mapping[str, Any], section: Path = ()) -> dict[Path, Any]:
 
 
 def nest(flat: Mapping[Path, Any]) -> dict[str, Any]:
-    """Convert a mapping of paths to nested dictionaries."""
+    """Convert a mapping keyed by path to nested dictionaries."""
     nested: dict[str, Any] = {}
     for path, value in flat.items():
         section = nested
@@ -102,13 +102,13 @@ def nest(flat: Mapping[Path, Any]) -> dict[str, Any]:
 
 
 def nearest(word: str, options: Iterable[str]) -> str | None:
-    """Return the dotted name closest to ``word``, by the whole name or by its last part.
+    """Return the dotted name closest to ``word``, comparing whole names and last parts.
 
     `SYNONYMS` take precedence over names that are spelled similarly.
     """
     names: dict[str, str] = {}
     for name in options:
-        names.setdefault(name.rpartition(".")[2], name)  # of several equal ones, the first
+        names.setdefault(name.rpartition(".")[2], name)  # for equal endings, the first
         names[name] = name
     leaf = word.rpartition(".")[2]
     for name, others in SYNONYMS.items():

@@ -1,4 +1,4 @@
-"""Loading of user classes by ``module:Class`` or ``path/to/file.py:Class``."""
+"""Loading user classes by ``module:Class`` or ``path/to/file.py:Class``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def load(target: str) -> Any:
 
     Args:
         target: ``module:Class``, or ``path/to/file.py:Class`` with an absolute path or one relative
-            to the current directory. An unchanged file that is loaded twice is one module.
+            to the current directory. An unchanged file is imported once.
 
     Raises:
-        ValueError: ``target`` has another form, or the module, file or object does not exist.
+        ValueError: ``target`` has a different form, or the module, file or object does not exist.
         ImportError: The module or file itself imports something that is not installed.
     """
     module_name, colon, name = target.rpartition(":")
@@ -46,8 +46,8 @@ def _load(name: str, target: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # The target is wrong only if it names the missing module. Otherwise its module exists, and
-        # imports something that is not installed.
+        # The target is wrong only if it names the missing module. Otherwise the target's module
+        # exists, but imports something that is not installed.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             error.add_note(f"while vlray imported {target!r}")
             raise

@@ -45,11 +45,11 @@ class UsageError(ValueError):
 
 
 def from_cli(cls: type[C], argv: list[str] | None = None) -> C:
-    """Read the settings from all layers, for the command line.
+    """Read a command's settings from all layers, by default with this process's arguments.
 
     Args:
         cls: Settings class of the command.
-        argv: Command-line arguments; None: those of this process.
+        argv: Command-line arguments; None: ``sys.argv[1:]``.
 
     Raises:
         UsageError: An option, variable or file is invalid.
@@ -58,7 +58,7 @@ def from_cli(cls: type[C], argv: list[str] | None = None) -> C:
 
 
 def read(cls: type[C], argv: list[str]) -> C:
-    """Read the settings from all layers, for calls from Python.
+    """Read a command's settings from all layers, with explicit command-line arguments.
 
     Raises:
         UsageError: An option, variable or file is invalid.
@@ -70,7 +70,7 @@ def read(cls: type[C], argv: list[str]) -> C:
     except (ValueError, OSError, SettingsError) as error:
         raise UsageError(cls, [str(error)]) from error
     merged: dict[tuple[str, ...], Any] = {}
-    for layer in layers:
+    for layer in layers:  # lowest precedence first, so later layers override earlier ones
         merged |= layer.values
     try:
         config = cls(**nest(merged))
@@ -83,14 +83,14 @@ def read(cls: type[C], argv: list[str]) -> C:
 def read_layers(
     cls: type[Command], flags: Mapping[str, Any], environ: Mapping[str, str]
 ) -> list[Layer]:
-    """Read every layer, the lowest precedence first.
+    """Read all layers, lowest precedence first.
 
     Raises:
         ValueError: A file is missing or not a mapping of settings, or a name is unknown.
     """
     flag_layer = Layer("flag", _typed(cls, flatten(flags)))
     variable_layer = _read_variables(cls, environ)
-    # A --config flag replaces the files of VLRAY_CONFIG.
+    # A --config flag replaces the files in VLRAY_CONFIG.
     files = flag_layer.values.get(("config",), variable_layer.values.get(("config",), ""))
     names = [name for name in files.split(",") if name.strip()]
     user = {key: value for key, value in state.read_state().items() if key != "models"}
@@ -133,7 +133,7 @@ def _file_layer(
 
 
 def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
-    """Read the ``VLRAY_*`` variables, and skip those of other commands."""
+    """Read the ``VLRAY_*`` variables, and skip variables of other commands."""
     options = options_of(cls)
     variables = Layer("variable", {})
     selected: dict[str, str | None] = {}
@@ -143,7 +143,7 @@ def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
             continue
         path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
         if option := find_option(path, options):
-            selected[name.lower()] = value
+            selected[name.lower()] = value  # pydantic-settings uses lower case
             if is_mapping(options[option]):
                 mappings.append(name)
         elif not commands_with(path):
@@ -158,7 +158,7 @@ def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
 
 
 def _typed(cls: type[Command], values: dict[Path, Any]) -> dict[Path, Any]:
-    """Parse the entries of mappings as YAML does, so that ``depth=50`` is a number."""
+    """Parse the entries of mapping options as YAML, so that ``depth=50`` becomes a number."""
     options = options_of(cls)
     for path, value in values.items():
         if path not in options and isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The base class of every group of options."""
+"""Base class for groups of options."""
 
 from __future__ import annotations
 

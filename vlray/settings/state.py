@@ -1,4 +1,4 @@
-"""The user's ``settings.yaml``: options that apply to all runs, one layer above the defaults."""
+"""The user's ``settings.yaml``: options that apply to all runs and override only the defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vlray.settings.options import Path, find_option, flatten, is_mapping, neare
 
 
 def settings_path() -> File:
-    """Return the path of the file: in $VLRAY_HOME, else in the user's configuration folder."""
+    """Return the path of the file: in $VLRAY_HOME if set, else in the user's config folder."""
     if home := os.environ.get("VLRAY_HOME"):
         return File(home) / "settings.yaml"
     import platformdirs
@@ -36,7 +36,7 @@ def read_state() -> dict[str, Any]:
 
 
 def stored_models() -> dict[str, str]:
-    """Read the stored models: a name for ``detector.name`` or ``model.name`` to its target.
+    """Read the stored models: names for ``detector.name`` or ``model.name``, mapped to targets.
 
     Raises:
         ValueError: ``models`` in the file is not a mapping.
@@ -51,7 +51,7 @@ def stored_models() -> dict[str, str]:
 
 
 def entries() -> dict[Path, Any]:
-    """Read every entry of the file by its path."""
+    """Read all entries of the file, keyed by path."""
     return flatten(read_state())
 
 
@@ -66,7 +66,7 @@ def store(key: str, value: str) -> Any:
     if path[0] != "models" and (not commands or path == ("config",)):
         raise ValueError(f"unknown option {key}; {_hint(key)}")
     stored = entries()
-    # An option cannot be a value and a section: `output` (vlray train) and `output.path`.
+    # A key cannot hold both a value and a section: `output` (vlray train) and `output.path`.
     for other in stored:
         if other != path and (other[: len(path)] == path or path[: len(other)] == other):
             raise ValueError(
@@ -98,7 +98,7 @@ def remove(key: str) -> None:
 
 
 def parse_key(key: str) -> Path:
-    """Parse ``detector.min-boxes`` into a path; names of models and of mapping entries are kept.
+    """Parse ``detector.min-boxes`` into a path; model and entry names stay unchanged.
 
     Raises:
         ValueError: A model's name is empty, or looks like a file, a class or a URL.
@@ -122,7 +122,7 @@ def parse_key(key: str) -> Path:
 
 
 def _absolute(model: str) -> str:
-    """Make the path of an existing file absolute, because runs start in any folder."""
+    """Make the path of an existing file absolute, because later runs may start elsewhere."""
     file, colon, name = model.rpartition(":")
     if colon and File(file).is_file():
         return f"{File(file).resolve()}:{name}"
@@ -130,7 +130,7 @@ def _absolute(model: str) -> str:
 
 
 def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]) -> Any:
-    """Validate a value together with the other stored options; return it as a plain type."""
+    """Validate a value together with the other stored options; return the value as a plain type."""
     import yaml
 
     options = options_of(cls)
@@ -143,8 +143,8 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
     try:
         cls(**nest(layer.values))
     except ValidationError as error:
-        # Missing options come from the command line later, and errors of other options were there
-        # before: only errors of this option count.
+        # Only errors of this option count: missing options come from the command line later, and
+        # errors of other options were in the file before.
         wrong = [
             detail
             for detail in error.errors(include_url=False)
@@ -155,10 +155,10 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
             raise ValueError("; ".join(explain(cls, wrong, [layer]))) from error
     if option != path:
         return parsed
-    # Validate the field alone, to store the value in its own type.
+    # Validate the field alone, to store the value in the field's type.
     adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
     typed = adapter.validate_python(parsed)
-    # Commands run in any folder, so a path is stored as an absolute one.
+    # Later commands may run in another folder, so store paths as absolute paths.
     return (
         str(typed.absolute())
         if isinstance(typed, File)

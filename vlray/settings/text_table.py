@@ -10,7 +10,7 @@ def align(rows: Sequence[Sequence[str]], *, right: bool = False) -> list[str]:
 
     Args:
         rows: Cells of each row, including the header. All rows have the same number of cells.
-        right: Whether to align all columns but the first to the right, for numbers.
+        right: Whether to right-align all columns except the first, as for numbers.
 
     Returns:
         One line per row.

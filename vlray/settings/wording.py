@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def similar(word: str, names: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
-    """Return the names that are spelled most similarly to ``word``, the closest first.
+    """Return the names with the spelling closest to ``word``, closest first.
 
     Args:
         word: The word that the user wrote.
@@ -29,7 +29,7 @@ def did_you_mean(word: str, names: Iterable[str], count: int = 1, cutoff: float 
 
 
 def plain_message(message: str) -> str:
-    """Reword a message of pydantic so that it can follow a colon in a sentence."""
+    """Reword a pydantic message so that it can follow a colon in a sentence."""
     return message.removeprefix("Value error, ").replace("Input should", "it should")
 
 

@@ -85,7 +85,7 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         raise ValueError(f"{text!r} has no bucket; write {match[0]}bucket/folder")
     environment = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
     if match[1].lower() == "s3" and "allow_delayed_open" not in options:
-        # Small objects then need one request, and a killed writer leaves no unfinished upload.
+        # Delayed opening saves requests for small objects, and leaves no open upload after a kill.
         options += "&allow_delayed_open=true" if options else "allow_delayed_open=true"
     fs, top = _open_bucket(f"{match[0].lower()}{bucket}?{options}", environment)
     return fs, join(top, *filter(None, [unquote(key).strip("/")]))
@@ -93,7 +93,7 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
 
 @functools.lru_cache(maxsize=16)
 def _open_bucket(uri: str, environment: tuple[tuple[str, str], ...]) -> tuple[FileSystem, str]:
-    """Open a bucket once per process, because opening one requests its region over the network.
+    """Open a bucket once per process, because this requests its region over the network.
 
     Args:
         uri: Bucket and options, without a key.
@@ -120,7 +120,7 @@ def join(folder: str, *names: str) -> str:
 
 
 def parent(uri: str) -> tuple[str, str]:
-    """Split a path or URI into folder and last name; options of a URI stay with the folder."""
+    """Split a path or URI into folder and last name; a URI's options stay with the folder."""
     if not is_uri(uri):
         return posixpath.split(uri)
     plain, question_mark, options = uri.partition("?")
@@ -129,7 +129,7 @@ def parent(uri: str) -> tuple[str, str]:
 
 
 def locate(root: str, path: str) -> tuple[FileSystem, str]:
-    """Resolve a path of a listing: relative to ``root``, absolute, or a URI of its own.
+    """Resolve a path from a listing: relative to ``root``, absolute, or a complete URI.
 
     ``read_bytes(*locate(root, path))`` reads an image; buckets are opened once per process.
     """
@@ -159,7 +159,7 @@ def read_bytes(fs: FileSystem, path: str) -> bytes:
 
 
 def escape_bytes(name: str) -> str:
-    r"""Escape bytes of a file name that are not UTF-8 as ``\xe9``, so that Arrow can store it."""
+    r"""Escape non-UTF-8 bytes in a file name, as in ``\xe9``, so that Arrow can store the name."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -172,9 +172,9 @@ def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -
     """Write or replace a file atomically: readers see the whole file or none.
 
     On a local disk, this writes a hidden temporary file in the same folder, syncs and renames it.
-    In object storage, it uploads the object, which appears when the upload is complete. The storage
-    may keep invisible parts of a large upload that failed; a lifecycle rule of the bucket can
-    remove them.
+    In object storage, it uploads the object, which appears when the upload is complete. If a large
+    upload fails, the storage may keep invisible parts of it; a lifecycle rule on the bucket can
+    remove these.
 
     Raises:
         OSError: The disk is full, the folder is not writable, or the storage cannot be reached.
@@ -190,7 +190,7 @@ def write_atomic(fs: FileSystem, path: str, data: bytes | memoryview | Buffer) -
             stream.write(data)
 
     # Closing a stream publishes its content, also after an exception: a Ctrl-C between open and
-    # write would leave an empty object. Signals reach the main thread only, so upload in another.
+    # write would leave an empty object. Signals reach the main thread only, so another uploads.
     with ThreadPoolExecutor(max_workers=1) as thread:
         thread.submit(upload).result()
 
@@ -199,7 +199,7 @@ def list_names(fs: FileSystem, folder: str) -> dict[str, int]:
     """List the files of one folder, without subfolders and temporary files.
 
     Returns:
-        Size in bytes by name, sorted by name; empty if the folder does not exist.
+        File names mapped to sizes in bytes, sorted by name; empty if the folder does not exist.
     """
     from pyarrow.fs import FileSelector, FileType
 
@@ -216,9 +216,9 @@ def remove(fs: FileSystem, path: str) -> None:
 
 
 def remove_temporaries(fs: FileSystem, folder: str) -> int:
-    """Delete temporary files of killed writers in and below a local folder; return their number.
+    """Delete temporary files that killed writers left in or below a folder; return the count.
 
-    Call it only while nobody writes there. Object storage has no visible temporary files.
+    Call this only while no process writes there. Object storage has no visible temporary files.
     """
     if not is_local(fs):
         return 0
@@ -234,11 +234,11 @@ def _name(fs: FileSystem, path: str) -> str:
 
 @contextlib.contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Convert error codes of object storage to errors that name the URI and a solution."""
+    """Convert object storage errors to errors that name the URI and suggest a solution."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None:  # errors of the operating system name the file
+        if error.errno is not None:  # errors from the operating system already name the file
             raise
         text = str(error)
         for code, kind, advice in _ADVICE:

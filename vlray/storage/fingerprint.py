@@ -1,10 +1,10 @@
 """Fingerprints of files, to detect changes since they were read.
 
-A fingerprint is the size and the modification time: one ``stat`` for a local file, only the listing
-for a bucket. pyarrow's listings have no ETags, and one request per object would be slow for a
-million objects; an object that is written again has a new time. Where size and time are not enough,
-`digest` and `sample` compare content: a copied file has another time, and a file that was rewritten
-may have the same size.
+A fingerprint is a file's size and modification time. Reading it takes one ``stat`` for a local
+file, and only the folder's listing for files in a bucket. ETags are not used: pyarrow's listings
+lack them, and one request per object would be slow for a million objects. An object that is written
+again has a new time in any case. Where size and time are not enough, compare content with `digest`
+or `sample`: copying a file changes its time, and rewriting a file may keep its size.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 THREADS = 16  # they mostly wait for network storage
-CHUNK = 1000  # files per job of a thread; also the objects per response of a bucket
+CHUNK = 1000  # files per thread job; also the number of objects per listing response
 
 SAMPLED = 64 * 2**20  # bytes at each end that `sample` reads; the middle is not compared
-BLOCK = 2**20
+BLOCK = 2**20  # bytes per read
 
 
 class Fingerprint(NamedTuple):
@@ -46,12 +46,12 @@ UNKNOWN = Fingerprint(None, None)
 
 
 def of_stat(status: os.stat_result) -> Fingerprint:
-    """Return the fingerprint for a result of ``os.stat``."""
+    """Return the fingerprint from an ``os.stat`` result."""
     return Fingerprint(status.st_size, status.st_mtime_ns)
 
 
 def of_info(info: FileInfo) -> Fingerprint:
-    """Return the fingerprint for a ``FileInfo`` of pyarrow."""
+    """Return the fingerprint from a pyarrow ``FileInfo``."""
     from pyarrow.fs import FileType
 
     if info.type == FileType.NotFound:
@@ -69,10 +69,10 @@ def of_file(path: str | os.PathLike[str]) -> Fingerprint:
 
 
 def of_paths(root: str, paths: Sequence[str]) -> list[Fingerprint]:
-    """Return the fingerprints of the files of a listing, read in parallel.
+    """Return the fingerprints of the files in a listing, read in parallel.
 
     Args:
-        root: Base of relative paths.
+        root: Folder or URI that relative paths start from.
         paths: Relative paths, absolute paths or URIs.
     """
     fingerprints = [UNKNOWN] * len(paths)
@@ -87,6 +87,7 @@ def of_paths(root: str, paths: Sequence[str]) -> list[Fingerprint]:
         for chunk, some in zip(chunks, looks, strict=True):
             for index, fingerprint in zip(chunk, some, strict=True):
                 fingerprints[index] = fingerprint
+    # Group files in buckets by folder, because one listing covers many files.
     for folder, members in _folders(paths, remote).items():
         for index, fingerprint in _of_remote(root, folder, members):
             fingerprints[index] = fingerprint
@@ -94,14 +95,14 @@ def of_paths(root: str, paths: Sequence[str]) -> list[Fingerprint]:
 
 
 def of_tree(uri: str, *, deep: bool = True) -> dict[str, Fingerprint]:
-    """Return the fingerprints of a file, or of all files of a folder.
+    """Return the fingerprint of a file, or the fingerprints of all files in a folder.
 
     Args:
         uri: A path or URI.
         deep: Whether to include subfolders.
 
     Returns:
-        Fingerprint by path on the filesystem, sorted; empty if nothing exists at ``uri``.
+        Paths on the filesystem mapped to fingerprints, sorted; empty if nothing exists at ``uri``.
 
     Raises:
         OSError: The storage cannot be reached.
@@ -120,7 +121,7 @@ def of_tree(uri: str, *, deep: bool = True) -> dict[str, Fingerprint]:
 
 
 def of_folder(fs: FileSystem, folder: str) -> dict[str, Fingerprint]:
-    """Return the fingerprints of the files of one folder by name; empty if it does not exist.
+    """Map each file name in a folder to its fingerprint; empty if the folder does not exist.
 
     Raises:
         OSError: The storage cannot be reached.
@@ -133,20 +134,20 @@ def of_folder(fs: FileSystem, folder: str) -> dict[str, Fingerprint]:
 
 
 def summary(fingerprints: Mapping[str, Fingerprint]) -> str:
-    """Return the SHA-256 of the names, sizes and times of files, in any order."""
+    """Return one SHA-256 for the names, sizes and times of files; their order has no effect."""
     lines = sorted(f"{name}\0{size}\0{time}\n" for name, (size, time) in fingerprints.items())
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def sample(paths: Sequence[Path]) -> tuple[str, bool]:
-    """Return a digest of the content of local files, which of large content covers the ends only.
+    """Return a digest of the content of local files; for large content, of both ends only.
 
     Args:
         paths: Files, read as one concatenated file.
 
     Returns:
-        SHA-256 of all sizes and of the first and last `SAMPLED` bytes, and whether these are the
-        whole content.
+        SHA-256 of all sizes and of the first and last `SAMPLED` bytes, and whether these bytes are
+        the whole content.
 
     Raises:
         OSError: A file cannot be read.
@@ -155,7 +156,7 @@ def sample(paths: Sequence[Path]) -> tuple[str, bool]:
     total = sum(sizes)
     content = hashlib.sha256(json.dumps(sizes).encode())
     is_whole = total <= 2 * SAMPLED
-    begin = 0
+    begin = 0  # position of the file in the concatenated content
     for path, size in zip(paths, sizes, strict=True):
         parts = [(0, total)] if is_whole else [(0, SAMPLED), (total - SAMPLED, total)]
         for first, end in parts:
@@ -171,12 +172,12 @@ def sample(paths: Sequence[Path]) -> tuple[str, bool]:
 
 
 def digest(data: bytes) -> str:
-    """Return the BLAKE2b digest of a file's content, 32 hexadecimal digits."""
+    """Return the BLAKE2b digest of a file's content as 32 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def digests(root: str, paths: Sequence[str]) -> list[str]:
-    """Return the digests of the files of a listing; empty for a file that cannot be read."""
+    """Return the content digest of each file in a listing; "" for a file that cannot be read."""
 
     def read(path: str) -> str:
         try:
@@ -204,7 +205,7 @@ def _chunks(indices: Iterable[int]) -> Iterator[list[int]]:
 
 
 def _folders(paths: Sequence[str], indices: Iterable[int]) -> dict[str, dict[str, int]]:
-    """Group paths by folder (a path or a URI), as a mapping of file name to index."""
+    """Group paths by folder (a path or a URI); each group maps file names to indices."""
     folders: dict[str, dict[str, int]] = {}
     for index in indices:
         folder, name = files.parent(paths[index])
@@ -215,11 +216,11 @@ def _folders(paths: Sequence[str], indices: Iterable[int]) -> dict[str, dict[str
 def _of_remote(
     root: str, folder: str, members: dict[str, int]
 ) -> Iterator[tuple[int, Fingerprint]]:
-    """Yield index and fingerprint of files in one folder of a bucket.
+    """Yield the index and fingerprint of each file in one folder of a bucket.
 
-    A response lists a thousand objects, so a few files are requested one by one and many by listing
-    the folder. If the storage does not answer, nothing is yielded; reading the images will then
-    report the error.
+    Up to `CHUNK` files are requested one by one. More files are read from the folder's listing,
+    which has a thousand objects per response. If the storage does not answer, the generator ends;
+    reading the images will then report the error.
     """
     try:
         fs, path = files.locate(root, folder)

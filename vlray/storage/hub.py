@@ -20,10 +20,10 @@ def parse_name(source: str, endings: Sequence[str]) -> tuple[str, str] | None:
 
     Args:
         source: Name or path from the user.
-        endings: File suffixes that make ``folder/file.pth`` a path.
+        endings: File suffixes, such as ``.pth``, that mark ``folder/file.pth`` as a path.
 
     Returns:
-        The repository and the file in it; the file is empty if ``source`` has only a repository.
+        The repository and the file in it; the file is empty if ``source`` names only a repository.
     """
     match = _NAME.fullmatch(source)
     if match is None or ".." in source.split("/"):
@@ -36,9 +36,9 @@ def parse_name(source: str, endings: Sequence[str]) -> tuple[str, str] | None:
 
 
 def download(repository: str, names: Sequence[str]) -> Path:
-    """Download the first of several files that a repository has, and return its local path.
+    """Download the first of ``names`` that exists in a repository; return its local path.
 
-    A cached file is returned without a request.
+    If any of the files is cached, its path is returned without a request.
 
     Raises:
         ValueError: The repository has none of the files, or the Hub cannot be reached.
@@ -63,8 +63,8 @@ def download(repository: str, names: Sequence[str]) -> Path:
 def check(repository: str, name: str) -> None:
     """Check with a single request that the Hub has a file, unless it is cached.
 
-    Without a connection this fails immediately, whereas ``hf_hub_download`` retries for 24 seconds
-    and has no option against that.
+    Without a connection this fails immediately, whereas ``hf_hub_download`` retries for 24 seconds,
+    which no option can prevent.
 
     Raises:
         FileNotFoundError: The repository does not have the file.
@@ -76,24 +76,24 @@ def check(repository: str, name: str) -> None:
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, name))
     except RemoteEntryNotFoundError as error:
         raise FileNotFoundError(f"{repository} has no {name}") from error
-    except Exception as error:  # of the HTTP client, whose package depends on the version
+    except Exception as error:  # from the HTTP client, which depends on the Hub version
         raise _explained(repository, name, error) from error
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of a client's error, whose message has many lines."""
+    """Return the first line of a Hub client's error, whose message has many lines."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def status_of(error: Exception) -> int | None:
-    """Return the HTTP status of a client's error; None if there was no response."""
+    """Return the HTTP status of a Hub client's error; None if there was no response."""
     status: int | None = getattr(getattr(error, "response", None), "status_code", None)
     return status
 
 
 def _cached(repository: str, name: str) -> Path | None:
     path = huggingface_hub.try_to_load_from_cache(repository, name)
-    # Otherwise None, or a marker that the repository does not have the file.
+    # The cache may also return None, or a marker that the repository does not have the file.
     return Path(path) if isinstance(path, str) else None
 
 

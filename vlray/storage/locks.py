@@ -1,4 +1,4 @@
-"""Locks between processes of a machine, released when their process ends."""
+"""Locks between processes on one machine, released when the process that holds them ends."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold an exclusive lock on a file.
 
     Args:
-        path: The lock file. It and its folder are created, and not removed afterwards.
+        path: The lock file. The file and its folder are created, and not removed afterwards.
         wait: Whether to wait for another process that holds the lock; the wait is logged.
 
     Yields:
-        Whether the lock is held; some network file systems do not support locks.
+        True if the lock is held; False if the file system does not support locks.
 
     Raises:
         BlockingIOError: Another process holds the lock, and ``wait`` is False.
@@ -46,17 +46,17 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
                 raise
             log.info("another process is using %s; waiting for it", path.parent)
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
+        except OSError:  # the file system does not support locks
             is_held = False
         yield is_held
 
 
 def build_once(path: Path, build: Callable[[Path], None]) -> Path:
-    """Build a missing file in one process of this machine; other processes wait for it.
+    """Build a missing file in one process on this machine; other processes wait for it.
 
     Args:
         path: The file, which is written atomically.
-        build: Function that writes the file to its argument.
+        build: Function that writes the file to the path that it gets as its argument.
 
     Returns:
         ``path``.

@@ -23,26 +23,26 @@ _ARGUMENTS = {
 def extract_regions(
     images: str | Path, out: str | Path, detector: str = "lite", **options: Any
 ) -> ExtractResult:
-    """Extract the regions of images to Parquet, as ``vlray extract IMAGES OUT`` does.
+    """Extract regions from images to Parquet, as ``vlray extract IMAGES OUT`` does.
 
     The function uses the Ray connection of this process, if any. Otherwise it connects to a running
-    cluster, or starts a local Ray, which stays until the process ends or calls ``ray.shutdown()``.
+    cluster, or starts a local Ray, which runs until the process ends or calls ``ray.shutdown()``.
     A second call with the same arguments resumes an unfinished extraction and adds new images.
     ``VLRAY_*`` variables and ``vlray env`` do not change the defaults.
 
     Args:
         images: A directory, an image, a list file, a URI (``s3://...``), or the name of an image
             set.
-        out: Folder or URI of the output, which may exist.
+        out: Folder or URI of the output, which may already exist.
         detector: Same as ``--detector.name``: ``lite``, ``vg-caffe``, ``vg-pbua``, a stored name, a
             Detectron2 ``config.yaml``, or a class of your own.
-        options: Other options of the command, by the last part of their names (``max_boxes=10``,
-            ``shard_size=64``), or sections as mappings (``cluster={"actors": 4}``).
+        options: Other options of the command. Pass an option by the last part of its name
+            (``max_boxes=10``), or a section as a mapping (``cluster={"actors": 4}``).
 
     Returns:
         The counts ``images``, ``regions`` and ``failed``, the duration ``seconds``, and ``output``,
-        which `vlray.open_output` takes. Images that failed are rows of the output's ``failures/``;
-        they do not raise.
+        the argument for `vlray.open_output`. A failed image raises no error, but becomes a row in
+        the output's ``failures/``.
 
     Raises:
         ValueError: An option is unknown or has an invalid value, or the images or the output do not
@@ -67,7 +67,7 @@ def extract_regions(
 
 
 def _option_paths(name: str, value: Any) -> list[OptionPath]:
-    """Return the options that a keyword argument sets.
+    """Return the paths of the options that a keyword argument sets.
 
     Raises:
         ValueError: The option is unknown, or its short name is ambiguous.

@@ -22,12 +22,12 @@ DECODED = pa.schema(
         ("split", pa.string()),
         ("image_height", pa.int32()),  # of the original image, after EXIF rotation
         ("image_width", pa.int32()),
-        ("pixels", pa.large_binary()),  # null where decoding failed
+        ("pixels", pa.large_binary()),  # null if decoding failed
         ("shape", pa.list_(pa.int32(), 3)),
         ("dtype", pa.string()),
-        ("digest", pa.string()),  # of the file's content; null where it could not be read
+        ("digest", pa.string()),  # of the file's content; null if it could not be read
         ("boxes", pa.list_(BOX)),  # user boxes; null: the detector finds boxes
-        ("stage", pa.string()),  # stage of a failure; null without one
+        ("stage", pa.string()),  # stage at which the image failed; null if it did not
         ("error", pa.string()),
         ("reason", pa.string()),
     ]
@@ -35,7 +35,7 @@ DECODED = pa.schema(
 
 
 def pack(shard: int, **tables: pa.Table) -> pa.Table:
-    """Return the row of one shard; each table becomes a cell."""
+    """Pack the tables of one shard into one row; each table becomes a cell."""
     columns = {"shard": pa.array([shard], pa.int32())}
     for name, table in tables.items():
         sink = pa.BufferOutputStream()
@@ -46,7 +46,7 @@ def pack(shard: int, **tables: pa.Table) -> pa.Table:
 
 
 def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
-    """Return the shard's number and its tables; the inverse of `pack`."""
+    """Return the shard number and the tables of a row; the inverse of `pack`."""
     if row.num_rows != 1:
         raise AssertionError(f"a stage got {row.num_rows} shards at once instead of 1")
     tables = {
@@ -75,7 +75,7 @@ def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _content(cell: pa.ChunkedArray) -> pa.Buffer:
-    """Return a column's only value without the copy of ``cell[0].as_buffer()``."""
+    """Return a column's only value without the copy that ``cell[0].as_buffer()`` makes."""
     # Layout of a large_binary array: validity, 64-bit offsets, data.
     (array,) = (chunk for chunk in cell.chunks if len(chunk))
     _, offsets, data = array.buffers()

@@ -1,22 +1,23 @@
 """Detection of changed images, and removal of their rows from existing parts.
 
-An image whose fingerprint differs from the plan moves to a new shard, in this order:
+An image whose fingerprint differs from that in the plan moves to a new shard, in this order:
 
-1. The plan gets another file with rows of new shards, for new and for changed images. From now on
-   the image belongs to its new shard, even while the old part still has its row.
-2. `clear` rewrites the parts of the old shards atomically without the image, or removes parts that
-   are then empty.
+1. A further plan file assigns new and changed images to new shards. From then on, a changed image
+   belongs to its new shard, even while the old part still has a row for it.
+2. `clear` atomically rewrites the parts of the old shards without the changed images. Parts that
+   become empty are removed.
 3. The new shards are processed like all others.
 
-A process that is killed before the end of step 1 has changed nothing. If it is killed in step 2, an
-old part still has the row while the new shard has no part. Therefore every run first clears the old
-rows of all images whose new shard has no part yet. An existing part thus implies that its images
-are in no other part, so that an image never has two rows. Between steps 2 and 3 it has none, like
-an image that is not processed yet. An image whose shard has no part stays in its shard, because
-nothing has been written for it.
+If the process is killed before the end of step 1, nothing has changed. If it is killed in step 2,
+an old part may still have a row for an image whose new shard has no part. Therefore every run first
+clears the old rows of all images whose new shard has no part yet. Once a shard has a part, no other
+part has rows for its images, so an image never has two rows. Between steps 2 and 3 a changed image
+has no row, like an image that has not been processed yet.
 
-A file with a new time and the same size may be a copy of the same content. If its shard has a part,
-the digest of the content, which parts store for each image, decides.
+A changed image whose shard has no part stays in that shard, because nothing has been written for
+it; only a new split moves the image. A file with a new time but the same size may be a copy with
+the same content. If its shard has a part, the digest in that part shows whether the content
+is the same.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ from vlray.stream.plan import ShardPlan
 log = logging.getLogger("vlray.stream")
 
 WRITERS = 4  # parts in memory at the same time
-MAX_NAMES = 3  # of images in a message
-_UNKNOWN = -2  # size of a file without a fingerprint; -1 is that of a missing file
+MAX_NAMES = 3  # maximum number of images in a message
+_UNKNOWN = -2  # stands for the size of a file without a fingerprint; a missing file has -1
 
 
 class ImagesChangedError(ValueError):
@@ -52,13 +53,13 @@ class Changes:
     """Differences between a listing and a plan.
 
     Attributes:
-        new: Rows of the listing whose images are not in the plan.
-        changed: Rows of the listing whose images are extracted and whose files have changed.
-        same_size: Whether only the time of each row of ``changed`` differs, as for a copied file.
-        moved: Rows of the listing whose images are not extracted yet and have another split now.
-        updated: Rows of the plan with new fingerprints of images that stay in their shards.
+        new: Listing rows of images that are not in the plan.
+        changed: Listing rows of images whose files have changed since their extraction.
+        same_size: Mask over ``changed``: True if only the time differs, as for a copied file.
+        moved: Listing rows of images that are not extracted yet and whose split has changed.
+        updated: Plan rows, with new fingerprints, of images that stay in their shards.
         adopted: Number of images that had no fingerprint before.
-        vanished: Ids of images that are in the plan and not in the listing.
+        vanished: Ids of images that are in the plan but not in the listing.
     """
 
     new: pa.Table
@@ -79,12 +80,12 @@ def compare(
         plan: The plan of the output.
         listing: Table with the schema `vlray.images.find.LISTING`.
         done: Numbers of the shards that have a part.
-        every_split: Whether the listing covers all splits; otherwise images of the splits that it
-            lacks do not count as vanished.
+        every_split: Whether the listing covers all splits. If not, images in the missing splits
+            do not count as vanished.
     """
     planned = plan.table
     indices = pc.index_in(listing["image_id"], value_set=planned["image_id"].combine_chunks())
-    row = pc.fill_null(indices, -1).to_numpy().astype(np.int64)  # in the plan, of each listed image
+    row = pc.fill_null(indices, -1).to_numpy().astype(np.int64)  # plan row of each listed image
     is_planned = row >= 0
     here = np.flatnonzero(is_planned)
     seen = np.zeros(planned.num_rows, bool)
@@ -94,12 +95,12 @@ def compare(
         vanished = vanished.filter(pc.is_in(vanished["split"], pc.unique(listing["split"])))
     new, there = listing.filter(pa.array(~is_planned)), listing.take(here)
     before = planned.take(row[here]) if len(here) else planned.slice(0, 0)
+    # The arrays below cover the images in both tables, in the order of `there`.
     old_bytes, old_time = _numbers(before)
     new_bytes, new_time = _numbers(there)
     comparable = (old_bytes != _UNKNOWN) & (new_bytes != _UNKNOWN)
     differs = comparable & ((old_bytes != new_bytes) | (old_time != new_time))
     adopted = (old_bytes == _UNKNOWN) & (new_bytes != _UNKNOWN)
-    # From here on, masks over the images that are in both tables.
     is_done = plans.is_among(done, plan.shards)[before["shard"].to_numpy()]
     elsewhere = ~_equal(before["path"], there["path"])
     stays = _equal(before["split"], there["split"])
@@ -113,6 +114,7 @@ def compare(
         there.filter(pa.array(waiting & ~stays)),
         pa.concat_tables(
             [
+                # Extracted images keep the path and split that their rows have.
                 _updated(before, there, adopted & is_done, before),
                 _updated(before, there, waits, there),
             ]
@@ -123,7 +125,7 @@ def compare(
 
 
 def _numbers(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Return sizes and times as integer arrays; nulls would turn them into floats."""
+    """Return sizes and times as integer arrays; nulls are replaced to avoid float arrays."""
     sizes = pc.fill_null(table["file_bytes"], _UNKNOWN).to_numpy()
     return sizes, pc.fill_null(table["mtime_ns"], 0).to_numpy()
 
@@ -134,11 +136,11 @@ def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
 
 
 def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, named: pa.Table) -> pa.Table:
-    """Return rows of the plan with the fingerprints of the listing; their shards stay.
+    """Return plan rows with the listing's fingerprints; the shards stay the same.
 
     Args:
         before: Rows of the plan.
-        there: Rows of the listing of the same images.
+        there: Listing rows of the same images.
         chosen: Mask of the rows to return.
         named: ``before`` or ``there``: the table to take path and split from.
     """
@@ -156,7 +158,7 @@ def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, named: pa.Ta
 def confirm(
     fs: pafs.FileSystem, root: str, images_root: str, plan: ShardPlan, changes: Changes
 ) -> Changes:
-    """Remove images from ``changed`` whose files have a new time but unchanged content.
+    """Remove from ``changed`` the images whose files have a new time but unchanged content.
 
     Args:
         fs: Filesystem of the output.
@@ -195,7 +197,7 @@ def confirm(
 
 
 def _saved_digests(fs: pafs.FileSystem, root: str, shards: list[int]) -> dict[str, str]:
-    """Read the digests in the parts of some shards, by image id."""
+    """Read the digests in the parts of the given shards, keyed by image id."""
     paths = [
         files.join(root, folder, parts.part_name(shard))
         for folder in (parts.REGIONS, parts.FAILURES)
@@ -209,7 +211,7 @@ def _saved_digests(fs: pafs.FileSystem, root: str, shards: list[int]) -> dict[st
 def clear(
     fs: pafs.FileSystem, root: str, plan: ShardPlan, done: set[int], compression: parts.Compression
 ) -> None:
-    """Remove images from the parts of their former shards.
+    """Remove moved images from the parts of their former shards.
 
     Args:
         fs: Filesystem of the output.
@@ -220,7 +222,7 @@ def clear(
     """
     if not plan.moved.num_rows:
         return
-    # A new shard that has a part was preceded by a completed clear; only the others need one.
+    # If a new shard has a part, a clear was completed before; only the others still need one.
     to = plan.moved["to"].to_numpy()
     waiting = ~plans.is_among(done, plan.shards)[to]
     sizes = plan.sizes()
@@ -242,7 +244,7 @@ def _clear_part(
     compression: parts.Compression,
     is_empty: bool,
 ) -> None:
-    """Rewrite a shard's regions and failures without some images; remove empty files."""
+    """Rewrite a shard's regions and failures without the given images; remove empty files."""
     for folder in (parts.REGIONS, parts.FAILURES):
         path = files.join(root, folder, name)
         if is_empty:

@@ -25,21 +25,21 @@ log = logging.getLogger("vlray.stream")
 
 
 class StorageError(OSError):
-    """Raised when object storage still does not respond after several tries."""
+    """Raised when object storage still does not respond after several attempts."""
 
 
 @dataclass(frozen=True)
 class DecodeShard:
     """Read, decode and resize the images of one shard.
 
-    Images are resized here and not in the detector's actor, because resizing needs CPUs. It also
-    bounds the size of a shard by the detector's input size, however large the images are.
+    Images are resized here and not in the detector's actor, because resizing needs CPUs.
+    Resizing here also limits the size of decoded images to that of the detector's input.
 
     Attributes:
-        plan: Reference to the whole plan in the object store; each node fetches it once. Its
-            optional column ``boxes`` holds user boxes, and an image without boxes then fails.
+        plan: Reference to the whole plan in the object store; each node fetches it once. An
+            optional column ``boxes`` holds user boxes; if it exists, images without boxes fail.
         images_root: Base of the plan's relative paths.
-        max_pixels: Limit of height x width; larger images fail, as possible decompression bombs.
+        max_pixels: Limit on height x width; larger images fail, as possible decompression bombs.
         resize: The detector's resizing; None: keep the original size.
         env: Log level and format.
     """
@@ -51,7 +51,7 @@ class DecodeShard:
     env: EnvironmentSection = field(default_factory=EnvironmentSection)
 
     def __call__(self, row: pa.Table) -> pa.Table:
-        """Turn the row of one shard into its decoded images."""
+        """Return the decoded images of one shard, packed."""
         log_to_stderr(self.env)
         shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
         images = ray.get(self.plan).slice(start, count).to_pylist()
@@ -74,12 +74,13 @@ class DecodeShard:
             return row | {"stage": "decode", "error": "ImageError", "reason": error.reason}
         except StorageError:
             raise
-        except OSError as error:  # missing or not readable
+        except OSError as error:  # the file is missing or not readable
             return row | {
                 "stage": "decode",
                 "error": type(error).__name__,
                 "reason": str(error),
             }
+        # Boxes are in pixels of the original image, not of the resized one.
         height, width = original.shape[:2]
         if "boxes" in row:
             boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
@@ -99,19 +100,19 @@ def _boxes_error(reason: str) -> dict[str, str]:
 
 
 def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:
-    """Read one file of a listing; paths from a list file may be absolute or URIs."""
+    """Read one file from a listing; paths from a list file may be absolute or URIs."""
     if files.is_uri(path) or path.startswith("/"):
         fs, full = files.resolve(path)
     else:
         full = posixpath.normpath(files.join(root, path))
-    for pause in (1.0, 5.0, 20.0, None):  # s; outages of a network are mostly short
+    for pause in (1.0, 5.0, 20.0, None):  # seconds; most network outages are short
         try:
             return files.read_bytes(fs, full)
         except OSError as error:
             if isinstance(error, FileNotFoundError) or files.is_local(fs):
                 raise
             if pause is None:
-                # Not a failure of this image: end the run, so that the next one resumes here.
+                # The image is not at fault: end the run, so that the next run resumes here.
                 raise StorageError(*error.args) from error
             log.warning("%s; trying again in %g s", error, pause)
             time.sleep(pause)

@@ -26,7 +26,7 @@ from vlray.storage import files
 from vlray.stream.block import image_rows, pack, unpack
 
 # If the detector raises on all images of a shard with at least this many images, the detector is
-# broken, and the run fails. Otherwise the images fail.
+# considered broken, and the run fails. Otherwise only the images fail.
 BROKEN_FROM = 4
 
 log = logging.getLogger("vlray.stream")
@@ -34,7 +34,7 @@ log = logging.getLogger("vlray.stream")
 
 @dataclass(frozen=True)
 class DetectOptions:
-    """Options of a detector actor."""
+    """Options that each detector actor receives."""
 
     detector: DetectorSection
     dtype: FeatureDtype
@@ -45,7 +45,7 @@ class DetectOptions:
 
 
 class DetectShard:
-    """Detect the regions of a shard's decoded images.
+    """Detect regions in a shard's decoded images.
 
     Ray creates one instance per actor, so that each actor loads the weights once. The instance has
     no state between shards: after a failure, Ray may rerun a shard on another actor.
@@ -92,6 +92,7 @@ class DetectShard:
                 f"the detector raised on all {len(good)} images of shard {shard}, so the detector "
                 f"itself is broken: {type(last).__name__}: {last}"
             ) from last
+        # Restore the order of the shard, which batching by image size has changed.
         complete = [row for row in rows if id(row) in detected]
         failures = [failed[id(row)] for row in rows if id(row) in failed]
         return pack(
@@ -103,10 +104,10 @@ class DetectShard:
         )
 
     def _attempt(self, batch: list[dict[str, Any]]) -> list[RegionBatch | Exception]:
-        """Detect on a batch; if this raises, retry the batch, then each image separately.
+        """Detect regions in a batch; if this raises, retry the batch, then each image separately.
 
         The retry uses the same batch, so that a transient error does not change the features.
-        Single images need the least memory, and isolate the image that causes the error.
+        A single image needs the least memory, and shows which image causes the error.
         """
         for attempt in range(2):
             try:
@@ -128,7 +129,7 @@ class DetectShard:
             self._options,
             [row["image"] for row in batch],
             image_hw,
-            None if boxes[0] is None else boxes,  # all images of a run have user boxes, or none
+            None if boxes[0] is None else boxes,  # all images of a run have user boxes, or none has
         )
 
     def _table(self, rows: list[dict[str, Any]], regions: list[RegionBatch]) -> pa.Table:
@@ -146,7 +147,7 @@ def _digests(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _batches(rows: list[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
-    """Group images of equal size: without padding, a batch cannot change the features."""
+    """Yield batches of equal-sized images, because padding could change the features."""
     groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["image"].shape, []).append(row)

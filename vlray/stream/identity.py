@@ -1,4 +1,4 @@
-"""The identity of an output: the detector and settings that its rows depend on."""
+"""The identity of an output: the detector and the settings that determine its rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from vlray.version import __version__
 
 # Options of region selection; they have no effect on grid features and user boxes.
 _SELECTION = {"score_thresh", "nms_thresh", "post_nms_topk", "min_boxes", "max_boxes"}
-# The device is not part of the identity. Name and weights enter it by content (`identify`).
+# The device is not part of the identity. `identify` adds name and weights by content.
 _FREE = {"device", "name", "weights"}
 
 
 def defaults(config: ExtractConfig) -> dict[str, Any]:
-    """Return the values of settings that an identity lacks.
+    """Return the values to assume for settings that a stored identity lacks.
 
-    An output lacks a setting if it is older than the option, or if the setting has no effect on it.
+    A setting is missing if the output is older than the option, or if the setting has no
+    effect on the output.
     """
     values = {name: field.default for name, field in DetectorSection.model_fields.items()}
     values["nms_thresh"] = config.detector.nms_thresh  # the default depends on the detector
@@ -32,7 +33,7 @@ def defaults(config: ExtractConfig) -> dict[str, Any]:
 def identity_of(
     config: ExtractConfig, listing: Listing, user_boxes: UserBoxes | None = None
 ) -> dict[str, Any]:
-    """Collect the detector and the settings that the rows of an output depend on."""
+    """Collect the detector and the settings that determine the rows of an output."""
     settings = {
         "images.id_rule": config.images.id_rule,
         "images.max_pixels": config.images.max_pixels,
@@ -45,7 +46,7 @@ def identity_of(
         if name not in (_FREE if selects else _FREE | _SELECTION):
             settings[f"detector.{name}"] = value
     if user_boxes is not None:
-        settings["boxes_sha256"] = user_boxes.sha256  # the file may move or change its format
+        settings["boxes_sha256"] = user_boxes.sha256  # the file may be moved or converted
     return {
         "schema_version": SCHEMA_VERSION,
         "vlray_version": __version__,

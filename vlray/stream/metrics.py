@@ -1,4 +1,4 @@
-"""Metrics of a run at Ray's metrics endpoint, which Prometheus and the Ray dashboard read.
+"""Metrics of a run on Ray's metrics endpoint, which Prometheus and the Ray dashboard read.
 
 Each metric has the tags ``project`` and ``run``. Ray adds the prefix ``ray_`` to its name.
 """
@@ -25,16 +25,16 @@ GAUGES = {
     "vlray_shards_in_flight": "Shards inside the pipeline",
 }
 TAGS = ("project", "run")
-WINDOW_S = 60.0
-POLL_S = 2.0
+WINDOW_S = 60.0  # the speed is averaged over this time
+POLL_S = 2.0  # between two looks at the queue
 
 log = logging.getLogger("vlray.stream")
 
 
 class ExtractMetrics:
-    """Metrics of the shards that a pipeline has written. Requires a connection to Ray.
+    """Metrics of the shards that a pipeline writes. Requires a connection to Ray.
 
-    The driver counts, not the stages, so that work that Ray repeats after a failure counts once.
+    The driver counts and not the stages, so that work is counted once if Ray repeats it.
     """
 
     def __init__(self, project: str, run: str, images: int, shards: int) -> None:
@@ -57,7 +57,7 @@ class ExtractMetrics:
         self.show()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Count a written shard.
+        """Add a written shard to the counters.
 
         Args:
             row: The summary from `WriteShard`.
@@ -93,7 +93,7 @@ class ExtractMetrics:
 
 
 def _queue_watch(metrics: ExtractMetrics) -> type:
-    """Return a callback class, which Ray Data instantiates and calls in its scheduling loop."""
+    """Return a callback class that Ray Data instantiates and calls in its scheduling loop."""
 
     class Callback:
         def __init__(self) -> None:
@@ -118,8 +118,8 @@ def _queue_watch(metrics: ExtractMetrics) -> type:
 
 
 def _waiting(executor: Any) -> int | None:
-    """Return the number of shards in front of the first stage; None if Ray does not report it."""
-    # Internal API of Ray: a change of it must not fail the run.
+    """Return the number of shards waiting for the first stage; None if Ray does not report it."""
+    # Internal API of Ray: a change in it must not make the run fail.
     try:
         states = executor._topology.values()
         first = next(state for state in states if state.input_queues)

@@ -1,4 +1,4 @@
-"""Detection of nodes that are lost during a run, and of the actors that ran there."""
+"""Detection of lost nodes whose actors no longer fit on the rest of the cluster."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 from vlray.cluster.capacity import ResourcePlan, living_nodes, shortage
 
-STALLED_S = 20.0
-POLL_S = 2.0
+STALLED_S = 20.0  # without a completed shard
+POLL_S = 2.0  # between two looks at the cluster
 
 
 class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc] # Ray is untyped
-    """Raised when the cluster has become too small for a pipeline, and the pipeline stalls.
+    """Raised when a pipeline stalls because the cluster has become too small for it.
 
     Attributes:
         plan: Resource plan of the pipeline.
@@ -26,11 +26,12 @@ class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc] # Ray is unty
 
 
 class Watch:
-    """Ends a stalled pipeline whose actors no longer fit on the cluster.
+    """Watchdog that ends a stalled pipeline if its actors no longer fit on the cluster.
 
-    Ray restarts the actors of a lost node where resources are free, and waits for that without a
-    limit. On a cluster without GPUs, restarted actors may also take the CPUs of the other stages.
-    As long as shards are completed, the pipeline continues, because a new node may join.
+    Ray restarts the actors of a lost node where resources are free, and waits without a limit for
+    resources to become free. On a cluster without GPUs, restarted actors may also take the CPUs of
+    the other stages. As long as shards are completed, the pipeline continues, because a new node
+    may join.
     """
 
     def __init__(self, plan: ResourcePlan) -> None:

@@ -49,7 +49,7 @@ def shard_rows(
         config: All settings.
         images_root: Base of the plan's relative paths.
         identity: Identity of the output, which each file stores.
-        plan: All images in shards.
+        plan: All images of the output, divided into shards.
         todo: Numbers of the shards to run.
         user_boxes: User boxes; None: the detector finds boxes.
 
@@ -80,7 +80,7 @@ def shard_rows(
             shards = ray.data.from_arrow(_shard_tables(plan, todo))
             rows = _stages(shards, decode, config, identity, resources, user_boxes).iter_rows()
         iterator = iter(rows)
-        with without_harmless_line():  # printed when the actors start
+        with without_harmless_line():  # the line is printed while the actors start
             row = next(iterator, None)
         while row is not None:
             watch.moved()
@@ -126,7 +126,7 @@ def _stages(
 
 
 def _shard_tables(plan: ShardPlan, todo: np.ndarray) -> list[pa.Table]:
-    """Return one row per shard: its number, and the position of its images in the plan."""
+    """Return a one-row table per shard: its number, and where its images are in the plan."""
     sizes = plan.sizes()
     starts = np.cumsum(sizes) - sizes
     return [

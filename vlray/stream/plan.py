@@ -1,12 +1,12 @@
 """The plan of an output: its images, divided into shards.
 
 A shard is the unit of work and of writing: its images are decoded, detected and written together,
-and end in one file. Shards depend on the listing only, never on timing. Runs therefore write the
+and stored in one file. Shards depend on the listing only, never on timing. Runs therefore write the
 same files in any order and after any number of crashes. Images that are added later become further
 shards; existing shards keep their numbers.
 
-The plan is append-only, one file at a time, and the last row of an image is valid. An image that
-has changed gets a row in a new shard and leaves its old one.
+The plan is append-only: each change adds a file, and only the last row of an image is valid. A
+changed image gets a row in a new shard, and no longer belongs to its old shard.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from vlray.storage import files
 READERS = 16  # threads that read small files
 
 SCHEMA = pa.schema([*PLAN, ("file_bytes", pa.int64()), ("mtime_ns", pa.int64())])
-"""Columns of a plan: those of `PLAN`, and the file's fingerprint, null if unknown."""
+"""Columns of a plan: the columns of `PLAN`, and the image file's fingerprint, null if unknown."""
 
 MOVED = pa.schema([("shard", pa.int32()), ("image_id", pa.string()), ("to", pa.int32())])
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """All images of an output, processed or not, in shards. Created by `resolve`.
+    """All images of an output, processed or not, divided into shards. Created by `resolve`.
 
     Attributes:
         table: One row per image with the columns of `SCHEMA`, sorted by shard and path.
-        stored: Number of plan files of the output.
+        stored: Number of plan files in the output.
         rows: All rows of these files, including superseded ones.
-        moved: Former shards of images that have moved, with the columns of `MOVED`.
+        moved: Former and current shards of moved images, with the columns of `MOVED`.
     """
 
     table: pa.Table
@@ -54,18 +54,19 @@ class ShardPlan:
         return pc.max(self.table["shard"]).as_py() + 1 if self.table.num_rows else 0
 
     def sizes(self) -> np.ndarray:
-        """Return the number of images of each shard."""
+        """Return the number of images in each shard."""
         return np.bincount(self.table["shard"].to_numpy(), minlength=self.shards)
 
 
 def resolve(rows: pa.Table, stored: int) -> ShardPlan:
-    """Create a plan from all stored rows, in the order of storage."""
+    """Create a plan from all stored rows, in the order in which they were stored."""
     if stored > 1:  # a single file has no image twice
         codes = rows["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
         last = np.zeros(codes.max() + 1 if len(codes) else 0, np.int64)
         last[codes] = np.arange(len(codes))  # for equal indices, numpy keeps the last assignment
         if len(last) < len(codes):
             shard = rows["shard"].to_numpy()
+            # Rows of images that a later row has moved to another shard.
             former = np.flatnonzero(shard != shard[last[codes]])
             moved = pa.table(
                 [
@@ -90,7 +91,7 @@ def load(fs: pafs.FileSystem, root: str) -> ShardPlan:
 
 
 def _with_fingerprints(rows: pa.Table) -> pa.Table:
-    """Add the columns that plans of older versions do not have, as nulls."""
+    """Add the columns that plans from older versions lack, filled with nulls."""
     for field in SCHEMA:
         if field.name not in rows.column_names:
             rows = rows.append_column(field, pa.nulls(len(rows), field.type))
@@ -98,15 +99,15 @@ def _with_fingerprints(rows: pa.Table) -> pa.Table:
 
 
 def extend(plan: ShardPlan, images: pa.Table, shard_size: int) -> pa.Table:
-    """Divide images into new shards, numbered after those of the plan.
+    """Divide images into new shards, numbered after the plan's last shard.
 
     Args:
         plan: The existing plan.
-        images: Rows of a listing: new images, and images that leave their shards.
+        images: Listing rows of new images and of images that leave their shards.
         shard_size: Maximum number of images per shard.
 
     Returns:
-        The new rows of the plan. All images of a shard, and so of a file, have the same split.
+        The new rows of the plan. All images in a shard, and thus in a file, have the same split.
     """
     if not images.num_rows:
         return SCHEMA.empty_table()
@@ -115,7 +116,8 @@ def extend(plan: ShardPlan, images: pa.Table, shard_size: int) -> pa.Table:
     # Each split begins a new shard, so number the shards within each run of equal splits.
     starts = np.flatnonzero(np.concatenate([[True], split[1:] != split[:-1]]))
     lengths = np.diff(np.append(starts, new.num_rows))
-    index = np.arange(new.num_rows) - np.repeat(starts, lengths)  # within the split
+    index = np.arange(new.num_rows) - np.repeat(starts, lengths)  # position within the split
+    # Number of the first shard of each split; -(-a // b) rounds up.
     first = np.concatenate([[0], np.cumsum(-(-lengths // shard_size))[:-1]])
     shard = plan.shards + np.repeat(first, lengths) + index // shard_size
     rows = new.append_column("shard", pa.array(shard.astype(np.int32)))
@@ -132,7 +134,7 @@ def store(fs: pafs.FileSystem, root: str, plan: ShardPlan, rows: pa.Table) -> Sh
 
 
 def done_shards(fs: pafs.FileSystem, root: str) -> set[int]:
-    """Return the shards that have a part, which means that they are complete."""
+    """Return the numbers of the complete shards, which are the shards that have a part."""
     names = files.list_names(fs, files.join(root, parts.REGIONS))
     return {shard for name in names if (shard := parts.shard_of(name)) is not None}
 
@@ -140,10 +142,10 @@ def done_shards(fs: pafs.FileSystem, root: str) -> set[int]:
 def shards_to_do(
     fs: pafs.FileSystem, root: str, plan: ShardPlan, *, retry_failures: bool
 ) -> np.ndarray:
-    """Return the shards without a part, after removing the parts of shards to repeat.
+    """Return the numbers of shards without a part, after removing parts that must be redone.
 
-    Shards with an image on which the detector raised are repeated, because the cause may be gone
-    (out of memory, a bug). Files that could not be decoded are retried with ``retry_failures``.
+    Shards with an image on which the detector raised are redone, because the cause may be gone (out
+    of memory, a bug). Files that could not be decoded are retried only with ``retry_failures``.
     """
     done = done_shards(fs, root)
     for shard in sorted(_failed(fs, root, retry_failures) & done):
@@ -169,15 +171,15 @@ def _failed(fs: pafs.FileSystem, root: str, every: bool) -> set[int]:
     }
     if every:
         return set(paths)
-    # With 1 % of failed images, a quarter of the shards of 32 images has such a file. Buckets are
-    # slow to respond, so read the files in parallel.
+    # If 1 % of images fail, a quarter of all 32-image shards have such a file. Buckets are slow to
+    # respond, so read the files in parallel.
     with ThreadPoolExecutor(READERS) as pool:
         raised = pool.map(lambda path: _raised(fs, path), paths.values())
         return {shard for shard, again in zip(paths, raised, strict=True) if again}
 
 
 def _raised(fs: pafs.FileSystem, path: str) -> bool:
-    """Return whether the detector raised on an image of a shard."""
+    """Return whether a failures file has an image on which the detector raised."""
     with fs.open_input_file(path) as file, pq.ParquetFile(file) as failures:
         stages = failures.read(columns=["stage"])["stage"]
     return bool(pc.any(pc.equal(stages, "detect")).as_py())

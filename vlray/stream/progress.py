@@ -14,7 +14,7 @@ log = logging.getLogger("vlray.stream")
 
 
 class ExtractProgress(Bar):
-    """Progress in images. Use it in a ``with`` block."""
+    """Progress display that counts images. Use it in a ``with`` block."""
 
     def __init__(self, total: int, style: Style) -> None:
         """Start the display of ``total`` images."""
@@ -24,7 +24,7 @@ class ExtractProgress(Bar):
         self._first: tuple[float, int] | None = None
 
     def add(self, done: int, failed: int) -> None:
-        """Add a shard's number of images, and the number of these that failed."""
+        """Add the number of processed images in a shard, and how many of them failed."""
         now = time.monotonic()
         self.done += done
         self.failed += failed

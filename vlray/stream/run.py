@@ -33,7 +33,7 @@ log = logging.getLogger("vlray.stream")
 
 @dataclass
 class ExtractResult:
-    """Counts of one run."""
+    """Counts and duration of one run."""
 
     output: str
     planned: int  # all images of the output
@@ -47,7 +47,7 @@ class ExtractResult:
     seconds: float = 0.0  # duration of the pipeline, including its start
 
     def add(self, row: dict[str, Any]) -> None:
-        """Add a written shard.
+        """Add the counts of a written shard.
 
         Args:
             row: The summary from `WriteShard`.
@@ -59,10 +59,10 @@ class ExtractResult:
 def extract(config: ExtractConfig) -> ExtractResult:
     """Bring an output up to date with its images.
 
-    Complete shards stay untouched. If all shards are complete, Ray does not start.
+    Complete shards stay untouched. If all shards are complete, Ray is not started.
 
     Raises:
-        ValueError: The settings, the images or the output do not fit together.
+        ValueError: The settings, the images and the output do not match.
     """
     config = _resolved(config)
     check_modes(config.detector, boxes_given=bool(config.boxes))
@@ -73,6 +73,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
     check_weights(config.detector)
     with only_writer(fs, root, config.output.path):
         claim(fs, root, config.output.path, identity, defaults(config))
+        # The lock is held, so any temporary file is left from a killed writer.
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
             files.remove_temporaries(fs, files.join(root, folder))
         plan, changes = plan_images(config, fs, root, listing)
@@ -126,13 +127,14 @@ def plan_images(
         )
     images = pa.concat_tables([changes.new, changes.changed, changes.moved])
     rows = plans.extend(plan, images, config.output.shard_size)
+    # Store the plan before removing old rows; `vlray.stream.changes` explains the order.
     plan = plans.store(fs, root, plan, pa.concat_tables([changes.updated, rows]))
     clear(fs, root, plan, done, config.output.compression)
     return plan, changes
 
 
 def _report(changes: Changes, config: ExtractConfig, images_root: str) -> None:
-    """Warn about images without a fingerprint, and images that have vanished."""
+    """Warn about images without a fingerprint, and about images that have vanished."""
     output = config.output.path
     if changes.adopted:
         log.warning(
@@ -156,7 +158,10 @@ def _first(names: pa.ChunkedArray) -> str:
 
 
 def _resolved(config: ExtractConfig) -> ExtractConfig:
-    """Make local paths absolute, because tasks and actors run in other folders than the driver."""
+    """Resolve images and detector, and make local paths absolute.
+
+    Relative paths would fail, because tasks and actors run in other folders than the driver.
+    """
     data_dir = config.env.data_dir
     return config.model_copy(
         update={
@@ -169,7 +174,7 @@ def _resolved(config: ExtractConfig) -> ExtractConfig:
 
 
 def _list(config: ExtractConfig) -> Listing:
-    """List the images, without the copies in the output's own gallery."""
+    """List the images, excluding the output folder, or only its gallery if it has images too."""
     output = config.output.path
     if output == config.images.root and not files.is_uri(output):
         output = files.join(output, "gallery")  # images and output share a folder
@@ -198,7 +203,7 @@ def _list(config: ExtractConfig) -> Listing:
 
 
 def _read_user_boxes(config: ExtractConfig, listing: Listing) -> UserBoxes:
-    """Read the user boxes, and warn about images without boxes and boxes without an image.
+    """Read the user boxes, and warn about images without boxes and about boxes without an image.
 
     Raises:
         ValueError: No box belongs to any of the images.
@@ -237,7 +242,7 @@ def _run_shards(
     user_boxes: UserBoxes | None,
     result: ExtractResult,
 ) -> None:
-    """Run the shards on Ray, and count the written ones; continue after a loss of nodes."""
+    """Run the shards on Ray, and add each one to ``result``; continue if nodes are lost."""
     from vlray.stream.nodes import NodesLostError
     from vlray.stream.pipeline import shard_rows
 
@@ -256,7 +261,7 @@ def _run_shards(
             except NodesLostError as error:
                 log.warning("%s; continuing on the remaining nodes", error)
                 config = _on_remaining_nodes(config, error.plan.gpus_per_actor)
-                # A shard that was written without a report is only written again.
+                # A shard that was written but not reported is simply written again.
                 todo = np.setdiff1d(todo, done)
                 complete = not len(todo)
     result.seconds = time.monotonic() - began
@@ -265,9 +270,9 @@ def _run_shards(
 
 
 def _on_remaining_nodes(config: ExtractConfig, gpus_per_actor: float) -> ExtractConfig:
-    """Return settings with as many actors as fit.
+    """Return settings with as many actors as fit on the remaining nodes.
 
-    Actors keep their GPUs: on CPUs the last digits of the features differ.
+    Actors still get GPUs, because the last digits of the features differ on CPUs.
     """
     fewer = {"actors": 0, "gpus_per_actor": gpus_per_actor}
     return config.model_copy(update={"cluster": config.cluster.model_copy(update=fewer)})

@@ -14,10 +14,10 @@ from vlray.stream.block import unpack
 
 @dataclass(frozen=True)
 class WriteShard:
-    """Write the files of one shard; idempotent, so Ray may repeat it.
+    """Write the files of one shard. Writing is idempotent, so Ray may repeat it.
 
-    Regions are written last, because their file means that the whole shard is complete. A crash
-    before that leaves at most the failures, and the next run writes both files again.
+    The regions are written last, because their file marks the whole shard as complete. A crash
+    before that leaves at most the failures file, and the next run writes both files again.
     """
 
     output: str
@@ -34,9 +34,10 @@ class WriteShard:
         if failures.num_rows:
             files.write_atomic(fs, failures_path, parts.encode_plain(failures))
         else:
-            files.remove(fs, failures_path)
+            files.remove(fs, failures_path)  # from an earlier run of this shard
         encoded = parts.encode_regions(regions, self.compression)
         files.write_atomic(fs, files.join(root, parts.REGIONS, name), encoded)
+        # "or 0": the sum of an empty column is null.
         raised = pc.sum(pc.equal(failures["stage"], "detect")).as_py() or 0
         short = pc.sum(pc.less(regions["num_boxes"], self.min_boxes)).as_py() or 0
         return pa.table(

@@ -1,6 +1,6 @@
-"""Stored proposals of many images, from which regions are selected under many settings.
+"""Stored proposals for many images, from which regions are selected under many settings.
 
-Shapes: N: images; P: proposals of an image; R: selected regions of all images; K: classes.
+Shapes: N: images; P: proposals in one image; R: selected regions in all images; K: classes.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ _COLUMNS = (
     "attr_ids",
     "attr_probs",
 )
-# Options that do not change the proposals themselves.
+# Detector options that may differ between the collection and a selection from it.
 _FREE = {*LIGHT, "device", "batch_size", "features"}
 
 
 class Candidates:
-    """Proposals of a detector on N images, made by `collect`.
+    """A detector's proposals for N images, as collected by `collect`.
 
-    It can be pickled, including the computed overlaps, so that processes need not compute them
+    Pickling includes the overlaps between proposals, so that other processes need not compute them
     again.
 
     Attributes:
         output: Path of the collection, an output of ``vlray extract``.
-        image_ids: Ids of the images that have proposals; failed images are left out.
+        image_ids: Ids of the images in the collection; failed images are left out.
         image_hw: (N, 2) height and width of the original images, in pixels.
-        obj_names, attr_names: Names of the classes and attributes, by id.
+        obj_names, attr_names: Names of the classes and attributes, indexed by id.
     """
 
     def __init__(self, output: RegionOutput, detector: DetectorSection) -> None:
         """Read a collection.
 
         Args:
-            output: Output that was extracted with the options of ``collecting``.
-            detector: Complete options of the detector that is searched.
+            output: Output that was extracted with options from ``collecting``.
+            detector: Complete options of the searched detector.
 
         Raises:
-            ValueError: The detector returns no class probabilities to select by.
+            ValueError: The detector returns no class probabilities, which the selection needs.
         """
         self._detector = detector
         self.output = output.path
@@ -76,30 +76,30 @@ class Candidates:
         self._proposals = Proposals(offsets, regions.boxes, regions.obj_ids, regions.obj_probs)
         self._attr_ids, self._attr_probs = regions.attr_ids, regions.attr_probs
         probs = None
-        # vg-caffe selects by the probabilities of all classes, which its collection stores.
+        # vg-caffe selects by the probabilities of all classes, which the collection contains.
         if detector.name == "vg-caffe":
             store = open_store(output.path, Path(output.path) / "unpacked")
             probs = _ClassProbs(store, store.rows(self.image_ids), len(self.obj_names))
         self._rule = rule_of(detector.name, self._proposals, probs)
-        self._rule.remember()  # computes the overlaps once, for all settings
+        self._rule.remember()  # overlaps are computed once, for all settings
 
     def __repr__(self) -> str:
         count, images = len(self._proposals.boxes), len(self.image_ids)
         return f"Candidates({self.output!r}, {images} images, {count} proposals)"
 
     def __len__(self) -> int:
-        """Return the number of proposals of all images."""
+        """Return the total number of proposals."""
         return len(self._proposals.boxes)
 
     def select(self, options: DetectorSection) -> Selection:
-        """Select the same regions as the detector itself, in the same order.
+        """Select the regions that the detector itself would return, in the same order.
 
         Args:
-            options: Options of the detector. Only those in ``LIGHT`` may differ from the options
-                that the proposals were collected with.
+            options: Options of the detector. Those that change the proposals must be the same as
+                in the collection.
 
         Raises:
-            ValueError: Another option differs; it needs its own proposals.
+            ValueError: Such an option differs, so new proposals must be collected.
         """
         self._check(options)
         rows, numbers = self._rule.select(options)
@@ -121,13 +121,13 @@ class Candidates:
         Parts that an interrupted run has written are kept. Vectors are copied part by part.
 
         Args:
-            selection: Result of ``select`` with the options of ``config``.
+            selection: Result of ``select`` with the detector options in ``config``.
             config: Settings of ``vlray extract``.
             output: Folder or URI of the new output.
 
         Raises:
-            ValueError: The collection lacks the vectors that ``config`` needs, or the output
-                exists with other settings.
+            ValueError: The collection does not have the vectors that ``config`` needs, or the
+                output exists with other settings.
         """
         self._check(config.detector)
         write_selected(self.output, self._proposals.offsets, selection, config, output)
@@ -146,7 +146,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class _ClassProbs:
-    """Reads the probabilities of all classes, stored at the start of a collection's vectors."""
+    """Reads an image's class probabilities, stored at the start of the collection's vectors."""
 
     store: RegionStore
     rows: Int64[np.ndarray, " N"]

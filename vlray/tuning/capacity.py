@@ -1,4 +1,4 @@
-"""Resources of a trial, and the number of trials that fit on the cluster at once."""
+"""Resources of a trial, and how many trials fit on the cluster at the same time."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ DRIVER_CPUS = 0.01
 
 
 def for_selections(options: TrialsSection) -> Resources:
-    """Return the resources of trials that select regions.
+    """Return the resources for trials that select regions.
 
     Raises:
-        ValueError: Not a single trial fits on the cluster.
+        ValueError: Not even one trial fits on the cluster.
     """
     return _resources(options.cpus_per_trial, 0, living_nodes())
 
 
 def for_trainings(options: TrialsSection, workers: WorkersSection) -> Resources:
-    """Return the resources of trials that train, in the trial or on Ray Train workers.
+    """Return the resources for trials that train in their own process or on Ray Train workers.
 
     Raises:
-        ValueError: Not a single trial fits on the cluster.
+        ValueError: Not even one trial fits on the cluster.
     """
     nodes = living_nodes()
     total_gpus = sum(node.gpus for node in nodes)
@@ -37,7 +37,7 @@ def for_trainings(options: TrialsSection, workers: WorkersSection) -> Resources:
         )
     if not workers.workers:
         gpus = options.gpus_per_trial
-        if gpus < 0:
+        if gpus < 0:  # automatic
             gpus = 1 if total_gpus >= 1 and workers.use_gpu != "no" else 0
         return _resources(options.cpus_per_trial, gpus, nodes)
     count, gpus_each = allocate(workers, nodes)

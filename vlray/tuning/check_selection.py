@@ -1,4 +1,4 @@
-"""Check that a user's detector selects its regions as vlray does."""
+"""Check that a user's detector selects regions in the same way as vlray."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vlray.stream.run import extract
 from vlray.tuning.candidates import Candidates
 
 _IMAGES = 2
-# Very different thresholds, so that a detector with a fixed rule is noticed.
+# Unusual thresholds, which expose a detector that ignores its options.
 _OTHER = {"score_thresh": 0.5, "nms_thresh": 0.3, "min_boxes": 2, "max_boxes": 20}
 
 
 def check_selection(candidates: Candidates, config: ExtractConfig, folder: Path) -> None:
     """Compare vlray's selection from the proposals with the detector's own, on two images.
 
-    It does so under two settings: those of ``config``, and very different ones. Detectors of vlray
-    are not checked.
+    The comparison uses two settings: the options in ``config``, and very different thresholds.
+    vlray's own detectors are not checked.
 
     Args:
         candidates: The collected proposals.
@@ -45,6 +45,7 @@ def check_selection(candidates: Candidates, config: ExtractConfig, folder: Path)
     image_paths = [_full_path(root, path) for path in paths]
     files.write_atomic(*files.resolve(list_path), "\n".join(image_paths).encode())
     for number, values in enumerate(({}, _OTHER)):
+        # Only boxes and classes are compared, so no vectors are needed.
         options = detector.model_copy(update={**values, "features": "none"})
         direct = config.model_copy(
             update={
@@ -75,6 +76,7 @@ def _compare(
 ) -> None:
     selection = candidates.select(options)
     for index, (image_id, path) in enumerate(zip(image_ids, image_paths, strict=True)):
+        # With the id rule regex:.+ the id is the whole path, which is relative below the list file.
         names = [name for name in direct.image_ids if path.endswith(name)]
         if not names:  # the detector failed on this image
             continue

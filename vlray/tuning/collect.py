@@ -1,4 +1,4 @@
-"""Collect the proposals of a detector, the expensive part of a search, once per image."""
+"""Collect a detector's proposals, the expensive part of a search, once per image."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ log = logging.getLogger("vlray.tuning")
 def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candidates:
     """Run the detector once per image and store its proposals.
 
-    This is a normal extraction: on Ray, resumable, with failed images in ``failures/``. A complete
-    collection is only opened.
+    This is a normal extraction: it runs on Ray, can be resumed, and lists failed images in
+    ``failures/``. If the collection is complete, it is only opened.
 
     Args:
-        config: Settings of ``vlray extract``; their selection thresholds are ignored.
+        config: Settings of ``vlray extract``; the selection thresholds in them are ignored.
         folder: Parent folder of the collection.
-        with_feats: Whether to store the vectors too, for ``Candidates.write``.
+        with_feats: Whether to store the feature vectors too, for ``Candidates.write``.
 
     Raises:
-        ValueError: These settings select nothing, a user's detector does not select as vlray does,
-            or images have changed since the collection was begun.
+        ValueError: An extraction with these settings selects no regions, a user's detector selects
+            differently from vlray, no image has proposals, or images have changed since the
+            collection began.
     """
     if config.boxes or config.detector.features == "grid":
         what = f"boxes={config.boxes}" if config.boxes else "features=grid"
@@ -40,8 +41,8 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
     detector = settled(config.detector)
     check_weights(detector)
     collector = collecting(detector, with_feats=with_feats)
-    # vg-caffe is collected by another detector, whose stored probabilities decide the selection:
-    # half precision would change it.
+    # For vg-caffe another detector collects, and regions are selected by its stored class
+    # probabilities. Half precision would change the selection.
     is_caffe = collector.name != detector.name
     output = config.output.model_copy(
         update={

@@ -1,4 +1,4 @@
-"""Entry point of ``vlray tune``, and its summary."""
+"""Entry point of ``vlray tune``, and the summary that it prints at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(config: TuneConfig, session: Session) -> None:
     """Search, then print the best trials.
 
     Raises:
-        Failed: No trial has a value of the objective.
+        Failed: No trial has a value for the objective.
     """
     tuned = read_tuned(config)
     folder = session.open(config)

@@ -38,15 +38,14 @@ NAMES = (*NEED_TRUTH, "boxes", RATE, DOWNSTREAM)
 
 
 class ExtractSweep:
-    """Search over selection thresholds, and over the options of the detector itself.
+    """Search over selection thresholds and over the detector's own options.
 
     Attributes:
         objective: The metric to optimize.
-        about: Hash of the ground truth, and settings of the downstream training.
     """
 
     def __init__(self, config: TuneConfig, tuned: Tuned, space: spaces.Space, folder: Path) -> None:
-        """Check everything that can be checked before a detector is loaded.
+        """Check the options and the data as far as possible without loading a detector.
 
         Raises:
             ValueError: The objective is unknown, or an option that it needs is missing.
@@ -64,16 +63,16 @@ class ExtractSweep:
         self._find_images(base)
         self._truth = self._read_truth(base) if config.truth else None
         self._downstream = self._read_downstream() if config.downstream else None
-        # A range has too many kinds to check; random settings are checked when they are collected.
+        # A range has too many kinds to check here; collect() checks those of random settings.
         for kind in self._kinds(()) if self._is_finite() else [{}]:
             self._check_kind(kind)
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """Data that the sweep is measured on."""
+        """Hash of the ground truth, and settings of the downstream training."""
         about: dict[str, Any] = {}
         if self._config.truth:
-            # The content, not the path: the file may be moved, but not changed, between runs.
+            # Hash the content instead of the path: between runs, the file may move but not change.
             path = resolve_path(self._config.truth, self._config.env.data_dir)
             data = files.read_bytes(*files.resolve(path))
             about["truth_sha256"] = hashlib.sha256(data).hexdigest()
@@ -84,7 +83,7 @@ class ExtractSweep:
         return about
 
     def invalid_reason(self, setting: Setting) -> str:
-        """Return why the command refuses a setting; empty if it accepts it."""
+        """Return why a setting is invalid; an empty text if it is valid."""
         try:
             self._tuned.config(setting, "-")
         except ValueError as error:
@@ -92,7 +91,7 @@ class ExtractSweep:
         return ""
 
     def resources(self) -> Resources:
-        """Return the resources of a selection, or of the training on it."""
+        """Return the resources of a trial, which selects regions and may train on them."""
         if self._downstream:
             return for_trainings(self._config.cluster, self._downstream.cluster)
         return for_selections(self._config.cluster)
@@ -101,7 +100,7 @@ class ExtractSweep:
         """Collect the proposals, and put them into Ray's object store for all trials."""
         import ray
 
-        # {}: the kind of the default settings, which are always tried.
+        # {} is the kind of the default settings, which are always tried.
         kinds = self._kinds(settings) if settings else [{}, *self._kinds(())]
         folder = self._folder / "proposals"
         collected = collect_kinds(self._tuned, kinds, folder, with_feats=bool(self._downstream))
@@ -120,7 +119,7 @@ class ExtractSweep:
         )
 
     def _constants(self, one: Collected) -> dict[str, float]:
-        """Compute the metrics that do not depend on the selection."""
+        """Compute the metrics that are the same for all selections from these proposals."""
         measured = {} if math.isnan(one.rate) else {RATE: one.rate}
         if self._truth and self.objective.name in LABELS:
             from vlray.tuning.labels import label_accuracy
@@ -163,7 +162,7 @@ class ExtractSweep:
     def _kinds(self, settings: Iterable[Setting]) -> list[Setting]:
         """Return the kinds of proposals that the settings need.
 
-        Without settings, return those that any setting of the space may need.
+        If there are no settings, return the kinds for all settings of the space.
         """
         if settings := tuple(settings):
             return [heavy_of(setting) for setting in settings]
@@ -182,7 +181,7 @@ class ExtractSweep:
             check_modes(config.detector, boxes_given=False)
 
     def _find_images(self, base: ExtractConfig) -> None:
-        """Check that the images exist and that their storage is accessible."""
+        """Check that the images exist and that the storage is accessible."""
         images = find_images(base.images, base.data, base.env.data_dir)
         fs, root = files.resolve(images.root)
         with files.explained(images.root):

@@ -1,4 +1,4 @@
-"""Ray Tune's side of a trial: running it, recording its results, and early stopping."""
+"""Ray Tune's side of a trial: run it, record its results, and stop it early."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlray.tuning.objective import Mode, Objective
 from vlray.tuning.work import TrialFunction
 
 MOST_EVALUATIONS = 10_000
-"""Upper bound on the evaluations of a training, which ASHA requires."""
+"""Maximum number of evaluations in a training, which ASHA requires; larger than any real one."""
 
 log = logging.getLogger("vlray.tuning")
 
@@ -47,7 +47,7 @@ def run_trial(
         values = {"objective": float(metrics[objective.name]), "metrics": dict(metrics)}
         tune.report({**values, **ended})
 
-    # With reuse_actors one process runs many trials, so the prefix must be removed afterwards.
+    # With reuse_actors, a process runs several trials, so the prefix must be removed afterwards.
     prefix = _Prefix(f"trial {trial_id(setting)}: ")
     for handler in logger.handlers:
         handler.addFilter(prefix)
@@ -59,7 +59,7 @@ def run_trial(
 
 
 class _Prefix(logging.Filter):
-    """Prefixes each message with the trial's name."""
+    """Logging filter that prefixes each message with the trial's name."""
 
     def __init__(self, prefix: str) -> None:
         super().__init__()
@@ -78,6 +78,7 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
         self._reported: dict[str, list[dict[str, Any]]] = {}
         self._began: dict[str, float] = {}
         self._ended = 0
+        # A resumed sweep continues from the best trial of earlier runs.
         best = ledger.best(objective)
         self._best = best.value(objective.name) if best else math.nan
 
@@ -94,12 +95,13 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record a trial that finished, or that the scheduler stopped."""
+        """Record a trial that finished or was stopped by the scheduler."""
         reported = self._reported.pop(trial.trial_id, [])
+        # The last report of a finished trial is its result, not one more evaluation.
         if reported and reported[-1]["ended"]:
             self._record(trial, "finished", reported[-1]["metrics"], reported[:-1])
         elif reported:
-            # Stopped by the scheduler: its best evaluation is the result.
+            # The scheduler stopped the trial: the best evaluation is the trial's result.
             best = min(reported, key=lambda one: self._objective.key(one["objective"]))
             self._record(trial, "stopped", best["metrics"], reported)
 
@@ -137,6 +139,7 @@ class Asha(ASHAScheduler):  # type: ignore[misc] # Ray's has no types
     """ASHA scheduler that never stops the trial with the default settings."""
 
     def __init__(self, mode: Mode) -> None:
+        # From the first evaluation on, the best third of the trials continues at each rung.
         super().__init__(
             metric="objective",
             mode=mode,
@@ -146,14 +149,15 @@ class Asha(ASHAScheduler):  # type: ignore[misc] # Ray's has no types
         )
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Return whether a trial continues after an evaluation."""
+        """Return Ray Tune's decision on a trial after an evaluation: continue or stop."""
         decision: str = super().on_trial_result(tune_controller, trial, result)
+        # An empty setting is the default one: its result must be complete for the comparison.
         return decision if trial.config["setting"] else self.CONTINUE
 
 
 def _error_of(trial: Any) -> str:
-    """Return the error of a trial, without Ray's wrappers."""
-    # Ray Tune pickles it to a local file; the storage does not have it yet.
+    """Return type and message of a trial's error, without Ray's wrappers."""
+    # Ray Tune pickles the error to a local file; the storage does not have that file yet.
     path = Path(trial.pickled_error_file or "")
     if not path.is_file():
         return "the trial's process was lost; Ray gave no reason"

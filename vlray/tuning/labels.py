@@ -1,4 +1,4 @@
-"""Label accuracy: how often a detector names ground-truth boxes correctly."""
+"""Label accuracy: how often a detector labels ground-truth boxes correctly."""
 
 from __future__ import annotations
 
@@ -25,27 +25,30 @@ log = logging.getLogger("vlray.tuning")
 
 
 def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[str, float]:
-    """Measure how often the detector predicts the class and attributes of ground-truth boxes.
+    """Measure how often the detector predicts the right class and attribute of ground-truth boxes.
 
-    It runs one extraction with ``boxes``; selection thresholds have no effect. Names are compared
-    without case. If the detector's class has several names (Visual Genome), any of them counts.
+    The labels are predicted in one extraction with ``boxes``, so selection thresholds have no
+    effect. Names are compared regardless of case. If a class has several names (Visual Genome), any
+    of them counts.
 
     Args:
         config: Settings of ``vlray extract``.
-        truth: Boxes with classes, attributes or both.
+        truth: Ground-truth boxes with classes, attributes or both.
         folder: Folder for the boxes and the extraction.
 
     Returns:
-        ``label_accuracy``: share of correct classes, among the ``label_boxes`` whose true class is
-        in the detector's vocabulary. ``attribute_accuracy``: share of boxes whose predicted
-        attribute is a true one, among the ``attribute_boxes`` with a true attribute in its
-        vocabulary. Metrics without a single box are left out.
+        Metrics by name. Metrics are left out if their number of boxes would be 0.
+
+        - ``label_boxes``: number of boxes whose true class is in the detector's vocabulary.
+        - ``label_accuracy``: share of these boxes whose predicted class is correct.
+        - ``attribute_boxes``: number of boxes with a true attribute in the detector's vocabulary.
+        - ``attribute_accuracy``: share of these boxes whose predicted attribute is correct.
 
     Raises:
-        ValueError: The detector cannot pool given boxes, or its vocabulary has none of the
-            truth's classes and attributes.
+        ValueError: The detector cannot pool given boxes, or can predict none of the truth's
+            classes and attributes.
     """
-    # Crowds are not single objects, and empty boxes have no pixels to pool.
+    # Leave out crowds, which are not single objects, and empty boxes, which have no pixels to pool.
     rows = np.flatnonzero(~truth.ignored & (truth.boxes[:, 2:] > truth.boxes[:, :2]).all(axis=1))
     box_folder = folder / _digest(config)
     box_path = box_folder / "boxes.parquet"
@@ -72,7 +75,7 @@ def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[st
 
 
 def _digest(config: ExtractConfig) -> str:
-    """Hash the options that change the predicted labels, as a name of their folder."""
+    """Hash the options that change the predicted labels; the hash names their folder."""
     options = settled(config.detector).model_dump(mode="json", exclude={*LIGHT, "features"})
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -90,14 +93,18 @@ def _table(truth: Truth, rows: np.ndarray) -> pa.Table:
 def _predicted_ids(
     truth: Truth, rows: np.ndarray, regions: RegionOutput
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the predicted ids of the classes and of the attributes, each with their true boxes."""
+    """Return pairs for classes and attributes: ground-truth box indices, and their predicted ids.
+
+    Both arrays of a pair are empty if the detector does not predict that kind of label.
+    """
     columns = ["image_id", "num_boxes", "obj_ids", "attr_ids"]
     table = pa.Table.from_batches(list(regions.iter_batches(columns, batch_size=4096)))
     images = _images(truth)[rows]
     starts = np.searchsorted(images, np.arange(len(truth.image_ids)))
-    # The output has its images in another order; the boxes of an image keep theirs.
+    # The output may list the images in another order, but keeps the order of boxes in an image.
     indices = pc.index_in(table["image_id"], value_set=pa.array(truth.image_ids)).to_numpy()
     numbers = table["num_boxes"].to_numpy()
+    # Position of each region within its image, without a Python loop.
     within = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
     boxes = rows[np.repeat(starts[indices], numbers) + within]
     ids = [
@@ -114,14 +121,14 @@ def _accuracy(
     boxes: np.ndarray,
     ids: np.ndarray,
 ) -> dict[str, float]:
-    """Compare the predicted names with the true ones, box by box."""
+    """Compute the accuracy of one kind of label, and the number of boxes that count."""
     if not len(true_names) or not len(names):
         return {}
     spellings = [_spellings(name) for name in names]
     vocabulary = set().union(*spellings)
     hits = []
     for box, index in zip(boxes.tolist(), ids.tolist(), strict=True):
-        # Names outside the vocabulary cannot be predicted, so they do not count.
+        # The detector cannot predict names outside its vocabulary, so they do not count.
         expected = {name.casefold().strip() for name in true_names[box]} & vocabulary
         if expected:
             hits.append(bool(expected & spellings[index]))
@@ -131,5 +138,5 @@ def _accuracy(
 
 
 def _spellings(name: str) -> set[str]:
-    """Split the names of a class such as Visual Genome's ``tv,television``."""
+    """Return the names in a class name such as Visual Genome's ``tv,television``."""
     return {part.strip() for part in name.casefold().split(",")}

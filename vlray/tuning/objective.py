@@ -37,7 +37,7 @@ class Objective:
 
 
 def make_objective(name: str, mode: Literal["auto", "max", "min"]) -> Objective:
-    """Create an objective. ``auto`` minimizes losses and ``boxes``, and maximizes other metrics."""
+    """Create an objective; ``auto`` minimizes losses and ``boxes``, and maximizes other metrics."""
     if mode != "auto":
         return Objective(name, mode)
     metric = name.removeprefix(f"{DOWNSTREAM}/")
@@ -51,10 +51,10 @@ def check_name(name: str, metrics: Iterable[str], more: str = "") -> None:
     Args:
         name: The objective.
         metrics: The valid names.
-        more: Text for the error message, after the list of names.
+        more: Text that follows the list of names in the error message.
 
     Raises:
-        ValueError: The objective is unknown.
+        ValueError: The objective is not one of the metrics.
     """
     names = list(metrics)
     if name in names:

@@ -1,4 +1,4 @@
-"""The settings to try: all of a grid, random ones, or those that Optuna suggests."""
+"""The settings to try: a complete grid, random settings, or settings suggested by Optuna."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vlray.tuning.ledger import trial_id
 from vlray.tuning.tuned import Setting
 
 MOST = 100_000
-"""Maximum size of a grid; a larger one is most likely a mistake."""
+"""Maximum number of settings in a grid; a larger grid is most likely a mistake."""
 TRIES = 1_000
-"""Number of consecutive draws without a new setting after which the space counts as exhausted."""
+"""Number of consecutive draws without a new valid setting after which a search gives up."""
 
 log = logging.getLogger("vlray.tuning")
 
 Check = Callable[[Setting], str]
-"""Returns why a setting is invalid; empty if it is valid."""
+"""Function that returns why a setting is invalid; an empty text if it is valid."""
 
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """The trials of a search, in addition to the one with the default settings."""
+    """The trials of a search, not counting the trial with the default settings."""
 
     settings: tuple[Setting, ...]
     """Settings to try; empty if Optuna chooses them during the search."""
@@ -41,7 +41,7 @@ def make_plan(config: TuneConfig, space: spaces.Space, invalid_reason: Check) ->
     Args:
         config: Options of the search.
         space: Values of each searched option.
-        invalid_reason: Returns why the command refuses a setting.
+        invalid_reason: Returns why a setting is invalid; an empty text if it is valid.
 
     Raises:
         ValueError: The options of the search contradict each other, or no setting is valid.
@@ -57,6 +57,7 @@ def make_plan(config: TuneConfig, space: spaces.Space, invalid_reason: Check) ->
 
 
 def _grid(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> TrialPlan:
+    # An infinite grid has its own error message, from spaces.grid().
     if (count := spaces.size(space)) > MOST and count < float("inf"):
         raise ValueError(
             f"the grid has {count:,.0f} settings; give fewer values, or --search random --trials N"
@@ -78,7 +79,8 @@ def _grid(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> Tri
 
 
 def _random(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> TrialPlan:
-    # With the same seed, more trials begin with the same settings.
+    # Draw from a generator of its own: with the same seed, a higher --trials adds settings to
+    # those of a lower one, so a sweep can be extended.
     rng = random.Random(config.seed)
     reasons: Counter[str] = Counter()
     settings: dict[str, Setting] = {}
@@ -117,7 +119,7 @@ def _check_any_valid(space: spaces.Space, seed: int, invalid_reason: Check) -> N
 
 
 def _report_invalid(reasons: Counter[str], valid: int) -> None:
-    """Log the number of invalid settings, with the most frequent reason.
+    """Log the number of invalid settings and the most frequent reason.
 
     Raises:
         ValueError: No setting is valid.

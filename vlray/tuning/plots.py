@@ -1,4 +1,4 @@
-"""Plots of a search: the objective against each option, and recall against boxes."""
+"""Plots of a search: the objective against each option, and recall against number of boxes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ OBJECTIVE = "objective.png"
 PARETO = "pareto.png"
 RECALL, BOXES = "recall", "boxes"
 ROW = 6, 4
-"""Size of a panel in inches, at 100 dots per inch."""
+"""Width and height of a panel in inches, at 100 dots per inch."""
 LOG_FROM = 50.0
-"""Values whose ratio is at least this factor are drawn on a logarithmic scale."""
+"""Ratio of an option's largest to smallest value from which the scale is logarithmic."""
 
 TRIAL, BEST, DEFAULTS = "tab:blue", "tab:orange", "tab:gray"
 
 
 def draw(result: Result, folder: Path) -> list[Path]:
-    """Write the plots that the trials' metrics allow, each one atomically; return their paths."""
+    """Write the plots for which the trials have metrics, and return the paths of the plots."""
     name = result.objective.name
     ended = [trial for trial in result.trials if trial.state != "failed"]
     measured = [trial for trial in ended if not math.isnan(trial.value(name))]
@@ -49,7 +49,7 @@ def draw(result: Result, folder: Path) -> list[Path]:
 
 
 def _figure(columns: int, rows: int, title: str) -> Figure:
-    # Not pyplot: it keeps every figure alive, and opens a window if there is a display.
+    # Without pyplot, which keeps every figure alive, and opens a window if there is a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -66,7 +66,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _objective(result: Result, trials: Sequence[Trial]) -> Figure:
-    """Draw one panel per searched option."""
+    """Draw the objective against each searched option, one panel per option."""
     count = len(result.names)
     columns = min(count, 2)
     name = result.objective.name
@@ -90,12 +90,13 @@ def _panel(axes: Axes, result: Result, trials: Sequence[Trial], option: str) -> 
     positions = _positions(axes, values)
     metrics = [trial.metrics[name] for trial in trials]
     axes.scatter(positions, metrics, s=18, alpha=0.5, color=TRIAL, label="trials")
-    # The best result at each value: the effect of the option if all others are well chosen.
+    # The best result at each value shows the option's effect when all others are well chosen.
     best_at: dict[float, float] = {}
     for x, metric in zip(positions, metrics, strict=True):
         if x not in best_at or result.objective.beats(metric, best_at[x]):
             best_at[x] = metric
-    # A line only if most values were tried more than once; otherwise it would join all points.
+    # Draw a line only if values have at least two trials on average; it would otherwise join
+    # almost all points.
     if 1 < len(best_at) <= len(trials) / 2:
         line = sorted(best_at.items())
         axes.plot(*zip(*line, strict=True), color=TRIAL, label="best at each value")
@@ -108,7 +109,7 @@ def _panel(axes: Axes, result: Result, trials: Sequence[Trial], option: str) -> 
 
 
 def _positions(axes: Axes, values: Sequence[Any]) -> list[float]:
-    """Return the positions of values on the x axis; categorical values are spaced evenly."""
+    """Return the positions of values on the x axis, where categorical values are spaced evenly."""
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         if min(values) > 0 and max(values) / min(values) >= LOG_FROM:
             axes.set_xscale("log")
@@ -119,10 +120,12 @@ def _positions(axes: Axes, values: Sequence[Any]) -> list[float]:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the Pareto front, sorted by boxes: no other point has more recall with fewer boxes.
+    """Return the Pareto front, sorted by number of boxes.
+
+    A point is on the front if no other point has at most as many boxes and at least that recall.
 
     Args:
-        points: Boxes and recall of each trial.
+        points: Number of boxes and recall of each trial.
     """
     pareto: list[tuple[float, float]] = []
     for boxes, recall in sorted(set(points), key=lambda point: (point[0], -point[1])):

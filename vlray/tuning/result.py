@@ -1,4 +1,4 @@
-"""Results of a search: the table, ``trials.parquet``, and the best settings as YAML."""
+"""Results of a search: a text table, ``trials.parquet``, and the best setting as YAML."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from vlray.tuning.tuned import Tuned
 PARQUET = "trials.parquet"
 BEST = "best.yaml"
 SHOWN = 10
-"""Maximum number of trials in the printed table; the Parquet file has all of them."""
+"""Maximum number of trials in the printed table; the Parquet file has all trials."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """All trials of a sweep, the best first."""
+    """All trials of a sweep, best first."""
 
     tuned: Tuned
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class Result:
 
     @classmethod
     def of(cls, tuned: Tuned, names: Sequence[str], objective: Objective, ledger: Ledger) -> Result:
-        """Sort the trials of a ledger, the best first and the failed ones last."""
+        """Create the result from a ledger; trials are sorted best first, failed trials last."""
 
         def key(trial: Trial) -> tuple[bool, float]:
             return trial.state == "failed", objective.key(trial.value(objective.name))
@@ -49,19 +49,19 @@ class Result:
 
     @property
     def best(self) -> Trial | None:
-        """The best trial of the searched settings; None if none of them has the objective."""
+        """Best trial, not counting the default settings; None if no trial has the objective."""
         trials = [trial for trial in self.trials if trial.setting and self._has_value(trial)]
         return trials[0] if trials else None
 
     @property
     def defaults(self) -> Trial | None:
-        """The trial with the default settings; None if it failed."""
+        """Trial with the default settings; None if it failed or does not have the objective."""
         trials = [trial for trial in self.trials if not trial.setting and self._has_value(trial)]
         return trials[0] if trials else None
 
     @property
     def is_better(self) -> bool:
-        """Whether the best searched setting is better than the default settings."""
+        """Whether the best trial beats the trial with the default settings."""
         best, defaults, name = self.best, self.defaults, self.objective.name
         if best is None or defaults is None:
             return best is not None
@@ -77,7 +77,7 @@ class Result:
 
 
 def write(result: Result, folder: Path) -> None:
-    """Write the Parquet file and the best settings."""
+    """Write ``trials.parquet``, and ``best.yaml`` if there is a best trial."""
     buffer = io.BytesIO()
     pq.write_table(_columns(result), buffer)
     _write(folder / PARQUET, buffer.getvalue())
@@ -95,7 +95,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _columns(result: Result) -> pa.Table:
-    """Create the columns of ``trials.parquet``; default settings have null options."""
+    """Create the table for ``trials.parquet``; for the default settings, all options are null."""
     columns: dict[str, pa.Array] = {
         "trial": pa.array([trial.id for trial in result.trials]),
         "state": pa.array([trial.state for trial in result.trials]),
@@ -114,7 +114,7 @@ def _columns(result: Result) -> pa.Table:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Convert values to a column; lists and mixed types become JSON text."""
+    """Convert values to a column; values of mixed types become JSON text."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
@@ -122,14 +122,14 @@ def _column(values: list[Any]) -> pa.Array:
 
 
 def metric_names(result: Result) -> list[str]:
-    """Return the names of all metrics, the objective first."""
+    """Return the names of all metrics, with the objective first."""
     names = dict.fromkeys(name for trial in result.trials for name in trial.metrics)
     first = result.objective.name
     return [first, *(name for name in names if name != first)] if first in names else [*names]
 
 
 def table(result: Result) -> str:
-    """Format the best trials, and the one with the default settings, as a text table."""
+    """Format the best trials and the trial with the default settings as a text table."""
     short = _shortened(result.names)
     metrics = metric_names(result)[:6]
     head = ("", *short, *metrics)
@@ -139,6 +139,7 @@ def table(result: Result) -> str:
         mark = " (stopped)" if trial.state == "stopped" else ""
         rows.append((f"{number}{mark}", *_cells(result.names, trial, metrics)))
     if result.defaults:
+        # The setting of this trial is empty; show the default values instead.
         defaults = replace(result.defaults, setting=result.tuned.defaults(result.names))
         rows.append(("defaults", *_cells(result.names, defaults, metrics)))
     lines = align([head, *rows], right=True)
@@ -157,13 +158,13 @@ def _format(value: Any) -> str:
 
 
 def _shortened(names: Sequence[str]) -> list[str]:
-    """Shorten the names of options to their last part, if it is unique."""
+    """Shorten each option's name to its last part, if no other option shares that part."""
     ends = [name.rpartition(".")[2] for name in names]
     return [end if ends.count(end) == 1 else name for end, name in zip(ends, names, strict=True)]
 
 
 def headline(result: Result) -> str:
-    """Compare the best trial with the defaults in one line."""
+    """Describe the best trial in one line, and compare it with the default settings."""
     best, name = result.best, result.objective.name
     if best is None:
         return f"no trial has {name}"

@@ -1,4 +1,4 @@
-"""The whole search: check the options, run the missing trials, write the results."""
+"""A complete search: check the options, run the missing trials, and write the results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vlray.tuning.tuned import Setting, Tuned
 from vlray.tuning.work import Resources, TrialFunction
 
 FREE = ("cluster", "watch")
-"""Sections of a command that may differ when a sweep is resumed."""
+"""Sections of the searched command that may differ when a sweep is resumed."""
 
 log = logging.getLogger("vlray.tuning")
 
@@ -37,21 +37,25 @@ class Sweep(Protocol):
         """What identifies the sweep, in addition to its space and the options of the search."""
 
     def invalid_reason(self, setting: Setting) -> str:
-        """Return why a setting is invalid; empty if it is valid."""
+        """Return why a setting is invalid; an empty text if it is valid."""
 
     def resources(self) -> Resources:
-        """Return the resources of a trial; raise ValueError if the cluster has too few."""
+        """Return the resources of a trial.
+
+        Raises:
+            ValueError: Not even one trial fits on the cluster.
+        """
 
     def prepare(self, settings: tuple[Setting, ...]) -> TrialFunction:
-        """Do the work that all trials share.
+        """Do the work that all trials share, and return the function that each trial runs.
 
         Args:
-            settings: Settings that will be tried; empty if Optuna may choose any of the space.
+            settings: Settings to try; empty if Optuna will choose them from the whole space.
         """
 
 
 def tune(config: TuneConfig, tuned: Tuned, run_folder: Path) -> Result:
-    """Search, or resume the sweep in ``config.output``.
+    """Start a search, or resume the sweep in ``config.output``.
 
     Args:
         config: Options of the search.
@@ -59,7 +63,7 @@ def tune(config: TuneConfig, tuned: Tuned, run_folder: Path) -> Result:
         run_folder: Folder of this run, for Ray Tune's files.
 
     Raises:
-        ValueError: The settings, the data or the existing sweep do not allow the search.
+        ValueError: The settings or the data are invalid, or do not fit the existing sweep.
         OSError: A file cannot be read or written.
     """
     folder = _folder(config)
@@ -107,7 +111,7 @@ def _folder(config: TuneConfig) -> Path:
 
 
 def _open(config: TuneConfig, tuned: Tuned, space: Space, folder: Path) -> Sweep:
-    # Imported late: a search over trainings needs no detector.
+    # Import late: a search over trainings needs no detector.
     if tuned.name == "train":
         from vlray.tuning.training import TrainSweep
 
@@ -125,7 +129,7 @@ def _run_trials(
     ledger: Ledger,
     run_folder: Path,
 ) -> None:
-    """Run the trials that are not in the ledger, first the one with the default settings."""
+    """Run the trials that are not in the ledger, starting with the default settings."""
     is_suggested = config.search == "optuna"
     settings = tuple(s for s in ({}, *plan.settings) if not ledger.done(s))
     done = sum(
@@ -139,7 +143,7 @@ def _run_trials(
     )
     if not settings and not remaining:
         return
-    # Not at the top: a finished sweep needs no cluster.
+    # Import and connect only now: a finished sweep needs no cluster.
     from vlray.cluster.connection import connect
     from vlray.tuning.search import Search
 
@@ -148,6 +152,7 @@ def _run_trials(
     resources = sweep.resources()
     if cluster.concurrent:
         resources = replace(resources, concurrent=min(resources.concurrent, cluster.concurrent))
+    # Optuna's settings are not known in advance, so the sweep then prepares for the whole space.
     search = Search(
         function=sweep.prepare(() if remaining else settings),
         objective=sweep.objective,

@@ -1,4 +1,4 @@
-"""Running trials with Ray Tune."""
+"""Run trials with Ray Tune."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ SECONDS_BETWEEN_LINES = 10.0
 
 _AT_START = {
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Relative paths in the settings refer to the working directory.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # No log files per trial: trials.jsonl has the same content.
+    # Write no log files per trial: trials.jsonl has the same content.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     # vlray handles Ctrl-C itself.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
-"""Settings of Ray Tune that are only available as environment variables."""
+"""Ray Tune settings that can only be set as environment variables."""
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Runs trials with Ray Tune, and adds their results to a ledger."""
+    """Runs trials with Ray Tune, and adds the results to a ledger."""
 
     function: TrialFunction
     objective: Objective
@@ -58,7 +59,7 @@ class Search:
     def try_suggested(
         self, space: Space, trials: int, seed: int, invalid_reason: Check, ledger: Ledger
     ) -> None:
-        """Run ``trials`` trials with settings suggested by Optuna, given those in the ledger."""
+        """Run ``trials`` trials; Optuna derives their settings from the trials in the ledger."""
         if trials > 0:
             from vlray.tuning.suggest import OptunaSearcher
 
@@ -90,10 +91,11 @@ class Search:
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     scheduler=Asha(self.objective.mode) if self.asha else None,
+                    # grid_search runs all of its settings in each sample.
                     num_samples=trials if searcher else 1,
                     max_concurrent_trials=self.resources.concurrent,
                     reuse_actors=self.function.reuse,
-                    # By default the name has the setting in it, which may be too long for a path.
+                    # Ray's default name contains the setting, which may be too long for a path.
                     trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
                 run_config=tune.RunConfig(

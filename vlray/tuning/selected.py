@@ -1,6 +1,6 @@
-"""Regions selected from proposals, and writing them as an output of ``vlray extract``.
+"""Regions selected from proposals, and how they are written as an output of ``vlray extract``.
 
-Shapes: N: images; N1: N + 1; R: regions of all images.
+Shapes: N: images; N1: N + 1; R: regions in all images.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from vlray.stream.identity import defaults, identity_of
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Regions of N images, concatenated.
+    """Selected regions of N images, concatenated.
 
     Attributes:
         offsets: Index of each image's first region, followed by R.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
-        obj_ids, obj_probs: Best class of each region, and its probability.
-        attr_ids, attr_probs: Best attribute and its probability; None if the detector has no
-            attributes.
-        rows: Index of each region among the proposals.
+        obj_ids, obj_probs: Most probable class of each region, and the probability.
+        attr_ids, attr_probs: Most probable attribute of each region, and the probability; None if
+            the detector predicts no attributes.
+        rows: Index of each region among the proposals of all images.
     """
 
     offsets: Int64[np.ndarray, " N1"]
@@ -51,12 +51,12 @@ class Selection:
     rows: Int64[np.ndarray, " R"]
 
     def __len__(self) -> int:
-        """Return the number of regions of all images."""
+        """Return the total number of regions."""
         return len(self.rows)
 
     @property
     def images(self) -> Int64[np.ndarray, " R"]:
-        """Index of each region's image."""
+        """Index of the image that each region belongs to."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
@@ -70,9 +70,9 @@ def write_selected(
     """Write a selection as ``vlray extract`` would write it; see ``Candidates.write``.
 
     Args:
-        collection: Path of the proposals.
-        offsets: Index of each image's first proposal, followed by their total number.
-        selection: The selected proposals.
+        collection: Path of the collection that has the proposals.
+        offsets: Index of each image's first proposal, followed by the total number of proposals.
+        selection: The regions to write.
         config: Settings of the extraction.
         output: Folder or URI of the new output.
     """
@@ -90,6 +90,7 @@ def write_selected(
                 data = files.read_bytes(from_fs, files.join(from_root, folder, name))
                 files.write_atomic(fs, files.join(root, folder, name), data)
         shards = list_shards(from_fs, files.join(from_root, parts.REGIONS))
+        # Remove parts that the collection does not have, left by an interrupted run.
         for shard in set(list_shards(fs, files.join(root, parts.REGIONS))).difference(shards):
             files.remove(fs, files.join(root, parts.REGIONS, parts.part_name(shard)))
         image = 0
@@ -98,8 +99,8 @@ def write_selected(
             source = files.join(from_root, parts.REGIONS, name)
             count = pq.read_metadata(source, filesystem=from_fs).num_rows
             target = files.join(root, parts.REGIONS, name)
-            # Parts of an interrupted run are complete, because parts are written atomically; they
-            # are kept unless their images have changed.
+            # Parts are written atomically, so a part from an interrupted run is complete. It is
+            # kept unless its images have changed.
             if parts.read_digests(fs, target) != parts.read_digests(from_fs, source):
                 table = pq.read_table(source, filesystem=from_fs)
                 regions = _rows_of(table, selection, offsets, image, schema)
@@ -116,14 +117,22 @@ def _rows_of(
     image: int,
     schema: pa.Schema,
 ) -> pa.Table:
-    """Return the selected proposals of a part, whose first image has the index ``image``."""
+    """Return the selected rows of a part.
+
+    Args:
+        table: The part of the collection, with one row per image.
+        selection: The regions selected from the whole collection.
+        offsets: Index of each image's first proposal, followed by the total number of proposals.
+        image: Index of the part's first image.
+        schema: Schema of the new output's parts.
+    """
     proposals = from_table(table)
     ends = selection.offsets[image : image + len(table) + 1]
     rows = selection.rows[ends[0] : ends[-1]] - offsets[image]
     dim = 0
     if "visual_feats" in schema.names:
         dim = schema.field("visual_feats").type.value_type.list_size
-    # vg-caffe's collections store the class probabilities before the vector.
+    # In collections for vg-caffe, class probabilities precede the vector; keep only the vector.
     vectors = proposals.visual_feats[rows][:, proposals.visual_feats.shape[1] - dim :]
     labels = {
         name: None if (values := getattr(proposals, name)) is None else values[rows]
@@ -146,7 +155,7 @@ class _Head:
 
     Attributes:
         about: Content of ``vlray.json``.
-        made_by: Metadata of the detector in the parts' schema.
+        made_by: Metadata about the detector, from the schema of the parts.
         collection: Path of the collection.
     """
 
@@ -162,7 +171,7 @@ class _Head:
         return cls(about, json.loads(schema.metadata[b"vlray"]), collection)
 
     def identity(self, config: ExtractConfig) -> dict[str, Any]:
-        """Return the identity of the extraction's output, with the images of the collection."""
+        """Return the identity of an output with these settings and the collection's images."""
         collected = self.about["settings"]
         update = {
             "detector": settled(config.detector),
@@ -181,11 +190,11 @@ class _Head:
         return identity_of(config.model_copy(update=update), listing)
 
     def schema(self, config: ExtractConfig, identity: dict[str, Any]) -> pa.Schema:
-        """Return the schema of the extraction's parts.
+        """Return the schema for the parts of the new output.
 
         Raises:
-            ValueError: The extraction needs vectors that the collection lacks, or needs them in a
-                higher precision.
+            ValueError: The output needs vectors, but the collection has none, or has them only in
+                a lower precision.
         """
         options, dtype = settled(config.detector), config.output.dtype
         dim = 0
@@ -200,7 +209,7 @@ class _Head:
                 )
         conventions = dict(self.made_by["conventions"])
         rules = getattr(detector_class(options), "rules", None)
-        # Collected proposals have their own NMS threshold; the output states the selection's.
+        # The collection was made with another NMS threshold; record the selection's.
         if "nms_thresh" in conventions and rules is not None:
             conventions["nms_thresh"] = rules(options).nms_thresh
         names = ("detector_name", "weights_sha256", "labels_sha256")

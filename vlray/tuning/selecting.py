@@ -1,6 +1,6 @@
-"""Trials of ``-- extract``: collect proposals once per kind, then select from them in each trial.
+"""Trials of ``-- extract``: collect proposals once per kind, and select from them in each trial.
 
-A *kind* is one setting of the options that change the proposals, such as the image size.
+A *kind* is a setting of only those options that change the proposals, such as the image size.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ log = logging.getLogger("vlray.tuning")
 
 @dataclass(frozen=True, eq=False)
 class Downstream:
-    """Training on a trial's selected regions, whose metrics are those of the trial."""
+    """Trains on a trial's selected regions; the trial is measured by the training's metrics."""
 
     config: TrainConfig
     objective: Objective
-    """Metric of the training's evaluations; an empty name stands for the first one."""
+    """Metric in the training's evaluations; an empty name means the first metric."""
 
     folder: Path
-    """Folder for regions, models and metrics, which are deleted after each trial."""
+    """Parent folder for each trial's regions, model and metrics, which are deleted afterwards."""
 
     def __call__(
         self, candidates: Candidates, selection: Selection, extract: ExtractConfig, name: str
@@ -59,13 +59,14 @@ class Downstream:
             update={"regions": (str(regions),), "output": str(folder / "model"), "data": data}
         )
         metrics = train_once(config, folder / "run", self.objective, None)
+        # Regions and models of many trials would fill the disk; only the metrics are needed.
         shutil.rmtree(folder)
         first = next(iter(metrics.values()))
         return {DOWNSTREAM: first} | {f"{DOWNSTREAM}/{n}": value for n, value in metrics.items()}
 
     def _cache(self, folder: Path) -> Path:
-        """Create a cache for the trial's regions, with the cached examples of all trainings."""
-        # Examples are the same in all trials; only the cached regions are the trial's own.
+        """Create a cache folder for the trial's regions that shares the cached examples."""
+        # Examples are the same in all trials, so link to their cache; only regions differ.
         examples = self.config.data.cache_folder() / "examples"
         examples.mkdir(parents=True, exist_ok=True)
         cache = folder / "cache"
@@ -77,21 +78,21 @@ class Downstream:
 
 @dataclass(frozen=True, eq=False)
 class SelectionTrials:
-    """Function of the trials of ``-- extract``: select regions and measure them."""
+    """Function that trials of ``-- extract`` run: it selects regions and measures them."""
 
     tuned: Tuned
     candidates: Mapping[str, Any]
-    """References to the `Candidates` in Ray's object store, by kind."""
+    """References to the `Candidates` in Ray's object store, keyed by the kind's name."""
 
     constants: Mapping[str, Mapping[str, float]]
-    """Metrics that do not depend on the selection, by kind."""
+    """Metrics that do not depend on the selection, keyed by the kind's name."""
 
     truth: Any
     """Reference to the `Truth` in Ray's object store, or None."""
 
     downstream: Downstream | None
     cwd: Path
-    """Base folder of relative paths."""
+    """Folder that relative paths refer to."""
 
     reuse: bool = True
 
@@ -100,7 +101,7 @@ class SelectionTrials:
         kind = trial_id(heavy_of(setting))
         candidates: Candidates = _fetch(self.candidates[kind])
         truth: Truth | None = self.truth and _fetch(self.truth)
-        # Relative paths refer to the folder of the command, if this node has it.
+        # Relative paths refer to the driver's working directory, if this node has it.
         if self.cwd.is_dir():
             os.chdir(self.cwd)
         config = cast(ExtractConfig, self.tuned.config(setting, "-"))
@@ -115,38 +116,41 @@ _fetched: dict[Any, Any] = {}
 
 
 def _fetch(reference: Any) -> Any:
-    """Get an object from Ray's object store once per process, so that its own caches persist."""
+    """Get an object from Ray's object store, once per process to keep the caches in the object."""
     if reference not in _fetched:
         _fetched[reference] = ray.get(reference)
     return _fetched[reference]
 
 
 def is_light(name: str) -> bool:
-    """Return whether an option only changes the selection, not the proposals."""
+    """Return whether an option changes only the selection, not the proposals."""
     return name.rpartition(".")[0] == "detector" and name.rpartition(".")[2] in LIGHT
 
 
 def heavy_of(setting: Setting) -> Setting:
-    """Return the options of a setting that need their own proposals: its kind."""
+    """Return a setting's kind: the options that change the proposals."""
     return {name: value for name, value in setting.items() if not is_light(name)}
 
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """Collected proposals of one kind."""
+    """Collected proposals for one kind."""
 
     setting: Setting
     candidates: Candidates
     config: ExtractConfig
 
     rate: float
-    """Images per second of the collection, including the start of the detectors."""
+    """Images per second when the proposals were collected, including the detectors' startup."""
 
 
 def collect_kinds(
     tuned: Tuned, kinds: Iterable[Setting], folder: Path, *, with_feats: bool
 ) -> dict[str, Collected]:
-    """Run the detector over the images once per kind; complete collections are only opened.
+    """Run the detector on the images once per kind; complete collections are only opened.
+
+    Returns:
+        The collected proposals, keyed by the kind's name.
 
     Raises:
         ValueError: The images or the options of the detector are invalid, or the cluster is too
@@ -180,19 +184,19 @@ def _count_images(path: Path) -> int:
 
 
 def _recorded_rate(path: Path, images: int, before: int, seconds: float) -> float:
-    """Record the speed of a collection, or return the one recorded by an earlier run.
+    """Record the speed of a collection, or return the speed that an earlier run recorded.
 
     Args:
-        path: File of the record.
+        path: Path of the file with the record.
         images: Number of images in the collection.
-        before: Number of images that an interrupted run had collected.
-        seconds: Duration of this run's collection.
+        before: Number of images that interrupted runs had collected.
+        seconds: Time that this run took to collect the other images.
 
     Returns:
-        Images per second; NaN if it was not measured.
+        Images per second; NaN if the speed was not measured.
 
     Raises:
-        ValueError: The recorded collection has another number of images, so trials would not be
+        ValueError: The number of images differs from the recorded number, so trials would not be
             comparable.
     """
     if path.is_file():
@@ -203,6 +207,7 @@ def _recorded_rate(path: Path, images: int, before: int, seconds: float) -> floa
                 "its trials would not be comparable: give another OUT"
             )
         return float(record[RATE] or "nan")
+    # A run that collects nothing, because the last one died before this record, has no speed.
     rate = (images - before) / seconds if images > before else None
     record = {"images": images, "seconds": seconds, RATE: rate}
     files.write_atomic(*files.resolve(path), (json.dumps(record) + "\n").encode())

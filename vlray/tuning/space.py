@@ -1,4 +1,4 @@
-"""The search space: the values of each option, read from ``OPTION=VALUES``."""
+"""The search space: the values to try for each option, parsed from ``OPTION=VALUES``."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ FORMS = "give values (0.1,0.2), a number of values in a range (0.3..0.9/7) or a 
 
 @dataclass(frozen=True)
 class Choices:
-    """A list of values, in order."""
+    """A list of values, in the given order."""
 
     values: tuple[Any, ...]
 
     def draw(self, rng: random.Random) -> Any:
-        """Draw one of the values."""
+        """Draw one of the values uniformly."""
         return rng.choice(self.values)
 
 
 @dataclass(frozen=True)
 class Range:
-    """All numbers from ``low`` to ``high``, both included."""
+    """A range of numbers from ``low`` to ``high``, both included."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class Range:
     is_log: bool
 
     def draw(self, rng: random.Random) -> float:
-        """Draw a number, uniformly or uniformly in its logarithm."""
+        """Draw a number, uniformly on a linear or logarithmic scale."""
         if self.is_log:
             return self.settle(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
         return self.settle(
@@ -53,22 +53,22 @@ class Range:
         )
 
     def settle(self, value: float) -> float:
-        """Round a number to four digits, or to an integer, and clip it to the range."""
+        """Round a number to an integer or to four significant digits, and clip it to the range."""
         rounded = round(value) if self.is_int else float(f"{value:.4g}")
         return min(max(rounded, self.low), self.high)
 
 
 Domain = Choices | Range
 Space = Mapping[str, Domain]
-"""Values of each searched option, by its dotted name."""
+"""Values to try for each searched option, keyed by dotted name."""
 
 
 def read_space(entries: Mapping[str, str], tuned: Tuned) -> dict[str, Domain]:
-    """Find the options of the space, and parse and check their values.
+    """Parse and check the search space.
 
     Args:
-        entries: Text of the values, by full or short name of the option.
-        tuned: The command that has the options.
+        entries: Text of each option's values, keyed by the full or short name of the option.
+        tuned: The command whose options are searched.
 
     Raises:
         ValueError: An option is unknown or cannot be searched, or a value is invalid.
@@ -90,6 +90,7 @@ def read_space(entries: Mapping[str, str], tuned: Tuned) -> dict[str, Domain]:
 def _domain(key: str, text: str, path: Path, tuned: Tuned) -> Domain:
     if not (match := _RANGE.fullmatch(text.strip())):
         values = [_validate(key, value, path, tuned) for value in _parse_list(key, text)]
+        # Remove repetitions, unless the values are lists, which cannot be keys.
         return Choices(tuple(dict.fromkeys(values) if _can_be_keys(values) else values))
     low, high, count, log = match.groups()
     ends = [_validate(key, end, path, tuned) for end in (low, high)]
@@ -104,6 +105,7 @@ def _domain(key: str, text: str, path: Path, tuned: Tuned) -> Domain:
         return whole
     if int(count) < 2:
         raise ValueError(f"--space {key}={text}: a range needs at least two values; {FORMS}")
+    # Rounding to integers may repeat values, which dict.fromkeys() removes.
     return Choices(tuple(dict.fromkeys(_evenly_spaced(whole, int(count)))))
 
 
@@ -121,9 +123,9 @@ def _parse_list(key: str, text: str) -> list[Any]:
 
 
 def _validate(key: str, value: Any, path: Path, tuned: Tuned) -> Any:
-    """Validate a value with the option's own type; return it in plain types."""
+    """Validate a value by the option's type, and return the value in plain types."""
     field = options_of(tuned.cls).get(path)
-    if field is None:  # an entry of a mapping
+    if field is None:  # an entry of a mapping, which has no type to validate by
         return yaml.safe_load(value) if isinstance(value, str) else value
     adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
     try:
@@ -140,7 +142,7 @@ def _can_be_keys(values: list[Any]) -> bool:
 
 
 def _evenly_spaced(whole: Range, count: int) -> Iterator[float]:
-    """Yield ``count`` values, evenly spaced on a linear or logarithmic scale."""
+    """Yield ``count`` values that are evenly spaced on a linear or logarithmic scale."""
     low, high = (math.log(end) if whole.is_log else end for end in (whole.low, whole.high))
     for index in range(count):
         value = low + (high - low) * index / (count - 1)
@@ -149,7 +151,7 @@ def _evenly_spaced(whole: Range, count: int) -> Iterator[float]:
 
 
 def grid(space: Space) -> Iterator[Setting]:
-    """Yield every combination of the values.
+    """Yield every combination of the options' values.
 
     Raises:
         ValueError: An option has a range instead of a list of values.
@@ -167,13 +169,13 @@ def grid(space: Space) -> Iterator[Setting]:
 
 
 def size(space: Space) -> float:
-    """Return the number of settings; infinity if an option has a range."""
+    """Return the number of settings in the space; infinity if an option has a range."""
     return math.prod(
         len(domain.values) if isinstance(domain, Choices) else math.inf for domain in space.values()
     )
 
 
 def draw(space: Space, rng: random.Random) -> Iterator[Setting]:
-    """Yield random settings, forever."""
+    """Yield random settings endlessly; they may repeat."""
     while True:
         yield {name: domain.draw(rng) for name, domain in space.items()}

@@ -1,4 +1,4 @@
-"""Suggested settings: Optuna's TPE sampler as a searcher of Ray Tune."""
+"""Settings suggested by Optuna's TPE sampler, as a Ray Tune searcher."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger("vlray.tuning")
 
 
 class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
-    """Suggests settings by Optuna; invalid settings and repetitions are not tried."""
+    """Suggests settings with Optuna, but skips those that are invalid or already tried."""
 
     def __init__(
         self,
@@ -37,13 +37,13 @@ class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
         invalid_reason: Check,
         done: Sequence[ledger.Trial],
     ) -> None:
-        """Create the Optuna study, with the trials of earlier runs.
+        """Create the Optuna study, and add the trials of earlier runs to it.
 
         Args:
             space: Values of each searched option.
             objective: The metric to optimize.
             seed: Random seed of the sampler.
-            invalid_reason: Returns why a setting is invalid; empty if it is valid.
+            invalid_reason: Returns why a setting is invalid; an empty text if it is valid.
             done: Trials of earlier runs.
         """
         super().__init__(metric="objective", mode=objective.mode)
@@ -52,12 +52,13 @@ class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
         self._distributions = {name: _distribution(domain) for name, domain in space.items()}
         self._study = optuna.create_study(
             direction="maximize" if objective.mode == "max" else "minimize",
-            # Running trials count as bad, so that concurrent trials do not cluster.
+            # constant_liar counts running trials as bad, so that concurrent trials do not cluster.
             sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
         )
         self._asked: dict[str, optuna.Trial] = {}
         self._values: dict[str, float | None] = {}
         for trial in done:
+            # The trial with the default settings has an empty setting, which Optuna cannot use.
             value = trial.value(objective.name)
             if trial.setting and not math.isnan(value):
                 self._values[trial.id] = value
@@ -69,24 +70,24 @@ class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
             asked = self._study.ask(self._distributions)
             setting = self._setting(asked)
             name = ledger.trial_id(setting)
-            # Optuna may suggest a setting again: tell it the value instead of repeating the trial.
+            # If Optuna suggests a setting again, return the known value instead of repeating it.
             if name in self._values:
                 self._tell(asked, self._values[name])
             elif self._why_not(setting):
                 self._tell(asked, None)
             else:
-                self._values[name] = None  # running: the setting is taken, its value unknown
+                self._values[name] = None  # the trial is running: no value yet
                 self._asked[trial_id] = asked
                 return {"setting": setting}
-        return Searcher.FINISHED  # type: ignore[no-any-return] # as above
+        return Searcher.FINISHED  # type: ignore[no-any-return] # Ray's has no types
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Pass the result of a trial to Optuna."""
+        """Pass a trial's result to Optuna."""
         asked = self._asked.pop(trial_id)
         value = None if error or not result else result.get("objective")
-        # A failed trial has no value: Optuna avoids the setting, and it is not suggested again.
+        # A failed trial keeps the value None, so suggest() does not return its setting again.
         if result and value is not None:
             self._values[ledger.trial_id(self._setting(asked))] = value
         self._tell(asked, value)
@@ -113,11 +114,11 @@ class OptunaSearcher(Searcher):  # type: ignore[misc] # Ray's has no types
 def _distribution(domain: Domain) -> BaseDistribution:
     """Convert a domain to an Optuna distribution.
 
-    Choices are represented by their index: their values may have types that Optuna refuses.
+    Choices become indices, because their values may have types that Optuna refuses.
     """
     if isinstance(domain, Choices):
         count = len(domain.values)
-        # An integer distribution keeps the order of numbers, which TPE can use.
+        # Indices of sorted numbers form an integer distribution: TPE can make use of the order.
         if _is_ordered(domain):
             return IntDistribution(0, count - 1)
         return CategoricalDistribution(tuple(range(count)))

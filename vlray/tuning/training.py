@@ -1,4 +1,4 @@
-"""Trials of ``-- train``: each is a training that resumes from its own checkpoint."""
+"""Trials of ``-- train``: each trial is a training, which can resume from its own checkpoint."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ POLL_S = 0.5
 
 @dataclass(frozen=True, eq=False)
 class TrainingTrials:
-    """Function of the trials of ``-- train``: train and return the best metrics."""
+    """Function that trials of ``-- train`` run: it trains and returns the best metrics."""
 
     tuned: Tuned
     objective: Objective
     folder: Path
-    """Parent of the trials' folders."""
+    """Parent folder of the trials' folders."""
 
     cwd: Path
-    """Base folder of relative paths."""
+    """Folder that relative paths refer to."""
 
     reuse: bool = False
 
     def __call__(self, setting: Setting, report: Report) -> Mapping[str, float]:
         """Train under a setting, and return the metrics of the best evaluation."""
+        # Relative paths refer to the driver's working directory, if this node has it.
         if self.cwd.is_dir():
             os.chdir(self.cwd)
         folder = self.folder / trial_id(setting)
@@ -58,14 +59,15 @@ class TrainingTrials:
 def train_once(
     config: TrainConfig, run_folder: Path, objective: Objective, report: Report | None
 ) -> dict[str, float]:
-    """Train, or resume a training, and return the metrics of its best evaluation.
+    """Start or resume a training, and return the metrics of the best evaluation.
 
     Args:
-        config: Options of the training. Without workers, it runs in this process.
-        run_folder: Folder for its metrics and curves.
-        objective: Metric that selects the best evaluation. With an empty name, it is the
-            evaluation of the training's best checkpoint.
-        report: Called with the metrics of each evaluation; it may end the training.
+        config: Options of the training. If ``cluster.workers`` is 0, it runs in this process.
+        run_folder: Folder for metrics and curves.
+        objective: Metric that selects the best evaluation. If the name is empty or is not among the
+            metrics, the evaluation of the best checkpoint counts as the best.
+        report: Called with the metrics of each evaluation; the call may end the training. None: do
+            not report evaluations.
 
     Raises:
         ValueError: The training was never evaluated.
@@ -76,7 +78,7 @@ def train_once(
         with _followed(run_folder / METRICS, report):
             run_training(config, run_folder, alone=False)
     else:
-        # In this process the loop itself reports; its metrics have the step in addition.
+        # In this process, the training loop calls the listener, with the step among the metrics.
         token = listener.set(report and (lambda metrics: report(_without_step(metrics))))
         try:
             run_training(config, run_folder, alone=True)
@@ -98,17 +100,17 @@ class TrainSweep:
     """Search over the options of ``vlray train``.
 
     Attributes:
-        objective: The metric to optimize; by default the first one of the evaluations.
-        about: Empty: the settings identify the sweep.
+        objective: The metric to optimize; by default the first metric of the evaluations.
+        about: Empty, because the options of the search already identify the sweep.
     """
 
     def __init__(self, config: TuneConfig, tuned: Tuned, space: Space, folder: Path) -> None:
-        """Check the options, and open the data with the default settings.
+        """Check the options, and open the data under the default settings.
 
         Raises:
             ValueError: The training has no evaluations, the data do not fit together, or the
                 objective is unknown.
-            FileNotFoundError: Examples or regions do not exist.
+            FileNotFoundError: An annotation file or a region output does not exist.
         """
         for name, value in (("truth", config.truth), ("downstream", config.downstream)):
             if value:
@@ -121,7 +123,7 @@ class TrainSweep:
         self.about: Mapping[str, Any] = {}
 
     def invalid_reason(self, setting: Setting) -> str:
-        """Return why the command refuses a setting; empty if it accepts it."""
+        """Return why a setting is invalid; an empty text if it is valid."""
         try:
             self._tuned.config(setting, "-")
         except ValueError as error:
@@ -129,24 +131,24 @@ class TrainSweep:
         return ""
 
     def resources(self) -> Resources:
-        """Return the resources of a training."""
+        """Return the resources of a trial, which is a training."""
         return for_trainings(self._config.cluster, self._workers)
 
     def prepare(self, settings: tuple[Setting, ...]) -> TrialFunction:
-        """Return the function of the trials; they share no work."""
+        """Return the function that each trial runs; trainings share no work."""
         return TrainingTrials(self._tuned, self.objective, self._folder / "trials", Path.cwd())
 
 
 def _objective_name(objective: str, config: TrainConfig) -> str:
-    """Return the metric by which trainings are compared.
+    """Return the name of the metric by which trainings are compared.
 
     Raises:
-        ValueError: The objective is unknown, or has no default.
+        ValueError: The objective is unknown, or is not given and the task has no default.
     """
     data = open_data(resolve_paths(config))
     assert data.valid is not None
     names = _metric_names(data.valid)
-    # The parts of the loss depend on the model, which is not built here: run_trial() checks them.
+    # The parts of the loss depend on the model, which is not built here; run_trial() checks them.
     if objective.startswith("loss/"):
         return objective
     if not objective:
@@ -164,10 +166,10 @@ def check_validation(config: TrainConfig, where: str) -> None:
 
     Args:
         config: Options of the training.
-        where: Where the user gives these options, for the error message.
+        where: Where the user sets these options, for the error message.
 
     Raises:
-        ValueError: It has none.
+        ValueError: Neither a validation split nor a holdout is set.
     """
     if not config.validation.valid and not config.validation.holdout:
         raise ValueError(
@@ -177,9 +179,9 @@ def check_validation(config: TrainConfig, where: str) -> None:
 
 
 def is_scored(config: TrainConfig) -> bool:
-    """Return whether the evaluations of a training have a score, where higher is better.
+    """Return whether the evaluations of a training include a task score besides the loss.
 
-    It opens the examples only, because the regions may not exist yet.
+    Only the examples are opened, because the regions may not exist yet.
 
     Raises:
         ValueError: A dataset or split is unknown.
@@ -196,7 +198,7 @@ def is_scored(config: TrainConfig) -> bool:
 
 
 def _metric_names(valid: RegionDataset) -> list[str]:
-    """Return the names of an evaluation's metrics, except those that depend on the model."""
+    """Return the names of the metrics in an evaluation, except those that depend on the model."""
     names: list[str] = []
     tables = valid.corpus.tables
     metric = tables[0].spec.metric
@@ -207,7 +209,7 @@ def _metric_names(valid: RegionDataset) -> list[str]:
 
 @contextmanager
 def _followed(path: Path, report: Report | None) -> Iterator[None]:
-    """Report each evaluation that a training's workers write to ``path``, while inside."""
+    """Report the evaluations that Ray Train workers write to ``path`` during the ``with`` block."""
     is_over = threading.Event()
 
     def follow() -> None:
@@ -217,7 +219,7 @@ def _followed(path: Path, report: Report | None) -> Iterator[None]:
             for record in evaluations[reported:]:
                 assert report is not None
                 report(_numbers(record))  # if the search stops the trial, Ray ends this process
-            # A restart of the workers rewrites the file, and may shorten it for a while.
+            # When workers restart, they rewrite the file, which may be shorter for a while.
             reported = max(reported, len(evaluations))
 
     thread = threading.Thread(target=follow, name="vlray-follow", daemon=True)
@@ -236,7 +238,7 @@ def _without_step(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _records(path: Path) -> list[Record]:
-    """Read the records of a run, without an incomplete last line."""
+    """Read the records of a run, except for an incomplete last line."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -1,6 +1,6 @@
-"""Ground truth: boxes, classes and attributes of images, from COCO's JSON.
+"""Ground-truth boxes, classes and attributes, read from COCO's JSON format.
 
-Shapes: N: images; N1: N + 1; G: boxes of all images.
+Shapes: N: images; N1: N + 1; G: boxes in all images.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ _FORM = (
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """True boxes of N images, concatenated.
+    """Ground-truth boxes of N images, concatenated.
 
     Attributes:
         source: Path of the file.
-        image_ids: Ids of the images, made by ``images.id_rule``, including images without boxes.
+        image_ids: Ids of the images, including images without boxes; ``images.id_rule`` makes them
+            from the file names.
         offsets: Index of each image's first box, followed by G.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
-        ignored: Whether a box is a crowd or is marked ``ignore``, and does not count.
+        ignored: Whether each box is ignored, because it is a crowd or is marked ``ignore``.
         classes: Class name of each box; empty if the file has no categories.
         attributes: Attribute names of each box; empty if the file has no attributes.
     """
@@ -46,22 +47,24 @@ class Truth:
     attributes: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
-        """Return the number of boxes of all images."""
+        """Return the total number of boxes."""
         return len(self.boxes)
 
 
 def read_truth(path: str, id_rule: str = "stem") -> Truth:
-    """Read COCO's annotations, with an optional list of names ``attributes`` per annotation.
+    """Read annotations in COCO's format.
+
+    In addition to COCO's keys, an annotation may have ``attributes``, a list of names.
 
     Args:
         path: Local path or URI of the JSON file.
-        id_rule: Rule that makes an image's id from its file name, as in ``images.id_rule``.
+        id_rule: Rule that derives the image id from the file name, as in ``images.id_rule``.
 
     Raises:
-        ValueError: The file is not COCO's JSON, or an annotation is invalid.
+        ValueError: The file is not in COCO's format, or an annotation is invalid.
         OSError: The file cannot be read.
     """
-    # Some editors save JSON with a byte order mark, which json refuses.
+    # Some editors save JSON with a byte order mark, which json.loads() refuses.
     data = files.read_bytes(*files.resolve(path)).removeprefix(codecs.BOM_UTF8)
     try:
         coco = json.loads(data)
@@ -87,7 +90,11 @@ def _gather(
     names: Sequence[str],
     categories: dict[Any, str],
 ) -> Truth:
-    """Group the boxes by image; boxes of an image keep the order of the file."""
+    """Group the boxes by image; within an image, boxes keep their order in the file.
+
+    Raises:
+        ValueError: An annotation is invalid.
+    """
     index_of = {number: index for index, number in enumerate(numbers)}
     images = np.zeros(len(annotations), np.int64)
     boxes = np.zeros((len(annotations), 4))
@@ -99,7 +106,7 @@ def _gather(
             if categories:
                 categories[one["category_id"]]  # raises KeyError for an unknown category
         except (KeyError, TypeError, ValueError) as error:
-            # Without its other keys: a segmentation may have thousands of numbers.
+            # Show only these keys: a segmentation may have thousands of numbers.
             excerpt = (
                 {name: one.get(name) for name in ("id", "image_id", "category_id", "bbox")}
                 if (isinstance(one, dict))
@@ -114,6 +121,7 @@ def _gather(
     if not np.isfinite(boxes).all():
         row = int((~np.isfinite(boxes)).any(axis=1).argmax())
         raise ValueError(f"{path}: annotation {row} has a box that is not finite; {_FORM}")
+    # A stable sort keeps the boxes of an image in the order of the file.
     order = np.argsort(images, kind="stable")
     counts = np.bincount(images, minlength=len(names))
     rows = order.tolist()

@@ -1,4 +1,4 @@
-"""The command whose options are searched: its options, and its settings in a trial."""
+"""The command whose options are searched, and the command's settings in each trial."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIXED = {
 """Options and sections that cannot be searched: locations, and the data to measure on."""
 
 Setting = dict[str, Any]
-"""A value of each searched option, in plain types, by the option's dotted name."""
+"""A value for each searched option, in plain types, keyed by the option's dotted name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Tuned:
 
     cls: type[Command]
     options: Mapping[Path, Any]
-    """Options that are set in any layer of settings, in plain types."""
+    """Options that are set in any settings layer, in plain types."""
 
     @property
     def name(self) -> str:
@@ -51,11 +51,11 @@ class Tuned:
         """Return the command's settings in a trial.
 
         Args:
-            setting: Values of the searched options.
+            setting: Values of the searched options; empty for the default settings.
             output: OUT of the command.
 
         Raises:
-            ValueError: The values are invalid together; the message names them.
+            ValueError: A value or the combination of values is invalid; the message explains why.
         """
         values = {**self.options, OUTPUT[self.name]: str(output)}
         values |= {tuple(name.split(".")): value for name, value in setting.items()}
@@ -68,23 +68,27 @@ class Tuned:
             ) from error
 
     def settings(self, setting: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the set and the searched options, in the form of a ``--config`` file."""
+        """Return the options in ``setting`` and those that the user set, as for ``--config``.
+
+        The options ``project`` and ``env`` are left out.
+        """
         options = {
             path: value for path, value in self.options.items() if path[0] not in ("project", "env")
         }
         return nest(options | {tuple(name.split(".")): value for name, value in setting.items()})
 
     def defaults(self, names: Iterable[str]) -> Setting:
-        """Return the values of options without a search; unset entries of mappings are left out."""
+        """Return the options' values in the default settings, without unset mapping entries."""
         values = flatten(self.config({}, "-").model_dump(mode="json"))
         paths = {name: tuple(name.split(".")) for name in names}
         return {name: values[path] for name, path in paths.items() if path in values}
 
     def option(self, key: str) -> Path:
-        """Find the option of a key of the space, by its full name or its last part.
+        """Return the path of the option that ``key`` names, by its full name or its last part.
 
         Raises:
-            ValueError: The key matches no option or several, or the option cannot be searched.
+            ValueError: The key matches no option or several options, or the option cannot be
+                searched or is also set after ``--``.
         """
         path = tuple(key.replace("-", "_").split("."))
         options = options_of(self.cls)
@@ -103,9 +107,14 @@ class Tuned:
         return option
 
     def _by_last_part(self, path: Path, options: Mapping[Path, Any]) -> Path:
-        """Find the full name of ``nms_thresh``, or of ``architecture.l_layers`` in a mapping."""
+        """Return the full path for ``nms_thresh``, or for a mapping's ``architecture.l_layers``.
+
+        Raises:
+            ValueError: No option or several options match.
+        """
         key = ".".join(path)
         ends = [option for option in options if option[-1] == path[0]]
+        # Only a mapping has entries that are not options themselves.
         if len(path) > 1:
             ends = [option for option in ends if is_mapping(options[option])]
         if len(ends) == 1:
@@ -119,7 +128,7 @@ class Tuned:
 
 
 def read_tuned(config: TuneConfig) -> Tuned:
-    """Read the command after ``--``, with all layers of settings of that command.
+    """Read the command after ``--`` from all of the command's settings layers.
 
     Raises:
         UsageError: The command cannot be tuned, or its options are invalid.
@@ -147,8 +156,9 @@ def read_tuned(config: TuneConfig) -> Tuned:
                 "OUT; remove it"
             ],
         )
-    # OUT is required; "-" is a placeholder.
+    # OUT is required, so pass "-" as a placeholder.
     parsed = read(cls, [*args, f"--{'.'.join(output)}", "-"])
+    # "config" only names files, whose values are among the other options.
     options = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
     del options[output]  # each trial has its own
     return Tuned(cls, options)

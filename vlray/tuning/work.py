@@ -1,4 +1,4 @@
-"""The function of a trial, and the resources that it takes."""
+"""The function that a trial runs, and the resources that a trial takes."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ class Resources:
     """Resources of a trial, and the number of concurrent trials."""
 
     cpus: float
-    """CPUs of each trial."""
+    """CPUs per trial."""
 
     gpus: float
-    """GPUs of each trial; a fraction shares one."""
+    """GPUs per trial; trials with a fraction share a GPU."""
 
     concurrent: int
-    """Maximum number of trials at the same time."""
+    """Maximum number of concurrent trials."""
 
 
 class Report(Protocol):
-    """Reports the metrics of an evaluation to the search, which may end the trial here."""
+    """Reports the metrics of an evaluation to the search, which may then end the trial."""
 
     def __call__(self, metrics: Mapping[str, float], /) -> None:
-        """Report the metrics by name."""
+        """Report metrics, keyed by name."""
 
 
 class TrialFunction(Protocol):
-    """Function of a trial. It is pickled and sent to the trials' processes."""
+    """Function that a trial runs. It is pickled and sent to the trials' processes."""
 
     @property
     def reuse(self) -> bool:
-        """Whether a process may run several trials in sequence, which saves start-up time."""
+        """Whether a process may run several trials one after another, which saves startup time."""
 
     def __call__(self, setting: Setting, report: Report) -> Mapping[str, float]:
-        """Run a setting and return its metrics; report those of each evaluation on the way."""
+        """Run the trial of a setting and return its metrics.
+
+        Args:
+            setting: Values of the searched options.
+            report: Called with the metrics of each evaluation during the trial.
+        """

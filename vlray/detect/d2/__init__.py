@@ -1,1 +1,1 @@
-"""Detectron2's R-CNNs as detectors, from any of its configurations with a box head."""
+"""Detectron2's R-CNNs as detectors, for any of its configurations that have a box head."""

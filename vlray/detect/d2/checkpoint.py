@@ -1,4 +1,4 @@
-"""Weights files of Detectron2: read without running code in them, and loaded completely."""
+"""Load Detectron2's weights files completely, without running any code in them."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from torch import Tensor, nn
 
 from vlray.storage.pickles import ARRAY_GLOBALS, ArrayUnpickler
 
-# Tensors that may be left unused: heads that boxes and features do not need, normalization that
-# follows from the configuration, and counters of batch norms, which inference never reads.
+# Tensors that may remain unused: heads that boxes and features do not need, normalization that the
+# configuration defines, and counters of batch norms, which inference never reads.
 _UNUSED_PREFIXES = ("roi_heads.mask_head.", "roi_heads.keypoint_head.", "sem_seg_head.")
 _UNUSED_ENDINGS = ("num_batches_tracked", "pixel_mean", "pixel_std")
-_LISTED = 8  # names of tensors in an error message
+_LISTED = 8  # maximum number of tensor names in an error message
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a weights file into a network; it must have every tensor of the network.
+    """Load a weights file into a network; the file must contain every tensor of the network.
 
     Args:
         model: A network built from the configuration.
-        path: A safetensors file, a pickle of Detectron2 or Caffe2, or a file of ``torch.save``;
-            the format is detected from the content, not from the name.
+        path: A safetensors file, a pickle from Detectron2 or Caffe2, or a file that ``torch.save``
+            wrote; the format is detected from the content, not from the name.
 
     Raises:
-        ValueError: The file is damaged, needs code to be run, or does not fit the network; the
+        ValueError: The file is damaged, requires code to be run, or does not fit the network; the
             message lists the tensors that differ.
     """
     checkpoint = _read(path)
-    # Detectron2 knows how the names and shapes of older files map onto a network, but it loads the
+    # Detectron2 can map the names and shapes in older files onto a network, but it loads the
     # tensors that fit and only warns about the rest. Its result is therefore checked below.
     result = DetectionCheckpointer(model)._load_model(checkpoint)
     unexpected = [name for name in result.unexpected_keys if not _is_unused(name)]
@@ -48,6 +48,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         f"{name} {tuple(in_file)}, the network has {tuple(in_model)}"
         for name, in_file, in_model in result.incorrect_shapes
     ]
+    # A tensor with the wrong shape is listed as such, not as missing too.
     missing = [n for n in missing if n not in {name for name, *_ in result.incorrect_shapes}]
     problems = [
         f"{len(names)} tensors {problem}: {', '.join(names[:_LISTED])}"
@@ -73,19 +74,19 @@ def _is_unused(name: str) -> bool:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor | np.ndarray]:
-    """Read the tensors of a weights file, unchanged and under their own names.
+    """Read the tensors in a weights file, with unchanged values and names.
 
     Args:
-        path: As in ``load_weights``; the tensors may be under ``model`` or ``state_dict``.
+        path: As in ``load_weights``; the tensors may be under the key ``model`` or ``state_dict``.
 
     Raises:
-        ValueError: The file is damaged, needs code to be run, or holds something else.
+        ValueError: The file is damaged, requires code to be run, or holds anything but tensors.
     """
     return _tensors(_open(path)[0], path)
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Detect a safetensors file by its first bytes: the length of a JSON header, then ``{``."""
+    """Detect a safetensors file by its start: the length of a JSON header, and then ``{``."""
     with path.open("rb") as file:
         head = file.read(9)
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") + 8 <= path.stat().st_size
@@ -94,6 +95,7 @@ def _is_safetensors(path: Path) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """Read a file into the form that Detectron2's checkpointer expects."""
     data, is_pickle = _open(path)
+    # As in Detectron2: any other pickle is from Caffe2, whose names need matching.
     if is_pickle and not ("model" in data and "__author__" in data):
         blobs = data.get("blobs", data)
         data = {
@@ -106,7 +108,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _open(path: Path) -> tuple[dict[str, Any], bool]:
-    """Read a file of any format.
+    """Read a file in any supported format.
 
     Returns:
         The content, and whether the file is a pickle that torch did not write.
@@ -120,7 +122,7 @@ def _open(path: Path) -> tuple[dict[str, Any], bool]:
         else:
             with path.open("rb") as file:
                 data = ArrayUnpickler(file, encoding="latin1").load()
-            # Before torch 1.6, a file of torch.save was several pickles, first a magic number.
+            # Before torch 1.6, torch.save wrote several pickles, the first with a magic number.
             is_pickle = data != torch.serialization.MAGIC_NUMBER
             if not is_pickle:
                 data = _load_torch(path)
@@ -168,6 +170,6 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
 
 
 def _torch_globals() -> list[Any]:
-    """List the types that torch's restricted reader needs for NumPy arrays among the tensors."""
+    """List the types that ``torch.load`` must be allowed to create to read NumPy arrays."""
     dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
     return [*dtypes, *((value, name) for name, value in ARRAY_GLOBALS.items())]

@@ -1,7 +1,8 @@
 """Patches that make Detectron2 importable. Import this module before ``detectron2``.
 
-PyPI's ``pb1-detectron2`` is Detectron2's Python source without its compiled extension, and older
-than today's Pillow and torch. An installation from the official source is used as it is.
+PyPI's ``pb1-detectron2`` is Detectron2's Python source without the compiled extension, and it
+predates current versions of Pillow and torch. An installation from the official source is used as
+it is.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ class _MissingExtension(ModuleType):
 
 
 def prepare_detectron2() -> None:
-    """Patch Detectron2 where this installation needs it, and import its modules.
+    """Import Detectron2's modules, with the patches that this installation needs.
 
     Raises:
-        ImportError: Detectron2 is not installed from either source.
+        ImportError: Detectron2 is not installed.
     """
     if importlib.util.find_spec("detectron2") is None:
         raise ImportError(_MISSING, name="detectron2")
@@ -51,15 +52,15 @@ def prepare_detectron2() -> None:
         sys.modules["detectron2._C"] = extension
         vars(detectron2)["_C"] = extension  # what `from detectron2 import _C` looks up
     if not hasattr(PIL.Image, "LINEAR"):
-        # Removed in Pillow 10; Detectron2 0.6 uses it as the default of an argument.
+        # Removed in Pillow 10; Detectron2 0.6 uses it as a default argument.
         PIL.Image.LINEAR = PIL.Image.Resampling.BILINEAR  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         # Loading the modules decorates a dozen functions with torch.jit.script, which is
         # deprecated; users of vlray can do nothing about it.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.script`")
         importlib.import_module("detectron2.modeling")
-        # Its anchors call torch.meshgrid without `indexing`. torch warns of that once in each
-        # process, so the first call is made here, where the warning is ignored.
+        # Detectron2's anchor generator calls torch.meshgrid without `indexing`. torch warns about
+        # that once per process, so the first call is made here, where the warning is ignored.
         warnings.filterwarnings("ignore", message=r"torch\.meshgrid")
         torch.meshgrid(torch.zeros(1), torch.zeros(1))
 

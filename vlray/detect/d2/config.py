@@ -1,7 +1,7 @@
-"""Detectron2's YAML configurations: find them, read them, and look up their weights.
+"""Find and read Detectron2's YAML configurations, and look up their weights.
 
-Only ``load_config``, ``check_grid`` and weights of the model zoo import Detectron2, and torch with
-it. The driver can identify a configuration without either.
+Only ``load_config``, ``check_grid`` and the look-up of model-zoo weights import Detectron2, and
+torch with it. The driver can identify other configurations without importing either.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ def config_path(name: str) -> Path:
 
 
 def config_files(path: Path) -> tuple[Path, ...]:
-    """List a configuration's file and its ``_BASE_`` files, in the order of reading.
+    """List a configuration file and its ``_BASE_`` files, in the order in which they are read.
 
     Raises:
-        ValueError: One of them is missing, is not a mapping, or needs code to be run.
+        ValueError: One of the files is missing, is not a mapping, or requires code to be run.
     """
     return tuple(file for file, _ in _chain(path, ()))
 
 
 def weights_of(options: DetectorSection) -> str:
-    """Return the weights to load: ``options.weights``, or those of the configuration.
+    """Return the weights to load: ``options.weights``, or else the configuration's weights.
 
     Raises:
         ValueError: Neither the options nor the configuration name weights.
@@ -78,7 +78,7 @@ def load_config(options: DetectorSection) -> Any:
     """Read a configuration as a Detectron2 ``CfgNode``, with the mask and keypoint heads off.
 
     Raises:
-        ValueError: The configuration has an unknown key, or its network has no box head.
+        ValueError: The configuration is missing or invalid, or vlray does not support its network.
     """
     from vlray.detect.d2.compat import prepare_detectron2
 
@@ -86,10 +86,10 @@ def load_config(options: DetectorSection) -> Any:
     from detectron2.config import get_cfg
 
     path = config_path(options.name)
-    config_files(path)  # its error messages are clearer than those of Detectron2 below
+    config_files(path)  # its error messages are clearer than Detectron2's below
     cfg = get_cfg()
     try:
-        # Unlike Detectron2's default: a configuration is data, and no code in it is run.
+        # Unlike Detectron2's default, this never runs code that a configuration contains.
         cfg.merge_from_file(str(path), allow_unsafe=False)
     except (KeyError, ValueError, AssertionError) as error:
         raise ValueError(f"{path} is not a Detectron2 configuration: {error.args[0]}") from error
@@ -101,7 +101,7 @@ def load_config(options: DetectorSection) -> Any:
 
 
 def check_grid(options: DetectorSection) -> None:
-    """Refuse a configuration whose network lacks the map ``options.grid_layer``.
+    """Refuse a configuration whose network lacks the feature map ``options.grid_layer``.
 
     Raises:
         ValueError: The backbone is not a ResNet, alone or below a feature pyramid, or it ends
@@ -114,6 +114,7 @@ def check_grid(options: DetectorSection) -> None:
             f"{options.name} has MODEL.BACKBONE.NAME={backbone}, and detector.features=grid needs "
             f"the maps c4 and res5 of a ResNet: {' or '.join(RESNETS)}"
         )
+    # Res5ROIHeads has res5 in the RoI heads, not in the backbone.
     has_res5 = "res5" in stages or model.ROI_HEADS.NAME == "Res5ROIHeads"
     if not has_res5 and (options.grid_layer == "res5" or "res4" not in stages):
         raise ValueError(
@@ -123,11 +124,11 @@ def check_grid(options: DetectorSection) -> None:
 
 
 def _check(cfg: Any, path: Path) -> None:
-    """Refuse networks whose regions vlray cannot read.
+    """Refuse networks from which vlray cannot read regions.
 
     Raises:
-        ValueError: The architecture, the heads, the proposals or deformable convolutions are not
-            supported.
+        ValueError: The architecture, the heads or the proposal generator is not supported, or the
+            installed Detectron2 lacks the deformable convolutions that the network needs.
     """
     _check_architecture(cfg.MODEL.META_ARCHITECTURE, path)
     if cfg.MODEL.ROI_HEADS.NAME not in ROI_HEADS:
@@ -160,7 +161,7 @@ def _check_architecture(architecture: str, path: Path) -> None:
 
 
 def _zoo_folder() -> Path | None:
-    """Find the configurations in Detectron2's installation, without importing it."""
+    """Find the model zoo's configurations in the installed Detectron2, without importing it."""
     spec = importlib.util.find_spec("detectron2")
     for location in (spec and spec.submodule_search_locations) or ():
         folder = Path(location) / "model_zoo" / "configs"
@@ -172,7 +173,7 @@ def _zoo_folder() -> Path | None:
 def _zoo_weights(name: Path) -> str:
     """Look up the weights that were trained with a configuration of the model zoo.
 
-    The configuration's MODEL.WEIGHTS is only the initialization of that training.
+    The configuration's MODEL.WEIGHTS names only the weights with which that training began.
 
     Raises:
         ValueError: The model zoo has no weights for it.
@@ -181,7 +182,7 @@ def _zoo_weights(name: Path) -> str:
 
     prepare_detectron2()
     with warnings.catch_warnings():
-        # It imports pkg_resources, which warns that it will be removed.
+        # model_zoo imports pkg_resources, which warns that it will be removed.
         warnings.simplefilter("ignore", UserWarning)
         from detectron2 import model_zoo
 
@@ -195,7 +196,12 @@ def _zoo_weights(name: Path) -> str:
 
 
 def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
-    """Read a file and then its bases; values of earlier files override those of later ones."""
+    """Read a file and its ``_BASE_`` files; values in earlier files override those in later ones.
+
+    Args:
+        path: The file.
+        above: The files whose ``_BASE_`` led to this one, to detect cycles.
+    """
     if not path.is_file():
         origin = f", the _BASE_ of {above[-1]}," if above else ""
         raise ValueError(f"the configuration {path}{origin} does not exist")

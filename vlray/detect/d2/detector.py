@@ -30,9 +30,9 @@ from vlray.regions.batch import RegionBatch
 class Detectron:
     """Detectron2 network with a box head: C4 (res5), DC5, FPN or cascade.
 
-    ``options.name`` is the configuration. ``options.weights`` are the weights that were trained
-    with it; empty means those that the configuration names. ``options.options["obj_names"]`` names
-    the classes of a dataset that Detectron2 does not know. Masks and keypoints are not computed.
+    ``options.name`` is the configuration. ``options.weights`` are weights that were trained with
+    it; if empty, ``weights_of`` looks them up. ``options.options["obj_names"]`` lists the class
+    names, for datasets that Detectron2 does not know. Masks and keypoints are not computed.
 
     A region is a proposal with its best class; Detectron2 itself would also report the proposal's
     other classes above the threshold. Its feature vector is the input of the box predictor.
@@ -40,7 +40,7 @@ class Detectron:
 
     @classmethod
     def resize(cls, options: DetectorSection) -> Resize:
-        """Return the configuration's resizing for inference; the options' sizes override it.
+        """Return the inference resize function; the options' sizes override the configuration's.
 
         Raises:
             ValueError: The configuration does not resize images, and ``min_size`` is not set.
@@ -58,7 +58,7 @@ class Detectron:
         """Build the network and load its weights.
 
         Raises:
-            ValueError: ``options.options`` has unknown names, or the configuration or the weights
+            ValueError: ``options.options`` has unknown keys, or the configuration or the weights
                 cannot be used.
         """
         unknown = options.options.keys() - {"obj_names"}
@@ -75,7 +75,7 @@ class Detectron:
         self._model = build_model(cfg).eval()
         load_weights(self._model, weights)
         feature_dim = feature_dim_of(self._model)
-        if options.features == "grid":  # grid cells have another length than regions
+        if options.features == "grid":  # cells' vectors may have another length than regions'
             check_grid(options)
             feature_dim = grid_dim_of(self._model, options)
         self.info = DetectorInfo(
@@ -88,7 +88,7 @@ class Detectron:
     def __call__(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Detect the regions of BGR images of one size in one forward pass.
+        """Detect the regions in BGR images of one size, in one forward pass.
 
         Images are padded only to the multiple of 32 that a feature pyramid needs, so an image's
         regions do not depend on the other images in its batch.
@@ -107,7 +107,7 @@ class Detectron:
     def grid(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Compute grid features: the cells of the map ``options.grid_layer``."""
+        """Compute grid features: the cells of the feature map ``options.grid_layer``."""
         return grid_of(self._model, self._in_order(images), image_hw, self._options)
 
     def _in_order(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
@@ -116,7 +116,11 @@ class Detectron:
 
 
 def _obj_names(cfg: Any, options: DetectorSection) -> tuple[str, ...]:
-    """Return class names from the options, else from the test dataset, else numbered ones."""
+    """Return the class names in the options, else the test dataset's, else numbered names.
+
+    Raises:
+        ValueError: The options have the wrong number of names.
+    """
     num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     obj_names = options.options.get("obj_names")
     if obj_names is not None:

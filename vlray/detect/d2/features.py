@@ -1,6 +1,7 @@
-"""Regions of any Detectron2 R-CNN: the steps of its inference that also return the vectors.
+"""Detectron2's R-CNN inference, step by step, so that it also returns the feature vectors.
 
-Shapes: N images, P proposals of one image, M of all of them, K classes, D feature length.
+Shapes: N: images; P: proposals of one image; M: proposals of all images; R: user boxes of one
+image; K: classes; D: feature length.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class BoxHeadOutput:
     """Output of the box head for one image's proposals.
 
     Attributes:
-        boxes: Regressed boxes in pixels of the resized image: one per class, or one for all.
+        boxes: Regressed boxes in pixels of the resized image; one per class, or one for all.
         probs: Class probabilities, without the background.
         visual_feats: Input vectors of the box predictor.
     """
@@ -60,12 +61,12 @@ def find_regions_of(
 
     Args:
         model: A network in evaluation mode.
-        images: Resized images; channels in the network's order.
-        image_hw: Height and width of the original images, pixels.
-        options: Thresholds and limits of the selection.
+        images: Resized images, with channels in the network's order.
+        image_hw: Height and width of the original images, in pixels.
+        options: Thresholds and limits for the selection.
 
     Returns:
-        Regions in the images' order, boxes in pixels of the original images.
+        Regions in the images' order, with boxes in pixels of the original images.
 
     Raises:
         ValueError: The images differ in size. Padding the smaller ones would change their
@@ -97,15 +98,15 @@ def pool_boxes_of(
     image_hw: Int32[np.ndarray, "N 2"],
     user_boxes: Sequence[Float32[np.ndarray, "R 4"]],
 ) -> RegionBatch:
-    """Pool the user's boxes, unchanged, from images of one size, in every stage of a cascade.
+    """Pool the user's boxes, unchanged, from images of one size.
 
-    Boxes of ``find_regions_of`` were moved after pooling, so pooling them here returns other
-    vectors.
+    Every stage of a cascade pools the same boxes. ``find_regions_of`` moves boxes after pooling, so
+    pooling the boxes that it returned yields different vectors.
 
     Args:
         model: A network in evaluation mode.
-        images: Resized images; channels in the network's order.
-        image_hw: Height and width of the original images, pixels.
+        images: Resized images, with channels in the network's order.
+        image_hw: Height and width of the original images, in pixels.
         user_boxes: Boxes of each image, in pixels of the original image.
 
     Raises:
@@ -131,7 +132,7 @@ def pool_boxes_of(
 def normalized(
     model: GeneralizedRCNN, images: Sequence[UInt8[np.ndarray, "h w 3"]]
 ) -> tuple[ImageList, tuple[int, int]]:
-    """Subtract the network's mean, divide by its standard deviation, and stack the images.
+    """Normalize images with the network's mean and standard deviation, and stack them.
 
     Returns:
         The images as Detectron2 expects them, and their height and width before padding.
@@ -159,11 +160,11 @@ def run_box_head(
     Args:
         model: A network in evaluation mode.
         images: Images of one size.
-        user_boxes: Boxes in the resized images, used instead of proposals; a cascade does not
-            move them.
+        user_boxes: Boxes in pixels of the resized images, used instead of proposals; a cascade
+            does not move them.
 
     Source:
-        Detectron2's inference, up to the point where its heads drop the vectors. A cascade's
+        Detectron2's inference, up to the point where its heads discard the vectors. A cascade's
         probabilities are the mean over its stages; boxes and vectors are those of the last stage
         (arXiv:1712.00726).
     """
@@ -195,7 +196,7 @@ def run_box_head(
 def _pool(
     roi_heads: Any, stage: int, feature_maps: dict[str, Tensor], proposals: list[Instances]
 ) -> tuple[Any, Float[Tensor, "M D"]]:
-    """Pool all proposals; return the predictor of a stage and its input vectors."""
+    """Pool all proposals; return a stage's box predictor and its input vectors."""
     regions = [p.proposal_boxes for p in proposals]
     maps = [feature_maps[name] for name in roi_heads.in_features]
     if isinstance(roi_heads, Res5ROIHeads):
@@ -205,7 +206,7 @@ def _pool(
     head, predictor = roi_heads.box_head, roi_heads.box_predictor
     if isinstance(roi_heads, CascadeROIHeads):
         head, predictor = head[stage], predictor[stage]
-    # The output of a head that ends in a convolution is flattened, as the predictor would do.
+    # If a head ends in a convolution, its output is flattened here, as the predictor would do.
     return predictor, head(roi_heads.box_pooler(maps, regions)).flatten(1)
 
 
@@ -215,7 +216,7 @@ def _as_proposals(
     *,
     clip: bool = True,
 ) -> list[Instances]:
-    """Wrap boxes as Detectron2's proposals; boxes of an earlier stage are clipped to the images."""
+    """Wrap boxes as Detectron2's proposals, clipped to the images if ``clip`` is true."""
     proposals = []
     for boxes_of_image, size in zip(boxes, image_sizes, strict=True):
         instances = Instances(size)
@@ -236,23 +237,27 @@ def _select(
     original_hw: tuple[int, int],
     options: DetectorSection,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the boxes in the original image, vectors, classes and probabilities of the regions."""
+    """Select one image's regions.
+
+    Returns:
+        Boxes in pixels of the original image, feature vectors, classes and probabilities.
+    """
     best = boxes_of_class(output.boxes, output.probs.max(dim=1).indices)
     scale = _scale(resized_hw, original_hw, best)
-    # NMS sees the boxes exactly as they are written, so that ``vlray tune`` can select the same
-    # regions again from an output.
+    # NMS gets the boxes exactly as an output stores them, so that ``vlray tune`` can select the
+    # same regions again from the output.
     boxes = _clip(_clip(best, resized_hw) * scale, original_hw)
     indices, obj_ids, obj_probs = select_regions(boxes, output.probs, options)
     return boxes[indices], output.visual_feats[indices], obj_ids, obj_probs
 
 
 def _scale(from_hw: Sequence[int], to_hw: Sequence[int], like: Tensor) -> Float[Tensor, " 4"]:
-    """Return the factors that scale corners from one size of an image to another."""
+    """Return the factors that scale x1, y1, x2, y2 from one image size to another."""
     return like.new_tensor([to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]]).repeat(2)
 
 
 def _clip(boxes: Float[Tensor, "*P 4"], hw: Sequence[int]) -> Float[Tensor, "*P 4"]:
-    """Clip to an image; coordinates that are not finite become NaN, which selection drops."""
+    """Clip boxes to an image; non-finite coordinates become NaN, and selection drops the box."""
     limit = boxes.new_tensor([hw[1], hw[0]]).repeat(2)
     finite = boxes.where(boxes.isfinite(), torch.nan)
     return finite.clamp(min=torch.zeros_like(limit), max=limit)

@@ -1,6 +1,6 @@
-"""Grid features of a Detectron2 network with a ResNet.
+"""Grid features from a Detectron2 network with a ResNet backbone.
 
-Shapes: N images.
+Shapes: N: images; h, w: height and width of the resized images.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def grid_of(
     image_hw: Int32[np.ndarray, "N 2"],
     options: DetectorSection,
 ) -> RegionBatch:
-    """Compute grid features: the cells of a map of the network's ResNet.
+    """Compute grid features: the cells of one of the ResNet's feature maps.
 
-    If the RoI heads hold res5 (C4 networks), it runs over the whole image.
+    In C4 networks, res5 belongs to the RoI heads; here it runs over the whole image.
 
     Args:
-        model: A network in evaluation mode that passed ``check_grid``.
-        images: Resized images of one size; channels in the network's order.
-        image_hw: Height and width of the original images, pixels.
+        model: A network in evaluation mode, whose configuration passed ``check_grid``.
+        images: Resized images of one size, with channels in the network's order.
+        image_hw: Height and width of the original images, in pixels.
         options: ``grid_layer`` and ``grid_size``.
 
     Raises:
@@ -48,13 +48,13 @@ def grid_of(
     """
     pixels, (height, width) = normalized(model, images)
     resnet = _resnet_of(model)
-    # The padding of a feature pyramid is cut off, so that every cell covers the image only.
+    # The padding for a feature pyramid is cut off, so that cells cover only the image.
     maps = resnet.stem(pixels.tensor[..., :height, :width])
     for name, stage in zip(resnet.stage_names, resnet.stages, strict=True):
         maps = stage(maps)
         if name == "res4" and options.grid_layer == "c4":
             break
-    else:
+    else:  # no break: the grid layer is res5
         if "res5" not in resnet.stage_names:
             maps = model.roi_heads.res5(maps)
     return grid_regions(maps, image_hw, options.grid_size)

@@ -1,6 +1,6 @@
-"""``lite``, the detector inside the package, for a first run, tests and small studies."""
+"""``lite``: the detector that ships with the package, for first runs, tests and small studies."""
 
 from pathlib import Path
 
 WEIGHTS = Path(__file__).with_name("lite.safetensors")
-"""The shipped weights."""
+"""Path to the shipped weights."""

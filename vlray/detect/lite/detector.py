@@ -1,4 +1,4 @@
-"""``lite``: the detector inside the package, for a first run, tests and small studies."""
+"""``lite``: the detector that ships with the package, for first runs, tests and small studies."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from vlray.detect.weights.files import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 
-# Measured with tests/benchmarks/lite_accuracy.py --min-size: larger images show more small objects,
-# but the other objects become larger than in ImageNet's 224-pixel crops, and accuracy falls.
+# Measured with tests/benchmarks/lite_accuracy.py --min-size: larger images reveal more small
+# objects, but the other objects become larger than in ImageNet's 224-pixel crops, and accuracy
+# falls.
 MIN_SIZE, MAX_SIZE = 416, 693
 
 logger = logging.getLogger("vlray")
@@ -26,13 +27,13 @@ logger = logging.getLogger("vlray")
 class Lite:
     """Detectron2's Faster R-CNN on EfficientNet-Lite0: COCO's 80 classes, 512-d features.
 
-    ``options.weights`` may name another file of ``jobs/train_lite.py``, with any number of
+    ``options.weights`` may be another file that ``jobs/train_lite.py`` wrote, with any number of
     classes.
     """
 
     @classmethod
     def resize(cls, options: DetectorSection) -> ResizeShortestEdge:
-        """Return the resizing to the network's input size; the options' sizes override it."""
+        """Return the resize function, to ``lite``'s own size unless the options set another."""
         return ResizeShortestEdge(options.min_size or MIN_SIZE, options.max_size or MAX_SIZE)
 
     def __init__(self, options: DetectorSection) -> None:
@@ -63,7 +64,7 @@ class Lite:
     def __call__(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Detect the regions of images: in one forward pass if their sizes are equal."""
+        """Detect the regions in images; images of one size share one forward pass."""
         if len({image.shape for image in images}) > 1:
             return RegionBatch.concat(
                 [self([image], image_hw[i : i + 1]) for i, image in enumerate(images)]

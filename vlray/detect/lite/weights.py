@@ -1,4 +1,4 @@
-"""Weights files of ``lite``, as ``jobs/train_lite.py`` writes them."""
+"""Read and check weights files for ``lite``, which ``jobs/train_lite.py`` writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlray.detect.weights.headers import read_header
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Read a weights file of ``lite``: its tensors in float32, and the names of its classes.
+    """Read a weights file for ``lite``, and return its tensors in float32 and its class names.
 
     Raises:
         ValueError: The file is damaged, or ``jobs/train_lite.py`` did not write it.
@@ -31,7 +31,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
 
 def _advice(path: Path) -> str:
-    """Suggest the detector that a file may be for, judging by its format."""
+    """Suggest which detector a file may belong to, judging by its format."""
     with path.open("rb") as file:
         is_pickle = file.read(1) == b"\x80"
     advice = "use a file of jobs/train_lite.py, or leave detector.weights empty"
@@ -44,10 +44,10 @@ def _advice(path: Path) -> str:
 
 
 def load_lite(path: Path) -> tuple[nn.Module, tuple[str, ...]]:
-    """Build the network with a file's weights, in evaluation mode.
+    """Build the network with the weights in a file, in evaluation mode.
 
     Returns:
-        The network, and the names of its classes.
+        The network, and its class names.
 
     Raises:
         ValueError: The file is damaged, or does not fit this network.
@@ -62,10 +62,10 @@ def load_lite(path: Path) -> tuple[nn.Module, tuple[str, ...]]:
 def _check_fit(
     path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor], trained: set[str]
 ) -> None:
-    """Compare names and shapes of the trained tensors; the file holds no others.
+    """Check that a file holds exactly the trained tensors, with the right shapes.
 
     Raises:
-        ValueError: A tensor is missing, unknown or of another shape.
+        ValueError: A tensor is missing or unexpected, or has the wrong shape.
     """
     problems = sorted(
         name

@@ -1,6 +1,6 @@
-"""Selection of an image's regions among its proposals.
+"""Select an image's regions from its proposals.
 
-Shapes: P proposals, K classes (without the background), R selected regions.
+Shapes: P: proposals; K: classes, without the background; R: selected regions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vlray.detect.selection.rules import select_one
 def boxes_of_class(
     boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"], obj_ids: Int64[Tensor, " P"]
 ) -> Float[Tensor, "P 4"]:
-    """Return each proposal's box for one class; class-agnostic boxes are returned unchanged."""
+    """Return each proposal's box for the class in ``obj_ids``, or its class-agnostic box."""
     if boxes.dim() == 2:
         return boxes
     return boxes[torch.arange(len(boxes), device=boxes.device), obj_ids]
@@ -27,25 +27,25 @@ def select_regions(
     probs: Float[Tensor, "P K"],
     options: DetectorSection,
 ) -> tuple[Int64[Tensor, " R"], Int64[Tensor, " R"], Float[Tensor, " R"]]:
-    """Select the regions of one image: proposals with their best class, after NMS.
+    """Select the regions of one image by NMS over its proposals, each with its best class.
 
     NMS runs within each class, with ``nms_thresh``. Survivors with a score of at least
     ``score_thresh`` are selected, at most ``max_boxes`` of them. If there are fewer than
-    ``min_boxes``, survivors with lower scores are added. Equal scores keep the proposals' order.
+    ``min_boxes``, survivors with lower scores are added. Ties keep the proposals' order.
 
     Args:
-        boxes: ``(x1, y1, x2, y2)``, clipped to the image, for each class or for all classes.
+        boxes: ``(x1, y1, x2, y2)``, clipped to the image; one box per class, or one for all.
         probs: Probability of each class.
         options: ``score_thresh``, ``nms_thresh``, ``min_boxes`` and ``max_boxes``.
 
     Returns:
-        Index of each region's proposal, its class, and that class's probability, in descending
-        order of probability. Boxes that are not finite or have no area, and probabilities that
-        are not finite, are never selected.
+        The index of each region's proposal, its class, and the probability of that class, in
+        descending order of probability. Proposals whose box has no area, or whose box or
+        probability is not finite, are never selected.
 
     Source:
-        Bottom-up attention (arXiv:1707.07998) keeps 10 to 100 boxes by this rule. Detectron2 keeps
-        every class of a proposal above the threshold instead of the best one.
+        Bottom-up attention (arXiv:1707.07998) keeps 10 to 100 boxes by this rule. Detectron2
+        instead keeps a proposal once for each class above the threshold.
     """
     if not len(probs):
         empty = torch.zeros(0, dtype=torch.int64, device=probs.device)

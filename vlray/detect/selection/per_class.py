@@ -1,6 +1,6 @@
-"""NMS within each of many classes: the best class in which a proposal survives.
+"""NMS within each of many classes, to find the best class in which each proposal survives.
 
-Shapes: P proposals of one image, K classes.
+Shapes: P: proposals of one image; K: classes; Q: proposals ahead of one proposal in a class.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from vlray.detect.selection.suppression import Suppression
 
-_BITS = 62  # flags in an int64 word, whose sum must not overflow
-_ROUNDS = 20  # classes of a proposal that are tried one by one
+_BITS = 62  # flags per int64 word; the sum of all their values must not overflow
+_ROUNDS = 20  # number of a proposal's best classes that are tried one by one
 
 
 def confidence_of(
@@ -23,9 +23,9 @@ def confidence_of(
     """Compute each proposal's highest probability among the classes in which it survives NMS.
 
     Within a class, a box suppresses boxes of lower probability whose IoU with it is above
-    ``nms_thresh``; of equal probabilities, the earlier box wins. Most proposals survive in one of
-    their best classes, so these are tried one by one, with scans that end early. For the remaining
-    proposals, ``survivors_of`` computes all classes.
+    ``nms_thresh``; if probabilities are equal, the earlier box wins. Most proposals survive in one
+    of their best classes, so these are tried one by one, with scans that end early. For the
+    remaining proposals, ``survivors_of`` runs NMS in all classes.
 
     Args:
         boxes: ``(x1, y1, x2, y2)``, the same in all classes.
@@ -40,8 +40,8 @@ def confidence_of(
     by_class = np.ascontiguousarray(probs.T)
     untried = probs.copy()
     confidence = np.zeros(len(probs), np.float32)
-    before = np.tri(len(probs), k=-1, dtype=bool)  # pairs whose second index is lower
-    open_rows = np.arange(len(probs))  # proposals that have not survived in a class yet
+    before = np.tri(len(probs), k=-1, dtype=bool)  # True where column index < row index
+    open_rows = np.arange(len(probs))  # proposals that have not survived in any class yet
     for _ in range(min(_ROUNDS, probs.shape[1])):
         if not len(open_rows):
             break
@@ -51,7 +51,7 @@ def confidence_of(
         rivals = by_class[classes]
         ahead = (rivals > best[:, None]) | ((rivals == best[:, None]) & before[open_rows])
         survives = ~(ahead & overlaps[open_rows]).any(axis=1)  # no better box overlaps
-        # A better box that overlaps suppresses only if it survives itself: this needs a scan.
+        # An overlapping better box suppresses only if it survives itself, which needs a scan.
         for at in np.flatnonzero(~survives).tolist():
             survives[at] = _survives(int(open_rows[at]), ahead[at], rivals[at], masks)
         confidence[open_rows[survives]] = best[survives]
@@ -64,10 +64,10 @@ def confidence_of(
 
 
 def survivors_of(overlaps: Bool[Tensor, "P P"], probs: Float[Tensor, "P K"]) -> Bool[Tensor, "P K"]:
-    """Run NMS in all classes at once; the boxes, and so their overlaps, are the same in each.
+    """Run NMS in all classes at once; all classes share the same boxes and overlaps.
 
-    One pass over the ranks replaces one NMS for each of 1,600 classes. The overlaps of a proposal
-    and the suppressed proposals of a class are stored as bits of a few words.
+    A single pass over the ranks replaces 1,600 separate runs of NMS. Each proposal's overlaps and
+    each class's suppressed proposals are stored as bits in a few int64 words.
 
     Args:
         overlaps: Whether the IoU of two boxes is above the threshold.
@@ -84,13 +84,13 @@ def survivors_of(overlaps: Bool[Tensor, "P P"], probs: Float[Tensor, "P K"]) -> 
     for rank, best in enumerate(order):
         word = suppressed.gather(1, words[rank][:, None]).squeeze(1)
         survives[rank] = (word >> bits[rank]) & 1 == 0
-        # This may also mark proposals of better rank, whose result is already stored.
+        # This may also mark proposals with a better rank, whose result is already stored.
         suppressed |= masks.index_select(0, best) * survives[rank][:, None]
     return torch.empty_like(survives).scatter_(0, order, survives)
 
 
 def _packed(flags: Bool[Tensor, "P P"]) -> Int64[Tensor, "P words"]:
-    """Pack the flags of each row into words of ``_BITS`` flags."""
+    """Pack each row's flags into int64 words that hold ``_BITS`` flags each."""
     rows, columns = flags.shape
     padded = functional.pad(flags.long(), (0, -columns % _BITS))
     weights = torch.ones(_BITS, dtype=torch.long, device=flags.device) << torch.arange(
@@ -105,7 +105,14 @@ def _survives(
     probs: Float32[np.ndarray, " P"],
     masks: list[int],
 ) -> bool:
-    """Run NMS in one class until a proposal's fate is known; flags are bits of an integer."""
+    """Return whether a proposal survives NMS in one class; stop as soon as this is known.
+
+    Args:
+        row: Index of the proposal.
+        ahead: Which proposals have a better rank in this class.
+        probs: Probability of this class for all proposals.
+        masks: Overlaps of each proposal, as the bits of an integer.
+    """
     rows: Int64[np.ndarray, " Q"] = ahead.nonzero()[0]
     suppressed = 0
     for other in rows[np.argsort(-probs[rows], kind="stable")].tolist():
@@ -117,7 +124,7 @@ def _survives(
 
 
 def _overlaps(boxes: Float64[np.ndarray, "P 4"], nms_thresh: float) -> Bool[np.ndarray, "P P"]:
-    """Return whether the IoU of each pair of boxes is above the threshold."""
+    """Return for each pair of boxes whether their IoU is above the threshold."""
     overlaps = np.zeros((len(boxes), len(boxes)), bool)
     for first, second in Suppression(boxes, np.zeros(len(boxes), np.int64)).pairs(nms_thresh):
         overlaps[first, second] = overlaps[second, first] = True

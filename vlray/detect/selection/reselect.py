@@ -1,6 +1,6 @@
-"""Repeated selection from stored proposals: how to collect them, and which rule selects.
+"""Repeated selection from stored proposals: the options to collect them, and the rule to use.
 
-Shapes: P proposals of all images, K classes.
+Shapes: P: proposals of all images; K: classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vlray.detect.conventions import PBUA
 from vlray.detect.selection.rules import BestClass, EachClass, Proposals, Rule
 
 LIGHT = ("score_thresh", "nms_thresh", "min_boxes", "max_boxes")
-"""Options that change only the selection; the other options change the proposals."""
+"""Options that change only the selection; all other options change the proposals."""
 EVERY = 1_000_000  # more proposals than any image has
 
 
@@ -28,10 +28,11 @@ def rule_of(
     """Return the selection rule of a detector.
 
     Args:
-        name: The settled name of the detector (``load.settled``). A class of the user's own is
-            assumed to select as ``selection.select_regions`` does.
-        proposals: Proposals that it returned under the options of ``collecting``.
-        class_probs: Returns the class probabilities of an image's proposals, for ``vg-caffe``.
+        name: The detector's name, as resolved by ``load.settled``. The user's own class is assumed
+            to select regions with ``selection.select_regions``.
+        proposals: Proposals that the detector returned with the options from ``collecting``.
+        class_probs: Function from an image's index to the class probabilities of its proposals;
+            only for ``vg-caffe``, which needs it.
     """
     if class_probs is not None:
         return EachClass(proposals, class_probs)
@@ -41,13 +42,13 @@ def rule_of(
 
 
 def collecting(options: DetectorSection, *, with_feats: bool) -> DetectorSection:
-    """Return options under which a detector returns all of its proposals.
+    """Return options with which a detector returns all of its proposals.
 
-    The vectors of ``vg-caffe`` then begin with the probabilities of all classes (see
+    The feature vectors from ``vg-caffe`` then begin with the probabilities of all classes (see
     ``VgCaffeCandidates``), even without ``with_feats``.
 
     Args:
-        options: Settled options (``load.settled``).
+        options: Options that ``load.settled`` returned.
         with_feats: Whether the proposals' feature vectors are needed.
     """
     updates: dict[str, Any] = {

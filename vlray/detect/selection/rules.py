@@ -1,11 +1,12 @@
 """Selection rules: which proposals become regions, for any number of images at once.
 
-Extraction selects from one image at a time; ``vlray tune`` selects again, under other options, from
-the stored proposals of all images. Both use this implementation. Its input is what the rows of an
-output hold: boxes in pixels of the original image, their best class and its probability. For
-``vg-caffe``, the probabilities of all classes are needed too.
+Extraction selects from one image at a time; ``vlray tune`` selects again, with other options, from
+the stored proposals of all images. Both use these rules, whose input is what an output stores:
+boxes in pixels of the original image, and each box's best class with its probability. ``vg-caffe``
+also needs the probabilities of all classes.
 
-Shapes: N images, P proposals of all images, R selected regions of all images, K classes.
+Shapes: N: images; N1: N + 1; P: proposals of all images; R: selected regions of all images;
+K: classes.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from vlray.detect.conventions import CAFFE
 from vlray.detect.selection.per_class import confidence_of
 from vlray.detect.selection.suppression import Suppression
 
-NMS_THRESH = 0.5  # for nms_thresh=0 and a detector without a default of its own
-_CACHED_THRESHOLDS = 32  # NMS thresholds of vg-caffe whose confidences are cached
-_TOP = 4  # times max_boxes: number of best proposals that are tried first
+NMS_THRESH = 0.5  # if nms_thresh=0 and the detector has no default
+_CACHED_THRESHOLDS = 32  # number of NMS thresholds for which EachClass caches confidences
+_TOP = 4  # select_one tries the best _TOP * max_boxes proposals first
 
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """Proposals of N images, concatenated, in their detector's order.
+    """Proposals of N images, concatenated, in the detector's order.
 
     Attributes:
-        offsets: Index of each image's first proposal, and P as the last element.
+        offsets: Index of each image's first proposal, followed by P.
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image, as stored in an output.
         obj_ids: Best class of each proposal.
         scores: Probability of that class.
@@ -50,30 +51,30 @@ class Proposals:
 
 
 class Rule(Protocol):
-    """Proposals with the selection rule of a detector."""
+    """A detector's selection rule, together with the proposals to select from."""
 
     def remember(self) -> None:
-        """Compute and store what many selections share."""
+        """Compute and store what repeated selections have in common."""
 
     def select(
         self, options: DetectorSection
     ) -> tuple[Int64[np.ndarray, " R"], Int64[np.ndarray, " N"]]:
-        """Select regions.
+        """Select regions with the given thresholds and limits.
 
         Returns:
-            Indices of the selected proposals, image by image in their order, and the number of
-            regions of each image.
+            Indices of the selected proposals, image by image in the images' order, and the number
+            of regions in each image.
         """
         ...
 
 
 class BestClass:
-    """Selection rule on each proposal's best class, by descending score after NMS.
+    """Selection rule: NMS on each proposal's best class, then the highest scores.
 
-    Survivors with a score of at least ``score_thresh`` are selected: at most ``max_boxes`` of an
-    image, and at least ``min_boxes``, if necessary with lower scores. Equal scores keep the
-    proposals' order. Of several NMS thresholds, each image uses the first that leaves ``min_boxes``
-    survivors, or the last.
+    In each image, survivors with a score of at least ``score_thresh`` are selected: at most
+    ``max_boxes``, and at least ``min_boxes``, if necessary with lower scores. Ties keep the
+    proposals' order. If there are several NMS thresholds, each image uses the first that leaves
+    ``min_boxes`` survivors, or else the last.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class BestClass:
 
         Args:
             proposals: Proposals of N images.
-            nms_thresh: NMS thresholds, used if the options have none.
+            nms_thresh: NMS thresholds, used if ``nms_thresh`` is 0 in the options.
             within_class: Whether boxes suppress only boxes of the same class.
-            filled: Whether to drop boxes without an area and boxes or scores that are not finite.
+            filled: Whether to drop proposals whose box has no area, or whose box or score is not
+                finite.
         """
         images, scores = proposals.images, proposals.scores
         # np.lexsort is stable: equal scores keep the proposals' order.
@@ -103,7 +105,7 @@ class BestClass:
         groups = self._images.astype(np.int64)
         if within_class and len(order):
             classes = proposals.obj_ids[order].astype(np.int64)
-            groups = groups * (int(classes.max()) + 1) + classes  # a number per image and class
+            groups = groups * (int(classes.max()) + 1) + classes  # unique per image and class
         self._suppression = Suppression(proposals.boxes[order], groups)
 
     def remember(self) -> None:
@@ -117,7 +119,7 @@ class BestClass:
         survives = self._survivors(options)
         numbers = self._count(survives & (self._scores >= np.float32(options.score_thresh)))
         numbers = np.clip(numbers, options.min_boxes, options.max_boxes)
-        # The survivors are sorted by image and score, so each image keeps its first ones.
+        # Survivors are sorted by image and then by score, so each image keeps its first ones.
         rows = survives.nonzero()[0]
         counts = np.bincount(self._images[rows], minlength=self._num_images)
         rank = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -125,7 +127,7 @@ class BestClass:
         return self._order[rows], self._count(rows)
 
     def _survivors(self, options: DetectorSection) -> Bool[np.ndarray, " P"]:
-        """Run NMS; images with fewer than ``min_boxes`` survivors get the next threshold."""
+        """Run NMS; retry images with fewer than ``min_boxes`` survivors at the next threshold."""
         first, *others = (options.nms_thresh,) if options.nms_thresh else self._thresholds
         survives = self._suppression.survivors(first)
         for nms_thresh in others:
@@ -143,11 +145,12 @@ class BestClass:
 
 
 class EachClass:
-    """Selection rule on all classes: a proposal is kept if it survives NMS in any class.
+    """Selection rule: NMS in every class, then the proposals with the highest confidences.
 
-    Its confidence is its highest probability among the classes in which it survives. If the number
-    of proposals that reach ``score_thresh`` is within the limits, they are selected in the
-    proposals' order, otherwise by descending confidence.
+    A proposal's confidence is its highest probability among the classes in which it survives. If
+    the number of proposals with a confidence of at least ``score_thresh`` is within the limits,
+    exactly these are selected, in the proposals' order. Otherwise ``min_boxes`` or ``max_boxes``
+    proposals are selected, by descending confidence.
 
     Source:
         generate_tsv.py of bottom-up attention.
@@ -161,13 +164,14 @@ class EachClass:
         nms_thresh: float = CAFFE.nms_thresh[0],
         plus_one: bool = True,
     ) -> None:
-        """Store the proposals and the source of their class probabilities.
+        """Store the proposals and the function that returns their class probabilities.
 
         Args:
             proposals: Proposals of N images.
-            class_probs: Returns the class probabilities of an image, by its index.
-            nms_thresh: NMS threshold, used if the options have none.
-            plus_one: Whether a box from 0 to 15 is 16 pixels wide.
+            class_probs: Function from an image's index to the class probabilities of its
+                proposals.
+            nms_thresh: NMS threshold, used if ``nms_thresh`` is 0 in the options.
+            plus_one: Whether a box from 0 to 15 counts as 16 pixels wide.
         """
         self._offsets, self._boxes = proposals.offsets, proposals.boxes
         self._class_probs = class_probs
@@ -175,7 +179,7 @@ class EachClass:
         self._confidence: dict[float, Float32[np.ndarray, " P"]] = {}
 
     def remember(self) -> None:
-        """Do nothing: ``select`` caches the confidences of each NMS threshold."""
+        """Do nothing: ``select`` caches the confidences for each NMS threshold."""
 
     def select(
         self, options: DetectorSection
@@ -194,7 +198,7 @@ class EachClass:
         return np.concatenate([np.zeros(0, np.int64), *selected]), numbers
 
     def _confidence_at(self, nms_thresh: float) -> Float32[np.ndarray, " P"]:
-        """Compute the confidence of every proposal, image by image."""
+        """Compute every proposal's confidence at an NMS threshold, image by image."""
         confidence = np.zeros(len(self._boxes), np.float32)
         for image, start in enumerate(self._offsets[:-1].tolist()):
             rows = slice(start, int(self._offsets[image + 1]))
@@ -217,8 +221,8 @@ def select_one(
 ) -> Int64[np.ndarray, " R"]:
     """Select the regions of one image by the rule ``BestClass``, trying the best proposals first.
 
-    A box never suppresses a box of a higher score. If the best proposals alone leave ``max_boxes``
-    survivors at the first threshold, the other proposals cannot change the result.
+    A box never suppresses a box with a higher score. So if the best proposals alone leave
+    ``max_boxes`` survivors at the first threshold, the others cannot change the result.
 
     Args:
         boxes: ``(x1, y1, x2, y2)`` in pixels of the original image.
@@ -240,14 +244,14 @@ def select_one(
     order = np.argsort(-scores, kind="stable")
     top = order[: _TOP * options.max_boxes]
     first = options.nms_thresh or nms_thresh[0]
-    # These options select max_boxes survivors of the first threshold, if there are as many.
+    # These options select max_boxes survivors of the first threshold, if there are that many.
     probe = options.model_copy(
         update={"min_boxes": options.max_boxes, "nms_thresh": first, "score_thresh": 0.0}
     )
     for rows in (top, order):
         offsets = np.array([0, len(rows)])
         rule = BestClass(Proposals(offsets, boxes[rows], obj_ids[rows], scores[rows]), **rule_args)
-        rule.remember()
+        rule.remember()  # both selections below need the overlaps
         if len(rows) == len(order) or len(rule.select(probe)[0]) == options.max_boxes:
             break
     selected: Int64[np.ndarray, " R"] = rows[rule.select(options)[0]]
@@ -257,7 +261,7 @@ def select_one(
 def most_confident(
     confidence: Float32[np.ndarray, " P"], options: DetectorSection
 ) -> Int64[np.ndarray, " R"]:
-    """Select the regions of one image by the rule ``EachClass``, from their confidence."""
+    """Select the regions of one image by the rule ``EachClass``, given all confidences."""
     confident = (confidence >= np.float32(options.score_thresh)).nonzero()[0]
     if options.min_boxes <= len(confident) <= options.max_boxes:
         return confident
@@ -269,7 +273,7 @@ def most_confident(
 def _usable(
     boxes: Float32[np.ndarray, "P 4"], scores: Float32[np.ndarray, " P"]
 ) -> Bool[np.ndarray, " P"]:
-    """Return which boxes are finite, have an area and have a finite score."""
+    """Return which boxes are finite and have both a positive area and a finite score."""
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     usable: Bool[np.ndarray, " P"] = finite & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return usable

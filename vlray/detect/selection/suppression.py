@@ -1,6 +1,6 @@
-"""Non-maximum suppression of many images at once, at any threshold, from stored overlaps.
+"""Non-maximum suppression for many images at once, at any threshold, from stored overlaps.
 
-Shapes: P boxes of all images; boxes suppress each other within a group; E pairs that overlap.
+Shapes: P: boxes of all images; E: pairs of overlapping boxes within a group.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float64, Int32, Int64
 from vlray.regions.overlap import iou_of_pairs
 
 _PAIRS = 1 << 20  # pairs compared at a time: 100 MiB of intermediate results
-_KEPT = 32 << 20  # pairs stored, 16 bytes each; pairs beyond it are computed again every time
+_KEPT = 32 << 20  # maximum number of stored pairs, 16 bytes each; others are recomputed every time
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class Overlaps:
     """Pairs of boxes that overlap, in descending order of IoU.
 
     Attributes:
-        first: Box of the pair that comes first in its group, so it has the higher score.
-        second: The other box.
-        iou: IoU of the two boxes, above 0.
+        first: Index of the pair's first box in its group, which has the higher score.
+        second: Index of the other box.
+        iou: IoU of the two boxes, greater than 0.
     """
 
     first: Int32[np.ndarray, " E"]
@@ -41,9 +41,9 @@ class Suppression:
     """NMS over boxes that are sorted by score within each group.
 
     A box survives unless an earlier survivor of its group overlaps it with an IoU above the
-    threshold. IoUs are computed in float64 on the CPU, where those of float32 boxes are practically
-    exact, from the two boxes alone. The same boxes therefore give the same result on every device,
-    whatever other boxes are processed with them.
+    threshold. IoUs are computed in float64 on the CPU, from the two boxes alone; for float32 boxes
+    they are practically exact. The same boxes therefore lead to the same result on every device,
+    regardless of which other boxes are processed with them.
     """
 
     def __init__(self, boxes: Float[np.ndarray, "P 4"], groups: Int64[np.ndarray, " P"]) -> None:
@@ -51,18 +51,18 @@ class Suppression:
 
         Args:
             boxes: ``(x1, y1, x2, y2)`` of all groups, in descending order of score within each.
-            groups: Number of each box's group: its image, or its image and class.
+            groups: ID of each box's group, which is its image or its image and class.
         """
         self._boxes = boxes
         self._order = np.argsort(groups, kind="stable")
         sizes = np.unique(groups, return_counts=True)[1]
         # For each box, the number of boxes after it in its group.
         self._left = np.repeat(np.cumsum(sizes), sizes) - np.arange(1, len(groups) + 1)
-        self._stored: list[Overlaps] = []  # of the boxes before _stored_end, in _order
+        self._stored: list[Overlaps] = []  # for _order[:_stored_end]
         self._stored_end = 0
 
     def remember(self) -> None:
-        """Compute and store the overlaps of as many boxes as ``_KEPT`` allows."""
+        """Compute and store the overlaps for as many boxes as ``_KEPT`` allows."""
         num_pairs = sum(len(overlaps.iou) for overlaps in self._stored)
         for overlaps, end in self._find(self._stored_end):
             num_pairs += len(overlaps.iou)
@@ -90,11 +90,15 @@ class Suppression:
             yield overlaps.above(thresh)
 
     def _find(self, start: int) -> Iterator[tuple[Overlaps, int]]:
-        """Yield the overlaps of whole groups, and the index at which the next group begins."""
+        """Yield the overlaps within a few groups at a time, and where the next group starts.
+
+        Args:
+            start: Index into ``_order`` at which the first group starts.
+        """
         pairs = np.cumsum(self._left)  # number of pairs up to each box, in _order
-        ends = np.flatnonzero(self._left == 0) + 1  # one index per group
+        ends = np.flatnonzero(self._left == 0) + 1  # end index of each group
         while start < len(self._left):
-            # As many groups as have _PAIRS pairs together, but at least one.
+            # As many groups as have at most _PAIRS pairs together, but at least one group.
             limit = _PAIRS + (pairs[start - 1] if start else 0)
             at = int(np.searchsorted(pairs[ends - 1], limit, side="right")) - 1
             end = int(ends[max(at, int(np.searchsorted(ends, start, side="right")))])
@@ -102,7 +106,8 @@ class Suppression:
             start = end
 
     def _compare(self, start: int, end: int) -> Overlaps:
-        """Compute the overlaps within whole groups, from index ``start`` to ``end``."""
+        """Compute the overlaps within the groups in ``_order[start:end]``."""
+        # Pair each box with every box after it in its group.
         partners = self._left[start:end]
         begin = np.cumsum(partners) - partners
         first = np.repeat(np.arange(start, end), partners)
@@ -134,14 +139,14 @@ def _suppress(
 ) -> None:
     """Mark the boxes that NMS suppresses, given the pairs above the threshold.
 
-    In each round, boxes without an undecided box before them survive and suppress the boxes that
-    they overlap. The result is that of a loop from the best box to the worst, but a few rounds are
-    enough for all images.
+    In each round, boxes that no undecided better box overlaps survive, and suppress the boxes that
+    they overlap. The result is the same as with a loop from the best box to the worst, but a few
+    rounds are enough for all images together.
 
     Args:
-        first: Box of each pair that has the higher score.
-        second: The other box.
-        survives: Updated in place.
+        first: Index of the box with the higher score in each pair.
+        second: Index of the other box.
+        survives: Updated in place: set to False for each suppressed box.
     """
     undecided = np.zeros(len(survives), bool)
     undecided[second] = True  # no better box overlaps the others, so they survive

@@ -1,4 +1,4 @@
-"""All proposals of ``vg-caffe``, with the class probabilities that its selection needs."""
+"""All proposals from ``vg-caffe``, with the class probabilities that its selection rule needs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vlray.regions.batch import RegionBatch
 
 
 class VgCaffeCandidates(VgCaffe):
-    """``vg-caffe`` whose feature vectors begin with the probabilities of all classes.
+    """``vg-caffe``, but each feature vector begins with the probabilities of all classes.
 
-    ``options.options["with_feats"]``: whether the proposal's own vector follows.
+    If ``options.options["with_feats"]`` is true, the proposal's own feature vector follows.
     """
 
     with_class_probs: ClassVar[bool] = True
@@ -27,6 +27,7 @@ class VgCaffeCandidates(VgCaffe):
     @classmethod
     def rules(cls, options: DetectorSection) -> Conventions:
         """Return the conventions of ``vg-caffe``."""
+        # vg-caffe itself refuses every entry of options.options.
         others = {name: value for name, value in options.options.items() if name != "with_feats"}
         return super().rules(options.model_copy(update={"options": others}))
 
@@ -39,6 +40,6 @@ class VgCaffeCandidates(VgCaffe):
     def __call__(
         self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Detect the regions of images of one size, as ``vg-caffe`` does."""
+        """Detect the regions in images of one size, as ``vg-caffe`` does."""
         regions = super().__call__(images, image_hw)
         return replace(regions, visual_feats=regions.visual_feats[:, : self.info.feature_dim])

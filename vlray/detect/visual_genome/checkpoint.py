@@ -1,4 +1,4 @@
-"""Weights of the Visual Genome detector: loaded from any published form, converted once."""
+"""Load the Visual Genome detector's weights from any published form, and convert them once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class VgCheckpoint:
     """Weights of the Visual Genome detector, in the canonical form."""
 
     tensors: dict[str, Tensor]
-    """Tensors by name, float32; names and shapes are those of ``canonical_shapes``."""
+    """Float32 tensors, keyed by name, with the names and shapes in ``canonical_shapes``."""
 
     flavour: Flavour
     """Published form of the file: ``hf``, ``airsplay`` or ``milvlg``. A file that vlray wrote is
@@ -49,14 +49,14 @@ class VgCheckpoint:
 def load_vg(weights: str) -> VgCheckpoint:
     """Load weights in any published form; the form is detected from the content.
 
-    The converted weights are cached in the user's cache, so that the next process only reads them.
+    Converted weights are stored in the user's cache, so that later processes only read them.
 
     Args:
         weights: A local file, a URL or a name on the Hugging Face Hub (see ``locate``).
 
     Raises:
-        ValueError: The weights cannot be found or downloaded, would run code, or are not the
-            complete weights of this network; the message lists the differences.
+        ValueError: The weights cannot be found or downloaded, require code to be run, or are not
+            the complete weights of this network; the message lists the differences.
     """
     path = locate(weights)
     digest = sha256(path)
@@ -94,7 +94,7 @@ def _convert(path: Path, digest: str, cached: Path) -> VgCheckpoint:
 
 
 def _from_cache(cached: Path, digest: str, path: Path) -> VgCheckpoint | None:
-    """Read weights that were converted before; None if there are none, or they are damaged."""
+    """Read previously converted weights; return None if there are none or they cannot be used."""
     try:
         if not cached.is_file():
             return None
@@ -112,7 +112,7 @@ def _read_canonical(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the tensors and the metadata of a file that vlray wrote.
 
     Raises:
-        ValueError: The file is damaged, or was written by another version.
+        ValueError: The file is damaged, or was written by another version of vlray.
     """
     metadata, _ = read_header(path)
     absent = {"format", "flavour", "source_sha256", "has_attributes"} - metadata.keys()
@@ -134,7 +134,7 @@ def _has_attributes(metadata: dict[str, str]) -> bool:
 
 
 def _conversion_lock(cached: Path) -> AbstractContextManager[object]:
-    """Lock the conversion on this machine; without a writable cache, each process converts."""
+    """Lock the conversion on this machine, or do nothing if the cache is not writable."""
     lock = cached.with_name(f".{cached.name}.lock")
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""``vg-caffe`` and ``vg-pbua``, the detectors of the Visual Genome Faster R-CNN.
+"""``vg-caffe`` and ``vg-pbua``, two detectors with the Visual Genome Faster R-CNN.
 
-This module imports no torch, because the driver needs only ``resize``.
+Importing this module does not import torch, because the driver needs only ``resize``.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ def weights_of(options: DetectorSection) -> str:
 
 
 class VgDetector:
-    """ResNet-101 C4 with 1,600 objects and 400 attributes under one set of conventions.
+    """ResNet-101 C4 with 1,600 object classes and 400 attributes, under one set of conventions.
 
-    ``options.weights`` may have any of the three published forms (see ``load_vg``). The options
+    ``options.weights`` may be in any of the three published forms (see ``load_vg``). The options
     ``min_size``, ``max_size``, ``nms_thresh`` and ``post_nms_topk`` override the conventions.
     """
 
     name: ClassVar[str]
-    """Name of the preset."""
+    """The preset's name."""
 
     conventions: ClassVar[Conventions]
-    """Conventions before options override them."""
+    """The preset's conventions, before options override them."""
 
     with_class_probs: ClassVar[bool] = False
-    """Whether each region's vector begins with the probabilities of all classes."""
+    """Whether each region's feature vector begins with the probabilities of all classes."""
 
     @classmethod
     def resize(cls, options: DetectorSection) -> Resize:
-        """Return the resizing of the conventions."""
+        """Return the resize function that the conventions prescribe."""
         rules = cls.rules(options)
         kind = ResizeLikeCaffe if rules.resize == "opencv" else ResizeShortestEdge
         return kind(rules.min_size, rules.max_size)
 
     @classmethod
     def rules(cls, options: DetectorSection) -> Conventions:
-        """Return the conventions after the options have overridden them.
+        """Return the preset's conventions, overridden by the options.
 
         Raises:
             ValueError: ``options.options`` is not empty.
@@ -111,11 +111,11 @@ class VgDetector:
         images: Sequence[UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]],
         image_hw: Int32[np.ndarray, "N 2"],
     ) -> RegionBatch:
-        """Detect the regions of images of one size in one pass, without padding.
+        """Detect the regions in images of one size, in one forward pass, without padding.
 
         Args:
-            images: BGR images that ``resize`` returned, before the mean is subtracted.
-            image_hw: Height and width of the original images, pixels.
+            images: BGR images as ``resize`` returned them; the mean is not subtracted yet.
+            image_hw: Height and width of the original images, in pixels.
         """
         return self._find(images, image_hw)
 
@@ -127,8 +127,8 @@ class VgDetector:
     ) -> RegionBatch:
         """Pool the user's boxes, in pixels of the original images, unchanged.
 
-        ``vg-caffe`` writes the boxes that it pooled, so pooling them again returns the same
-        features. ``vg-pbua`` moves boxes after pooling, so its boxes get other features here.
+        ``vg-caffe`` returns the boxes that it pooled, so pooling them again yields the same
+        features. ``vg-pbua`` moves boxes after pooling, so pooling them yields other features.
         """
         return self._find.pool_boxes(images, image_hw, boxes)
 
@@ -137,19 +137,19 @@ class VgDetector:
         images: Sequence[UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]],
         image_hw: Int32[np.ndarray, "N 2"],
     ) -> RegionBatch:
-        """Compute grid features: the cells of the map ``options.grid_layer``."""
+        """Compute grid features: the cells of the feature map ``options.grid_layer``."""
         return self._find.grid(images, image_hw)
 
 
 class VgCaffe(VgDetector):
-    """Conventions of the published LXMERT and bottom-up-attention features."""
+    """Detector with the conventions of the published LXMERT and bottom-up-attention features."""
 
     name = "vg-caffe"
     conventions = CAFFE
 
 
 class VgPbua(VgDetector):
-    """Conventions of py-bottom-up-attention and Hugging Face's LXMERT demo."""
+    """Detector with the conventions of py-bottom-up-attention and Hugging Face's LXMERT demo."""
 
     name = "vg-pbua"
     conventions = PBUA

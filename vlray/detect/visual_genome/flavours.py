@@ -1,8 +1,8 @@
-"""The published forms of the Visual Genome detector's weights, and conversion to a canonical form.
+"""Convert the published forms of the Visual Genome detector's weights to a canonical form.
 
-Files of Hugging Face and airsplay already have Detectron2's names and order. MILVLG's files keep
-Caffe's order: two logits per anchor, anchors ratio-major, the background first, and box deltas that
-are not multiplied by ``BOX_WEIGHTS``.
+Files from Hugging Face and airsplay already have Detectron2's names and order. MILVLG's files keep
+Caffe's layout: two logits per anchor, ratio-major anchors, the background first, and box deltas
+that are not multiplied by ``BOX_WEIGHTS``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vlray.detect.visual_genome.shapes import (
 
 Flavour = Literal["hf", "airsplay", "milvlg", "canonical"]
 
-_LISTED = 8  # names of tensors in an error message
+_LISTED = 8  # maximum number of tensor names in an error message
 _MILVLG_NAMES = {
     "cls_embedding": "cls_embed",
     "fc_attr": "attr_linear1",
@@ -39,7 +39,7 @@ _MILVLG_NAMES = {
 }
 _MILVLG_ROWS = {"objectness_logits": 2 * ANCHORS, "bbox_pred": 4 * (OBJECTS + 1)}
 _PIXELS = {"pixel_mean": PIXEL_MEAN, "pixel_std": (1.0, 1.0, 1.0)}
-# Tensors of other networks that were trained on the same data.
+# Tensor names in other networks that were trained on the same data, and why they are refused.
 _FOREIGN = {
     r"attribute_predictor\.": (
         "it belongs to MILVLG's d2 mode, whose attribute head and RoI pooling differ from those of "
@@ -55,19 +55,19 @@ _FOREIGN = {
 def to_canonical(
     tensors: Mapping[str, Tensor | np.ndarray], source: str
 ) -> tuple[dict[str, Tensor], Flavour, bool]:
-    """Convert the tensors of a published file to the canonical form.
+    """Convert the tensors in a published file to the canonical form.
 
     Args:
-        tensors: Tensors by their names in the file.
-        source: The file, for error messages.
+        tensors: Tensors, keyed by their names in the file.
+        source: The file's name, for error messages.
 
     Returns:
-        Tensors with names and shapes of ``canonical_shapes``, contiguous float32; the published
-        form; whether there is an attribute head.
+        Contiguous float32 tensors with the names and shapes in ``canonical_shapes``; the published
+        form; and whether there is an attribute head.
 
     Raises:
-        ValueError: A tensor is missing, unknown or of another shape, or the file belongs to
-            another network.
+        ValueError: A tensor is missing or unexpected, or has the wrong shape; or the file belongs
+            to another network.
     """
     flavour = _flavour_of(tensors, source)
     rest: dict[str, Tensor | np.ndarray] = {}
@@ -87,7 +87,7 @@ def to_canonical(
 
 
 def check_shapes(tensors: Mapping[str, Any], expected: Shapes, source: str) -> None:
-    """Compare names and shapes with the expected ones.
+    """Check the tensors' names and shapes against the expected ones.
 
     Raises:
         ValueError: They differ; the message lists the differences.
@@ -117,7 +117,7 @@ def _listed(problem: str, names: Iterable[str]) -> str:
 
 
 def _flavour_of(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flavour:
-    """Detect the published form from names and shapes.
+    """Detect the published form from the tensors' names, shapes and types.
 
     Raises:
         ValueError: The tensors belong to another network.
@@ -125,6 +125,7 @@ def _flavour_of(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flav
     for pattern, why in _FOREIGN.items():
         if name := next((name for name in tensors if re.search(pattern, name)), None):
             raise ValueError(f"{source} cannot be loaded: {why} (its tensor {name})")
+    # Number of rows of each weight, keyed by the module's name.
     rows = {name.split(".")[-2]: len(v) for name, v in tensors.items() if name.endswith(".weight")}
     if any(rows.get(part) == count for part, count in _MILVLG_ROWS.items()) or any(
         part in rows for part in _MILVLG_NAMES.values()
@@ -136,7 +137,7 @@ def _flavour_of(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flav
 
 
 def _name_in(flavour: Flavour, name: str) -> str:
-    """Return the name that a canonical tensor has in a published form."""
+    """Return a canonical tensor's name in a published form."""
     if flavour != "milvlg":
         return name
     *path, module, part = name.split(".")
@@ -144,7 +145,7 @@ def _name_in(flavour: Flavour, name: str) -> str:
 
 
 def _shapes_in(flavour: Flavour, with_attributes: bool) -> Shapes:
-    """Return the tensors that a file of a published form must have."""
+    """Return the shapes that a file in a published form must have, keyed by tensor name."""
     shapes = {
         _name_in(flavour, name): shape for name, shape in canonical_shapes(with_attributes).items()
     }
@@ -157,10 +158,10 @@ def _shapes_in(flavour: Flavour, with_attributes: bool) -> Shapes:
 def _check_buffers(
     buffers: Mapping[str, Tensor | np.ndarray], flavour: Flavour, source: str
 ) -> None:
-    """Check that the anchors and pixel means in a file are those that this network uses.
+    """Check that a file's anchors and pixel normalization are those that this network uses.
 
     Raises:
-        ValueError: They differ, so the file's network was trained with others.
+        ValueError: They differ, so the weights were trained with other values.
     """
     anchors = caffe_anchors() if flavour == "milvlg" else d2_anchors()
     for name, value in buffers.items():
@@ -198,7 +199,7 @@ def _from_milvlg(name: str, value: Tensor) -> Tensor:
             return (value[ANCHORS:] - value[:ANCHORS])[order]
         case "anchor_deltas":
             return value.view(ANCHORS, 4, *value.shape[1:])[order].flatten(0, 1)
-        case "cls_score" | "cls_embedding" | "attr_score":
+        case "cls_score" | "cls_embedding" | "attr_score":  # move the background to the end
             return value.roll(-1, 0)
         case "bbox_pred":  # the first four rows are the background's box, which is never used
             scale = torch.tensor(BOX_WEIGHTS * OBJECTS)

@@ -1,6 +1,7 @@
-"""Network of the Visual Genome detector, built from Detectron2's modules and fast in inference.
+"""The Visual Genome detector's network, built from Detectron2's modules, with fast inference.
 
-Shapes: N images, H and W of the C4 map (stride 16), R regions of one image.
+Shapes: N: images; h, w: height and width of the images; H, W: height and width of the C4 map
+(stride 16); M: anchors of the map; R: regions of one image.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ DTYPES = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-CHUNK = 300  # regions in one pass through res5
-USUAL_HW = (800, 1072)  # size of a typical resized photograph, which CPU kernels are prepared for
+CHUNK = 300  # maximum number of regions in one pass through res5
+USUAL_HW = (800, 1072)  # a typical resized photograph, for which CPU kernels are prepared
 
 
 class CaffeStem(BasicStem):  # type: ignore[misc] # Detectron2 is untyped
@@ -65,7 +66,7 @@ class VgPredictor(nn.Module):
     def deltas(
         self, visual_feats: Float[Tensor, "R 2048"], obj_ids: Int64[Tensor, " R"]
     ) -> Float[Tensor, "R 4"]:
-        """Compute the box deltas of one class of each region, not those of the other classes."""
+        """Compute each region's box deltas for the class in ``obj_ids`` only."""
         weight = self.bbox_pred.weight.view(OBJECTS, 4, FEATURE_DIM)[obj_ids]
         bias = self.bbox_pred.bias.view(OBJECTS, 4)[obj_ids]
         return torch.baddbmm(bias[:, :, None], weight, visual_feats[:, :, None]).squeeze(2)
@@ -73,7 +74,7 @@ class VgPredictor(nn.Module):
     def attributes(
         self, visual_feats: Float[Tensor, "R 2048"], class_logits: Float[Tensor, "R 1601"]
     ) -> Float[Tensor, "R 401"]:
-        """Compute attribute logits, which depend on the best class, background included."""
+        """Compute attribute logits, which also depend on the best class (or the background)."""
         embedded = self.cls_embedding(class_logits.argmax(dim=1))
         hidden = self.fc_attr(torch.cat([visual_feats, embedded], dim=1)).relu()
         logits: Tensor = self.attr_score(hidden)
@@ -83,7 +84,7 @@ class VgPredictor(nn.Module):
 class VgNetwork(nn.Module):
     """ResNet-101 C4 whose res5 runs at stride 1 and dilation 2 over each pooled region.
 
-    Its tensors have the names of Detectron2 and of the canonical checkpoint.
+    Its tensors have the same names as in Detectron2 and in canonical checkpoints.
     """
 
     def __init__(self, with_attributes: bool) -> None:
@@ -110,14 +111,14 @@ class VgNetwork(nn.Module):
         return self.predictor.cls_score.weight.device
 
     def c4(self, images: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N 1024 H W"]:
-        """Compute the map of stride 16; the images' mean must be subtracted."""
+        """Compute the feature map of stride 16 from images whose mean is already subtracted."""
         maps: dict[str, Tensor] = self.backbone(images.to(memory_format=torch.channels_last))
         return maps["res4"]
 
     def objectness(
         self, c4: Float[Tensor, "N 1024 H W"]
     ) -> tuple[Float[Tensor, "N M"], Float[Tensor, "N M 4"]]:
-        """Compute logits and box deltas of the M = H * W * 12 anchors, row by row."""
+        """Compute objectness logits and box deltas for the M = H * W * 12 anchors, row by row."""
         (logits,), (deltas,) = self.proposal_generator["rpn_head"]([c4])
         num_images, _, height, width = logits.shape
         deltas = deltas.view(num_images, ANCHORS, 4, height, width).permute(0, 3, 4, 1, 2)
@@ -136,7 +137,7 @@ class VgNetwork(nn.Module):
     def pool(
         self, c4: Float[Tensor, "1 1024 H W"], boxes: Float[Tensor, "R 4"]
     ) -> Float[Tensor, "R 2048"]:
-        """Pool boxes of one image, in resized pixels, into the input vectors of the heads."""
+        """Pool one image's boxes, in resized pixels, into the input vectors for the heads."""
         if self.fast_res5 is not None:
             # Max pooling commutes with rounding, so the map can be rounded before it is pooled.
             return self.fast_res5(c4.to(DTYPES[self.precision]), boxes, POOL_SIZE, 1 / STRIDE)
@@ -170,9 +171,9 @@ def build_vg(
         tensors: All tensors of the network and no others.
         precision: Precision of res5, which is most of the work: ``fp32``, ``tf32``, ``bf16`` or
             ``fp16``. The backbone and the proposals stay in float32: with a backbone in half
-            precision, proposals with nearly equal scores change places, and half of the regions
-            become different ones.
-        device: Device of the network, which cannot be moved later.
+            precision, proposals with nearly equal scores swap places, and half of the regions
+            change.
+        device: Device of the network, which cannot be moved to another device later.
     """
     with_attributes = "roi_heads.box_predictor.attr_score.weight" in tensors
     # On the meta device nothing is initialized, as all tensors are overwritten anyway.
@@ -192,6 +193,7 @@ def build_vg(
             network.backbone.stages,
             network.proposal_generator["rpn_head"],
             network.roi_heads["res5"],
+            # The input maps of res2, res3 and res4.
             [[side // stride for side in USUAL_HW] for stride in (4, 4, 8)],
             DTYPES[precision],
         )
@@ -225,7 +227,7 @@ def _res5() -> list[Any]:
 
 
 def _stage(blocks: int, channels: int, width: int, stride: int, dilation: int) -> list[Any]:
-    """Build the blocks of a stage; as in MSRA's ResNet, the first 1x1 convolution has the stride.
+    """Build a stage's blocks; as in MSRA's ResNet, the first 1x1 convolution has the stride.
 
     Args:
         blocks: Number of blocks.

@@ -1,6 +1,6 @@
-"""Anchors and proposals of the Visual Genome detector, under the conventions of a preset.
+"""Anchors and proposals of the Visual Genome detector, under a preset's conventions.
 
-Shapes: A anchors of a cell, M anchors of the map, P selected proposals.
+Shapes: A: anchors per cell; M: anchors of the whole map; P: selected proposals.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def cell_anchors(kind: str) -> Float[Tensor, "A 4"]:
     """Return the 12 anchors of the first cell, size-major.
 
     The right and lower edges of Caffe's anchors are moved out by one pixel, so that ``x2 - x1`` is
-    the width of an anchor.
+    an anchor's width.
 
     Source:
         lib/rpn/generate_anchors.py of py-faster-rcnn; DefaultAnchorGenerator of Detectron2.
@@ -47,7 +47,7 @@ def anchors_of(kind: str, height: int, width: int) -> Float[Tensor, "M 4"]:
 def decode(
     deltas: Float[Tensor, "*M 4"], boxes: Float[Tensor, "*M 4"], clamp: bool
 ) -> Float[Tensor, "*M 4"]:
-    """Apply box deltas ``(dx, dy, dw, dh)``: center offsets per side, and logarithms of scales.
+    """Apply box deltas ``(dx, dy, dw, dh)``: center offsets relative to the sides, and log scales.
 
     Source:
         R-CNN (arXiv:1311.2524), appendix C.
@@ -63,13 +63,13 @@ def decode(
 def clip(
     boxes: Float[Tensor, "*M 4"], height: float, width: float, plus_one: bool
 ) -> Float[Tensor, "*M 4"]:
-    """Clip boxes to an image; with ``plus_one``, to ``width - 1`` and ``height - 1``."""
+    """Clip boxes to an image: with ``plus_one``, to ``width - 1`` and ``height - 1``."""
     limit = boxes.new_tensor([width, height, width, height]) - int(plus_one)
     return boxes.clamp(min=0).minimum(limit)
 
 
 def widened(boxes: Float[Tensor, "P 4"], plus_one: bool) -> Float[Tensor, "P 4"]:
-    """Move right and lower edges out by one, so that plain IoU equals Caffe's ``+1`` IoU."""
+    """With ``plus_one``, move right and lower edges out by 1: plain IoU then equals Caffe's."""
     return boxes + boxes.new_tensor([0, 0, 1, 1]) if plus_one else boxes
 
 
@@ -84,11 +84,11 @@ def propose(
     """Select the proposals of one image, in descending order of objectness.
 
     Args:
-        logits: Objectness of each anchor.
-        boxes: Anchors after their deltas, in resized pixels, not clipped.
+        logits: Objectness logit of each anchor.
+        boxes: Each anchor's regressed box, in pixels of the resized image, not clipped.
         height: Height of the resized image.
         width: Width of the resized image.
-        scale: Resized pixels per pixel of the original image.
+        scale: Pixels of the resized image per pixel of the original image.
         rules: Conventions of the preset.
     """
     if rules.min_side:

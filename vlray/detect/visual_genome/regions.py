@@ -1,6 +1,7 @@
-"""Regions of the Visual Genome detector, under the conventions of a preset.
+"""Detect, pool and select regions with the Visual Genome network, under a preset's conventions.
 
-Shapes: N images, P proposals of one image, K = 1,600 classes, R selected regions.
+Shapes: N: images; P: proposals of one image; K: 1,600 classes; R: selected regions of one image;
+H, W: height and width of the C4 map.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from vlray.regions.batch import RegionBatch
 
 
 class RegionFinder:
-    """Inference of the Visual Genome network under a preset's conventions."""
+    """Inference with the Visual Genome network, under a preset's conventions."""
 
     def __init__(
         self,
@@ -38,11 +39,11 @@ class RegionFinder:
         """Store the network and the rules.
 
         Args:
-            network: The network, which has its weights.
+            network: The network with its weights loaded.
             rules: Conventions of the preset.
-            options: Thresholds and limits of the selection, and the grid's options.
+            options: Thresholds and limits for the selection, and options for the grid.
             with_class_probs: Whether to prepend the probabilities of all classes to each region's
-                vector.
+                feature vector.
         """
         self._with_class_probs = with_class_probs
         self._network = network
@@ -53,7 +54,7 @@ class RegionFinder:
     def __call__(
         self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]
     ) -> RegionBatch:
-        """Detect the regions of N images of one size.
+        """Detect the regions in N images of one size.
 
         Raises:
             ValueError: The images differ in size. Padding the smaller ones would change their
@@ -68,7 +69,7 @@ class RegionFinder:
             batches = []
             for index, (original_height, original_width) in enumerate(image_hw.tolist()):
                 scales = self._scales((height, width), (original_height, original_width))
-                # Only the rule min_side of vg-caffe needs the scale; its two scales are equal.
+                # Only vg-caffe's rule min_side needs a scale, and its two scales are equal.
                 rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
                 one = maps[index : index + 1]
                 batches.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
@@ -81,12 +82,12 @@ class RegionFinder:
         image_hw: Int32[np.ndarray, "N 2"],
         boxes: Sequence[Float32[np.ndarray, "R 4"]],
     ) -> RegionBatch:
-        """Pool the user's boxes of N images of one size: not clipped, moved or selected.
+        """Pool the user's boxes in N images of one size, without clipping or moving any.
 
         Args:
             images: As in ``__call__``.
             image_hw: As in ``__call__``.
-            boxes: Boxes of each image, in pixels of the original image.
+            boxes: One array of boxes per image, in pixels of the original image.
 
         Raises:
             ValueError: The images differ in size.
@@ -110,8 +111,9 @@ class RegionFinder:
     def grid(self, images: Sequence[np.ndarray], image_hw: Int32[np.ndarray, "N 2"]) -> RegionBatch:
         """Compute grid features of N images of one size: the cells of ``options.grid_layer``.
 
-        ``res5`` runs over the whole image as in the heads, at stride 1 and dilation 2. The paper
-        runs it at stride 2 and dilation 1, whose cells are every second row and column of these.
+        ``res5`` runs over the whole image as it does in the heads, at stride 1 and dilation 2. The
+        paper runs it at stride 2 and dilation 1, which yields every second row and column of these
+        cells.
 
         Raises:
             ValueError: The images differ in size.
@@ -129,7 +131,7 @@ class RegionFinder:
     def _maps(
         self, images: Sequence[np.ndarray]
     ) -> tuple[Float[Tensor, "N 1024 H W"], tuple[int, int]]:
-        """Run the backbone; return the C4 maps, and the size of the resized images."""
+        """Run the backbone; return the C4 maps, and the height and width of the resized images."""
         shapes = sorted({image.shape for image in images})
         if len(shapes) != 1:
             raise ValueError(
@@ -143,7 +145,7 @@ class RegionFinder:
     def _scales(
         self, resized_hw: tuple[int, int], original_hw: tuple[int, int]
     ) -> tuple[float, float]:
-        """Return resized pixels per original pixel, vertically and horizontally."""
+        """Return the scales from original to resized pixels, vertical and horizontal."""
         if self._rules.resize == "opencv":
             return (_caffe_scale(*original_hw, self._rules),) * 2
         return resized_hw[0] / original_hw[0], resized_hw[1] / original_hw[1]
@@ -160,18 +162,18 @@ class RegionFinder:
         predictor, rules = self._network.predictor, self._rules
         visual_feats = self._network.pool(c4, rois)
         class_logits = predictor.cls_score(visual_feats)
-        probs = class_logits.softmax(dim=1)[:, :OBJECTS]
+        probs = class_logits.softmax(dim=1)[:, :OBJECTS]  # without the background
         obj_probs, obj_ids = probs.max(dim=1)
         per_axis = _per_axis(scales, rois)
         if rules.regressed_boxes:
-            # Only the best class's deltas: computing those of all 1,600 classes is wasted work.
+            # Only the best class's deltas: the work for the other 1,599 classes would be wasted.
             deltas = predictor.deltas(visual_feats, obj_ids)
             boxes = decode(deltas / deltas.new_tensor(BOX_WEIGHTS), rois, rules.clamp_deltas)
             boxes = clip(boxes, *resized_hw, rules.plus_one) / per_axis
         else:
             boxes = rois / per_axis
-        # NMS sees the boxes exactly as they are written, so that ``vlray tune`` can select the
-        # same regions again from an output.
+        # NMS gets the boxes exactly as an output stores them, so that ``vlray tune`` can select
+        # the same regions again from the output.
         boxes = clip(boxes, int(image_hw[0]), int(image_hw[1]), plus_one=False)
         if rules.nms == "best class":
             rows = _best_class(boxes, obj_probs, rules, self._options)
@@ -199,7 +201,7 @@ class RegionFinder:
         obj_probs: Float[Tensor, " R"],
         obj_ids: Int64[Tensor, " R"],
     ) -> RegionBatch:
-        """Predict the attributes of one image's regions, and build their batch."""
+        """Predict the attributes of one image's regions, and build their ``RegionBatch``."""
         predictor = self._network.predictor
         attr_ids = attr_probs = None
         if predictor.with_attributes:
@@ -232,7 +234,7 @@ def _each_class(
     Source:
         generate_tsv.py of bottom-up attention.
     """
-    (nms_thresh,) = rules.nms_thresh
+    (nms_thresh,) = rules.nms_thresh  # only presets with "best class" have several
     overlaps = box_iou(*(widened(boxes.double(), rules.plus_one),) * 2) > nms_thresh
     confidence = (probs * survivors_of(overlaps, probs)).amax(dim=1)
     rows = most_confident(confidence.cpu().numpy(), options)
@@ -245,10 +247,10 @@ def _best_class(
     rules: Conventions,
     options: DetectorSection,
 ) -> Int64[Tensor, " R"]:
-    """Select proposals by the rule ``BestClass`` with NMS across classes.
+    """Select proposals by the rule ``BestClass``, with NMS across classes.
 
-    If no threshold leaves ``min_boxes`` survivors, those of the last threshold are selected, so the
-    image has fewer regions. Hugging Face's code would return the boxes of the image before it.
+    If no threshold leaves ``min_boxes`` survivors, the survivors of the last one are selected, and
+    the image has fewer regions. Hugging Face's code would return the previous image's boxes.
 
     Source:
         detectron2_mscoco_proposal_maxnms.py of py-bottom-up-attention.

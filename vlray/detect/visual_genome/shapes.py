@@ -1,7 +1,7 @@
 """Tensor shapes and anchors of the Visual Genome Faster R-CNN (ResNet-101 C4), as plain tables.
 
-Names and order are Detectron2's: the last class is the background, and anchor ``a`` has size
-``a // 3`` and aspect ratio ``a % 3``. Imports no torch.
+Names and order are Detectron2's: the last class is the background, and anchor ``a`` has the size
+with index ``a // 3`` and the aspect ratio with index ``a % 3``. Does not import torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CAFFE_SCALES = (4, 8, 16, 32)
 
 
 def canonical_shapes(with_attributes: bool) -> Shapes:
-    """Return the shapes of the network's tensors by name; all are float32.
+    """Return the shapes of the network's float32 tensors, keyed by name.
 
     Args:
         with_attributes: Whether the network has an attribute head.
@@ -57,7 +57,7 @@ def canonical_shapes(with_attributes: bool) -> Shapes:
 
 
 def attribute_shapes() -> Shapes:
-    """Return the shapes of the attribute head's tensors by name."""
+    """Return the shapes of the attribute head's tensors, keyed by name."""
     return {
         f"{_PREDICTOR}.cls_embedding.weight": (OBJECTS + 1, _EMBEDDING),
         **_layer(f"{_PREDICTOR}.fc_attr", _HIDDEN, FEATURE_DIM + _EMBEDDING),
@@ -76,7 +76,7 @@ def d2_anchors() -> list[tuple[float, float, float, float]]:
 
 
 def caffe_anchors() -> list[tuple[float, float, float, float]]:
-    """Return Caffe's anchors around (7.5, 7.5): ratio-major, x2 and y2 are the last pixels inside.
+    """Return Caffe's anchors around (7.5, 7.5), ratio-major; x2 and y2 are the last pixels inside.
 
     Source:
         Table in py-faster-rcnn, lib/rpn/generate_anchors.py, with base size 16 and scales 4 to 32.
@@ -85,7 +85,7 @@ def caffe_anchors() -> list[tuple[float, float, float, float]]:
     center = (_CAFFE_BASE - 1) / 2
     for ratio in RATIOS:
         width = round(math.sqrt(_CAFFE_BASE**2 / ratio))
-        height = round(width * ratio)  # halves to even, as NumPy rounds
+        height = round(width * ratio)  # rounds halves to even, as NumPy does
         for scale in _CAFFE_SCALES:
             x, y = (width * scale - 1) / 2, (height * scale - 1) / 2
             anchors.append((center - x, center - y, center + x, center + y))
@@ -93,7 +93,7 @@ def caffe_anchors() -> list[tuple[float, float, float, float]]:
 
 
 def _convolution(name: str, out_channels: int, in_channels: int, size: int) -> Shapes:
-    """Return the shapes of a convolution without bias and of its normalization."""
+    """Return the tensor shapes of a convolution without bias and of its batch norm."""
     norms = ("weight", "bias", "running_mean", "running_var")
     return {
         f"{name}.weight": (out_channels, in_channels, size, size),

@@ -1,4 +1,4 @@
-"""Weights files: find or download them, and check their SHA-256. Imports no torch."""
+"""Find or download weights files, and check their SHA-256. Does not import torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from vlray.storage.locks import build_once
 logger = logging.getLogger(__name__)
 
 _DETECTRON2 = "detectron2://"
-_DETECTRON2_URL = "https://dl.fbaipublicfiles.com/detectron2/"  # Detectron2's own meaning of it
-# A server that compresses a response sends no Content-Length of the file to check against.
+_DETECTRON2_URL = "https://dl.fbaipublicfiles.com/detectron2/"  # as in Detectron2
+# A server that compresses its response does not send the file's Content-Length, which is checked.
 _PLAIN = {"Accept-Encoding": "identity"}
-_HUB_FILES = ("pytorch_model.bin", "model.safetensors")  # weights of a repository, first match
+_HUB_FILES = ("pytorch_model.bin", "model.safetensors")  # weights on the Hub; first match
 
 WEIGHTS_ENDINGS = frozenset((".bin", ".pkl", ".pt", ".pth", ".safetensors"))
 """Suffixes of weights files."""
@@ -33,15 +33,15 @@ def is_url(weights: str) -> bool:
 
 
 def locate(weights: str) -> Path:
-    """Return the local path of weights; a URL is downloaded once into the user's cache.
+    """Return the local path of weights; download a URL once, into the user's cache.
 
     Args:
         weights: A path, ``http(s)://...``, ``detectron2://...`` or a name on the Hugging Face Hub
-            (``org/name`` or ``org/name/file``, downloaded into the Hub's own cache). A suffix
-            ``#sha256=`` with 64 hexadecimal digits checks the content.
+            (``org/name`` or ``org/name/file``, downloaded into the Hub's own cache). If a suffix
+            ``#sha256=`` with 64 hexadecimal digits follows, the file's SHA-256 is checked.
 
     Raises:
-        ValueError: There is no such file, the download fails, or the SHA-256 differs.
+        ValueError: The file does not exist, its download fails, or its SHA-256 differs.
     """
     source, mark, expected = weights.partition("#sha256=")
     expected = expected.lower()
@@ -64,17 +64,17 @@ def locate(weights: str) -> Path:
 
 
 def cache_path(url: str) -> Path:
-    """Return the path of a URL's file in the user's cache; the file may not exist.
+    """Return the path of a URL's file in the user's cache, even if it is not downloaded yet.
 
     Raises:
-        ValueError: The URL does not end in the name of a file.
+        ValueError: The URL does not end in a file name.
     """
     parts = urlsplit(_http_url(url))
     names = [unquote(name).replace("/", "_") for name in parts.path.split("/")]
     names = [name for name in names if name not in ("", ".", "..")]
     if not names or parts.path.endswith("/"):
         raise ValueError(f"{url} names no file; use the URL of the file itself")
-    if parts.query:  # two queries may be two files; the suffix must stay at the end of the name
+    if parts.query:  # another query may mean another file; the suffix must stay last
         name = Path(names[-1])
         names[-1] = (
             f"{name.stem}-{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}{name.suffix}"
@@ -83,12 +83,12 @@ def cache_path(url: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloads in the user's cache."""
+    """Return the folder for downloaded weights in the user's cache."""
     return Path(platformdirs.user_cache_dir("vlray")) / "weights"
 
 
 def sha256(path: str | Path) -> str:
-    """Return a file's SHA-256, hexadecimal; a file that has not changed is hashed only once."""
+    """Return a file's SHA-256 in hexadecimal; an unchanged file is hashed once per process."""
     path = Path(path).resolve()
     status = path.stat()
     return _sha256(path, status.st_mtime_ns, status.st_size)
@@ -121,17 +121,17 @@ def _local_file(source: str) -> Path:
 
 
 def _download(url: str, path: Path, expected: str) -> None:
-    """Download a file once, however many processes of this machine need it.
+    """Download a file once, even if several processes on this machine need it.
 
     Raises:
-        ValueError: There is no connection, no such file, or its SHA-256 is not ``expected``.
+        ValueError: The download fails, or the file's SHA-256 is not ``expected``.
     """
 
     def fetch(temporary: Path) -> None:
         logger.info("Downloading %s to %s", url, path)
         with temporary.open("wb") as file:
-            # torch.hub.download_url_to_file accepts an interrupted transfer as a whole file and
-            # waits forever for a server that hangs. This one resumes, and checks the length.
+            # torch.hub.download_url_to_file accepts an interrupted transfer as a complete file and
+            # waits forever if a server hangs. http_get resumes, and checks the length.
             http_get(_http_url(url), file, headers=_PLAIN, displayed_filename=path.name)
         if expected and (digest := sha256(temporary)) != expected:
             raise ValueError(
@@ -143,7 +143,7 @@ def _download(url: str, path: Path, expected: str) -> None:
         build_once(path, fetch)
     except ValueError:
         raise
-    except Exception as error:  # the HTTP client, and so its errors, differ between versions
+    except Exception as error:  # the Hub library's versions use different HTTP clients
         raise ValueError(
             f"{url} cannot be downloaded ({hub.first_line(error)}); try again when there is a "
             f"connection, or copy the file to {path}"

@@ -1,4 +1,4 @@
-"""Headers of safetensors files, and the cache of converted weights. Imports no torch."""
+"""Read safetensors headers, and locate converted weights in the cache. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VG_FORMAT = f"{VG_FAMILY}1"  # increase the number when the canonical form chang
 
 
 def converted_path(digest: str) -> Path:
-    """Return the path of the converted copy of Visual Genome weights; it may not exist.
+    """Return the cache path for converted Visual Genome weights, which may not exist yet.
 
     Args:
         digest: SHA-256 of the published file.
@@ -22,10 +22,10 @@ def converted_path(digest: str) -> Path:
 
 
 def read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
-    """Read the metadata of a safetensors file, and the shapes of its tensors by name.
+    """Read a safetensors file's metadata, and its tensors' shapes, keyed by name.
 
     Returns:
-        Metadata and shapes; both empty if the file is damaged or of another format.
+        Metadata and shapes; both empty if the file is damaged or has another format.
     """
     try:
         with safe_open(path, framework="np") as file:

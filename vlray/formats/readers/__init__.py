@@ -1,1 +1,1 @@
-"""Readers of other tools' region files, one module for each layout."""
+"""Readers for other tools' region files, one module per layout."""

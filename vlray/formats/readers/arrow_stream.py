@@ -1,7 +1,4 @@
-"""Arrow streams of Hugging Face's LXMERT scripts and of vltk, read one image at a time.
-
-Shapes: R regions of one image, D feature length.
-"""
+"""Readers for Arrow streams from Hugging Face's LXMERT script and from vltk."""
 
 from __future__ import annotations
 
@@ -20,15 +17,22 @@ import pyarrow.compute as pc
 from vlray.formats.readers.checked import attempt, raw_regions, size
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
-# Pages of a mapped file that were read count towards this process's memory until it is unmapped,
-# so a long scan maps the file again after this many bytes.
+# Bytes to scan before the file is mapped again: the pages of a mapped file that were read count
+# towards this process's memory until the file is unmapped.
 _MAPPED = 32 * 2**20
 _END = 8  # bytes of the end-of-stream marker, which is optional
 
 
 @dataclass
 class _Contents:
-    """Start of each batch of a stream: byte in the file (offsets) and row number (starts)."""
+    """Record batches in a stream.
+
+    Attributes:
+        offsets: Byte offset of each batch in the file.
+        starts: Number of the first row in each batch.
+        rows: Number of rows in all batches.
+        damage: Why the stream could not be read to the end; "" if it could.
+    """
 
     offsets: list[int]
     starts: list[int]
@@ -37,10 +41,10 @@ class _Contents:
 
 
 class _ArrowReader(ABC):
-    """Reader of a stream with one row per image; a position is a row number.
+    """Base class of readers for a stream with one row per image; a position is a row number.
 
-    A stream has no table of contents, so opening it scans the headers of all batches. A truncated
-    stream is read up to the damage.
+    A stream has no table of contents, so the headers of all batches are scanned when it is opened.
+    A truncated or damaged stream is read up to the damage.
     """
 
     pickled: ClassVar[bool] = False
@@ -69,7 +73,7 @@ class _ArrowReader(ABC):
             return False
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
-        """Yield the images from a position on, in row order; then the ones that were cut off."""
+        """Yield the images from a position on in row order, then those lost to truncation."""
         starts = [*self._contents.starts, self._contents.rows]
         batch = max(bisect.bisect_right(starts, position) - 1, 0)
         while position < self._contents.rows:
@@ -87,12 +91,12 @@ class _ArrowReader(ABC):
             yield position, Unreadable(image_id, "CutOff", reason)
 
     def _read_batch(self, batch: int) -> pa.RecordBatch | str:
-        """Map one batch, or return why it is damaged."""
+        """Read one batch through a memory map; if it is damaged, return the reason instead."""
         try:
             with pa.memory_map(str(self._source)) as mapped:
                 mapped.seek(self._contents.offsets[batch])
                 rows = pa.ipc.read_record_batch(pa.ipc.read_message(mapped), self._schema)
-            rows.validate(full=True)  # damaged offsets would read outside the buffer
+            rows.validate(full=True)  # damaged offsets would cause reads outside the buffer
         except pa.ArrowException as error:
             return f"its batch is damaged: {error}"
         return rows
@@ -107,23 +111,23 @@ class _ArrowReader(ABC):
         """Read one row."""
 
     def _list_lost(self, contents: _Contents) -> list[str]:
-        """Return the ids of images after the end of a truncated stream, if known."""
+        """Return the ids of images lost to truncation; if unknown, a placeholder for all."""
         return [f"rows from {contents.rows} on"] if contents.damage else []
 
 
 class HfArrowReader(_ArrowReader):
-    """Stream written by extracting_data.py of Hugging Face's LXMERT, 36 regions per image.
+    """Reader for streams from Hugging Face's LXMERT script ``extracting_data.py``.
 
-    ``boxes`` are fractions of the image, ``sizes`` has height and width of the *resized* image,
-    ids are floats, and ``preds_per_image`` is the number of rows without padding. If the script
-    ran with a batch size above 1, boxes were divided by the size of another image of the batch;
-    the file does not record this.
+    Each image has 36 rows. ``boxes`` are fractions of the image, ``sizes`` holds the height and
+    width of the *resized* image, ids are floats, and ``preds_per_image`` is the number of rows
+    without padding. If the script ran with a batch size above 1, it divided the boxes by the size
+    of another image in the batch; the file does not record this.
 
     Args:
         source: The file.
 
     Raises:
-        ValueError: It is not such a stream.
+        ValueError: The file is not such a stream.
 
     Source:
         huggingface/transformers-research-projects, lxmert/extracting_data.py and
@@ -158,17 +162,17 @@ class HfArrowReader(_ArrowReader):
 
 
 class VltkArrowReader(_ArrowReader):
-    """Stream written by vltk's Faster R-CNN: ``<split>.arrow``, 36 regions per image.
+    """Reader for streams from vltk's Faster R-CNN: ``<split>.arrow``, 36 rows per image.
 
-    ``box`` is in pixels or in fractions of the image, depending on vltk's version. There are no
-    image sizes and scores, and ids are floats. Zero rows at the end are padding. The metadata map
-    images to rows, which names the images that are missing from a truncated file.
+    ``box`` is in pixels or in fractions of the image, depending on vltk's version. The stream has
+    neither image sizes nor scores, and ids are floats. Zero rows at the end are padding. The
+    stream's metadata maps image ids to rows, so the images missing from a truncated file are known.
 
     Args:
         source: The file.
 
     Raises:
-        ValueError: It is not such a stream.
+        ValueError: The file is not such a stream.
 
     Source:
         eltoto1219/vltk, vltk/abc/extraction.py and vltk/adapters/frcnn.py.
@@ -186,7 +190,7 @@ class VltkArrowReader(_ArrowReader):
         }
         remarks: tuple[str, ...] = ()
         if len(boxes) == len(feats):
-            # Padding is at the end only: a zero row between others is a region.
+            # Only zero rows at the end are padding; a zero row before others is a region.
             real = np.flatnonzero(boxes.any(axis=1) | feats.any(axis=1))
             count = int(real[-1]) + 1 if len(real) else 0
             if count < len(boxes):
@@ -204,7 +208,7 @@ class VltkArrowReader(_ArrowReader):
             ValueError,
             TypeError,
             AttributeError,
-        ):  # not every version of vltk writes it
+        ):  # not every version of vltk writes this map
             return super()._list_lost(contents)
 
 
@@ -233,6 +237,7 @@ def _find_batches(source: Path, schema: pa.Schema) -> _Contents:
                 except EOFError:
                     return contents
                 except (OSError, pa.ArrowException) as error:
+                    # The end-of-stream marker may be incomplete: no row is lost.
                     if mapped.size() - position < _END:
                         return contents
                     contents.damage = (
@@ -243,14 +248,18 @@ def _find_batches(source: Path, schema: pa.Schema) -> _Contents:
 
 
 def _vector(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray | None:
-    """Copy one row's list; None without this column."""
+    """Copy the list in one row; return None if the column does not exist."""
     if name not in rows.schema.names:
         return None
     return np.array(_items(rows, name, row).to_numpy(zero_copy_only=False))
 
 
 def _matrix(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray:
-    """Copy one row's list of lists, which must have equal lengths."""
+    """Copy the list of lists in one row to a matrix.
+
+    Raises:
+        ValueError: The inner lists have different lengths, or there are none.
+    """
     lists = _items(rows, name, row)
     lengths = set(pc.list_value_length(lists).to_pylist())
     if len(lengths) != 1:
@@ -261,7 +270,7 @@ def _matrix(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray:
 
 def _items(rows: pa.RecordBatch, name: str, row: int) -> Any:
     column = rows.column(name)
-    if isinstance(column, pa.ExtensionArray):  # happens when Hugging Face's datasets is imported
+    if isinstance(column, pa.ExtensionArray):  # if Hugging Face's datasets has been imported
         column = column.storage
     items = column[row].values
     if items is None:

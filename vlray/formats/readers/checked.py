@@ -1,6 +1,6 @@
-"""Helpers of readers of binary formats: check arrays and list files.
+"""Helpers for readers of binary formats: check arrays and list files.
 
-Shapes: R regions of one image, D feature length, C classes.
+Shapes: R: regions in one image; D: feature length; C: classes.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ def raw_regions(
     labels: Mapping[str, Any] | None = None,
     remarks: tuple[str, ...] = (),
 ) -> RawRegions:
-    """Check the arrays of one image and combine them.
+    """Check the arrays of one image, and combine them into `RawRegions`.
 
     Args:
         image_id: Id in the file.
-        boxes: (R, 4) corners; further columns are ignored.
-        visual_feats: (R, D).
-        image_hw: As in `RawRegions`.
-        labels: ``obj_ids``, ``obj_probs``, ``attr_ids``, ``attr_probs``, each (R,) or None.
-        remarks: As in `RawRegions`.
+        boxes: (R, 4) corners ``x1, y1, x2, y2``; further columns are ignored.
+        visual_feats: (R, D) feature vectors.
+        image_hw: Like the attribute of `RawRegions`.
+        labels: Any of ``obj_ids``, ``obj_probs``, ``attr_ids`` and ``attr_probs``, each (R,) or
+            None.
+        remarks: Like the attribute of `RawRegions`.
 
     Raises:
         ValueError: A value is not a numeric array, or the lengths differ.
@@ -68,7 +69,7 @@ def numbers(value: Any, what: str) -> np.ndarray:
     """Convert a value to a numeric array.
 
     Raises:
-        ValueError: It is missing or not numeric; the message calls it ``what``.
+        ValueError: The value is None or not numeric; the message calls it ``what``.
     """
     if value is None:
         raise ValueError(f"it has no {what}")
@@ -79,7 +80,7 @@ def numbers(value: Any, what: str) -> np.ndarray:
 
 
 def size(height: Any, width: Any) -> tuple[float, float] | None:
-    """Return an image's size; None if either side is missing."""
+    """Return an image's height and width as floats; None if either is missing."""
     if height is None or width is None:
         return None
     return float(np.asarray(height).item()), float(np.asarray(width).item())
@@ -89,10 +90,10 @@ def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str
     """Convert MMF's classes and scores to labels and remarks.
 
     Args:
-        objects: (R,) classes, or None.
-        cls_prob: (R,) scores, (R, C) scores of all classes, or None. With C = 1601, class 0 is the
-            background, in ``objects`` too. Classes are then recomputed without it, as in the
-            published features.
+        objects: (R,) class ids, or None.
+        cls_prob: (R,) scores of these classes, (R, C) scores of all classes, or None. If C is
+            1601, class 0 is the background, also in ``objects``. The class ids are then recomputed
+            without the background, as in the published features.
 
     Raises:
         ValueError: The lengths differ, or a class has no score.
@@ -121,19 +122,20 @@ def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str
 
 
 def list_files(source: Path, ending: str) -> tuple[Path, list[str]]:
-    """List the files with an ending below a folder, sorted by path.
+    """List the files in a folder and its subfolders whose names end with ``ending``.
 
     Links are followed; hidden files and folders are skipped.
 
     Returns:
-        The folder, and the files' paths relative to it. For a file: its folder and name.
+        The folder, and the sorted paths relative to the folder. If the source is a file: its
+        parent folder and its name.
     """
     if source.is_file():
         return source.parent, [source.name]
     top, names, entered = os.fspath(source), list[str](), set[str]()
     for folder, folders, files in os.walk(top, followlinks=True):
         real = os.path.realpath(folder)
-        # Sorted, so that of two links to one folder the same one is entered every time.
+        # Sorted, so that if two links lead to one folder, every run enters the same link.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if real in entered:
             folders.clear()
@@ -146,7 +148,7 @@ def list_files(source: Path, ending: str) -> tuple[Path, list[str]]:
 
 
 def image_id_of(name: str, ending: str) -> str:
-    """Return the image id of a file: its relative path without endings (``a.jpg.npz``: ``a``)."""
+    """Return the image id for a file path, without endings: ``a`` for ``a.jpg.npz``."""
     stem = escape_bytes(name.removesuffix(ending))
     for image_ending in _IMAGE_ENDINGS:
         if stem.lower().endswith(image_ending):

@@ -1,6 +1,6 @@
-"""Readers of HDF5 files: VOLTA's with a group per image, and the rows of BUTD-VQA and BAN.
+"""Readers for HDF5 files: VOLTA's, with a group per image, and BUTD-VQA's and BAN's, with rows.
 
-Shapes: N images, R regions of one image, S regions of all images, D feature length.
+Shapes: N: images; R: regions in one image; S: regions in all images; D: feature length.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ _INDEX = "_imgid2idx.pkl"
 
 
 class Hdf5Reader:
-    """VOLTA's HDF5: a group per image, named by its id, with ``features``, ``boxes`` and labels.
+    """Reader for VOLTA's HDF5 files, which have a group per image.
 
-    Boxes are in pixels of the original image, whose size is ``img_h`` and ``img_w``. Images are
-    read in the order of their names.
+    A group is named after the image id and holds ``features``, ``boxes`` and labels. Boxes are in
+    pixels of the original image, whose size is ``img_h`` and ``img_w``. Images are read in the
+    order of their names.
 
     Args:
         source: The file.
 
     Raises:
-        ValueError: It is damaged, or not such a file.
+        ValueError: The file is damaged, or does not have this layout.
 
     Source:
         e-bug/volta, features_extraction/tsv_to_h5.py, detectron2_proposal_maxnms.py and
@@ -54,7 +55,7 @@ class Hdf5Reader:
         with _opened(source) as file:
             self._names = sorted(
                 file, key=os.fsencode
-            )  # h5py returns bytes for names that are not UTF-8
+            )  # encoded, since h5py returns bytes for names that are not UTF-8
             has_groups = bool(self._names) and isinstance(file[self._names[0]], h5py.Group)
         if not has_groups:
             raise ValueError(
@@ -64,7 +65,7 @@ class Hdf5Reader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Return whether the first member is a group with features or boxes."""
+        """Return whether the first member of the file is a group with features or boxes."""
         try:
             with _opened(source) as file:
                 member = file[next(iter(file))] if len(file) else None
@@ -81,20 +82,21 @@ class Hdf5Reader:
 
 
 class Hdf5RowsReader:
-    """BUTD-VQA's and BAN's HDF5: arrays ``image_features`` and ``image_bb`` of all images.
+    """Reader for BUTD-VQA's and BAN's HDF5 files, whose arrays hold all images.
 
-    With a fixed number of boxes, their shapes are (N, R, D) and (N, R, 4). With an adaptive
-    number, they are (S, D) and (S, 4), and ``pos_boxes`` (N, 2) has the first row of each image
-    and the row after its last. A pickle beside the file maps image ids to rows: for
-    ``train36.hdf5`` it is ``train36_imgid2idx.pkl``. The file has no image sizes; they are
-    computed from ``spatial_features``, the boxes divided by the image's width and height.
+    With a fixed number of boxes per image, ``image_features`` is (N, R, D) and ``image_bb`` is
+    (N, R, 4). With an adaptive number, they are (S, D) and (S, 4), and ``pos_boxes`` (N, 2) holds
+    each image's first row and the row after the last. A pickle in the same folder maps image ids
+    to indices along N: ``train36_imgid2idx.pkl`` for ``train36.hdf5``. The file has no image
+    sizes; they are computed from ``spatial_features``, which holds the boxes as fractions of the
+    image's width and height.
 
     Args:
         source: The ``.hdf5`` file.
         trust_pickle: Whether the pickle of ids may be opened.
 
     Raises:
-        ValueError: The pickle is missing or not trusted, or it is not such a file.
+        ValueError: The pickle is missing or not trusted, or the file does not have this layout.
 
     Source:
         hengyuan-hu/bottom-up-attention-vqa, tools/detection_features_converter.py;
@@ -141,10 +143,10 @@ class Hdf5RowsReader:
 
 @contextlib.contextmanager
 def _opened(source: Path) -> Iterator[h5py.File]:
-    """Open a file.
+    """Open an HDF5 file for reading.
 
     Raises:
-        ValueError: It is not HDF5, or damaged.
+        ValueError: The file is damaged or not HDF5.
     """
     try:
         with h5py.File(source, "r") as file:
@@ -180,6 +182,7 @@ def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
 
 def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
     index: Any = row
+    # Files with an adaptive number of boxes have pos_boxes.
     if "pos_boxes" in file:
         start, stop = (int(edge) for edge in file["pos_boxes"][row])
         index = slice(start, stop)
@@ -200,15 +203,15 @@ def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
 
 
 def _size_of_ratio(boxes: np.ndarray, fractions: np.ndarray) -> tuple[float, float] | None:
-    """Compute an image's size from its boxes in pixels and as fractions; None if inconsistent."""
+    """Compute an image's size from boxes in pixels and as fractions; None if inconsistent."""
     sides = []
-    for column in (3, 2):  # y2 for the height, x2 for the width: never 0 for a box with an area
+    for column in (3, 2):  # y2 for the height, x2 for the width: never 0 unless the box is empty
         positive = fractions[:, column] > 0
         if not positive.any():
             return None
-        # The median ignores single outliers.
+        # The median is robust against single outliers.
         side = float(np.median(boxes[positive, column] / fractions[positive, column]))
-        # Not a whole number: the fractions refer to something else than the image.
+        # If the side is not a whole number, the fractions do not refer to the image.
         if abs(side - round(side)) > 0.01:
             return None
         sides.append(float(round(side)))

@@ -1,4 +1,4 @@
-"""Read text files with one image per line; a line may have hundreds of kilobytes."""
+"""Read text files with one image per line; a line may be hundreds of kilobytes long."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ BUFFER = 2**20
 
 
 class DamagedError(ValueError):
-    """One image of a file cannot be read; others may be intact."""
+    """Raised if one image in a file cannot be read; other images may be intact."""
 
 
 def lines(source: Path, position: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield the position after each non-empty line, and the line without its line end.
+    """Yield non-empty lines without line ends, each with the byte position after it.
 
     Raises:
-        ValueError: A line is longer than `LONGEST`, so the file is not in such a format.
+        ValueError: A line is too long (`LONGEST`) for any format with one image per line.
     """
     with source.open("rb", buffering=BUFFER) as stream:
         stream.seek(position)
@@ -34,7 +34,7 @@ def lines(source: Path, position: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def first_lines(source: Path, count: int) -> list[bytes]:
-    """Read the first lines, to detect a format; an empty list if the file is not text."""
+    """Read the first lines for format detection; return an empty list if the file is not text."""
     head: list[bytes] = []
     try:
         if source.is_file() and b"\0" not in _head(source):
@@ -66,9 +66,9 @@ def decode_base64(name: str, text: bytes) -> bytes:
     """Decode a base64 field.
 
     Raises:
-        DamagedError: It is not base64; the message has the field's name.
+        DamagedError: The text is not valid base64; the message includes the field's name.
     """
-    if text[:2] in (b"b'", b'b"'):  # some writers put str(bytes) of Python 3 into the file
+    if text[:2] in (b"b'", b'b"'):  # some writers store Python 3's str(bytes)
         text = text[2:-1]
     try:
         return binascii.a2b_base64(text, strict_mode=True)
@@ -77,16 +77,16 @@ def decode_base64(name: str, text: bytes) -> bytes:
 
 
 def numbers(name: str, text: bytes, count: int, kinds: tuple[DTypeLike, ...]) -> np.ndarray:
-    """Decode a base64 field into a known count of numbers.
+    """Decode a base64 field that holds a known number of values.
 
     Args:
-        name: Name of the field, for the error.
+        name: Name of the field, for the error message.
         text: The base64 text.
-        count: Count of numbers.
-        kinds: Possible dtypes, of different sizes; the number of bytes decides.
+        count: Number of values.
+        kinds: Possible dtypes, of different sizes; the one that matches the byte count is used.
 
     Raises:
-        DamagedError: It is not base64, or has another number of bytes.
+        DamagedError: The text is not valid base64, or its byte count matches no dtype.
     """
     data = decode_base64(name, text)
     for kind in kinds:

@@ -1,7 +1,4 @@
-"""Reader of LMDB databases of MMF, VOLTA and ViLBERT: a pickled dictionary per image.
-
-Shapes: R regions of one image, D feature length.
-"""
+"""Reader for LMDB databases from MMF, VOLTA and ViLBERT, with a pickled dictionary per image."""
 
 from __future__ import annotations
 
@@ -23,8 +20,8 @@ _MAGIC = b"\xde\xc0\xef\xbe"  # after the header of the first page
 _MAGIC_AT = 16
 _KEYS = b"keys"
 _TENSORPACK = b"__keys__"
-# Bytes of values to copy before the database is closed and opened again: pages that were read count
-# towards this process's memory as long as the database is open.
+# Bytes of values to copy before the database is closed and reopened: the pages that were read
+# count towards this process's memory as long as the database is open.
 _CHUNK = 8 * 2**20
 
 _LABELS: dict[str, tuple[tuple[str, ...], type[np.generic]]] = {
@@ -36,19 +33,23 @@ _LABELS: dict[str, tuple[tuple[str, ...], type[np.generic]]] = {
 
 
 class LmdbReader:
-    """Database with a pickled dictionary per image; the key ``keys`` lists the image ids.
+    """Reader for databases with a pickled dictionary per image.
 
-    MMF's values have ``bbox`` and are read like its folders (``npy.read_mmf``). VOLTA's and
-    ViLBERT's values have ``boxes`` and come in three layouts. Converted from a TSV, all values are
-    base64; from HDF5, all are arrays; from MMF's folders, boxes and features are base64. Images
-    are read in the order of their keys, which are their ids.
+    The keys are the image ids; the extra key ``keys``, which lists them, is skipped. Images are
+    read in key order. MMF's dictionaries have ``bbox`` and are read like those in MMF's folders
+    (``npy.read_mmf``). VOLTA's and ViLBERT's have ``boxes``; their layout depends on what the
+    database was converted from:
+
+    - TSV: all entries are base64.
+    - HDF5: all entries are arrays.
+    - MMF's folders: boxes and features are base64.
 
     Args:
         source: The folder with ``data.mdb``, or such a file.
-        trust_pickle: Whether pickles may be opened; required.
+        trust_pickle: Whether pickles may be opened; must be true.
 
     Raises:
-        ValueError: Pickles are not trusted, or it is not such a database.
+        ValueError: Pickles are not trusted, or the source is not such a database.
 
     Source:
         facebookresearch/mmf, tools/scripts/features/lmdb_conversion.py; e-bug/volta,
@@ -73,7 +74,7 @@ class LmdbReader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Return whether the file has LMDB's magic number; values are not checked."""
+        """Return whether the file has LMDB's magic number; its content is not checked."""
         path = source / _DATA if source.is_dir() else source
         if not path.is_file():
             return False
@@ -81,7 +82,7 @@ class LmdbReader:
             return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
-        """Yield the images from a position on, in the order of keys."""
+        """Yield the images from a position on, in key order."""
         last: bytes | None = None
         while chunk := self._read_chunk(last, 0 if last is not None else position):
             for key, value in chunk:
@@ -97,7 +98,7 @@ class LmdbReader:
                 subdir=self._source.is_dir(),
                 readonly=True,
                 create=False,
-                lock=False,
+                lock=False,  # the database is only read
                 readahead=False,
                 max_readers=1,
             )
@@ -105,7 +106,11 @@ class LmdbReader:
             raise ValueError(f"{self._source} cannot be opened as LMDB: {error}") from error
 
     def _check_whole(self, env: lmdb.Environment) -> None:
-        """Refuse a truncated file: reading beyond its end would crash the process (SIGBUS)."""
+        """Refuse a truncated file: reading past the end would crash the process (SIGBUS).
+
+        Raises:
+            ValueError: The file is shorter than its header states.
+        """
         path = self._source / _DATA if self._source.is_dir() else self._source
         actual = path.stat().st_size
         expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
@@ -115,7 +120,12 @@ class LmdbReader:
             )
 
     def _read_chunk(self, last: bytes | None, skip: int) -> list[tuple[bytes, bytes]]:
-        """Copy the next values: those after a key, or those after skipping a number of images."""
+        """Copy the next keys and values.
+
+        Args:
+            last: Start after this key; None: at the first key.
+            skip: Number of images to skip first.
+        """
         chunk: list[tuple[bytes, bytes]] = []
         copied = 0
         with self._open() as env, env.begin() as txn, txn.cursor() as cursor:
@@ -125,7 +135,7 @@ class LmdbReader:
                 more = cursor.set_range(last)
                 if more and cursor.key() == last:
                     more = cursor.next()
-            # Skipping walks over the keys; the values of skipped images are not read.
+            # Only the keys of skipped images are read, not the values.
             while more and copied < _CHUNK:
                 if cursor.key() == _KEYS:
                     pass
@@ -149,7 +159,7 @@ def _read(image_id: str, value: bytes) -> RawRegions:
         feats = feats.reshape(len(boxes), -1)
     height = _number(item.get("img_h", item.get("image_h")))
     width = _number(item.get("img_w", item.get("image_w")))
-    if "objects" in item:  # MMF's values under VOLTA's names
+    if "objects" in item:  # MMF's content under VOLTA's names
         info = {**item, "bbox": boxes, "image_height": height, "image_width": width}
         return read_mmf(image_id, feats, info)
     labels = {}
@@ -160,7 +170,7 @@ def _read(image_id: str, value: bytes) -> RawRegions:
 
 
 def _array(value: Any, what: str, dtype: type[np.generic]) -> np.ndarray:
-    """Return an array as it is, or decode it from base64 with the layout's dtype."""
+    """Return an array unchanged, or decode base64 text to an array with this dtype."""
     if not isinstance(value, str | bytes):
         return numbers(value, what)
     return np.frombuffer(base64.b64decode(value, validate=True), dtype)

@@ -1,6 +1,6 @@
-"""Reader of MMF's folders: features in ``X.npy``, the rest pickled in ``X_info.npy``.
+"""Reader for MMF's folders: features are in ``X.npy``, everything else in ``X_info.npy``.
 
-Shapes: R regions of one image, D feature length, C classes.
+Shapes: R: regions in one image; D: feature length; C: classes.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _MAGIC = b"\x93NUMPY"
 
 
 class NpyReader:
-    """Two files per image: ``X.npy`` (R, D), and ``X_info.npy``, a pickled dictionary.
+    """Reader for two files per image: ``X.npy`` (R, D), and ``X_info.npy``, a pickled dictionary.
 
     The dictionary has ``bbox``, ``num_boxes``, ``objects``, ``cls_prob``, ``image_height`` and
     ``image_width``; their meaning depends on the script that wrote them (see ``read_mmf``).
 
     Args:
         source: The folder, or one ``X.npy``.
-        trust_pickle: Whether pickles may be opened; required, since boxes are pickled.
+        trust_pickle: Whether pickles may be opened; must be true, since boxes are pickled.
 
     Raises:
-        ValueError: Pickles are not trusted, or there are no such files.
+        ValueError: Pickles are not trusted, or there is no ``X.npy``.
     """
 
     name: ClassVar[str] = "npy"
@@ -57,7 +57,7 @@ class NpyReader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Return whether the first ``X.npy`` with an ``X_info.npy`` is an array."""
+        """Return whether the first ``X.npy`` with an ``X_info.npy`` has numpy's magic string."""
         folder, names = _list_features(source)
         for name in names:
             if (folder / _info_of(name)).is_file():
@@ -66,7 +66,7 @@ class NpyReader:
         return False
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
-        """Yield the images from a position on, in the order of names."""
+        """Yield the images from a position on, in the order of file names."""
         for index in range(position, self.end):
             name = self._names[index]
             yield index + 1, attempt(image_id_of(name, _ENDING), self._read, name)
@@ -82,21 +82,22 @@ class NpyReader:
 
 
 def read_mmf(image_id: str, feats: Any, info: Mapping[str, Any]) -> RawRegions:
-    """Convert the arrays and the dictionary that MMF's scripts write for one image.
+    """Convert the features and the dictionary that MMF's scripts write for one image.
 
     Args:
         image_id: Id in the file.
-        feats: (R, D).
-        info: ``bbox`` (R, 4), ``objects`` (R,), ``image_height``, ``image_width`` and more:
+        feats: (R, D) feature vectors.
+        info: ``bbox`` (R, 4), ``objects`` (R,), ``image_height``, ``image_width`` and further
+            entries, depending on the script:
 
-            - ``vmb`` script: ``cls_prob`` is (R, C), and sizes are the original image's.
+            - ``vmb`` script: ``cls_prob`` is (R, C), and the size is the original image's.
               ``num_boxes`` counts the regions with a score after suppression, but MMF's readers
               use all rows, and so does this one.
-            - ``frcnn`` script: ``cls_prob`` is (R,). Sizes are the *resized* image's, but boxes
-              are in pixels of the original. ``num_boxes`` is the requested number. Features may
-              have more rows than boxes; the surplus is dropped.
-            - ``vinvl`` script: ``bbox`` is (R, 6), as fractions of the image. Its classes are not
-              Visual Genome's 1600, and are left out.
+            - ``frcnn`` script: ``cls_prob`` is (R,). The size is the *resized* image's, but boxes
+              are in pixels of the original image. ``num_boxes`` is the requested number. There may
+              be more feature vectors than boxes; the surplus is dropped.
+            - ``vinvl`` script: ``bbox`` is (R, 6), as fractions of the image. The classes are not
+              Visual Genome's 1600, so labels are omitted.
 
     Raises:
         ValueError: An array is missing, or the lengths differ.
@@ -109,12 +110,12 @@ def read_mmf(image_id: str, feats: Any, info: Mapping[str, Any]) -> RawRegions:
     remarks: tuple[str, ...] = ()
     boxes, feats = numbers(info.get("bbox"), "boxes"), numbers(feats, "features")
     cls_prob, count = info.get("cls_prob"), info.get("num_boxes")
-    # frcnn script
+    # The frcnn script writes one score per region.
     if cls_prob is not None and np.ndim(cls_prob) == 1:
         remarks += ("resized-size",)
         feats = feats[: len(boxes)]
     labels, more = class_labels(info.get("objects"), cls_prob)
-    # vinvl script
+    # The vinvl script writes six columns.
     if boxes.ndim == 2 and boxes.shape[1] == 6:
         remarks += ("normalized-boxes", "other-vocabulary")
         labels = {}
@@ -135,7 +136,10 @@ def _info_of(name: str) -> str:
 
 
 def _list_features(source: Path) -> tuple[Path, list[str]]:
-    """List the ``X.npy``, without ``X_info.npy`` and the ``X_full.npy`` of ``--visualize``."""
+    """List the ``X.npy`` files, without ``X_info.npy`` and the ``X_full.npy`` of an ``X.npy``.
+
+    MMF's option ``--visualize`` writes ``X_full.npy``.
+    """
     folder, names = list_files(source, _ENDING)
     all_names = set(names)
     return folder, [

@@ -1,6 +1,6 @@
-"""Reader of folders with one ``.npz`` per image: MILVLG, MCAN, and openvqa's GQA.
+"""Reader for folders with one ``.npz`` per image, from MILVLG, MCAN or openvqa's GQA.
 
-Shapes: R regions of one image, D feature length.
+Shapes: R: regions in one image; D: feature length.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vlray.formats.readers.pickles import LABELS_NEED_TRUST, read_object_npy
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 _ENDING = ".npz"
-_LOOKED_AT = 8  # files; a few damaged ones must not prevent detection
+_LOOKED_AT = 8  # files; a few damaged ones must not prevent format detection
 _LABELS = {
     "obj_ids": "objects_id",
     "obj_probs": "objects_conf",
@@ -34,17 +34,17 @@ _LABELS = {
 
 
 class NpzReader:
-    """One ``.npz`` per image, in a folder or its subfolders.
+    """Reader for one ``.npz`` per image, in a folder or its subfolders.
 
-    Every layout has ``bbox`` (R, 4) in pixels of the original image.
+    Every layout has ``bbox`` (R, 4) in pixels of the original image. The layouts differ as follows:
 
     - MILVLG, Caffe modes: ``x`` (R, D), ``num_bbox``, ``image_h``, ``image_w``, and the labels in
       ``info``, a pickled dictionary. Mode ``bboxes`` has neither ``x`` nor ``info``.
-    - MILVLG, Detectron2 mode: ``info`` has ``objects`` and ``cls_prob``. Its ``attrs_id`` holds
-      probabilities, and the other attribute scores belong to all proposals in another order, so
-      attributes are left out.
-    - MCAN: ``x`` is (D, R), and is transposed.
-    - openvqa's GQA: sizes are called ``height`` and ``width``.
+    - MILVLG, Detectron2 mode: ``info`` has ``objects`` and ``cls_prob``. Attributes are omitted:
+      ``attrs_id`` holds probabilities, and the other attribute scores are for all proposals, in a
+      different order.
+    - MCAN: ``x`` is (D, R); the reader transposes it.
+    - openvqa's GQA: the size is in ``height`` and ``width``.
 
     ``info`` is opened only if pickles are trusted; everything else is read without unpickling.
 
@@ -74,12 +74,12 @@ class NpzReader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Return whether one of the first files is an archive with ``bbox.npy``."""
+        """Return whether one of the first files is a zip archive with ``bbox.npy``."""
         folder, names = list_files(source, _ENDING)
         return any(_has_boxes(folder / name) for name in names[:_LOOKED_AT])
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
-        """Yield the images from a position on, in the order of names."""
+        """Yield the images from a position on, in the order of file names."""
         for index in range(position, self.end):
             name = self._names[index]
             yield index + 1, attempt(image_id_of(name, _ENDING), self._read, name)
@@ -114,7 +114,7 @@ class NpzReader:
             return {}, (LABELS_NEED_TRUST,)
         with archive.zip.open("info.npy") as file:
             info = read_object_npy(file, f"info of {name}")
-        # Caffe modes
+        # Only the Detectron2 mode writes "objects"; the Caffe modes write the labels directly.
         if "objects" not in info:
             return {name: info.get(key) for name, key in _LABELS.items()}, ()
         labels, remarks = class_labels(info["objects"], info.get("cls_prob"))
@@ -132,12 +132,12 @@ def _has_boxes(path: Path) -> bool:
 
 
 def _features(archive: Any, num_boxes: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read ``x`` as (R, D), and transpose it if it is (D, R)."""
+    """Read ``x`` as (R, D), transposing it if stored as (D, R); also return the remarks."""
     if "x" not in archive:
         return np.zeros((num_boxes, 0), np.float32), ("no-features",)
     feats = archive["x"]
     rows, columns = feats.shape if feats.ndim == 2 else (-1, -1)
-    # A square matrix fits both layouts; it is read as (R, D) and flagged.
+    # A square matrix fits both layouts, so it is read as (R, D) and flagged.
     if rows == columns == num_boxes:
         return feats, ("ambiguous-orientation",)
     if rows != num_boxes and columns == num_boxes:

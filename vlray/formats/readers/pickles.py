@@ -1,4 +1,4 @@
-"""Open pickles inside region files, with the user's consent and without running code."""
+"""Open pickles in region files, with the user's consent and without running code from them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ import numpy as np
 from vlray.storage.pickles import ArrayUnpickler
 
 LABELS_NEED_TRUST = "labels-need-trust-pickle"
-"""Remark of an image whose labels are pickled and were not read."""
+"""Remark for an image whose labels were not read because they are pickled."""
 
 _TENSOR_GLOBALS = ("torch._utils._rebuild_tensor_v2", "torch.storage._load_from_bytes")
 
 
 def require_trust(trust_pickle: bool, source: Path, form: str) -> None:
-    """Refuse a format that is entirely pickled, unless the user trusts it.
+    """Refuse a source that cannot be read without unpickling, unless the user trusts it.
+
+    Args:
+        trust_pickle: Whether the user trusts the source.
+        source: The file or folder, for the message.
+        form: What the source is, for the message.
 
     Raises:
         ValueError: ``trust_pickle`` is off.
@@ -32,21 +37,21 @@ def require_trust(trust_pickle: bool, source: Path, form: str) -> None:
 
 
 def unpickle(data: bytes | BinaryIO, what: str) -> Any:
-    """Open a pickle of arrays, numbers, strings and containers of them.
+    """Open a pickle that contains only arrays, numbers, strings and containers of them.
 
-    Torch tensors are replaced by a placeholder: no format needs their content.
+    Torch tensors are replaced with a placeholder, since no format needs their values.
 
     Args:
-        data: The pickle; a file is read from its current position.
-        what: Name of the pickle in errors.
+        data: The pickle; a file is read from the current position.
+        what: Name of the pickle in error messages.
 
     Raises:
-        ValueError: It is damaged, or imports anything else, which the message names.
+        ValueError: The pickle is damaged, or imports something else; the message names the import.
     """
     try:
         file = io.BytesIO(data) if isinstance(data, bytes) else data
         return _RegionUnpickler(file, encoding="latin1").load()
-    except Exception as error:  # a damaged pickle raises anything
+    except Exception as error:  # a damaged pickle can raise anything
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is None:
             raise ValueError(f"{what} is a damaged pickle: {error}") from error
@@ -60,7 +65,7 @@ def unpickle_dict(data: bytes | BinaryIO, what: str) -> dict[str, Any]:
     """Open a pickled dictionary.
 
     Raises:
-        ValueError: As ``unpickle``, or it is not a dictionary.
+        ValueError: Like ``unpickle``, or the content is not a dictionary.
     """
     value = unpickle(data, what)
     if not isinstance(value, dict):
@@ -69,10 +74,10 @@ def unpickle_dict(data: bytes | BinaryIO, what: str) -> dict[str, Any]:
 
 
 def read_object_npy(file: BinaryIO, what: str) -> dict[str, Any]:
-    """Read a dictionary that ``numpy.save`` wrapped into an array: a header, then a pickle.
+    """Read a dictionary that ``numpy.save`` wrapped in an array: a header, then a pickle.
 
     Raises:
-        ValueError: It is damaged, or not a single dictionary.
+        ValueError: The file is damaged, or its content is not a single dictionary.
     """
     try:
         version = np.lib.format.read_magic(file)
@@ -80,7 +85,7 @@ def read_object_npy(file: BinaryIO, what: str) -> dict[str, Any]:
             _, _, dtype = np.lib.format.read_array_header_1_0(file)
         else:
             _, _, dtype = np.lib.format.read_array_header_2_0(file)
-    except Exception as error:  # numpy's own errors, and those of the zip file it is read from
+    except Exception as error:  # from numpy, or from the zip archive that contains the file
         raise ValueError(f"{what} is a damaged .npy: {error}") from error
     if not dtype.hasobject:
         raise ValueError(f"{what} is an array of {dtype}, not a dictionary")
@@ -92,14 +97,18 @@ def read_object_npy(file: BinaryIO, what: str) -> dict[str, Any]:
 
 
 class _RegionUnpickler(ArrayUnpickler):
-    """Unpickler that replaces torch tensors by a placeholder instead of refusing the pickle.
+    """Unpickler that replaces torch tensors with a placeholder instead of refusing the pickle.
 
-    MILVLG's Detectron2 mode stores attribute scores as tensors next to the arrays. The bytes of a
-    tensor are a pickle of their own, and stay closed.
+    MILVLG's Detectron2 mode stores attribute scores as tensors next to the arrays. A tensor's data
+    is a nested pickle, which is not opened.
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        """Refuse everything that is not part of an array or tensor."""
+        """Return the class or function that a pickle imports.
+
+        Raises:
+            pickle.UnpicklingError: The import is not needed for arrays or tensors.
+        """
         if f"{module}.{name}" in _TENSOR_GLOBALS:
             return _tensor_placeholder
         return super().find_class(module, name)

@@ -1,6 +1,6 @@
-"""Protocol of the readers of `vlray convert`. Imports no torch.
+"""Protocol for the readers of `vlray convert`. This module does not import torch.
 
-Shapes: R regions of one image, D feature length.
+Shapes: R: regions in one image; D: feature length.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, eq=False)
 class RawRegions:
-    """Regions of one image as the file holds them, before any correction.
+    """Regions of one image as stored in the file, before any correction.
 
     Attributes:
         image_id: Id in the file, as a string.
         boxes: (R, 4) ``x1, y1, x2, y2`` in the file's unit.
-        visual_feats: (R, D).
-        image_hw: Height and width in the file; None without a size.
-        obj_ids: (R,) of any numeric type; None if the file has none. Likewise the next three.
-        obj_names: Used instead of ``obj_ids`` if the file has words.
-        attr_names: Likewise.
+        visual_feats: (R, D) feature vectors.
+        image_hw: Height and width in the file; None if the file has no size.
+        obj_ids: (R,) object ids of any numeric dtype; None if the file has none.
+        obj_probs: (R,) scores of the object ids; None if the file has none.
+        attr_ids: (R,) attribute ids, like ``obj_ids``.
+        attr_probs: (R,) scores of the attribute ids, like ``obj_probs``.
+        obj_names: R object names, instead of ``obj_ids``, if the file has words.
+        attr_names: R attribute names, instead of ``attr_ids``, if the file has words.
         remarks: Flags that only the reader can set, such as ``transposed``.
     """
 
@@ -45,7 +48,13 @@ class RawRegions:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row or file that cannot be read; it becomes a row of ``failures/``."""
+    """An image that cannot be read; it becomes a row in ``failures/``.
+
+    Attributes:
+        image_id: Id in the file, or a description of the place if the id is unreadable.
+        error: Class of the error.
+        reason: Why the image cannot be read.
+    """
 
     image_id: str
     error: str
@@ -53,14 +62,14 @@ class Unreadable:
 
 
 class Reader(Protocol):
-    """Reader of one file format, image by image, in a deterministic order.
+    """Reader for one file format, image by image, in a deterministic order.
 
-    A position is the start of the next image: a byte in a text file, an index elsewhere. Reading
-    from a position yields the same images as reading from 0 and skipping, so that a killed
-    conversion can resume. Memory must not grow with the file.
+    A position is where the next image starts: a byte offset in a text file, an index elsewhere.
+    Reading from a position must yield the same images as reading from 0 and skipping, so that an
+    interrupted conversion can resume. Memory use must not grow with the file.
 
-    Two attributes are optional. ``unit = "B"`` tells the progress bar that positions are bytes.
-    ``companions`` lists the paths of further files that belong to the source.
+    Two attributes are optional: ``unit = "B"`` declares that positions are bytes, for the progress
+    bar; ``companions`` lists the paths of further files that belong to the source.
     """
 
     name: ClassVar[str]
@@ -74,13 +83,13 @@ class Reader(Protocol):
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Return whether the content of a file or folder, not its name, has this format."""
+        """Return whether a file or folder has this format, judged by content and not by name."""
 
     def __init__(self, source: Path) -> None:
         """Open the file or folder.
 
         Raises:
-            ValueError: It does not have this format.
+            ValueError: The file or folder does not have this format.
         """
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:

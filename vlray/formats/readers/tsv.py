@@ -1,6 +1,6 @@
-"""Readers of bottom-up attention's TSV formats: ten columns (LXMERT), six (the original).
+"""Readers for bottom-up attention's TSV formats: ten columns (LXMERT) or six (the original).
 
-Shapes: R regions of one image, D feature length.
+Shapes: R: regions in one image; D: feature length.
 
 Source:
     airsplay/lxmert, src/utils.py, and airsplay/py-bottom-up-attention,
@@ -31,7 +31,7 @@ _LOOKED_AT = 5  # lines; the first ones may be damaged
 
 
 class _TsvReader:
-    """Common base of both formats; a position is a byte."""
+    """Base class of both readers; a position is a byte offset."""
 
     name: ClassVar[str]
     pickled: ClassVar[bool] = False
@@ -40,7 +40,7 @@ class _TsvReader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Return whether one of the first lines has the columns of this format and decodes."""
+        """Return whether at least one of the first lines can be parsed as this format."""
         return any(
             isinstance(cls._parse(line), RawRegions) for line in first_lines(source, _LOOKED_AT)
         )
@@ -49,7 +49,7 @@ class _TsvReader:
         """Open the file.
 
         Raises:
-            ValueError: None of the first lines has this format; the message has the reason.
+            ValueError: None of the first lines has this format; the message includes the reason.
         """
         rows = [self._parse(line) for line in first_lines(source, _LOOKED_AT)]
         if not any(isinstance(row, RawRegions) for row in rows):
@@ -61,7 +61,7 @@ class _TsvReader:
         self.end = source.stat().st_size
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
-        """Yield the images from a position on, each with the byte after its line."""
+        """Yield the images from a position on, each with the byte offset after its line."""
         header = "\t".join(self.columns).encode()
         for end, line in lines(self._source, position):
             if line == header:  # some tools write a header
@@ -70,7 +70,7 @@ class _TsvReader:
 
     @classmethod
     def _parse(cls, line: bytes) -> RawRegions | Unreadable:
-        # Split from the right: an id may contain a tab, base64 and numbers cannot.
+        # Split from the right: an id may contain tabs, but base64 and numbers cannot.
         fields = line.rsplit(b"\t", len(cls.columns) - 1)
         try:
             image_id = _unquoted(fields[0].decode("utf-8"))
@@ -83,6 +83,7 @@ class _TsvReader:
                 raise DamagedError("its id is empty")
             return cls._convert(image_id, dict(zip(cls.columns, fields, strict=True)))
         except DamagedError as error:
+            # A damaged line may be one long field.
             short = image_id if len(image_id) < 256 else image_id[:40] + "..."
             return Unreadable(short, "Damaged", str(error))
 
@@ -92,7 +93,7 @@ class _TsvReader:
 
 
 class Tsv10Reader(_TsvReader):
-    """LXMERT's ten columns: height before width, label ids from 0 without background."""
+    """Reader for LXMERT's ten columns: height before width; label ids from 0, no background."""
 
     name = "tsv10"
     columns = COLUMNS_10
@@ -113,7 +114,7 @@ class Tsv10Reader(_TsvReader):
 
 
 class Tsv6Reader(_TsvReader):
-    """The original six columns: width before height, no labels."""
+    """Reader for the original six columns: width before height, no labels."""
 
     name = "tsv6"
     columns = COLUMNS_6
@@ -130,7 +131,7 @@ class Tsv6Reader(_TsvReader):
 
 
 def _unquoted(field: str) -> str:
-    """Undo the quoting of Python's csv module, for ids with a quotation mark or a tab."""
+    """Undo the quoting that Python's csv module applies to ids with a quotation mark or a tab."""
     if len(field) > 1 and field[0] == field[-1] == '"':
         return field[1:-1].replace('""', '"')
     return field
@@ -154,7 +155,7 @@ def _count(row: dict[str, bytes]) -> int:
 
 
 def _features(text: bytes, count: int) -> np.ndarray:
-    """Decode (R, D) vectors; D follows from the number of bytes."""
+    """Decode (R, D) vectors; D is computed from the number of bytes."""
     data = decode_base64("features", text)
     if len(data) % max(count * 4, 1) or (data and not count):
         raise DamagedError(

@@ -1,6 +1,4 @@
-"""Reader of VinVL's ``predictions.tsv`` and Oscar's ``feature.tsv``: a key and JSON per line.
-
-Shapes: R regions of one image, D feature length.
+"""Reader for VinVL's ``predictions.tsv`` and Oscar's ``feature.tsv``: a key and JSON per line.
 
 Source:
     microsoft/scene_graph_benchmark, maskrcnn_benchmark/engine/inference.py (convert_predictions_to_
@@ -20,13 +18,13 @@ from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 _LOOKED_AT = 5  # lines
-_GEOMETRY = 6  # values after Oscar's vectors: x1, y1, x2, y2, width, height, as fractions
+_GEOMETRY = 6  # values after each of Oscar's vectors: x1, y1, x2, y2, width, height, as fractions
 
 
 class VinvlReader:
-    """Objects with their class as a word; a position is a byte.
+    """Reader for both formats; labels are words, and a position is a byte offset.
 
-    The rows have no image sizes; pass VinVL's ``hw.tsv`` with ``--sizes``.
+    The files have no image sizes; pass VinVL's ``hw.tsv`` with ``--sizes``.
     """
 
     name: ClassVar[str] = "vinvl"
@@ -35,14 +33,14 @@ class VinvlReader:
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
-        """Return whether one of the first lines is a key and JSON with objects or features."""
+        """Return whether at least one of the first lines can be parsed as one of the formats."""
         return any(isinstance(_parse(line), RawRegions) for line in first_lines(source, _LOOKED_AT))
 
     def __init__(self, source: Path) -> None:
         """Open the file.
 
         Raises:
-            ValueError: None of the first lines has this format; the message has the reason.
+            ValueError: None of the first lines has this format; the message includes the reason.
         """
         rows = [_parse(line) for line in first_lines(source, _LOOKED_AT)]
         if not any(isinstance(row, RawRegions) for row in rows):
@@ -54,7 +52,7 @@ class VinvlReader:
         self.end = source.stat().st_size
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
-        """Yield the images from a position on, each with the byte after its line."""
+        """Yield the images from a position on, each with the byte offset after its line."""
         for end, line in lines(self._source, position):
             yield end, _parse(line)
 
@@ -69,7 +67,7 @@ def _parse(line: bytes) -> RawRegions | Unreadable:
             row = json.loads(text)
         except ValueError as error:
             raise DamagedError(f"its JSON is invalid: {error}") from error
-        if isinstance(row, list):  # older files have the bare list of objects
+        if isinstance(row, list):  # older files have the list of objects at the top level
             row = {"objects": row}
         if isinstance(row, dict) and isinstance(row.get("objects"), list):
             return _objects(image_id, row["objects"])
@@ -83,7 +81,7 @@ def _parse(line: bytes) -> RawRegions | Unreadable:
 
 
 def _objects(image_id: str, objects: list[dict[str, Any]]) -> RawRegions:
-    # all() is true for an image without objects, which then gets empty label columns.
+    # For an image without objects, all() is true, so the image gets empty label columns.
     labelled = all("class" in item and "conf" in item for item in objects)
     attributed = all(item.get("attributes") and item.get("attr_scores") for item in objects)
     vectors = [
@@ -108,7 +106,7 @@ def _objects(image_id: str, objects: list[dict[str, Any]]) -> RawRegions:
 
 
 def _best(item: dict[str, Any]) -> tuple[str, float]:
-    """Return the attribute with the highest score; VinVL has several for each object."""
+    """Return the attribute with the highest score, as VinVL stores several for each object."""
     pairs = zip(item["attributes"], item["attr_scores"], strict=True)
     name, score = max(pairs, key=lambda pair: float(pair[1]))
     return str(name), float(score)

@@ -1,1 +1,1 @@
-"""Writers of other tools' region files, one module for each layout."""
+"""Writers for other tools' region files, one module per layout."""

@@ -1,8 +1,8 @@
-"""Writer of VOLTA's HDF5: a group per image.
+"""Writer for VOLTA's HDF5 layout, with a group per image.
 
-HDF5 changes its internal tables in place, so a process that is killed while a file grows may
-corrupt it. Therefore everything but the vectors is written first, and space is allocated for them.
-Each image's vectors are then written into that space, which changes no table and can be repeated.
+HDF5 changes its internal tables in place, so a process that is killed while the file grows may
+corrupt the file. Therefore everything except the vectors is written first, and space is allocated
+for the vectors. Filling that space later changes no table, and can be repeated after a kill.
 
 Source:
     e-bug/volta, features_extraction/detectron2_proposal_maxnms.py and large_tsv_to_h5.py.
@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 class Hdf5Export:
-    """Writer that fills the vectors into a preallocated file."""
+    """Writer that fills a preallocated file with the vectors."""
 
     def __init__(
         self,
@@ -36,10 +36,10 @@ class Hdf5Export:
         image_ids: list[str],
         state: dict[str, int] | None,
     ) -> None:
-        """Create and preallocate the file, or resume one.
+        """Create and preallocate the file, or resume an export.
 
         Raises:
-            ValueError: An id cannot be the name of a group.
+            ValueError: An image id cannot be the name of an HDF5 group.
         """
         for image_id in image_ids:
             if not image_id or "/" in image_id or "\0" in image_id or image_id == ".":
@@ -59,7 +59,7 @@ class Hdf5Export:
         self._images += 1
 
     def commit(self) -> dict[str, int]:
-        """Flush the vectors to disk."""
+        """Flush the vectors to disk, and return a state to resume from."""
         self._file.flush()
         sync(Path(self._file.filename))
         return {"images": self._images}
@@ -70,7 +70,7 @@ class Hdf5Export:
 
 
 def _preallocate(path: Path, output: RegionOutput, image_ids: list[str]) -> None:
-    """Write everything but the vectors, and allocate space for them."""
+    """Write everything except the vectors, and allocate space for the vectors."""
     selected = set(image_ids)
     feature_dim = output[image_ids[0]].visual_feats.shape[1]
     with replacing(path, exclusive=True) as growing, h5py.File(growing, "w") as file:
@@ -90,7 +90,7 @@ def _add_group(file: h5py.File, image_id: str, regions: RegionBatch, feature_dim
         ("attr_id", regions.attr_ids, "<i8"),
         ("attr_conf", regions.attr_probs, "<f4"),
     ):
-        # VOLTA's readers expect all label columns; its own writer fills missing ones with zeros.
+        # VOLTA's readers expect all label columns; VOLTA's writer fills missing ones with zeros.
         group[name] = np.zeros(count, kind) if values is None else values.astype(kind)
     group["boxes"] = regions.boxes
     group["img_w"] = int(regions.image_hw[0, 1])
@@ -98,10 +98,11 @@ def _add_group(file: h5py.File, image_id: str, regions: RegionBatch, feature_dim
 
 
 def _allocate(group: h5py.Group, name: str, shape: tuple[int, int]) -> None:
-    """Create a dataset and allocate its space in the file at once."""
+    """Create a float32 dataset, and allocate its space in the file immediately."""
     created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     created.set_layout(h5py.h5d.CONTIGUOUS)
     created.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    # Filling the space with zeros would write it twice.
     created.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     created.set_obj_track_times(False)
     space = h5py.h5s.create_simple(shape)

@@ -1,4 +1,4 @@
-"""Writer of a folder of ``.npz`` files in the layout of MILVLG's Caffe modes.
+"""Writer for a folder of ``.npz`` files in the layout of MILVLG's Caffe modes.
 
 Source:
     MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py (save_roi_features).
@@ -22,7 +22,7 @@ LONGEST = 200  # bytes of a file name; most file systems allow 255
 
 
 class NpzExport:
-    """Writer of one file per image, each written atomically."""
+    """Writer that creates one file per image, each atomically."""
 
     def __init__(
         self,
@@ -31,12 +31,13 @@ class NpzExport:
         image_ids: list[str],
         state: dict[str, int] | None,
     ) -> None:
-        """Start, or resume an export.
+        """Start or resume an export.
 
         Raises:
-            ValueError: An id cannot be a file name.
+            ValueError: An image id cannot be a file name.
         """
         for image_id in image_ids:
+            # Refuse ids that would leave the folder, be hidden or be too long.
             if (
                 posixpath.normpath(image_id) != image_id
                 or image_id.startswith((".", "/"))
@@ -83,7 +84,7 @@ class NpzExport:
         self._images += 1
 
     def commit(self) -> dict[str, int]:
-        """Return the number of images; their files are on disk already."""
+        """Return a state to resume from; the images' files are on disk already."""
         return {"images": self._images}
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Vocabulary of the Visual Genome detector: 1,600 objects and 400 attributes.
+"""Vocabulary of the Visual Genome detector: 1,600 object classes and 400 attributes.
 
-The lists are from bottom-up attention (arXiv:1707.07998), in the order of its class ids without
-the background. A line may have synonyms; the first one is the name.
+The lists are from bottom-up attention (arXiv:1707.07998), in the order of its class ids, without
+the background class. If a line lists synonyms, the first one is used.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ NUM_OBJECTS, NUM_ATTRIBUTES = 1600, 400
 
 @functools.cache
 def visual_genome_objects() -> tuple[str, ...]:
-    """Return the names of the 1,600 object classes, which ``obj_ids`` index."""
+    """Return the names of the 1,600 object classes, indexed by ``obj_ids``."""
     return _names("objects_vocab.txt")
 
 
 @functools.cache
 def visual_genome_attributes() -> tuple[str, ...]:
-    """Return the names of the 400 attributes, which ``attr_ids`` index."""
+    """Return the names of the 400 attributes, indexed by ``attr_ids``."""
     return _names("attributes_vocab.txt")
 
 

@@ -1,9 +1,12 @@
-"""Residual blocks for CPUs whose convolutions add the shortcut and apply the ReLU in one pass.
+"""Residual blocks for CPUs, in which convolutions also add the shortcut and apply the ReLU.
 
 Eager PyTorch writes a convolution's result to memory, reads it to add the shortcut, and reads it
 again for the ReLU. It also reorders the weights for the kernel in every call. oneDNN's fused
-operators do all of this at once, with weights that are reordered only once. They are the operators
-that ``torch.compile`` calls; no compiler is needed here.
+operators do all of this in one pass, with weights that are reordered only once. ``torch.compile``
+calls the same operators, but no compiler is needed here.
+
+Shapes: N: images; C, K: input and output channels; H, W: height and width of the input; h, w:
+height and width of the output.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ WINOGRAD_FROM = 256
 
 
 def can_fuse(dtype: torch.dtype) -> bool:
-    """Return whether this processor and PyTorch have fused convolutions for a precision."""
+    """Return whether this processor and PyTorch support fused convolutions for a data type."""
     ops = torch.ops.mkldnn
     if not hasattr(ops, "_convolution_pointwise"):  # built without oneDNN
         return False
@@ -36,7 +39,7 @@ def can_fuse(dtype: torch.dtype) -> bool:
 
 
 class FusedConv(nn.Module):
-    """Convolution with bias, and optionally a ReLU, whose weights are in the kernel's order.
+    """Convolution with bias and an optional ReLU; its weights are stored in the kernel's order.
 
     Args:
         conv: The convolution to replace.
@@ -97,16 +100,16 @@ class FusedBlock(nn.Module):
         self.shortcut = None if shortcut is None else FusedConv(shortcut, False, *size)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K h w"]:
-        """Compute the block's output."""
+        """Compute the block's output; ``x`` may be overwritten."""
         hidden = self.conv2(self.conv1(x))
         return self.conv3.onto(hidden, x if self.shortcut is None else self.shortcut(x))
 
 
 def fuse_blocks(stage: nn.Module, images: int, height: int, width: int) -> None:
-    """Replace the blocks of a stage by fused ones.
+    """Replace a stage's blocks with fused ones.
 
     Args:
-        stage: ``Sequential`` of ``BottleneckBlock`` whose norms are folded.
+        stage: ``Sequential`` of ``BottleneckBlock`` with folded norms.
         images: Usual batch size of the input. The order of the weights is chosen for the usual
             size; other sizes give the same result, more slowly.
         height: Usual height of the input.

@@ -1,6 +1,6 @@
-"""RoI max pooling of many boxes on one map, by look-ups in a table of window maxima.
+"""RoI max pooling of many boxes on one feature map, by look-ups in a table of window maxima.
 
-Shapes: H and W of the map, C channels, R boxes, L levels of the table.
+Shapes: H, W: height and width of the map; C: channels; R: boxes; U: distinct bins.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class RoiPool:
-    """RoIPool of one image: bit for bit torchvision's ``roi_pool``, several times as fast on a CPU.
+    """RoIPool for one image, bitwise equal to torchvision's but several times as fast on a CPU.
 
     The table holds the maximum over each window of ``2**a`` by ``2**b`` cells. Four such windows,
     which may overlap, cover a bin of any size. A bin therefore needs four look-ups of C contiguous
@@ -28,7 +28,7 @@ class RoiPool:
         """Compute the boxes' bins, and build the table for the window sizes that they need.
 
         Args:
-            plane: The map of one image.
+            plane: One image's feature map.
             boxes: ``(x1, y1, x2, y2)`` in pixels of the resized image.
             size: Bins per side.
             scale: Cells per pixel.
@@ -53,7 +53,7 @@ class RoiPool:
         ]
 
     def __call__(self, start: int, stop: int) -> Float[Tensor, "R C bins bins"]:
-        """Pool the boxes from index ``start`` to ``stop``; the result is channels-last."""
+        """Pool the boxes with indices ``start`` to ``stop - 1``; the result is channels-last."""
         bins = self._size**2
         cells = self._look_up([corner[start * bins : stop * bins] for corner in self._corners])
         return cells.view(-1, self._size, self._size, cells.shape[1]).permute(0, 3, 1, 2)
@@ -86,7 +86,7 @@ class RoiPool:
 def _bins(
     sides: Float[Tensor, "R 2"], limit: int, size: int, scale: float
 ) -> tuple[Int64[Tensor, "R bins"], Int64[Tensor, "R bins"], Int64[Tensor, "R bins"]]:
-    """Compute each bin's begin and end along one axis, and log2 of its largest window."""
+    """Compute each bin's start and end along one axis, and log2 of the largest window inside it."""
     cells = sides * scale
     # Halves are rounded away from 0, as in torchvision's C++; torch.round rounds them to even.
     cells = cells.sign() * (cells.abs() + 0.5).floor()
@@ -100,7 +100,7 @@ def _bins(
 
 
 def _maxima(plane: Float[Tensor, "H W C"], down: int, across: int) -> Float[Tensor, "rows C"]:
-    """Stack the maxima over windows of ``2**a`` rows and ``2**b`` columns, and a row of zeros."""
+    """Stack the maxima over windows of ``2**a`` by ``2**b`` cells, followed by a row of zeros."""
     height, width, channels = plane.shape
     table = plane.new_empty(down * across * height * width + 1, channels)
     table[-1] = 0
@@ -115,7 +115,10 @@ def _maxima(plane: Float[Tensor, "H W C"], down: int, across: int) -> Float[Tens
 
 
 def _double(source: Tensor, target: Tensor, step: int, axis: int) -> None:
-    """Compute maxima over ``2 * step`` cells from those over ``step``; no bin reads edge cells."""
+    """Compute maxima over ``2 * step`` cells from maxima over ``step`` cells, along one axis.
+
+    The last ``step`` cells, whose windows would leave the map, are only copied: no bin reads them.
+    """
     count = max(source.shape[axis] - step, 0)
     target.copy_(source)
     torch.maximum(

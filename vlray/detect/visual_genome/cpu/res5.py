@@ -1,13 +1,15 @@
-"""RoI stage on a CPU: res5 over all pooled regions of an image with a third less arithmetic.
+"""RoI stage on a CPU: res5 over all pooled regions of an image, with a third less arithmetic.
 
 Three steps differ from the modules that they replace, with the same result up to rounding:
 
 - The first block's 1x1 convolutions treat each cell separately, so they run once per distinct bin.
-- Every second row and column of a 14x14 map form one of four 7x7 maps. A convolution of dilation 2
-  on the large map is a plain convolution on these, and splitting only reorders the rows.
+- Every second row and column of a 14x14 map form one of four 7x7 maps. A convolution with dilation
+  2 on the large map equals a plain convolution on each of these, and splitting the map only
+  reorders rows.
 - Plain 3x3 convolutions use Winograd's F(4x4, 3x3).
 
-Shapes: R regions of a chunk, P = 4 R maps of 7x7; rows are ordered by cell of the 7x7, then by map.
+Shapes: R: regions; C: channels. The rows of a chunk are the cells of its 7x7 maps, four per region,
+ordered by cell and then by map.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Res5(nn.Module):
         self.expand = nn.ModuleList(FusedConv(b.conv3, False, *rows) for b in parts)
 
     def forward(self, pooled: RoiPool) -> Float[Tensor, "R 2048"]:
-        """Compute the mean of res5's output over the cells of each pooled box, in float32."""
+        """Compute the mean of res5's output over each pooled box's cells, in float32."""
         cells, places = pooled.distinct()
         hidden = cells.new_empty(len(cells), self._width)
         shortcut = cells.new_empty(len(cells), self._channels)
@@ -73,12 +75,12 @@ class Res5(nn.Module):
         shortcut: Float[Tensor, "rows 2048"],
         buffers: list[Tensor],
     ) -> Float[Tensor, "rows 2048"]:
-        """Run the three blocks on some regions.
+        """Run the three blocks on one chunk of regions.
 
         Args:
             hidden: Output of the first block's first convolution.
             shortcut: The first block's shortcut, which is overwritten.
-            buffers: Memory for the Winograd convolutions.
+            buffers: Memory for the Winograd convolutions, which is overwritten.
         """
         x = shortcut
         reduce: Any
@@ -94,7 +96,7 @@ class Res5(nn.Module):
 
 
 def _as_map(rows: Float[Tensor, "rows C"], height: int) -> Float[Tensor, "1 C height width"]:
-    """View rows as a channels-last map, which a 1x1 convolution needs; no data is copied."""
+    """View rows as a channels-last map for a 1x1 convolution, without copying data."""
     return rows.view(1, height, -1, rows.shape[1]).permute(0, 3, 1, 2)
 
 

@@ -1,6 +1,7 @@
 """Winograd convolutions for CPUs: 3x3 convolutions with fewer multiplications, as matrix products.
 
-Shapes: N images or P small maps, T = tiles of a map, C input and K output channels.
+Shapes: N: images; H, W: height and width of a map; P: small maps; T: tiles per map; C, K: input
+and output channels.
 
 Source:
     Fast Algorithms for Convolutional Neural Networks (arXiv:1509.09308), F(4x4, 3x3).
@@ -47,12 +48,12 @@ _OUTPUT = np.array(
 
 
 class _Winograd(nn.Module):
-    """Base of both convolutions: holds the transforms and the transformed weights.
+    """Base class of both convolutions, which holds the transforms and the transformed weights.
 
     Args:
         conv: A 3x3 convolution with bias and stride 1.
-        take: Matrix from input cells to the terms of the tiles.
-        give: Matrix from the terms of the tiles to output cells.
+        take: Matrix that transforms input cells to the tiles' terms.
+        give: Matrix that transforms the tiles' terms to output cells.
     """
 
     gather: Tensor
@@ -104,7 +105,10 @@ class WinogradMapConv(_Winograd):
 
 
 class WinogradConv(_Winograd):
-    """3x3 convolution over many maps of one small size; rows are ordered by cell, then by map."""
+    """3x3 convolution over many maps of one small size, with zero padding, bias and ReLU.
+
+    Rows of input and output are ordered by cell, then by map.
+    """
 
     def __init__(self, conv: nn.Conv2d, side: int) -> None:
         take, give = _transforms(side)
@@ -118,8 +122,8 @@ class WinogradConv(_Winograd):
 
         Args:
             rows: Cells of any number of maps.
-            buffers: Two buffers of at least ``36 T P max(C, K)`` numbers each, which are
-                overwritten. Allocating them in every call would cost half as much time as the
+            buffers: Two buffers with at least ``36 * T * P * max(C, K)`` numbers each; they are
+                overwritten. Allocating them in every call would take half as much time as the
                 arithmetic.
         """
         _, channels, outputs = self.weight.shape
@@ -136,12 +140,12 @@ class WinogradConv(_Winograd):
 def _transforms(
     side: int,
 ) -> tuple[Float64[np.ndarray, "terms*T cells"], Float64[np.ndarray, "cells terms*T"]]:
-    """Build the matrices from the cells of a map to the terms of all its tiles, and back.
+    """Build the matrices that transform a map's cells to the terms of its tiles, and back.
 
     Input cells outside the map count as zeros; output cells outside it are not computed.
 
     Args:
-        side: Side of the square map, cells.
+        side: Side of the square map, in cells.
     """
     tiles = -(-side // TILE)
     take = np.zeros((REACH, tiles, side))
