@@ -84,7 +84,7 @@ def _draw_text(
     colour: tuple[int, int, int],
     taken: list[Rectangle],
 ) -> None:
-    """Draw text at the corner of a box where it hides least other text, unless still too much."""
+    """Draw text at the box corner where it hides the least earlier text, if little enough."""
     font = ImageFont.load_default(max(min(size) / 38, _SMALLEST_FONT))
     if isinstance(font, ImageFont.FreeTypeFont):
         ascent, descent = font.getmetrics()

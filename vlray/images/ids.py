@@ -51,7 +51,7 @@ def _namer(rule: str) -> Callable[[str], str]:
 
 
 def _plain(path: str) -> str:
-    """Strip a URI's options and decode its percent escapes; return a path unchanged."""
+    """Strip the options from a URI and decode percent escapes; return other paths unchanged."""
     return unquote(path.partition("?")[0]) if is_uri(path) else path
 
 

@@ -47,7 +47,7 @@ def _grey(values: Shaped[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _stretch(values: Float64[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
-    """Scale the range of finite values linearly to 0..255; only clip if all are equal."""
+    """Scale values linearly to 0..255, by their finite range; if all are equal, only clip them."""
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros_like(values)

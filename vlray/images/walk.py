@@ -31,7 +31,7 @@ class Walk:
     """
 
     def __init__(self, fs: FileSystem, folder: str, *, follow_symlinks: bool, leave_out: str):
-        """Prepare to walk ``folder`` except ``leave_out`` (may be empty), two paths on ``fs``."""
+        """Prepare the walk; ``folder`` and the subfolder to skip (or empty) are paths on ``fs``."""
         self._fs, self._folder = fs, folder
         self._follow_symlinks = follow_symlinks
         self._leave_out = "" if leave_out == folder else leave_out

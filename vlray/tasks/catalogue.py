@@ -124,7 +124,7 @@ def check_split(spec: DatasetSpec, split: str) -> None:
 
 
 def refusal(kind: str, word: str, choices: Iterable[str]) -> str:
-    """Format an error message for an unknown name, with the most similar and all choices."""
+    """Format an error message for an unknown name, with the most similar choice and all choices."""
     names = list(choices)
     hint = did_you_mean(word, names)
     return f"unknown {kind} {word!r}; {hint}There are {', '.join(names) or 'none'}"

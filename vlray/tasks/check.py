@@ -54,7 +54,7 @@ class SplitReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there are examples and nothing is missing or broken, except the image folder."""
+        """Whether there are examples, and only the image folder as a whole may be missing."""
         missing = [*([self.images] if self.images else []), *self.regions]
         return (
             self.table is not None
