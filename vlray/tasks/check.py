@@ -54,7 +54,10 @@ class SplitReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there are examples, and only the image folder as a whole may be missing."""
+        """Whether the split has examples and nothing is missing or broken.
+
+        The image folder need not exist.
+        """
         missing = [*([self.images] if self.images else []), *self.regions]
         return (
             self.table is not None

@@ -46,7 +46,7 @@ def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
                 boxes.append(box)
                 names.append(str((thing.get("names") or [""])[0]))
                 attributes.append(tuple(str(word) for word in thing.get("attributes") or ()))
-        # For objects.json, leave the attributes empty instead of one empty tuple per box.
+        # objects.json has no attributes: leave them empty, without an empty tuple per box.
         has_attributes = "objects" not in entry
         return Example(
             example_id=image,
