@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -30,6 +31,9 @@ os.environ.update(
 # Before anything imports torch: one thread for each process, as two workers of pytest on two cores
 # want it. Sums that are compared between processes depend on the number as well.
 os.environ["OMP_NUM_THREADS"] = "1"
+# A shell starts background jobs with Ctrl-C ignored, and their processes inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in [name for name in os.environ if name.startswith(("VLRAY_", "AWS_"))]:
     del os.environ[name]
 # Nobody's real credentials; here, so that Ray's workers have them too.
@@ -55,7 +59,7 @@ pytest_plugins = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kill-rounds", type=int, default=2, help="rounds of each kind of kill test (default 2)"
+        "--kill-rounds", type=int, default=1, help="rounds of each kind of kill test (default 1)"
     )
     parser.addoption("--thorough", action="store_true", help="also the tests marked thorough")
 

@@ -1,6 +1,6 @@
 """Kill a run at random moments: after the next run, the output is that of an unbroken one.
 
-Two rounds of each kind by default; ``pytest tests/stream/test_kills.py --kill-rounds 20`` for a
+One round of each kind by default; ``pytest tests/stream/test_kills.py --kill-rounds 20`` for a
 thorough night.
 """
 
