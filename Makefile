@@ -13,10 +13,10 @@ demo: $(VENV)/.installed  ## extract regions of sample photographs and make a ga
 # `make test TEST_WORKERS=0` runs all in one process, for a debugger.
 TEST_WORKERS ?= 2
 
-test: $(VENV)/.installed-dev  ## all tests, about ten minutes on two cores
+test: $(VENV)/.installed-dev  ## all tests, 18 minutes on two cores
 	$(BIN)/pytest -n $(TEST_WORKERS)
 
-test-quick: $(VENV)/.installed-dev  ## the tests without Ray, processes and large networks: two minutes
+test-quick: $(VENV)/.installed-dev  ## the tests without Ray, processes and large networks: about two minutes
 	$(BIN)/pytest -n $(TEST_WORKERS) -m quick
 
 check: lint types test  ## run all checks of continuous integration
