@@ -7,7 +7,8 @@ from typing import Any
 
 from vlray.config.data import DataSection
 from vlray.pipelines.inputs import ABSENT, fingerprint
-from vlray.pipelines.steps import Step, is_below
+from vlray.pipelines.paths import is_below
+from vlray.pipelines.steps import Step
 from vlray.storage import files
 from vlray.tasks.corpus import resolve, spec_of
 from vlray.tasks.image_sets import find_images, resolve_path

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlray.config.extract import ExtractConfig
-from vlray.pipelines.steps import Step, is_below, normal
+from vlray.pipelines.paths import is_below, normal
+from vlray.pipelines.steps import Step
 from vlray.regions import parts
 from vlray.settings.options import Path as Option
 from vlray.storage import files

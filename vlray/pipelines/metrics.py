@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vlray.pipelines.steps import Step, normal
+from vlray.pipelines.paths import normal
+from vlray.pipelines.steps import Step
 from vlray.storage import files
 
 METRICS = "metrics.json"

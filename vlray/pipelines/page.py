@@ -13,10 +13,11 @@ from typing import Any
 from vlray.config.pipeline import PipelineConfig
 from vlray.pages.render import Total, render_page
 from vlray.pipelines.metrics import METRICS, metric_rows
+from vlray.pipelines.paths import normal
 from vlray.pipelines.process import command_line
 from vlray.pipelines.run import Outcome
 from vlray.pipelines.state import Record, State
-from vlray.pipelines.steps import Step, normal
+from vlray.pipelines.steps import Step
 from vlray.pipelines.table import duration, setting_rows
 from vlray.runs.run import Run
 from vlray.storage import files

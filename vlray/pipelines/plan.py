@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlray.pipelines.inputs import ABSENT, fingerprint, inputs_of
+from vlray.pipelines.paths import normal
 from vlray.pipelines.state import Record
-from vlray.pipelines.steps import Step, normal
+from vlray.pipelines.steps import Step
 from vlray.settings.options import flatten
 from vlray.storage import files
 from vlray.version import __version__

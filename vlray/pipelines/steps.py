@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vlray.config.pipeline import PipelineConfig
+from vlray.pipelines.paths import is_below, normal
 from vlray.pipelines.references import References, expand_dotted, suggest
 from vlray.pipelines.step_files import check_files
 from vlray.settings import layers, reader
@@ -260,20 +261,6 @@ def _check_shared(shared: Mapping[str, Any], steps: Sequence[Step]) -> Iterator[
 def _hint(word: str, names: Iterable[str]) -> str:
     close = nearest(word, sorted(names))
     return f"; did you mean {close}?" if close else "; remove it"
-
-
-def normal(location: str) -> str:
-    """Normalize a path; from a URI, only remove a trailing slash."""
-    text = location.rstrip("/") or location
-    if "://" in text:
-        return text
-    return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 - as vlray.storage.files
-
-
-def is_below(location: str, folder: str) -> bool:
-    """Return whether a path or URI is the folder itself or inside it."""
-    inner, outer = normal(location), normal(folder)
-    return inner == outer or inner.startswith(outer + "/")
 
 
 def _check_outputs(steps: Sequence[Step]) -> Iterator[str]:
