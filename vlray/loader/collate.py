@@ -19,10 +19,11 @@ from vlray.loader.boxes import encode_boxes
 from vlray.loader.inputs import ModelInputs, PhraseTargets, PretrainingTargets
 from vlray.loader.phrases import are_grounded, phrases_of
 from vlray.loader.pretraining import IGNORED, Texts
+from vlray.loader.targets import label_ids_of, soft_targets
 from vlray.loader.text import Tokenizer, Tokens
 from vlray.tasks.answers import SoftScore
 from vlray.tasks.example import Choices, Example
-from vlray.tasks.labels import LabelSpace, targets
+from vlray.tasks.labels import LabelSpace
 
 if TYPE_CHECKING:
     from vlray.regions.store import RegionStore
@@ -88,13 +89,13 @@ class Collate:
         visual = self.visual(rows, store)
         goals = None
         if label_space is not None:
-            goals = _targets(examples, label_space, soft_scores)
+            goals = soft_targets(examples, label_space, soft_scores)
         common: dict[str, Any] = {
             "example_ids": tuple(example.example_id for example in examples),
             "image_ids": tuple(example.image_ids for example in examples),
         }
         if self.options.pretraining is None:
-            label_ids = _label_ids(examples, goals)
+            label_ids = label_ids_of(examples, goals)
             common |= visual | self._texts(examples, rows, store, visual["visual_feats"].shape[-2])
             common["targets"] = None if goals is None else self._tensor(goals)
             common["label_ids"] = None if label_ids is None else self._tensor(label_ids)
@@ -295,27 +296,3 @@ class Collate:
                 labels[f"{kind}_labels"] = self._tensor(np.where(ids >= 0, ids, IGNORED))
                 labels[f"{kind}_weights"] = self._tensor(weights)
         return labels
-
-
-def _targets(
-    examples: Sequence[Example], space: LabelSpace, soft_scores: SoftScore | Sequence[SoftScore]
-) -> np.ndarray:
-    """Build the targets; examples from different datasets can have different soft-score rules."""
-    if isinstance(soft_scores, str):
-        return targets(examples, space, soft_scores)
-    scores = np.zeros((len(examples), len(space)), np.float32)
-    for rule in sorted(set(soft_scores)):
-        indices = [number for number, own_rule in enumerate(soft_scores) if own_rule == rule]
-        scores[indices] = targets([examples[number] for number in indices], space, rule)
-    return scores
-
-
-def _label_ids(examples: Sequence[Example], goals: np.ndarray | None) -> np.ndarray | None:
-    """Return the correct choice or the label with the highest score, or -100 if there is none."""
-    if any(isinstance(example.label, Choices) for example in examples):
-        correct = [e.label.correct if isinstance(e.label, Choices) else -1 for e in examples]
-        return np.array([number if number >= 0 else IGNORED for number in correct], np.int64)
-    if goals is None or not goals.shape[1]:
-        return None
-    # If no answer is in the label space, all scores are 0, and argmax would return label 0.
-    return np.where(goals.max(axis=1) > 0, goals.argmax(axis=1), IGNORED)
