@@ -9,7 +9,7 @@ from typing import Any
 
 from vlray.evaluation.inputs import Test
 from vlray.evaluation.report import MetricRow, interval_text, is_percent, number
-from vlray.evaluation.samples import Image, Phrase, Sample
+from vlray.evaluation.sample_types import Image, Phrase, Sample
 from vlray.pages.palette import page_color
 from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.pages.render import Total, render_page

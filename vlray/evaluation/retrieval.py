@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float32, Int64
 
 from vlray.config.training import Precision
-from vlray.evaluation.samples import Candidate, Sample, image_of
+from vlray.evaluation.sample_types import Candidate, Sample
+from vlray.evaluation.samples import image_of
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import autocast

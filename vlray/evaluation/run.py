@@ -23,7 +23,8 @@ from vlray.evaluation.page import render
 from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
 from vlray.evaluation.report import MetricRow, as_json, metric_rows
 from vlray.evaluation.retrieval import Ranking, rank, retrieval_samples
-from vlray.evaluation.samples import Sample, choose, inspect
+from vlray.evaluation.sample_types import Sample
+from vlray.evaluation.samples import choose, inspect
 from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect
