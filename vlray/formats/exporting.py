@@ -9,24 +9,28 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow.fs as pafs
 
 from vlray.config.convert import EXPORTS, ConvertConfig
+from vlray.formats.export_state import (
+    State,
+    check_finished,
+    export_identity,
+    is_taken,
+    read_state,
+    remove_work,
+)
 from vlray.formats.labels import SIDECAR
 from vlray.formats.progress import ConversionProgress
-from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.lock import only_writer
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
 from vlray.settings import plugins
 from vlray.storage import files
-from vlray.storage.fingerprint import of_folder, summary
-from vlray.version import __version__
 
 log = logging.getLogger("vlray.formats")
 
@@ -40,8 +44,6 @@ _WRITERS = {
 }
 
 _EXPORT_OPTIONS = {"source", "output", "format", "split", "project", "env"}
-
-State = dict[str, int]
 
 
 class Export(Protocol):
@@ -116,14 +118,14 @@ def export_output(config: ConvertConfig) -> ExportResult:
     format_name = _format_of(config.format, path)
     output = open_output(config.source)
     image_ids = _images(output, config.split)
-    identity = _identity(config, output, format_name, image_ids)
+    identity = export_identity(config, output, format_name, image_ids)
     result = ExportResult(path, format_name)
     # OUT.part holds the data, state and lock of an unfinished export.
     work = path.with_name(path.name + ".part")
     # If the path exists, it must be this export, complete; anything else is an error.
-    if _is_taken(path, work):
-        _check_finished(path, identity)
-        _remove(work)
+    if is_taken(path, work):
+        check_finished(path, identity)
+        remove_work(work)
         result.existing = len(image_ids)
         return result
     with only_writer(pafs.LocalFileSystem(), str(work), str(work)):
@@ -144,13 +146,13 @@ def _export(
     """Write the missing images, then rename the data to its final path."""
     # The .npz files are written in place, each atomically; OUT.part holds only their state.
     data = result.path if result.format == "npz" else work / "data"
-    state = _state(work, identity, data)
+    state = read_state(work, identity, data)
     try:
         writer: Export = plugins.load(_WRITERS[result.format])(data, output, image_ids, state)
     except ValueError:
         # Leave nothing behind if a new export is refused.
         if state is None:
-            _remove(work)
+            remove_work(work)
         raise
     result.existing = state["images"] if state else 0
     try:
@@ -163,7 +165,7 @@ def _export(
     files.write_atomic(pafs.LocalFileSystem(), f"{result.path}{SIDECAR}", sidecar)
     if data != result.path:
         data.replace(result.path)
-    _remove(work)
+    remove_work(work)
 
 
 def _format_of(name: str, path: Path) -> str:
@@ -189,88 +191,6 @@ def _images(output: RegionOutput, split: str) -> list[str]:
         suffix = f" of split {split}" if split else ""
         raise ValueError(f"{output.path} has no images{suffix}{choices}")
     return image_ids
-
-
-def _identity(
-    config: ConvertConfig, output: RegionOutput, format_name: str, image_ids: list[str]
-) -> dict[str, Any]:
-    """Collect everything that an export depends on, and the names of its labels."""
-    fs, root = files.resolve(config.source)
-    digest = sha256(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
-    folder = files.join(root, parts.REGIONS)
-    for name, size in files.list_names(fs, folder).items():
-        digest.update(f"{name} {size}\n".encode())
-    return {
-        "form": format_name,
-        "source": output.info.dataset,
-        "source_sha256": digest.hexdigest(),
-        "parts_sha256": summary(of_folder(fs, folder)),
-        "split": config.split,
-        "images": len(image_ids),
-        "vlray_version": __version__,
-        "obj_names": output.obj_names,
-        "attr_names": output.attr_names,
-    }
-
-
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    names = ("form", "source_sha256", "split", "images")
-    if not all(one.get(name) == other.get(name) for name in names):
-        return False
-    # Exports by older versions do not record a digest of the parts.
-    return one.get("parts_sha256", now) == now if (now := other.get("parts_sha256")) else True
-
-
-def _is_taken(path: Path, work: Path) -> bool:
-    """Return whether the path exists and is neither an empty folder nor an unfinished export."""
-    if path.is_dir():
-        return any(path.iterdir()) and not (work / "state.json").is_file()
-    return path.exists() and not (work / "data").exists()
-
-
-def _remove(work: Path) -> None:
-    """Remove the ``OUT.part`` folder."""
-    files.remove_temporaries(pafs.LocalFileSystem(), str(work))
-    for name in ("state.json", ".lock"):
-        (work / name).unlink(missing_ok=True)
-    if work.is_dir():
-        work.rmdir()
-
-
-def _check_finished(path: Path, identity: dict[str, Any]) -> None:
-    """Check that the existing file or folder is this export, complete.
-
-    Raises:
-        ValueError: The file or folder is something else.
-    """
-    try:
-        saved = json.loads(Path(f"{path}{SIDECAR}").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        saved = {}
-    if not _same(saved, identity):
-        raise ValueError(
-            f"{path} exists, but is not an export of this output in its current state; remove it, "
-            "or give another name"
-        )
-
-
-def _state(work: Path, identity: dict[str, Any], data: Path) -> State | None:
-    """Read the state of an unfinished export; None if the state or the data is missing.
-
-    Raises:
-        ValueError: The state belongs to a different export.
-    """
-    try:
-        saved = json.loads((work / "state.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if not _same(saved["identity"], identity):
-        raise ValueError(
-            f"{work} is an unfinished export with another format or split, or of the output before "
-            "it changed; remove it, or give another name"
-        )
-    state: State = saved["state"]
-    return state if data.exists() else None
 
 
 def _write(
