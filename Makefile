@@ -16,7 +16,7 @@ TEST_WORKERS ?= 2
 test: $(VENV)/.installed-dev  ## all tests, 18 minutes on two cores
 	$(BIN)/pytest -n $(TEST_WORKERS)
 
-test-quick: $(VENV)/.installed-dev  ## the tests without Ray, processes and large networks: about two minutes
+test-quick: $(VENV)/.installed-dev  ## the tests without Ray, processes and large networks: two minutes on two cores
 	$(BIN)/pytest -n $(TEST_WORKERS) -m quick
 
 check: lint types test  ## run all checks of continuous integration
