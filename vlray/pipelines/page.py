@@ -84,7 +84,7 @@ def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> 
     run = Run(Path(record.run)) if record and record.run else None
     why = outcome.why.get(step.name, "")
     reasons = [f"reason: {why}"] * bool(why)
-    reasons += [f"reads from {', '.join(step.after)}"] * bool(step.after)
+    reasons += [f"depends on {', '.join(step.after)}"] * bool(step.after)
     return {
         "name": step.name,
         "command": step.command,

@@ -59,12 +59,12 @@ def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folde
         plan = make_plan(step, state.records.get(step.name), redo=step.name in config.redo)
         head = f"step {number} of {len(steps)}, {step.name}:"
         if plan.is_done:
-            log.info("%s done before", head)
+            log.info("%s already done, skipping", head)
             outcome.states[step.name] = "done before"
         elif config.only and step.name not in config.only:
-            log.info("%s left out by --only, although: %s", head, plan.reason)
+            log.info("%s excluded by --only (to do: %s)", head, plan.reason)
         else:
-            log.info("%s vlray %s, because: %s", head, step.command, plan.reason)
+            log.info("%s running vlray %s (%s)", head, step.command, plan.reason)
             outcome.why[step.name] = plan.reason
             outcome.status, outcome.message = _run(plan, state, folder)
             outcome.states[step.name] = state.records[step.name].status
@@ -131,10 +131,10 @@ def _explain(plan: Plan, status: int) -> str:
     step = plan.step
     end = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
     sentences = [f"step {step.name} (vlray {step.command}) {end}; its messages are above."]
-    sentences.append("Run the same pipeline again to continue from here.")
+    sentences.append("Run the same pipeline again to resume from this step.")
     if plan.has_other_settings and step.output:
         sentences.append(
-            f"Its settings have changed ({plan.reason}): if {step.output} does not fit them, "
-            f"--redo {step.name} sets it aside and starts over."
+            f"The settings of the step have changed ({plan.reason}): if they do not fit "
+            f"{step.output}, pass --redo {step.name} to rename that output and start over."
         )
     return " ".join(sentences)
