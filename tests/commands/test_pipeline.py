@@ -96,9 +96,9 @@ def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path
     assert Path(first["model"].run) == runs("train")[0].resolve()
 
     out, err = run("story.yaml")
-    assert "model: done before" in err
-    assert "scores: done before" in err
-    assert out.count("done before") == 2
+    assert "model: already done" in err
+    assert "scores: already done" in err
+    assert out.count("already done") == 2
     assert records() == first
     assert (len(runs("train")), len(runs("test")), len(runs("pipeline"))) == (1, 1, 2)
 
@@ -106,7 +106,7 @@ def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path
     shutil.copy(data / "more" / "trainset.json", data / "vqa-rad")
     out, _ = run("story.yaml", "--dry-run")
     assert f"model   train  to do: {data}/vqa-rad has changed\n" in out
-    assert "    the old pipelines/story/model is set aside first\n" in out
+    assert "    the old pipelines/story/model is renamed first\n" in out
     assert "python -m vlray.train --config pipelines/story/settings/model.yaml" in out
     assert records() == first
     _, err = run("story.yaml")
@@ -123,7 +123,7 @@ def test_a_step_that_is_killed_midway_goes_on_in_the_next_run(data: Path, run: R
     flags += ["--steps", "model.training.save_every=2"]
     out, err = run("story.yaml", *flags, status=1)
     assert "step model (vlray train) was killed by signal 9" in err
-    assert "Run the same pipeline again to continue from here" in err
+    assert "Run the same pipeline again to resume from this step" in err
     assert out.splitlines()[1].split()[:3] == ["model", "train", "failed"]
     assert out.splitlines()[2].split() == ["scores", "test", "not", "run"]
     assert records()["model"].status == "failed"
@@ -169,7 +169,7 @@ def test_other_settings_are_refused_by_the_command_and_redo_begins_anew(
     _, err = run("story.yaml", *other, status=1)
     assert "optim.lr: 5e-05 there, 0.1 here" in err  # the command's own words
     assert "step model (vlray train) exited with status 2" in err
-    assert "--redo model sets it aside and starts over" in err
+    assert "pass --redo model to rename that output and start over" in err
     _, err = run("story.yaml", *other, "--redo", "model", "--only", "model")
     assert "renamed the old pipelines/story/model to pipelines/story/model-before-" in err
     assert records()["model"].status == "finished"
@@ -209,7 +209,7 @@ steps:
     _, err = run("look.yaml", "--output", "out")
     assert "regions: vlray extract, because: some has changed" in err
     assert "nothing to do: all 1 images" in err
-    assert err.count("done before") == 2  # since the extraction wrote nothing
+    assert err.count("already done") == 2  # since the extraction wrote nothing
     shutil.copy(photos / "coffee.png", some)
     run("look.yaml", "--output", "out")
     assert records("out")["regions"].result.startswith("1 images, 16 regions")

@@ -104,11 +104,10 @@ class FrameVotes:
         normalized = normalized if boxes == "auto" else boxes != "pixels"
         if normalized and boxes != "shorter-side" and self.beyond > 0.1 * self.fractions:
             raise ValueError(
-                f"boxes look like fractions, but {self.beyond} of the first "
-                f"{counted(self.images, 'image')} have values up to {self.furthest:.4g}, too "
-                "large for fractions of width and height. If both axes were divided by the "
-                "shorter side (values up to longer side / shorter side), pass --boxes "
-                "shorter-side"
+                "boxes look like fractions of width and height, but values reach "
+                f"{self.furthest:.4g} (too large in {self.beyond} of the first "
+                f"{counted(self.images, 'image')}). If both axes were divided by the shorter side "
+                "(values up to longer side / shorter side), pass --boxes shorter-side"
             )
         # A few images with EXIF rotation must not swap the sizes of all others.
         swapped = self.swapped >= 3 and self.swapped >= 9 * self.straight

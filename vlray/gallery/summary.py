@@ -117,8 +117,8 @@ def table(
     total = sum(label.regions for label in labels)
     more = f", {rows} listed" if len(labels) > rows else ""
     lines.append(
-        f"{total:,} of {counted(output.regions, 'region')} with a score of at least "
-        f"{output.min_score:.2f}, {counted(len(labels), 'label')}{more}"
+        f"{total:,} of {output.regions:,} regions have a score of at least {output.min_score:.2f}: "
+        f"{counted(len(labels), 'label')}{more}"
     )
     return "\n".join(lines)
 

@@ -60,7 +60,7 @@ def write_page(
     """
     records = [record for step in steps if (record := state.records.get(step.name))]
     # A step that finished in an earlier run is done, too.
-    ended = sum(outcome.states[step.name] in ("finished", "done before") for step in steps)
+    ended = sum(outcome.states[step.name] in ("finished", "already done") for step in steps)
     names = ", ".join(map(str, config.config))
     today = datetime.date.today().isoformat()
     name = folder.resolve().name

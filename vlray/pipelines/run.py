@@ -28,7 +28,7 @@ class Outcome:
 
     Attributes:
         status: Exit status of the pipeline; a step that exits with 2 counts as failed.
-        states: State of every step, keyed by name: ``done before``, ``finished``, ``failed``,
+        states: State of every step, keyed by name: ``already done``, ``finished``, ``failed``,
             ``stopped`` or ``not run``.
         why: Why each step was run, keyed by step name; steps that were not run are left out.
         message: Why a step failed and what to do; empty: no step failed.
@@ -60,7 +60,7 @@ def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folde
         head = f"step {number} of {len(steps)}, {step.name}:"
         if plan.is_done:
             log.info("%s already done, skipping", head)
-            outcome.states[step.name] = "done before"
+            outcome.states[step.name] = "already done"
         elif config.only and step.name not in config.only:
             log.info("%s excluded by --only (to do: %s)", head, plan.reason)
         else:

@@ -112,7 +112,7 @@ class _ArrowReader(ABC):
 
     def _list_lost(self, contents: _Contents) -> list[str]:
         """Return the ids of images lost to truncation; if unknown, a placeholder for all."""
-        return [f"all rows from {contents.rows}"] if contents.damage else []
+        return [f"rows from {contents.rows} on"] if contents.damage else []
 
 
 class HfArrowReader(_ArrowReader):
