@@ -82,7 +82,7 @@ def runs(command: str, project: str = "tiny") -> list[Path]:
 
 def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path, run: Run) -> None:
     out, err = run("story.yaml")
-    assert "step 1 of 2, model: vlray train, because: not run yet" in err
+    assert "step 1 of 2, model: running vlray train (not run yet" in err
     assert "best exact match" in err  # the step's own words go through
     lines = out[out.index("step    command") :].splitlines()
     assert lines[1].split()[:3] == ["model", "train", "finished"]
@@ -110,7 +110,7 @@ def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path
     assert "python -m vlray.train --config pipelines/story/settings/model.yaml" in out
     assert records() == first
     _, err = run("story.yaml")
-    assert f"scores: vlray test, because: {data}/vqa-rad has changed" in err
+    assert f"scores: running vlray test ({data}/vqa-rad has changed" in err
     (kept,) = Path("pipelines/story").glob("model-before-*")
     assert (kept / "last").exists()
     assert [len(losses(run)) for run in runs("train")] == [6, 6]
@@ -128,7 +128,7 @@ def test_a_step_that_is_killed_midway_goes_on_in_the_next_run(data: Path, run: R
     assert out.splitlines()[2].split() == ["scores", "test", "not", "run"]
     assert records()["model"].status == "failed"
     _, err = run("story.yaml", *flags)
-    assert "model: vlray train, because: it failed" in err
+    assert "model: running vlray train (it failed" in err
     assert [record.status for record in records().values()] == ["finished", "finished"]
     assert "resuming after step 4" in err
     assert not list(Path("pipelines/story").glob("model-before-*"))
@@ -207,7 +207,7 @@ steps:
     exported = Path("made/regions.tsv").read_text()
     os.utime(some / "chelsea.png", (1, 1))
     _, err = run("look.yaml", "--output", "out")
-    assert "regions: vlray extract, because: some has changed" in err
+    assert "regions: running vlray extract (some has changed" in err
     assert "nothing to do: all 1 images" in err
     assert err.count("already done") == 2  # since the extraction wrote nothing
     shutil.copy(photos / "coffee.png", some)

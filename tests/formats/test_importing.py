@@ -130,7 +130,7 @@ def test_other_settings_are_refused_and_an_edited_file_on_request(
     source: Path, tmp_path: Path
 ) -> None:
     convert(source, tmp_path / "out")
-    with pytest.raises(ValueError, match=r"output\.dtype: 'float16' there, 'float32' now"):
+    with pytest.raises(ValueError, match=r"output\.dtype: 'float16' in the output, 'float32' now"):
         convert(source, tmp_path / "out", dtype="float32")
     write(source, [image.tsv10() for image in MANY[:19]])
     with pytest.raises(ValueError, match=r"many\.tsv has changed since"):

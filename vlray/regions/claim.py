@@ -48,7 +48,7 @@ def claim(
         Whether rows were removed because the source has changed.
 
     Raises:
-        ValueError: The output was made with other settings or from another source (the message
+        ValueError: The output was made with different settings or from another source (the message
             lists each difference), the source has changed, or the folder is not a vlray output.
     """
     path = files.join(root, parts.SETTINGS)
