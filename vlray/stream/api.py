@@ -83,7 +83,7 @@ def _option_paths(name: str, value: Any) -> list[OptionPath]:
         raise ValueError(f"{name} can be {names}; pass its section as a mapping")
     close = nearest(name, [".".join(path) for path in paths])
     hint = (
-        f"did you mean {close.rpartition('.')[2]}?" if close else "vlray extract --help lists them"
+        f"did you mean {close.rpartition('.')[2]}?" if close else "vlray extract --help-all lists them"
     )
     raise ValueError(f"vlray.extract has no option {name!r}; {hint}")
 
