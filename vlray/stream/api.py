@@ -82,9 +82,8 @@ def _option_paths(name: str, value: Any) -> list[OptionPath]:
         names = " or ".join(".".join(path) for path in matching)
         raise ValueError(f"{name} can be {names}; pass its section as a mapping")
     close = nearest(name, [".".join(path) for path in paths])
-    hint = (
-        f"did you mean {close.rpartition('.')[2]}?" if close else "vlray extract --help-all lists them"
-    )
+    lists = "vlray extract --help-all lists them"
+    hint = f"did you mean {close.rpartition('.')[2]}?" if close else lists
     raise ValueError(f"vlray.extract has no option {name!r}; {hint}")
 
 
