@@ -36,6 +36,14 @@ METAVARS = {
 }
 
 
+VERBOSITY = {
+    "-q": "--env.console-level=warning",
+    "--quiet": "--env.console-level=warning",
+    "-v": "--env.log-level=debug",
+    "--verbose": "--env.log-level=debug",
+}
+
+
 def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
     """Parse the command line into nested values, without validating them.
 
@@ -78,7 +86,9 @@ def _spell_out(cls: type[Command], argv: list[str]) -> list[str]:
     for index, arg in enumerate(argv):
         if arg == "--":
             return args + argv[index:]
-        if arg.startswith("--"):
+        if arg in VERBOSITY:
+            arg = VERBOSITY[arg]
+        elif arg.startswith("--"):
             flag, equals, value = arg.partition("=")
             flag = flag.replace("_", "-")
             if flag[2:] in cls.aliases:
@@ -118,6 +128,17 @@ def _parser(cls: type[Command]) -> ArgumentParser:
         "-h", "--help", action="store_true", default=SUPPRESS, help="Show the common options."
     )
     parser.add_argument("--help-all", action="help", help="Show this help and exit.")
+    # `_spell_out` replaces these flags; they are here for the help.
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        default=SUPPRESS,
+        help="Show warnings and errors only.",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=SUPPRESS, help="Log debug messages, too."
+    )
     return parser
 
 

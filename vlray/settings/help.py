@@ -91,7 +91,8 @@ def short_help(cls: type[Command], parser: ArgumentParser, args: list[str]) -> s
     formatter.add_text("examples:\n" + examples(cls, page.examples))
     formatter.add_text(
         f"vlray {cls.command} --help-all explains all {len(options_of(cls))} options, and how to "
-        "set them\nin files and in environment variables."
+        "set them\nin files and in environment variables. -q shows warnings only, -v debug messages"
+        " as well."
     )
     return formatter.format_help()
 
