@@ -126,10 +126,10 @@ def test_the_settings_of_a_run_repeat_it() -> None:
         ("corpus: vqa-rad:train", "trainig: {steps: 3}", "step model: unknown key trainig.steps; "
          "did you mean training.steps?"),
         ("max_boxes: $number", "max_boxes: many", "step regions: detector.max_boxes is 'many'"),
-        ("command: extract", "command: extrct", "step regions: command is 'extrct'; did you mean "
-         "extract?"),
-        ("command: extract", "command: pipeline", "step regions: command is 'pipeline'"),
-        ("command: extract", "command: [extract]", "step regions: command is ['extract']"),
+        ("command: extract", "command: extrct",
+         "step regions: unknown command 'extrct'; did you mean extract?"),
+        ("command: extract", "command: pipeline", "step regions: unknown command 'pipeline'"),
+        ("command: extract", "command: [extract]", "step regions: unknown command ['extract']"),
         ("command: extract, ", "", "step regions: no command; choose from: extract, "),
         ("regions: $regions", "regions: $regoins", "step model: $regoins is neither an earlier "
          "step nor an entry in values; did you mean regions?"),
@@ -152,7 +152,7 @@ def test_the_settings_of_a_run_repeat_it() -> None:
         ("  model:", "  regions:", "story.yaml has two steps named regions (line 7)"),
         ("  model:", "  2nd:", "'2nd' is not a valid step name"),
         ("steps:", "stepps:", "unknown key stepps.regions.command (in story.yaml)"),
-        ("  scores: {", "  scores: {}\n  more: {", "step scores of story.yaml is empty (line 11)"),
+        ("  scores: {", "  scores: {}\n  more: {", "step scores in story.yaml is empty (line 11)"),
         ("  scores: {", "  scores: test\n  more: {", "step scores: a step must be a mapping"),
         ("  model:", "  model: {", "story.yaml is not valid YAML"),
         ("project: rad", "output: s3://b/o", "a pipeline needs a local folder for its state"),
@@ -170,7 +170,7 @@ def test_every_mistake_is_said_at_once(capsys) -> None:
     text = STORY.replace("root:", "rot:").replace("test,", "tset,").replace("train\n", "train\n", 1)
     said = refusal(capsys, text, "--only", "modle")
     assert "step regions: unknown key images.rot" in said
-    assert "step scores: command is 'tset'; did you mean test?" in said
+    assert "step scores: unknown command 'tset'; did you mean test?" in said
     assert "unknown step modle; did you mean model?" in said
     assert "step model" not in said  # what it refers to is named once
 

@@ -74,7 +74,7 @@ def test_a_finished_step_is_done_until_something_changes(steps: Steps) -> None:
     older = replace(record, version="0.0.1")
     assert make_plan(step, older).reason == f"vlray changed from 0.0.1 to {vlray.__version__}"
     Path("o/regions").rename("elsewhere")
-    assert make_plan(step, record).reason == "o/regions is gone"
+    assert make_plan(step, record).reason == "o/regions no longer exists"
 
 
 def test_where_it_runs_and_how_it_is_watched_changes_nothing(steps: Steps) -> None:
