@@ -179,7 +179,7 @@ def test_what_is_not_there_is_refused_before_anything_runs(data: Path, run: Run)
     (data / "vqa-rad" / "testset.json").unlink()
     _, err = run("story.yaml", "--values", "regions=nowhere", status=2)
     assert "step model: regions: nowhere does not exist, and no earlier step" in err
-    assert "step scores: testset.json of vqa-rad:test was not found at" in err
+    assert "step scores: testset.json for vqa-rad:test was not found at" in err
     assert not Path("runs").exists()
     _, err = run("story.yaml", "--steps", "model.corpus=vqa-rad:tran", "--dry-run", status=2)
     assert "step model: unknown split of vqa-rad 'tran'; did you mean train?" in err

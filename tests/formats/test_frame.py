@@ -86,7 +86,7 @@ def test_fractions_without_a_size_are_refused_with_the_way_out() -> None:
     image = found([[0, 0.25, 0.5, 1]], None)
     with pytest.raises(RowError, match=r"size is unknown; pass --images FOLDER .* or --sizes"):
         boxes_in_pixels(image, voted(image), None)
-    with pytest.raises(RowError, match="no size for this image; give --images"):
+    with pytest.raises(RowError, match="no size for this image; pass --images"):
         boxes_in_pixels(replace(LANDSCAPE, image_hw=None), voted(LANDSCAPE), None)
 
 
@@ -189,7 +189,7 @@ def test_fractions_of_something_else_than_the_image_are_refused_until_it_is_said
     boxes, _, flags = boxes_in_pixels(by_shorter, frame, (600, 800))
     np.testing.assert_allclose(boxes, [[0, 0, 799.68, 594], [60, 60, 300, 300]], rtol=1e-5)
     assert names(flags) == ["boxes-normalized"]
-    with pytest.raises(RowError, match=r"up to 1\.333 in x .* 600x800: .* than its shorter side"):
+    with pytest.raises(RowError, match=r"up to 1\.333 in x .* 600x800: .* not its shorter side"):
         boxes_in_pixels(by_shorter, frame, (800, 600))
 
 

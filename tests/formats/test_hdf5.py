@@ -94,7 +94,7 @@ def test_rows_want_the_list_of_ids_and_trust_in_it(tmp_path: Path) -> None:
     ):
         Hdf5RowsReader(source, trust_pickle=True)
     index.unlink()
-    with pytest.raises(ValueError, match=r"needs train_imgid2idx\.pkl, .*same folder"):
+    with pytest.raises(ValueError, match=r"requires train_imgid2idx\.pkl, .*same folder"):
         Hdf5RowsReader(source, trust_pickle=True)
 
 

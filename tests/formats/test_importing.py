@@ -257,7 +257,7 @@ def test_ids_beyond_the_names_are_flagged(tmp_path: Path) -> None:
     output, _ = convert(source, tmp_path / "out", labels=(str(names),))
     assert output.obj_names[7] == "name 7"
     (line,) = flag_lines(str(tmp_path / "out"))[1:]
-    assert "labels-unknown: 1 images" in line
+    assert "labels-unknown: 1 image" in line
     assert "object id 1600, but 1,600 names; the ids may count from 1" in line
 
 

@@ -264,7 +264,7 @@ def _matrix(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray:
     lengths = set(pc.list_value_length(lists).to_pylist())
     if len(lengths) != 1:
         raise ValueError(
-            f"all rows in {name} must have the same length, but there are {len(lengths)} lengths"
+            f"all rows in {name} must have the same length, but have {len(lengths)} lengths"
         )
     values = np.array(lists.flatten().to_numpy(zero_copy_only=False))
     return values.reshape(len(lists), -1)
