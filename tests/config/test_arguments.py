@@ -104,12 +104,12 @@ def test_text_stays_what_was_written(name) -> None:
         (["--detector.options.a", "1"], "give --detector.options a=VALUE"),
         (
             ["--options", "a"],
-            "detector.options cannot be parsed; give KEY=VALUE (several: a=1,b=2)",
+            "detector.options cannot be parsed; pass KEY=VALUE (several: a=1,b=2)",
         ),
-        (["--options", '{"a": 1'], "detector.options cannot be parsed; give KEY=VALUE"),
-        (["--options", "a=1", "b=2"], "'b=2' is one argument too many after IMAGES OUT; separate"),
+        (["--options", '{"a": 1'], "detector.options cannot be parsed; pass KEY=VALUE"),
+        (["--options", "a=1", "b=2"], "'b=2' is an unexpected argument after IMAGES OUT; separate"),
         (["--min-boxes"], "--detector.min-boxes: expected one argument"),
-        (["c"], "'c' is one argument too many after IMAGES OUT"),
+        (["c"], "'c' is an unexpected argument after IMAGES OUT"),
         (["--images.root", "c"], "images.root is set twice, by IMAGES and by a flag"),
     ],
 )

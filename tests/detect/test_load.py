@@ -123,7 +123,7 @@ def test_a_stored_name_stands_for_what_is_stored(own: Path, config: Path) -> Non
     assert identify(options("mine")) == identify(options(f"{own}:Whole"))
     assert settled(options("coco")).name == str(config)
     store("models.bad", "something")
-    with pytest.raises(ValueError, match=r"the stored detector 'bad' is 'something'"):
+    with pytest.raises(ValueError, match=r"the stored name 'bad' stands for 'something'"):
         detector_class(options("bad"))
 
 
@@ -229,6 +229,6 @@ def test_options_of_the_visual_genome_detector_are_refused_before_another_is_loa
     given: dict[str, Any],
 ) -> None:
     (name,) = given
-    with pytest.raises(ValueError, match=rf"detector\.{name}=.* is for vg-caffe and vg-pbua"):
+    with pytest.raises(ValueError, match=rf"detector\.{name}=.* works only with vg-caffe and"):
         check_modes(DetectorSection(**given), boxes_given=False)
     check_modes(DetectorSection(name="vg-caffe", **given), boxes_given=False)

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 
 from vlray.config.cluster import ClusterSection
+from vlray.settings.wording import counted
 
 log = logging.getLogger("vlray.cluster")
 
@@ -36,9 +37,9 @@ def connect(options: ClusterSection) -> None:
         _init(options)
     total = ray.cluster_resources()
     log.info(
-        "Ray %s: %d node(s), %g CPUs, %g GPUs",
+        "Ray %s: %s, %g CPUs, %g GPUs",
         ray.__version__,
-        sum(node["Alive"] for node in ray.nodes()),
+        counted(sum(node["Alive"] for node in ray.nodes()), "node"),
         total.get("CPU", 0),
         total.get("GPU", 0),
     )
@@ -59,7 +60,8 @@ def _init(options: ClusterSection) -> None:
             ray.init("auto", **quiet)
         except ConnectionError as error:
             log.warning(
-                "starting a local Ray: the cluster of this machine does not answer: %s", error
+                "starting a local Ray, because the cluster on this machine does not respond: %s",
+                error,
             )
             ray.init("local", **local)
     else:

@@ -25,7 +25,7 @@ def _split_commas(value: Any) -> Any:
 
 def _check_folder_name(name: str) -> str:
     if not name or name.startswith(".") or set(name) & set("/\\"):
-        raise ValueError("give the name of a folder, without / or \\ and without a leading dot")
+        raise ValueError("use a plain folder name, without / or \\ and without a leading dot")
     return name
 
 

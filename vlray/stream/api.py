@@ -80,7 +80,7 @@ def _option_paths(name: str, value: Any) -> list[OptionPath]:
         return matching
     if matching:
         names = " or ".join(".".join(path) for path in matching)
-        raise ValueError(f"{name} can be {names}; pass its section as a mapping")
+        raise ValueError(f"{name} is ambiguous: it can be {names}; pass the section as a mapping")
     close = nearest(name, [".".join(path) for path in paths])
     hint = (
         f"did you mean {close.rpartition('.')[2]}?" if close else "vlray extract --help lists them"
