@@ -53,7 +53,7 @@ def test_good_regions_pass_and_so_do_none_at_all() -> None:
         (changed("boxes", 1, np.nan), r"\(region 0 of image 1\) is invalid or outside"),
         (
             changed("visual_feats", 2, np.inf),
-            "visual_feats contains NaN or inf in region 1 of image 1",
+            "visual_feats contains NaN or inf in region 1",
         ),
         (changed("obj_probs", 1, np.nan), "obj_probs contains NaN or inf in region 0 of image 1"),
         (changed("obj_ids", 1, 2), "obj_ids range from 0 to 2, but info.obj_names has 2 names"),

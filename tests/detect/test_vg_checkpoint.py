@@ -177,9 +177,7 @@ def test_missing_and_unknown_tensors_are_listed(flavour: str, tiny: Tensors) -> 
     attribute = next(name for name in tensors if name.endswith(("fc_attr.bias", "linear1.bias")))
     for gone in ("backbone.res4.22.conv3.norm.running_var", attribute):
         rest = {name: value for name, value in tensors.items() if name != gone}
-        with pytest.raises(
-            ValueError, match=rf"missing from the file \(1 tensor\): {re.escape(gone)}"
-        ):
+        with pytest.raises(ValueError, match=rf"missing .*\(1 tensor\): {re.escape(gone)}"):
             to_canonical(rest, "it")
     more = tensors | {"backbone.fc.weight": tensors[attribute]}
     with pytest.raises(ValueError, match=r"1 tensors are unknown: backbone\.fc\.weight"):

@@ -74,9 +74,7 @@ def test_published_weights_given_to_lite_are_answered_with_the_detectors_they_ar
         with pytest.raises(ValueError, match=r"no weights for lite.*name vg-pbua or vg-caffe"):
             check("lite", folder / name)
     (folder / "page.safetensors").write_text("<!DOCTYPE html>")
-    with pytest.raises(
-        ValueError, match=r"no weights for lite \(Safe.*; use a file written by jobs/"
-    ):
+    with pytest.raises(ValueError, match=r"no weights for lite \(Safe.*; use a file .* by jobs/"):
         check("lite", folder / "page.safetensors")
     with pytest.raises(ValueError, match="does not exist"):
         check("lite", folder / "nothing.safetensors")
@@ -98,7 +96,7 @@ def test_files_that_are_not_visual_genome_weights_are_refused_with_the_reason(fo
         check("vg-caffe", folder / "page.bin")
     torch.save({"backbone.stem.conv1.weight": torch.zeros(1)}, folder / "other.pth")
     with pytest.raises(
-        ValueError, match=r"other\.pth does not contain .*\n +missing from the file \(529 tensors"
+        ValueError, match=r"other\.pth does not contain .*\n +missing .* \(529 tensors"
     ):
         check("vg-pbua", folder / "other.pth")
     with pytest.raises(ValueError, match=r"vg-pbua needs --detector\.weights"):

@@ -242,9 +242,7 @@ def test_a_signal_during_an_extraction_stops_it_with_one_sentence(
         process = subprocess.Popen(
             [sys.executable, "-m", "vlray.extract", str(photos), "new", *flags], stderr=file
         )
-    wait_until(
-        lambda: "loading detectors" in console.read_text() or process.poll() is not None, 120
-    )
+    wait_until(lambda: "loading det" in console.read_text() or process.poll() is not None, 120)
     time.sleep(1)
     process.send_signal(number)
     assert process.wait() == 130, console.read_text()
