@@ -51,6 +51,7 @@ def _init(options: ClusterSection) -> None:
     # Only a local Ray takes this size; a running cluster has its own object stores.
     if options.object_store_gb:
         local["object_store_memory"] = int(options.object_store_gb * 2**30)
+    # Passing "local" also prevents `ray.init` from connecting to RAY_ADDRESS.
     if options.address == "local":
         ray.init("local", **local)
     elif options.address or os.environ.get("RAY_ADDRESS"):

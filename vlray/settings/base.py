@@ -104,6 +104,7 @@ class Command(BaseSettings):
     def changed(self) -> dict[str, Any]:
         """Return the settings that differ from the defaults, as plain types."""
         defaults = {path: field.default for path, field in options_of(type(self)).items()}
+        # Compare Python values, because a default has not been converted to plain types.
         values = flatten(self.model_dump(exclude={"config"}))
         plain = flatten(self.resolved())
         missing = object()  # entries of mappings have no default

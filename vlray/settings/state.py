@@ -138,6 +138,7 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
     assert option is not None
     field = options[option]
     parsed = yaml.safe_load(value) if is_mapping(field) else value
+    # Options of other commands may be stored too, and this class would refuse them.
     others = {path: value for path, value in stored.items() if find_option(path, options)}
     layer = Layer("key", others | {path: parsed})
     try:

@@ -55,6 +55,7 @@ def extract_regions(
         _ARGUMENTS["detector"]: detector,
     }
     for name, value in options.items():
+        # A mapping sets several options, and any of them may also be passed by its short name.
         for path in _option_paths(name, value):
             if path in values:
                 raise ValueError(f"{name}: {'.'.join(path)} is set twice; pass it once")

@@ -81,6 +81,7 @@ def _convert(path: Path, digest: str, cached: Path) -> VgCheckpoint:
         "source_sha256": digest,
         "has_attributes": str(has_attributes).lower(),
     }
+    # Readers in other processes must never see a partial file.
     try:
         with replacing(cached) as temporary:
             save_file(tensors, temporary, metadata)
