@@ -61,7 +61,7 @@ def test_a_file_that_was_edited_is_loaded_again(tmp_path) -> None:
         ("a..b:Mine", "use module:Class"),
         ("no_such_package.module:Mine", "no module named 'no_such_package'"),
         ("fractions.nothing:Mine", "no module named 'fractions.nothing'"),
-        ("nowhere/file.py:Mine", "there is no file"),
+        ("nowhere/file.py:Mine", "no such file"),
         ("fractions:Fracton", "fractions has no 'Fracton'; it has Fraction"),
     ],
 )

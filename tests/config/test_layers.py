@@ -205,7 +205,7 @@ def test_a_key_of_another_command_in_a_config_file_is_refused(capsys, tmp_path) 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "there is no file c.yaml"),
+        (None, "c.yaml: no such file"),
         ("- a\n- b", "c.yaml contains a list; write a mapping"),
         ("just words", "c.yaml contains a str; write a mapping"),
         ("a: [", "c.yaml is not valid YAML"),

@@ -148,7 +148,7 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="do not fit") as error:
         load_weights(Network(), path)
     message = str(error.value)
-    assert "backbone.stem.conv1.weight (5, 3, 1, 1), the network has (2, 3, 1, 1)" in message
+    assert "backbone.stem.conv1.weight (5, 3, 1, 1), but the network has (2, 3, 1, 1)" in message
     assert "missing from the file (1 tensor): backbone.stem.conv1.bias" in message
     assert "not part of the network (1 tensor): neck.weight" in message
 

@@ -144,14 +144,14 @@ def test_settled_options_hold_in_other_folders_and_processes(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lit", r"no detector 'lit'; did you mean 'lite'\?"),
-        ("mime", r"no detector 'mime'; did you mean 'mine'\?"),
+        ("lit", r"unknown detector 'lit'; did you mean 'lite'\?"),
+        ("mime", r"unknown detector 'mime'; did you mean 'mine'\?"),
         (
             "something",
-            r"no detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
+            r"unknown detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
         ),
         ("none.yaml", r"no configuration file 'none\.yaml'"),
-        ("none.py:Mine", r"there is no file"),
+        ("none.py:Mine", r"no such file"),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(name: str, message: str, own: Path) -> None:

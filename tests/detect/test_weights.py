@@ -177,7 +177,7 @@ def test_addresses_that_differ_only_in_their_query_have_files_of_their_own() -> 
     assert cache_path("https://example.org/../../a/%2e%2e/net.pth").name == "net.pth"
     assert ".." not in cache_path("https://example.org/../../a/%2e%2e/net.pth").parts
     assert cache_path("detectron2://a/b.pkl").parts[-3:] == ("detectron2", "a", "b.pkl")
-    with pytest.raises(ValueError, match="names no file"):
+    with pytest.raises(ValueError, match="does not end with a file name"):
         cache_path("https://example.org/models/")
 
 

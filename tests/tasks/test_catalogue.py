@@ -82,7 +82,7 @@ def test_a_file_that_is_gone_is_said_with_the_way_out(tmp_path) -> None:
     (tmp_path / "own.py").write_text(CLASS)
     additions.add(f"{tmp_path / 'own.py'}:Counted")
     (tmp_path / "own.py").unlink()
-    with pytest.raises(ValueError, match=r"there is no file .* vlray datasets remove counted"):
+    with pytest.raises(ValueError, match=r"no such file: .* vlray datasets remove counted"):
         catalogue.find("counted")
 
 
