@@ -204,7 +204,7 @@ def test_classes_can_be_named(write: Write) -> None:
     assert Detectron(named).info.obj_names == ("a", "b", "c", "d", "e")
     with pytest.raises(ValueError, match=r"has 1 names, but .*NUM_CLASSES=5"):
         Detectron(network.options(options={"obj_names": ["a"]}))
-    with pytest.raises(ValueError, match=r"\['labels'\] are unknown"):
+    with pytest.raises(ValueError, match=r"unknown detector\.options .*: labels;"):
         Detectron(network.options(options={"labels": ["a"]}))
 
 
@@ -221,7 +221,7 @@ def test_weights_of_other_classes_are_refused(write: Write) -> None:
     five, eighty = write("conv_head"), write("FPN")
     with pytest.raises(ValueError, match="do not fit the configuration") as error:
         Detectron(five.options(weights=str(eighty.weights)))
-    assert "cls_score.weight (81, 48), the network has (6, 392)" in str(error.value)
+    assert "cls_score.weight (81, 48), but the network has (6, 392)" in str(error.value)
     assert "MODEL.ROI_HEADS.NUM_CLASSES" in str(error.value)
 
 

@@ -148,7 +148,7 @@ def test_settled_options_hold_in_other_folders_and_processes(
         ("mime", r"unknown detector 'mime'; did you mean 'mine'\?"),
         (
             "something",
-            r"unknown detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
+            r"unknown detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Det",
         ),
         ("none.yaml", r"no configuration file 'none\.yaml'"),
         ("none.py:Mine", r"no such file"),
