@@ -107,7 +107,7 @@ def test_an_import_without_one_good_image_ends_with_status_1(
 def test_the_help_shows_examples_and_every_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of("--help") == 0
     shown = capsys.readouterr().out
-    assert "vlray.convert train2014_obj36.tsv regions/ --images coco/train2014" in shown
+    assert "vlray convert train2014_obj36.tsv regions/ --images coco/train2014" in shown
     for line in ("  tsv6        the original TSV of six columns", "  npz         any other OUT"):
         assert line in shown
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import pytest
 
+from vlray.config.datasets import DatasetsConfig
 from vlray.config.extract import ExtractConfig
 from vlray.config.test import TestConfig
 from vlray.config.view import ViewConfig
 from vlray.runs.session import Session
 from vlray.settings.base import Command
+from vlray.settings.commands import COMMANDS, settings_of
+from vlray.settings.help import is_requested
+from vlray.settings.options import options_of
 from vlray.settings.reader import from_cli
 from vlray.settings.section import Section
 
@@ -97,8 +101,8 @@ def test_text_stays_what_was_written(name) -> None:
         (["--min-boxs", "3"], "unknown flag --min-boxs; did you mean --detector.min-boxes?"),
         (["--detector.nam", "x"], "unknown flag --detector.nam; did you mean --detector.name?"),
         (["--detctor.name=x"], "unknown flag --detctor.name; did you mean --detector.name?"),
-        (["--zzz"], "unknown flag --zzz; see --help"),
-        (["-x"], "unknown flag -x; see --help"),
+        (["--zzz"], "unknown flag --zzz; see --help-all"),
+        (["-x"], "unknown flag -x; see --help-all"),
         (["--detector", "lite"], "--detector is a section, not an option; its options are"),
         (["--min-score", ".5"], "--min-score is an option of vlray view, not of extract"),
         (["--detector.options.a", "1"], "use --detector.options a=VALUE"),
@@ -139,16 +143,63 @@ def test_an_ambiguous_shortcut_is_refused_naming_the_candidates(capsys) -> None:
 
 def test_help_teaches_every_option(capsys) -> None:
     with pytest.raises(SystemExit) as stop:
-        from_cli(ExtractConfig, ["--help"])
+        from_cli(ExtractConfig, ["--help-all"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: vlray extract IMAGES OUT [options]")
-    assert "python -m vlray.extract photos/ regions/" in text
+    assert "vlray extract photos/ regions/" in text
     for flag in ("--detector.min-boxes N", "--output.dtype {float16,float32}", "--config FILE"):
         assert flag in text
     assert "Raised to min_boxes if only that is set. (default: 36)" in " ".join(text.split())
     assert "``" not in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def help_of(command: str, capsys, *args: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        from_cli(settings_of(command), [*args, "--help"])
+    assert stop.value.code == 0
+    text: str = capsys.readouterr().out
+    return text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_short_help_fits_on_two_screens_and_names_what_is_common(capsys, command) -> None:
+    text = help_of(command, capsys)
+    cls = settings_of(command)
+    assert len(text.splitlines()) <= 90
+    assert text.startswith(f"usage: vlray {command}")
+    examples = text.partition("examples:\n")[2]
+    assert examples.count(f"  vlray {command} ") == min(len(cls.examples), 3)
+    assert f"vlray {command} --help-all explains all {len(options_of(cls))} options" in text
+    for name in cls.common:
+        assert f"--{name.split('.')[-1].replace('_', '-')}" in text
+    assert "--env.runs-dir" not in text
+    assert "{{" not in text
+
+
+def test_help_of_an_action_is_about_this_action(capsys) -> None:
+    text = help_of("datasets", capsys, "check", "vqa")
+    assert text.startswith("usage: vlray datasets check DATASET[:SPLIT]")
+    assert "--regions NAME" in text
+    assert "--mix" not in text
+    assert "--mix {size" in help_of("datasets", capsys, "corpus")
+    whole = help_of("datasets", capsys)
+    assert all(one.usage in whole for one in settings_of("datasets").actions.values())
+    assert get_args(DatasetsConfig.model_fields["action"].annotation) == (*DatasetsConfig.actions,)
+
+
+def test_help_behind_two_dashes_belongs_to_the_command_behind_them(capsys) -> None:
+    assert not is_requested(["out", "--", "extract", "--help"])
+    assert is_requested(["out", "-h", "--", "extract"])
+
+
+def test_choices_within_choices_are_one_list_of_words(capsys) -> None:
+    with pytest.raises(SystemExit):
+        from_cli(settings_of("train"), ["--help-all"])
+    text = capsys.readouterr().out
+    assert "--loader.boxes {none,xyxy,xyxy_area,xyxy_wh,xyxy_wh_area,model}" in text
+    assert "{{" not in text
 
 
 @pytest.mark.usefixtures("processes")

@@ -232,17 +232,31 @@ def test_a_signal_during_the_imports_stops_the_command(
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "address", "line"),
+    [
+        (signal.SIGINT, "local", "loading detectors"),
+        (signal.SIGTERM, "local", "loading detectors"),
+        (signal.SIGINT, "none", "running in this process"),
+        (signal.SIGTERM, "none", "running in this process"),
+    ],
+)
 def test_a_signal_during_an_extraction_stops_it_with_one_sentence(
-    number: signal.Signals, photos: Path, grid_detector: str, tmp_path: Path
+    number: signal.Signals,
+    address: str,
+    line: str,
+    photos: Path,
+    grid_detector: str,
+    tmp_path: Path,
 ) -> None:
     flags = ["--detector.name", grid_detector, "--detector.options", "seconds=30"]
+    flags += ["--cluster.address", address]
     console = tmp_path / "console.txt"
     with console.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "vlray.extract", str(photos), "new", *flags], stderr=file
         )
-    wait_until(lambda: "loading det" in console.read_text() or process.poll() is not None, 120)
+    wait_until(lambda: line in console.read_text() or process.poll() is not None, 120)
     time.sleep(1)
     process.send_signal(number)
     assert process.wait() == 130, console.read_text()

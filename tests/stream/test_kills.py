@@ -84,6 +84,14 @@ def unbroken(bench: Bench) -> dict[str, bytes]:
     return files
 
 
+def test_a_run_in_this_process_writes_the_same_bytes(
+    bench: Bench, unbroken: dict[str, bytes]
+) -> None:
+    out = bench.folder / "in this process"
+    extract.main([str(bench.images), str(out), *bench.flags, "--cluster.address", "none"])
+    assert files_of(out) == unbroken
+
+
 def wait_for_parts(out: Path, process: subprocess.Popen[bytes], count: int) -> None:
     def are_there() -> bool:
         return len(list((out / "regions").glob("part-*"))) >= count

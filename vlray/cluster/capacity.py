@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import ray
-
 from vlray.config.cluster import ClusterSection
 from vlray.settings.wording import counted
 
@@ -42,6 +40,8 @@ class ResourcePlan:
 
 def living_nodes() -> list[Node]:
     """Return the nodes of the cluster that are alive."""
+    import ray  # extractions without Ray plan their threads with this module
+
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in resources]
 

@@ -10,9 +10,8 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
-
-import ray
 
 from vlray.config.cluster import ClusterSection
 from vlray.settings.wording import counted
@@ -30,6 +29,8 @@ def connect(options: ClusterSection) -> None:
     of: ``cluster.address``, ``RAY_ADDRESS`` (which ``ray job submit`` sets), and the address of a
     cluster that ``ray start`` started on this machine.
     """
+    import ray  # extractions without Ray use this module to look for a cluster
+
     if ray.is_initialized():
         return
     log.info("starting Ray, or connecting to the running cluster")
@@ -46,6 +47,8 @@ def connect(options: ClusterSection) -> None:
 
 
 def _init(options: ClusterSection) -> None:
+    import ray
+
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
     local = {"include_dashboard": False} | quiet
     # Only a local Ray takes this size; a running cluster has its own object stores.
@@ -117,6 +120,20 @@ def _held_back() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(console, 2)
             os.close(console)
+
+
+def is_cluster_configured() -> bool:
+    """Return whether `connect` would use a connection or a cluster that exists already."""
+    if "RAY_ADDRESS" in os.environ:
+        return True
+    # Ray records a started cluster in this folder. Without the folder, there is no need to import
+    # Ray, which takes half a second.
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if "ray" not in sys.modules and not Path(folder, "ray").exists():
+        return False
+    import ray
+
+    return ray.is_initialized() or running_here()
 
 
 def running_here() -> bool:

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-import ray
-
 from vlray.cluster.console import HARMLESS
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import WORKER, JsonFormatter, LogFormat, parse_json
@@ -58,6 +56,8 @@ class _WorkerFormatter(JsonFormatter):
 
 def _worker_context() -> dict[str, str]:
     """Return the ids of this worker, its node and its current task, keyed by Ray's names."""
+    import ray
+
     if not ray.is_initialized():
         return {}
     context = ray.get_runtime_context()

@@ -13,8 +13,9 @@ class ClusterSection(Section):
     """Resources of the Ray cluster, or of this machine."""
 
     address: str = ""
-    """Address of a running Ray cluster; ``local`` starts one on this machine. Empty:
-    ``RAY_ADDRESS``, else a cluster that runs on this machine, else ``local``."""
+    """Address of a running Ray cluster; ``local`` starts one on this machine, ``none`` runs in this
+    process without Ray. Empty: ``RAY_ADDRESS``, else a cluster that runs on this machine, else
+    ``none`` for a few images and ``local`` for more."""
 
     actors: Annotated[int, Field(ge=0)] = 0
     """Number of detectors that run in parallel, each in a Ray actor. 0: as many as fit."""

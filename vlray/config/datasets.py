@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from vlray.config.data import DataSection
-from vlray.settings.base import Command, Splits
+from vlray.settings.base import ActionHelp, Command, Splits
 
 
 class DatasetsConfig(Command):
@@ -33,6 +33,60 @@ where vlray looks for the files:
 your own dataset:
   python -m vlray.datasets show vqa --spec > mine.yaml    then edit the name, files and splits
   python -m vlray.datasets add mine.yaml"""
+
+    actions: ClassVar[dict[str, ActionHelp]] = {
+        "list": ActionHelp(
+            usage="vlray datasets list [options]",
+            description="List the datasets of the catalogue, and the corpora of the project.",
+            options=("purpose", "data.root", "data.annotations", "data.images", "project"),
+            examples=("list", "list --purpose grounding"),
+        ),
+        "show": ActionHelp(
+            usage="vlray datasets show DATASET[:SPLIT] | CORPUS [options]",
+            description="Describe a dataset: splits, files, labels, metric, source and licence.",
+            options=("spec", "data.annotations", "data.images", "data.root"),
+            examples=("show vqa", "show vqa:minival", "show vqa --spec > mine.yaml"),
+        ),
+        "check": ActionHelp(
+            usage="vlray datasets check DATASET[:SPLIT] | CORPUS [options]",
+            description=(
+                "Read the files of each split, and report missing files, the number of examples, "
+                "and their problems. Exit status 1 if something is missing or broken."
+            ),
+            options=("split", "regions", "data.annotations", "data.images", "data.root"),
+            examples=(
+                "check vqa:train --regions regions/",
+                "check nlvr2 --split dev,test1 --data.annotations nlvr2=/data/nlvr2",
+            ),
+        ),
+        "add": ActionHelp(
+            usage="vlray datasets add FILE.yaml | module:Class | file.py:Class",
+            description="Add your own dataset to the catalogue. All commands then accept its name.",
+            options=("data.annotations", "data.images"),
+            examples=("add my-dataset.yaml", "add path/to/file.py:MyDataset"),
+        ),
+        "remove": ActionHelp(
+            usage="vlray datasets remove NAME",
+            description="Remove your own dataset from the catalogue. Its files stay.",
+            options=(),
+            examples=("remove my-dataset",),
+        ),
+        "corpus": ActionHelp(
+            usage="vlray datasets corpus NAME PART,... [options]",
+            description=(
+                "Save several splits under one name, which train, show and check accept. A part "
+                "is DATASET:SPLIT, DATASET:SPLIT=WEIGHT or DATASET:SPLIT=WEIGHT@REGIONS."
+            ),
+            options=("mix", "project"),
+            examples=("corpus all-questions vqa:train,gqa:train --project lxmert",),
+        ),
+        "score": ActionHelp(
+            usage="vlray datasets score DATASET:SPLIT FILE [options]",
+            description="Compute the metric of a dataset for a file of predictions.",
+            options=("data.annotations", "data.root", "data.on_bad"),
+            examples=("score nlvr2:dev predictions.csv",),
+        ),
+    }
 
     action: Literal["list", "show", "check", "add", "remove", "corpus", "score"] = "list"
     """``list``: list the catalogue. ``show NAME``: describe a dataset. ``check NAME``: report its

@@ -22,6 +22,18 @@ class ExtractConfig(Command):
         "IMAGES": "images.root",
         "OUT": "output.path",
     }
+    common: ClassVar[tuple[str, ...]] = (
+        "split",
+        "boxes",
+        "images.id_rule",
+        "detector.name",
+        "detector.weights",
+        "detector.max_boxes",
+        "detector.score_thresh",
+        "detector.features",
+        "output.retry_failures",
+        "cluster.actors",
+    )
     examples: ClassVar[tuple[str, ...]] = (
         "photos/ regions/",
         "photos/ regions/ --min-boxes 10 --max-boxes 100",

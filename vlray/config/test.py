@@ -29,6 +29,16 @@ files written:
   predictions.json    predictions by example_id
   submission.json     the dataset's official format, if it has one (NLVR, NLVR2: submission.csv)
   index.html          right and wrong examples with their regions; works offline"""
+    common: ClassVar[tuple[str, ...]] = (
+        "output",
+        "batch_size",
+        "precision",
+        "limit",
+        "examples_shown",
+        "images_root",
+        "data.annotations",
+        "data.on_bad",
+    )
     examples: ClassVar[tuple[str, ...]] = (
         "models/vqa vqa:minival",
         "--checkpoint models/vqa/best --data vqa:minival --regions regions/",

@@ -29,6 +29,18 @@ class TrainConfig(Command):
         "OUT": "output",
     }
     aliases: ClassVar[dict[str, str]] = {"data": "corpus"}
+    common: ClassVar[tuple[str, ...]] = (
+        "model.name",
+        "model.weights",
+        "validation.valid",
+        "validation.holdout",
+        "training.epochs",
+        "training.batch_size",
+        "training.precision",
+        "optim.lr",
+        "cluster.workers",
+        "config",
+    )
     examples: ClassVar[tuple[str, ...]] = (
         "vqa:train,vqa:nominival regions/ models/vqa --valid vqa:minival"
         " --weights unc-nlp/lxmert-base-uncased",

@@ -52,6 +52,18 @@ class TuneConfig(Command):
 
     command: ClassVar[str] = "tune"
     positionals: ClassVar[dict[str, str]] = {"OUT": "output"}
+    common: ClassVar[tuple[str, ...]] = (
+        "space",
+        "objective",
+        "mode",
+        "truth",
+        "downstream",
+        "search",
+        "trials",
+        "seed",
+        "scheduler",
+        "cluster.concurrent",
+    )
     examples: ClassVar[tuple[str, ...]] = (
         "sweep/ --objective ar@36 --truth instances_val2017.json --space nms_thresh=0.3..0.9/7"
         " score_thresh=0.05,0.1,0.2 -- extract val2017/ --id-rule coco --min-boxes 10",

@@ -173,7 +173,9 @@ def _start_log(
         fcntl.flock(file.stream, fcntl.LOCK_EX)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(_WithoutTraceback())
+    console.setFormatter(_Console(colored=_is_colored()))
+    if options.console_level:
+        console.setLevel(options.console_level.upper())
     if options.log_format == "json":
         for handler in (file, console):
             handler.setFormatter(JsonFormatter(**fields))
@@ -195,11 +197,23 @@ class _LogFile(logging.FileHandler):
             sys.stderr.write(f"the log cannot be written: {sys.exception()}\n")
 
 
-class _WithoutTraceback(logging.Formatter):
-    """Formatter for console messages that omits tracebacks; only the log file has them."""
+class _Console(logging.Formatter):
+    """Formatter for the console: colored by level, without tracebacks, which the log file has."""
+
+    def __init__(self, *, colored: bool) -> None:
+        super().__init__()
+        self._colors = {logging.WARNING: "33", logging.ERROR: "31"} if colored else {}
 
     def format(self, record: logging.LogRecord) -> str:
-        return record.getMessage()
+        message = record.getMessage()
+        color = self._colors.get(record.levelno)
+        return f"\033[{color}m{message}\033[0m" if color else message
+
+
+def _is_colored() -> bool:
+    """Return whether the console shows colors (https://no-color.org)."""
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return terminal and not os.environ.get("NO_COLOR")
 
 
 def _installed() -> list[str]:

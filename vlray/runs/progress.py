@@ -47,6 +47,8 @@ class Bar:
         """
         if style == "auto":
             style = "bar" if sys.stderr.isatty() and not _is_json() else "lines"
+        if any(console.level > logging.INFO for console in _consoles()):
+            style = "none"  # -q
         self.style = style
         self._seconds = seconds
         self._last_line = time.monotonic()

@@ -86,6 +86,9 @@ class Session:
         return self.folder
 
     def __enter__(self) -> Self:
+        # OpenMP reads this when torch is imported. By default, idle threads spin: on a busy
+        # machine, a training step then costs up to twice the CPU time.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 handler = signal.getsignal(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections import Counter
 from functools import partial
 from typing import Any, NoReturn
@@ -11,6 +11,16 @@ from typing import Any, NoReturn
 from pydantic_settings import CliSettingsSource, SettingsError
 
 from vlray.settings.base import Command
+from vlray.settings.help import (
+    LAYERS,
+    Formatter,
+    examples,
+    is_requested,
+    plain,
+    short_help,
+    usage,
+    without_empty_default,
+)
 from vlray.settings.layers import Layer, describe_unknown
 from vlray.settings.options import options_of
 
@@ -23,6 +33,14 @@ METAVARS = {
     "tuple[str,...]": "NAME,...",
     "dict[str,Any]": "KEY=VALUE",
     "dict[str,str]": "NAME=VALUE",
+}
+
+
+VERBOSITY = {
+    "-q": "--env.console-level=warning",
+    "--quiet": "--env.console-level=warning",
+    "-v": "--env.log-level=debug",
+    "--verbose": "--env.log-level=debug",
 }
 
 
@@ -51,11 +69,6 @@ def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
         ) from error
 
 
-def usage(cls: type[Command]) -> str:
-    """Return the one-line usage of a command."""
-    return " ".join(["vlray", cls.command, *cls.positionals, "[options]"])
-
-
 def _shortcuts(cls: type[Command]) -> dict[str, str]:
     """Map options to short names: the last part of an option, if no other option ends in it."""
     paths = list(options_of(cls))
@@ -73,7 +86,9 @@ def _spell_out(cls: type[Command], argv: list[str]) -> list[str]:
     for index, arg in enumerate(argv):
         if arg == "--":
             return args + argv[index:]
-        if arg.startswith("--"):
+        if arg in VERBOSITY:
+            arg = VERBOSITY[arg]
+        elif arg.startswith("--"):
             flag, equals, value = arg.partition("=")
             flag = flag.replace("_", "-")
             if flag[2:] in cls.aliases:
@@ -94,35 +109,43 @@ class _Parser(ArgumentParser):
 
 
 def _parser(cls: type[Command]) -> ArgumentParser:
-    lines = "\n".join(f"  python -m vlray.{cls.command} {example}" for example in cls.examples)
     notes = f"{cls.notes}\n\n" if cls.notes else ""
     parser = _Parser(
         prog=f"vlray {cls.command}",
         usage=usage(cls),
         description=cls.__doc__,
-        epilog=f"""\
-{notes}examples:
-{lines}
-
-Short names: the last part of an option's name suffices where it is unique (--min-boxes 10).
-Each option can be set in four places. The first place in this list that sets it wins:
-  1. a flag                    --detector.min-boxes 10
-  2. an environment variable   VLRAY_DETECTOR__MIN_BOXES=10
-  3. a --config FILE.yaml      detector: {{min_boxes: 10}}
-  4. your settings.yaml        vlray env set detector.min_boxes 10""",
-        formatter_class=_Formatter,
+        epilog=f"{notes}examples:\n{examples(cls, cls.examples)}\n\n{LAYERS}",
+        formatter_class=Formatter,
         allow_abbrev=False,
         add_help=False,
     )
     options = options_of(cls)
     for argument, name in cls.positionals.items():
         description = options[tuple(name.split("."))].description
-        parser.add_argument(argument, nargs="?", default=SUPPRESS, help=_plain(description))
-    parser.add_argument("-h", "--help", action="help", help="Show this help and exit.")
+        parser.add_argument(argument, nargs="?", default=SUPPRESS, help=plain(description))
+    # Before parsing, `_parse` handles --help, which depends on the other arguments.
+    parser.add_argument(
+        "-h", "--help", action="store_true", default=SUPPRESS, help="Show the common options."
+    )
+    parser.add_argument("--help-all", action="help", help="Show this help and exit.")
+    # `_spell_out` replaces these flags; they are here for the help.
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        default=SUPPRESS,
+        help="Show warnings and errors only.",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=SUPPRESS, help="Log debug messages, too."
+    )
     return parser
 
 
 def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Namespace:
+    if is_requested(args):
+        print(short_help(cls, parser, args), end="")
+        parser.exit()
     # Intermixed: positional arguments may follow flags.
     namespace, extra = parser.parse_known_intermixed_args(args)
     for arg in extra:
@@ -150,7 +173,7 @@ def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Names
 
 def _refuse(cls: type[Command], flag: str) -> NoReturn:
     if not flag.startswith("--"):
-        raise ValueError(f"unknown flag {flag}; see --help")
+        raise ValueError(f"unknown flag {flag}; see --help-all")
     path = tuple(flag.lstrip("-").replace("-", "_").split("."))
     same = [option for option in options_of(cls) if option[-1] == path[-1]]
     layer = Layer("flag", {})
@@ -160,33 +183,16 @@ def _refuse(cls: type[Command], flag: str) -> NoReturn:
     raise ValueError(describe_unknown(cls, layer, path))
 
 
-def _plain(text: str | None) -> str:
-    """Convert a docstring to argparse's help format: one line, no markup, % doubled."""
-    return " ".join((text or "").replace("``", "").split()).replace("%", "%%")
-
-
 def _add_argument(parser: Any, *names: str, **kwargs: Any) -> None:
     if kwargs.get("const") == "{}":
         return  # pydantic-settings also offers each section as JSON; YAML files cover that case
-    # Drop "(default: )" for an empty default: the help text says what an empty value means.
-    text = re.sub(r" \(default: (|\(\)|\{\}|\.)\)$", "", kwargs.pop("help"))
-    if "metavar" in kwargs:
-        kwargs["metavar"] = METAVARS.get(kwargs["metavar"], kwargs["metavar"])
-    parser.add_argument(*names, help=_plain(text.replace("%%", "%")), **kwargs)
+    text = without_empty_default(kwargs.pop("help"))
+    if metavar := kwargs.get("metavar"):
+        # A choice within a choice, {{a,b},c}, is one choice to the user.
+        flat = "{" + re.sub("[{}]", "", metavar) + "}" if metavar.startswith("{{") else metavar
+        kwargs["metavar"] = METAVARS.get(metavar, flat)
+    parser.add_argument(*names, help=plain(text.replace("%%", "%")), **kwargs)
 
 
 def _add_group(parser: ArgumentParser, title: str, description: str) -> Any:
-    return parser.add_argument_group(title.removesuffix(" options"), _plain(description))
-
-
-class _Formatter(RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=32)
-
-    def _format_action_invocation(self, action: Action) -> str:
-        """Show the full name only; the epilog explains short names once for all options."""
-        if action.nargs == 0:
-            return ", ".join(action.option_strings[:2])
-        if action.option_strings:
-            return f"{action.option_strings[0]} {action.metavar}"
-        return super()._format_action_invocation(action)
+    return parser.add_argument_group(title.removesuffix(" options"), plain(description))

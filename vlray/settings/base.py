@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import (
@@ -31,6 +31,17 @@ def _check_folder_name(name: str) -> str:
 
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_commas)]
 Splits = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+
+
+class ActionHelp(NamedTuple):
+    """Help of one action of a command, such as ``check`` of ``vlray datasets``."""
+
+    usage: str
+    description: str
+    options: tuple[str, ...]
+    """Paths of the options that the action reads, such as ``data.annotations``."""
+    examples: tuple[str, ...]
+    notes: str = ""
 
 
 class Command(BaseSettings):
@@ -63,7 +74,13 @@ class Command(BaseSettings):
     """Alternative names of flags, each mapped to the option that it sets."""
 
     examples: ClassVar[tuple[str, ...]] = ()
-    """Command lines that the help shows as examples."""
+    """Command lines that the help shows as examples; the short help shows the first three."""
+
+    common: ClassVar[tuple[str, ...]] = ()
+    """Paths of the options in the short help. Empty: all, except those that every command has."""
+
+    actions: ClassVar[dict[str, ActionHelp]] = {}
+    """Help of each action, keyed by the word that selects it. Empty: the command has no actions."""
 
     notes: ClassVar[str] = ""
     """Preformatted text below the options in the help."""

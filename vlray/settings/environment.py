@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from vlray.settings.log_format import LogFormat
 from vlray.settings.section import Section
 
+Level = Literal["debug", "info", "warning", "error"]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
@@ -22,8 +23,12 @@ class EnvironmentSection(Section):
     runs_dir: Folder = Path("runs")
     """Folder of all runs. Each run gets a subfolder with its settings and its log."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Minimum level of logged messages."""
+    log_level: Level = "info"
+    """Minimum level of logged messages. ``-v``: debug."""
+
+    console_level: Level | Literal[""] = ""
+    """Minimum level of messages on the console, if it is higher than that of the log. Above
+    ``info``, there is no progress display. ``-q``: warning."""
 
     log_format: LogFormat = "text"
     """Format of messages, on the console and in the log. ``json``: one object per line with time,

@@ -80,7 +80,7 @@ def describe_unknown(cls: type[Command], layer: Layer, path: Path) -> str:
     if others := commands_with(path, shortcut=layer.kind == "flag"):
         return f"{spelled} is an option of vlray {' and '.join(others)}, not of {cls.command}"
     close = nearest(".".join(path), [".".join(option) for option in options])
-    hint = f"did you mean {layer.name(tuple(close.split('.')))}?" if close else "see --help"
+    hint = f"did you mean {layer.name(tuple(close.split('.')))}?" if close else "see --help-all"
     return f"unknown {layer.kind} {spelled}; {hint}"
 
 

@@ -47,7 +47,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "seed": ("random_seed", "manual_seed"),
     "output": ("output_dir", "out", "out_dir", "save_dir"),
     "output.path": ("output_dir", "out", "out_dir", "save_dir"),
-    "env.log_level": ("verbose", "debug", "verbosity"),
+    "env.log_level": ("debug", "verbosity"),
+    "env.console_level": ("silent",),
 }
 """Names that other tools use for an option, keyed by its name in vlray."""
 

@@ -14,6 +14,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from vlray.settings import arguments, state
 from vlray.settings.base import Command
 from vlray.settings.commands import commands_with
+from vlray.settings.help import usage
 from vlray.settings.layers import OWN_VARIABLES, Layer, describe_unknown, explain, read_yaml
 from vlray.settings.options import (
     ENV_PREFIX,
@@ -41,7 +42,7 @@ class UsageError(ValueError):
         super().__init__("; ".join(messages))
         self.command = command
         self.messages = tuple(messages)
-        self.usage = f"usage: {arguments.usage(command)}; --help lists the options"
+        self.usage = f"usage: {usage(command)}; --help-all lists the options"
 
 
 def from_cli(cls: type[C], argv: list[str] | None = None) -> C:

@@ -25,8 +25,9 @@ def extract_regions(
 ) -> ExtractResult:
     """Extract regions from images to Parquet, as ``vlray extract IMAGES OUT`` does.
 
-    The function uses the Ray connection of this process, if any. Otherwise it connects to a running
-    cluster, or starts a local Ray, which runs until the process ends or calls ``ray.shutdown()``.
+    The function uses the Ray connection of this process, if any, or else a running cluster. Without
+    either, a few images are processed in this process (``cluster={"address": "none"}``), and more
+    images start a local Ray, which runs until the process ends or calls ``ray.shutdown()``.
     A second call with the same arguments resumes an unfinished extraction and adds new images.
     ``VLRAY_*`` variables and ``vlray env`` do not change the defaults.
 
@@ -83,9 +84,8 @@ def _option_paths(name: str, value: Any) -> list[OptionPath]:
         names = " or ".join(".".join(path) for path in matching)
         raise ValueError(f"{name} is ambiguous: it can be {names}; pass the section as a mapping")
     close = nearest(name, [".".join(path) for path in paths])
-    hint = (
-        f"did you mean {close.rpartition('.')[2]}?" if close else "vlray extract --help lists them"
-    )
+    lists = "vlray extract --help-all lists them"
+    hint = f"did you mean {close.rpartition('.')[2]}?" if close else lists
     raise ValueError(f"vlray.extract has no option {name!r}; {hint}")
 
 

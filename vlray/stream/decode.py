@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import posixpath
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
-import ray
 
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.detect.protocol import Resize
@@ -20,6 +19,9 @@ from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files, fingerprint
 from vlray.stream.block import DECODED, pack
+
+if TYPE_CHECKING:
+    import ray
 
 log = logging.getLogger("vlray.stream")
 
@@ -36,28 +38,37 @@ class DecodeShard:
     Resizing here also limits the size of decoded images to that of the detector's input.
 
     Attributes:
-        plan: Reference to the whole plan in the object store; each node fetches it once. An
-            optional column ``boxes`` holds user boxes; if it exists, images without boxes fail.
+        plan: The whole plan, or a reference to it in the object store, which each node fetches
+            once. An optional column ``boxes`` holds user boxes; if it exists, images without boxes
+            fail.
         images_root: Base of the plan's relative paths.
         max_pixels: Limit on height x width; larger images fail, as possible decompression bombs.
         resize: The detector's resizing; None: keep the original size.
-        env: Log level and format.
+        env: Log level and format; None: in the driver, whose logging stays as it is.
     """
 
-    plan: ray.ObjectRef
+    plan: pa.Table | ray.ObjectRef
     images_root: str
     max_pixels: int
     resize: Resize | None
-    env: EnvironmentSection = field(default_factory=EnvironmentSection)
+    env: EnvironmentSection | None = None
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """Return the decoded images of one shard, packed."""
-        log_to_stderr(self.env)
+        if self.env is not None:
+            log_to_stderr(self.env)
         shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
-        images = ray.get(self.plan).slice(start, count).to_pylist()
+        images = self._images().slice(start, count).to_pylist()
         fs, root = files.resolve(self.images_root)
         rows = [self._row(image, fs, root) for image in images]
         return pack(shard, images=pa.Table.from_pylist(rows, schema=DECODED))
+
+    def _images(self) -> pa.Table:
+        if isinstance(self.plan, pa.Table):
+            return self.plan
+        import ray
+
+        return ray.get(self.plan)
 
     def _row(self, image: dict[str, Any], fs: Any, root: str) -> dict[str, Any]:
         row = {name: image[name] for name in ("image_id", "path", "split")}

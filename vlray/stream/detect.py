@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,8 @@ class DetectOptions:
     output: str
     identity: dict[str, Any]
     threads: int
-    env: EnvironmentSection = field(default_factory=EnvironmentSection)
+    env: EnvironmentSection | None = None
+    """Log level and format; None: in the driver, whose logging stays as it is."""
 
 
 class DetectShard:
@@ -54,7 +55,8 @@ class DetectShard:
 
     def __init__(self, options: DetectOptions) -> None:
         """Load the detector."""
-        log_to_stderr(options.env)
+        if options.env is not None:
+            log_to_stderr(options.env)
         self._detector = load_detector(options.detector)
         self._options = options.detector
         info = info_of(self._detector, options.detector)

@@ -183,3 +183,19 @@ def _raised(fs: pafs.FileSystem, path: str) -> bool:
     with fs.open_input_file(path) as file, pq.ParquetFile(file) as failures:
         stages = failures.read(columns=["stage"])["stage"]
     return bool(pc.any(pc.equal(stages, "detect")).as_py())
+
+
+def shard_tables(plan: ShardPlan, todo: np.ndarray) -> list[pa.Table]:
+    """Return a one-row table per shard: its number, and where its images are in the plan."""
+    sizes = plan.sizes()
+    starts = np.cumsum(sizes) - sizes
+    return [
+        pa.table(
+            {
+                "shard": pa.array([shard], pa.int32()),
+                "start": pa.array([starts[shard]], pa.int64()),
+                "count": pa.array([sizes[shard]], pa.int64()),
+            }
+        )
+        for shard in todo
+    ]

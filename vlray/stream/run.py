@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.changes import MAX_NAMES, Changes, ImagesChangedError, clear, compare, confirm
 from vlray.stream.identity import defaults, identity_of
+from vlray.stream.local import MARKER, local_rows, runs_locally
 from vlray.stream.plan import ShardPlan
 from vlray.stream.progress import ExtractProgress
 from vlray.tasks.image_sets import absolute, find_images, resolve_path
@@ -93,7 +95,9 @@ def extract(config: ExtractConfig) -> ExtractResult:
             config.output.path, plan.table.num_rows, changed=changes.changed.num_rows
         )
         if len(todo):
-            _run_shards(config, listing.root, identity, plan, todo, user_boxes, result)
+            locally = runs_locally(config, images, fs, root)
+            _run_shards(config, listing.root, identity, plan, todo, user_boxes, result, locally)
+            files.remove(fs, files.join(root, MARKER))  # of an earlier run that was cut off
         return result
 
 
@@ -239,32 +243,45 @@ def _run_shards(
     todo: np.ndarray,
     user_boxes: UserBoxes | None,
     result: ExtractResult,
+    locally: bool,
 ) -> None:
-    """Run the shards on Ray, and add each one to ``result``; continue if nodes are lost."""
-    from vlray.stream.nodes import NodesLostError
-    from vlray.stream.pipeline import shard_rows
-
+    """Run the shards, and add each one to ``result``."""
+    run = local_rows if locally else _rows_of_cluster
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
     with ExtractProgress(total, config.cluster.progress) as progress:
-        complete = False
-        while not complete:
-            done: list[int] = []
-            try:
-                for row in shard_rows(config, images_root, identity, plan, todo, user_boxes):
-                    done.append(row["shard"])
-                    result.add(row)
-                    progress.add(row["images"] + row["failed"], row["failed"])
-                complete = True
-            except NodesLostError as error:
-                log.warning("%s; continuing on the remaining nodes", error)
-                config = _on_remaining_nodes(config, error.plan.gpus_per_actor)
-                # A shard that was written but not reported is simply written again.
-                todo = np.setdiff1d(todo, done)
-                complete = not len(todo)
+        for row in run(config, images_root, identity, plan, todo, user_boxes):
+            result.add(row)
+            progress.add(row["images"] + row["failed"], row["failed"])
     result.seconds = time.monotonic() - began
     if (got := result.images + result.failed) != total:
         raise AssertionError(f"processed {got} of {total} images; please report this bug")
+
+
+def _rows_of_cluster(
+    config: ExtractConfig,
+    images_root: str,
+    identity: dict[str, Any],
+    plan: ShardPlan,
+    todo: np.ndarray,
+    user_boxes: UserBoxes | None,
+) -> Iterator[dict[str, Any]]:
+    """Run the shards on Ray, and yield a summary of each; continue if nodes are lost."""
+    from vlray.stream.nodes import NodesLostError
+    from vlray.stream.pipeline import shard_rows
+
+    while len(todo):
+        done: list[int] = []
+        try:
+            for row in shard_rows(config, images_root, identity, plan, todo, user_boxes):
+                done.append(row["shard"])
+                yield row
+            return
+        except NodesLostError as error:
+            log.warning("%s; continuing on the remaining nodes", error)
+            config = _on_remaining_nodes(config, error.plan.gpus_per_actor)
+            # A shard that was written but not reported is simply written again.
+            todo = np.setdiff1d(todo, done)
 
 
 def _on_remaining_nodes(config: ExtractConfig, gpus_per_actor: float) -> ExtractConfig:

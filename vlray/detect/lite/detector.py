@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from jaxtyping import Float32, Int32, UInt8
 from vlray.config.detector import DetectorSection
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.protocol import DetectorInfo
-from vlray.detect.weights.files import locate, sha256
+from vlray.detect.weights.files import cache_folder, locate, sha256
 from vlray.images.resize import ResizeShortestEdge
 from vlray.regions.batch import RegionBatch
 
@@ -87,7 +88,13 @@ class Lite:
 
 @functools.cache
 def _log_purpose() -> None:
-    """Log once per process that ``lite`` is not meant for published results."""
+    """Log once per user that ``lite`` is not meant for published results."""
+    logged = cache_folder().parent / "lite-explained"
+    if logged.exists():
+        return
+    with contextlib.suppress(OSError):  # without a cache, the message appears in every run
+        logged.parent.mkdir(parents=True, exist_ok=True)
+        logged.touch()
     logger.info(
         "The detector lite was trained on a few hundred photographs. Use it for a first run, tests "
         "and small studies. To compare with published results, use the Visual Genome detector: "
