@@ -70,7 +70,7 @@ def test_flags_are_reported_with_counts_and_examples(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["few.tsv", "out", "--format", "tvs"], "--format is 'tvs': give one of tsv10, tsv6"),
+        (["few.tsv", "out", "--format", "tvs"], "--format is 'tvs': use one of tsv10, tsv6"),
         (["few.tsv", "out", "--format", "tsv6"], "few.tsv does not have the format tsv6"),
         (["nothing.tsv", "out"], "nothing.tsv does not exist"),
         (["few.tsv", "few.tsv"], "SOURCE and OUT are both 'few.tsv'"),
