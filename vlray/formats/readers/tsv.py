@@ -55,7 +55,8 @@ class _TsvReader:
         if not any(isinstance(row, RawRegions) for row in rows):
             reasons = (row.reason for row in rows if isinstance(row, Unreadable))
             raise ValueError(
-                f"{source} does not have the format {self.name}: {next(reasons, 'it has no lines')}"
+                f"{source} does not have the format {self.name}: "
+                f"{next(reasons, 'the file is empty')}"
             )
         self._source = source
         self.end = source.stat().st_size
@@ -75,12 +76,16 @@ class _TsvReader:
         try:
             image_id = _unquoted(fields[0].decode("utf-8"))
         except UnicodeDecodeError:
-            return Unreadable(repr(fields[0][:40]), "UnicodeDecodeError", "its id is not UTF-8")
+            return Unreadable(
+                repr(fields[0][:40]), "UnicodeDecodeError", "the image id is not UTF-8"
+            )
         try:
             if len(fields) != len(cls.columns):
-                raise DamagedError(f"{len(fields)} columns instead of {len(cls.columns)}")
+                raise DamagedError(
+                    f"the line has {len(fields)} columns instead of {len(cls.columns)}"
+                )
             if not image_id:
-                raise DamagedError("its id is empty")
+                raise DamagedError("the image id is empty")
             return cls._convert(image_id, dict(zip(cls.columns, fields, strict=True)))
         except DamagedError as error:
             # A damaged line may be one long field.
@@ -143,14 +148,14 @@ def _number(row: dict[str, bytes], name: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DamagedError(f"{name} is {row[name][:20]!r}, not a number")
+        raise DamagedError(f"{name} must be a number, but is {row[name][:20]!r}")
     return value
 
 
 def _count(row: dict[str, bytes]) -> int:
     count = _number(row, "num_boxes")
     if count < 0 or count != int(count):
-        raise DamagedError(f"num_boxes is {count}, not a whole number from 0")
+        raise DamagedError(f"num_boxes must be a non-negative integer, but is {count}")
     return int(count)
 
 
@@ -159,6 +164,6 @@ def _features(text: bytes, count: int) -> np.ndarray:
     data = decode_base64("features", text)
     if len(data) % max(count * 4, 1) or (data and not count):
         raise DamagedError(
-            f"features has {len(data):,} bytes, not a multiple of {count} float32 vectors"
+            f"features has {len(data):,} bytes, which is not a multiple of {count} float32 vectors"
         )
     return np.frombuffer(data, "<f4").reshape(count, len(data) // (count * 4) if count else 0)
