@@ -332,5 +332,5 @@ def test_a_document_that_is_cut_gives_what_came_before(tmp_path: Path) -> None:
     path = written(tmp_path / "region_descriptions.json", text[: len(text) // 2])
     examples, problems = read("vg-regions", "all", {"regions": path})
     assert 20 <= len(examples) < 50
-    assert problems.counts == {"broken-line": 1}
-    assert "breaks off after" in problems.examples["broken-line"][0]
+    assert problems.counts == {"cut-off": 1}
+    assert "breaks off after" in problems.examples["cut-off"][0]

@@ -95,9 +95,12 @@ def _objects(
                     f"a {type(value).__name__}",
                 )
     except ijson.JSONError as error:
-        # Without a single key, the file is not a broken document but another kind of file.
-        if not count and not first_keys(path):
-            raise ValueError(f"{path} is not a JSON document: {_reason(error)}") from error
+        # Without a single entry, the file is not a broken document but another kind of file.
+        if not count:
+            keys = ", ".join(first_keys(path)) or "none"
+            raise ValueError(
+                f"{path} is not such a JSON document: {_reason(error)} (its first keys: {keys})"
+            ) from error
         broken = True
         problems.add(
             "cut-off",
@@ -156,7 +159,7 @@ def first_keys(path: str) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
+def lines(path: str, problems: Problems, *, keep_end: bool = False) -> Iterator[tuple[int, str]]:
     """Yield the non-empty lines of a UTF-8 text file, each with its number, from 1.
 
     Lines that are not UTF-8 are counted and skipped. A byte order mark is removed.
@@ -164,12 +167,12 @@ def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
     with open_bytes(path) as stream:
         for number, line in enumerate(stream, 1):
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 problems.add("broken-line", f"line {number} of {short_name(path)}: {error.reason}")
                 continue
             if text.strip():
-                yield number, text
+                yield number, text if keep_end else text.rstrip("\r\n")
 
 
 def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
@@ -182,7 +185,7 @@ def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
     """
     seen = good = 0
     first_bad = ""
-    for number, text in lines(path, problems):
+    for number, text in lines(path, problems, keep_end=True):
         seen += 1
         try:
             entry = json.loads(text, parse_constant=lambda _: None)
@@ -196,7 +199,8 @@ def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
             yield entry
             continue
         first_bad = first_bad or f"line {number}: {reason}"
-        problems.add("broken-line", f"line {number} of {short_name(path)}: {reason}")
+        kind = "broken-line" if text.endswith("\n") else "cut-off"
+        problems.add(kind, f"line {number} of {short_name(path)}: {reason}")
     # An empty file is valid.
     if seen and not good:
         keys = ", ".join(first_keys(path)) or "none"
