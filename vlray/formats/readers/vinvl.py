@@ -65,7 +65,7 @@ def _parse(line: bytes) -> RawRegions | Unreadable:
             raise DamagedError("a line is not a key, a tab and JSON")
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedError(f"its JSON is invalid: {error}") from error
         if isinstance(row, list):  # older files have the list of objects at the top level
             row = {"objects": row}
