@@ -267,3 +267,10 @@ def test_the_published_file_comes_out_again_byte_for_byte(shared: Path, tmp_path
     back(published, tmp_path / "out", dtype="float32")
     export(tmp_path / "out", tmp_path / "again.tsv")
     assert (tmp_path / "again.tsv").read_bytes() == published.read_bytes()
+
+
+def test_the_way_back_of_npz_trusts_pickles(tmp_path: Path) -> None:
+    result = ExportResult(tmp_path / "out", "npz", images=1, seconds=1.0)
+    assert result.lines()[-1].endswith("out OUT --trust-pickle")
+    result = ExportResult(tmp_path / "out.tsv", "tsv10", images=1, seconds=1.0)
+    assert result.lines()[-1].endswith("out.tsv OUT")

@@ -59,7 +59,7 @@ def test_each_text_form_is_told_by_its_content_alone(tmp_path: Path) -> None:
 
 
 def test_a_form_that_a_file_is_not_of_says_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"the format tsv6: image_h must be a number, but is b'"):
+    with pytest.raises(ValueError, match=r"the format tsv6: the line has 10 columns instead of 6"):
         Tsv6Reader(ten(tmp_path))
     with pytest.raises(ValueError, match="does not have the format tsv10: the file is empty"):
         Tsv10Reader(write(tmp_path / "empty.tsv", []))
@@ -144,3 +144,14 @@ def test_the_published_features_are_read(shared: Path) -> None:
         assert isinstance(row, RawRegions)
         assert row.visual_feats.shape == (36, 2048)
         assert 0 <= row.visual_feats.min() < row.visual_feats.max() < 36
+
+
+def test_a_row_glued_to_the_next_is_a_failure_of_its_own_id(tmp_path: Path) -> None:
+    lines = [image.tsv6() for image in IMAGES]
+    glued = lines[0].rstrip("\r\n")[:-20] + lines[1]
+    source = write(tmp_path / "six.tsv", [lines[2], glued, lines[1]])
+    _, row, last = read(Tsv6Reader(source))
+    assert isinstance(row, Unreadable)
+    assert (row.image_id, row.error) == ("COCO_1", "Damaged")
+    assert row.reason.startswith("11 columns instead of 6; if a line end is missing")
+    assert isinstance(last, RawRegions)

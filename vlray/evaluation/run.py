@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any
 
@@ -70,8 +70,8 @@ def test(config: TestConfig, output: str) -> TestResult:
     - ``regions``: ``path`` and ``provenance`` of each output, keyed by name;
     - ``examples``: ``predicted``, ``left_out`` (no regions), ``unknown_answers``, ``limit``;
     - ``figures``: the metrics, keyed by name: ``value``, ``low`` and ``high`` (the 95 % interval),
-      ``n``, and ``baseline``: the value if the most frequent answer in the training data is always
-      predicted;
+      ``n``, ``baseline``: the value if the most frequent answer in the training data is always
+      predicted, and ``left_out``: what the split lacks, if its annotation files are faulty;
     - ``by``: the same for groups of examples, keyed by kind and then name of the group.
       ``figures`` and ``by`` are empty if the labels are not published or vlray does not implement
       the metric;
@@ -218,16 +218,18 @@ def _examples(tested: Test, config: TestConfig) -> Iterable[Example]:
 def _metric_rows(
     tested: Test, metrics: Metrics | None, predicted: Predicted, config: TestConfig, always: str
 ) -> list[MetricRow]:
+    left_out = tested.table.problems.left_out
     if metrics is not None:
         baseline = None
         if always:
             metric = tested.table.spec.metric
             constant = dict.fromkeys(metrics.scores, always)
             baseline = score(metric, _examples(tested, config), constant)
-        return metric_rows(metrics, config.resamples, config.seed, baseline)
+        rows = metric_rows(metrics, config.resamples, config.seed, baseline)
+        return [row if row.group else replace(row, left_out=left_out) for row in rows]
     if predicted.predictions:
         return []
-    return [MetricRow(name, value) for name, value in predicted.means.items()]
+    return [MetricRow(name, value, left_out=left_out) for name, value in predicted.means.items()]
 
 
 def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[str]:
@@ -240,6 +242,7 @@ def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[
             else f"the labels of {tested.table.name} are not published"
         )
         notes.append(f"{why}: no metrics, only predictions, for {counted(count, 'example')}")
+    notes += [f"left out: {line}" for line in tested.table.problems.lines()]
     if tested.num_left_out:
         effect = "counted as wrong" if metrics is not None else "not predicted"
         notes.append(f"no regions for {counted(tested.num_left_out, 'example')}: {effect}")

@@ -91,9 +91,11 @@ class ExportResult:
         ]
         if self.existing:
             lines.append(f"already exported by earlier runs: {counted(self.existing, 'image')}")
+        # The labels of an npz file are a pickled dictionary, as in the layout's original.
+        trust = " --trust-pickle" if self.format == "npz" else ""
         lines.append(
             f"names of the label ids: {self.path}{SIDECAR}; to import the file again: "
-            f"vlray convert {shlex.quote(str(self.path))} OUT"
+            f"vlray convert {shlex.quote(str(self.path))} OUT{trust}"
         )
         return lines
 

@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from vlray.config.convert import ConvertConfig
 from vlray.formats.correct import Corrector
 from vlray.formats.flags import DOUBTS, Flag
@@ -65,7 +67,7 @@ def import_file(config: ConvertConfig) -> ImportResult:
     seen = survey(
         reader, source, photographs, rename, boxes=config.boxes, labels=tuple(config.labels)
     )
-    _log_survey(config, name, seen)
+    _log_survey(config, name, seen, reader)
     fs, root = files.resolve(config.output)
     companions = getattr(reader, "companions", ())
     identity = identity_of(config, name, source, seen, photographs, companions)
@@ -90,7 +92,7 @@ def _photographs(config: ConvertConfig) -> Photographs:
     return Photographs.of(listing, sizes, config.split)
 
 
-def _log_survey(config: ConvertConfig, name: str, seen: Survey) -> None:
+def _log_survey(config: ConvertConfig, name: str, seen: Survey, reader: Reader) -> None:
     """Log how the file is interpreted, and report problems that affect all images.
 
     Raises:
@@ -98,6 +100,9 @@ def _log_survey(config: ConvertConfig, name: str, seen: Survey) -> None:
     """
     vectors = f"vectors of length {seen.feature_dim}" if seen.feature_dim else "no vectors"
     log.info("%s: %s, %s, labels: %s", config.source, name, vectors, seen.labels.source)
+    kind = np.dtype(getattr(reader, "float_type", "<f4"))
+    if kind != np.float32:
+        log.warning("the vectors are read as %s, although the format has float32", kind.name)
     for key, value in seen.settings().items():
         log.debug("%s: %s", key, value)
     if seen.frame.normalized:

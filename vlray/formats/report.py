@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 
-import pyarrow.parquet as pq
-
 from vlray.formats.flags import DOUBTS, MEANINGS
 from vlray.formats.importing import ImportResult
 from vlray.regions import parts
 from vlray.settings.wording import counted
 from vlray.storage import files
+from vlray.storage.damage import open_parquet
 
 EXAMPLES = 3
 
@@ -54,7 +53,9 @@ def flag_lines(output: str) -> list[str]:
     folder = files.join(root, parts.FLAGS)
     # Earlier runs that were resumed are included.
     for name in files.list_names(fs, folder):
-        for row in pq.read_table(files.join(folder, name), filesystem=fs).to_pylist():
+        with open_parquet(fs, files.join(folder, name), "remove it; it only lists doubts") as part:
+            rows = part.read().to_pylist()
+        for row in rows:
             counts[row["flag"]] += 1
             samples = examples.setdefault(row["flag"], [])
             if len(samples) < EXAMPLES:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from vlray.regions import parts
 from vlray.storage import files
+from vlray.storage.damage import read_json
 
 log = logging.getLogger("vlray.regions")
 
@@ -53,7 +54,7 @@ def claim(
     """
     path = files.join(root, parts.SETTINGS)
     try:
-        saved = json.loads(files.read_bytes(fs, path))
+        saved = read_json(fs, path, parts.RESTORE)
     except FileNotFoundError:
         if files.list_names(fs, files.join(root, parts.REGIONS)):
             raise ValueError(
@@ -62,6 +63,8 @@ def claim(
             ) from None
         files.write_atomic(fs, path, _as_json(identity))
         return False
+    if not {"settings", "detector"} <= saved.keys():
+        raise ValueError(f"{path} is not a description of an output; {parts.RESTORE}")
     source: dict[str, Any] = identity.get("source", {})
     before: dict[str, Any] = saved.get("source", {})
     is_changed = bool(source and before) and has_changed(before, source)

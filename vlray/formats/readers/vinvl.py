@@ -67,7 +67,7 @@ def _parse(line: bytes) -> RawRegions | Unreadable:
             raise DamagedError("the line must be a key, a tab and JSON")
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedError(f"the JSON is invalid: {error}") from error
         if isinstance(row, list):  # older files have the list of objects at the top level
             row = {"objects": row}
