@@ -35,9 +35,10 @@ class DataSection(ImageSetsSection):
     """Local folder for files derived from annotations and regions, for faster reading; it can be
     deleted at any time. Empty: ``vlray`` in the user's cache."""
 
-    on_bad: Literal["skip", "stop"] = "skip"
+    on_bad: Literal["skip-entries", "skip", "stop"] = "skip-entries"
     """Examples that cannot be used (a malformed line, a duplicate id, an image without regions):
-    ``skip`` counts, reports and omits them; ``stop`` ends the command."""
+    ``skip-entries`` counts, reports and omits them, but ends the command if a file breaks off;
+    ``skip`` also uses the examples before such a break; ``stop`` ends the command at any."""
 
     def cache_folder(self) -> Path:
         """Return the folder of derived files: ``cache_dir``, or ``vlray`` in the user's cache."""

@@ -124,7 +124,7 @@ def _score(config: DatasetsConfig, data: DataSection) -> None:
             f"{config.what} has {len(predicted):,} predictions, none of them for an example of "
             f"{config.name}; its ids look like {', '.join(list(result.missing)[:3])}"
         )
-    print("\n".join(result.lines()))
+    print("\n".join([*result.lines(examples.problems.left_out), *examples.problems.lines()]))
 
 
 def _needed(argument: str, action: str) -> str:
