@@ -137,7 +137,15 @@ def test_a_model_of_ones_own_is_trained_saved_and_loaded(tmp_path: Path) -> None
     assert outputs.losses["mine"].count == 2
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    again, info = load_checkpoint(checkpoint(folder, name))
+    checkpoint(folder, name)
+    # Files never decide which code is imported.
+    with pytest.raises(ValueError, match=r"no code because a file names it.*--model-name"):
+        load_checkpoint(folder)
+    with pytest.raises(ValueError, match="that is not lxmert"):
+        load_checkpoint(folder, "lxmert")
+    with pytest.raises(ValueError, match=r"no code because a file names it.*--model\.name"):
+        named(ModelSection(weights=str(folder)))
+    again, info = load_checkpoint(folder, name)
     assert info.model.name == name
     assert again.head.weight.shape == (len(GOAL.labels), DIM)
 

@@ -49,6 +49,10 @@ files written:
     checkpoint: str = ""
     """Output folder of ``vlray train``: OUT (uses the best checkpoint), OUT/best or OUT/last."""
 
+    model_name: str = ""
+    """Your own class of the checkpoint's model: ``module:Class`` or ``path/to/file.py:Class``. Code
+    is never imported because a checkpoint names it. Empty: a built-in or stored model."""
+
     corpus: str = ""
     """``dataset:split`` to test on. A matching model ranks the images for each text and the texts
     for each image."""

@@ -19,6 +19,7 @@ from vlray.loader.open import outputs_by_name
 from vlray.models.names import AUTO, named
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
+from vlray.settings import plugins
 from vlray.storage import files
 from vlray.tasks.image_sets import absolute, resolve_path
 
@@ -105,7 +106,9 @@ def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
     """Replace ``model.name=auto``, so that all workers and checkpoints use the same name."""
     model = config.model
     if resumed and model.name == AUTO:
-        model = model.model_copy(update={"name": resumed.settings["model"]["name"]})
+        saved = resumed.settings["model"]["name"]
+        name = plugins.confirmed(saved, config.output, "", "--model.name")
+        model = model.model_copy(update={"name": name})
     return config.model_copy(update={"model": named(model, config.data.cache_folder())})
 
 

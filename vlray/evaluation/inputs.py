@@ -105,7 +105,7 @@ def open_test(config: TestConfig) -> Test:
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)
     # Load the weights last, so that invalid inputs are reported quickly.
-    model, _ = load_checkpoint(folder)
+    model, _ = load_checkpoint(folder, config.model_name)
     return Test(folder, model.eval(), info, dataset, num_left_out, num_unknown)
 
 

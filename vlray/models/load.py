@@ -58,20 +58,26 @@ def load_model(options: ModelSection, goal: Goal) -> Any:
     return build_model(model_class(options, goal), options, goal, _target(options.name, goal))
 
 
-def load_checkpoint(folder: Path) -> tuple[Any, CheckpointInfo]:
+def load_checkpoint(folder: Path, name: str = "") -> tuple[Any, CheckpointInfo]:
     """Rebuild the model of a checkpoint.
+
+    Args:
+        folder: The checkpoint.
+        name: Model name from the user, needed if the checkpoint has a class outside vlray.
 
     Returns:
         The model, and the description of the checkpoint.
 
     Raises:
         FileNotFoundError: The folder is not a checkpoint.
-        ValueError: The files do not match ``vlray.json``: a tensor is missing or unexpected, or
+        ValueError: The checkpoint names a class that the user did not name, or the files do not
+            match ``vlray.json``: a tensor is missing or unexpected, or
             has the wrong shape.
     """
     info = CheckpointInfo.read(folder)
     # ``answers`` describes the head of the weights before training, not the saved head.
-    options = info.model.model_copy(update={"weights": str(folder), "answers": ""})
+    name = plugins.confirmed(info.model.name, str(folder), name, "--model-name")
+    options = info.model.model_copy(update={"name": name, "weights": str(folder), "answers": ""})
     model = load_model(options, info.goal)
     # Parameters that the files do not fill would silently stay random.
     if new := new_parameters(model):

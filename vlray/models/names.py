@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vlray.config.model import ModelSection
 from vlray.models.store import read_description
+from vlray.settings import plugins
 
 log = logging.getLogger("vlray.models")
 
@@ -29,13 +30,15 @@ def named(options: ModelSection, cache: Path | None = None) -> ModelSection:
         cache: Local folder for checkpoints from object storage. None: vlray's cache.
 
     Raises:
-        ValueError: The weights were not found or could not be downloaded.
+        ValueError: The checkpoint names a class outside vlray, or the weights were not found or
+            could not be downloaded.
     """
     if options.name != AUTO:
         return options
     if not options.weights:
         return options.model_copy(update={"name": DEFAULT})
-    name = _saved_name(options.weights, cache)
+    saved = _saved_name(options.weights, cache)
+    name = plugins.confirmed(saved, options.weights, "", "--model.name")
     if name == AUTO:
         from vlray.models.weights import find  # importing transformers takes seconds
 
