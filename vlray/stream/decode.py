@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from vlray.cluster.journal import ClusterJournal
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
@@ -22,6 +23,8 @@ from vlray.stream.block import DECODED, pack
 
 if TYPE_CHECKING:
     import ray
+
+PROGRESS_S = 5.0  # between two reports of progress inside a shard
 
 log = logging.getLogger("vlray.stream")
 
@@ -45,6 +48,7 @@ class DecodeShard:
         max_pixels: Limit on height x width; larger images fail, as possible decompression bombs.
         resize: The detector's resizing; None: keep the original size.
         env: Log level and format; None: in the driver, whose logging stays as it is.
+        journal: Journal of the run on Ray, which learns that a slow shard proceeds.
     """
 
     plan: pa.Table | ray.ObjectRef
@@ -52,6 +56,7 @@ class DecodeShard:
     max_pixels: int
     resize: Resize | None
     env: EnvironmentSection | None = None
+    journal: ClusterJournal | None = None
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """Return the decoded images of one shard, packed."""
@@ -60,7 +65,12 @@ class DecodeShard:
         shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
         images = self._images().slice(start, count).to_pylist()
         fs, root = files.resolve(self.images_root)
-        rows = [self._row(image, fs, root) for image in images]
+        rows, reported = [], time.monotonic()
+        for image in images:
+            rows.append(self._row(image, fs, root))
+            if self.journal is not None and time.monotonic() - reported > PROGRESS_S:
+                self.journal.progress()
+                reported = time.monotonic()
         return pack(shard, images=pa.Table.from_pylist(rows, schema=DECODED))
 
     def _images(self) -> pa.Table:

@@ -58,6 +58,24 @@ class ExtractResult:
             setattr(self, name, getattr(self, name) + row[name])
 
 
+class DetectorError(RuntimeError):
+    """Raised when the detector cannot be loaded, or fails on all images of a shard."""
+
+
+class _Trace(Exception):  # noqa: N818 - only the text of another process's traceback
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+PROBLEM_LINES = 3  # of a detector's message on the console; the log has the rest
+
+
+def _shortened(text: str) -> str:
+    lines = text.splitlines()
+    more = ["..."] if len(lines) > PROBLEM_LINES else []
+    return "\n".join(lines[:PROBLEM_LINES] + more)
+
+
 def extract(config: ExtractConfig) -> ExtractResult:
     """Bring an output up to date with its images.
 
@@ -65,6 +83,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
 
     Raises:
         ValueError: The settings, the images and the output do not match.
+        DetectorError: The detector cannot be loaded, or fails on all images of a shard.
     """
     config = _resolved(config)
     check_modes(config.detector, boxes_given=bool(config.boxes))
@@ -253,6 +272,8 @@ def _run_shards(
     total = int(plan.sizes()[todo].sum())
     with ExtractProgress(total, config.cluster.progress) as progress:
         for row in run(config, images_root, identity, plan, todo, user_boxes):
+            if row["problem"]:
+                raise DetectorError(_shortened(row["problem"])) from _Trace(row["trace"])
             result.add(row)
             progress.add(row["images"] + row["failed"], row["failed"])
     result.seconds = time.monotonic() - began
