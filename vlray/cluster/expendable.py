@@ -143,7 +143,7 @@ class Expendable:
         return self._connection.recv_bytes()
 
     def _memory_limit(self) -> int:
-        allowed = int(self._memory_gib * 2**30) or _available() // 2
+        allowed = int(self._memory_gib * 2**30) or available() // 2
         return self._resident() + allowed if allowed else 0
 
     def _resident(self) -> int:
@@ -155,7 +155,7 @@ class Expendable:
             return 0
 
 
-def _available() -> int:
+def available() -> int:
     """Return the free memory of this machine or container in bytes; 0: unknown."""
     free: list[int] = []
     with contextlib.suppress(OSError, ValueError, StopIteration):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from vlray.runs.run import Run
@@ -21,7 +22,8 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     """Return a shell command that repeats a run.
 
     This is the user's command line. If another program called vlray (a notebook, the demo), the
-    command reads the saved ``settings.yaml`` instead.
+    command reads the saved ``settings.yaml`` instead, and so if the folder in which the run was
+    started no longer exists.
 
     Args:
         run: The run.
@@ -30,7 +32,13 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     words = _called(run.status.get("argv") or [], run.command)
     if not words:
         words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
-    lines = [f"cd {shlex.quote(run.status['cwd'])} &&"] if "cwd" in run.status else []
+    folder = run.status.get("cwd", "")
+    # Ray deletes the working directory of a job; the shell ignores the comment.
+    is_gone = bool(folder) and not Path(folder).is_dir()
+    lines = [f"cd {shlex.quote(folder)} &&"] if folder and not is_gone else []
+    if is_gone:
+        words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
+        return f"{shlex.join(words)}  # {folder} no longer exists"
     whole = shlex.join(words)
     if not width or len(whole) <= width:
         return " ".join([*lines, whole])

@@ -14,9 +14,11 @@ import pyarrow.fs as pafs
 
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_modes, check_weights, settled
+from vlray.images.decode import CONVERT
 from vlray.images.find import Listing, list_images
 from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
+from vlray.images.walk import OTHER_EXTENSIONS
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
@@ -208,6 +210,7 @@ def _list(config: ExtractConfig) -> Listing:
         split=config.split,
         follow_symlinks=config.images.follow_symlinks,
         leave_out=output,
+        exclude=config.images.exclude,
     )
     log.info(
         "%s: %s images listed in %.1f s",
@@ -218,6 +221,21 @@ def _list(config: ExtractConfig) -> Listing:
     first = listing.table["path"][0].as_py()
     if config.split and not is_split(first.partition("/")[0]):
         log.info("no split folders found: all images get the split %r", *config.split)
+    if listing.excluded:
+        log.info("%s files and folders left out by patterns", f"{listing.excluded:,}")
+    if listing.unreadable:
+        log.warning(
+            "%s folders cannot be listed, and their images are left out, the first: %s",
+            f"{len(listing.unreadable):,}",
+            ", ".join(listing.unreadable[:MAX_NAMES]),
+        )
+    if other := sum(n for kind, n in listing.skipped.items() if kind in OTHER_EXTENSIONS):
+        log.warning(
+            "%s files are images that vlray does not read (%s); %s",
+            f"{other:,}",
+            " ".join(sorted(OTHER_EXTENSIONS & listing.skipped.keys())),
+            CONVERT,
+        )
     if listing.skipped:
         kinds = listing.skipped.most_common(5)
         names = ", ".join(f"{count:,} {kind or 'without extension'}" for kind, count in kinds)
