@@ -53,7 +53,7 @@ def _help() -> str:
 def _unknown(word: str) -> str:
     names = ", ".join(COMMANDS)
     if word.startswith("-"):
-        return f"unknown flag {word}; give a command first: one of {names}"
+        return f"unknown flag {word}; begin with a command: {names}"
     return f"unknown command {word}; {did_you_mean(word, COMMANDS)}the commands are {names}"
 
 

@@ -66,7 +66,7 @@ def _show() -> None:
         for path, value in state.entries().items()
     ]
     if not rows:
-        print(f"Nothing is set in {state.settings_path()}; see vlray env --help.")
+        print(f"No options are set in {state.settings_path()}; see vlray env --help.")
         return
     rows.insert(0, ("key", "value", "used by"))
     print("\n".join(align(rows)))

@@ -31,7 +31,7 @@ def test_the_version_is_the_installed_one(capsys) -> None:
     [
         ("extrct", "unknown command extrct; did you mean extract?"),
         ("zzz", "unknown command zzz; the commands are"),
-        ("--project", "give a command first"),
+        ("--project", "begin with a command"),
     ],
 )
 def test_an_unknown_command_is_refused(capsys, word, said) -> None:

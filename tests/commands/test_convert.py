@@ -70,12 +70,12 @@ def test_flags_are_reported_with_counts_and_examples(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["few.tsv", "out", "--format", "tvs"], "--format is 'tvs': give one of tsv10, tsv6"),
+        (["few.tsv", "out", "--format", "tvs"], "--format is 'tvs': use one of tsv10, tsv6"),
         (["few.tsv", "out", "--format", "tsv6"], "few.tsv does not have the format tsv6"),
         (["nothing.tsv", "out"], "nothing.tsv does not exist"),
         (["few.tsv", "few.tsv"], "SOURCE and OUT are both 'few.tsv'"),
-        (["few.tsv", "out", "--id-rule", "number"], "give keep, stem, path, coco or regex:PATTERN"),
-        (["few.tsv", "out", "--labels", "a,b,c"], "give two text files (objects, attributes)"),
+        (["few.tsv", "out", "--id-rule", "number"], "use keep, stem, path, coco or regex:PATTERN"),
+        (["few.tsv", "out", "--labels", "a,b,c"], "pass two text files (objects, attributes)"),
         (["few.tsv", "out", "--labels", "missing.txt"], "--labels missing.txt cannot be read"),
         (["few.tsv", "out", "--images", "nowhere"], "nowhere does not exist"),
         (["few.tsv", "out", "--trust", "yes"], "unknown flag --trust"),

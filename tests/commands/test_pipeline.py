@@ -203,16 +203,16 @@ steps:
 """)
     run("look.yaml", "--output", "out")
     first = records("out")
-    assert first["regions"].result.startswith("1 images, 16 regions")
+    assert first["regions"].result.startswith("1 image, 16 regions")
     exported = Path("made/regions.tsv").read_text()
     os.utime(some / "chelsea.png", (1, 1))
     _, err = run("look.yaml", "--output", "out")
     assert "regions: vlray extract, because: some has changed" in err
-    assert "nothing to do: all 1 images" in err
+    assert "nothing to do: all images (1)" in err
     assert err.count("done before") == 2  # since the extraction wrote nothing
     shutil.copy(photos / "coffee.png", some)
     run("look.yaml", "--output", "out")
-    assert records("out")["regions"].result.startswith("1 images, 16 regions")
+    assert records("out")["regions"].result.startswith("1 image, 16 regions")
     assert Path("made/regions.tsv").read_text() != exported
     assert "coffee" in Path("made/regions.tsv").read_text()
     assert not list(Path("out").glob("regions-before-*"))

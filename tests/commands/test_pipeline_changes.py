@@ -50,7 +50,7 @@ def test_replaced_photographs_are_extracted_again_and_what_reads_them_follows(
     Image.new("RGB", (640, 513)).save(images / "coffee.png")
     said = call("story.yaml", address=ray_cluster, folder=tmp_path)
     assert f"regions: vlray extract, because: {root} has changed" in said
-    assert "1 images had changed and were extracted again" in said
+    assert "extracted again after a change: 1 image" in said
     assert "page: vlray view, because: pipelines/story/regions has changed" in said
     output = open_output(str(tmp_path / "pipelines" / "story" / "regions"))
     assert sorted(output.image_ids) == ["chelsea", "coffee"]

@@ -176,7 +176,7 @@ def test_weights_and_conventions_are_told_apart(regions, write_output) -> None:
 def test_images_instead_of_an_output_are_told_how_they_become_one(
     regions, write_output, photos
 ) -> None:
-    with pytest.raises(ValueError, match=r"B: .* holds images, .*: vlray extract \S+ REGIONS$"):
+    with pytest.raises(ValueError, match=r"B: .* contains images, .*: vlray extract \S+ REGIONS$"):
         compare(write_output("a", regions), str(photos))
 
 

@@ -193,7 +193,7 @@ def test_the_file_itself_is_asked_for(capsys) -> None:
     assert "FILE is missing. YAML of named steps" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         pipeline.main(["nowhere.yaml"])
-    assert "there is no file nowhere.yaml" in capsys.readouterr().err
+    assert "nowhere.yaml: no such file" in capsys.readouterr().err
 
 
 def test_the_committed_pipeline_starts_from_the_committed_training() -> None:

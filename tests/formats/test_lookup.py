@@ -45,7 +45,7 @@ def test_images_and_weights_are_told_how_they_become_regions(photos: Path, tmp_p
     with pytest.raises(ValueError, match=r"extract IMAGES REGIONS --weights .*/lite\.safetensors "):
         recognize(WEIGHTS)
     shutil.copy(WEIGHTS, tmp_path / "model.pth")
-    with pytest.raises(ValueError, match=r"like the weights of a detector.*--name vg-caffe"):
+    with pytest.raises(ValueError, match=r"like detector weights.*--name vg-caffe"):
         recognize(tmp_path / "model.pth")
 
 

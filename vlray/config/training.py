@@ -144,6 +144,6 @@ class HoldoutSection(Section):
     def _check_one(self) -> Self:
         if self.valid and self.holdout:
             raise ValueError(
-                f"valid={self.valid} and holdout={self.holdout} exclude each other; give one"
+                f"valid={self.valid} and holdout={self.holdout} exclude each other; set only one"
             )
         return self

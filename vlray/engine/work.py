@@ -23,6 +23,7 @@ from vlray.engine.reachable import count_reachable
 from vlray.engine.standardize import standardize
 from vlray.engine.stop import StopRequest
 from vlray.engine.summary import Fact
+from vlray.engine.threads import set_threads
 from vlray.engine.training import Training, TrainingProgress
 from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
@@ -55,6 +56,7 @@ def work(
         FloatingPointError: A loss or a gradient is not finite.
         MemoryError: A batch does not fit into the device's memory.
     """
+    set_threads()
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
     warn_without_effect(config.training.precision, group.device)
     batch_size = _batch_size_of_worker(config, group)

@@ -44,7 +44,7 @@ def stored_models() -> dict[str, str]:
     models = read_state().get("models") or {}
     if not isinstance(models, Mapping):
         raise ValueError(
-            f"models (in {settings_path()}) is {models!r}, not a mapping; remove it by "
+            f"models (in {settings_path()}) is {models!r}, not a mapping; remove it with "
             "`vlray env unset models`, then `vlray env set models.NAME ...`"
         )
     return {str(name): str(model) for name, model in models.items()}
@@ -71,7 +71,7 @@ def store(key: str, value: str) -> Any:
         if other != path and (other[: len(path)] == path or path[: len(other)] == other):
             raise ValueError(
                 f"{key} conflicts with {'.'.join(other)}, which is set; "
-                f"remove that first: vlray env unset {'.'.join(other)}"
+                f"remove the latter first: vlray env unset {'.'.join(other)}"
             )
     if path[0] == "models":
         stored[path] = _absolute(value)
@@ -91,7 +91,7 @@ def remove(key: str) -> None:
     names = {".".join(path): path for path in stored}
     key = key if key in names else ".".join(parse_key(key))
     if key not in names:
-        state = f"set are {', '.join(names)}" if names else "nothing is set"
+        state = f"options that are set: {', '.join(names)}" if names else "no options are set"
         raise ValueError(f"{key} is not set; {state}")
     del stored[names[key]]
     _write(nest(stored))
@@ -115,7 +115,7 @@ def parse_key(key: str) -> Path:
         return path
     if not name or set(name) & set(":/\\") or name.endswith((".py", ".yaml", ".yml")):
         raise ValueError(
-            f"{key!r} is not a valid name of a model; give a plain name, such as "
+            f"{key!r} is not a valid name of a model; use a plain name, such as "
             "`vlray env set models.mine path/to/file.py:Class`"
         )
     return section, name
@@ -138,6 +138,7 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
     assert option is not None
     field = options[option]
     parsed = yaml.safe_load(value) if is_mapping(field) else value
+    # Options of other commands may be stored too, and this class would refuse them.
     others = {path: value for path, value in stored.items() if find_option(path, options)}
     layer = Layer("key", others | {path: parsed})
     try:

@@ -146,7 +146,7 @@ def _check_file(path: str, max_bytes: int) -> None:
     if status.st_size > max_bytes:
         raise ImageError(
             f"the file has {status.st_size:,} bytes, more than the limit of {max_bytes:,} bytes, "
-            f"which is {BYTES_PER_PIXEL} bytes for each pixel of --images.max-pixels and at most "
+            f"that is {BYTES_PER_PIXEL} bytes for each pixel of --images.max-pixels and at most "
             "half of the free memory"
         )
 
@@ -168,6 +168,6 @@ def _read(path: str, fs: pafs.FileSystem, root: str, max_bytes: int) -> bytes:
             if pause is None:
                 # The image is not at fault: end the run, so that the next run resumes here.
                 raise StorageError(*error.args) from error
-            log.warning("%s; trying again in %g s", error, pause)
+            log.warning("%s; retrying in %g s", error, pause)
             time.sleep(pause)
-    raise AssertionError("the last pass returns or raises")
+    raise AssertionError("unreachable: the last attempt returns or raises")

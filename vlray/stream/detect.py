@@ -22,6 +22,7 @@ from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
 from vlray.settings.environment import EnvironmentSection
+from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.stream.block import image_rows, pack, unpack
 from vlray.stream.detector import (
@@ -146,14 +147,19 @@ class DetectShard:
             reason = f"the detector's process ended {deaths} times on the images of this shard"
             results: list[RegionBatch | Exception] = [ChildEndedError(reason)] * len(good)
         else:
-            results = self._detect(good, self._detector_for(shard, deaths))
+            try:
+                detector = self._detector_for(shard, deaths)
+            except ChildError as error:
+                problem = _problem("the detector cannot be loaded", error)
+                return pack(shard, problem=pa.Table.from_pylist([problem]))
+            results = self._detect(good, detector)
         self._journal.end(work)
         errors = [result for result in results if isinstance(result, Exception)]
         is_tried = deaths < LAST_DEATHS
         if is_tried and len(errors) >= BROKEN_FROM and len(errors) == len(results):
             text = (
-                f"the detector raised on all {len(good)} images of shard {shard}, so the detector "
-                "itself is broken"
+                f"the detector raised an exception on all {len(good)} images of shard {shard}, so "
+                "the fault is in the detector"
             )
             return pack(shard, problem=pa.Table.from_pylist([_problem(text, errors[-1])]))
         return self._pack(shard, rows, dict(zip(map(id, good), results, strict=True)))
@@ -227,7 +233,11 @@ class DetectShard:
                 with self._limited(self._options.image_timeout * len(batch) + _child_s(detector)):
                     return list(detector(batch))
             except Exception as error:
-                log.warning("detector raised on %d images: %r", len(batch), error)
+                log.warning(
+                    "the detector raised an exception on %s: %r",
+                    counted(len(batch), "image"),
+                    error,
+                )
                 if len(batch) == 1 and (attempt or isinstance(error, ChildEndedError)):
                     return [error]
                 if isinstance(error, ChildEndedError):

@@ -55,7 +55,7 @@ def shard_rows(
     connect(config.cluster)
     with forwarded(), quiet_loggers(_LOG_LEVELS):
         resources = allocate(config.cluster, living_nodes(), len(todo))
-        log.info("detectors: %s; loading them", resources)
+        log.info("loading detectors: %s", resources)
         journal = start_journal()
         watch = Watch(resources, journal, stall_limit(config))
         metrics = ExtractMetrics(
