@@ -83,7 +83,7 @@ class Walk:
             return [
                 files.escape_bytes(entry.name)
                 for entry in entries
-                if entry.is_dir(follow_symlinks=self._follow_symlinks)
+                if _is_folder(entry, self._follow_symlinks)
             ]
 
     def images(self, below: Collection[str] = ()) -> Iterator[tuple[str, Fingerprint]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vlray.runs.run import Run
 from vlray.settings.commands import COMMANDS, settings_of
+from vlray.settings.job_folder import PACKAGE
 from vlray.settings.layers import read_yaml
 from vlray.settings.options import flatten
 
@@ -22,8 +23,8 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     """Return a shell command that repeats a run.
 
     This is the user's command line. If another program called vlray (a notebook, the demo), the
-    command reads the saved ``settings.yaml`` instead, and so if the folder in which the run was
-    started no longer exists.
+    command reads the saved ``settings.yaml`` instead; the same if Ray has deleted the working
+    directory of the job.
 
     Args:
         run: The run.
@@ -34,7 +35,7 @@ def command_of(run: Run, width: int = WIDTH) -> str:
         words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
     folder = run.status.get("cwd", "")
     # Ray deletes the working directory of a job; the shell ignores the comment.
-    is_gone = bool(folder) and not Path(folder).is_dir()
+    is_gone = PACKAGE in folder and not Path(folder).is_dir()
     lines = [f"cd {shlex.quote(folder)} &&"] if folder and not is_gone else []
     if is_gone:
         words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
