@@ -100,7 +100,7 @@ def test_every_command_ends_alike(
         assert "again" in err.splitlines()[-1]
     elif ending.value.code == 1 and not isinstance(error, Failed):
         assert "again" in err.splitlines()[-1]
-        assert ("free some space on the disk" in err) == isinstance(error, OSError)
+        assert ("free disk space" in err) == isinstance(error, OSError)
     check_folder(command, ending.value.code)
 
 
@@ -161,7 +161,7 @@ def test_a_run_on_a_full_disk_fails_in_words(
     assert "No space left on device" in err
     assert err.count("the log cannot be written") == 1
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == "free some space on the disk; run the same command again"
+    assert err.splitlines()[-1] == "free disk space; run the same command again"
 
 
 def test_an_interrupt_that_was_swallowed_still_stops_the_command(
@@ -232,17 +232,31 @@ def test_a_signal_during_the_imports_stops_the_command(
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "address", "line"),
+    [
+        (signal.SIGINT, "local", "loading detectors"),
+        (signal.SIGTERM, "local", "loading detectors"),
+        (signal.SIGINT, "none", "running in this process"),
+        (signal.SIGTERM, "none", "running in this process"),
+    ],
+)
 def test_a_signal_during_an_extraction_stops_it_with_one_sentence(
-    number: signal.Signals, photos: Path, grid_detector: str, tmp_path: Path
+    number: signal.Signals,
+    address: str,
+    line: str,
+    photos: Path,
+    grid_detector: str,
+    tmp_path: Path,
 ) -> None:
     flags = ["--detector.name", grid_detector, "--detector.options", "seconds=30"]
+    flags += ["--cluster.address", address]
     console = tmp_path / "console.txt"
     with console.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "vlray.extract", str(photos), "new", *flags], stderr=file
         )
-    wait_until(lambda: "loading them" in console.read_text() or process.poll() is not None, 120)
+    wait_until(lambda: line in console.read_text() or process.poll() is not None, 120)
     time.sleep(1)
     process.send_signal(number)
     assert process.wait() == 130, console.read_text()

@@ -84,7 +84,7 @@ def _check_corpus(text: str, config: Any) -> Iterator[str]:
             if file.required and not file.path:
                 name = dataset.spec.name
                 yield (
-                    f"{file.name} of {name}:{split} was not found at "
-                    f"{' or '.join(file.candidates)}; set the folder of {name}'s files: "
+                    f"{file.name} for {name}:{split} was not found at "
+                    f"{' or '.join(file.candidates)}; set the folder with the files for {name}: "
                     f"--shared data.annotations.{name}=FOLDER"
                 )

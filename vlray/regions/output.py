@@ -19,6 +19,7 @@ from vlray.regions.batch import RegionBatch
 from vlray.regions.reading import describe, list_shards, read_ids, read_rows
 from vlray.regions.schema import FAILURES as FAILURES_SCHEMA
 from vlray.regions.schema import from_table
+from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.damage import open_parquet
 
@@ -104,8 +105,9 @@ class RegionOutput:
         missing = [image_id for image_id in image_ids if image_id not in self._position]
         if missing:
             raise KeyError(
-                f"{len(missing)} of {len(image_ids)} images are not in {self.path}, the first "
-                f"{missing[:3]}; failures() lists the images that could not be extracted"
+                f"{self.path} lacks {len(missing):,} of the "
+                f"{counted(len(image_ids), 'requested image')}, such as {', '.join(missing[:3])}; "
+                "failures() lists the images that could not be extracted"
             )
         requests: dict[int, dict[int, list[int]]] = {}  # shard -> row -> indices into image_ids
         for index, image_id in enumerate(image_ids):

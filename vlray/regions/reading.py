@@ -50,8 +50,8 @@ def describe(fs: pafs.FileSystem, root: str, uri: str) -> Description:
         about = read_json(fs, files.join(root, parts.SETTINGS), parts.RESTORE)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{uri} has no {parts.SETTINGS}, so it is not an output of vlray; give the folder that "
-            "was the second argument of `vlray extract` or `vlray convert`"
+            f"{uri} has no {parts.SETTINGS}, so it is not a vlray output; pass a folder written "
+            "by `vlray extract` or `vlray convert`"
         ) from None
     try:
         obj_names, attr_names = read_labels(fs, files.join(root, parts.LABELS))

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from vlray.regions import cache, parts
 from vlray.regions.cache import Index, Stamp
 from vlray.regions.schema import from_table
+from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.damage import open_parquet
 
@@ -126,13 +127,17 @@ def _feature(kind: pa.DataType | None) -> dict[str, Any]:
     return {"feature_dim": kind.list_size, "feature_dtype": dtype}
 
 
+def _words(feature: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in feature.items())
+
+
 def _check(head: _Head, index: Index) -> None:
     feature = _feature(head.feature)
     expected = {name: getattr(index, name) for name in feature}
     if feature != expected:
         raise ValueError(
-            f"{head.stamp[0]} of {index.output} has vectors of {feature}, but earlier parts have "
-            f"{expected}; an output cannot mix them, so extract it again"
+            f"{head.stamp[0]} in {index.output} has vectors with {_words(feature)}, but earlier "
+            f"parts have {_words(expected)}; an output cannot mix them: extract it again"
         )
 
 
@@ -165,7 +170,7 @@ def _check_space(folder: Path, whole: Index, before: Index) -> None:
     if needed > free:
         raise OSError(
             errno.ENOSPC,
-            f"unpacking the regions of {whole.output} needs {needed / 1e9:.1f} GB, and "
+            f"unpacking the regions in {whole.output} needs {needed / 1e9:.1f} GB, but only "
             f"{free / 1e9:.1f} GB are free; set data.cache_dir to a folder on another disk",
             str(folder),
         )
@@ -206,8 +211,8 @@ def _unpack_all(
     images = sum(len(head.images) for head in heads)
     size = sum(whole.flat_sizes().values()) / whole.regions if whole.regions else 0
     log.info(
-        "unpacking %s images into %s (%.1f GB)",
-        f"{images:,}",
+        "unpacking %s into %s (%.1f GB)",
+        counted(images, "image"),
         folder,
         size * (whole.regions - before.regions) / 1e9,
     )

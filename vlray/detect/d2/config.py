@@ -43,8 +43,8 @@ def config_path(name: str) -> Path:
     if zoo is not None and (zoo / name).is_file():
         return zoo / name
     hint = (
-        "this Detectron2 ships no model-zoo configurations; they are in its official source: "
-        "https://github.com/facebookresearch/detectron2/tree/main/configs"
+        "the installed Detectron2 has no model-zoo configurations; they are in the official "
+        "source: https://github.com/facebookresearch/detectron2/tree/main/configs"
         if zoo is None
         else f"it is not in Detectron2's model zoo, {zoo}, either"
     )
@@ -75,7 +75,7 @@ def weights_of(options: DetectorSection) -> str:
         if weights := (values.get("MODEL") or {}).get("WEIGHTS"):
             return str(weights)
     raise ValueError(
-        f"{path} names no MODEL.WEIGHTS, and a network without weights detects nothing; "
+        f"{path} does not set MODEL.WEIGHTS, and an untrained network detects nothing; "
         "set detector.weights to a local file or a URL"
     )
 
@@ -236,7 +236,7 @@ def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
         origin = f", the _BASE_ of {above[-1]}," if above else ""
         raise ValueError(f"the configuration {path}{origin} does not exist")
     if path.resolve() in above:
-        raise ValueError(f"{path} is based on itself, by way of {', '.join(map(str, above))}")
+        raise ValueError(f"{path} is based on itself, through {', '.join(map(str, above))}")
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
@@ -246,13 +246,13 @@ def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
             _check_architecture(architecture[1], path)
         raise ValueError(
             f"{path} has a {error.problem}; vlray never runs code from a configuration: "
-            "replace the tag by the value itself"
+            "replace the tag with the value itself"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(
-            f"{path} holds {type(values).__name__}, not the mapping of a configuration"
+            f"{path} contains a {type(values).__name__}, but a configuration is a mapping"
         )
     bases = values.get("_BASE_", [])
     chain = [(path, values)]

@@ -57,7 +57,8 @@ class _TsvReader:
         if not samples:
             reasons = (row.reason for row in rows if isinstance(row, Unreadable))
             raise ValueError(
-                f"{source} does not have the format {self.name}: {next(reasons, 'it has no lines')}"
+                f"{source} does not have the format {self.name}: "
+                f"{next(reasons, 'the file is empty')}"
             )
         self.float_type = float_type([row.visual_feats.tobytes() for row in samples])
         self._source = source
@@ -81,15 +82,19 @@ class _TsvReader:
         try:
             image_id = _unquoted(fields[0].decode("utf-8"))
         except UnicodeDecodeError:
-            return Unreadable(repr(fields[0][:40]), "UnicodeDecodeError", "its id is not UTF-8")
+            return Unreadable(
+                repr(fields[0][:40]), "UnicodeDecodeError", "the image id is not UTF-8"
+            )
         try:
             if len(fields) != len(cls.columns):
                 glued = (
                     "; if a line end is missing, other images are lost, too" if extra > 0 else ""
                 )
-                raise DamagedError(f"{len(fields)} columns instead of {len(cls.columns)}{glued}")
+                raise DamagedError(
+                    f"the line has {len(fields)} columns instead of {len(cls.columns)}{glued}"
+                )
             if not image_id:
-                raise DamagedError("its id is empty")
+                raise DamagedError("the image id is empty")
             return cls._convert(image_id, dict(zip(cls.columns, fields, strict=True)), kind)
         except DamagedError as error:
             # A damaged line may be one long field.
@@ -152,14 +157,14 @@ def _number(row: dict[str, bytes], name: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DamagedError(f"{name} is {row[name][:20]!r}, not a number")
+        raise DamagedError(f"{name} must be a number, but is {row[name][:20]!r}")
     return value
 
 
 def _count(row: dict[str, bytes]) -> int:
     count = _number(row, "num_boxes")
     if count < 0 or count != int(count):
-        raise DamagedError(f"num_boxes is {count}, not a whole number from 0")
+        raise DamagedError(f"num_boxes must be a non-negative integer, but is {count}")
     return int(count)
 
 
@@ -168,6 +173,6 @@ def _features(text: bytes, count: int, kind: FloatType) -> np.ndarray:
     data, dtype = decode_base64("features", text), np.dtype(kind)
     if len(data) % max(count * dtype.itemsize, 1) or (data and not count):
         raise DamagedError(
-            f"features has {len(data):,} bytes, not a multiple of {count} {dtype.name} vectors"
+            f"features has {len(data):,} bytes, which is not a multiple of {count} {dtype.name} vectors"
         )
     return np.frombuffer(data, dtype).reshape(count, -1 if count else 0)
