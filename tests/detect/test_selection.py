@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
@@ -73,6 +73,7 @@ def test_selection_follows_its_rule(
     case: tuple[torch.Tensor, torch.Tensor], section: DetectorSection
 ) -> None:
     boxes, probs = case
+    assume(not len(probs) or not probs.isnan().any(dim=1).all())  # a test of its own
     indices, obj_ids, obj_probs = select_regions(boxes, probs, section)
     if len(probs):
         assert indices.tolist() == reference(boxes, probs, section)
