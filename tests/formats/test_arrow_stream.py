@@ -148,7 +148,7 @@ def test_rows_that_contradict_themselves_leave_the_others_readable(tmp_path: Pat
     reasons = [item.reason for item in got[:4] if isinstance(item, Unreadable)]
     assert reasons[0] == "features have shape (6, 12), but the image has 5 boxes"
     assert reasons[1] == "all rows in features must have the same length, but have 2 lengths"
-    assert "obj_ids has 1 values for 4 boxes" in reasons[2]
+    assert "obj_ids has 1 value for 4 boxes" in reasons[2]
     assert reasons[3] == "box is empty"
 
 

@@ -258,7 +258,7 @@ def test_ids_beyond_the_names_are_flagged(tmp_path: Path) -> None:
     assert output.obj_names[7] == "name 7"
     (line,) = flag_lines(str(tmp_path / "out"))[1:]
     assert "labels-unknown: 1 image" in line
-    assert "object id 1600, but 1,600 names; the ids may count from 1" in line
+    assert "object id 1600 with only 1,600 names; the ids may count from 1" in line
 
 
 def test_an_output_in_a_bucket_is_written_finished_and_exported(

@@ -247,6 +247,7 @@ def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[
         effect = "counted as wrong" if metrics is not None else "not predicted"
         notes.append(f"no regions for {counted(tested.num_left_out, 'example')}: {effect}")
     if metrics is not None and tested.num_unknown:
+        # Examples without regions count as wrong, so they lower the upper bound too.
         limit = 100 * (count - tested.num_unknown) / (count + tested.num_left_out)
         notes.append(
             f"upper bound on the score: {limit:.1f} %, since {tested.num_unknown:,} of "

@@ -91,6 +91,7 @@ def infer_labels(source: Path, largest: tuple[int, int], feature_dim: int) -> La
     objects, attributes = visual_genome_objects(), visual_genome_attributes()
     if largest == (-1, -1):
         return Labels((), (), "the file has no labels")
+    # Small ids fit any vocabulary; 2048 values are the length of Visual Genome detectors' vectors.
     if feature_dim == 2048 and largest[0] < len(objects) and largest[1] < len(attributes):
         return Labels(objects, attributes, "Visual Genome (the ids fit)")
     return Labels((), (), "unknown (pass --labels)")

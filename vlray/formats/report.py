@@ -23,6 +23,7 @@ def report(result: ImportResult) -> list[str]:
             f"nothing to do: all {counted(result.existing, 'image')} are in {result.output}",
             *flags,
         ]
+    # A small import can take 0 seconds on a coarse clock.
     rate = result.done / max(result.seconds, 1e-9)
     lines = [
         f"{counted(result.images, 'image')}, {counted(result.regions, 'region')}, "

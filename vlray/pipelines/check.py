@@ -63,6 +63,7 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
         try:
             find_images(config.images, config.data, config.env.data_dir)
         except (OSError, ValueError) as error:
+            # Report the error with the mistakes in other steps instead of stopping here.
             yield str(error)
     # A `vlray datasets` step may define the corpus that a later step names.
     if step.command in ("train", "test") and not has_datasets:

@@ -86,6 +86,7 @@ def make_plan(
         reasons.append(f"vlray changed from {record.version} to {__version__}")
     if step.output and not has_output and record.status == "finished":
         reasons.append(f"{step.output} no longer exists")
+    # Reasons of the step itself are more specific, so they alone are listed.
     if waits_for and not reasons:
         reasons.append(f"it depends on {' and '.join(waits_for)}, which will run first")
     more = f" and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""

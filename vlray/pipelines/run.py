@@ -120,6 +120,7 @@ def set_aside(output: Path) -> Path:
     time_of_day = datetime.now().strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:
+        # Two renames within a second would get the same name.
         tail = f"-{number}" if number > 1 else ""
         target = output.with_name(f"{output.stem}-before-{time_of_day}{tail}{output.suffix}")
         if not target.exists():

@@ -183,6 +183,7 @@ def _resolve(
     merged: dict[Path, Any] = {}
     for layer in all_layers:
         merged |= layer.values
+    # The settings in these files are already part of the layers.
     merged.pop(("config",), None)
     if output and not merged.get(output):
         merged[output] = str(folder_of(config) / name)

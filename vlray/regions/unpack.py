@@ -186,6 +186,7 @@ def _files(folder: Path, whole: Index, before: Index) -> Iterator[dict[str, int]
             descriptors[Path(name).suffix[1:]] = descriptor
         try:
             yield descriptors
+        # Ctrl-C must not leave half-written rows either.
         except BaseException:
             for name, size in before.flat_sizes().items():
                 if size:

@@ -92,6 +92,7 @@ def gather(image_ids: pa.Array, coordinates: Float64[np.ndarray, "M 4"]) -> User
     with np.errstate(over="ignore"):  # overflow becomes inf, which describe_invalid_box reports
         rows = coordinates[np.argsort(codes, kind="stable")].astype(np.float32)
     names = encoded.dictionary.take(pa.array(order))
+    # The byte order is fixed, so that the digest is the same on every machine.
     digest = hashlib.sha256("\0".join(names.to_pylist()).encode())
     digest.update(counts.astype("<i8").tobytes())
     digest.update(rows.astype("<f4").tobytes())

@@ -50,6 +50,7 @@ def unpickle(data: bytes | BinaryIO, what: str) -> Any:
     """
     try:
         file = io.BytesIO(data) if isinstance(data, bytes) else data
+        # Arrays pickled by Python 2 can only be read as latin1.
         return _RegionUnpickler(file, encoding="latin1").load()
     except Exception as error:  # a damaged pickle can raise anything
         refused = re.search(r"GLOBAL (\S+)", str(error))
