@@ -243,3 +243,21 @@ def test_a_box_that_cannot_be_pooled_is_named(box: list[float], problem: str) ->
     said = describe_invalid_box(boxes, 480, 640)
     assert said.startswith("box 1 of 3 is [") if problem else said == ""
     assert problem in said
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"images": [{"id": [1], "file_name": "a.jpg"}], "annotations": []},
+        {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": [1]}]},
+        {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": ["x"]},
+        {"images": [7], "annotations": []},
+    ],
+)
+def test_entries_of_coco_that_are_not_of_its_form_are_refused(
+    document: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"boxes\.json has"):
+        read_boxes(str(path), lambda names: list(names))

@@ -150,7 +150,7 @@ def _model(
     torch.manual_seed(config.training.seed)
     model: nn.Module
     if resumed and folder:
-        model, _ = load_checkpoint(folder)
+        model, _ = load_checkpoint(folder, config.model.name)
         new = frozenset(resumed.new_parameters)
     else:
         model = load_model(_start(config.model, config.data.cache_folder()), data.goal)

@@ -71,6 +71,8 @@ class Corrector:
                     f"{counted(len(features), 'feature vector')}"
                 ),
             )
+        if max(hw) > np.iinfo(np.int32).max:
+            return None, flags, f"the image size {hw[0]:,} x {hw[1]:,} is impossible"
         row = RegionBatch(
             np.array([hw], np.int32), np.array([len(boxes)], np.int32), boxes, features, **heads
         )

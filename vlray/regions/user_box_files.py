@@ -198,20 +198,24 @@ def _from_coco(
     try:
         numbers = [image["id"] for image in document["images"]]
         names = name_images([image["file_name"] for image in document["images"]])
+        by_number = dict(zip(numbers, names, strict=True))
+        image_ids = [annotation.get("image_id") for annotation in document["annotations"]]
+        unknown = next((row for row, number in enumerate(image_ids) if number not in by_number), -1)
+    except AttributeError as error:
+        raise ValueError(f"{source} has an annotation that is not an object: {error}") from error
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{source} has images without {error}; in COCO's JSON, each image has id and file_name"
         ) from error
-    by_number = dict(zip(numbers, names, strict=True))
-    records = []
-    for row, annotation in enumerate(document["annotations"]):
-        if annotation.get("image_id") not in by_number:
-            raise ValueError(
-                f"{source}: annotation {row} has image_id {annotation.get('image_id')!r}, but no "
-                "image in the file has this id"
-            )
-        bbox = annotation.get("bbox")
-        records.append({"image_id": by_number[annotation["image_id"]], "bbox": bbox})
+    if unknown >= 0:
+        raise ValueError(
+            f"{source}: annotation {unknown} has image_id {image_ids[unknown]!r}, but no image in "
+            "the file has this id"
+        )
+    records = [
+        {"image_id": by_number[number], "bbox": annotation.get("bbox")}
+        for number, annotation in zip(image_ids, document["annotations"], strict=True)
+    ]
     return _from_records(records, source)
 
 

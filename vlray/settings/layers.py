@@ -54,7 +54,7 @@ def read_yaml(path: File) -> dict[str, Any]:
         raise ValueError(f"{path}: no such file; pass a YAML file of settings to --config")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if values is None:
         return {}
