@@ -50,14 +50,3 @@ def explain_errors(error: ValidationError) -> str:
         f"{'.'.join(map(str, detail['loc']))}: {plain_message(detail['msg'])}".removeprefix(": ")
         for detail in error.errors(include_url=False)
     )
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a count with its noun, such as "1 image" or "3,129 images".
-
-    Args:
-        count: The count.
-        noun: The noun in the singular.
-        plural: Its plural; empty: the noun with an "s".
-    """
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

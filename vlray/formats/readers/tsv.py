@@ -173,6 +173,7 @@ def _features(text: bytes, count: int, kind: FloatType) -> np.ndarray:
     data, dtype = decode_base64("features", text), np.dtype(kind)
     if len(data) % max(count * dtype.itemsize, 1) or (data and not count):
         raise DamagedError(
-            f"features has {len(data):,} bytes, which is not a multiple of {count} {dtype.name} vectors"
+            f"features has {len(data):,} bytes, which is not a multiple of {count} {dtype.name} "
+            "vectors"
         )
     return np.frombuffer(data, dtype).reshape(count, -1 if count else 0)
