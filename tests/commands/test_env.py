@@ -27,6 +27,7 @@ def test_what_is_set_is_shown_until_it_is_unset(env, tmp_path) -> None:
     assert status == 0
     rows = [line.split(maxsplit=2) for line in out.splitlines()]
     every = "extract, view, convert, compare, datasets, train, test, tune, pipeline, logs"
+    every += ", configs, doctor"
     assert rows == [
         ["key", "value", "used by"],
         ["project", "nlvr2", every],

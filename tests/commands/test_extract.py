@@ -143,9 +143,9 @@ def test_other_settings_on_the_same_output_are_refused_naming_them(
     with pytest.raises(SystemExit) as stop:
         run(many_photos, grid_output, grid_detector, *flags)
     assert stop.value.code == 2
-    assert "detector.min_boxes: 16 there, 10 now" in caplog.text
-    assert "output.dtype: 'float16' there, 'float32' now" in caplog.text
-    assert "shard_size" not in caplog.text.split("other settings")[1]
+    assert "detector.min_boxes: 16 in the output, 10 now" in caplog.text
+    assert "output.dtype: 'float16' in the output, 'float32' now" in caplog.text
+    assert "shard_size" not in caplog.text.split("different settings")[1]
 
 
 def test_missing_parts_are_made_again_bit_for_bit(

@@ -10,10 +10,11 @@ import torch
 
 from tests.models.pretraining_batches import DIM, SMALL
 from vlray.config.model import ModelSection
-from vlray.models.answers import canonical, rows_by_answer
+from vlray.models.answers import rows_by_answer
 from vlray.models.lxmert import Lxmert
 from vlray.models.lxmert_pretraining import LxmertPretraining
 from vlray.models.protocol import Goal
+from vlray.tasks.answers import canonical
 
 BEFORE = ("man", "2", "gray", "yes")
 LAYERS = SMALL | {"l_layers": 1, "x_layers": 1, "r_layers": 1}

@@ -365,10 +365,10 @@ def test_what_differs_from_the_output_is_named(
     other = other.model_copy(
         update={"output": other.output.model_copy(update={"dtype": "float32"})}
     )
-    with pytest.raises(ValueError, match="my/out was made with other settings") as refused:
+    with pytest.raises(ValueError, match="my/out was made with different settings") as refused:
         claim(FS, str(tmp_path), "my/out", identity_of(other, listing))
     said = str(refused.value)
-    assert "\n  output.dtype: 'float16' there, 'float32' now\n" in said
+    assert "\n  output.dtype: 'float16' in the output, 'float32' now\n" in said
     assert "\n  detector: " in said
     assert "another folder" in said
     assert "device" not in said

@@ -201,6 +201,28 @@ def test_a_target_has_the_score_of_each_label_and_is_zero_for_unknown_answers() 
     np.testing.assert_allclose(found, [[1, 0, 0.9], [0, 0, 0], [0, 0, 0]], atol=1e-6)
 
 
+PRETRAINED = ("t-shirt", "at the camera", "living room, kitchen", "man", "gray", "2", "none", "0")
+
+
+def test_every_answer_of_lxmerts_pretraining_is_its_own_class() -> None:
+    space = LabelSpace((*PRETRAINED, "grey", "the end"))
+    examples = [Example(name, "What?", ("1",), Answers((name,), (1.0,))) for name in space.names]
+    found = targets(examples, space, "lxmert-pretraining")
+    np.testing.assert_array_equal(found, np.eye(len(space)))
+
+
+def test_answers_of_lxmerts_pretraining_are_spelled_as_lxmert_does(make_table: Make) -> None:
+    labels = [Answers((text,), (1.0,)) for text in ("A man", "Grey.", "two", "t-shirt", "zero")]
+    table = make_table(labels, soft_score="lxmert-pretraining")
+    assert labels_of(table).names == ("2", "gray", "man", "t-shirt", "zero")
+    problems = Problems()
+    known = has_known_answer(table, LabelSpace(PRETRAINED), problems)
+    assert known.tolist() == [True, True, True, True, False]
+    examples = table.take(np.arange(4))
+    rows = targets(examples, LabelSpace(PRETRAINED), "lxmert-pretraining").argmax(1)
+    assert [PRETRAINED[row] for row in rows] == ["man", "gray", "2", "t-shirt"]
+
+
 @pytest.mark.parametrize("how", ["vqa", "exact"])
 def test_labels_are_counted_alike_in_pieces_and_one_by_one(
     make_table: Make, monkeypatch: pytest.MonkeyPatch, how: SoftScore

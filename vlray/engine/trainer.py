@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from vlray.cluster.connection import running_here
+from vlray.cluster.connection import is_cluster_configured
 from vlray.config.train import TrainConfig
 from vlray.engine.checkpoints import Resumed, check_same
 from vlray.engine.group import has_gpu
@@ -54,6 +54,11 @@ def run_training(
             if resumed.progress.ended:
                 return None
         if is_alone(config) if alone is None else alone:
+            if not config.cluster.workers and is_cluster_configured():
+                log.info(
+                    "training in this process; to use the running Ray cluster, give --workers or "
+                    "--cluster.address auto"
+                )
             stop = StopRequest()
             with on_signals(stop):
                 return work(config, run_folder, stop)
@@ -110,9 +115,9 @@ def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
 
 
 def is_alone(config: TrainConfig) -> bool:
-    """Return whether to train in this process: no workers, no cluster and at most one GPU."""
+    """Return whether to train in this process: no workers, no named cluster, at most one GPU."""
     cluster = config.cluster
-    if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS") or running_here():
+    if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS"):
         return False
     if cluster.use_gpu != "no" and has_gpu():
         import torch

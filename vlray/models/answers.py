@@ -17,12 +17,10 @@ from transformers import LxmertForQuestionAnswering
 from vlray.config.model import ModelSection
 from vlray.models.protocol import Goal
 from vlray.models.weights import Start, find, quiet
+from vlray.tasks.answers import canonical
 from vlray.tasks.labels import LabelSpace
 
 log = logging.getLogger("vlray.models")
-
-_NUMBERS = "one two three four five six seven eight nine ten".split()  # noqa: SIM905 - readable
-_SYNONYMS = {word: str(number) for number, word in enumerate(_NUMBERS, start=1)} | {"grey": "gray"}
 
 
 def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozenset[str]:
@@ -95,20 +93,6 @@ def rows_by_answer(trained_labels: Sequence[str], labels: Sequence[str]) -> list
     """
     rows = {answer: row for row, answer in enumerate(trained_labels)}
     return [rows.get(label, rows.get(canonical(label), -1)) for label in labels]
-
-
-def canonical(answer: str) -> str:
-    """Convert an answer to the spelling of LXMERT's 9,500 answers.
-
-    The result is in lower case, without a leading article, and with digits for one to ten.
-
-    Source:
-        airsplay/lxmert src/pretrain/qa_answer_table.py, AnswerTable.
-    """
-    answer = answer.lower().removesuffix(".").strip()
-    for article in ("a ", "an ", "the "):
-        answer = answer.removeprefix(article).strip()
-    return _SYNONYMS.get(answer, answer)
 
 
 def _head_answers(source: Start, options: ModelSection) -> tuple[str, ...]:

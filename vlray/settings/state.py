@@ -13,7 +13,16 @@ from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.commands import COMMANDS, commands_with, settings_of
 from vlray.settings.layers import Layer, explain, read_yaml
-from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
+from vlray.settings.options import (
+    Path,
+    find_option,
+    flatten,
+    is_location,
+    is_mapping,
+    nearest,
+    nest,
+    options_of,
+)
 
 
 def settings_path() -> File:
@@ -74,7 +83,7 @@ def store(key: str, value: str) -> Any:
                 f"remove the latter first: vlray env unset {'.'.join(other)}"
             )
     if path[0] == "models":
-        stored[path] = _absolute(value)
+        stored[path] = _absolute(_named_class(value))
     for command in commands:
         stored[path] = _checked(command, path, value, stored)
     _write(nest(stored))
@@ -121,6 +130,15 @@ def parse_key(key: str) -> Path:
     return section, name
 
 
+def _named_class(model: str) -> str:
+    """Refuse a Python file without the name of a class in it."""
+    file, _, name = model.rpartition(":")
+    if model.endswith(".py") or (file.endswith(".py") and not name.isidentifier()):
+        file = model if model.endswith(".py") else file
+        raise ValueError(f"{model!r} names no class; give {file}:Class, with a class of the file")
+    return model
+
+
 def _absolute(model: str) -> str:
     """Make the path of an existing file absolute, because later runs may start elsewhere."""
     file, colon, name = model.rpartition(":")
@@ -155,16 +173,27 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
         if wrong:
             raise ValueError("; ".join(explain(cls, wrong, [layer]))) from error
     if option != path:
-        return parsed
+        return _folder(parsed, stored) if is_location(field) else parsed
     # Validate the field alone, to store the value in the field's type.
     adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
     typed = adapter.validate_python(parsed)
     # Later commands may run in another folder, so store paths as absolute paths.
-    return (
-        str(typed.absolute())
-        if isinstance(typed, File)
-        else adapter.dump_python(typed, mode="json")
-    )
+    if isinstance(typed, File):
+        return str(typed.absolute())
+    if typed and is_location(field):
+        return _folder(typed, stored)
+    return adapter.dump_python(typed, mode="json")
+
+
+def _folder(location: str, stored: Mapping[Path, Any]) -> str:
+    """Make a local path absolute: in the stored data folder if it exists only there, else here."""
+    if "://" in location:
+        return location
+    path = File(location).expanduser()
+    root = stored.get(("data", "root")) or stored.get(("env", "data_dir")) or ""
+    if root and "://" not in root and not path.exists() and File(root, path).exists():
+        path = File(root, path)
+    return str(path.absolute())
 
 
 def _hint(key: str) -> str:

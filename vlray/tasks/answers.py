@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
 from vlray.tasks.example import Answers
 
-SoftScore = Literal["vqa", "lxmert", "exact"]
+SoftScore = Literal["vqa", "lxmert", "lxmert-pretraining", "exact"]
 
 NUMBERS: Mapping[str, str] = {
     "none": "0",
@@ -24,6 +24,9 @@ NUMBERS: Mapping[str, str] = {
             "zero one two three four five six seven eight nine ten".split()  # noqa: SIM905 - readable
         )
     },
+}
+_SYNONYMS = {word: digits for word, digits in NUMBERS.items() if word not in ("none", "zero")} | {
+    "grey": "gray"
 }
 ARTICLES = frozenset({"a", "an", "the"})
 MARKS = ';/[]"{}()=+\\_-><@`,?!'
@@ -128,26 +131,28 @@ def leave_one_out(count: int, total: int) -> float:
     return (count * without + (total - count) * with_it) / total
 
 
-def soft_scores(answers: Answers, how: SoftScore) -> dict[str, float]:
+def soft_scores(answers: Answers, how: SoftScore, labels: Container[str] = ()) -> dict[str, float]:
     """Compute a soft score for each distinct answer in an example, to use as a target.
 
     Args:
         answers: The example's answers. Scores that the file contains (LXMERT's files) are used
             unchanged.
-        how: ``vqa``: `leave_one_out` on the normalized answers. ``lxmert``: `LXMERT_SCORES`,
-            indexed by the number of equal answers. ``exact``: 1 for each distinct answer, after
-            stripping whitespace.
+        how: ``vqa``: `leave_one_out` on the normalized answers. ``lxmert`` and
+            ``lxmert-pretraining``: `LXMERT_SCORES`, indexed by the number of equal answers; they
+            differ in `answer_name`. ``exact``: 1 for each distinct answer, after stripping
+            whitespace.
+        labels: See `answer_name`.
 
     Returns:
         Scores keyed by answer, in order of first appearance.
     """
-    names = [answer_name(answer, how) for answer in answers.answers]
+    names = [answer_name(answer, how, labels) for answer in answers.answers]
     if answers.scores:
         return dict(zip(names, answers.scores, strict=True))
     counts = Counter(names)
     if how == "vqa":
         return {name: leave_one_out(count, len(names)) for name, count in counts.items()}
-    if how == "lxmert":
+    if how in ("lxmert", "lxmert-pretraining"):
         return {
             name: LXMERT_SCORES[count] if count < len(LXMERT_SCORES) else 1.0
             for name, count in counts.items()
@@ -155,6 +160,35 @@ def soft_scores(answers: Answers, how: SoftScore) -> dict[str, float]:
     return dict.fromkeys(counts, 1.0)
 
 
-def answer_name(text: str, how: SoftScore) -> str:
-    """Return the form in which answers are compared: stripped for ``exact``, else normalized."""
-    return text.strip() if how == "exact" else normalize_answer(text)
+def answer_name(text: str, how: SoftScore, labels: Container[str] = ()) -> str:
+    """Return the form in which answers are compared.
+
+    This is the stripped text for ``exact``, LXMERT's spelling (see `canonical`) for
+    ``lxmert-pretraining``, and the answer as VQA normalizes it for the others.
+
+    Args:
+        text: The answer, as in the file.
+        how: Rule of the dataset's soft scores.
+        labels: Names of the label space. ``lxmert-pretraining`` keeps an answer that is one of
+            them, so that no label becomes another one.
+    """
+    if how == "exact":
+        return text.strip()
+    if how != "lxmert-pretraining":
+        return normalize_answer(text)
+    return text if text in labels else canonical(text)
+
+
+@lru_cache(maxsize=2**17)
+def canonical(answer: str) -> str:
+    """Convert an answer to the spelling of LXMERT's 9,500 answers.
+
+    The result is in lower case, without a leading article, and with digits for one to ten.
+
+    Source:
+        airsplay/lxmert src/pretrain/qa_answer_table.py, AnswerTable.
+    """
+    answer = answer.lower().removesuffix(".").strip()
+    for article in ("a ", "an ", "the "):
+        answer = answer.removeprefix(article).strip()
+    return _SYNONYMS.get(answer, answer)

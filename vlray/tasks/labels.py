@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float32, Int64
 
 from vlray.storage import files
-from vlray.tasks.answers import SoftScore, answer_name, normalize_answer, soft_scores
+from vlray.tasks.answers import SoftScore, answer_name, soft_scores
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable
 from vlray.tasks.problems import EXAMPLES_SHOWN, Problems
@@ -74,6 +74,10 @@ class LabelSpace:
         """Return the number of labels."""
         return len(self.names)
 
+    def __contains__(self, name: object) -> bool:
+        """Return whether a text is a label, spelled exactly so."""
+        return name in self._ids
+
     def id_of(self, name: str) -> int | None:
         """Return the id of a name, else of its lower-case form; None if neither is a label."""
         label = self._ids.get(name)
@@ -117,8 +121,8 @@ def labels_of(*tables: ExampleTable) -> LabelSpace:
     """Build the label space that a dataset's spec describes.
 
     The labels are the ``classes`` in the spec's order, or the answers that at least
-    ``min_frequency`` examples have, sorted by name. With several annotators (``soft_score`` vqa or
-    lxmert), each example counts once, for its most frequent answer after normalization: VQA's
+    ``min_frequency`` examples have, sorted by name. With several annotators (``soft_score`` other
+    than exact), each example counts once, for its most frequent answer after normalization: VQA's
     ``multiple_choice_answer`` if the file has it, else the first of the most frequent answers, or
     the answer with the highest score if the file has scores. The bottom-up attention VQA model and
     LXMERT use the same rule. With ``exact``, an example counts for each of its distinct answers,
@@ -199,7 +203,8 @@ def _count(table: ExampleTable, counts: Counter[str]) -> None:
         if table.spec.soft_score == "exact":
             counts.update(_count_examples(coded))
         else:
-            counts.update(_count_most_frequent(coded, scores, most.to_pylist()))
+            how = table.spec.soft_score
+            counts.update(_count_most_frequent(coded, scores, most.to_pylist(), how))
 
 
 def _count_examples(answers: _Answers) -> dict[str, int]:
@@ -213,7 +218,7 @@ def _count_examples(answers: _Answers) -> dict[str, int]:
 
 
 def _count_most_frequent(
-    answers: _Answers, scores: pa.ChunkedArray, most: Sequence[str | None]
+    answers: _Answers, scores: pa.ChunkedArray, most: Sequence[str | None], how: SoftScore
 ) -> Counter[str]:
     """Count one answer per example: the most frequent, or the one with the highest score.
 
@@ -221,6 +226,7 @@ def _count_most_frequent(
         answers: Answers of the examples.
         scores: Scores of the answers, if the file has scores.
         most: Each example's most frequent answer according to the file; None or empty: unknown.
+        how: Rule of the dataset's soft scores.
     """
     weights = np.ones(len(answers.owners))
     scored = pc.fill_null(pc.list_value_length(scores), 0).to_numpy() > 0
@@ -238,7 +244,7 @@ def _count_most_frequent(
     for owner, code in zip(
         owners[winners].tolist(), (votes[winners] % width).tolist(), strict=True
     ):
-        counts[normalize_answer(most[owner] or answers.texts[code])] += 1
+        counts[answer_name(most[owner] or answers.texts[code], how)] += 1
     return counts
 
 
@@ -256,7 +262,7 @@ def has_known_answer(table: ExampleTable, space: LabelSpace, problems: Problems)
     has_label = np.ones(len(table), bool)
     for start in range(0, len(table), AT_ONCE):
         answers = _Answers.of(column.slice(start, AT_ONCE))
-        names = [answer_name(text, how) for text in answers.texts]
+        names = [answer_name(text, how, space) for text in answers.texts]
         is_label = np.array([space.id_of(name) is not None for name in names], bool)
         has_label[start : start + AT_ONCE] = False
         has_label[start + answers.owners[is_label[answers.codes]]] = True
@@ -285,7 +291,7 @@ def targets(
     for row, example in enumerate(examples):
         if not isinstance(example.label, Answers):
             continue
-        for answer, score in soft_scores(example.label, how).items():
+        for answer, score in soft_scores(example.label, how, space).items():
             label = space.id_of(answer)
             if label is not None:
                 out[row, label] = max(out[row, label], score)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from vlray.config.images import check_id_rule
 from vlray.settings.section import Section
+from vlray.tasks.answers import SoftScore
 
 Purpose = Literal[
     "pretraining",
@@ -101,8 +102,10 @@ class DatasetSpec(Section):
     """Minimum number of examples that must have an answer for the answer to become a label, for
     ``labels: answers``."""
 
-    soft_score: Literal["vqa", "lxmert", "exact"] = "exact"
-    """Score of an answer in the target: VQA's leave-one-out, LXMERT's 0/.3/.6/.9/1, or always 1."""
+    soft_score: SoftScore = "exact"
+    """Score of an answer in the target: VQA's leave-one-out, LXMERT's 0/.3/.6/.9/1, or always 1.
+
+    ``lxmert-pretraining`` scores as ``lxmert`` and spells answers as LXMERT's pretraining does."""
 
     metric: Metric
 

@@ -23,7 +23,10 @@ from vlray.storage.pickles import ARRAY_GLOBALS, ArrayUnpickler
 
 # Tensors that may remain unused: heads that boxes and features do not need, normalization that the
 # configuration defines, and counters of batch norms, which inference never reads.
-_UNUSED_PREFIXES = ("roi_heads.mask_head.", "roi_heads.keypoint_head.", "sem_seg_head.")
+_UNUSED_PREFIXES = (
+    *("roi_heads.mask_head.", "roi_heads.keypoint_head.", "sem_seg_head."),
+    "roi_heads.attribute_predictor.",  # grid-feats-vqa
+)
 _UNUSED_ENDINGS = ("num_batches_tracked", "pixel_mean", "pixel_std")
 _LISTED = 8  # maximum number of tensor names in an error message
 

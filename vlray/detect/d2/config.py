@@ -20,6 +20,12 @@ from vlray.detect.weights.files import is_url, locate
 ARCHITECTURES = ("GeneralizedRCNN", "PanopticFPN")
 RESNETS = ("build_resnet_backbone", "build_resnet_fpn_backbone")
 ROI_HEADS = ("Res5ROIHeads", "StandardROIHeads", "CascadeROIHeads")
+WITH_ATTRIBUTES = {
+    "AttributeStandardROIHeads": "StandardROIHeads",
+    "AttributeRes5ROIHeads": "Res5ROIHeads",
+}
+"""RoI heads of grid-feats-vqa, by the heads that they are without their attribute predictor, which
+needs the right class and never runs at test time."""
 
 
 def config_path(name: str) -> Path:
@@ -88,16 +94,40 @@ def load_config(options: DetectorSection) -> Any:
     path = config_path(options.name)
     config_files(path)  # its error messages are clearer than Detectron2's below
     cfg = get_cfg()
+    _add_attribute_keys(cfg)
     try:
         # Unlike Detectron2's default, this never runs code that a configuration contains.
         cfg.merge_from_file(str(path), allow_unsafe=False)
     except (KeyError, ValueError, AssertionError) as error:
         raise ValueError(f"{path} is not a Detectron2 configuration: {error.args[0]}") from error
+    heads = cfg.MODEL.ROI_HEADS.NAME
+    cfg.MODEL.ROI_HEADS.NAME = WITH_ATTRIBUTES.get(heads, heads)
     _check(cfg, path)
+    if options.features == "grid":
+        # As grid-feats-vqa's extract_grid_feature.py does: its networks are trained with dilation,
+        # but their published features have a cell per 32 x 32 pixels.
+        cfg.MODEL.RESNETS.RES5_DILATION = 1
     # PanopticFPN is a GeneralizedRCNN with one more head, for semantic segmentation.
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
     return cfg
+
+
+def _add_attribute_keys(cfg: Any) -> None:
+    """Add the keys of grid-feats-vqa's configurations, which have an effect in training only.
+
+    Source:
+        facebookresearch/grid-feats-vqa, grid_feats/config.py.
+    """
+    from detectron2.config import CfgNode
+
+    cfg.MODEL.ATTRIBUTE_ON = False
+    cfg.INPUT.MAX_ATTR_PER_INS = 16
+    cfg.MODEL.ROI_ATTRIBUTE_HEAD = CfgNode(
+        {"OBJ_EMBED_DIM": 256, "FC_DIM": 512, "LOSS_WEIGHT": 0.2, "NUM_CLASSES": 400}
+    )
+    for part in (cfg.MODEL.RPN, cfg.MODEL.ROI_BOX_HEAD):
+        part.setdefault("BBOX_LOSS_WEIGHT", 1.0)
 
 
 def check_grid(options: DetectorSection) -> None:
