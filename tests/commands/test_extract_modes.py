@@ -146,7 +146,7 @@ def test_boxes_of_other_names_or_of_a_form_unknown_end_before_anything_is_writte
     (tmp_path / "words.txt").write_text("no boxes at all")
     (tmp_path / "own.py").write_text(WITHOUT)
     for detector, flags, message in (
-        (grid_detector, ["--boxes", "names.csv"], "(COCO_val_000001, ...), but none"),
+        (grid_detector, ["--boxes", "names.csv"], "(COCO_val_000001, ...), but none matches"),
         (grid_detector, ["--boxes", "words.txt"], "has no supported box format"),
         ("own.py:Own", ["--boxes", "names.csv"], "own.py:Own has no method pool_boxes"),
         ("own.py:Own", ["--features", "grid"], "own.py:Own has no method grid"),
