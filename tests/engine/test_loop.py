@@ -15,6 +15,7 @@ from vlray.config.train import TrainConfig
 from vlray.engine.stop import StopRequest
 from vlray.engine.work import work
 from vlray.models.checkpoint import CheckpointInfo
+from vlray.models.load import load_checkpoint
 
 Make = Callable[..., TrainConfig]
 
@@ -131,12 +132,60 @@ def test_the_best_and_the_last_are_kept_and_a_training_ends_early(
     assert folders == [f"step-{step:08d}" for step in (progress.best_step, progress.step)]
     assert (out / "best").readlink().name == folders[0]
     assert (out / "last").readlink().name == folders[1]
-    assert not (out / "best" / "state.pt").exists()
+    assert (out / "best" / "state.pt").exists()  # to resume from where the last is damaged
     assert (out / "last" / "state.pt").exists()
     info = CheckpointInfo.read(out / "best")
     assert info.metrics == progress.best
     assert next(iter(info.metrics)) == "exact match"
     assert info.corpus == "vqa-rad:train"
+
+
+def zero_a_third(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    third = len(data) // 3
+    data[third : 2 * third] = bytes(third)
+    path.write_bytes(data)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(make: Make, tmp_path: Path) -> None:
+    config = make(training={"steps": 8})
+    work(config, tmp_path / "run", StopAfter(2))
+    last = Path(config.output, "last").resolve()
+    for name, model in (("state.pt", False), ("tiny.safetensors", True)):
+        whole = (last / name).read_bytes()
+        zero_a_third(last / name)
+        with pytest.raises(ValueError, match=rf"{name} is damaged: .* start again in another OUT"):
+            work(config, tmp_path / "run")
+        if model:
+            with pytest.raises(ValueError, match=f"{name} is damaged: .* give another one"):
+                load_checkpoint(last)
+            weights_of = {"name": config.model.name, "weights": str(last)}
+            with pytest.raises(ValueError, match=f"{name} is damaged"):
+                work(make("other", model=weights_of), tmp_path / "run")
+        else:
+            load_checkpoint(last)  # testing needs no state
+        (last / name).write_bytes(whole)
+    assert work(config, tmp_path / "run").ended
+
+
+def test_where_the_last_checkpoint_is_damaged_the_best_one_is_resumed(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    training = {"steps": 60, "evaluate_every": 2, "save_every": 3, "patience": 3}
+    # At such a rate nothing gets better for long, so that the best is not the last.
+    optim = {"lr": 0.3, "warmup": 0.5}
+    config = make(training=training, optim=optim, validation={"valid": "vqa-rad:test"})
+    assert work(config, tmp_path / "run").ended
+    out, expected = Path(config.output), weights(config)
+    best, last = (out / "best").resolve(), (out / "last").resolve()
+    assert best != last
+    zero_a_third(last / "state.pt")
+    assert work(config, tmp_path / "again").ended
+    assert "state.pt is damaged" in caplog.text
+    assert f"resuming from the older checkpoint {best}" in caplog.text
+    for name, value in weights(config).items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+    assert losses(tmp_path / "again") == losses(tmp_path / "run")
 
 
 def test_a_model_learns_and_is_measured_with_the_labels_of_the_training(

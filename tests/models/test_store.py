@@ -38,8 +38,9 @@ def test_the_best_and_the_last_are_kept_and_found(output: str, tmp_path: Path) -
     assert again.read("last", "vlray.json") == b"4"
     best, last = again.locate("best"), locate(output, "last", tmp_path / "cache")
     assert (best / "deeper" / "file").read_text() == "2"
-    assert sorted(path.name for path in last.iterdir()) == ["deeper", "state.pt", "vlray.json"]
-    assert sorted(path.name for path in best.iterdir()) == ["deeper", "vlray.json"]
+    names = ["checksums.json", "deeper", "state.pt", "vlray.json"]
+    assert sorted(path.name for path in last.iterdir()) == names
+    assert sorted(path.name for path in best.iterdir()) == names
     assert locate(f"{output}/best", cache=tmp_path / "cache").name == "step-00000002"
     assert locate(f"{output}/last", cache=tmp_path / "cache").name == "step-00000004"
     with pytest.raises(FileNotFoundError):

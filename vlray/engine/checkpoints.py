@@ -1,11 +1,12 @@
 """Write the checkpoints of a training, and resume from the last one.
 
-Besides the model's own files, the last checkpoint contains ``training.json`` and ``state.pt``.
+Besides the model's own files, a checkpoint contains ``training.json`` and ``state.pt``.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -15,10 +16,13 @@ import torch
 from vlray.config.train import TrainConfig
 from vlray.engine.training import Training, TrainingProgress
 from vlray.models.checkpoint import CheckpointInfo
+from vlray.models.checksums import STATE, DamagedCheckpointError, verify
 from vlray.models.protocol import VisionLanguageModel
-from vlray.models.store import STATE, CheckpointStore
+from vlray.models.store import CheckpointStore, Which
 from vlray.settings.options import flatten
 from vlray.version import __version__
+
+log = logging.getLogger("vlray.engine")
 
 FILE = "training.json"
 
@@ -65,25 +69,52 @@ class Resumed:
     """Logged records (`vlray.runs.metrics.Record`)."""
 
     @classmethod
-    def read(cls, store: CheckpointStore) -> Self | None:
-        """Read the state from the last checkpoint; return None if there is no checkpoint.
+    def read(cls, store: CheckpointStore, which: Which = "last") -> Self | None:
+        """Read the state from a checkpoint; return None if there is no checkpoint.
 
         Raises:
-            ValueError: The last checkpoint has no valid training state.
+            ValueError: The checkpoint has no valid training state.
         """
-        if not store.step_folder("last"):
+        if not store.step_folder(which):
             return None
         try:
-            values = json.loads(store.read("last", FILE))
+            values = json.loads(store.read(which, FILE))
             progress = TrainingProgress(**values.pop("progress"))
             names = tuple(values.pop("new_parameters"))
             return cls(progress=progress, new_parameters=names, **values)
         # Files from other versions may have other fields, hence TypeError and KeyError.
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"cannot resume from the last checkpoint in {store.output} ({error}); give another "
-                "OUT, and the best or last checkpoint as --weights"
+                f"cannot resume from the {which} checkpoint in {store.output} ({error}); give "
+                "another OUT, and the best or last checkpoint as --weights"
             ) from error
+
+
+def find_whole(store: CheckpointStore) -> tuple[Which, Path] | None:
+    """Return the newest undamaged checkpoint and its local folder; None if there is none yet.
+
+    Raises:
+        DamagedCheckpointError: The last checkpoint is damaged, and the best one is the same or is
+            damaged too.
+    """
+    if not store.step_folder("last"):
+        return None
+    last = store.locate("last")
+    try:
+        verify(last, with_state=True)
+    except DamagedCheckpointError as error:
+        if store.step_folder("best") in ("", last.name):
+            raise DamagedCheckpointError(
+                f"{error}. There is no older checkpoint in {store.output} to resume from; start "
+                "again in another OUT"
+            ) from error
+        best = store.locate("best")
+        verify(best, with_state=True)
+        if not (best / STATE).is_file():
+            raise
+        log.warning("%s; resuming from the older checkpoint %s", error, best)
+        return "best", best
+    return "last", last
 
 
 def check_same(config: TrainConfig, resumed: Resumed) -> None:

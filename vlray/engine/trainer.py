@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vlray.cluster.connection import is_cluster_configured
 from vlray.config.train import TrainConfig
-from vlray.engine.checkpoints import Resumed, check_same
+from vlray.engine.checkpoints import Resumed, check_same, find_whole
 from vlray.engine.group import has_gpu
 from vlray.engine.stop import StopRequest, on_signals
 from vlray.engine.training import TrainingProgress
@@ -48,7 +48,9 @@ def run_training(
     fs, root = files.resolve(config.output)
     # The lock keeps two trainings from writing checkpoints to the same output.
     with only_writer(fs, root, config.output):
-        resumed = Resumed.read(CheckpointStore(config.output, config.data.cache_folder()))
+        store = CheckpointStore(config.output, config.data.cache_folder())
+        whole = find_whole(store)
+        resumed = Resumed.read(store, whole[0]) if whole else None
         config = _with_name(config, resumed)
         if resumed:
             check_same(config, resumed)

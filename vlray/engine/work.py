@@ -12,7 +12,7 @@ from torch.amp import GradScaler
 from vlray.config.model import ModelSection
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
-from vlray.engine.checkpoints import Resumed, check_same, has_other_length, restore
+from vlray.engine.checkpoints import Resumed, check_same, find_whole, has_other_length, restore
 from vlray.engine.data import TrainingData, open_data
 from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group
@@ -61,11 +61,12 @@ def work(
     warn_without_effect(config.training.precision, group.device)
     batch_size = _batch_size_of_worker(config, group)
     store = CheckpointStore(config.output, config.data.cache_folder())
-    resumed, folder = Resumed.read(store), None
+    whole = find_whole(store)
+    folder = whole[1] if whole else None
+    resumed = Resumed.read(store, whole[0]) if whole else None
     trained_on = None
-    if resumed:
+    if resumed and folder:
         check_same(config, resumed)
-        folder = store.locate("last")
         trained_on = CheckpointInfo.read(folder).provenance
     data = open_data(config, trained_on=trained_on)
     loader, valid = _loaders(config, data, group, batch_size)

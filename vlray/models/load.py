@@ -7,6 +7,7 @@ from typing import Any
 
 from vlray.config.model import ModelSection
 from vlray.models.checkpoint import CheckpointInfo
+from vlray.models.checksums import verify
 from vlray.models.conform import HOW_TO, build_model, check_class, new_parameters
 from vlray.models.names import named
 from vlray.models.protocol import Goal
@@ -52,9 +53,11 @@ def load_model(options: ModelSection, goal: Goal) -> Any:
 
     Raises:
         ValueError: No model has this name, its class does not follow ``protocol.py``, the model
-            cannot learn the goal, or the weights do not fit.
+            cannot learn the goal, or the weights do not fit or are damaged.
     """
     options = named(options)
+    if options.weights:
+        verify(Path(options.weights).expanduser())
     return build_model(model_class(options, goal), options, goal, _target(options.name, goal))
 
 
@@ -71,8 +74,9 @@ def load_checkpoint(folder: Path, model: str = "") -> tuple[Any, CheckpointInfo]
 
     Raises:
         FileNotFoundError: The folder is not a checkpoint.
-        ValueError: The checkpoint has a model class that ``model`` does not name, or the files do
-            not match ``vlray.json``: a tensor is missing or unexpected, or has the wrong shape.
+        ValueError: A file is damaged, the checkpoint has a model class that ``model`` does not name, or
+            the files do not match ``vlray.json``: a tensor is missing or unexpected, or has the
+            wrong shape.
     """
     info = CheckpointInfo.read(folder)
     # ``answers`` describes the head of the weights before training, not the saved head.

@@ -2,8 +2,8 @@
 
 A step folder such as ``OUT/step-00000500/`` is either complete or absent. ``OUT/best`` and
 ``OUT/last`` each point to a step folder: with a symbolic link on a disk, with a small text file in
-object storage. Other step folders are deleted. Only the last checkpoint has ``state.pt``, which is
-needed to resume.
+object storage. Other step folders are deleted. Each checkpoint has ``state.pt``, which is needed to
+resume, and checksums of its files.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import pyarrow.fs as pafs
 
 from vlray.config.data import DataSection
 from vlray.models.checkpoint import FILE
+from vlray.models.checksums import write_checksums
 from vlray.settings.atomic import TEMPORARY, discard, replacing
 from vlray.storage import files
 
 Which = Literal["best", "last"]
 NAMES: tuple[Which, ...] = ("best", "last")
-STATE = "state.pt"
 STEP = "step-"
 
 
@@ -91,14 +91,19 @@ class CheckpointStore:
             OSError: The disk is full, or the storage is not writable.
         """
         name = f"{STEP}{step:08d}"
+
+        def write_with_checksums(folder: Path) -> None:
+            write(folder)
+            write_checksums(folder)
+
         if files.is_local(self._fs):
             with replacing(Path(self._root, name)) as temporary:
                 temporary.mkdir()
-                write(temporary)
+                write_with_checksums(temporary)
         else:
             # Object storage has no rename: an incomplete copy is ignored, as no name points to it.
             with tempfile.TemporaryDirectory(prefix="vlray-") as folder:
-                write(Path(folder))
+                write_with_checksums(Path(folder))
                 self._copy(folder, None, files.join(self._root, name), self._fs)
         for which in ("best", "last") if is_best else ("last",):
             self._point(which, name)
@@ -115,9 +120,6 @@ class CheckpointStore:
         for entry in self._fs.get_file_info(selector):
             if entry.base_name.startswith(STEP) and entry.base_name not in current.values():
                 self._fs.delete_dir(entry.path)
-        # Runs resume from the last checkpoint, so the best one needs no optimizer state.
-        if current["best"] and current["best"] != current["last"]:
-            files.remove(self._fs, files.join(self._root, current["best"], STATE))
 
     def _point(self, which: Which, name: str) -> None:
         """Point ``best`` or ``last`` to a step folder."""
