@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import warnings
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
