@@ -43,8 +43,8 @@ def test_a_stored_value_is_the_default_of_the_next_run(home) -> None:
         ("models.", "x", "is not a valid name of a model"),
         ("models.a:b", "x", "is not a valid name of a model"),
         ("models", "x", "is not a valid name of a model"),
-        ("models.a", "a.py", "'a.py' names no class; give a.py:Class"),
-        ("models.a", "a.py:", "'a.py:' names no class; give a.py:Class"),
+        ("models.a", "a.py", "'a.py' names no class; pass a.py:Class"),
+        ("models.a", "a.py:", "'a.py:' names no class; pass a.py:Class"),
     ],
 )
 def test_a_mistake_is_refused_and_changes_nothing(home, key, value, said) -> None:

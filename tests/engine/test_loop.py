@@ -157,7 +157,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(make: Make, tmp_path: Path) -> 
         with pytest.raises(ValueError, match=rf"{name} is damaged: .* start again in another OUT"):
             work(config, tmp_path / "run")
         if model:
-            with pytest.raises(ValueError, match=f"{name} is damaged: .* give another one"):
+            with pytest.raises(ValueError, match=f"{name} is damaged: .* pass another one"):
                 load_checkpoint(last, config.model.name)
             weights_of = {"name": config.model.name, "weights": str(last)}
             with pytest.raises(ValueError, match=f"{name} is damaged"):

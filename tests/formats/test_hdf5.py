@@ -125,3 +125,27 @@ def test_bytes_of_a_name_that_are_no_text_are_spelled(tmp_path: Path) -> None:
     got = read_all(Hdf5Reader(source))
     assert [item.image_id for item in got] == [images[0].image_id, r"caf\xe9"]
     assert isinstance(got[1], RawRegions)
+
+
+@pytest.mark.parametrize("kind", ["link", "external", "virtual"])
+def test_data_in_other_files_is_not_read(kind: str, tmp_path: Path) -> None:
+    source = written.hdf5_volta(tmp_path / "a.h5", some_images(2))
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["features"] = np.ones((2, 12), np.float32)
+    (tmp_path / "raw").write_bytes(bytes(96))
+    with h5py.File(source, "a") as file:
+        group = file[next(iter(file))]
+        del group["features"]
+        if kind == "link":
+            group["features"] = h5py.ExternalLink(str(secret), "features")
+        elif kind == "external":
+            group.create_dataset("features", (2, 12), "f4", external=[(tmp_path / "raw", 0, 96)])
+        else:
+            layout = h5py.VirtualLayout((2, 12), "f4")
+            layout[:] = h5py.VirtualSource(str(secret), "features", (2, 12))
+            group.create_virtual_dataset("features", layout)
+    first, second = read_all(Hdf5Reader(source))
+    assert isinstance(first, Unreadable)
+    assert "which vlray does not" in first.reason
+    assert isinstance(second, RawRegions)

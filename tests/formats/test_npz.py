@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
+from vlray.formats.readers import npz
 from vlray.formats.readers.npz import NpzReader
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
@@ -172,3 +175,24 @@ def test_what_is_no_such_folder_is_named(tmp_path: Path) -> None:
         NpzReader(tmp_path)
     np.savez(tmp_path / "weights.npz", layer=np.ones(3))
     assert not NpzReader.recognizes(tmp_path)
+
+
+def test_declared_sizes_are_checked_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bomb.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 4)}
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("bbox.npy", header.getvalue())
+    (read,) = read_all(NpzReader(path))
+    assert isinstance(read, Unreadable)
+    assert "bbox.npy declares 16,000,000,000,000 bytes, but has" in read.reason
+
+    monkeypatch.setattr(npz, "MAX_BYTES", 1_000_000)
+    np.savez_compressed(path, bbox=np.zeros((2, 4), np.float32), x=np.zeros(10**6, np.float32))
+    (read,) = read_all(NpzReader(path))
+    assert isinstance(read, Unreadable)
+    assert "more than the limit of 1,000,000 for one image" in read.reason

@@ -138,7 +138,7 @@ def test_a_label_of_two_lines_is_written_in_one() -> None:
 
 
 def test_values_that_do_not_belong_together_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 labels for 1 boxes; give one per box"):
+    with pytest.raises(ValueError, match="2 labels for 1 boxes; pass one per box"):
         draw_regions(BLACK, BOX, ["a", "b"])
     with pytest.raises(ValueError, match="3 scores for 1 boxes"):
         draw_regions(BLACK, BOX, ["a"], [1.0, 2.0, 3.0])

@@ -169,7 +169,7 @@ def test_nothing_there_is_refused_saying_what_there_is(tmp_path: Path) -> None:
     make(tmp_path, "a.txt", "b.txt", "c.mp4", "Makefile")
     with pytest.raises(ValueError, match=r"4 other files \(2 \.txt, 1 .*\); images end in .*\.jpg"):
         list_images(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; give a directory"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; pass a directory"):
         list_images(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"c\.mp4 is not a directory, an image .* or a list file"):
         list_images(str(tmp_path / "c.mp4"))

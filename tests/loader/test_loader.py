@@ -98,7 +98,7 @@ def test_workers_get_shares_of_their_own(dataset: RegionDataset) -> None:
     ]
     everything = Counter(example_id for share in shares for example_id in share)
     assert everything == Counter(f"one-{i}" for i in range(100))
-    with pytest.raises(ValueError, match="give both or neither"):
+    with pytest.raises(ValueError, match="pass both or neither"):
         RegionLoader(dataset, 8, rank=1)
 
 

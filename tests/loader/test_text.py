@@ -76,5 +76,5 @@ def test_fixed_length_gives_one_shape_and_pickles() -> None:
 def test_a_template_without_room_or_text_is_refused() -> None:
     with pytest.raises(ValueError, match=r"once"):
         Tokenizer(template="? [MASK]")
-    with pytest.raises(ValueError, match=r"give 5 or more"):
+    with pytest.raises(ValueError, match=r"pass 5 or more"):
         Tokenizer(max_tokens=4, template="{text} ? [MASK]")

@@ -28,7 +28,7 @@ def output(request: pytest.FixtureRequest, tmp_path: Path, processes: None) -> s
 def test_the_best_and_the_last_are_kept_and_found(output: str, tmp_path: Path) -> None:
     store = CheckpointStore(output, tmp_path / "cache")
     assert store.step_folder("last") == ""
-    with pytest.raises(FileNotFoundError, match="has no best checkpoint; give the OUT"):
+    with pytest.raises(FileNotFoundError, match="has no best checkpoint; pass the OUT"):
         store.locate("best")
     for step, is_best in ((1, True), (2, True), (3, False), (4, False)):
         store.save(step, lambda folder, step=step: write(f"{step}", folder), is_best=is_best)

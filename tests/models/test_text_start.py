@@ -104,7 +104,7 @@ def test_it_is_for_answers_of_one_image(name: str, task: str, tmp_path: Path) ->
 
 @both
 def test_it_wants_weights_that_know_words(name: str) -> None:
-    with pytest.raises(ValueError, match=r"give model\.weights"):
+    with pytest.raises(ValueError, match=r"pass model\.weights"):
         build(name, "")
 
 

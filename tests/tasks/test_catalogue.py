@@ -133,5 +133,5 @@ def test_what_is_no_yaml_mapping_is_refused(tmp_path) -> None:
     file.write_text("a: [")
     with pytest.raises(ValueError, match="is not valid YAML"):
         additions.add(str(file))
-    with pytest.raises(FileNotFoundError, match="does not exist; give the YAML file"):
+    with pytest.raises(FileNotFoundError, match="does not exist; pass the YAML file"):
         additions.add(str(tmp_path / "none.yaml"))

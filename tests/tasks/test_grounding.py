@@ -29,7 +29,7 @@ def test_phrases_without_predictions_are_missed() -> None:
 
 
 def test_boxes_of_another_form_are_refused() -> None:
-    with pytest.raises(ValueError, match="give x1, y1, x2, y2 in pixels"):
+    with pytest.raises(ValueError, match="pass x1, y1, x2, y2 in pixels"):
         box_score(Boxes((FULL,)), "a box")
     with pytest.raises(ValueError, match="2 phrases have predictions, but the example has 1"):
         phrase_hits(Boxes((FULL,), spans=((0, 3),)), [[FULL], [FULL]])

@@ -52,8 +52,8 @@ def test_a_space_without_a_possible_setting_is_refused(search) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"search": "random"}, "--search random needs a number of settings: give --trials N"),
-        ({"search": "optuna"}, "--search optuna needs a number of settings: give --trials N"),
+        ({"search": "random"}, "--search random needs a number of settings: pass --trials N"),
+        ({"search": "optuna"}, "--search optuna needs a number of settings: pass --trials N"),
         ({"trials": 4}, "the grid has 6 settings, more than trials=4"),
     ],
 )

@@ -74,7 +74,7 @@ def test_a_figure_that_there_is_not_fails_with_the_names(search, tmp_path) -> No
     search(lambda setting, report: {"loss": 1.0, "x": 2.0}).try_all([{"a": 1}], ledger)
     (trial,) = ledger.trials.values()
     assert trial.state == "failed"
-    assert "the trial has no metric 'y'; give one of loss, x" in trial.error
+    assert "the trial has no metric 'y'; pass one of loss, x" in trial.error
 
 
 def test_asha_ends_what_is_worse_but_never_the_one_without_a_search(search, tmp_path) -> None:

@@ -91,7 +91,7 @@ def test_what_cannot_be_searched_is_refused(space: dict[str, str], words: str) -
 
 
 def test_a_name_of_several_options_has_to_be_said_whole() -> None:
-    with pytest.raises(ValueError, match=r"root is ambiguous: give images\.root or data\.root"):
+    with pytest.raises(ValueError, match=r"root is ambiguous: pass images\.root or data\.root"):
         read_space({"root": "a"}, tuned(*EXTRACT))
 
 
@@ -105,7 +105,7 @@ def test_a_grid_holds_every_combination_once() -> None:
 
 def test_a_grid_of_any_number_between_two_is_refused_with_the_ways_out() -> None:
     space = read_space({"nms_thresh": "0.3..0.9"}, tuned(*EXTRACT))
-    with pytest.raises(ValueError, match=r"0\.3\.\.0\.9/5\); or give --search random"):
+    with pytest.raises(ValueError, match=r"0\.3\.\.0\.9/5\); or pass --search random"):
         list(grid(space))
 
 
@@ -146,7 +146,7 @@ def test_a_limit_that_is_searched_alone_is_followed_by_the_other() -> None:
     ("args", "words"),
     [
         ((), "vlray tune: no command to tune"),
-        (("view", "regions"), "vlray tune: vlray view cannot be tuned; give extract or train"),
+        (("view", "regions"), "vlray tune: vlray view cannot be tuned; pass extract or train"),
         (
             ("extract", "photos", "regions"),
             "OUT of vlray extract ('regions') is chosen by vlray tune",

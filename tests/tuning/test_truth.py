@@ -77,7 +77,7 @@ def test_a_published_file_is_read_whole(shared: Path) -> None:
         ),
         (
             {"images": IMAGES, "annotations": [box(5, 3, 1, 2, 3, 4, attributes={"a": 1})]},
-            "give a list of names",
+            "pass a list of names",
         ),
     ],
 )

@@ -20,7 +20,7 @@ def steps_of_epoch(loader: RegionLoader, accumulate: int) -> int:
     """
     if not (steps := len(loader) // accumulate):
         raise ValueError(
-            f"the {len(loader.dataset)} examples are fewer than one step needs; give a smaller "
+            f"the {len(loader.dataset)} examples are fewer than one step needs; pass a smaller "
             "--batch-size"
         )
     return steps

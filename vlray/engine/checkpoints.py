@@ -85,7 +85,7 @@ class Resumed:
         # Files from other versions may have other fields, hence TypeError and KeyError.
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"cannot resume from the {which} checkpoint in {store.output} ({error}); give "
+                f"cannot resume from the {which} checkpoint in {store.output} ({error}); pass "
                 "another OUT, and the best or last checkpoint as --weights"
             ) from error
 
@@ -135,7 +135,7 @@ def check_same(config: TrainConfig, resumed: Resumed) -> None:
     if lines:
         raise ValueError(
             f"{config.output} has a training with other settings:\n" + "\n".join(lines) + "\n"
-            "Give its settings to resume it; or another OUT, with --weights "
+            "Pass its settings to resume it; or another OUT, with --weights "
             f"{config.output} to start from its model"
         )
 

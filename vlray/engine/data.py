@@ -162,7 +162,7 @@ def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
         if len(objectives) == 1 and (only := objectives.pop()):
             return only
         raise ValueError(
-            f"{labels}, which imply no objective; give --objective pretraining or matching, which "
+            f"{labels}, which imply no objective; pass --objective pretraining or matching, which "
             "need texts alone, or datasets that have labels of one kind"
         )
     if config.objective in SUPERVISED and {by_kind.get(kind) for kind in kinds} != {
@@ -170,7 +170,7 @@ def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
     }:
         needed = [kind for kind, objective in by_kind.items() if objective == config.objective]
         raise ValueError(
-            f"objective {config.objective} needs {' or '.join(needed)}, but {labels}; give another "
+            f"objective {config.objective} needs {' or '.join(needed)}, but {labels}; pass another "
             "objective (auto chooses it by the labels) or another dataset"
         )
     return config.objective
@@ -187,7 +187,7 @@ def settle_loader(config: TrainConfig, goal: Goal) -> LoaderSection:
     if goal.objective in SUPERVISED and settled.pretraining:
         raise ValueError(
             f"loader.pretraining is set, but the objective {goal.objective} masks nothing; "
-            "remove it, or give --objective pretraining"
+            "remove it, or pass --objective pretraining"
         )
     if goal.objective not in SUPERVISED and not settled.pretraining:
         masks = PretrainingSection()

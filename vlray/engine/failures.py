@@ -75,10 +75,10 @@ def explain_out_of_memory(error: BaseException, batch: int, world: int, accumula
     # The smallest factor that still divides the batch evenly.
     factor = next((n for n in range(2, size + 1) if size % n == 0), 1)
     smaller = (
-        f"Give --accumulate {factor * accumulate}, which splits the steps of {batch} examples into "
+        f"Pass --accumulate {factor * accumulate}, which splits the steps of {batch} examples into "
         "smaller batches; or "
         if factor > 1
-        else "Give "
+        else "Pass "
     )
     return (
         f"a batch of {size} {'example' if size == 1 else 'examples'}, on each of {world} "

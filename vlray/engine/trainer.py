@@ -59,7 +59,7 @@ def run_training(
         if is_alone(config) if alone is None else alone:
             if not config.cluster.workers and is_cluster_configured():
                 log.info(
-                    "training in this process; to use the running Ray cluster, give --workers or "
+                    "training in this process; to use the running Ray cluster, pass --workers or "
                     "--cluster.address auto"
                 )
             stop = StopRequest()
@@ -102,7 +102,7 @@ def resolve_paths(config: TrainConfig) -> TrainConfig:
         path = absolute(resolve_path(output, config.env.data_dir))
         if not files.is_uri(path) and not Path(path).is_dir():
             raise FileNotFoundError(
-                f"there are no regions in {output}; give a folder written by vlray extract or "
+                f"there are no regions in {output}; pass a folder written by vlray extract or "
                 "vlray convert"
             )
         regions.append(f"{name}={path}" if name else path)

@@ -130,7 +130,7 @@ def _changed_steps(progress: TrainingProgress, steps: int) -> int:
     if steps <= progress.step:
         raise ValueError(
             f"{steps:,} steps were requested, but {progress.step:,} of {progress.steps:,} are "
-            f"completed; give --steps of more than {progress.step:,}, or vlray test the checkpoint"
+            f"completed; pass --steps of more than {progress.step:,}, or vlray test the checkpoint"
         )
     log.info(
         "%s steps instead of %s; from here on, the learning rate follows the schedule of %s steps",
@@ -199,7 +199,7 @@ def _batch_size_of_worker(config: TrainConfig, group: Group) -> int:
     if rest or not size:
         raise ValueError(
             f"batch_size={options.batch_size} is not divisible by {group.world} workers times "
-            f"accumulate={options.accumulate} batches; give a multiple of "
+            f"accumulate={options.accumulate} batches; pass a multiple of "
             f"{group.world * options.accumulate}"
         )
     return size

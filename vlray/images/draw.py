@@ -45,7 +45,7 @@ def draw_regions(
     """
     for name, values in (("labels", labels), ("scores", scores), ("attributes", attributes)):
         if len(values) not in (0, len(boxes)):
-            raise ValueError(f"{len(values)} {name} for {len(boxes)} boxes; give one per box")
+            raise ValueError(f"{len(values)} {name} for {len(boxes)} boxes; pass one per box")
     image = Image.fromarray(np.ascontiguousarray(image_bgr[:, :, ::-1]))
     draw = ImageDraw.Draw(image)
     corners = [_inside(box, image.size) for box in boxes]

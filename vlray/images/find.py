@@ -93,7 +93,7 @@ def list_images(
     with files.explained(root):
         kind = fs.get_file_info(path).type
     if kind == FileType.NotFound:
-        raise FileNotFoundError(f"{root} does not exist; give a directory, a list file or an image")
+        raise FileNotFoundError(f"{root} does not exist; pass a directory, a list file or an image")
     skipped: Counter[str] = Counter()
     walk = None
     if kind == FileType.Directory:

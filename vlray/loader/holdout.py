@@ -35,13 +35,13 @@ def split_holdout(
         ValueError: There are fewer than two groups, or the share is not between 0 and 1.
     """
     if not 0 < share < 1:
-        raise ValueError(f"a share of {share} cannot be held out; give a share between 0 and 1")
+        raise ValueError(f"a share of {share} cannot be held out; pass a share between 0 and 1")
     encoded = _names(dataset, by).combine_chunks().dictionary_encode()
     names, groups = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     if len(names) < 2:
         raise ValueError(
             f"{dataset.corpus.spec} has examples of a single {by}, so a share of them cannot be "
-            "held out; give a split to evaluate on (validation.valid)"
+            "held out; pass a split to evaluate on (validation.valid)"
         )
     # A hash gives a pseudo-random order that is the same on every machine and in every run.
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]

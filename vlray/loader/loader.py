@@ -64,7 +64,7 @@ class RegionLoader:
                 epoch has no step.
         """
         if (rank is None) != (world is None):
-            raise ValueError(f"rank={rank}, world={world}; give both or neither")
+            raise ValueError(f"rank={rank}, world={world}; pass both or neither")
         if rank is None or world is None:
             rank, world = own_share()
         self.dataset, self.prefetch, self.waited = dataset, prefetch, 0.0

@@ -56,7 +56,7 @@ class Texts:
         if len(drawable_images) == 0 or (drawable_images == drawable_images[0]).all():
             raise ValueError(
                 f"all texts ({len(drawable_images)}) are of one image, so none can be drawn from "
-                "another; give a corpus of several images, or set pretraining.sentences own"
+                "another; pass a corpus of several images, or set pretraining.sentences own"
             )
         self._images, self._take = images, take
         self._sorted = drawable[np.argsort(drawable_images, kind="stable")]
@@ -275,5 +275,5 @@ def _other_rows(
         others[redraw] = rng.integers(len(store), size=int(redraw.sum()))
     raise ValueError(
         f"no other image with regions was found among {len(store)} images to take a region from; "
-        "give more images, or set pretraining.swapped 0"
+        "pass more images, or set pretraining.swapped 0"
     )

@@ -81,7 +81,7 @@ class Sampler:
         """
         if batch_size < 1 or not 0 <= rank < world:
             raise ValueError(
-                f"batch_size={batch_size}, rank={rank}, world={world}; give a batch size of 1 or "
+                f"batch_size={batch_size}, rank={rank}, world={world}; pass a batch size of 1 or "
                 "more, and a rank from 0 to world - 1"
             )
         self.parts, self.mix, self.seed = tuple(parts), mix, seed
@@ -220,7 +220,7 @@ def refuse_no_step(steps: int, examples: int, batch_size: int, world: int) -> No
     if examples and not steps:
         raise ValueError(
             f"{examples} examples do not fill a single batch of {batch_size} for each of {world} "
-            "workers; give a smaller batch_size, or drop_last=False"
+            "workers; pass a smaller batch_size, or drop_last=False"
         )
 
 

@@ -86,7 +86,7 @@ class Tokenizer:
         ids = {name: self._tokenizer.token_to_id(name) for name in SPECIAL}
         if missing := [name for name, token_id in ids.items() if token_id is None]:
             raise ValueError(
-                f"{path} has no token {', '.join(missing)}; give the vocabulary of a BERT"
+                f"{path} has no token {', '.join(missing)}; pass the vocabulary of a BERT"
             )
         self._ids = {name: token_id for name, token_id in ids.items() if token_id is not None}
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
@@ -97,7 +97,7 @@ class Tokenizer:
         if space < 1:
             raise ValueError(
                 f"max_tokens={max_tokens} leaves no room for a text in the template {template!r}; "
-                f"give {max_tokens - space + 1} or more"
+                f"pass {max_tokens - space + 1} or more"
             )
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.enable_padding(

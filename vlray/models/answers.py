@@ -106,7 +106,7 @@ def _head_answers(source: Start, options: ModelSection) -> tuple[str, ...]:
         if len(names) != count:
             raise ValueError(
                 f"model.answers={options.answers} has {len(names):,} answers, but the head of "
-                f"{options.weights} has {count:,}; give the file that it was trained with"
+                f"{options.weights} has {count:,}; pass the file that it was trained with"
             )
         return names
     # If the counts differ, the saved labels are not those of this head.

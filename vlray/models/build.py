@@ -74,7 +74,7 @@ def load_network(
         raise ValueError(
             f"model.weights={options.weights} is of the kind {source.kind!r}, but "
             f"model.name={options.name} starts from {config_class.model_type!r}, or from the text "
-            "encoder of a 'bert'; give the --model.name of these weights, or other weights"
+            "encoder of a 'bert'; pass the --model.name of these weights, or other weights"
         )
     total = sum(1 for _ in network.parameters())
     log.info(
@@ -245,7 +245,7 @@ def _check_width(
             continue
         raise ValueError(
             f"model.weights={options.weights} was trained on region vectors of length {saved_dim}, "
-            f"but these have {fields[name]}; give regions of the same detector, or start with a "
+            f"but these have {fields[name]}; pass regions of the same detector, or start with a "
             f"new projection: model.architecture.{name}={fields[name]}"
         )
 

@@ -62,7 +62,7 @@ class CheckpointInfo:
         path = folder / FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"{folder} is not a checkpoint of vlray train: it has no {FILE}; give the OUT of a "
+                f"{folder} is not a checkpoint of vlray train: it has no {FILE}; pass the OUT of a "
                 "training, or its best or last folder"
             )
         try:

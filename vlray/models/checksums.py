@@ -11,7 +11,7 @@ STATE = "state.pt"
 """File with the state of the optimizer, which a model loads without."""
 
 _ADVICE = (
-    "copy the checkpoint again from where it is whole, or give another one (OUT/best, OUT/last)"
+    "copy the checkpoint again from where it is whole, or pass another one (OUT/best, OUT/last)"
 )
 
 

@@ -32,7 +32,7 @@ def check_goal(model: str, goal: Goal, objectives: Sequence[Objective]) -> None:
             f"{model} cannot learn objective={goal.objective}; it learns {', '.join(objectives)}"
         )
     if goal.objective == "labels" and not goal.labels:
-        raise ValueError(f"there are no labels for {model} to learn; give a dataset with labels")
+        raise ValueError(f"there are no labels for {model} to learn; pass a dataset with labels")
     # Only labels are learned from pairs of images (NLVR2).
     max_images = 2 if goal.objective == "labels" else 1
     if not 1 <= goal.num_images <= max_images:
@@ -59,7 +59,7 @@ def get_phrases(batch: ModelInputs) -> PhraseTargets:
     """
     if batch.phrases is None:
         raise ValueError(
-            "the batch has no phrases, which objective=phrases requires; give a grounding dataset, "
+            "the batch has no phrases, which objective=phrases requires; pass a grounding dataset, "
             "such as flickr30k-entities or refcoco"
         )
     return batch.phrases

@@ -72,7 +72,7 @@ class CheckpointStore:
         folder = files.join(self._root, name)
         if not name or self._fs.get_file_info(folder).type != pafs.FileType.Directory:
             raise FileNotFoundError(
-                f"{self.output} has no {which} checkpoint; give the OUT of a training that has "
+                f"{self.output} has no {which} checkpoint; pass the OUT of a training that has "
                 "saved one"
             )
         if files.is_local(self._fs):

@@ -38,7 +38,7 @@ def starts_from_text(options: ModelSection, goal: Goal) -> bool:
         )
     if not options.weights:
         raise ValueError(
-            "model.answer_start=text needs a pretrained text encoder; give model.weights "
+            "model.answer_start=text needs a pretrained text encoder; pass model.weights "
             "(minilm, bert-base-uncased, a checkpoint)"
         )
     return True

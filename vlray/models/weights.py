@@ -67,13 +67,13 @@ def find(weights: str) -> Start:
         location = str(folder)
         if not (folder / "config.json").is_file():
             raise ValueError(
-                f"the folder {location} has no config.json; give one that save_pretrained or "
+                f"the folder {location} has no config.json; pass one that save_pretrained or "
                 "vlray train wrote (for a training's OUT: OUT/best or OUT/last)"
             )
     # A name on the hub has at most one slash and does not start like a path.
     elif folder.exists() or len(folder.parts) > 2 or location.startswith((".", "~", "/")):
         raise ValueError(
-            f"model.weights={weights} is not a folder; give one that save_pretrained or vlray "
+            f"model.weights={weights} is not a folder; pass one that save_pretrained or vlray "
             f"train wrote, a name on the Hugging Face Hub (org/name), or {MINILM}"
         )
     else:
@@ -131,6 +131,6 @@ def _not_found(weights: str, error: Exception) -> ValueError:
     return ValueError(
         f"model.weights={weights}: not a local folder, and the download from the Hugging Face Hub "
         f"failed ({hub.first_line(error)}). Check the name, and try again when there is a "
-        "connection; give the path of a folder that you copied here; set HF_HUB_OFFLINE=1 to use "
+        "connection; pass the path of a folder that you copied here; set HF_HUB_OFFLINE=1 to use "
         f"earlier downloads without a connection; or start from {MINILM}"
     )

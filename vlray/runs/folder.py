@@ -21,6 +21,7 @@ from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import JsonFormatter
+from vlray.settings.secrets import printable, redact, redact_all
 
 STATUS = "status.json"
 
@@ -114,8 +115,9 @@ def open_run(config: Command, command: str) -> RunFolder:
 def _open_run(config: Command, command: str) -> RunFolder:
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = _make_folder(config.env.runs_dir / config.project, f"{command}-{now}")
-    (path / "settings.yaml").write_text(to_yaml(config.resolved()), encoding="utf-8")
-    (path / "changed.yaml").write_text(to_yaml(config.changed()), encoding="utf-8")
+    settings, changed = redact_all(config.resolved()), redact_all(config.changed())
+    (path / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
+    (path / "changed.yaml").write_text(to_yaml(changed), encoding="utf-8")
     (path / "requirements.txt").write_text("\n".join(_installed()) + "\n", encoding="utf-8")
     log_path = path / f"{config.project}-{command}-{now}.log"
     fields = {"project": config.project, "run": path.name}
@@ -123,7 +125,7 @@ def _open_run(config: Command, command: str) -> RunFolder:
     _open.append(folder)
     folder._update(
         command=command,
-        argv=sys.orig_argv,  # unlike sys.argv, includes the interpreter and -m
+        argv=redact_all(sys.orig_argv),  # unlike sys.argv, includes the interpreter and -m
         cwd=str(Path.cwd()),
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -157,7 +159,7 @@ def _make_folder(parent: Path, name: str) -> Path:
     while True:
         path = parent / (name if number == 1 else f"{name}-{number}")
         try:
-            path.mkdir()
+            path.mkdir(mode=0o700)  # logs and settings are nobody else's business
         except FileExistsError:
             number += 1
         else:
@@ -171,7 +173,7 @@ def _start_log(
     assert file.stream is not None  # without delay=True the constructor opens it
     with contextlib.suppress(OSError):  # some network file systems have no locks
         fcntl.flock(file.stream, fcntl.LOCK_EX)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    file.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(_Console(colored=_is_colored()))
     if options.console_level:
@@ -197,6 +199,13 @@ class _LogFile(logging.FileHandler):
             sys.stderr.write(f"the log cannot be written: {sys.exception()}\n")
 
 
+class _LogFormatter(logging.Formatter):
+    """Formatter for the log file, without credentials."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
 class _Console(logging.Formatter):
     """Formatter for the console: colored by level, without tracebacks, which the log file has."""
 
@@ -205,7 +214,7 @@ class _Console(logging.Formatter):
         self._colors = {logging.WARNING: "33", logging.ERROR: "31"} if colored else {}
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = printable(redact(record.getMessage()))
         color = self._colors.get(record.levelno)
         return f"\033[{color}m{message}\033[0m" if color else message
 
@@ -225,7 +234,7 @@ def _installed() -> list[str]:
         if direct.get("dir_info", {}).get("editable"):
             lines.add(f"-e {direct['url']}#egg={name}")
         elif direct:
-            lines.add(f"{name} @ {direct['url']}")
+            lines.add(redact(f"{name} @ {direct['url']}"))
         else:
             lines.add(f"{name}=={distribution.version}")
     return sorted(lines, key=str.lower)

@@ -28,6 +28,8 @@ import traceback
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from vlray.settings.secrets import printable, redact
+
 if TYPE_CHECKING:
     from vlray.runs.folder import RunFolder
     from vlray.settings.base import Command
@@ -167,7 +169,7 @@ class Session:
             level = logging.WARNING if status == STOPPED else logging.ERROR
             log.log(level, "%s", message, exc_info=error if status != STOPPED else None)
         else:
-            sys.stderr.write(f"{message}\n")
+            sys.stderr.write(f"{printable(redact(message))}\n")
 
     def _trace(self, error: BaseException) -> str:
         """Return the path of the file with the traceback: the run's log, else a temporary file."""

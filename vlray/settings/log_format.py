@@ -6,6 +6,8 @@ import json
 import logging
 from typing import Any, Literal
 
+from vlray.settings.secrets import redact
+
 LogFormat = Literal["text", "json"]
 
 WORKER = "worker"
@@ -36,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "asctime": self.formatTime(record),
             "levelname": record.levelname,
-            "message": record.getMessage(),
+            "message": redact(record.getMessage()),
             "name": record.name,
             "filename": record.filename,
             "lineno": record.lineno,
@@ -44,7 +46,7 @@ class JsonFormatter(logging.Formatter):
             "timestamp_ns": round(record.created * 1e9),
         }
         if record.exc_info:
-            line["exc_text"] = self.formatException(record.exc_info)
+            line["exc_text"] = redact(self.formatException(record.exc_info))
         line |= self._constants | getattr(record, WORKER, {})
         return json.dumps(line, ensure_ascii=False)
 

@@ -63,7 +63,7 @@ def confirmed(name: str, source: str, user_name: str, option: str) -> str:
         return user_name  # the user's file, wherever the other one was
     advice = f"if you trust that code, name the class yourself: {option} {name}"
     if user_name:
-        advice = f"that is not {user_name}; give the same class, or leave out {option}"
+        advice = f"that is not {user_name}; pass the same class, or leave out {option}"
     raise ValueError(
         f"{source} names {name!r}, and vlray imports no code because a file names it; {advice}"
     )

@@ -135,7 +135,7 @@ def _named_class(model: str) -> str:
     file, _, name = model.rpartition(":")
     if model.endswith(".py") or (file.endswith(".py") and not name.isidentifier()):
         file = model if model.endswith(".py") else file
-        raise ValueError(f"{model!r} names no class; give {file}:Class, with a class of the file")
+        raise ValueError(f"{model!r} names no class; pass {file}:Class, with a class of the file")
     return model
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vlray.settings.secrets import printable
+
 
 def align(rows: Sequence[Sequence[str]], *, right: bool = False) -> list[str]:
     """Align cells in columns, two spaces apart, without trailing spaces.
@@ -18,6 +20,7 @@ def align(rows: Sequence[Sequence[str]], *, right: bool = False) -> list[str]:
     Raises:
         ValueError: A row has more or fewer cells than the first.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

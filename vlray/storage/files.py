@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from vlray.settings import atomic
 from vlray.settings.atomic import TEMPORARY
+from vlray.settings.secrets import has_credentials, redact
 
 if TYPE_CHECKING:
     from pyarrow import Buffer
@@ -39,8 +40,14 @@ def check_scheme(uri: str) -> None:
     """Check that ``resolve`` supports the scheme of a URI, without opening anything.
 
     Raises:
-        ValueError: The scheme is not supported.
+        ValueError: The scheme is not supported, or the URI has credentials.
     """
+    if has_credentials(uri):
+        raise ValueError(
+            f"{redact(uri)}: credentials in a URI would be written to logs and outputs; use "
+            "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3://), or "
+            "GOOGLE_APPLICATION_CREDENTIALS (gs://)"
+        )
     match = _SCHEME.match(uri)
     if match and match[1].lower() not in (*_REMOTE, "file"):
         raise ValueError(
@@ -78,7 +85,8 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
         host, slash, path = text[match.end() :].partition("/")
         if host not in ("", "localhost"):
             raise ValueError(
-                f"{text!r} contains the host {host!r}, which vlray does not support; write file:///folder"
+                f"{text!r} contains the host {host!r}, which vlray does not support; write "
+                "file:///folder"
             )
         return LocalFileSystem(), os.path.abspath(slash + unquote(path))  # noqa: PTH100 - same reason
     plain, _, options = text.partition("?")
@@ -108,7 +116,8 @@ def _open_bucket(uri: str, environment: tuple[tuple[str, str], ...]) -> tuple[Fi
         with explained(uri.partition("?")[0]):
             return FileSystem.from_uri(uri)  # type: ignore[no-any-return] # pyarrow's
     except ArrowInvalid as error:
-        raise ValueError(f"{uri!r} cannot be opened: {error}") from error
+        # Arrow's message repeats the URI.
+        raise ValueError(f"{redact(uri)!r} cannot be opened: {redact(str(error))}") from None
 
 
 def is_local(fs: FileSystem) -> bool:

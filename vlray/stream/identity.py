@@ -11,6 +11,7 @@ from vlray.detect.load import identify
 from vlray.images.find import Listing
 from vlray.regions.schema import SCHEMA_VERSION
 from vlray.regions.user_boxes import UserBoxes
+from vlray.settings.secrets import redact, redact_all
 from vlray.version import __version__
 
 # Options of region selection; they have no effect on grid features and user boxes.
@@ -51,7 +52,7 @@ def identity_of(
         "schema_version": SCHEMA_VERSION,
         "vlray_version": __version__,
         "dataset": config.images.dataset or listing.dataset,
-        "images_root": listing.root,
+        "images_root": redact(listing.root),
         "detector": {"name": PurePath(config.detector.name).name} | identify(config.detector),
-        "settings": settings,
+        "settings": redact_all(settings),
     }

@@ -31,7 +31,7 @@ def add(source: str) -> tuple[DatasetSpec, Path]:
     path = Path(source).expanduser()
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist; give the YAML file of a dataset")
+            raise FileNotFoundError(f"{path} does not exist; pass the YAML file of a dataset")
         spec = catalogue.parse_spec(path.read_text("utf-8"), str(path))
         spec = _with_absolute_paths(spec, path.absolute().parent)
         # Fail now, not at the first use: import the layout and check the roles of every split.

@@ -176,7 +176,7 @@ def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection)
         build_once(path, lambda temporary: _read_all(dataset, split, paths, temporary))
     except LockFileError as error:
         raise ValueError(
-            f"{path.parent} is not writable ({error.strerror}); give a folder for derived files: "
+            f"{path.parent} is not writable ({error.strerror}); pass a folder for derived files: "
             "--data.cache-dir FOLDER"
         ) from error
     table = ExampleTable(path, spec=dataset.spec)

@@ -44,7 +44,7 @@ def phrase_hits(label: Boxes, ranked: Any) -> dict[tuple[int, int], list[bool]]:
     spans = list(dict.fromkeys(label.spans))
     if len(ranked) not in (0, len(spans)):
         raise ValueError(
-            f"{len(ranked)} phrases have predictions, but the example has {len(spans)}; give one "
+            f"{len(ranked)} phrases have predictions, but the example has {len(spans)}; pass one "
             "list of boxes per phrase, empty if there is none"
         )
     hits = {}
@@ -58,6 +58,6 @@ def phrase_hits(label: Boxes, ranked: Any) -> dict[tuple[int, int], list[bool]]:
 
 def _hits(right: Sequence[Sequence[float]], box: Any) -> bool:
     if not isinstance(box, Sequence) or isinstance(box, str) or len(box) != 4:
-        raise ValueError(f"a predicted box is {str(box)[:60]}; give x1, y1, x2, y2 in pixels")
+        raise ValueError(f"a predicted box is {str(box)[:60]}; pass x1, y1, x2, y2 in pixels")
     boxes = np.array(right, np.float64).reshape(-1, 4)
     return bool((iou_of(boxes, np.array([box], np.float64)) >= IOU_THRESH).any())

@@ -139,6 +139,6 @@ def _describe_unknown(name: str, data: ImageSetsSection, specs: list[DatasetSpec
     names = {*data.images, *(spec.image_set for spec in specs), *(spec.name for spec in specs)}
     refusal = catalogue.refusal("image set or dataset", name, sorted(names))
     return (
-        f"{absolute(name)} does not exist; give a directory, a list file, an image, or the name of "
+        f"{absolute(name)} does not exist; pass a directory, a list file, an image, or the name of "
         f"an image set: {refusal}. To add one: vlray env set data.images.{name} FOLDER"
     )

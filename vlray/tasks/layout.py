@@ -36,7 +36,7 @@ def load_layout(name: str) -> Layout:
     if module not in layout_names():
         raise ValueError(
             f"unknown layout {name!r}; the layouts are {', '.join(layout_names())}. For your own "
-            "function, give module:function or path/to/file.py:function"
+            "function, pass module:function or path/to/file.py:function"
         )
     built_in: Layout = plugins.load(f"{PACKAGE}.{module}:{function or 'read'}")
     return built_in

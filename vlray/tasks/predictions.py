@@ -48,7 +48,7 @@ def _pairs_of_csv(text: str) -> Iterable[tuple[str, str]]:
         if not row:
             continue
         if len(row) != 2:
-            raise ValueError(f"line {number} has {len(row)} values; give identifier,prediction")
+            raise ValueError(f"line {number} has {len(row)} values; pass identifier,prediction")
         yield row[0].strip(), row[1].strip()
 
 

@@ -126,7 +126,7 @@ class DatasetSpec(Section):
             chosen = (split.first_images is not None) + (split.except_images is not None)
             if bool(split.of) != bool(chosen) or chosen > 1:
                 raise ValueError(
-                    f"split {name}: give `of` together with either first_images or except_images"
+                    f"split {name}: pass `of` together with either first_images or except_images"
                 )
         if (self.labels == "classes") != bool(self.classes):
             raise ValueError("`classes` is required for labels: classes, and only allowed there")

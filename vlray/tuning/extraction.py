@@ -130,7 +130,7 @@ class ExtractSweep:
     def _check_objective(self) -> None:
         config, name = self._config, self._config.objective
         if not name:
-            raise ValueError(f"--objective is missing; give one of {', '.join(NAMES)}")
+            raise ValueError(f"--objective is missing; pass one of {', '.join(NAMES)}")
         is_downstream = name.partition("/")[0] == DOWNSTREAM
         if not is_downstream:
             check_name(name, NAMES, f", and {DOWNSTREAM}/METRIC of that training")
@@ -141,13 +141,13 @@ class ExtractSweep:
             )
         if name in NEED_TRUTH and not config.truth:
             raise ValueError(
-                f"the objective {name} needs ground-truth boxes: give --truth FILE, such as COCO's "
+                f"the objective {name} needs ground-truth boxes: pass --truth FILE, such as COCO's "
                 "instances_val2017.json"
             )
         if is_downstream != bool(config.downstream):
             raise ValueError(
                 f"the objective {DOWNSTREAM} and --downstream FILE.yaml (settings of vlray train) "
-                "need each other; give both or neither"
+                "need each other; pass both or neither"
             )
         if name in (RATE, *LABELS) and all(map(is_light, self._space)):
             raise ValueError(
@@ -171,7 +171,7 @@ class ExtractSweep:
             names = ", ".join(n for n, domain in heavy.items() if isinstance(domain, spaces.Range))
             raise ValueError(
                 f"each value of {names} needs its own proposals, so optuna can only choose from a "
-                "list: give a number of values, such as --space min_size=300..600/4"
+                "list: pass a number of values, such as --space min_size=300..600/4"
             )
         return list(spaces.grid(heavy)) if heavy else [{}]
 
@@ -187,7 +187,7 @@ class ExtractSweep:
         with files.explained(images.root):
             if fs.get_file_info(root).type.name == "NotFound":
                 raise FileNotFoundError(
-                    f"there is no {images.root}; give IMAGES after --: -- extract IMAGES"
+                    f"there is no {images.root}; pass IMAGES after --: -- extract IMAGES"
                 )
 
     def _read_truth(self, base: ExtractConfig) -> Truth:
@@ -203,7 +203,7 @@ class ExtractSweep:
             what = "classes" if name == "label_accuracy" else "attributes"
             raise ValueError(
                 f"{self._config.truth} has no {what} of its boxes, which the objective {name} "
-                "needs; give a file with them, or another objective"
+                "needs; pass a file with them, or another objective"
             )
 
     def _read_downstream(self) -> TrainConfig:

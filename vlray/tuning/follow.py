@@ -41,7 +41,7 @@ def run_trial(
     def report(metrics: Mapping[str, float], /, **ended: bool) -> None:
         if objective.name not in metrics:
             raise ValueError(
-                f"the trial has no metric {objective.name!r}; give one of {', '.join(metrics)} as "
+                f"the trial has no metric {objective.name!r}; pass one of {', '.join(metrics)} as "
                 "--objective, with another OUT"
             )
         values = {"objective": float(metrics[objective.name]), "metrics": dict(metrics)}

@@ -151,5 +151,5 @@ def claim(folder: Path, about: Mapping[str, Any]) -> None:
     if lines:
         raise ValueError(
             f"{folder} has another sweep:\n" + "\n".join(lines) + "\n"
-            "Give its settings to resume it (--trials may be higher), or another OUT"
+            "Pass its settings to resume it (--trials may be higher), or another OUT"
         )

@@ -117,7 +117,7 @@ def _truth_index(image_ids: Sequence[str], truth: Truth) -> Int64[np.ndarray, " 
         raise ValueError(
             f"{truth.source} has none of the images: its ids are {list(truth.image_ids[:3])}, ..., "
             f"those of the images {list(image_ids[:3])}, ...; choose the ids with "
-            "--images.id-rule (coco for COCO's numbers), or give the truth of these images"
+            "--images.id-rule (coco for COCO's numbers), or pass the truth of these images"
         )
     return index
 

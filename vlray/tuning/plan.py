@@ -49,7 +49,7 @@ def make_plan(config: TuneConfig, space: spaces.Space, invalid_reason: Check) ->
     if config.search == "grid":
         return _grid(config, space, invalid_reason)
     if not config.trials:
-        raise ValueError(f"--search {config.search} needs a number of settings: give --trials N")
+        raise ValueError(f"--search {config.search} needs a number of settings: pass --trials N")
     if config.search == "random":
         return _random(config, space, invalid_reason)
     _check_any_valid(space, config.seed, invalid_reason)
@@ -60,7 +60,7 @@ def _grid(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> Tri
     # An infinite grid has its own error message, from spaces.grid().
     if (count := spaces.size(space)) > MOST and count < float("inf"):
         raise ValueError(
-            f"the grid has {count:,.0f} settings; give fewer values, or --search random --trials N"
+            f"the grid has {count:,.0f} settings; pass fewer values, or --search random --trials N"
         )
     reasons: Counter[str] = Counter()
     settings = []
@@ -73,7 +73,7 @@ def _grid(config: TuneConfig, space: spaces.Space, invalid_reason: Check) -> Tri
     if config.trials and config.trials < len(settings):
         raise ValueError(
             f"the grid has {len(settings):,} settings, more than trials={config.trials:,}; remove "
-            "--trials to try all of them, or give --search random"
+            "--trials to try all of them, or pass --search random"
         )
     return TrialPlan(tuple(settings), len(settings))
 

@@ -101,10 +101,10 @@ def _folder(config: TuneConfig) -> Path:
         ValueError: OUT is missing, or is not on a local or shared disk.
     """
     if not config.output:
-        raise ValueError("OUT is missing; give a folder for the sweep")
+        raise ValueError("OUT is missing; pass a folder for the sweep")
     if files.is_uri(config.output):
         raise ValueError(
-            f"OUT is {config.output}, but a sweep must be on a disk; give a folder that all nodes "
+            f"OUT is {config.output}, but a sweep must be on a disk; pass a folder that all nodes "
             "of the cluster share (the images may be anywhere)"
         )
     return Path(files.resolve(config.output)[1])

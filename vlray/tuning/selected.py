@@ -205,7 +205,7 @@ class _Head:
                 stored = f"only {stored_dtype} vectors" if dim > 0 else "no vectors"
                 raise ValueError(
                     f"the output needs {dtype} vectors, but {self.collection} has {stored}; "
-                    "collect the proposals with them, or give features=none"
+                    "collect the proposals with them, or pass features=none"
                 )
         conventions = dict(self.made_by["conventions"])
         rules = getattr(detector_class(options), "rules", None)

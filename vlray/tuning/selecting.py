@@ -204,7 +204,7 @@ def _recorded_rate(path: Path, images: int, before: int, seconds: float) -> floa
         if record["images"] != images:
             raise ValueError(
                 f"the sweep began with {record['images']:,} images, but now there are {images:,}; "
-                "its trials would not be comparable: give another OUT"
+                "its trials would not be comparable: pass another OUT"
             )
         return float(record[RATE] or "nan")
     # A run that collects nothing, because the last one died before this record, has no speed.

@@ -19,7 +19,7 @@ from vlray.tuning.tuned import Setting, Tuned
 
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _RANGE = re.compile(rf"{_NUMBER}\.\.{_NUMBER}(?:/(\d+))?(/log)?")
-FORMS = "give values (0.1,0.2), a number of values in a range (0.3..0.9/7) or a range (0.3..0.9)"
+FORMS = "pass values (0.1,0.2), a number of values in a range (0.3..0.9/7) or a range (0.3..0.9)"
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def read_space(entries: Mapping[str, str], tuned: Tuned) -> dict[str, Domain]:
     """
     if not entries:
         raise ValueError(
-            "nothing is searched; give options and values, such as --space nms_thresh=0.3..0.9/7"
+            "nothing is searched; pass options and values, such as --space nms_thresh=0.3..0.9/7"
         )
     space: dict[str, Domain] = {}
     for key, text in entries.items():
         path = tuned.option(key)
         name = ".".join(path)
         if name in space:
-            raise ValueError(f"--space has {name} twice; give all its values in one entry")
+            raise ValueError(f"--space has {name} twice; pass all its values in one entry")
         space[name] = _domain(key, text, path, tuned)
     return space
 
@@ -160,7 +160,7 @@ def grid(space: Space) -> Iterator[Setting]:
         if isinstance(domain, Range):
             raise ValueError(
                 f"{name} is a range from {domain.low:g} to {domain.high:g}, but a grid needs a "
-                f"number of values (--space {name}={domain.low:g}..{domain.high:g}/5); or give "
+                f"number of values (--space {name}={domain.low:g}..{domain.high:g}/5); or pass "
                 "--search random or optuna, and --trials N"
             )
     choices = [domain.values for domain in space.values() if isinstance(domain, Choices)]

@@ -87,7 +87,7 @@ def train_once(
     evaluations = of_kind("valid", _records(run_folder / METRICS))
     if not evaluations:
         raise ValueError(
-            f"the training in {config.output} was never evaluated; give valid or holdout"
+            f"the training in {config.output} was never evaluated; pass valid or holdout"
         )
     if objective.name in evaluations[-1]:
         evaluations.sort(key=lambda record: objective.key(_number(record[objective.name])))
@@ -155,7 +155,7 @@ def _objective_name(objective: str, config: TrainConfig) -> str:
         if names[0] != "loss":
             return names[0]
         raise ValueError(
-            "this task has no default metric; give --objective loss or --objective accuracy"
+            "this task has no default metric; pass --objective loss or --objective accuracy"
         )
     check_name(objective, names, " and the parts of the loss (loss/NAME)")
     return objective
@@ -173,7 +173,7 @@ def check_validation(config: TrainConfig, where: str) -> None:
     """
     if not config.validation.valid and not config.validation.holdout:
         raise ValueError(
-            "trainings are compared on examples that they do not train on; give "
+            "trainings are compared on examples that they do not train on; pass "
             f"valid (DATASET:SPLIT) or holdout (0.2) {where}"
         )
 

@@ -18,7 +18,7 @@ from vlray.images.ids import image_ids
 from vlray.storage import files
 
 _FORM = (
-    "give COCO's JSON: images with id and file_name, annotations with image_id and bbox (x, y, "
+    "pass COCO's JSON: images with id and file_name, annotations with image_id and bbox (x, y, "
     "width, height), and categories with id and name"
 )
 
@@ -145,4 +145,4 @@ def _attributes(path: str, row: int, annotation: dict[str, Any]) -> tuple[str, .
     names = annotation.get("attributes") or []
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         return tuple(names)
-    raise ValueError(f"{path}: attributes of annotation {row} are {names!r}; give a list of names")
+    raise ValueError(f"{path}: attributes of annotation {row} are {names!r}; pass a list of names")

@@ -115,7 +115,7 @@ class Tuned:
             return *ends[0], *path[1:]
         if ends:
             names = " or ".join(".".join(end) for end in ends)
-            raise ValueError(f"--space {key} is ambiguous: give {names}")
+            raise ValueError(f"--space {key} is ambiguous: pass {names}")
         close = nearest(key, [".".join(option) for option in options])
         hint = f"did you mean {close}?" if close else f"see vlray {self.name} --help"
         raise ValueError(f"--space {key}: vlray {self.name} has no such option; {hint}")
@@ -131,11 +131,11 @@ def read_tuned(config: TuneConfig) -> Tuned:
     if not config.tuned:
         raise UsageError(
             TuneConfig,
-            [f"no command to tune; give {words} and its arguments after --, as in the examples"],
+            [f"no command to tune; pass {words} and its arguments after --, as in the examples"],
         )
     name, *args = config.tuned
     if name not in COMMANDS:
-        raise UsageError(TuneConfig, [f"vlray {name} cannot be tuned; give {words} after --"])
+        raise UsageError(TuneConfig, [f"vlray {name} cannot be tuned; pass {words} after --"])
     cls = settings_of(name)
     output = OUTPUT[name]
     try:

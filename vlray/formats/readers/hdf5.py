@@ -157,6 +157,19 @@ def _opened(source: Path) -> Iterator[h5py.File]:
         raise ValueError(f"{source} cannot be opened as HDF5: {error}") from error
 
 
+def _check_link(group: h5py.Group, name: str | bytes) -> None:
+    """Refuse data that HDF5 would read from other files.
+
+    Raises:
+        ValueError: The entry is a link to another file, or a dataset stored in other files.
+    """
+    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+        raise ValueError(f"{_id_of(name)} is a link to another file, which vlray does not follow")
+    entry = group.get(name)
+    if isinstance(entry, h5py.Dataset) and (entry.external or entry.is_virtual):
+        raise ValueError(f"{_id_of(name)} is stored in other files, which vlray does not read")
+
+
 def _id_of(name: str | bytes) -> str:
     return escape_bytes(os.fsdecode(name))
 
@@ -166,9 +179,12 @@ def _list(names: Iterable[str | bytes]) -> str:
 
 
 def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
+    _check_link(file, name)
     group = file[name]
     if not isinstance(group, h5py.Group):
         raise ValueError("the entry for this image is not a group of arrays")
+    for key in group:
+        _check_link(group, key)
     values = {key: group[key][()] for key in (*_LABELS.values(), "img_h", "img_w") if key in group}
     for key in ("features", "boxes"):
         if key not in group:
@@ -183,6 +199,9 @@ def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
 
 
 def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
+    for name in ("pos_boxes", *_ROWS):
+        if name in file:
+            _check_link(file, name)
     index: Any = row
     # Files with an adaptive number of boxes have pos_boxes.
     if "pos_boxes" in file:

@@ -5,6 +5,7 @@ Shapes: R: regions in one image; D: feature length.
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ from vlray.formats.readers.pickles import LABELS_NEED_TRUST, read_object_npy
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 _ENDING = ".npz"
+MAX_BYTES = 2**30
+"""Limit on the unpacked arrays of one image; 1,000 regions of 2,048 values take 8 MB."""
+
 _LOOKED_AT = 8  # files; a few damaged ones must not prevent format detection
 _LABELS = {
     "obj_ids": "objects_id",
@@ -90,6 +94,8 @@ class NpzReader:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError(f"{name} must be an archive of arrays, but is a single array")
+            assert archive.zip is not None  # numpy closes it only with the archive
+            _check_sizes(archive.zip, name)
             boxes = archive.get("bbox")
             if boxes is None:
                 raise ValueError(
@@ -122,6 +128,33 @@ class NpzReader:
         if "attrs_id" in info:
             remarks += ("unaligned-attributes",)
         return labels, remarks
+
+
+def _check_sizes(archive: zipfile.ZipFile, name: str) -> None:
+    """Check the declared sizes before NumPy allocates memory for them.
+
+    Raises:
+        ValueError: The archive, or an array in it, is too large.
+    """
+    size = sum(info.file_size for info in archive.infolist())
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"{name} unpacks to {size:,} bytes, more than the limit of {MAX_BYTES:,} for one image"
+        )
+    for info in archive.infolist():
+        with archive.open(info) as file:
+            if file.read(6) != b"\x93NUMPY":
+                continue
+        with archive.open(info) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
+                file
+            )
+        if (declared := math.prod(shape) * dtype.itemsize) > info.file_size and not dtype.hasobject:
+            raise ValueError(
+                f"{name}: {info.filename} declares {declared:,} bytes, but has {info.file_size:,}"
+            )
 
 
 def _has_boxes(path: Path) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
+import numpy as np
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 OTHER_ENCODINGS = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -22,6 +24,16 @@ _LONGEST = len(b"-Infinity")
 _LETTERS = b"-NaInfity"
 
 
+MAX_DEPTH = 200
+"""Limit on nested lists and objects. Official files have less than ten levels, and the parser's
+memory grows with the square of the depth."""
+
+MAX_DIGITS = 1_000
+"""Limit on the digits of a number; the parser crashes at some 4,300."""
+
+_MANY_DIGITS = re.compile(rb"[0-9]{%d}" % MAX_DIGITS)
+
+
 class ByteStream(Protocol):
     """Anything with ``read``, such as an open file."""
 
@@ -32,7 +44,8 @@ class ByteStream(Protocol):
 class JsonText:
     """JSON text without a byte order mark and with ``null`` for NaN and infinities.
 
-    pandas and Python's json module write NaN for missing values, which JSON does not allow.
+    Deep nesting and very long numbers are refused before the parser sees them. pandas and Python's
+    json module write NaN for missing values, which JSON does not allow.
     """
 
     def __init__(self, stream: ByteStream, path: str) -> None:
@@ -41,12 +54,14 @@ class JsonText:
         self._tail = b""
         self._is_start = True
         self._in_string = False
+        self._depth = 0
 
     def read(self, size: int = -1) -> bytes:
         """Read about ``size`` bytes; nothing only at the end.
 
         Raises:
-            ValueError: The document is in UTF-16 or UTF-32.
+            ValueError: The document is in UTF-16 or UTF-32, is nested too deeply, or has a number
+                with too many digits.
         """
         if size == 0:
             return b""
@@ -74,15 +89,42 @@ class JsonText:
     def _without_constants(self, data: bytes) -> bytes:
         """Replace constants outside of strings, and remember whether the data ends in a string."""
         starts_inside = self._in_string
-        # Counting quotation marks is much faster than matching strings; escaped ones do not count.
-        quotes = data.replace(rb"\\", b"").replace(rb"\"", b"").count(b'"')
-        self._in_string ^= quotes % 2 == 1
+        inside = self._strings(data)
+        self._check_limits(data, inside)
+        if len(inside):
+            self._in_string = bool(inside[-1])
         if not any(constant in data for constant in _CONSTANTS):
             return data
         end = 0
         if starts_inside and (rest := _INSIDE.match(data)):
             end = rest.end()
         return data[:end] + _TOKEN.sub(_replacement, data[end:])
+
+    def _strings(self, data: bytes) -> np.ndarray:
+        """Return for each byte whether a string is open behind it."""
+        # Escaped quotation marks do not count; the replacements keep the length.
+        plain = data.replace(rb"\\", b"  ").replace(rb"\"", b"  ")
+        quotes = np.frombuffer(plain, np.uint8) == ord('"')
+        opened: np.ndarray = (np.cumsum(quotes, dtype=np.int64) + self._in_string) % 2 == 1
+        return opened
+
+    def _check_limits(self, data: bytes, inside: np.ndarray) -> None:
+        codes = np.frombuffer(data, np.uint8)
+        opened = ((codes == ord("[")) | (codes == ord("{"))) & ~inside
+        closed = ((codes == ord("]")) | (codes == ord("}"))) & ~inside
+        depth = self._depth + np.cumsum(opened.astype(np.int32) - closed)
+        if len(depth):
+            self._depth = int(depth[-1])
+            if int(depth.max()) > MAX_DEPTH:
+                raise ValueError(
+                    f"{self._path} nests lists and objects more than {MAX_DEPTH} deep; it is not "
+                    "one of the official files"
+                )
+        for match in _MANY_DIGITS.finditer(data):
+            if not inside[match.start()]:
+                raise ValueError(
+                    f"{self._path} has a number with {MAX_DIGITS:,} or more digits; correct it"
+                )
 
 
 def _replacement(token: re.Match[bytes]) -> bytes:
