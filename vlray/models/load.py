@@ -74,9 +74,9 @@ def load_checkpoint(folder: Path, model: str = "") -> tuple[Any, CheckpointInfo]
 
     Raises:
         FileNotFoundError: The folder is not a checkpoint.
-        ValueError: A file is damaged, the checkpoint has a model class that ``model`` does not name, or
-            the files do not match ``vlray.json``: a tensor is missing or unexpected, or has the
-            wrong shape.
+        ValueError: A file is damaged, the checkpoint has a model class that ``model`` does not
+            name, or the files do not match ``vlray.json``: a tensor is missing or unexpected, or
+            has the wrong shape.
     """
     info = CheckpointInfo.read(folder)
     # ``answers`` describes the head of the weights before training, not the saved head.
