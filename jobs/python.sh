@@ -21,7 +21,7 @@ if [[ ! -e $environment/ready ]]; then
   (
     flock 9  # other processes of this node wait for the first
     if [[ ! -e $environment/ready ]]; then
-      cd "$root"  # its pyproject.toml configures the build of Detectron2
+      cd "$root"  # because pyproject.toml there configures the build of Detectron2
       uv venv --quiet --clear --python "$(command -v python)" "$environment"
       uv pip install --quiet --python "$environment" -r docker/requirements.txt
       touch "$environment/ready"

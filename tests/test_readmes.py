@@ -81,7 +81,7 @@ def check_vlray(command: str, *args: str) -> None:
         if given.action == "set":
             state.store(given.key, given.value)
             state.remove(given.key)
-    elif command != "demo":
+    elif command not in {"demo", "--version"}:
         assert command in COMMANDS
         config = read(settings_of(command), list(args))
         if isinstance(config, PipelineConfig):

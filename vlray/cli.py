@@ -21,6 +21,8 @@ COMMANDS = {
     "pipeline": "Run several commands as the steps of one YAML file.",
     "logs": "List the runs of a project, or show the log of one run.",
     "env": "Show and change your settings.yaml, which applies to all runs.",
+    "configs": "List the configuration files that vlray brings, or copy them.",
+    "doctor": "Check the installation, and install Detectron2 where it is missing.",
 }
 
 
@@ -32,7 +34,9 @@ def main(argv: list[str] | None = None) -> None:
     elif args[0] in {"-V", "--version"}:
         from importlib.metadata import version
 
-        print(f"vlray {version('vlray')}")
+        from vlray.installation.versions import versions_line
+
+        print(f"vlray {version('vlray')}\n{versions_line()}")
     elif args[0] in COMMANDS:
         import_module(f"vlray.{args[0]}").main(args[1:])
     else:
@@ -46,14 +50,14 @@ def _help() -> str:
         "usage: vlray COMMAND ... (or python -m vlray.COMMAND ...)\n\n"
         f"commands:\n{table}\n\n"
         "vlray COMMAND --help shows the options and examples of a command; vlray --version prints\n"
-        "the version."
+        "the versions of vlray and of the packages that it uses."
     )
 
 
 def _unknown(word: str) -> str:
     names = ", ".join(COMMANDS)
     if word.startswith("-"):
-        return f"unknown flag {word}; give a command first: one of {names}"
+        return f"unknown flag {word}; begin with a command: {names}"
     return f"unknown command {word}; {did_you_mean(word, COMMANDS)}the commands are {names}"
 
 

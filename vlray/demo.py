@@ -56,7 +56,10 @@ def _show_main_job(folder: Path) -> None:
         if ended.code != REFUSED or not regions.exists():
             raise
         # The folder belongs to the demo, so its regions may be replaced.
-        print("The existing regions have other settings; removing them and extracting again:")
+        print(
+            "The existing regions were extracted with other settings; "
+            "removing them and extracting again:"
+        )
         shutil.rmtree(regions)
         _run("extract", extract, arguments)
     # On these photographs, the embedded detector's boxes are right from this score upwards.

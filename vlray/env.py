@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
         args = _parser().parse_args(argv)
         if args.action == "set":
+            _check_name(args.key)
             print(f"{args.key} = {state.store(args.key, args.value)}")
         elif args.action == "unset":
             state.remove(args.key)
@@ -57,6 +58,16 @@ def _parser() -> ArgumentParser:
     return parser
 
 
+def _check_name(key: str) -> None:
+    """Refuse ``data.images.DATASET`` if the images of the dataset have another name."""
+    section, _, rest = key.partition(".")
+    kind, _, name = rest.partition(".")
+    if section == "data" and kind in ("images", "annotations") and name:
+        from vlray.tasks.image_sets import check_names  # slow to import
+
+        check_names(kind, [name])
+
+
 def _show() -> None:
     from vlray.settings import state
     from vlray.settings.text_table import align
@@ -66,7 +77,7 @@ def _show() -> None:
         for path, value in state.entries().items()
     ]
     if not rows:
-        print(f"Nothing is set in {state.settings_path()}; see vlray env --help.")
+        print(f"No options are set in {state.settings_path()}; see vlray env --help.")
         return
     rows.insert(0, ("key", "value", "used by"))
     print("\n".join(align(rows)))

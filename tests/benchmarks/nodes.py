@@ -113,7 +113,7 @@ def measure(folder: Path, name: str, cpus: tuple[int, ...]) -> Rates:
         out = f"out-{name}"
         done = run(command(folder, "photographs", out, cluster.address), folder, clocks[1], 0.5)
     images = images_of(done.output)
-    said = re.search(r"detectors: (.*); loading", done.output)
+    said = re.search(r"detectors: (.*)", done.output)
     steady = (images - FEW) / (done.seconds - few.seconds)
     cpu = (clocks[1].seconds - clocks[0].seconds) / (images - FEW)
     return Rates(images / done.seconds, steady, few.seconds, cpu, said[1] if said else "?")

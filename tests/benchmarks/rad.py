@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("rad"), help="folder for what is made")
     parser.add_argument("--models", nargs="+", default=["visualbert", "lxmert"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--blind-seeds", type=int, nargs="*", default=[1])
+    parser.add_argument("--blind-seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time")
     args = parser.parse_args()
 

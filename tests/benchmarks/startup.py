@@ -37,9 +37,9 @@ except SystemExit:
 # What the log says when something has been reached; the rest is told by files.
 MILESTONES = {
     "settings and log of this run": "imports of the command, settings",
-    "images listed in": "imports of pyarrow, listing",
-    "to do in": "plan",
-    "node(s)": "import of Ray, ray.init",
+    ": listed ": "imports of pyarrow, listing",
+    "to process in": "plan",
+    " CPUs, ": "import of Ray, ray.init",
     "detectors:": "planning of the pipeline",
 }
 

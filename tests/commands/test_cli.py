@@ -23,7 +23,9 @@ def test_help_lists_the_commands_without_importing_them(capsys) -> None:
 
 def test_the_version_is_the_installed_one(capsys) -> None:
     cli.main(["--version"])
-    assert capsys.readouterr().out == f"vlray {version('vlray')}\n"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"vlray {version('vlray')}"
+    assert f"torch {version('torch')}, Ray {version('ray')}, Detectron2 0.6" in second
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ def test_the_version_is_the_installed_one(capsys) -> None:
     [
         ("extrct", "unknown command extrct; did you mean extract?"),
         ("zzz", "unknown command zzz; the commands are"),
-        ("--project", "give a command first"),
+        ("--project", "begin with a command"),
     ],
 )
 def test_an_unknown_command_is_refused(capsys, word, said) -> None:

@@ -65,8 +65,8 @@ def test_compare_prints_a_table_and_leaves_its_report_in_the_run_folder(outputs,
     compare.main(["fp32", "bf16"])
     printed = capsys.readouterr().out
     assert "detector.precision  fp32  bf16" in printed
-    assert "boxes of A with a partner in B  10 of 10 (100.0 %)" in printed
-    assert "pairs of the same class         10 of 10 (100.0 %)" in printed
+    assert "boxes in A with a partner in B  10 of 10 (100.0 %)" in printed
+    assert "pairs with the same class       10 of 10 (100.0 %)" in printed
     assert "B's scores are 0.2500 below A's on average." in printed
     (folder,) = (outputs / "runs" / "default").iterdir()
     assert folder.name.startswith("compare-")
@@ -99,7 +99,7 @@ def test_limits_that_are_not_reached_end_with_status_1(outputs, capsys) -> None:
     [
         (["nowhere", "fp32"], "A: nowhere does not exist"),
         (["fp32", "fp32/labels.json"], "vlray convert fp32/labels.json NEW_FOLDER"),
-        (["fp32", "bf16", "--split", "valid"], "its splits are ['train']"),
+        (["fp32", "bf16", "--split", "valid"], "choose from: train"),
         (["fp32", "bf16", "--iou-thresh", "2"], "less than or equal to 1"),
         (["fp32"], "B (b) is missing"),
     ],

@@ -45,9 +45,9 @@ def test_there_and_back_with_words_for_each_step(
 ) -> None:
     convert.main(["few.tsv", "out"])
     said = capsys.readouterr().err
-    assert "few.tsv: tsv10, vectors of 8, labels: unknown: give --labels" in said
+    assert "few.tsv: tsv10, vectors of length 8, labels: unknown (pass --labels)" in said
     assert "6 images, 30 regions" in said
-    assert "look at them: vlray view out" in said
+    assert "view the regions: vlray view out" in said
     convert.main(["out", "again.tsv"])
     assert "to import the file again: vlray convert" in capsys.readouterr().err
     assert Path("again.tsv").read_bytes() == source.read_bytes()
@@ -62,7 +62,7 @@ def test_flags_are_reported_with_counts_and_examples(
     exchanged = [Image(f"i{n}").tsv10(img_h=640, img_w=480) for n in range(6)]
     convert.main([str(write(Path("exchanged.tsv"), exchanged)), "out"])
     said = capsys.readouterr().err
-    assert "sizes are width before height, unlike the format's; they are swapped" in said
+    assert "image sizes are stored as width, height, contrary to the format; swapping them" in said
     assert "size-order: 6 images: width and height are swapped in the file" in said
     assert open_output("out")["i3"].image_hw.tolist() == [[480, 640]]
 
@@ -70,16 +70,19 @@ def test_flags_are_reported_with_counts_and_examples(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["few.tsv", "out", "--format", "tvs"], "--format is 'tvs': give one of tsv10, tsv6"),
+        (["few.tsv", "out", "--format", "tvs"], "--format is 'tvs': choose from tsv10, tsv6"),
         (["few.tsv", "out", "--format", "tsv6"], "few.tsv does not have the format tsv6"),
         (["nothing.tsv", "out"], "nothing.tsv does not exist"),
         (["few.tsv", "few.tsv"], "SOURCE and OUT are both 'few.tsv'"),
-        (["few.tsv", "out", "--id-rule", "number"], "give keep, stem, path, coco or regex:PATTERN"),
-        (["few.tsv", "out", "--labels", "a,b,c"], "give two text files (objects, attributes)"),
+        (
+            ["few.tsv", "out", "--id-rule", "number"],
+            "choose keep, stem, path, coco or regex:PATTERN",
+        ),
+        (["few.tsv", "out", "--labels", "a,b,c"], "pass two text files (objects, attributes)"),
         (["few.tsv", "out", "--labels", "missing.txt"], "--labels missing.txt cannot be read"),
         (["few.tsv", "out", "--images", "nowhere"], "nowhere does not exist"),
         (["few.tsv", "out", "--trust", "yes"], "unknown flag --trust"),
-        (["mmf.npys", "out"], "use --trust-pickle if you trust its source"),
+        (["mmf.npys", "out"], "pass --trust-pickle if you trust the source"),
     ],
 )
 def test_mistakes_end_with_status_2_and_the_way_out(
@@ -99,8 +102,8 @@ def test_an_import_without_one_good_image_ends_with_status_1(
     write(Path("sizeless.tsv"), [Image("a").tsv10(img_h=0, img_w=0)])
     assert status_of("sizeless.tsv", "out") == 1
     said = capsys.readouterr().err
-    assert "the first 1 images (a, ...) have no size" not in said  # it is 0x0, so it has one
-    assert "no size for this image; give --images FOLDER" in said
+    assert "no image size for the first 1 image (a, ...)" not in said  # it is 0x0, so it has one
+    assert "no size for this image; pass --images FOLDER" in said
     assert "no image could be converted" in said
 
 

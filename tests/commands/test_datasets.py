@@ -248,3 +248,37 @@ def test_a_corpus_is_checked_against_the_outputs_that_its_parts_name(vlray, mine
     vlray("corpus", "named", "mine:train@vg")
     status, _, err = vlray("check", "named", "--regions", "vg=nowhere,other=elsewhere")
     assert (status, "nowhere" in err, "elsewhere" in err) == (2, True, False)
+
+
+def test_a_document_that_breaks_off_stops_and_metrics_name_what_they_lack(vlray, tmp_path) -> None:
+    entry = {"image_name": "a.jpg", "question": "what?", "answer": "lung"}
+    text = json.dumps([{**entry, "qid": number} for number in range(9)])
+    (tmp_path / "trainset.json").write_text(text[: len(text) // 2])
+    (tmp_path / "predictions.json").write_text('{"0": "lung", "1": "lung", "2": "lung"}')
+    score = ("score", "vqa-rad:train", "predictions.json", "--data.annotations", "vqa-rad=.")
+    status, out, err = vlray(*score)
+    assert (status, out) == (2, "")
+    assert "trainset.json breaks off after 4 entries" in err
+    assert "--data.on-bad skip" in err
+    status, out, _ = vlray(*score, "--on-bad", "skip")
+    assert status == 0
+    assert out.splitlines()[0] == (
+        "exact match: 75.00 (over 4 examples; left out: 1 file that cannot be read to its end)"
+    )
+
+
+def test_an_annotation_without_a_question_fails_the_check(vlray, tmp_path) -> None:
+    questions = [{"question_id": n, "image_id": n, "question": "what?"} for n in range(3)]
+    annotations = [{"question_id": str(n), "answers": [{"answer": "a"}]} for n in range(5)]
+    stem = "mscoco_train2014"
+    (tmp_path / f"v2_OpenEnded_{stem}_questions.json").write_text(
+        json.dumps({"questions": questions})
+    )
+    path = tmp_path / f"v2_{stem}_annotations.json"
+    check = ("check", "vqa:train", "--data.annotations", "vqa=.")
+    path.write_text(json.dumps({"annotations": annotations[:3]}))
+    assert vlray(*check)[0] == 0
+    path.write_text(json.dumps({"annotations": annotations}))
+    status, out, _ = vlray(*check)
+    assert (status, "3 examples" in out) == (1, True)
+    assert "2 annotations without a question" in out

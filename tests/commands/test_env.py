@@ -19,7 +19,7 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> Call:
 
 def test_what_is_set_is_shown_until_it_is_unset(env, tmp_path) -> None:
     assert env("path") == (0, f"{tmp_path / 'settings.yaml'}\n", "")
-    assert "Nothing is set" in env("show")[1]
+    assert "No options are set" in env("show")[1]
     assert env("set", "project", "nlvr2") == (0, "project = nlvr2\n", "")
     assert env("set", "models.mine", "package:Detector")[0] == 0
     assert env("set", "min_score", "0.5")[0] == 0
@@ -27,6 +27,7 @@ def test_what_is_set_is_shown_until_it_is_unset(env, tmp_path) -> None:
     assert status == 0
     rows = [line.split(maxsplit=2) for line in out.splitlines()]
     every = "extract, view, convert, compare, datasets, train, test, tune, pipeline, logs"
+    every += ", configs, doctor"
     assert rows == [
         ["key", "value", "used by"],
         ["project", "nlvr2", every],
@@ -41,8 +42,8 @@ def test_mistakes_end_with_status_2_and_say_what_to_do(env, tmp_path) -> None:
     status, out, err = env("set", "projct", "x")
     assert (status, out) == (2, "")
     assert err == "vlray env: unknown option projct; did you mean project?\n"
-    assert env("unset", "project")[2] == "vlray env: project is not set; nothing is set\n"
+    assert env("unset", "project")[2] == "vlray env: project is not set; no options are set\n"
     (tmp_path / "settings.yaml").write_text("- no mapping")
     status, _, err = env("show")
     assert status == 2
-    assert "give a mapping of settings" in err
+    assert "write a mapping of settings" in err

@@ -143,9 +143,9 @@ def test_other_settings_on_the_same_output_are_refused_naming_them(
     with pytest.raises(SystemExit) as stop:
         run(many_photos, grid_output, grid_detector, *flags)
     assert stop.value.code == 2
-    assert "detector.min_boxes: 16 there, 10 now" in caplog.text
-    assert "output.dtype: 'float16' there, 'float32' now" in caplog.text
-    assert "shard_size" not in caplog.text.split("other settings")[1]
+    assert "detector.min_boxes: 16 in the output, 10 now" in caplog.text
+    assert "output.dtype: 'float16' in the output, 'float32' now" in caplog.text
+    assert "shard_size" not in caplog.text.split("different settings")[1]
 
 
 def test_missing_parts_are_made_again_bit_for_bit(
@@ -215,7 +215,7 @@ def test_a_detector_that_always_raises_ends_the_run_with_its_error(
     with pytest.raises(SystemExit) as stop:
         run(many_photos, tmp_path / "out", grid_detector, *flags)
     assert stop.value.code == 1
-    assert "so the detector itself is broken" in caplog.text
+    assert "so the fault is in the detector" in caplog.text
     assert "this detector always raises" in caplog.text
     assert "run the same command again" in caplog.text
 
@@ -342,7 +342,7 @@ def test_replaced_photographs_are_done_again(
     assert "3 images have changed since" in caplog.text
     with caplog.at_level(logging.INFO):
         output = run(images, out, grid_detector, *flags)
-    assert "3 images had changed and were extracted again" in caplog.text
+    assert "extracted again after a change: 3 images" in caplog.text
     assert output["chelsea"].image_hw.tolist() == [[513, 640]]
     assert output.failures()["image_id"].to_pylist() == ["coffee"]
     np.testing.assert_array_equal(output["bad"].visual_feats, output["rocket"].visual_feats)

@@ -77,7 +77,7 @@ def test_a_run_from_bucket_to_bucket_is_the_local_one_and_finishes_what_is_missi
         files.remove(fs, f"{root}/{name}")
     with caplog.at_level(logging.INFO):
         run(images, out, grid_detector)
-    assert "62 images, 0 new, 0 changed, 32 to do in 2 shards" in caplog.text
+    assert "62 images (0 new, 0 changed), 32 to process in 2 shards" in caplog.text
     assert objects(out) == whole
     with caplog.at_level(logging.INFO):
         run(images, out, grid_detector)
@@ -109,4 +109,4 @@ def test_a_bucket_that_is_not_there_ends_the_run_before_any_work(
         run(str(photos), f"s3://no-such-bucket/out?{server}", grid_detector)
     assert stop.value.code == 2
     assert "s3://no-such-bucket" in caplog.text
-    assert "there is no such bucket" in caplog.text
+    assert "the bucket does not exist" in caplog.text

@@ -23,7 +23,7 @@ except SystemExit as ended:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lite", "holds no weights of lite"),
+        ("lite", "contains no weights for lite"),
         ("vg-caffe", "is not a weights file, or it is damaged"),
     ],
 )

@@ -172,7 +172,7 @@ def test_a_job_is_followed_by_its_json_log_and_its_figures(
     assert any(line["message"].startswith("62/62 images") for line in said)
     there = next(line for line in said if "too bright for me" in line["message"])
     assert there["levelname"] == "WARNING"
-    assert there["message"].startswith("detector raised on")
+    assert there["message"].startswith("the detector raised")
     assert there["name"] == "vlray.stream"
     assert there["actor_name"] == "MapWorker(MapBatches(DetectShard))"
     assert {"timestamp_ns", "process", "node_ip", "node_id", "worker_id", "job_id"} <= there.keys()
@@ -218,7 +218,7 @@ def test_a_job_that_is_stopped_midway_is_finished_by_the_next(
 
     again = Job(head, *arguments, "--detector.options", '{"seconds": 0.4}')
     assert again.follow() == "SUCCEEDED", again.words
-    assert f"{62 - 4 * len(written)} to do" in again.words
+    assert f"{62 - 4 * len(written)} to process" in again.words
     assert {path: path.stat().st_mtime_ns for path in written} == written  # done once
     done = open_output(out)
     ids = [*done.image_ids, *done.failures()["image_id"].to_pylist()]

@@ -71,13 +71,13 @@ def test_the_runs_of_a_project_are_listed_with_what_they_came_to(logs: Call) -> 
 
 
 def test_where_there_are_no_runs_it_says_which_projects_have_some(logs: Call) -> None:
-    assert logs().out.startswith("no runs of project default in ")
+    assert logs().out.startswith("no runs for project default in ")
     with closing(begin(project="nlvr2")):
         pass
-    assert logs().out.endswith("; there are runs of --project nlvr2\n")
+    assert logs().out.endswith("; projects with runs: nlvr2 (--project)\n")
     done = logs("--follow")
     assert done.status == 2
-    assert done.err.startswith("vlray logs: no runs of project default")
+    assert done.err.startswith("vlray logs: no runs for project default")
 
 
 def test_the_last_lines_of_a_run_are_shown_and_how_to_repeat_it(logs: Call) -> None:

@@ -82,7 +82,7 @@ def runs(command: str, project: str = "tiny") -> list[Path]:
 
 def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path, run: Run) -> None:
     out, err = run("story.yaml")
-    assert "step 1 of 2, model: vlray train, because: not run yet" in err
+    assert "step 1 of 2, model: running vlray train (not run yet" in err
     assert "best exact match" in err  # the step's own words go through
     lines = out[out.index("step    command") :].splitlines()
     assert lines[1].split()[:3] == ["model", "train", "finished"]
@@ -96,9 +96,9 @@ def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path
     assert Path(first["model"].run) == runs("train")[0].resolve()
 
     out, err = run("story.yaml")
-    assert "model: done before" in err
-    assert "scores: done before" in err
-    assert out.count("done before") == 2
+    assert "model: already done" in err
+    assert "scores: already done" in err
+    assert out.count("already done") == 2
     assert records() == first
     assert (len(runs("train")), len(runs("test")), len(runs("pipeline"))) == (1, 1, 2)
 
@@ -106,11 +106,11 @@ def test_finished_steps_are_not_repeated_until_what_they_read_changes(data: Path
     shutil.copy(data / "more" / "trainset.json", data / "vqa-rad")
     out, _ = run("story.yaml", "--dry-run")
     assert f"model   train  to do: {data}/vqa-rad has changed\n" in out
-    assert "    the old pipelines/story/model is set aside first\n" in out
+    assert "    the old pipelines/story/model is renamed first\n" in out
     assert "python -m vlray.train --config pipelines/story/settings/model.yaml" in out
     assert records() == first
     _, err = run("story.yaml")
-    assert f"scores: vlray test, because: {data}/vqa-rad has changed" in err
+    assert f"scores: running vlray test ({data}/vqa-rad has changed" in err
     (kept,) = Path("pipelines/story").glob("model-before-*")
     assert (kept / "last").exists()
     assert [len(losses(run)) for run in runs("train")] == [6, 6]
@@ -123,12 +123,12 @@ def test_a_step_that_is_killed_midway_goes_on_in_the_next_run(data: Path, run: R
     flags += ["--steps", "model.training.save_every=2"]
     out, err = run("story.yaml", *flags, status=1)
     assert "step model (vlray train) was killed by signal 9" in err
-    assert "Run the same pipeline again to continue from here" in err
+    assert "Run the same pipeline again to resume from this step" in err
     assert out.splitlines()[1].split()[:3] == ["model", "train", "failed"]
     assert out.splitlines()[2].split() == ["scores", "test", "not", "run"]
     assert records()["model"].status == "failed"
     _, err = run("story.yaml", *flags)
-    assert "model: vlray train, because: it failed" in err
+    assert "model: running vlray train (it failed" in err
     assert [record.status for record in records().values()] == ["finished", "finished"]
     assert "resuming after step 4" in err
     assert not list(Path("pipelines/story").glob("model-before-*"))
@@ -169,7 +169,7 @@ def test_other_settings_are_refused_by_the_command_and_redo_begins_anew(
     _, err = run("story.yaml", *other, status=1)
     assert "optim.lr: 5e-05 there, 0.1 here" in err  # the command's own words
     assert "step model (vlray train) exited with status 2" in err
-    assert "--redo model sets it aside and starts over" in err
+    assert "pass --redo model to rename that output and start over" in err
     _, err = run("story.yaml", *other, "--redo", "model", "--only", "model")
     assert "renamed the old pipelines/story/model to pipelines/story/model-before-" in err
     assert records()["model"].status == "finished"
@@ -179,7 +179,7 @@ def test_what_is_not_there_is_refused_before_anything_runs(data: Path, run: Run)
     (data / "vqa-rad" / "testset.json").unlink()
     _, err = run("story.yaml", "--values", "regions=nowhere", status=2)
     assert "step model: regions: nowhere does not exist, and no earlier step" in err
-    assert "step scores: testset.json of vqa-rad:test was not found at" in err
+    assert "step scores: testset.json for vqa-rad:test was not found at" in err
     assert not Path("runs").exists()
     _, err = run("story.yaml", "--steps", "model.corpus=vqa-rad:tran", "--dry-run", status=2)
     assert "step model: unknown split of vqa-rad 'tran'; did you mean train?" in err
@@ -203,16 +203,16 @@ steps:
 """)
     run("look.yaml", "--output", "out")
     first = records("out")
-    assert first["regions"].result.startswith("1 images, 16 regions")
+    assert first["regions"].result.startswith("1 image, 16 regions")
     exported = Path("made/regions.tsv").read_text()
     os.utime(some / "chelsea.png", (1, 1))
     _, err = run("look.yaml", "--output", "out")
-    assert "regions: vlray extract, because: some has changed" in err
-    assert "nothing to do: all 1 images" in err
-    assert err.count("done before") == 2  # since the extraction wrote nothing
+    assert "regions: running vlray extract (some has changed" in err
+    assert "nothing to do: all images (1)" in err
+    assert err.count("already done") == 2  # since the extraction wrote nothing
     shutil.copy(photos / "coffee.png", some)
     run("look.yaml", "--output", "out")
-    assert records("out")["regions"].result.startswith("1 images, 16 regions")
+    assert records("out")["regions"].result.startswith("1 image, 16 regions")
     assert Path("made/regions.tsv").read_text() != exported
     assert "coffee" in Path("made/regions.tsv").read_text()
     assert not list(Path("out").glob("regions-before-*"))

@@ -49,10 +49,10 @@ def test_replaced_photographs_are_extracted_again_and_what_reads_them_follows(
     call("story.yaml", address=ray_cluster, folder=tmp_path)
     Image.new("RGB", (640, 513)).save(images / "coffee.png")
     said = call("story.yaml", address=ray_cluster, folder=tmp_path)
-    assert f"regions: vlray extract, because: {root} has changed" in said
-    assert "1 images had changed and were extracted again" in said
-    assert "page: vlray view, because: pipelines/story/regions has changed" in said
+    assert f"regions: running vlray extract ({root} has changed" in said
+    assert "extracted again after a change: 1 image" in said
+    assert "page: running vlray view (pipelines/story/regions has changed" in said
     output = open_output(str(tmp_path / "pipelines" / "story" / "regions"))
     assert sorted(output.image_ids) == ["chelsea", "coffee"]
     assert output["coffee"].image_hw.tolist() == [[513, 640]]
-    assert "regions: done before" in call("story.yaml", address=ray_cluster, folder=tmp_path)
+    assert "regions: already done" in call("story.yaml", address=ray_cluster, folder=tmp_path)

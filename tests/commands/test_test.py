@@ -46,6 +46,6 @@ def test_what_does_not_fit_ends_with_status_2_and_a_sentence(
     checkpoint = world.checkpoint("lxmert", ANSWERS)
     done = run_test(checkpoint, "nlvr2:dev", "--output", str(tmp_path / "out"))
     assert done.status == 2
-    assert "vlray test: the examples of nlvr2:dev have 2 images each" in done.err
+    assert "vlray test: each example in nlvr2:dev has 2 images" in done.err
     assert "Traceback" not in done.err
     assert not (tmp_path / "out").exists()

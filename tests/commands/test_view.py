@@ -83,7 +83,7 @@ def test_view_leaves_a_run_folder_with_its_log(output, tmp_path):
     ("arguments", "words"),
     [
         (["nowhere"], "has no vlray.json"),
-        (["out", "--split", "valid"], "its splits are ['train']"),
+        (["out", "--split", "valid"], "choose from: train"),
     ],
 )
 def test_a_mistake_ends_view_with_one_line_and_status_2(output, arguments, words, capsys):

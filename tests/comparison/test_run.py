@@ -149,7 +149,7 @@ def test_only_the_wanted_splits_are_compared(regions, write_output) -> None:
     splits = ["train", "val", "val"]
     a, b = (write_output(name, regions, splits=splits) for name in "ab")
     assert compare(a, b, split=["val"]).overall.images == 2
-    with pytest.raises(ValueError, match=r"no image of .* is in split 'dev'; its splits are"):
+    with pytest.raises(ValueError, match=r"has no images in split dev; choose from"):
         compare(a, b, split=["dev"])
 
 
@@ -176,22 +176,22 @@ def test_weights_and_conventions_are_told_apart(regions, write_output) -> None:
 def test_images_instead_of_an_output_are_told_how_they_become_one(
     regions, write_output, photos
 ) -> None:
-    with pytest.raises(ValueError, match=r"B: .* holds images, .*: vlray extract \S+ REGIONS$"):
+    with pytest.raises(ValueError, match=r"B: .* contains images, .*: vlray extract \S+ REGIONS$"):
         compare(write_output("a", regions), str(photos))
 
 
 def test_outputs_that_cannot_be_compared_are_refused(regions, write_output, tmp_path) -> None:
     a = write_output("a", regions)
-    with pytest.raises(ValueError, match=r"no image is in both outputs: .*'astronaut'.*'x'"):
+    with pytest.raises(ValueError, match=r"no image ids in common: .*'astronaut'.*'x'"):
         compare(a, write_output("b", regions, ["x", "y", "z"]))
     with pytest.raises(ValueError, match=r"B: .* does not exist"):
         compare(a, str(tmp_path / "nowhere"))
     features = tmp_path / "features.tsv"
     features.write_text("84002\t480\t640\n")
-    with pytest.raises(ValueError, match=r"A: .* is not an output of vlray; .* vlray convert"):
+    with pytest.raises(ValueError, match=r"A: .* is not a vlray output; .* vlray convert"):
         compare(str(features), a)
     empty = write_output("empty", regions, order=[])
-    with pytest.raises(ValueError, match=r"B: .* has no image with regions yet"):
+    with pytest.raises(ValueError, match=r"B: .* contains no regions yet"):
         compare(a, empty)
 
 

@@ -105,15 +105,15 @@ def test_text_stays_what_was_written(name) -> None:
         (["-x"], "unknown flag -x; see --help-all"),
         (["--detector", "lite"], "--detector is a section, not an option; its options are"),
         (["--min-score", ".5"], "--min-score is an option of vlray view, not of extract"),
-        (["--detector.options.a", "1"], "give --detector.options a=VALUE"),
+        (["--detector.options.a", "1"], "use --detector.options a=VALUE"),
         (
             ["--options", "a"],
-            "detector.options cannot be parsed; give KEY=VALUE (several: a=1,b=2)",
+            "detector.options cannot be parsed; pass KEY=VALUE (several: a=1,b=2)",
         ),
-        (["--options", '{"a": 1'], "detector.options cannot be parsed; give KEY=VALUE"),
-        (["--options", "a=1", "b=2"], "'b=2' is one argument too many after IMAGES OUT; separate"),
+        (["--options", '{"a": 1'], "detector.options cannot be parsed; pass KEY=VALUE"),
+        (["--options", "a=1", "b=2"], "'b=2' is an unexpected argument after IMAGES OUT; separate"),
         (["--min-boxes"], "--detector.min-boxes: expected one argument"),
-        (["c"], "'c' is one argument too many after IMAGES OUT"),
+        (["c"], "'c' is an unexpected argument after IMAGES OUT"),
         (["--images.root", "c"], "images.root is set twice, by IMAGES and by a flag"),
     ],
 )
@@ -137,7 +137,7 @@ def test_missing_positionals_are_explained(capsys) -> None:
 
 def test_an_ambiguous_shortcut_is_refused_naming_the_candidates(capsys) -> None:
     message = refusal(capsys, TwinConfig, "--size", "3")
-    assert "--size can be --first.size or --second.size" in message
+    assert "--size is ambiguous: it can be --first.size or --second.size" in message
     assert from_cli(TwinConfig, ["--second.size", "3"]).second.size == 3
 
 

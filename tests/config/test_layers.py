@@ -205,9 +205,9 @@ def test_a_key_of_another_command_in_a_config_file_is_refused(capsys, tmp_path) 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "there is no file c.yaml"),
-        ("- a\n- b", "c.yaml contains a list; give a mapping"),
-        ("just words", "c.yaml contains a str; give a mapping"),
+        (None, "c.yaml: no such file"),
+        ("- a\n- b", "c.yaml contains a list; write a mapping"),
+        ("just words", "c.yaml contains a str; write a mapping"),
         ("a: [", "c.yaml is not valid YAML"),
         ("detector: {min_boxes: many}", "detector.min_boxes (in c.yaml) is 'many'"),
         ("detector: {min_boxes: [1]}", "detector.min_boxes (in c.yaml) is [1]"),
@@ -240,7 +240,7 @@ def test_a_rule_between_options_names_where_they_were_given(capsys, home) -> Non
 
 def test_options_that_exclude_each_other_are_refused(capsys) -> None:
     message = refusal(capsys, [*ARGS, "--boxes", "b.csv", "--features", "grid"])
-    assert message.startswith("vlray extract: boxes are given, but with detector.features=grid")
+    assert message.startswith("vlray extract: boxes and detector.features=grid exclude each other")
     assert "(given: --boxes, --detector.features)" in message
     for flags in (["--grid-size", "7"], ["--grid-layer", "c4", "--features", "none"]):
         message = refusal(capsys, [*ARGS, *flags])
@@ -251,14 +251,14 @@ def test_options_that_exclude_each_other_are_refused(capsys) -> None:
 
 @pytest.mark.parametrize("project", ["a/b", "..", "", "a\\b"])
 def test_a_project_is_the_name_of_a_folder(capsys, project) -> None:
-    assert "give the name of a folder" in refusal(capsys, [*ARGS, "--project", project])
+    assert "use a plain folder name" in refusal(capsys, [*ARGS, "--project", project])
 
 
 def test_a_mapping_from_a_variable_is_json(monkeypatch, capsys) -> None:
     monkeypatch.setenv("VLRAY_DETECTOR__OPTIONS", '{"depth": 50}')
     assert from_cli(ExtractConfig, ARGS).detector.options == {"depth": 50}
     monkeypatch.setenv("VLRAY_DETECTOR__OPTIONS", "depth")
-    assert "VLRAY_DETECTOR__OPTIONS: give JSON" in refusal(capsys, ARGS)
+    assert "VLRAY_DETECTOR__OPTIONS: not valid JSON" in refusal(capsys, ARGS)
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -38,5 +38,5 @@ def test_one_option_of_pretraining_leaves_the_others_as_the_model_wants_them(
 
 def test_shares_that_are_more_than_everything_are_refused_together_with_the_models() -> None:
     config = from_cli(TrainConfig, [*ARGS, "--loader.pretraining.hidden", "0.95"])
-    with pytest.raises(ValueError, match=r"hidden=0\.95 and swapped=0\.1 add up to more than 1"):
+    with pytest.raises(ValueError, match=r"hidden=0\.95 and swapped=0\.1 sum to more than 1"):
         config.loader.settled(pretraining=TWO)

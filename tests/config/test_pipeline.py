@@ -126,15 +126,15 @@ def test_the_settings_of_a_run_repeat_it() -> None:
         ("corpus: vqa-rad:train", "trainig: {steps: 3}", "step model: unknown key trainig.steps; "
          "did you mean training.steps?"),
         ("max_boxes: $number", "max_boxes: many", "step regions: detector.max_boxes is 'many'"),
-        ("command: extract", "command: extrct", "step regions: command is 'extrct'; did you mean "
-         "extract?"),
-        ("command: extract", "command: pipeline", "step regions: command is 'pipeline'"),
-        ("command: extract", "command: [extract]", "step regions: command is ['extract']"),
-        ("command: extract, ", "", "step regions: it has no command; add one of extract, "),
+        ("command: extract", "command: extrct",
+         "step regions: unknown command 'extrct'; did you mean extract?"),
+        ("command: extract", "command: pipeline", "step regions: unknown command 'pipeline'"),
+        ("command: extract", "command: [extract]", "step regions: unknown command ['extract']"),
+        ("command: extract, ", "", "step regions: no command; choose from: extract, "),
         ("regions: $regions", "regions: $regoins", "step model: $regoins is neither an earlier "
-         "step nor one of values; did you mean regions?"),
+         "step nor an entry in values; did you mean regions?"),
         ("regions: $regions", "regions: $scores", "step model: $scores is the output of this "
-         "step or of a later one"),
+         "step or a later one"),
         ("regions: $regions", "regions: out/scores/x", "step model reads out/scores, which the "
          "later step scores writes; put scores before model"),
         ("regions: $regions", "output: out/scores/\n    regions: $regions", "steps model and "
@@ -147,13 +147,13 @@ def test_the_settings_of_a_run_repeat_it() -> None:
          "applies to the whole pipeline"),
         ("command: train", "command: train\n    config: nowhere.yaml", "step model: config: "
          "nowhere.yaml does not exist in the working directory"),
-        ("photos: /data", "scores: /data", "scores is both a step and one of values"),
+        ("photos: /data", "scores: /data", "scores is both a step and an entry in values"),
         ("photos: /data", "unused: 1, photos: /data", "values: no step uses $unused; remove it"),
         ("  model:", "  regions:", "story.yaml has two steps named regions (line 7)"),
         ("  model:", "  2nd:", "'2nd' is not a valid step name"),
         ("steps:", "stepps:", "unknown key stepps.regions.command (in story.yaml)"),
-        ("  scores: {", "  scores: {}\n  more: {", "step scores of story.yaml is empty (line 11)"),
-        ("  scores: {", "  scores: test\n  more: {", "step scores: it is 'test'; make it a"),
+        ("  scores: {", "  scores: {}\n  more: {", "step scores in story.yaml is empty (line 11)"),
+        ("  scores: {", "  scores: test\n  more: {", "step scores: a step must be a mapping"),
         ("  model:", "  model: {", "story.yaml is not valid YAML"),
         ("project: rad", "output: s3://b/o", "a pipeline needs a local folder for its state"),
     ],
@@ -170,15 +170,15 @@ def test_every_mistake_is_said_at_once(capsys) -> None:
     text = STORY.replace("root:", "rot:").replace("test,", "tset,").replace("train\n", "train\n", 1)
     said = refusal(capsys, text, "--only", "modle")
     assert "step regions: unknown key images.rot" in said
-    assert "step scores: command is 'tset'; did you mean test?" in said
-    assert "there is no step modle; did you mean model?" in said
+    assert "step scores: unknown command 'tset'; did you mean test?" in said
+    assert "unknown step modle; did you mean model?" in said
     assert "step model" not in said  # what it refers to is named once
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "story.yaml has no steps; add some"),
+        ("", "story.yaml defines no steps; add steps"),
         ("- a\n- b\n", "story.yaml contains a list"),
         ("steps: [regions]\n", "steps (in story.yaml) is ['regions']"),
     ],
@@ -190,10 +190,10 @@ def test_a_file_without_steps_is_refused(capsys, text: str, said: str) -> None:
 def test_the_file_itself_is_asked_for(capsys) -> None:
     with pytest.raises(SystemExit):
         pipeline.main([])
-    assert "FILE is missing. YAML of named steps" in capsys.readouterr().err
+    assert "FILE is missing; pass a YAML file with named steps" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         pipeline.main(["nowhere.yaml"])
-    assert "there is no file nowhere.yaml" in capsys.readouterr().err
+    assert "nowhere.yaml: no such file" in capsys.readouterr().err
 
 
 def test_the_committed_pipeline_starts_from_the_committed_training() -> None:

@@ -85,7 +85,7 @@ def test_a_key_from_elsewhere_can_be_taken_out(home) -> None:
     (home / "settings.yaml").write_text("old_option: 1\nproject: x")
     state.remove("old_option")
     assert state.entries() == {("project",): "x"}
-    with pytest.raises(ValueError, match="old_option is not set; set are project"):
+    with pytest.raises(ValueError, match="old_option is not set; options that are set: project"):
         state.remove("old_option")
 
 

@@ -52,8 +52,8 @@ def test_a_file_may_give_numbers_lists_and_sections(tmp_path: Path) -> None:
     [
         (["--space"], "--space needs OPTION=VALUES"),
         (["--space", "out"], "--space needs OPTION=VALUES"),
-        (["--space", "a="], "--space a=: give OPTION=VALUES"),
-        (["--space", "a=1", "a=2"], "--space a is given twice"),
+        (["--space", "a="], "--space a=: write OPTION=VALUES"),
+        (["--space", "a=1", "a=2"], "--space a is set twice"),
         (["--spaces", "a=1"], "did you mean --space?"),
         (["out", "--search", "guess"], "--search"),
     ],

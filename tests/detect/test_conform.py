@@ -45,28 +45,31 @@ def test_good_regions_pass_and_so_do_none_at_all() -> None:
     ("batch", "message"),
     [
         ([1, 2], "returned list, not a RegionBatch"),
-        (replace(GOOD, image_hw=HW[::-1]), r"return image_hw unchanged"),
-        (next(iter(GOOD)), "was called with 2 images"),
-        (changed("boxes", 2, [0, 0, 50, 480]), r"region 1 of image 1 is \[0.*of its 50x100 image"),
-        (changed("boxes", 0, [-3, 0, 5, 5]), r"region 0 of image 0 is \[-3\.0"),
-        (changed("boxes", 1, [5, 5, 1, 9]), "region 0 of image 1 is"),
-        (changed("boxes", 1, np.nan), "region 0 of image 1 is"),
-        (changed("visual_feats", 2, np.inf), "visual_feats of region 1 of image 1 is not finite"),
-        (changed("obj_probs", 1, np.nan), "obj_probs of region 0 of image 1 is not finite"),
+        (replace(GOOD, image_hw=HW[::-1]), r"return it unchanged"),
+        (next(iter(GOOD)), r"received image_hw=\[\["),
+        (changed("boxes", 2, [0, 0, 50, 480]), r"\[0.* \(region 1 of image 1\) .* 50x100 pixels"),
+        (changed("boxes", 0, [-3, 0, 5, 5]), r"box \[-3\.0.* \(region 0 of image 0\)"),
+        (changed("boxes", 1, [5, 5, 1, 9]), r"\(region 0 of image 1\) is invalid or outside"),
+        (changed("boxes", 1, np.nan), r"\(region 0 of image 1\) is invalid or outside"),
+        (
+            changed("visual_feats", 2, np.inf),
+            "visual_feats contains NaN or inf in region 1",
+        ),
+        (changed("obj_probs", 1, np.nan), "obj_probs contains NaN or inf in region 0 of image 1"),
         (changed("obj_ids", 1, 2), "obj_ids range from 0 to 2, but info.obj_names has 2 names"),
         (changed("obj_ids", 1, -1), "obj_ids range from -1"),
-        (replace(GOOD, obj_ids=None), "all three be present"),
+        (replace(GOOD, obj_ids=None), "must all be present or all be absent"),
         (
             replace(GOOD, attr_ids=GOOD.obj_ids, attr_probs=GOOD.obj_probs),
             "info.attr_names must all",
         ),
-        (replace(GOOD, visual_feats=np.ones((3, 4), np.float32)), r"return \(3, 3\)"),
+        (replace(GOOD, visual_feats=np.ones((3, 4), np.float32)), r"instead of \(3, 3\)"),
         (
             replace(GOOD, boxes=GOOD.boxes.astype(int)),
-            "boxes is of type ndarray int64; .*of floats",
+            "boxes has the type ndarray int64; .*of floats",
         ),
-        (replace(GOOD, obj_ids=GOOD.obj_probs), "obj_ids is of type ndarray float32; .*integers"),
-        (replace(GOOD, num_boxes=np.array([4, -1], np.int32)), "return one count for each image"),
+        (replace(GOOD, obj_ids=GOOD.obj_probs), "obj_ids has the type ndarray float32; .*integers"),
+        (replace(GOOD, num_boxes=np.array([4, -1], np.int32)), "return one count per image"),
     ],
 )
 def test_invalid_regions_are_named(batch: Any, message: str) -> None:
@@ -80,7 +83,7 @@ def test_given_boxes_come_back_all_of_them_and_in_their_order(change: Any) -> No
     boxes = np.array([[0, 0, 641, 480], [1, 2, 3, 4], [0, 0, 50, 100]], np.float32)
     regions = replace(GOOD, boxes=boxes)
     check_regions(regions, HW, INFO, [boxes[:1], boxes[1:]])
-    with pytest.raises(ValueError, match="pool_boxes must return the boxes that it was called"):
+    with pytest.raises(ValueError, match=r"pool_boxes received 1, . boxes per image, but"):
         check_regions(regions, HW, INFO, [boxes[:1], change(boxes[1:]).astype(np.float32)])
 
 
@@ -107,10 +110,10 @@ class WithoutCall:
 @pytest.mark.parametrize(
     ("cls", "message"),
     [
-        (WithoutInfo, "has info=None, not a DetectorInfo"),
-        (WithoutOptions, "does not take the options"),
-        (WithoutCall, "has no __call__"),
-        (len, "not a class"),
+        (WithoutInfo, "info must be a DetectorInfo, but is None"),
+        (WithoutOptions, "cannot be created with the options"),
+        (WithoutCall, "has no method __call__"),
+        (len, "must be a class"),
     ],
 )
 def test_a_class_that_does_not_conform_gets_an_example(cls: Any, message: str) -> None:

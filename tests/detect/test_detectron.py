@@ -202,9 +202,9 @@ def test_classes_can_be_named(write: Write) -> None:
     network = write("conv_head")
     named = network.options(options={"obj_names": ["a", "b", "c", "d", "e"]})
     assert Detectron(named).info.obj_names == ("a", "b", "c", "d", "e")
-    with pytest.raises(ValueError, match=r"has 1 names, but .*NUM_CLASSES=5"):
+    with pytest.raises(ValueError, match=r"lists 1 names, but .*NUM_CLASSES=5"):
         Detectron(network.options(options={"obj_names": ["a"]}))
-    with pytest.raises(ValueError, match=r"\['labels'\] are unknown"):
+    with pytest.raises(ValueError, match=r"unknown detector\.options .*: labels;"):
         Detectron(network.options(options={"labels": ["a"]}))
 
 
@@ -221,7 +221,7 @@ def test_weights_of_other_classes_are_refused(write: Write) -> None:
     five, eighty = write("conv_head"), write("FPN")
     with pytest.raises(ValueError, match="do not fit the configuration") as error:
         Detectron(five.options(weights=str(eighty.weights)))
-    assert "cls_score.weight (81, 48), the network has (6, 392)" in str(error.value)
+    assert "cls_score.weight (81, 48), but the network has (6, 392)" in str(error.value)
     assert "MODEL.ROI_HEADS.NUM_CLASSES" in str(error.value)
 
 
@@ -260,7 +260,7 @@ def test_a_panoptic_network_is_its_box_head(write: Write, photographs: list[np.n
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_cuda_is_refused(write: Write) -> None:
-    with pytest.raises(ValueError, match="this process sees no CUDA device"):
+    with pytest.raises(ValueError, match="this process has no CUDA device"):
         Detectron(write("C4").options(device="cuda"))
 
 

@@ -106,3 +106,24 @@ def test_a_configuration_without_weights_is_refused(tmp_path: Path) -> None:
 def test_a_name_of_the_model_zoo_that_is_not_there_says_where_it_is() -> None:
     with pytest.raises(ValueError, match=r"no configuration file 'COCO-Detection/none\.yaml'"):
         config_path("COCO-Detection/none.yaml")
+
+
+def test_grids_follow_grid_feats_vqa_in_keys_heads_and_stride(tmp_path: Path) -> None:
+    # The keys of grid-feats-vqa's configs/Base-RCNN-grid.yaml and R-50-grid.yaml.
+    text = """
+MODEL:
+  META_ARCHITECTURE: GeneralizedRCNN
+  WEIGHTS: a.pth
+  ATTRIBUTE_ON: true
+  RESNETS: {OUT_FEATURES: [res5], RES5_DILATION: 2}
+  RPN: {IN_FEATURES: [res5], BBOX_LOSS_WEIGHT: 1.0}
+  ROI_HEADS: {NAME: AttributeStandardROIHeads, NUM_CLASSES: 1600, IN_FEATURES: [res5]}
+  ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead, NUM_FC: 2, POOLER_RESOLUTION: 1, BBOX_LOSS_WEIGHT: 1.0}
+  ROI_ATTRIBUTE_HEAD: {NUM_CLASSES: 400, OBJ_EMBED_DIM: 256, FC_DIM: 512, LOSS_WEIGHT: 0.2}
+INPUT: {MAX_ATTR_PER_INS: 16}
+VERSION: 2
+"""
+    path = write(tmp_path / "R-50-grid.yaml", text)
+    model = load_config(DetectorSection(name=str(path), features="grid")).MODEL
+    assert (model.RESNETS.RES5_DILATION, model.ROI_HEADS.NAME) == (1, "StandardROIHeads")
+    assert load_config(DetectorSection(name=str(path))).MODEL.RESNETS.RES5_DILATION == 2

@@ -144,14 +144,14 @@ def test_weights_of_ones_own_need_the_same_network(tmp_path: Path) -> None:
 
     own["extra"] = own.pop(predictor + "bias")
     save_file({n: v.contiguous() for n, v in own.items()}, path, {"obj_names": '["cat", "dog"]'})
-    with pytest.raises(ValueError, match=r"2 tensors are missing, unknown .* extra"):
+    with pytest.raises(ValueError, match=r"2 tensors missing, unknown .* extra"):
         Lite(DetectorSection(weights=str(path), device="cpu"))
 
     path.write_bytes(b"not tensors")
-    with pytest.raises(ValueError, match="holds no weights of lite"):
+    with pytest.raises(ValueError, match="contains no weights for lite"):
         Lite(DetectorSection(weights=str(path), device="cpu"))
 
 
 def test_unknown_options_of_lite_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"remove \['topk'\]"):
+    with pytest.raises(ValueError, match=r"remove topk"):
         Lite(DetectorSection(options={"topk": 3}))

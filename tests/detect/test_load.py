@@ -123,7 +123,7 @@ def test_a_stored_name_stands_for_what_is_stored(own: Path, config: Path) -> Non
     assert identify(options("mine")) == identify(options(f"{own}:Whole"))
     assert settled(options("coco")).name == str(config)
     store("models.bad", "something")
-    with pytest.raises(ValueError, match=r"the stored detector 'bad' is 'something'"):
+    with pytest.raises(ValueError, match=r"the stored name 'bad' stands for 'something'"):
         detector_class(options("bad"))
 
 
@@ -144,14 +144,14 @@ def test_settled_options_hold_in_other_folders_and_processes(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lit", r"no detector 'lit'; did you mean 'lite'\?"),
-        ("mime", r"no detector 'mime'; did you mean 'mine'\?"),
+        ("lit", r"unknown detector 'lit'; did you mean 'lite'\?"),
+        ("mime", r"unknown detector 'mime'; did you mean 'mine'\?"),
         (
             "something",
-            r"no detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Detectron2",
+            r"unknown detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Det",
         ),
         ("none.yaml", r"no configuration file 'none\.yaml'"),
-        ("none.py:Mine", r"there is no file"),
+        ("none.py:Mine", r"no such file"),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(name: str, message: str, own: Path) -> None:
@@ -229,6 +229,6 @@ def test_options_of_the_visual_genome_detector_are_refused_before_another_is_loa
     given: dict[str, Any],
 ) -> None:
     (name,) = given
-    with pytest.raises(ValueError, match=rf"detector\.{name}=.* is for vg-caffe and vg-pbua"):
+    with pytest.raises(ValueError, match=rf"detector\.{name}=.* works only with vg-caffe and"):
         check_modes(DetectorSection(**given), boxes_given=False)
     check_modes(DetectorSection(name="vg-caffe", **given), boxes_given=False)

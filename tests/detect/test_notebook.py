@@ -164,7 +164,7 @@ def test_given_boxes_stay_with_their_images(own: Path, photographs: list[Path]) 
 
 def test_wrong_boxes_are_named_with_their_image(own: Path, photographs: list[Path]) -> None:
     for boxes, message in (
-        ([[[1, 2, 3, 4]]], "boxes of 1 images for 2 images"),
+        ([[[1, 2, 3, 4]]], "boxes for 1 image, but 2 images"),
         ([[[1, 2, 3, 4]], [[1, 2, 3]]], "arrays of x1, y1, x2, y2"),
         ([[[1, 2, 3, 4]], [[0, 0, 700, 10]]], r"image 1: box 0 of 1 is .*its 600x400 image"),
     ):
@@ -191,7 +191,7 @@ def test_info_names_the_ids(own: Path) -> None:
 
 def test_mistakes_are_named(own: Path, photographs: list[Path], tmp_path: Path) -> None:
     name = f"{own}:Halves"
-    with pytest.raises(ValueError, match="no images; give"):
+    with pytest.raises(ValueError, match="no images; pass"):
         vlray.find_regions([], name)
     with pytest.raises(ValueError, match="no option 'min_box'; did you mean 'min_boxes'"):
         vlray.find_regions(photographs[0], name, min_box=3)

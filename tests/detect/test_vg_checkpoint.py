@@ -177,10 +177,10 @@ def test_missing_and_unknown_tensors_are_listed(flavour: str, tiny: Tensors) -> 
     attribute = next(name for name in tensors if name.endswith(("fc_attr.bias", "linear1.bias")))
     for gone in ("backbone.res4.22.conv3.norm.running_var", attribute):
         rest = {name: value for name, value in tensors.items() if name != gone}
-        with pytest.raises(ValueError, match=f"1 tensors are missing: {re.escape(gone)}"):
+        with pytest.raises(ValueError, match=rf"missing .*\(1 tensor\): {re.escape(gone)}"):
             to_canonical(rest, "it")
     more = tensors | {"backbone.fc.weight": tensors[attribute]}
-    with pytest.raises(ValueError, match=r"1 tensors are unknown: backbone\.fc\.weight"):
+    with pytest.raises(ValueError, match=r"not part .*\(1 tensor\): backbone\.fc\.weight"):
         to_canonical(more, "it")
     name = f"{PREDICTOR}.cls_score.bias"
     with pytest.raises(ValueError, match=r"cls_score\.bias \(81,\) instead of \(1601,\)"):
@@ -242,5 +242,5 @@ def test_a_damaged_conversion_is_repeated(
     whole = place.read_bytes()
     place.write_bytes(whole[: len(whole) // 2])
     assert_equal(load_vg(str(path)), canonical)
-    assert "converted again" in caplog.text
+    assert "converting the weights again" in caplog.text
     assert place.stat().st_size == len(whole)

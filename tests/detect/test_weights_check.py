@@ -55,11 +55,11 @@ def test_weights_of_lites_network_fit_with_classes_of_ones_own(folder: Path) -> 
     save_file(tensors, own, {"obj_names": '["cat", "dog"]'})
     check_without_torch("lite", own)
     save_file(tensors, own, {"obj_names": '["cat"]'})  # where there are scores for two
-    with pytest.raises(ValueError, match=r"2 tensors are .* of another shape, the first is roi"):
+    with pytest.raises(ValueError, match=r"2 tensors .* of the wrong shape, such as roi"):
         check("lite", own)
     tensors.pop(predictor + "bias")
     save_file(tensors, own, {"obj_names": '["cat", "dog"]'})
-    with pytest.raises(ValueError, match=r"1 tensors are missing, .*cls_score\.bias"):
+    with pytest.raises(ValueError, match=r"1 tensor missing, .*cls_score\.bias"):
         check("lite", own)
 
 
@@ -71,10 +71,10 @@ def test_published_weights_given_to_lite_are_answered_with_the_detectors_they_ar
     save_file(tensors, folder / "model.safetensors")
     (folder / "faster_rcnn.pkl").write_bytes(pickle.dumps({"model": {}}))
     for name in ("pytorch_model.bin", "model.safetensors", "faster_rcnn.pkl"):
-        with pytest.raises(ValueError, match=r"no weights of lite.*name vg-pbua or vg-caffe"):
+        with pytest.raises(ValueError, match=r"no weights for lite.*name vg-pbua or vg-caffe"):
             check("lite", folder / name)
     (folder / "page.safetensors").write_text("<!DOCTYPE html>")
-    with pytest.raises(ValueError, match=r"no weights of lite \(Safe.*; use a file of jobs/"):
+    with pytest.raises(ValueError, match=r"no weights for lite \(Safe.*; use a file .* by jobs/"):
         check("lite", folder / "page.safetensors")
     with pytest.raises(ValueError, match="does not exist"):
         check("lite", folder / "nothing.safetensors")
@@ -95,7 +95,9 @@ def test_files_that_are_not_visual_genome_weights_are_refused_with_the_reason(fo
     with pytest.raises(ValueError, match=r"page\.bin is not a weights file, or it is damaged"):
         check("vg-caffe", folder / "page.bin")
     torch.save({"backbone.stem.conv1.weight": torch.zeros(1)}, folder / "other.pth")
-    with pytest.raises(ValueError, match=r"other\.pth does not hold .*\n +529 tensors are miss"):
+    with pytest.raises(
+        ValueError, match=r"other\.pth does not contain .*\n +missing .* \(529 tensors"
+    ):
         check("vg-pbua", folder / "other.pth")
     with pytest.raises(ValueError, match=r"vg-pbua needs --detector\.weights"):
         check_weights(DetectorSection(name="vg-pbua"))

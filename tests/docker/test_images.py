@@ -14,7 +14,7 @@ from tests.docker.rehearse import steps_of
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "docker" / "requirements.txt"
-EXTRAS = ("detectron2", "demo", "minilm", "cluster")
+EXTRAS = ("detectron2", "minilm", "cluster")
 ADDRESS = re.compile(r"\w+://|^-|^--|@ ?file|find-links|index-url", re.MULTILINE)
 WAY_OUT = "docker/requirements.txt does not fit pyproject.toml any more; run make requirements"
 

@@ -116,7 +116,7 @@ def test_a_split_without_labels_gets_predictions_alone(world: World, tmp_path: P
     result = run_test(config, str(tmp_path))
     assert result.metrics == ()
     assert result.notes == (
-        "the labels of vqa:test are not published: 2 examples have predictions but no metrics",
+        "the labels of vqa:test are not published: no metrics, only predictions, for 2 examples",
     )
     assert len(json.loads((tmp_path / "submission.json").read_text())) == 2
     assert json.loads((tmp_path / "metrics.json").read_text())["figures"] == {}
@@ -128,8 +128,8 @@ def test_answers_that_cannot_be_given_are_counted(world: World, tmp_path: Path) 
     config = world.config(world.checkpoint("lxmert", goal), "vqa:val", examples_shown=0)
     notes = run_test(config, str(tmp_path)).notes
     assert notes == (
-        "12 of 24 examples have no right answer among the model's 2 labels: the maximum score "
-        "is 50.0 %",
+        "upper bound on the score: 50.0 %, since 12 of 24 examples have no right answer among "
+        "the model's 2 labels",
     )
 
 
@@ -150,33 +150,33 @@ def test_other_regions_are_warned_of_once(
     checkpoint = world.checkpoint("lxmert", ANSWERS, provenance={"": before})
     with caplog.at_level(logging.WARNING, "vlray"):
         run_test(world.config(checkpoint, "vqa:val", examples_shown=0), str(tmp_path))
-    said = [r.getMessage() for r in caplog.records if "detector: vg there" in r.getMessage()]
+    said = [r.getMessage() for r in caplog.records if "detector: vg before" in r.getMessage()]
     assert len(said) == 1
 
 
 @pytest.mark.parametrize(
     ("goal", "options", "message"),
     [
-        (ANSWERS, {"checkpoint": ""}, "no checkpoint is given"),
-        (ANSWERS, {"corpus": ""}, "no split is given"),
-        (ANSWERS, {"corpus": "vqa:val,nlvr2:dev"}, "is 2 splits; test them one by one"),
+        (ANSWERS, {"checkpoint": ""}, "CHECKPOINT is missing"),
+        (ANSWERS, {"corpus": ""}, "DATA is missing"),
+        (ANSWERS, {"corpus": "vqa:val,nlvr2:dev"}, "consists of 2 splits; test them one at a time"),
         (ANSWERS, {"corpus": "vqa:nothing"}, "nothing"),
         (
             Goal("labels", 8, ("no", "yes"), num_images=2),
             {"corpus": "nlvr2:dev"},
-            r"labels \(no, yes, ...\) lack False, True",
+            r"labels \(no, yes, ...\) do not include False, True",
         ),
         (Goal("labels", 8, ("cat", "dog")), {}, "none of the 24 examples"),
-        (Goal("choices", 8), {}, "was trained for choices .* the labels of vqa:val are answers"),
+        (Goal("choices", 8), {}, "was trained for choices .* the labels in vqa:val are answers"),
         (
             Goal("labels", 8, ("no", "yes"), num_images=2),
             {},
-            "have 1 images each, but the model was trained on 2",
+            "has 1 image, but the model was trained on examples with 2",
         ),
         (
             Goal("labels", 9, ("no", "yes")),
             {},
-            "vectors of length 8, but the model was trained on vectors of length 9",
+            "have length 8, but the model was trained on vectors of length 9",
         ),
         (ANSWERS, {"regions": ("nowhere",)}, "nowhere"),
         (ANSWERS, {"checkpoint": "nowhere"}, "nowhere"),
@@ -197,7 +197,7 @@ def test_images_without_regions_count_as_wrong(world: World, tmp_path: Path) -> 
     config = world.config(checkpoint, "vqa:val", regions=(few,), examples_shown=0)
     result = run_test(config, str(tmp_path / "out"))
     assert result.metrics[0].value == pytest.approx(100 * 9 / 24)
-    assert "6 examples have no regions and count as wrong" in result.notes
+    assert "no regions for 6 examples: counted as wrong" in result.notes
 
 
 def test_choices_are_numbers_of_the_texts(world: World, tmp_path: Path) -> None:

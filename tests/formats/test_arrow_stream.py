@@ -146,9 +146,9 @@ def test_rows_that_contradict_themselves_leave_the_others_readable(tmp_path: Pat
     got = read_all(VltkArrowReader(written.save_stream(tmp_path / "a.arrow", broken, 3)))
     assert [type(item) for item in got] == [Unreadable] * 4 + [RawRegions]
     reasons = [item.reason for item in got[:4] if isinstance(item, Unreadable)]
-    assert reasons[0] == "features have shape (6, 12), but there are 5 boxes"
-    assert reasons[1] == "features has rows of 2 different lengths"
-    assert "obj_ids has 1 values for 4 boxes" in reasons[2]
+    assert reasons[0] == "features have shape (6, 12), but the image has 5 boxes"
+    assert reasons[1] == "all rows in features must have the same length, but have 2 lengths"
+    assert "obj_ids has 1 value for 4 boxes" in reasons[2]
     assert reasons[3] == "box is empty"
 
 
@@ -162,7 +162,7 @@ def test_lengths_that_point_outside_are_seen_before_they_are_followed(tmp_path: 
     source.write_bytes(data.replace(lengths.tobytes(), broken.tobytes(), 1))
     bad, good = read_all(VltkArrowReader(source))
     assert isinstance(bad, Unreadable)
-    assert "its batch is damaged" in bad.reason
+    assert "the batch with this row is damaged" in bad.reason
     assert_same(good, images[1], labels="oa")
 
 
@@ -177,6 +177,8 @@ def test_what_is_no_such_stream_is_named(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"a\.arrow is not an Arrow stream"):
             VltkArrowReader(path)
     written.save_stream(path, table.drop_columns(["box"]))
-    with pytest.raises(ValueError, match="has no column box; it has attr_ids, features"):
+    with pytest.raises(
+        ValueError, match="lacks the columns box; its columns are attr_ids, features"
+    ):
         VltkArrowReader(path)
     assert not VltkArrowReader.recognizes(tmp_path)

@@ -160,7 +160,7 @@ def test_another_source_of_the_same_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "val").mkdir()
     out = tmp_path / "out"
     convert(npz(tmp_path / "train", OLD), out)
-    with pytest.raises(ValueError, match=r"with other settings(.|\n)*source: .*train/s.*val/s"):
+    with pytest.raises(ValueError, match=r"with different settings(.|\n)*source: .*train/s.*val/s"):
         convert(npz(tmp_path / "val", NEW), out)
     assert features(out) == expected(OLD)
 
@@ -169,7 +169,7 @@ def test_changed_content_with_other_settings_is_refused(tmp_path: Path) -> None:
     source, out = tsv(tmp_path, OLD), tmp_path / "out"
     convert(source, out)
     tsv(tmp_path, NEW)
-    with pytest.raises(ValueError, match=r"convert\.split: '' there, 'val' now"):
+    with pytest.raises(ValueError, match=r"convert\.split: '' in the output, 'val' now"):
         convert(source, out, split="val")
     assert features(out) == expected(OLD)
 

@@ -196,19 +196,19 @@ def test_an_output_that_changed_in_between_is_not_mixed_in(
         with pytest.raises(KeyboardInterrupt):
             export(output, tmp_path / "there.tsv")
     (output / "regions" / "part-00003.parquet").unlink()
-    with pytest.raises(ValueError, match="of the output before it changed; remove it"):
+    with pytest.raises(ValueError, match="from an earlier state of the output; remove it"):
         export(output, tmp_path / "there.tsv")
 
 
 def test_a_split_is_exported_alone(output: Path, tmp_path: Path) -> None:
     assert export(output, tmp_path / "there.tsv", split="s1").images == 7
-    with pytest.raises(ValueError, match="no images of split s2; its splits are s0, s1"):
+    with pytest.raises(ValueError, match="no images in split s2; choose from: s0, s1"):
         export(output, tmp_path / "other.tsv", split="s2")
 
 
 def test_forms_that_are_only_read_are_refused_by_name(output: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="vinvl can be imported, but not exported; choose tsv10, hdf5, npz"
+        ValueError, match="vinvl is supported for imports only; choose from: tsv10, hdf5, npz"
     ):
         export(output, tmp_path / "there.tsv", format="vinvl")
     with pytest.raises(ValueError, match="export to a local file or folder"):
@@ -226,8 +226,8 @@ def test_options_of_an_import_are_not_ignored(output: Path, tmp_path: Path) -> N
     ("image_id", "name", "reason"),
     [
         ("two\nlines", "there.tsv", "has a line break"),
-        ("a/b", "there.h5", "cannot be the name of an HDF5 group"),
-        ("../b", "there", "cannot be a file name"),
+        ("a/b", "there.h5", "is not a valid HDF5 group name"),
+        ("../b", "there", "is not a valid file name"),
     ],
 )
 def test_ids_that_a_form_cannot_hold_are_named_before_anything_is_written(
@@ -267,3 +267,10 @@ def test_the_published_file_comes_out_again_byte_for_byte(shared: Path, tmp_path
     back(published, tmp_path / "out", dtype="float32")
     export(tmp_path / "out", tmp_path / "again.tsv")
     assert (tmp_path / "again.tsv").read_bytes() == published.read_bytes()
+
+
+def test_the_way_back_of_npz_trusts_pickles(tmp_path: Path) -> None:
+    result = ExportResult(tmp_path / "out", "npz", images=1, seconds=1.0)
+    assert result.lines()[-1].endswith("out OUT --trust-pickle")
+    result = ExportResult(tmp_path / "out.tsv", "tsv10", images=1, seconds=1.0)
+    assert result.lines()[-1].endswith("out.tsv OUT")

@@ -84,9 +84,9 @@ def test_fractions_are_multiplied_by_the_true_size(true: tuple[int, int] | None)
 
 def test_fractions_without_a_size_are_refused_with_the_way_out() -> None:
     image = found([[0, 0.25, 0.5, 1]], None)
-    with pytest.raises(RowError, match=r"size is unknown; give --images FOLDER .* or --sizes"):
+    with pytest.raises(RowError, match=r"size is unknown; pass --images FOLDER .* or --sizes"):
         boxes_in_pixels(image, voted(image), None)
-    with pytest.raises(RowError, match="no size for this image; give --images"):
+    with pytest.raises(RowError, match="no size for this image; pass --images"):
         boxes_in_pixels(replace(LANDSCAPE, image_hw=None), voted(LANDSCAPE), None)
 
 
@@ -125,7 +125,7 @@ def test_a_size_of_another_shape_than_the_photographs_is_doubtful() -> None:
 
 def test_a_size_that_the_boxes_do_not_belong_to_is_no_size() -> None:
     image = found([[0, 0, 639, 479]], (600, 800), "resized-size")
-    with pytest.raises(RowError, match="the size of the resized image only; give --images"):
+    with pytest.raises(RowError, match="only the size of the resized image; pass --images"):
         boxes_in_pixels(image, Frame(), None)
     assert boxes_in_pixels(image, Frame(), (480, 640))[1:] == ((480, 640), [])
 
@@ -179,16 +179,17 @@ def test_whatever_is_placed_is_inside_its_image(
 def test_fractions_of_something_else_than_the_image_are_refused_until_it_is_said_of_what() -> None:
     by_shorter = found([[0, 0, 1.3328, 0.99], [0.1, 0.1, 0.5, 0.5]], None)
     with pytest.raises(
-        ValueError, match=r"2 of the first 3 images have values up to 1\.333.*shorter-side"
+        ValueError,
+        match=r"values reach 1\.333 \(too large in 2 of the first 3 images.*shorter-side",
     ):
         voted(by_shorter, by_shorter, found([[0, 0, 0.9, 0.9]], None))
-    with pytest.raises(ValueError, match="not fractions of the image"):
+    with pytest.raises(ValueError, match="look like fractions of width and height, but"):
         voted(by_shorter, boxes="normalized")
     frame = voted(by_shorter, boxes="shorter-side")
     boxes, _, flags = boxes_in_pixels(by_shorter, frame, (600, 800))
     np.testing.assert_allclose(boxes, [[0, 0, 799.68, 594], [60, 60, 300, 300]], rtol=1e-5)
     assert names(flags) == ["boxes-normalized"]
-    with pytest.raises(RowError, match=r"up to 1\.333 in x .* 600x800: .* than its shorter side"):
+    with pytest.raises(RowError, match=r"up to 1\.333 in x .* 600x800: .* not its shorter side"):
         boxes_in_pixels(by_shorter, frame, (800, 600))
 
 
@@ -199,5 +200,5 @@ def test_one_image_whose_fractions_pass_its_edge_by_far_is_no_good_row() -> None
         "boxes-normalized",
         "boxes-outside",
     ]
-    with pytest.raises(RowError, match=r"up to 1\.2 in x and 1 in y.*than its width and height"):
+    with pytest.raises(RowError, match=r"up to 1\.2 in x and 1 in y.*not its width and height"):
         boxes_in_pixels(found([[0, 0, 1.2, 1]], None), frame, (480, 640))

@@ -48,9 +48,9 @@ def test_a_damaged_group_leaves_the_others_readable(tmp_path: Path) -> None:
         RawRegions,
     ]
     reasons = [item.reason for item in got if isinstance(item, Unreadable)]
-    assert "it has no boxes; it has attr_conf" in reasons[0]
-    assert reasons[1] == "features have shape (2, 12), but there are 4 boxes"
-    assert "it is not a group" in reasons[2]
+    assert "the group lacks boxes; it contains attr_conf" in reasons[0]
+    assert reasons[1] == "features have shape (2, 12), but the image has 4 boxes"
+    assert "is not a group" in reasons[2]
 
 
 @pytest.mark.parametrize("adaptive", [False, True], ids=["fixed", "adaptive"])
@@ -77,7 +77,7 @@ def test_rows_that_point_elsewhere_are_named(tmp_path: Path) -> None:
     got = read_all(Hdf5RowsReader(source, trust_pickle=True))
     assert [type(item) for item in got] == [RawRegions, Unreadable, RawRegions]
     assert got[1] == Unreadable(
-        "1", "ValueError", "its rows 4 to 999 exceed the 11 rows of image_bb"
+        "1", "ValueError", "rows 4 to 999 are out of range: image_bb has 11 rows"
     )
     assert isinstance(got[0], RawRegions)
     assert got[0].image_hw is None
@@ -90,11 +90,11 @@ def test_rows_want_the_list_of_ids_and_trust_in_it(tmp_path: Path) -> None:
     index = tmp_path / "train_imgid2idx.pkl"
     index.write_bytes(pickle.dumps(Path("a")))
     with pytest.raises(
-        ValueError, match=r"imgid2idx\.pkl imports pathlib\S* and vlray runs no code"
+        ValueError, match=r"imgid2idx\.pkl imports pathlib\S* but vlray runs no code"
     ):
         Hdf5RowsReader(source, trust_pickle=True)
     index.unlink()
-    with pytest.raises(ValueError, match=r"needs train_imgid2idx\.pkl, .*same folder"):
+    with pytest.raises(ValueError, match=r"requires train_imgid2idx\.pkl, .*same folder"):
         Hdf5RowsReader(source, trust_pickle=True)
 
 
@@ -111,7 +111,7 @@ def test_files_of_another_kind_and_damaged_ones_are_named(reader: Any, tmp_path:
         file["images"] = np.ones(3)
     assert not reader.recognizes(other)
     with pytest.raises(
-        ValueError, match=r"has no group per image; its top level has images|has no im"
+        ValueError, match=r"one group per image, but its top level contains images|lacks im"
     ):
         reader(other)
     assert not reader.recognizes(tmp_path)

@@ -42,9 +42,9 @@ def test_files_without_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     (tmp_path / "other.json").write_text("[1]")
     for name, message in (
-        ("empty.txt", "is empty; give a file"),
+        ("empty.txt", "is empty; pass a file"),
         ("missing.txt", "cannot be read"),
-        ("other.json", "has no names"),
+        ("other.json", "contains no label names"),
     ):
         with pytest.raises(ValueError, match=message):
             read_labels((str(tmp_path / name),))

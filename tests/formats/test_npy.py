@@ -90,7 +90,7 @@ def test_a_damaged_pair_leaves_the_others_readable(tmp_path: Path) -> None:
     assert [type(item) for item in got] == [Unreadable] * 4 + [RawRegions]
     reasons = [item.reason for item in got[:4] if isinstance(item, Unreadable)]
     assert f"{infos[1].name} is a damaged pickle" in reasons[1]
-    assert f"{infos[2].name}, which has the boxes, is missing" in reasons[2]
+    assert f"{infos[2].name}, which contains the boxes, is missing" in reasons[2]
     assert "allow_pickle=False" in reasons[3]
 
 
@@ -105,5 +105,5 @@ def test_arrays_alone_are_not_taken_for_it(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 4)))
     assert not NpyReader.recognizes(tmp_path)
     assert not NpyReader.recognizes(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"has no X\.npy with an X_info\.npy; give"):
+    with pytest.raises(ValueError, match=r"has no pair of files X\.npy and X_info\.npy; pass"):
         NpyReader(tmp_path / "nowhere", trust_pickle=True)

@@ -67,7 +67,7 @@ def test_a_pickle_that_would_run_code_runs_none(trust_pickle: bool, tmp_path: Pa
     if trust_pickle:
         assert isinstance(second, Unreadable)
         assert second.image_id == bad.image_id
-        assert f"imports {os.mkdir.__module__}.mkdir, and vlray runs no code" in second.reason
+        assert f"imports {os.mkdir.__module__}.mkdir, but vlray runs no code" in second.reason
     else:
         assert_same(second, bad, labels="")
     assert not trace.exists()
@@ -160,15 +160,15 @@ def test_a_damaged_file_leaves_the_others_readable(tmp_path: Path) -> None:
     assert [type(item) for item in got] == [Unreadable] * 5 + [RawRegions]
     assert [item.image_id for item in got] == [image.image_id for image in images]
     reasons = [item.reason for item in got[:5] if isinstance(item, Unreadable)]
-    assert "features have shape (3, 12), but there are 4 boxes" in reasons[2]
-    assert "has no bbox; its arrays are x" in reasons[3]
+    assert "features have shape (3, 12), but the image has 4 boxes" in reasons[2]
+    assert "has no array bbox; its arrays are x" in reasons[3]
     assert all(reasons)
 
 
 def test_what_is_no_such_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing here")
     assert not NpzReader.recognizes(tmp_path)
-    with pytest.raises(ValueError, match=r"has no \.npz files"):
+    with pytest.raises(ValueError, match=r"contain no \.npz files"):
         NpzReader(tmp_path)
     np.savez(tmp_path / "weights.npz", layer=np.ones(3))
     assert not NpzReader.recognizes(tmp_path)

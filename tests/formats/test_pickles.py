@@ -114,5 +114,5 @@ def test_another_array_is_named() -> None:
 
 def test_trust_is_asked_for_with_the_flag_the_risk_and_the_gain(tmp_path: Path) -> None:
     require_trust(True, tmp_path, "a form")
-    with pytest.raises(ValueError, match=r"run code.*use --trust-pickle"):
+    with pytest.raises(ValueError, match=r"run code.*pass --trust-pickle"):
         require_trust(False, tmp_path, "a form")

@@ -53,11 +53,11 @@ def test_oscars_vectors_end_with_their_boxes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("8\t{broken\n", "its JSON is invalid"),
-        ('8\t{"a": 1}\n', "neither objects nor num_boxes and features"),
+        ("8\t{broken\n", "the JSON is invalid"),
+        ('8\t{"a": 1}\n', "neither objects, nor num_boxes and features"),
         ('8\t{"objects": [{"class": "cat"}]}\n', "'rect'"),
-        ('8\t{"num_boxes": 3, "features": "AAAA"}\n', "3 bytes, not a multiple of 3"),
-        ("no tab\n", "not a key, a tab and JSON"),
+        ('8\t{"num_boxes": 3, "features": "AAAA"}\n', "3 bytes, which is not a multiple of 3"),
+        ("no tab\n", "must be a key, a tab and JSON"),
     ],
 )
 def test_a_damaged_line_spoils_itself_only(line: str, reason: str, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_other_regions_than_a_model_was_trained_on_are_named(
     RegionDataset(corpus, store, Collate(), trained_on={"": before})
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     RegionDataset(corpus, store, Collate(), trained_on={"": before | {"detector": "vg-caffe"}})
-    assert "detector: vg-caffe there, lite here" in caplog.text
+    assert "detector: vg-caffe before, lite now" in caplog.text
 
 
 @pytest.mark.usefixtures("processes")

@@ -86,8 +86,7 @@ def test_a_model_without_a_name_is_that_of_its_weights(tmp_path: Path) -> None:
     ours = checkpoint(folders["visualbert"], "visualbert")
     theirs = checkpoint(folders["lxmert"], "lxmert")
     (theirs / "vlray.json").unlink()  # as save_pretrained leaves it
-    own = file_of(tmp_path)
-    mine = checkpoint(folders["mine"], own)
+    mine = checkpoint(folders["mine"], file_of(tmp_path))
     (tmp_path / "best").symlink_to(ours)  # an OUT of a training
     save_network(BertModel(BertConfig(**SIZES, num_hidden_layers=1)), folders["other"])
     for weights, name in (
@@ -95,12 +94,13 @@ def test_a_model_without_a_name_is_that_of_its_weights(tmp_path: Path) -> None:
         (ours, "visualbert"),
         (tmp_path / "best", "visualbert"),
         (theirs, "lxmert"),
-        (mine, own),
         (folders["other"], "lxmert"),
     ):
         assert named(ModelSection(weights=str(weights))).name == name
     assert isinstance(load_model(ModelSection(weights=str(ours)), GOAL), VisualBert)
     assert named(ModelSection(name="lxmert", weights=str(ours))).name == "lxmert"
+    with pytest.raises(ValueError, match=r"pass --model\.name .*mine"):
+        named(ModelSection(weights=str(mine)))
     with pytest.raises(ValueError, match="is not a folder"):
         named(ModelSection(weights="./nothing"))
 
@@ -137,7 +137,7 @@ def test_a_model_of_ones_own_is_trained_saved_and_loaded(tmp_path: Path) -> None
     assert outputs.losses["mine"].count == 2
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    again, info = load_checkpoint(checkpoint(folder, name))
+    again, info = load_checkpoint(checkpoint(folder, name), name)
     assert info.model.name == name
     assert again.head.weight.shape == (len(GOAL.labels), DIM)
 

@@ -40,7 +40,7 @@ def page_file(two_steps: dict[str, dict[str, object]]) -> Path:
     metrics = {"figures": {"exact match": figure}, "by": {"answer_type": {"OPEN": {"value": 40}}}}
     (scores / "metrics.json").write_text(json.dumps(metrics))
     (scores / "index.html").write_text("<title>a test</title>")
-    outcome = Outcome(1, states={"regions": "done before", "model": "failed", "scores": "not run"})
+    outcome = Outcome(1, states={"regions": "already done", "model": "failed", "scores": "not run"})
     outcome.why["model"] = "o/regions has changed"
     return write_page(config, steps, Path("o"), state, outcome)
 
@@ -52,9 +52,9 @@ def test_each_step_says_its_state_result_and_where_its_files_are(page_file: Path
     steps = page.locator(".step")
     assert steps.locator("h2").all_inner_texts() == ["regions", "model", "scores"]
     badges = steps.locator(".badge").all_inner_texts()
-    assert badges == ["done before", "failed", "not run"]
+    assert badges == ["already done", "failed", "not run"]
     assert steps.nth(0).locator(".result").inner_text() == "5 <i>images</i>"
-    assert "reason: o/regions has changed; reads from regions" in steps.nth(1).inner_text()
+    assert "reason: o/regions has changed; depends on regions" in steps.nth(1).inner_text()
     cells = steps.nth(2).locator(".metrics-table td").all_inner_texts()
     assert cells == [
         *("exact match", "51.25", "49.00 to 53.50", "451"),

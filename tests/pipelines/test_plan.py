@@ -69,12 +69,12 @@ def test_a_finished_step_is_done_until_something_changes(steps: Steps) -> None:
     other = steps(regions={"detector": {"max_boxes": 10}})["regions"]
     plan = make_plan(other, finished(step))
     assert plan.has_other_settings
-    assert "detector.max_boxes was the default, is 10" in plan.reason
+    assert "detector.max_boxes changed from the default to 10" in plan.reason
     record = replace(record, inputs=make_plan(step, None).inputs)
     older = replace(record, version="0.0.1")
-    assert make_plan(step, older).reason == f"vlray was 0.0.1, is {vlray.__version__}"
+    assert make_plan(step, older).reason == f"vlray changed from 0.0.1 to {vlray.__version__}"
     Path("o/regions").rename("elsewhere")
-    assert make_plan(step, record).reason == "o/regions is gone"
+    assert make_plan(step, record).reason == "o/regions no longer exists"
 
 
 def test_where_it_runs_and_how_it_is_watched_changes_nothing(steps: Steps) -> None:
@@ -140,7 +140,7 @@ def test_a_plan_ahead_says_what_will_follow(steps: Steps) -> None:
     plans = plan_ahead(list(both.values()), records)
     assert [plan.reason for plan in plans] == [
         "photos has changed",
-        "it reads from regions, which will be run first",
+        "it depends on regions, which will run first",
     ]
     plans = plan_ahead(list(both.values()), records, only=["model"])
     assert [plan.is_left_out for plan in plans] == [True, False]
@@ -164,7 +164,7 @@ def test_object_storage_is_not_set_aside(steps: Steps, bucket: str) -> None:
     fs, path = files.resolve(bucket)
     files.write_atomic(fs, files.join(path, "last"), b"1")
     plan = make_plan(step, finished(step), redo=True)
-    with pytest.raises(ValueError, match=r"step model has to start over .* choose another output"):
+    with pytest.raises(ValueError, match=r"step model must start over .* choose another output"):
         check_local(plan)
     check_local(Plan(step, "not run yet", {}, {}))
 
@@ -181,5 +181,5 @@ def test_the_state_is_read_as_it_was_kept(steps: Steps, tmp_path: Path) -> None:
 )
 def test_a_broken_state_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
-    with pytest.raises(ValueError, match=r"is not the state of a pipeline .* delete it"):
+    with pytest.raises(ValueError, match=r"is not a valid pipeline state .* delete it"):
         State.load(tmp_path)

@@ -45,5 +45,5 @@ def test_a_column_that_is_too_short_is_named() -> None:
 
 
 def test_batches_with_and_without_labels_do_not_join() -> None:
-    with pytest.raises(ValueError, match="obj_ids is in some batches and missing in others"):
+    with pytest.raises(ValueError, match="obj_ids must be in all batches or in none"):
         RegionBatch.concat([batch_of([1]), batch_of([1], labels=False)])

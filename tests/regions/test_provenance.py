@@ -88,10 +88,10 @@ def test_differences_are_named_as_a_user_knows_them(tmp_path: Path) -> None:
         )
     )
     assert differences(one, other) == [
-        "detector: vg-caffe there, lite here",
-        "weights: aaaaaaaaaaaa there, cccccccccccc here",
-        "min_boxes/max_boxes: 36/36 there, 10/100 here",
-        "nms_thresh: 0.5 there, 0.3 here",
+        "detector: vg-caffe before, lite now",
+        "weights: aaaaaaaaaaaa before, cccccccccccc now",
+        "min_boxes/max_boxes: 36/36 before, 10/100 now",
+        "nms_thresh: 0.5 before, 0.3 now",
     ]
 
 
@@ -103,8 +103,11 @@ def test_the_warning_names_the_output_once(
     with caplog.at_level(logging.INFO, "vlray.regions.provenance"):
         assert warn_of_differences(trained_on, other, "checkpoint best")
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "checkpoint best was made with other regions than other" in record.getMessage()
-    assert "nms_thresh: 0.5 there, 0.3 here" in record.getMessage()
+    assert (
+        "checkpoint best was made with regions that differ from those in other"
+        in record.getMessage()
+    )
+    assert "nms_thresh: 0.5 before, 0.3 now" in record.getMessage()
 
 
 def test_another_precision_alone_is_no_warning(
@@ -114,7 +117,7 @@ def test_another_precision_alone_is_no_warning(
     other = extracted(tmp_path / "other", "float32", settings={"output.dtype": "float32"})
     with caplog.at_level(logging.INFO, "vlray.regions"):
         assert warn_of_differences(trained_on, other) == []
-    assert "they differ by rounding only" in caplog.text
+    assert "they differ only by rounding" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -133,4 +136,4 @@ def test_imported_features_are_known_by_their_file(shared: Path, tmp_path: Path)
     mine = provenance_of(extracted(tmp_path / "mine"))
     found = differences(imported, mine)
     assert found[0].startswith("provenance: imported from train2014_obj36.tsv")
-    assert "feature_dim: 2048 there, 8 here" in found
+    assert "feature_dim: 2048 before, 8 now" in found

@@ -74,13 +74,13 @@ def test_values_beyond_float16_are_clipped_to_its_range() -> None:
 def test_a_vector_that_is_not_finite_is_refused_with_its_image() -> None:
     batch = batch_of([1, 2, 1])
     batch.visual_feats[3, 0] = np.nan
-    with pytest.raises(ValueError, match="image 'image 2' has a vector"):
+    with pytest.raises(ValueError, match="image 'image 2' has a feature vector"):
         table_of(batch)
 
 
 def test_vectors_of_another_length_are_refused() -> None:
     batch = batch_of([1])
-    with pytest.raises(ValueError, match="the table's length is 16"):
+    with pytest.raises(ValueError, match="the table expects vectors of length 16"):
         to_table(batch, ["a"], ["a"], ["all"], regions_schema(16))
 
 

@@ -148,7 +148,7 @@ def test_unknown_images_are_told_and_never_read(tmp_path: Path) -> None:
     store = open_store(out, tmp_path / "cache")
     rows = store.rows(["0-1", "nobody", "0-0", "0-1"])
     assert rows.tolist() == [1, -1, 0, 1]
-    with pytest.raises(ValueError, match=r"row -1 does not exist.*has 2 images"):
+    with pytest.raises(ValueError, match=r"row -1 is out of range.*has 2 images"):
         store.read_boxes(rows, np.empty((4, 3, 4), np.float32))
 
 
@@ -176,7 +176,7 @@ def test_single_vectors_are_those_of_their_regions(tmp_path: Path) -> None:
     expected = [output["1-0"].visual_feats[4], output["0-2"].visual_feats[9]]
     found = store.read_feat_rows(rows, regions)
     np.testing.assert_array_equal(found[:2], expected)
-    with pytest.raises(ValueError, match="region 3 of row 0 does not exist; that image has 3"):
+    with pytest.raises(ValueError, match="region 3 of row 0 is out of range: the image has 3"):
         store.read_feat_rows(store.rows(["0-0"]), np.array([3]))
 
 
@@ -255,7 +255,7 @@ def test_parts_of_two_forms_are_refused_and_nothing_is_left(tmp_path: Path) -> N
     out = str(tmp_path / "out")
     write_output(out, {0: [3]})
     write_output(out, {1: [3]}, dtype="float32")
-    with pytest.raises(ValueError, match=r"part-00001.parquet of .* cannot mix them"):
+    with pytest.raises(ValueError, match=r"part-00001.parquet in .* cannot mix them"):
         open_store(out, tmp_path / "cache")
     assert [file.name for file in (tmp_path / "cache").rglob("*") if file.is_file()] == [".lock"]
 
@@ -287,7 +287,9 @@ def test_a_damaged_part_leaves_what_was_there(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, small_disk: Path) -> None:
     out = str(tmp_path / "out")
     write_output(out, {0: [3, 1]})
-    with pytest.raises(OSError, match=r"needs 0.1 GB, and 0.0 GB are free.*data.cache_dir") as seen:
+    with pytest.raises(
+        OSError, match=r"needs 0.1 GB, but only 0.0 GB are free.*data.cache_dir"
+    ) as seen:
         open_store(out, small_disk / "cache")
     assert seen.value.errno == errno.ENOSPC
     assert [file.name for file in small_disk.rglob("*") if file.is_file()] == [".lock"]
@@ -299,7 +301,7 @@ def test_a_cut_file_is_made_again(tmp_path: Path) -> None:
     store = open_store(out, tmp_path / "cache")
     (feats,) = (tmp_path / "cache").rglob("*.feats")
     os.truncate(feats, 10)
-    with pytest.raises(OSError, match=r"was truncated; delete the folder"):
+    with pytest.raises(OSError, match=r"is truncated; delete the folder"):
         store.read_feats(np.array([0]), np.empty((1, 3, DIM), np.float16))
     assert_same(open_store(out, tmp_path / "cache"), out)
 
@@ -313,7 +315,7 @@ def test_a_cache_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 
 
 def test_no_output_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is not an output of vlray"):
+    with pytest.raises(FileNotFoundError, match="is not a vlray output"):
         open_store(str(tmp_path), tmp_path / "cache")
 
 

@@ -141,12 +141,18 @@ def test_another_box_order_or_image_is_another_hash() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("hello\nworld", r"supported formats of boxes; give\n  a table .*\n.*\n  COCO's JSON"),
-        ("image_id,left,top\n1,2,3\n", r"has the columns image_id, left, top; give\n  a table"),
+        (
+            "hello\nworld",
+            r"no supported box format; pass one of these:\n  a table .*\n.*\n  COCO's JSON",
+        ),
+        (
+            "image_id,left,top\n1,2,3\n",
+            r"has the columns image_id, left, top, which are not boxes; pass one of these:\n",
+        ),
         ("image_id,x1,y1,x2,y2\n1,2,3,b,5\n", "conversion error to double: invalid value 'b'"),
         ("image_id,x1,y1,x2,y2\n1,0,0,5,5\n,0,0,5,5\n", "row 1 has no image_id"),
         ("image_id,boxes\n1,[5 5 6 6]\n", r"boxes of a CSV file must be JSON"),
-        ("image_id,x1,y1,x2,y2\n", "has no boxes"),
+        ("image_id,x1,y1,x2,y2\n", "contains no boxes"),
         (
             "image_id,x1,y1,x2,y2\n1,0.1,0.2,0.9,1\n",
             "all coordinates in .* are at most 1, so .*fractions",
@@ -166,7 +172,7 @@ def test_another_box_order_or_image_is_another_hash() -> None:
         ('{"images": [{"id": 1}], "annotations": []}', "images without 'file_name'"),
         (
             '{"images": [], "annotations": [{"image_id": 5, "bbox": [1, 2, 3, 4]}]}',
-            "annotation 0 has image_id 5, but no image of the file",
+            "annotation 0 has image_id 5, but no image in the file",
         ),
         (
             '{"images": [{"id": 5, "file_name": "5.jpg"}], "annotations": [{"image_id": 5}]}',
@@ -182,11 +188,14 @@ def test_what_holds_no_boxes_is_refused(content: str, message: str, tmp_path: Pa
 
 def test_other_tables_folders_and_missing_files_are_refused_with_the_forms(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image_id": ["1"], "bbox": [[1.0]]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match=r"has the columns image_id, bbox; give\n  a table"):
+    with pytest.raises(
+        ValueError,
+        match=r"has the columns image_id, bbox, which are not boxes; pass one of these:\n  a table",
+    ):
         read_boxes(str(tmp_path / "other.parquet"), coco_ids)
-    with pytest.raises(ValueError, match=r"is not an output of vlray; give boxes as\n  a table"):
+    with pytest.raises(ValueError, match=r"is not a vlray output; pass one of these:\n  a table"):
         read_boxes(str(tmp_path), coco_ids)
-    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; give boxes as"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; pass one of these"):
         read_boxes(str(tmp_path / "nowhere"), coco_ids)
     triple = pa.table({"image_id": ["1"], "boxes": [[[1.0, 2.0, 3.0]]]})
     pq.write_table(triple, tmp_path / "triple.parquet")
@@ -201,7 +210,7 @@ def test_images_without_boxes_do_not_count(tmp_path: Path) -> None:
     pq.write_table(table, path)
     assert read_boxes(str(path), coco_ids).image_ids.to_pylist() == ["c"]
     pq.write_table(table.slice(0, 2), path)
-    with pytest.raises(ValueError, match="has no boxes"):
+    with pytest.raises(ValueError, match="contains no boxes"):
         read_boxes(str(path), coco_ids)
 
 
@@ -234,3 +243,21 @@ def test_a_box_that_cannot_be_pooled_is_named(box: list[float], problem: str) ->
     said = describe_invalid_box(boxes, 480, 640)
     assert said.startswith("box 1 of 3 is [") if problem else said == ""
     assert problem in said
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"images": [{"id": [1], "file_name": "a.jpg"}], "annotations": []},
+        {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": [1]}]},
+        {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": ["x"]},
+        {"images": [7], "annotations": []},
+    ],
+)
+def test_entries_of_coco_that_are_not_of_its_form_are_refused(
+    document: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"boxes\.json has"):
+        read_boxes(str(path), lambda names: list(names))

@@ -132,7 +132,7 @@ def test_a_run_is_found_by_its_folder_its_name_and_their_beginnings(tmp_path: Pa
     assert found(f"other/{other.name}") == other.name
     with pytest.raises(ValueError, match="did you mean view-20261124-201400"):
         found("vew-20261124-201400")
-    with pytest.raises(ValueError, match="no run 'x'; `vlray logs` lists the runs"):
+    with pytest.raises(ValueError, match="unknown run 'x'; `vlray logs` lists the runs"):
         found("x")
     assert projects(tmp_path) == ["mine", "other"]
     assert projects(tmp_path / "nowhere") == []

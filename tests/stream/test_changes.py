@@ -172,7 +172,7 @@ def test_refuse_names_them_and_leaves_everything(output: Output) -> None:
     before = {path: path.read_bytes() for path in output.out.rglob("*.parquet")}
     output.put("1", b"new1")
     output.put("9", b"added")
-    with pytest.raises(ImagesChangedError, match=r"1 images have changed since .*: 1\.jpg;"):
+    with pytest.raises(ImagesChangedError, match=r"changed since .*: 1 image, such as 1\.jpg;"):
         output.run("--on-changed", "refuse")
     assert {path: path.read_bytes() for path in output.out.rglob("*.parquet")} == before
 
@@ -183,8 +183,8 @@ def test_vanished_images_are_named_and_their_rows_stay(
     for name in "035":
         (output.images / f"{name}.jpg").unlink()
     assert output.run() == []
-    assert "3 images of" in caplog.text
-    assert "the first: 0, 3, 5; their rows stay" in caplog.text
+    assert "3 images from" in caplog.text
+    assert "such as 0, 3, 5; the output keeps their rows" in caplog.text
     assert set("035") < output.rows().keys()
 
 
@@ -201,7 +201,7 @@ def test_images_of_other_splits_have_not_vanished(
         plan, changes = plan_images(config, FS, str(out), listing)
         assert not len(changes.vanished)
     assert plan.table["split"].to_pylist() == ["train", "val"]
-    assert "are no longer in" not in caplog.text
+    assert "no longer found in" not in caplog.text
 
 
 def forget_fingerprints(out: Path) -> None:
@@ -218,7 +218,7 @@ def test_an_output_without_fingerprints_is_adopted_with_a_notice(
 ) -> None:
     forget_fingerprints(output.out)
     assert output.run() == []
-    assert "no size and time for the files of 8 images" in caplog.text
+    assert "lacks the file size and modification time for 8 images" in caplog.text
     caplog.clear()
     assert output.run() == []
     assert not caplog.text

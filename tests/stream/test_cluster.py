@@ -104,17 +104,17 @@ def test_what_is_asked_for_is_taken_as_it_is() -> None:
         (
             [LAPTOP] * 3,
             {"cpus_per_actor": 4},
-            r"1 actors of 4 CPUs .* 3 node\(s\) hold 0: an",
+            r"1 actor with 4 CPUs .* only 0 fit on 3 nodes: all",
         ),
         (
             [Node(8, 1)] * 2,
             {"actors": 1, "gpus_per_actor": 2},
-            r"1 actors of 1 CPUs and 2 GPUs are requested, but the cluster's 2 node\(s\) hold 0",
+            r"1 actor with 1 CPUs and 2 GPUs each are requested, but only 0 fit on 2 nodes",
         ),
         (
             [LAPTOP, LAPTOP],
             {"actors": 4, "cpus_per_actor": 0.81},
-            r"4 actors of 0.81 CPUs .* none of the 2 nodes has 0.5 to decode and .* left",
+            r"4 actors with 0.81 CPUs .* no node has enough CPUs left \(0.5 to decode and",
         ),
         ([Node(0, 0)], {}, r"0.75 CPUs are requested .* has 0; .*or add nodes"),
     ],

@@ -82,7 +82,7 @@ def test_a_file_that_is_gone_is_said_with_the_way_out(tmp_path) -> None:
     (tmp_path / "own.py").write_text(CLASS)
     additions.add(f"{tmp_path / 'own.py'}:Counted")
     (tmp_path / "own.py").unlink()
-    with pytest.raises(ValueError, match=r"there is no file .* vlray datasets remove counted"):
+    with pytest.raises(ValueError, match=r"no such file: .* vlray datasets remove counted"):
         catalogue.find("counted")
 
 
@@ -116,7 +116,7 @@ def test_wrong_names_are_refused_with_the_choices(lines_dataset) -> None:
             "split mini is a subset of val, which does not exist",
         ),
         ({"layout": "vqq"}, "unknown layout 'vqq'; the layouts are"),
-        ({"layout": "nowhere:read"}, "there is no module 'nowhere'"),
+        ({"layout": "nowhere:read"}, "no module named 'nowhere'"),
     ],
 )
 def test_a_mistake_in_a_yaml_file_is_said_with_its_place(lines_dataset, changed, said) -> None:

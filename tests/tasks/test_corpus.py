@@ -118,7 +118,7 @@ def test_problems_of_all_parts_are_told_together(
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "mine:train: 1 unreadable line or entry" in warning
     assert "other:train: 1 unreadable line or entry" in warning
-    with pytest.raises(DataError, match=r"(?s)mine:train: 1 .*other:train: 1 .*on_bad skip"):
+    with pytest.raises(DataError, match=r"(?s)mine:train: 1 .*other:train: 1 .*on-bad skip"):
         open_corpus("mine:train,other:train", data.model_copy(update={"on_bad": "stop"}))
 
 

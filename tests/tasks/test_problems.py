@@ -36,5 +36,20 @@ def test_only_stop_stops_and_only_at_a_problem() -> None:
     problems.check("stop", "vqa:train")
     problems.add("duplicate-id", "q1")
     problems.check("skip", "vqa:train")
+    problems.check("skip-entries", "vqa:train")
     with pytest.raises(DataError, match=r"vqa:train:\n  1 example with a duplicate id"):
         problems.check("stop", "vqa:train")
+
+
+def test_a_file_that_breaks_off_stops_unless_it_is_skipped() -> None:
+    problems = Problems()
+    problems.add("bad-box", "box 1")
+    assert problems.left_out == ""
+    problems.add("cut-off", "train.json breaks off after 4 entries")
+    problems.add("no-question", "7", count=2)
+    problems.check("skip", "vqa:train")
+    with pytest.raises(DataError, match=r"train.json breaks off(?s:.*)--data.on-bad skip"):
+        problems.check("skip-entries", "vqa:train")
+    assert problems.left_out == (
+        "1 file that cannot be read to its end, 2 annotations without a question"
+    )

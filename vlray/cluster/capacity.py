@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vlray.config.cluster import ClusterSection
+from vlray.settings.wording import counted
 
 WRITE_CPUS = 0.25  # per write task
 _EPSILON = 1e-6  # absorbs rounding errors: 0.3 / 0.1 is 2.9999...
@@ -115,13 +116,14 @@ def shortage(plan: ResourcePlan, nodes: Sequence[Node]) -> str:
             return f"{needed:g} {resource} are requested ({parts}), but the cluster has {there:g}"
     if (capacity := capacity_of(nodes, cpus, gpus, at_most=actors)) < actors:
         return (
-            f"{actors} actors of {cpus:g} CPUs and {gpus:g} GPUs are requested, but the cluster's "
-            f"{len(nodes)} node(s) hold {capacity}: an actor needs all of its resources on one node"
+            f"{counted(actors, 'actor')} with {cpus:g} CPUs and {gpus:g} GPUs each are requested, "
+            f"but only {capacity} fit on {counted(len(nodes), 'node')}: all resources of an actor "
+            "must be on the same node"
         )
     if _may_block(plan, nodes):
         return (
-            f"{actors} actors of {cpus:g} CPUs are requested, but Ray may place them so that none "
-            f"of the {len(nodes)} nodes has {stages} left"
+            f"{counted(actors, 'actor')} with {cpus:g} CPUs each are requested, but Ray may place "
+            f"them so that no node has enough CPUs left ({stages})"
         )
     return ""
 

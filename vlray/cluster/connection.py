@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vlray.config.cluster import ClusterSection
+from vlray.settings.wording import counted
 
 log = logging.getLogger("vlray.cluster")
 
@@ -37,9 +38,9 @@ def connect(options: ClusterSection) -> None:
         _init(options)
     total = ray.cluster_resources()
     log.info(
-        "Ray %s: %d node(s), %g CPUs, %g GPUs",
+        "Ray %s: %s, %g CPUs, %g GPUs",
         ray.__version__,
-        sum(node["Alive"] for node in ray.nodes()),
+        counted(sum(node["Alive"] for node in ray.nodes()), "node"),
         total.get("CPU", 0),
         total.get("GPU", 0),
     )
@@ -53,6 +54,7 @@ def _init(options: ClusterSection) -> None:
     # Only a local Ray takes this size; a running cluster has its own object stores.
     if options.object_store_gb:
         local["object_store_memory"] = int(options.object_store_gb * 2**30)
+    # Passing "local" also prevents `ray.init` from connecting to RAY_ADDRESS.
     if options.address == "local":
         ray.init("local", **local)
     elif options.address or os.environ.get("RAY_ADDRESS"):
@@ -62,7 +64,8 @@ def _init(options: ClusterSection) -> None:
             ray.init("auto", **quiet)
         except ConnectionError as error:
             log.warning(
-                "starting a local Ray: the cluster of this machine does not answer: %s", error
+                "starting a local Ray, because the cluster on this machine does not respond: %s",
+                error,
             )
             ray.init("local", **local)
     else:

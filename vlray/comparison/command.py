@@ -33,7 +33,7 @@ def run(config: CompareConfig, session: Session) -> None:
         images_root=config.images_root,
     )
     matched = percent(result.overall.share(result.overall.matched))
-    folder.note(f"{matched} of the boxes of A and B have a partner")
+    folder.note(f"{matched} of the boxes in A and B have a partner")
     text = table(result)
     log.debug("%s", text)
     print(text)

@@ -23,6 +23,7 @@ from vlray.comparison.sides import (
     open_side,
 )
 from vlray.comparison.worst import Worst
+from vlray.settings.wording import counted
 from vlray.storage import files
 
 log = logging.getLogger("vlray.comparison")
@@ -135,8 +136,8 @@ def _write(
     files.write_atomic(fs, files.join(folder, PAGE_NAME), page)
     if problems:
         log.warning(
-            "%d images on the page cannot be read and are replaced by placeholders; the first: %s. "
-            "Use --images-root to set where the images are now",
-            len(problems),
+            "cannot read %s for the page, replaced by placeholders; the first: %s. "
+            "Pass --images-root to set where the images are now",
+            counted(len(problems), "image"),
             problems[0],
         )

@@ -12,6 +12,7 @@ import pyarrow as pa
 from vlray.comparison.metrics import Comparable
 from vlray.detect.inputs import explain_input
 from vlray.regions.output import RegionOutput, open_output
+from vlray.settings.wording import counted
 from vlray.storage import files
 
 
@@ -97,8 +98,8 @@ def open_side(letter: str, path: str, split: Sequence[str] = ()) -> Side:
     first = next(output.iter_batches(batch_size=1), None)
     if first is None:
         raise ValueError(
-            f"{letter}: {path} has no image with regions yet; finish it with `vlray extract`, or "
-            "check its failures/ folder"
+            f"{letter}: {path} contains no regions yet; resume `vlray extract` to complete it, or "
+            "read its failures/ folder for the reasons"
         )
     if not split:
         image_ids = output.image_ids
@@ -114,8 +115,8 @@ def open_side(letter: str, path: str, split: Sequence[str] = ()) -> Side:
             ]
         if not image_ids:
             raise ValueError(
-                f"{letter}: no image of {path} is in split {', '.join(map(repr, split))}; its "
-                f"splits are {sorted(splits)}"
+                f"{letter}: {path} has no images in split {', '.join(split)}; choose from: "
+                f"{', '.join(sorted(splits))}"
             )
     return Side(letter, output, tuple(image_ids), first.schema)
 
@@ -155,9 +156,10 @@ def comparable_columns(a: Side, b: Side) -> tuple[Comparable, dict[str, str]]:
 def explain_disjoint(a: Side, b: Side) -> str:
     """Explain that the sides have no image in common, with an example id from each."""
     return (
-        f"no image is in both outputs: A has {len(a.image_ids):,} such as {a.image_ids[0]!r}, "
-        f"B has {len(b.image_ids):,} such as {b.image_ids[0]!r}; images are joined by their ids, "
-        "so make both with the same --id-rule (of extract and of convert), of the same images"
+        f"A and B have no image ids in common: A has {counted(len(a.image_ids), 'image')} such as "
+        f"{a.image_ids[0]!r}, B has {counted(len(b.image_ids), 'image')} such as "
+        f"{b.image_ids[0]!r}. Images are matched by id: make both outputs from the same images, "
+        "with the same --id-rule in extract and convert"
     )
 
 
@@ -166,10 +168,10 @@ def _explain_not_output(path: str) -> str:
     fs, root = files.resolve(path)
     kind = fs.get_file_info(root).type.name
     if kind == "NotFound":
-        return f"{path} does not exist; pass the folder that `vlray extract` wrote"
+        return f"{path} does not exist; pass a folder written by `vlray extract` or `vlray convert`"
     return explain_input(path) or (
-        f"{path} is not an output of vlray; convert another tool's file or folder first: "
-        f"vlray convert {path} NEW_FOLDER"
+        f"{path} is not a vlray output; to compare a file or folder from another tool, convert it "
+        f"first: vlray convert {path} NEW_FOLDER"
     )
 
 
@@ -179,7 +181,7 @@ def _vectors(feature_dim: int) -> str:
 
 def _names_differ(a: Sequence[str], b: Sequence[str]) -> str:
     if len(a) != len(b):
-        return f"A has {len(a) or 'no'} names for them, B has {len(b) or 'none'}"
+        return f"A has {len(a) or 'no'} names for the ids, and B has {len(b) or 'none'}"
     index = next(index for index, pair in enumerate(zip(a, b, strict=True)) if pair[0] != pair[1])
     return f"A and B use different names for id {index}: {a[index]!r} and {b[index]!r}"
 

@@ -43,17 +43,17 @@ def count_rows(result: Comparison) -> list[tuple[str, str]]:
             more = ", ..." if len(ids) > _LISTED else ""
             rows.append((f"images only in {letter}", f"{len(ids):,}: {some}{more}"))
     if overall.other_size:
-        rows.append(("images of different size", _of(overall.other_size, overall.images)))
+        rows.append(("images that differ in size", _of(overall.other_size, overall.images)))
     rows.append(("identical images", _of(overall.identical, overall.images)))
-    rows.append(("boxes of A with a partner in B", _of(overall.matched, overall.boxes_a)))
-    rows.append(("boxes of B with a partner in A", _of(overall.matched, overall.boxes_b)))
+    rows.append(("boxes in A with a partner in B", _of(overall.matched, overall.boxes_a)))
+    rows.append(("boxes in B with a partner in A", _of(overall.matched, overall.boxes_b)))
     for step, pairs in overall.matched_at.items():
         rows.append((f"boxes of both at IoU >= {step:g}", percent(overall.share(pairs))))
     if overall.classes:
-        rows.append(("pairs of the same class", _of(overall.same_class, overall.classes)))
+        rows.append(("pairs with the same class", _of(overall.same_class, overall.classes)))
     if overall.attributes:
         attributes = _of(overall.same_attribute, overall.attributes)
-        rows.append(("pairs of the same attribute", attributes))
+        rows.append(("pairs with the same attribute", attributes))
     return rows
 
 
@@ -83,10 +83,14 @@ def notes(result: Comparison) -> list[str]:
     overall = result.overall
     # The percentiles of identical outputs need no explanation.
     if overall.matched and not result.identical:
-        lines.append("95 % and 99 %: this share of the pairs has the given value or a better one.")
+        lines.append(
+            "Columns 95 % and 99 %: this share of the pairs reaches the value in the column or a "
+            "better one."
+        )
     if overall.rounding.count:
         lines.append(
-            "One side is stored as float16: the table lists the part that rounding explains."
+            "One side is stored as float16: the table lists how much of the difference rounding "
+            "explains."
         )
     elif overall.rel_l2.count and result.a.dtype == "float16":
         lines.append(

@@ -141,7 +141,7 @@ class ConvertConfig(Command):
     @classmethod
     def _check_format(cls, name: str) -> str:
         if name and name not in FORMATS and ":" not in name:
-            raise ValueError(f"give one of {', '.join(FORMATS)}, or module:Class of a reader")
+            raise ValueError(f"choose from {', '.join(FORMATS)}, or pass module:Class of a reader")
         return name
 
     @field_validator("id_rule")
@@ -152,18 +152,20 @@ class ConvertConfig(Command):
         try:
             ImagesSection(root=".", id_rule=rule or "?")  # only extract allows an empty rule
         except ValueError:
-            raise ValueError("give keep, stem, path, coco or regex:PATTERN") from None
+            raise ValueError("choose keep, stem, path, coco or regex:PATTERN") from None
         return rule
 
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
         if len(paths) > 2:
-            raise ValueError("give two text files (objects, attributes), or one labels.json")
+            raise ValueError("pass two text files (objects, attributes), or one labels.json")
         return paths
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
         if self.source == self.output:
-            raise ValueError(f"SOURCE and OUT are both {self.source!r}; give OUT another name")
+            raise ValueError(
+                f"SOURCE and OUT are both {self.source!r}; choose another name for OUT"
+            )
         return self

@@ -68,7 +68,7 @@ class ExtractConfig(Command):
     def _check_boxes(self) -> Self:
         if self.boxes and self.detector.features == "grid":
             raise ValueError(
-                "boxes are given, but with detector.features=grid the regions are grid cells; "
-                "give only one of boxes and detector.features=grid"
+                "boxes and detector.features=grid exclude each other, because grid features "
+                "belong to grid cells; set only one of them"
             )
         return self

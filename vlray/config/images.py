@@ -23,7 +23,7 @@ def check_id_rule(rule: str) -> str:
         except re.error as error:
             raise ValueError(f"{pattern!r} is not a valid regular expression: {error}") from error
     elif rule not in {"stem", "path", "coco"}:
-        raise ValueError(f"{rule!r} is not an id rule; use stem, path, coco or regex:PATTERN")
+        raise ValueError(f"{rule!r} is not a valid id rule; use stem, path, coco or regex:PATTERN")
     return rule
 
 

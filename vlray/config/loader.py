@@ -47,8 +47,8 @@ class PretrainingSection(Section):
     def _check_shares(self) -> Self:
         if self.hidden + self.swapped > 1:
             raise ValueError(
-                f"hidden={self.hidden} and swapped={self.swapped} add up to more than 1; "
-                "they are shares of the tokens and regions to predict"
+                f"hidden={self.hidden} and swapped={self.swapped} sum to more than 1; "
+                "both are shares of the tokens and regions to predict"
             )
         return self
 

@@ -91,8 +91,9 @@ class WorkersSection(Section):
     """Ray cluster, workers and GPUs."""
 
     address: str = ""
-    """Address of a running Ray cluster; ``local`` starts one on this machine. Empty: a running
-    cluster if there is one, else local."""
+    """Address of a running Ray cluster: ``auto`` for the one on this machine, ``local`` to start
+    one. Empty: ``RAY_ADDRESS``, else training needs no Ray unless there are ``workers`` or several
+    GPUs; these use a running cluster, else ``local``."""
 
     workers: Count = 0
     """Ray Train workers, each with a GPU if there are any. 0: one for each GPU of the cluster;
@@ -144,6 +145,6 @@ class HoldoutSection(Section):
     def _check_one(self) -> Self:
         if self.valid and self.holdout:
             raise ValueError(
-                f"valid={self.valid} and holdout={self.holdout} exclude each other; give one"
+                f"valid={self.valid} and holdout={self.holdout} exclude each other; set only one"
             )
         return self

@@ -181,8 +181,10 @@ def _gather_space(args: list[str]) -> list[str]:
         for entry in entries:
             name, equals, values = entry.partition("=")
             if not equals or not name or not values:
-                raise ValueError(f"--space {entry}: give OPTION=VALUES, such as nms_thresh=0.3,0.5")
+                raise ValueError(
+                    f"--space {entry}: write OPTION=VALUES, such as nms_thresh=0.3,0.5"
+                )
             if name in space:
-                raise ValueError(f"--space {name} is given twice; give all its values in one entry")
+                raise ValueError(f"--space {name} is set twice; list all values in one entry")
             space[name] = values
     return [*others, "--space", json.dumps(space)] if space else others

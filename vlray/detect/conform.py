@@ -50,18 +50,22 @@ def build_detector(cls: Any, options: DetectorSection, target: str) -> Detector:
             callable, or its ``info`` is not a ``DetectorInfo``.
     """
     if not isinstance(cls, type):
-        raise ValueError(f"{target} is {cls!r}, not a class. {HOW_TO}")
+        raise ValueError(f"{target} must be a class, but is {cls!r}. {HOW_TO}")
     try:
         inspect.signature(cls).bind(options)
     except TypeError as error:
-        raise ValueError(f"{target} does not take the options ({error}). {HOW_TO}") from error
+        raise ValueError(
+            f"{target} cannot be created with the options as its only argument ({error}). {HOW_TO}"
+        ) from error
     make: Any = cls
     detector: Detector = make(options)
     info = getattr(detector, "info", None)
     if not isinstance(info, DetectorInfo):
-        raise ValueError(f"{target} has info={info!r}, not a DetectorInfo. {HOW_TO}")
+        raise ValueError(
+            f"{target}: the attribute info must be a DetectorInfo, but is {info!r}. {HOW_TO}"
+        )
     if not callable(detector):
-        raise ValueError(f"{target} has no __call__. {HOW_TO}")
+        raise ValueError(f"{target} has no method __call__. {HOW_TO}")
     return detector
 
 
@@ -73,13 +77,13 @@ def refuse_vg_options(options: DetectorSection) -> None:
     """
     if options.precision != "fp32":
         raise ValueError(
-            f"detector.precision={options.precision} is for vg-caffe and vg-pbua; this detector "
-            "runs in fp32"
+            f"detector.precision={options.precision} works only with vg-caffe and vg-pbua; remove "
+            "it: this detector runs in fp32"
         )
     if options.post_nms_topk:
         raise ValueError(
-            f"detector.post_nms_topk={options.post_nms_topk} is for vg-caffe and vg-pbua; "
-            "set MODEL.RPN.POST_NMS_TOPK_TEST in a Detectron2 configuration instead"
+            f"detector.post_nms_topk={options.post_nms_topk} works only with vg-caffe and "
+            "vg-pbua; set MODEL.RPN.POST_NMS_TOPK_TEST in a Detectron2 configuration instead"
         )
 
 
@@ -107,12 +111,12 @@ def check_regions(
         raise ValueError(f"{who} returned {type(batch).__name__}, not a RegionBatch. {HOW_TO}")
     if not np.array_equal(batch.image_hw, image_hw):
         raise ValueError(
-            f"{who} was called with {len(image_hw)} images of {image_hw.tolist()} and returned "
-            f"image_hw={np.asarray(batch.image_hw).tolist()}; return image_hw unchanged"
+            f"{who} received image_hw={image_hw.tolist()}, but returned "
+            f"image_hw={np.asarray(batch.image_hw).tolist()}; return it unchanged"
         )
     num_boxes = np.asarray(batch.num_boxes)
     if num_boxes.ndim != 1 or num_boxes.dtype.kind not in "iu" or (num_boxes < 0).any():
-        raise ValueError(f"{who}: num_boxes is {num_boxes}; return one count for each image")
+        raise ValueError(f"{who}: num_boxes is {num_boxes}; return one count per image")
     _check_arrays(batch, info, who)
     images = np.repeat(np.arange(len(num_boxes)), num_boxes)  # index of each region's image
     if user_boxes is None:
@@ -124,7 +128,7 @@ def check_regions(
         if values is not None:
             bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
             if bad.any():
-                raise ValueError(f"{who}: {name} of {_first(bad, images)} is not finite (NaN, inf)")
+                raise ValueError(f"{who}: {name} contains NaN or inf in {_first(bad, images)}")
     for kind, names in (("obj", info.obj_names), ("attr", info.attr_names)):
         _check_labels(batch, kind, names, who)
 
@@ -139,14 +143,14 @@ def _check_arrays(batch: RegionBatch, info: DetectorInfo, who: str) -> None:
         if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
             dtype = getattr(values, "dtype", "")
             raise ValueError(
-                f"{who}: {name} is of type {type(values).__name__} {dtype}; return a NumPy array "
-                f"of {'integers' if 'i' in kinds else 'floats'}"
+                f"{who}: {name} has the type {type(values).__name__} {dtype}; return a NumPy "
+                f"array of {'integers' if 'i' in kinds else 'floats'}"
             )
         expected = shapes.get(name, (regions,))
         if values.shape != expected:
             raise ValueError(
-                f"{who}: {name} has the shape {values.shape}, but num_boxes add up to {regions} "
-                f"and feature_dim is {info.feature_dim}; return {expected}"
+                f"{who}: {name} has the shape {values.shape} instead of {expected}: num_boxes "
+                f"adds up to {regions}, and feature_dim is {info.feature_dim}"
             )
 
 
@@ -164,9 +168,9 @@ def _check_boxes(batch: RegionBatch, images: np.ndarray, who: str) -> None:
         row = int(bad.argmax())
         height, width = batch.image_hw[images[row]]
         raise ValueError(
-            f"{who}: {_first(bad, images)} is {boxes[row].tolist()}, not a box of its "
-            f"{width}x{height} image; return x1, y1, x2, y2 in pixels of the original image, "
-            "clipped to it"
+            f"{who}: the box {boxes[row].tolist()} ({_first(bad, images)}) is invalid or outside "
+            f"the image of {width}x{height} pixels; return x1, y1, x2, y2 in pixels of the "
+            "original image, clipped to it"
         )
 
 
@@ -174,9 +178,9 @@ def _check_user_boxes(batch: RegionBatch, boxes: Sequence[np.ndarray], who: str)
     counts = [len(boxes_of_image) for boxes_of_image in boxes]
     if batch.num_boxes.tolist() != counts or not np.array_equal(batch.boxes, np.concatenate(boxes)):
         raise ValueError(
-            f"{who} had to pool {counts} boxes of {len(counts)} images and returned "
-            f"{batch.num_boxes.tolist()}, or other boxes; pool_boxes must return the boxes that it "
-            "was called with, all of them and in their order"
+            f"{who}: pool_boxes received {_joined(counts)} boxes per image, but returned "
+            f"{_joined(batch.num_boxes.tolist())} or changed them; return all received boxes "
+            "unchanged and in the same order"
         )
 
 
@@ -184,14 +188,18 @@ def _check_labels(batch: RegionBatch, kind: str, names: tuple[str, ...], who: st
     ids, probs = getattr(batch, f"{kind}_ids"), getattr(batch, f"{kind}_probs")
     if not (ids is None) == (probs is None) == (not names):
         raise ValueError(
-            f"{who}: {kind}_ids, {kind}_probs and info.{kind}_names must all three be present, or "
-            "none of them"
+            f"{who}: {kind}_ids, {kind}_probs and info.{kind}_names must all be present or all "
+            "be absent"
         )
     if ids is not None and len(ids) and not 0 <= ids.min() <= ids.max() < len(names):
         raise ValueError(
             f"{who}: {kind}_ids range from {ids.min()} to {ids.max()}, but info.{kind}_names has "
-            f"{len(names)} names; ids are indices into it"
+            f"{len(names)} names; each id must be an index into these names"
         )
+
+
+def _joined(counts: list[int]) -> str:
+    return ", ".join(map(str, counts)) or "no"
 
 
 def _first(bad: np.ndarray, images: np.ndarray) -> str:

@@ -16,8 +16,8 @@ def device_of(options: DetectorSection) -> torch.device:
     available = torch.cuda.is_available()
     if options.device == "cuda" and not available:
         raise ValueError(
-            "device=cuda, but this process sees no CUDA device; give the detector's actors a GPU, "
-            "or set device=auto or device=cpu"
+            "device=cuda, but this process has no CUDA device; assign a GPU to the detector's "
+            "actors, or set device=auto or device=cpu"
         )
     if options.device == "auto":
         return torch.device("cuda" if available else "cpu")

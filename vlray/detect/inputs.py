@@ -28,13 +28,13 @@ def explain_input(source: str) -> str:
     quoted = shlex.quote(source)
     if _most(endings, EXTENSIONS):
         return (
-            f"{source} holds images, not regions; extract their regions first: "
+            f"{source} contains images, not regions; extract their regions first: "
             f"vlray extract {quoted} REGIONS"
         )
     if _most(endings, WEIGHTS_ENDINGS):
         return (
-            f"{source} looks like the weights of a detector, not like regions; extract regions "
-            f"with it: vlray extract IMAGES REGIONS --weights {quoted} (with --name vg-caffe or "
+            f"{source} looks like detector weights, not regions; extract regions "
+            f"with them: vlray extract IMAGES REGIONS --weights {quoted} (with --name vg-caffe or "
             "vg-pbua for Visual Genome weights)"
         )
     return ""

@@ -142,8 +142,8 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
     ):
         if is_needed and not callable(getattr(cls, method, None)):
             raise ValueError(
-                f"{options.name} cannot {task}: {target} has no method {method}; add it as "
-                f"vlray/detect/protocol.py describes, or choose {DETECTORS_WITH[method]}"
+                f"{options.name} cannot {task}: {target} has no method {method}; add the method "
+                f"(see vlray/detect/protocol.py), or choose {DETECTORS_WITH[method]}"
             )
     if options.features == "grid" and target == _DETECTRON:
         check_grid(options)
@@ -221,20 +221,23 @@ def _full_name(name: str) -> str:
     if name in PRESETS or _is_config(name) or ":" in name:
         return name
     if name.endswith(".py"):
-        raise ValueError(f"{name!r} is a file; add the name of its class, as in {name}:Detector")
+        raise ValueError(
+            f"{name!r} names a file, not a class; append the name of the class, "
+            f"such as {name}:Detector"
+        )
     stored = stored_models()
     if name not in stored:
         close = nearest(name, [*PRESETS, *stored])
         raise ValueError(
-            f"there is no detector {name!r}{f'; did you mean {close!r}?' if close else ''}; "
+            f"unknown detector {name!r}{f'; did you mean {close!r}?' if close else ''}; "
             f"choose {_choices(stored)}. {HOW_TO}"
         )
     model = stored[name]
     if model in PRESETS or _is_config(model) or ":" in model:
         return model
     raise ValueError(
-        f"the stored detector {name!r} is {model!r}, which is not a detector; replace it with "
-        f"`vlray env set models.{name} ...`: {_choices({})}"
+        f"the stored name {name!r} stands for {model!r}, which is not a detector; replace it "
+        f"with `vlray env set models.{name} ...`: {_choices({})}"
     )
 
 

@@ -21,7 +21,7 @@ from vlray.images.decode import ImageError, as_bgr
 from vlray.regions.batch import RegionBatch
 from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.options import nearest
-from vlray.settings.wording import explain_errors
+from vlray.settings.wording import counted, explain_errors
 
 AnyImage = str | Path | Image.Image | np.ndarray
 
@@ -63,7 +63,7 @@ def find_regions(
     """
     several = [images] if isinstance(images, AnyImage) else list(images)
     if not several:
-        raise ValueError("no images; give a path, a Pillow image or an array, or a list of them")
+        raise ValueError("no images; pass a path, a Pillow image, an array, or a list of these")
     user_boxes = (
         None if boxes is None else _boxes(boxes, len(several), isinstance(images, AnyImage))
     )
@@ -123,8 +123,8 @@ def _boxes(boxes: Any, count: int, single: bool) -> list[np.ndarray]:
         ) from error
     if len(arrays) != count:
         raise ValueError(
-            f"there are boxes of {len(arrays)} images for {count} images; pass one array for each "
-            "image"
+            f"got boxes for {counted(len(arrays), 'image')}, but {counted(count, 'image')}; pass "
+            "one array of boxes for each image"
         )
     return arrays
 

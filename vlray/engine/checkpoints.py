@@ -49,6 +49,9 @@ MAY_DIFFER = (
 evaluate, save and log, and options that change only rounding. Regions are compared by provenance
 instead of path."""
 
+LENGTH = ("training.steps", "training.epochs")
+"""Options that may also differ if the training has not ended; the schedule is then recomputed."""
+
 
 @dataclass(frozen=True)
 class Resumed:
@@ -117,16 +120,17 @@ def find_whole(store: CheckpointStore) -> tuple[Which, Path] | None:
 def check_same(config: TrainConfig, resumed: Resumed) -> None:
     """Check that the settings are the same as when the training began.
 
-    Options in `MAY_DIFFER` are ignored.
+    Options in `MAY_DIFFER` are ignored, and `LENGTH` unless the training has ended.
 
     Raises:
         ValueError: Some of the other options differ; the message lists them.
     """
     before, now = flatten(resumed.settings), flatten(config.resolved())
+    may_differ = MAY_DIFFER if resumed.progress.ended else (*MAY_DIFFER, *LENGTH)
     lines = [
         f"  {'.'.join(path)}: {before.get(path)} there, {now.get(path)} here"
         for path in sorted({*before, *now})
-        if not ".".join(path).startswith(MAY_DIFFER) and before.get(path) != now.get(path)
+        if not ".".join(path).startswith(may_differ) and before.get(path) != now.get(path)
     ]
     if lines:
         raise ValueError(
@@ -134,6 +138,14 @@ def check_same(config: TrainConfig, resumed: Resumed) -> None:
             "Give its settings to resume it; or another OUT, with --weights "
             f"{config.output} to start from its model"
         )
+
+
+def has_other_length(config: TrainConfig, resumed: Resumed) -> bool:
+    """Return whether ``training.steps`` or ``training.epochs`` differs from the interrupted run."""
+    before, now = flatten(resumed.settings), flatten(config.resolved())
+    return any(
+        before.get(path) != now.get(path) for path in (tuple(name.split(".")) for name in LENGTH)
+    )
 
 
 def save(training: Training, *, is_best: bool) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from vlray.cluster.connection import running_here
+from vlray.cluster.connection import is_cluster_configured
 from vlray.config.train import TrainConfig
 from vlray.engine.checkpoints import Resumed, check_same, find_whole
 from vlray.engine.group import has_gpu
@@ -16,7 +16,7 @@ from vlray.engine.training import TrainingProgress
 from vlray.engine.watch import check as check_trackers
 from vlray.engine.work import work
 from vlray.loader.open import outputs_by_name
-from vlray.models.names import AUTO, named
+from vlray.models.names import AUTO, named, refuse_unnamed
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
 from vlray.storage import files
@@ -56,6 +56,11 @@ def run_training(
             if resumed.progress.ended:
                 return None
         if is_alone(config) if alone is None else alone:
+            if not config.cluster.workers and is_cluster_configured():
+                log.info(
+                    "training in this process; to use the running Ray cluster, give --workers or "
+                    "--cluster.address auto"
+                )
             stop = StopRequest()
             with on_signals(stop):
                 return work(config, run_folder, stop)
@@ -107,14 +112,16 @@ def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
     """Replace ``model.name=auto``, so that all workers and checkpoints use the same name."""
     model = config.model
     if resumed and model.name == AUTO:
-        model = model.model_copy(update={"name": resumed.settings["model"]["name"]})
+        name = str(resumed.settings["model"]["name"])
+        refuse_unnamed(name, config.output, f"--model.name {name}")
+        model = model.model_copy(update={"name": name})
     return config.model_copy(update={"model": named(model, config.data.cache_folder())})
 
 
 def is_alone(config: TrainConfig) -> bool:
-    """Return whether to train in this process: no workers, no cluster and at most one GPU."""
+    """Return whether to train in this process: no workers, no named cluster, at most one GPU."""
     cluster = config.cluster
-    if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS") or running_here():
+    if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS"):
         return False
     if cluster.use_gpu != "no" and has_gpu():
         import torch

@@ -12,7 +12,13 @@ from torch.amp import GradScaler
 from vlray.config.model import ModelSection
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
-from vlray.engine.checkpoints import Resumed, check_same, find_whole, restore
+from vlray.engine.checkpoints import (
+    Resumed,
+    check_same,
+    find_whole,
+    has_other_length,
+    restore,
+)
 from vlray.engine.data import TrainingData, open_data
 from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group
@@ -71,6 +77,8 @@ def work(
     data = open_data(config, trained_on=trained_on)
     loader, valid = _loaders(config, data, group, batch_size)
     progress = resumed.progress if resumed else TrainingProgress(steps=_steps(config, loader))
+    if resumed and has_other_length(config, resumed):
+        progress.steps = _changed_steps(progress, _steps(config, loader))
     model, new = _model(config, data, resumed, folder)
     model.to(group.device)
     training = Training(
@@ -119,6 +127,24 @@ def _steps(config: TrainConfig, loader: RegionLoader) -> int:
     return options.steps or max(steps, 1)  # a small fraction of an epoch may round to 0 steps
 
 
+def _changed_steps(progress: TrainingProgress, steps: int) -> int:
+    """Return the new number of steps of an unfinished training.
+
+    Raises:
+        ValueError: More steps than that are completed.
+    """
+    if steps <= progress.step:
+        raise ValueError(
+            f"{steps:,} steps were requested, but {progress.step:,} of {progress.steps:,} are "
+            f"completed; give --steps of more than {progress.step:,}, or vlray test the checkpoint"
+        )
+    log.info(
+        "%s steps instead of %s; from here on, the learning rate follows the schedule of %s steps",
+        *(f"{steps:,}", f"{progress.steps:,}", f"{steps:,}"),
+    )
+    return steps
+
+
 def _model(
     config: TrainConfig, data: TrainingData, resumed: Resumed | None, folder: Path | None
 ) -> tuple[nn.Module, frozenset[str]]:
@@ -131,7 +157,7 @@ def _model(
     torch.manual_seed(config.training.seed)
     model: nn.Module
     if resumed and folder:
-        model, _ = load_checkpoint(folder)
+        model, _ = load_checkpoint(folder, config.model.name)
         new = frozenset(resumed.new_parameters)
     else:
         model = load_model(_start(config.model, config.data.cache_folder()), data.goal)

@@ -9,6 +9,7 @@ from vlray.evaluation.report import headline, table
 from vlray.evaluation.run import test
 from vlray.models.memory import is_out_of_memory
 from vlray.runs.session import Session
+from vlray.settings.wording import counted
 
 log = logging.getLogger("vlray.evaluation")
 
@@ -27,8 +28,8 @@ def run(config: TestConfig, session: Session) -> None:
             raise
         reason = str(error).partition("\n")[0]
         raise MemoryError(
-            f"a batch of {config.batch_size} does not fit into memory; use a smaller "
-            f"--batch-size or --precision bf16: {reason}"
+            f"a batch of {counted(config.batch_size, 'example')} does not fit into memory "
+            f"({reason}). Use a smaller --batch-size, or --precision bf16"
         ) from error
     for note in result.notes:
         log.info("%s", note)

@@ -18,9 +18,10 @@ from vlray.loader.dataset import RegionDataset
 from vlray.loader.open import outputs_by_name
 from vlray.loader.phrases import check_grounded
 from vlray.models.checkpoint import CheckpointInfo
-from vlray.models.load import load_checkpoint
+from vlray.models.load import checked_name, load_checkpoint
 from vlray.models.store import locate
 from vlray.regions.store import RegionStore, open_store
+from vlray.settings.wording import counted
 from vlray.tasks.corpus import Corpus, open_corpus, parse_parts
 from vlray.tasks.examples import ExampleTable
 from vlray.tasks.labels import LabelSpace, has_known_answer
@@ -81,6 +82,7 @@ def open_test(config: TestConfig) -> Test:
     data = config.data.below(config.env.data_dir)
     folder = locate(config.checkpoint, cache=data.cache_folder())
     info = CheckpointInfo.read(folder)
+    checked_name(info, folder, config.model)
     space = LabelSpace(info.goal.labels) if info.goal.labels else None
     corpus = open_corpus(config.corpus, data, space)
     table = corpus.tables[0]
@@ -105,7 +107,7 @@ def open_test(config: TestConfig) -> Test:
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)
     # Load the weights last, so that invalid inputs are reported quickly.
-    model, _ = load_checkpoint(folder)
+    model, _ = load_checkpoint(folder, config.model)
     return Test(folder, model.eval(), info, dataset, num_left_out, num_unknown)
 
 
@@ -118,15 +120,13 @@ def _narrow_to_examples(dataset: RegionDataset, count: int) -> RegionDataset:
 
 def _refuse_missing(config: TestConfig) -> None:
     if not config.checkpoint:
-        raise ValueError(
-            "no checkpoint is given; set CHECKPOINT to the output folder of vlray train"
-        )
+        raise ValueError("CHECKPOINT is missing; pass the output folder of vlray train")
     if not config.corpus:
-        raise ValueError("no split is given; set DATA to one, such as vqa:minival")
+        raise ValueError("DATA is missing; pass a split, such as vqa:minival")
     if len(parts := parse_parts(config.corpus)) > 1:
         raise ValueError(
-            f"{config.corpus} is {len(parts)} splits; test them one by one: each split has its own "
-            "metrics and submission file"
+            f"{config.corpus} consists of {len(parts)} splits; test them one at a time, since "
+            "each split has its own metrics and submission file"
         )
 
 
@@ -136,7 +136,7 @@ def _check_objective(info: CheckpointInfo, corpus: Corpus) -> None:
     # Other objectives, such as pretraining, have their own targets and need no labels.
     if objective in FITTING and kind not in FITTING[objective]:
         raise ValueError(
-            f"the checkpoint was trained for {objective} (on {info.corpus}), but the labels of "
+            f"the checkpoint was trained for {objective} (on {info.corpus}), but the labels in "
             f"{table.name} are {kind}; test it on a split whose labels are "
             f"{' or '.join(FITTING[objective])}"
         )
@@ -148,9 +148,9 @@ def _check_width(info: CheckpointInfo, stores: Mapping[str, RegionStore]) -> Non
     for store in stores.values():
         if store.feature_dim != info.goal.feature_dim:
             raise ValueError(
-                f"the features of {store.output} are vectors of length {store.feature_dim:,}, but "
+                f"the feature vectors in {store.output} have length {store.feature_dim:,}, but "
                 f"the model was trained on vectors of length {info.goal.feature_dim:,}; use "
-                f"regions of the detector that made {', '.join(info.regions.values())}"
+                f"regions from the detector that made {', '.join(info.regions.values())}"
             )
 
 
@@ -170,8 +170,9 @@ def _check_images(info: CheckpointInfo, dataset: RegionDataset) -> None:
     images = dataset.join.kinds[0][1]
     if images != info.goal.num_images:
         raise ValueError(
-            f"the examples of {dataset.corpus.spec} have {images} images each, but the model was "
-            f"trained on {info.goal.num_images} (of {info.corpus}); test it on such a split"
+            f"each example in {dataset.corpus.spec} has {counted(images, 'image')}, but the model "
+            f"was trained on examples with {info.goal.num_images} ({info.corpus}); test it on a "
+            f"split with {info.goal.num_images} per example"
         )
 
 
@@ -189,16 +190,16 @@ def _check_labels(info: CheckpointInfo, dataset: RegionDataset) -> int:
     if missing:
         raise ValueError(
             f"{table.name} has the classes {', '.join(table.spec.classes)}, but the model's "
-            f"{len(space):,} labels ({some}, ...) lack {', '.join(missing)}; it was trained on "
-            f"{info.corpus}; test it on a split with the same labels"
+            f"{len(space):,} labels ({some}, ...) do not include {', '.join(missing)}. The model "
+            f"was trained on {info.corpus}; test it on a split with the same labels"
         )
     is_known = has_known_answer(table, space, Problems())
     part = dataset.join.parts[0]
     usable = is_known if part.examples is None else is_known[part.examples]
     if len(usable) and not usable.any():
         raise ValueError(
-            f"none of the {len(usable):,} examples of {table.name} has an answer among the "
-            f"model's {len(space):,} labels ({some}, ...); it was trained on {info.corpus}; test "
-            "it on a split with such answers"
+            f"none of the {len(usable):,} examples in {table.name} has an answer among the "
+            f"model's {len(space):,} labels ({some}, ...). The model was trained on "
+            f"{info.corpus}; test it on a split with the same answers"
         )
     return int((~usable).sum())

@@ -242,7 +242,7 @@ class _Collected:
         answers: Sequence[Any] = best.tolist()
         if batch.input_ids.dim() == 2:  # not multiple choice, where it is (B, L, T)
             space = self._dataset.corpus.label_space
-            assert space is not None, "scores of labels are made with a label space"
+            assert space is not None, "label scores require a label space"
             answers = [space.names[index] for index in answers]
         self._predictions |= zip(batch.example_ids, answers, strict=True)
         if batch.targets is not None and batch.input_ids.dim() == 2:
@@ -257,7 +257,7 @@ class _Collected:
 
     def _add_phrases(self, batch: ModelInputs, scores: Float[Tensor, "B P R"]) -> None:
         phrases = batch.phrases
-        assert phrases is not None, "scores of regions come from batches with phrases"
+        assert phrases is not None, "region scores require batches with phrases"
         boxes, counts = self._boxes(batch, scores.shape[2])
         order = scores.argsort(dim=2, descending=True, stable=True).cpu().numpy()
         mask = phrases.mask.cpu().numpy()

@@ -23,6 +23,7 @@ class MetricRow:
         count: Number of samples averaged in ``value``; 0: the value is not a mean.
         group: Attribute that the examples are grouped by (``answer_type``); empty: all examples.
         baseline: Value if the same answer is predicted for every example; None: unknown.
+        left_out: What the examples lack because of faulty annotation files; empty: nothing.
     """
 
     name: str
@@ -31,6 +32,7 @@ class MetricRow:
     count: int = 0
     group: str = ""
     baseline: float | None = None
+    left_out: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the metric in plain types; a non-finite value becomes None."""
@@ -39,6 +41,8 @@ class MetricRow:
             values |= {"low": self.interval.low, "high": self.interval.high}
         if self.baseline is not None:
             values |= {"baseline": self.baseline}
+        if self.left_out:
+            values |= {"left_out": self.left_out}
         return values | ({"n": self.count} if self.count else {})
 
 
@@ -103,29 +107,35 @@ def headline(row: MetricRow) -> str:
     """Format a metric as one line, for the list of runs."""
     about = [f"{row.interval.low:.2f} to {row.interval.high:.2f}"] if row.interval else []
     about += [f"{row.count:,} examples"] if row.count else []
+    about += [f"left out: {row.left_out}"] if row.left_out else []
     return f"{row.name} {row.value:.2f}" + (f" ({', '.join(about)})" if about else "")
 
 
 def table(rows: Sequence[MetricRow], baseline: str = "") -> str:
-    """Format metrics as a table: value, 95 % interval, n, and baseline with the given heading."""
-    lines = [("", "value", "95 % interval", "n", baseline), *_lines(rows)]
+    """Format metrics as a table.
+
+    The columns are the value, its 95 % interval, n, the baseline with the given heading, and what
+    is left out.
+    """
+    lines = [("", "value", "95 % interval", "n", baseline, "left out"), *_lines(rows)]
     # Leave out columns in which no metric has a value.
     columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
     return "\n".join(align([*zip(*columns, strict=True)], right=True))
 
 
-def _lines(rows: Sequence[MetricRow]) -> Iterator[tuple[str, str, str, str, str]]:
+def _lines(rows: Sequence[MetricRow]) -> Iterator[tuple[str, str, str, str, str, str]]:
     group = ""
     for row in rows:
         if row.group != group:
             group = row.group
-            yield f"by {group.replace('_', ' ')}", "", "", "", ""
+            yield f"by {group.replace('_', ' ')}", "", "", "", "", ""
         yield (
             f"  {row.name}" if row.group else row.name,
             number(row),
             interval_text(row),
             f"{row.count:,}" if row.count else "",
             "" if row.baseline is None else number(row, row.baseline),
+            row.left_out,
         )
 
 

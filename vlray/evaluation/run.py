@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any
 
@@ -29,6 +29,7 @@ from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect
 from vlray.regions.provenance import provenance_of
+from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.tasks.example import Example
 from vlray.tasks.metrics import SCORED, Metrics, score
@@ -69,8 +70,8 @@ def test(config: TestConfig, output: str) -> TestResult:
     - ``regions``: ``path`` and ``provenance`` of each output, keyed by name;
     - ``examples``: ``predicted``, ``left_out`` (no regions), ``unknown_answers``, ``limit``;
     - ``figures``: the metrics, keyed by name: ``value``, ``low`` and ``high`` (the 95 % interval),
-      ``n``, and ``baseline``: the value if the most frequent answer in the training data is always
-      predicted;
+      ``n``, ``baseline``: the value if the most frequent answer in the training data is always
+      predicted, and ``left_out``: what the split lacks, if its annotation files are faulty;
     - ``by``: the same for groups of examples, keyed by kind and then name of the group.
       ``figures`` and ``by`` are empty if the labels are not published or vlray does not implement
       the metric;
@@ -189,9 +190,9 @@ def _page(
     content, problems = render(tested, samples, rows, notes, config.images_root, baseline)
     if problems:
         log.warning(
-            "%d images on the page cannot be read and are replaced by placeholders; the first: %s. "
-            "Use --images-root to set where the images are now",
-            len(problems),
+            "cannot read %s for the page, replaced by placeholders; the first: %s. "
+            "Pass --images-root to set where the images are now",
+            counted(len(problems), "image"),
             problems[0],
         )
     return content
@@ -217,16 +218,18 @@ def _examples(tested: Test, config: TestConfig) -> Iterable[Example]:
 def _metric_rows(
     tested: Test, metrics: Metrics | None, predicted: Predicted, config: TestConfig, always: str
 ) -> list[MetricRow]:
+    left_out = tested.table.problems.left_out
     if metrics is not None:
         baseline = None
         if always:
             metric = tested.table.spec.metric
             constant = dict.fromkeys(metrics.scores, always)
             baseline = score(metric, _examples(tested, config), constant)
-        return metric_rows(metrics, config.resamples, config.seed, baseline)
+        rows = metric_rows(metrics, config.resamples, config.seed, baseline)
+        return [row if row.group else replace(row, left_out=left_out) for row in rows]
     if predicted.predictions:
         return []
-    return [MetricRow(name, value) for name, value in predicted.means.items()]
+    return [MetricRow(name, value, left_out=left_out) for name, value in predicted.means.items()]
 
 
 def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[str]:
@@ -234,19 +237,22 @@ def _notes(tested: Test, predicted: Predicted, metrics: Metrics | None) -> list[
     count = len(tested.dataset)
     if metrics is None and predicted.predictions:
         why = (
-            f"{tested.table.spec.metric} is measured by other tools"
+            f"{tested.table.spec.metric} is computed by other tools"
             if has_labels(tested.dataset)
             else f"the labels of {tested.table.name} are not published"
         )
-        notes.append(f"{why}: {count:,} examples have predictions but no metrics")
+        notes.append(f"{why}: no metrics, only predictions, for {counted(count, 'example')}")
+    notes += [f"left out: {line}" for line in tested.table.problems.lines()]
     if tested.num_left_out:
-        effect = "count as wrong" if metrics is not None else "have no prediction"
-        notes.append(f"{tested.num_left_out:,} examples have no regions and {effect}")
+        effect = "counted as wrong" if metrics is not None else "not predicted"
+        notes.append(f"no regions for {counted(tested.num_left_out, 'example')}: {effect}")
     if metrics is not None and tested.num_unknown:
+        # Examples without regions count as wrong, so they lower the upper bound too.
         limit = 100 * (count - tested.num_unknown) / (count + tested.num_left_out)
         notes.append(
-            f"{tested.num_unknown:,} of {count:,} examples have no right answer among the model's "
-            f"{len(tested.info.goal.labels):,} labels: the maximum score is {limit:.1f} %"
+            f"upper bound on the score: {limit:.1f} %, since {tested.num_unknown:,} of "
+            f"{counted(count, 'example')} have no right answer among the model's "
+            f"{len(tested.info.goal.labels):,} labels"
         )
     return notes
 

@@ -146,7 +146,7 @@ def _answer(dataset: RegionDataset, example: Example, index: int) -> tuple[str, 
     if isinstance(example.label, Choices):
         return example.label.texts[index], index
     space = dataset.corpus.label_space
-    assert space is not None, "scores of labels come from a model with a label space"
+    assert space is not None, "label scores require a model with a label space"
     return space.names[index], space.names[index]
 
 

@@ -55,11 +55,12 @@ def _is_output(source: str) -> bool:
         return True
     if entry.type == FileType.NotFound:
         raise FileNotFoundError(
-            f"{source} does not exist; give a file or folder of region features"
+            f"{source} does not exist; pass a file or folder with region features"
         )
     # Readers need local files.
     if not files.is_local(fs):
         raise ValueError(
-            f"{source} is not an output of vlray; copy other tools' files to a local disk first"
+            f"{source} is remote but not a vlray output; copy files from other tools to a local "
+            "disk before importing them"
         )
     return False

@@ -16,6 +16,7 @@ from vlray.formats.labels import Vocabulary
 from vlray.formats.readers.protocol import RawRegions
 from vlray.formats.survey import Survey
 from vlray.regions.batch import RegionBatch
+from vlray.settings.wording import counted
 
 MIN_REGIONS_ONE_LABEL = 10  # with fewer regions, a shared label may be a coincidence
 ONE_LABEL_SHARE = 0.85
@@ -62,7 +63,16 @@ class Corrector:
             return None, flags, str(error)
         flags += box_flags
         if len(features) != len(boxes):
-            return None, flags, f"the file has {len(boxes)} boxes, but {len(features)} vectors"
+            return (
+                None,
+                flags,
+                (
+                    f"the image has {counted(len(boxes), 'box', 'boxes')}, but "
+                    f"{counted(len(features), 'feature vector')}"
+                ),
+            )
+        if max(hw) > np.iinfo(np.int32).max:
+            return None, flags, f"the image size {hw[0]:,} x {hw[1]:,} is impossible"
         row = RegionBatch(
             np.array([hw], np.int32), np.array([len(boxes)], np.int32), boxes, features, **heads
         )
@@ -76,14 +86,15 @@ class Corrector:
             return np.zeros((0, dim), kind)
         if values.ndim != 2 or values.shape[1] != dim:
             raise RowError(
-                f"vectors have shape {values.shape}; the file's other images have (R, {dim})"
+                f"feature vectors have shape {values.shape}, but those of other images in the "
+                f"file have shape (R, {dim})"
             )
         values = values.astype(np.float32, copy=False)
         if not values.size:
             return values.astype(kind)
         least, largest = float(values.min()), float(values.max())
         if not np.isfinite([least, largest]).all():  # min and max propagate NaN and inf
-            raise RowError("vectors have a non-finite value")
+            raise RowError("feature vectors contain a non-finite value")
         if dim == POOLED_DIM and least < 0:
             count = int((values < 0).sum())
             flags.append(Flag("features-negative", f"{count:,} values, down to {least:.3g}"))
@@ -137,25 +148,34 @@ def _head(
         return None, None
     ids = np.asarray(ids)
     if ids.shape != (count,):
-        raise RowError(f"{kind} ids have shape {ids.shape}, but there are {count} boxes")
+        raise RowError(
+            f"{kind} ids have shape {ids.shape}, but the image has {counted(count, 'box', 'boxes')}"
+        )
     if probs is not None:
         probs = np.asarray(probs, np.float32)
         if probs.shape != (count,):
-            raise RowError(f"{kind} scores have shape {probs.shape}, but there are {count} boxes")
+            raise RowError(
+                f"{kind} scores have shape {probs.shape}, but the image has "
+                f"{counted(count, 'box', 'boxes')}"
+            )
         if not np.isfinite(probs).all():
-            raise RowError(f"{kind} scores have a non-finite value")
+            raise RowError(f"{kind} scores contain a non-finite value")
         # Writers fill ids and scores with zeros if the detector has no such head.
         if count and not probs.any() and not ids.any() and words is None:
             flags.append(Flag(f"no-{kind}s", ""))
             return None, None
     if ids.dtype.kind == "f" and count:
         if not (np.isfinite(ids).all() and (ids == np.round(ids)).all()):
-            raise RowError(f"{kind} ids are not whole numbers ({ids[:3].tolist()}...)")
+            raise RowError(
+                f"{kind} ids must be integers, but are {', '.join(map(str, ids[:3].tolist()))}, ..."
+            )
         flags.append(Flag("float-ids", f"{kind} ids"))
     if count and (ids.min() < 0 or ids.max() >= 2**31):
-        raise RowError(f"{kind} ids range from {ids.min()} to {ids.max()}; ids are 0 to 2**31 - 1")
+        raise RowError(
+            f"{kind} ids range from {ids.min()} to {ids.max()}, but must be in 0 to 2**31 - 1"
+        )
     if count and vocabulary.names and ids.max() >= len(vocabulary.names):
-        detail = f"{kind} id {int(ids.max())}, but {len(vocabulary.names):,} names"
+        detail = f"{kind} id {int(ids.max())} with only {counted(len(vocabulary.names), 'name')}"
         if ids.max() == len(vocabulary.names) and ids.min() > 0:
             detail += "; the ids may count from 1"
         flags.append(Flag("labels-unknown", detail))

@@ -80,7 +80,7 @@ def check_finished(path: Path, identity: dict[str, Any]) -> None:
     if not _same(saved, identity):
         raise ValueError(
             f"{path} exists, but is not an export of this output in its current state; remove it, "
-            "or give another name"
+            "or choose another name"
         )
 
 
@@ -96,8 +96,8 @@ def read_state(work: Path, identity: dict[str, Any], data: Path) -> State | None
         return None
     if not _same(saved["identity"], identity):
         raise ValueError(
-            f"{work} is an unfinished export with another format or split, or of the output before "
-            "it changed; remove it, or give another name"
+            f"{work} is an unfinished export with another format or split, or from an earlier "
+            "state of the output; remove it, or choose another name"
         )
     state: State = saved["state"]
     return state if data.exists() else None

@@ -30,6 +30,7 @@ from vlray.regions.lock import only_writer
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
 from vlray.settings import plugins
+from vlray.settings.wording import counted
 from vlray.storage import files
 
 log = logging.getLogger("vlray.formats")
@@ -82,17 +83,19 @@ class ExportResult:
     def lines(self) -> list[str]:
         """Return the summary as lines for the log."""
         if not self.images:
-            return [f"nothing to do: all {self.existing:,} images are in {self.path}"]
+            return [f"nothing to do: all {counted(self.existing, 'image')} are in {self.path}"]
         rate = self.images / max(self.seconds, 1e-9)
         lines = [
-            f"{self.images:,} images, {self.bytes / 1e6:,.2f} MB as {self.format} in "
+            f"{counted(self.images, 'image')}, {self.bytes / 1e6:,.2f} MB as {self.format} in "
             f"{self.seconds:.1f} s ({rate:,.1f} images/s): {self.path}"
         ]
         if self.existing:
-            lines.append(f"{self.existing:,} images were already exported")
+            lines.append(f"already exported by earlier runs: {counted(self.existing, 'image')}")
+        # The labels of an npz file are a pickled dictionary, as in the layout's original.
+        trust = " --trust-pickle" if self.format == "npz" else ""
         lines.append(
             f"names of the label ids: {self.path}{SIDECAR}; to import the file again: "
-            f"vlray convert {shlex.quote(str(self.path))} OUT"
+            f"vlray convert {shlex.quote(str(self.path))} OUT{trust}"
         )
         return lines
 
@@ -107,7 +110,7 @@ def export_output(config: ConvertConfig) -> ExportResult:
     if useless := sorted(config.changed().keys() - _EXPORT_OPTIONS):
         flags = ", ".join("--" + name.replace("_", "-") for name in useless)
         raise ValueError(
-            f"{config.source} is an output of vlray, so this is an export; remove {flags}, "
+            f"{config.source} is a vlray output, so it is exported; remove {flags}, "
             "which apply to imports only"
         )
     if files.is_uri(config.output):
@@ -172,7 +175,7 @@ def _format_of(name: str, path: Path) -> str:
     if name:
         if name not in EXPORTS:
             raise ValueError(
-                f"--format {name} can be imported, but not exported; choose {', '.join(EXPORTS)}"
+                f"--format {name} is supported for imports only; choose from: {', '.join(EXPORTS)}"
             )
         return name
     return {".tsv": "tsv10", ".h5": "hdf5", ".hdf5": "hdf5"}.get(path.suffix.lower(), "npz")
@@ -187,8 +190,8 @@ def _images(output: RegionOutput, split: str) -> list[str]:
             if not split or part == split:
                 image_ids.append(image_id)
     if not image_ids:
-        choices = f"; its splits are {', '.join(sorted(splits))}" if split and splits else ""
-        suffix = f" of split {split}" if split else ""
+        choices = f"; choose from: {', '.join(sorted(splits))}" if split and splits else ""
+        suffix = f" in split {split}" if split else ""
         raise ValueError(f"{output.path} has no images{suffix}{choices}")
     return image_ids
 

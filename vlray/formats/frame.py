@@ -13,6 +13,7 @@ import numpy as np
 
 from vlray.formats.flags import Flag, RowError
 from vlray.formats.readers.protocol import RawRegions
+from vlray.settings.wording import counted
 
 FRACTION = 1.5
 """Largest coordinate of boxes in fractions; above 1, since boxes may exceed the image."""
@@ -25,7 +26,7 @@ PIXEL = 1.0
 
 Size = tuple[float, float]
 
-_NO_SIZE = "give --images FOLDER (the photographs) or --sizes FILE (id, height, width)"
+_NO_SIZE = "pass --images FOLDER (the photographs) or --sizes FILE (id, height, width)"
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ class FrameVotes:
         normalized = normalized if boxes == "auto" else boxes != "pixels"
         if normalized and boxes != "shorter-side" and self.beyond > 0.1 * self.fractions:
             raise ValueError(
-                f"its boxes are fractions, but {self.beyond} of the first {self.images} images "
-                f"have values up to {self.furthest:.4g}, so they are not fractions of the "
-                "image, and the divisor is unknown. If it was the shorter side, on both axes "
-                "(values are at most longer side / shorter side), use --boxes shorter-side"
+                "boxes look like fractions of width and height, but values reach "
+                f"{self.furthest:.4g} (too large in {self.beyond} of the first "
+                f"{counted(self.images, 'image')}). If both axes were divided by the shorter side "
+                "(values up to longer side / shorter side), pass --boxes shorter-side"
             )
         # A few images with EXIF rotation must not swap the sizes of all others.
         swapped = self.swapped >= 3 and self.swapped >= 9 * self.straight
@@ -139,9 +140,9 @@ def boxes_in_pixels(
     """
     boxes = np.asarray(raw.boxes, np.float32)
     if boxes.shape[1:] != (4,):
-        raise RowError(f"boxes have shape {boxes.shape}, not (R, 4)")
+        raise RowError(f"boxes must have shape (R, 4), but have shape {boxes.shape}")
     if not np.isfinite(boxes).all():
-        raise RowError("boxes have a non-finite value")
+        raise RowError("boxes contain a non-finite value")
     flags: list[Flag] = []
     if frame.normalized:
         boxes, hw = _from_fractions(boxes, raw, frame, true_hw, flags)
@@ -188,8 +189,8 @@ def _from_fractions(
     if boxes.size and (boxes.max(axis=0)[2:] > limits[::-1]).any():
         x, y = boxes.max(axis=0)[2:].tolist()
         raise RowError(
-            f"boxes are fractions up to {x:.4g} in x and {y:.4g} in y, too large for an "
-            f"image of {_format_size(hw)}: they were divided by something other than "
+            f"boxes are fractions up to {x:.4g} in x and {y:.4g} in y, too large for an image of "
+            f"{_format_size(hw)}: the divisor was not "
             + ("its shorter side" if frame.shorter_side else "its width and height")
         )
     flags.append(Flag("boxes-normalized", f"multiplied by {_format_size(scale)}"))
@@ -205,9 +206,9 @@ def _from_pixels(
     # Without a photograph, the file is the only source for the size.
     if true_hw is None:
         if hw is None:
-            raise RowError(f"the file has no size for this image; {_NO_SIZE}")
+            raise RowError(f"the file contains no size for this image; {_NO_SIZE}")
         if is_resized:
-            raise RowError(f"the file has the size of the resized image only; {_NO_SIZE}")
+            raise RowError(f"the file contains only the size of the resized image; {_NO_SIZE}")
         if boxes.size and not fits(boxes, hw) and fits(boxes, hw[::-1]):
             flags.append(
                 Flag("size-order", f"boxes fit {_format_size(hw[::-1])}, not {_format_size(hw)}")
@@ -266,7 +267,7 @@ def _clip(boxes: np.ndarray, hw: tuple[int, int], flags: list[Flag]) -> np.ndarr
         box = clipped[sides.min(axis=1).argmin()].tolist()
         raise RowError(
             f"box {box} ends {-worst:.1f} px before it starts; boxes must be x1, y1, x2, y2, but "
-            "these may be x, y, width, height"
+            "these are possibly x, y, width, height"
         )
     if worst < 0:
         flags.append(Flag("boxes-inverted", f"by up to {-worst:.2f} px"))

@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from vlray.config.convert import ConvertConfig
 from vlray.formats.correct import Corrector
 from vlray.formats.flags import DOUBTS, Flag
@@ -24,6 +26,7 @@ from vlray.images.find import list_images
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
+from vlray.settings.wording import counted
 from vlray.storage import files
 
 log = logging.getLogger("vlray.formats")
@@ -64,7 +67,7 @@ def import_file(config: ConvertConfig) -> ImportResult:
     seen = survey(
         reader, source, photographs, rename, boxes=config.boxes, labels=tuple(config.labels)
     )
-    _log_survey(config, name, seen)
+    _log_survey(config, name, seen, reader)
     fs, root = files.resolve(config.output)
     companions = getattr(reader, "companions", ())
     identity = identity_of(config, name, source, seen, photographs, companions)
@@ -85,36 +88,40 @@ def _photographs(config: ConvertConfig) -> Photographs:
     # "keep" applies to ids in the file; a photograph's id is then the stem of the file name.
     rule = "stem" if config.id_rule == "keep" else config.id_rule
     listing = list_images(config.images, id_rule=rule)
-    log.info("%s: %s photographs", config.images, f"{listing.table.num_rows:,}")
+    log.info("%s: %s", config.images, counted(listing.table.num_rows, "photograph"))
     return Photographs.of(listing, sizes, config.split)
 
 
-def _log_survey(config: ConvertConfig, name: str, seen: Survey) -> None:
+def _log_survey(config: ConvertConfig, name: str, seen: Survey, reader: Reader) -> None:
     """Log how the file is interpreted, and report problems that affect all images.
 
     Raises:
         ValueError: None of the first images has a photograph in ``--images``.
     """
-    vectors = f"vectors of {seen.feature_dim}" if seen.feature_dim else "no vectors"
+    vectors = f"vectors of length {seen.feature_dim}" if seen.feature_dim else "no vectors"
     log.info("%s: %s, %s, labels: %s", config.source, name, vectors, seen.labels.source)
+    kind = np.dtype(getattr(reader, "float_type", "<f4"))
+    if kind != np.float32:
+        log.warning("the vectors are read as %s, although the format has float32", kind.name)
     for key, value in seen.settings().items():
         log.debug("%s: %s", key, value)
     if seen.frame.normalized:
-        unit = "the images' shorter sides" if seen.frame.shorter_side else "the images"
-        log.info("boxes are fractions of %s", unit)
+        unit = "the images' shorter side" if seen.frame.shorter_side else "width and height"
+        log.info("reading boxes as fractions of %s", unit)
     if seen.frame.swapped:
-        log.info("sizes are width before height, unlike the format's; they are swapped")
+        log.info("image sizes are stored as width, height, contrary to the format; swapping them")
     first = ", ".join(seen.first_ids)
     if config.images and not seen.with_photograph:
         raise ValueError(
-            f"none of the first {seen.images} images ({first}, ...) has a photograph in "
-            f"{config.images}; use --id-rule coco or regex:PATTERN to match ids and file names"
+            f"{config.images} has no photograph for any of the first "
+            f"{counted(seen.images, 'image')} ({first}, ...); pass --id-rule coco or "
+            "regex:PATTERN to match ids and file names"
         )
     if not seen.with_size:
         log.warning(
-            "the first %d images (%s, ...) have no size, so images whose boxes need one will fail; "
-            "give --images FOLDER or --sizes FILE",
-            seen.images,
+            "no image size for the first %s (%s, ...), so images with boxes that need one will "
+            "fail; pass --images FOLDER or --sizes FILE",
+            counted(seen.images, "image"),
             first,
         )
 
@@ -213,7 +220,7 @@ class _Import:
             self._fail(shard, image_id, path, split, raw.error, raw.reason)
             return
         if image_id in self._taken:
-            reason = f"the file has several rows with the id {image_id}; the first one was used"
+            reason = f"the file has several rows with the id {image_id}; only the first was used"
             self._fail(shard, image_id, path, split, "DuplicateId", reason)
             return
         row, flags, reason = self._correct(raw, photograph.image_hw)

@@ -69,7 +69,7 @@ def read_labels_json(path: Path) -> Labels:
         return Labels(tuple(map(str, objects)), tuple(map(str, attributes)), path.name)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} has no names of labels ({error!r}); give a labels.json with obj_names and "
+            f"{path} contains no label names ({error!r}); pass a labels.json with obj_names and "
             "attr_names, or text files with one name per line"
         ) from error
 
@@ -91,9 +91,10 @@ def infer_labels(source: Path, largest: tuple[int, int], feature_dim: int) -> La
     objects, attributes = visual_genome_objects(), visual_genome_attributes()
     if largest == (-1, -1):
         return Labels((), (), "the file has no labels")
+    # Small ids fit any vocabulary; 2048 values are the length of Visual Genome detectors' vectors.
     if feature_dim == 2048 and largest[0] < len(objects) and largest[1] < len(attributes):
-        return Labels(objects, attributes, "Visual Genome, as the ids fit it")
-    return Labels((), (), "unknown: give --labels")
+        return Labels(objects, attributes, "Visual Genome (the ids fit)")
+    return Labels((), (), "unknown (pass --labels)")
 
 
 def _words(path: Path) -> Names:
@@ -107,5 +108,5 @@ def _words(path: Path) -> Names:
     while names and not names[-1]:
         names = names[:-1]
     if not names:
-        raise ValueError(f"--labels {path} is empty; give a file with one name per line")
+        raise ValueError(f"--labels {path} is empty; pass a file with one name per line")
     return names

@@ -24,7 +24,7 @@ def reader_of(name: str) -> type[Reader]:
     if ":" in name:
         return cast("type[Reader]", plugins.load(name))
     if name not in FORMATS:
-        raise ValueError(f"{name!r} is not a format; choose {_NAMES}, or give module:Class")
+        raise ValueError(f"unknown format {name!r}; choose from {_NAMES}, or pass module:Class")
     return cast("type[Reader]", plugins.load(FORMATS[name].reader))
 
 
@@ -39,8 +39,8 @@ def recognize(source: Path) -> str:
             return name
     raise ValueError(
         explain_input(str(source))
-        or f"the content of {source} matches none of the formats {_NAMES}; use --format NAME to "
-        "see why that format does not match"
+        or f"the content of {source} matches no supported format ({_NAMES}); pass --format NAME "
+        "to see why a format does not match"
     )
 
 
@@ -54,8 +54,8 @@ def open_reader(name: str, source: Path, *, trust_pickle: bool) -> Reader:
     reader = reader_of(name)
     if reader.pickled and not trust_pickle:
         raise ValueError(
-            f"{source} has the format {name}, which is pickled, and a pickle can run code when it "
-            "is opened; use --trust-pickle if you trust its source. Even then vlray only reads "
+            f"{source} has the pickled format {name}, and opening a pickle can run code; pass "
+            "--trust-pickle if you trust the source of the file. Even then, vlray reads only "
             "arrays, numbers, strings and containers of them"
         )
     make = cast("Callable[..., Reader]", reader)

@@ -6,6 +6,7 @@ import logging
 import time
 
 from vlray.runs.progress import Bar
+from vlray.settings.wording import counted
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -22,7 +23,7 @@ class ConversionProgress(Bar):
 
     def count(self, position: int, images: int, failed: int) -> None:
         """Report the position in the file, and the number of images and failures so far."""
-        self.to(position, f"{images:,} images, {failed:,} failed")
+        self.to(position, f"{counted(images, 'image')}, {failed:,} failed")
         if self.style == "lines" and self.is_line_due(time.monotonic()):
             share = position / self._end
-            log.info("%.1f %%: %s images, %s failed", 100 * share, f"{images:,}", f"{failed:,}")
+            log.info("%.1f %%: %s, %s failed", 100 * share, counted(images, "image"), f"{failed:,}")

@@ -121,11 +121,11 @@ def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
                         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"--sizes {path} cannot be read ({error!r}); give COCO's JSON (images with id, height "
+            f"--sizes {path} cannot be read ({error!r}); pass COCO's JSON (images with id, height "
             "and width), a CSV with the columns id,height,width, or VinVL's hw.tsv"
         ) from error
     if not sizes:
-        raise ValueError(f"--sizes {path} has no sizes; give a file with id, height and width")
+        raise ValueError(f"--sizes {path} contains no sizes; pass a file with id, height and width")
     return sizes
 
 

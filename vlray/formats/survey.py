@@ -14,6 +14,7 @@ from vlray.formats.frame import Frame, FrameVotes
 from vlray.formats.labels import Labels, infer_labels, read_labels
 from vlray.formats.readers.protocol import RawRegions, Reader, Unreadable
 from vlray.formats.sizes import Photographs
+from vlray.settings.wording import counted
 
 LOOKED_AT = 256  # images
 
@@ -90,10 +91,10 @@ def survey(
             tally.reasons.append(str(error))
     if not tally.ids:
         raise ValueError(
-            f"none of the first {len(tally.reasons)} images of {source} can be converted: "
-            + "; ".join(tally.reasons[:3])
+            f"none of the first {counted(len(tally.reasons), 'image')} in {source} can be "
+            "converted: " + "; ".join(tally.reasons[:3])
             if tally.reasons
-            else f"{source} has no images"
+            else f"{source} contains no images"
         )
     try:
         frame = tally.votes.frame(boxes)
@@ -104,7 +105,7 @@ def survey(
     if labels:
         names = read_labels(labels)
     elif tally.words:
-        names = Labels((), (), "the words of the file")
+        names = Labels((), (), "names in the file")
     else:
         names = infer_labels(source, (tally.largest[0], tally.largest[1]), feature_dim)
     return Survey(

@@ -9,13 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from vlray.formats.flags import FLAGS, Flag
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
+from vlray.regions.reading import read_labels
 from vlray.regions.schema import FAILURES, PLAN, FeatureDtype, regions_schema, to_table
 from vlray.storage import files
+from vlray.storage.damage import open_parquet
 
 
 @dataclass(eq=False)
@@ -83,13 +84,14 @@ class ShardWriter:
         path = self._path(parts.REGIONS, parts.part_name(number))
         if self.fs.get_file_info(path).type != pafs.FileType.File:
             return None
-        with pq.ParquetFile(path, filesystem=self.fs) as part:
+        with open_parquet(self.fs, path, parts.REMOVE) as part:
             about = json.loads((part.schema_arrow.metadata or {}).get(b"vlray", b"{}"))
+            begin, end = about["source"]
             ids = part.read(columns=["image_id"])["image_id"].to_pylist()
         plan = self._path(parts.PLAN, _plan_name(number))
-        planned = pq.read_table(plan, filesystem=self.fs, columns=["image_id"])
-        begin, end = about["source"]
-        return StoredShard(begin, end, ids, planned["image_id"].to_pylist())
+        with open_parquet(self.fs, plan, f"remove {path} and run the command again") as part:
+            planned = part.read(columns=["image_id"])["image_id"].to_pylist()
+        return StoredShard(begin, end, ids, planned)
 
     def write(self, shard: Shard) -> int:
         """Write a shard, and return the size of the regions file in bytes."""
@@ -122,8 +124,7 @@ class ShardWriter:
         """Read the names that were written with earlier shards; None if there are no shards."""
         if self.stored(0) is None:
             return None
-        labels = json.loads(files.read_bytes(self.fs, self._path(parts.LABELS)))
-        return labels["obj_names"], labels["attr_names"]
+        return read_labels(self.fs, self._path(parts.LABELS))
 
     def _path(self, *names: str) -> str:
         return files.join(self.root, *names)

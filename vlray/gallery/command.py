@@ -9,6 +9,7 @@ from vlray.gallery.run import build
 from vlray.gallery.summary import table
 from vlray.regions.output import open_output
 from vlray.runs.session import Session
+from vlray.settings.wording import counted
 
 log = logging.getLogger("vlray.gallery")
 
@@ -25,10 +26,12 @@ def run(config: ViewConfig, session: Session) -> None:
         annotated=config.annotated,
         images_root=config.images_root,
     )
-    counts = (result.images, result.regions, result.failures, result.missing)
     log.info(
-        "%s images, %s regions, %s failures, %s unreadable images",
-        *(f"{count:,}" for count in counts),
+        "%s, %s, %s, %s",
+        counted(result.images, "image"),
+        counted(result.regions, "region"),
+        counted(result.failures, "failure"),
+        counted(result.missing, "unreadable image"),
     )
     print(table(result.summary))
     print(f"\ngallery: {result.path}")

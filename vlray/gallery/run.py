@@ -21,6 +21,7 @@ from vlray.gallery.summary import Summary, summarize
 from vlray.pages.labels import Names
 from vlray.pages.pictures import ImageReader, Picture, in_parallel, thumbnail_size
 from vlray.regions.output import RegionOutput
+from vlray.settings.wording import counted
 from vlray.storage import files
 
 log = logging.getLogger("vlray.gallery")
@@ -124,10 +125,10 @@ def build(
     _remove_old_parts(fs, folder, {name for name, _, _ in parts})
     if problems:
         log.warning(
-            "%d of %d images cannot be read and are replaced by placeholders; the first: %s. "
-            "Use --images-root to set where the images are now",
+            "cannot read %d of %s, replaced by placeholders; the first: %s. "
+            "Pass --images-root to set where the images are now",
             len(problems),
-            count,
+            counted(count, "image"),
             problems[0],
         )
     return GalleryResult(

@@ -11,6 +11,7 @@ from vlray.gallery.entries import read_entries
 from vlray.pages.labels import name_of
 from vlray.regions.output import RegionOutput
 from vlray.settings.text_table import align
+from vlray.settings.wording import counted
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def table(
     more = f", {rows} listed" if len(labels) > rows else ""
     lines.append(
         f"{total:,} of {output.regions:,} regions have a score of at least {output.min_score:.2f}: "
-        f"{len(labels):,} labels{more}"
+        f"{counted(len(labels), 'label')}{more}"
     )
     return "\n".join(lines)
 
@@ -137,6 +138,6 @@ def _refuse_absent(output: RegionOutput, absent: set[str]) -> None:
     failed = set(output.failures()["split"].to_pylist())
     if unknown := sorted(absent - existing - failed):
         raise ValueError(
-            f"no image of {output.path} is in split {', '.join(map(repr, unknown))}; "
-            f"its splits are {sorted(existing | failed)}"
+            f"{output.path} has no images in split {', '.join(unknown)}; choose from: "
+            f"{', '.join(sorted(existing | failed))}"
         )

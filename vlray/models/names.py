@@ -40,8 +40,25 @@ def named(options: ModelSection, cache: Path | None = None) -> ModelSection:
         from vlray.models.weights import find  # importing transformers takes seconds
 
         name = KINDS.get(find(options.weights).kind, DEFAULT)
+    refuse_unnamed(name, options.weights, f"--model.name {name}")
     log.info("model.name is %s, detected from the weights %s", name, options.weights)
     return options.model_copy(update={"name": name})
+
+
+def refuse_unnamed(name: str, source: str, option: str) -> None:
+    """Refuse to import a class that a file names and the user does not.
+
+    Importing a class runs code. Names without a colon are built-in models, or names that the user
+    stored with ``vlray env set models.NAME``.
+
+    Raises:
+        ValueError: ``name`` is a class; the message names the option that allows it.
+    """
+    if ":" in name:
+        raise ValueError(
+            f"{source} was trained with the model class {name}. vlray runs no code that a file "
+            f"names: if you trust this class, pass {option}"
+        )
 
 
 def _saved_name(weights: str, cache: Path | None) -> str:

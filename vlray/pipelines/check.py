@@ -63,6 +63,7 @@ def _check(step: Step, written: Sequence[str], has_datasets: bool) -> Iterator[s
         try:
             find_images(config.images, config.data, config.env.data_dir)
         except (OSError, ValueError) as error:
+            # Report the error with the mistakes in other steps instead of stopping here.
             yield str(error)
     # A `vlray datasets` step may define the corpus that a later step names.
     if step.command in ("train", "test") and not has_datasets:
@@ -84,7 +85,7 @@ def _check_corpus(text: str, config: Any) -> Iterator[str]:
             if file.required and not file.path:
                 name = dataset.spec.name
                 yield (
-                    f"{file.name} of {name}:{split} was not found at "
-                    f"{' or '.join(file.candidates)}; set the folder of {name}'s files: "
+                    f"{file.name} for {name}:{split} was not found at "
+                    f"{' or '.join(file.candidates)}; set the folder with the files for {name}: "
                     f"--shared data.annotations.{name}=FOLDER"
                 )

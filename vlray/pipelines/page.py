@@ -60,7 +60,7 @@ def write_page(
     """
     records = [record for step in steps if (record := state.records.get(step.name))]
     # A step that finished in an earlier run is done, too.
-    ended = sum(outcome.states[step.name] in ("finished", "done before") for step in steps)
+    ended = sum(outcome.states[step.name] in ("finished", "already done") for step in steps)
     names = ", ".join(map(str, config.config))
     today = datetime.date.today().isoformat()
     name = folder.resolve().name
@@ -84,7 +84,7 @@ def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> 
     run = Run(Path(record.run)) if record and record.run else None
     why = outcome.why.get(step.name, "")
     reasons = [f"reason: {why}"] * bool(why)
-    reasons += [f"reads from {', '.join(step.after)}"] * bool(step.after)
+    reasons += [f"depends on {', '.join(step.after)}"] * bool(step.after)
     return {
         "name": step.name,
         "command": step.command,

@@ -83,11 +83,12 @@ def make_plan(
     reasons += changed_settings
     reasons += [f"{path} {change}" for path, change in changed_inputs.items()]
     if record.version != __version__:
-        reasons.append(f"vlray was {record.version}, is {__version__}")
+        reasons.append(f"vlray changed from {record.version} to {__version__}")
     if step.output and not has_output and record.status == "finished":
-        reasons.append(f"{step.output} is gone")
+        reasons.append(f"{step.output} no longer exists")
+    # Reasons of the step itself are more specific, so they alone are listed.
     if waits_for and not reasons:
-        reasons.append(f"it reads from {' and '.join(waits_for)}, which will be run first")
+        reasons.append(f"it depends on {' and '.join(waits_for)}, which will run first")
     more = f" and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return Plan(
         step,
@@ -136,7 +137,7 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     """Describe each changed setting; a setting that is missing has its default value."""
     names = [*before, *(name for name in now if name not in before)]
     return [
-        f"{name} was {_value_text(before, name)}, is {_value_text(now, name)}"
+        f"{name} changed from {_value_text(before, name)} to {_value_text(now, name)}"
         for name in names
         if before.get(name) != now.get(name)
     ]
@@ -174,7 +175,7 @@ def check_local(plan: Plan) -> None:
     """
     if plan.restarts and files.is_uri(plan.step.output):
         raise ValueError(
-            f"step {plan.step.name} has to start over ({plan.reason}), but its old output "
-            f"{plan.step.output} is in object storage and cannot be renamed; choose another output "
-            "for the step, or remove the old one"
+            f"step {plan.step.name} must start over ({plan.reason}), but its old output "
+            f"{plan.step.output} cannot be renamed in object storage; choose another output for "
+            "the step, or remove the old one"
         )

@@ -49,11 +49,12 @@ class References:
             return self.values[name]
         if name in self.steps:
             raise ValueError(
-                f"${name} is the output of this step or of a later one; put step {name} "
-                "before this one"
+                f"${name} is the output of this step or a later one; move step {name} before this "
+                "step"
             )
         raise ValueError(
-            f"${name} is neither an earlier step nor one of values; {suggest(name, self.values)}"
+            f"${name} is neither an earlier step nor an entry in values; "
+            f"{suggest(name, self.values)}"
         )
 
 

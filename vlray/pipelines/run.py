@@ -28,7 +28,7 @@ class Outcome:
 
     Attributes:
         status: Exit status of the pipeline; a step that exits with 2 counts as failed.
-        states: State of every step, keyed by name: ``done before``, ``finished``, ``failed``,
+        states: State of every step, keyed by name: ``already done``, ``finished``, ``failed``,
             ``stopped`` or ``not run``.
         why: Why each step was run, keyed by step name; steps that were not run are left out.
         message: Why a step failed and what to do; empty: no step failed.
@@ -59,12 +59,12 @@ def run_steps(steps: Sequence[Step], state: State, config: PipelineConfig, folde
         plan = make_plan(step, state.records.get(step.name), redo=step.name in config.redo)
         head = f"step {number} of {len(steps)}, {step.name}:"
         if plan.is_done:
-            log.info("%s done before", head)
-            outcome.states[step.name] = "done before"
+            log.info("%s already done, skipping", head)
+            outcome.states[step.name] = "already done"
         elif config.only and step.name not in config.only:
-            log.info("%s left out by --only, although: %s", head, plan.reason)
+            log.info("%s excluded by --only (to do: %s)", head, plan.reason)
         else:
-            log.info("%s vlray %s, because: %s", head, step.command, plan.reason)
+            log.info("%s running vlray %s (%s)", head, step.command, plan.reason)
             outcome.why[step.name] = plan.reason
             outcome.status, outcome.message = _run(plan, state, folder)
             outcome.states[step.name] = state.records[step.name].status
@@ -120,6 +120,7 @@ def set_aside(output: Path) -> Path:
     time_of_day = datetime.now().strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:
+        # Two renames within a second would get the same name.
         tail = f"-{number}" if number > 1 else ""
         target = output.with_name(f"{output.stem}-before-{time_of_day}{tail}{output.suffix}")
         if not target.exists():
@@ -131,10 +132,10 @@ def _explain(plan: Plan, status: int) -> str:
     step = plan.step
     end = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
     sentences = [f"step {step.name} (vlray {step.command}) {end}; its messages are above."]
-    sentences.append("Run the same pipeline again to continue from here.")
+    sentences.append("Run the same pipeline again to resume from this step.")
     if plan.has_other_settings and step.output:
         sentences.append(
-            f"Its settings have changed ({plan.reason}): if {step.output} does not fit them, "
-            f"--redo {step.name} sets it aside and starts over."
+            f"The settings of the step have changed ({plan.reason}): if they do not fit "
+            f"{step.output}, pass --redo {step.name} to rename that output and start over."
         )
     return " ".join(sentences)

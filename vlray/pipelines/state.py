@@ -67,12 +67,12 @@ class State:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values["version"] != VERSION:
-                raise ValueError(f"version is {values['version']!r}, not {VERSION}")
+                raise ValueError(f"version must be {VERSION}, but is {values['version']!r}")
             records = {name: Record(**one) for name, one in values["steps"].items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
-                f"{path} is not the state of a pipeline ({type(error).__name__}: {error}); delete "
-                "it to run every step again (each resumes from its output), or choose another "
+                f"{path} is not a valid pipeline state ({type(error).__name__}: {error}); delete "
+                "it to run every step again (steps resume from their outputs), or choose another "
                 "--output"
             ) from error
         return cls(folder, records)

@@ -23,7 +23,7 @@ def check_files(paths: Sequence[Path]) -> Iterator[str]:
         steps = [value for key, value in top.value if key.value == "steps"]
         if len(steps) > 1:
             line = steps[1].start_mark.line + 1
-            yield f"{path} has the key steps twice (line {line}); merge them"
+            yield f"{path} has a second key 'steps' (line {line}); merge the two"
         for node in steps:
             if isinstance(node, yaml.MappingNode):
                 yield from _check_steps(path, node.value)
@@ -42,4 +42,4 @@ def _check_steps(path: Path, entries: Sequence[tuple[object, object]]) -> Iterat
             yield f"{path} has two steps named {name} (line {line}); rename one of them"
         seen.add(name)
         if isinstance(value, yaml.MappingNode) and not value.value:
-            yield f"step {name} of {path} is empty (line {line}); add its command and settings"
+            yield f"step {name} in {path} is empty (line {line}); add its command and settings"

@@ -109,7 +109,7 @@ def resolve(config: PipelineConfig) -> tuple[Step, ...]:
         ]
         mistakes += [*_check_shared(shared, steps), *_check_outputs(steps)]
     mistakes += [
-        f"there is no step {name}; {suggest(name, raw_steps)}"
+        f"unknown step {name}; {suggest(name, raw_steps)}"
         for name in (*config.only, *config.redo)
         if name not in raw_steps
     ]
@@ -129,22 +129,26 @@ def _check_names(config: PipelineConfig) -> Iterator[str]:
     files = ", ".join(map(str, config.config))
     if not config.steps:
         yield (
-            f"{files} has no steps; add some, such as `steps: {{regions: {{command: extract, "
-            "images: {root: photos/}}}`; --help shows a whole file"
+            f"{files} defines no steps; add steps, such as `steps: "
+            "{regions: {command: extract, images: {root: photos/}}}`; --help shows a "
+            "complete file"
             if files
-            else "FILE is missing. YAML of named steps; --help shows one"
+            else "FILE is missing; pass a YAML file with named steps (--help shows an example)"
         )
     if "://" in config.output:
         yield (
-            f"output is {config.output!r}, but a pipeline needs a local folder for its state; only "
-            "the outputs of steps can be URIs"
+            f"output {config.output!r} is a URI, but a pipeline needs a local folder for its "
+            "state; only the outputs of steps can be URIs"
         )
     steps = expand_dotted(config.steps)
     for name in steps:
         if not _NAME.fullmatch(name):
-            yield f"{name!r} is not a valid step name; use letters, digits, _ and -, a letter first"
+            yield (
+                f"{name!r} is not a valid step name; start with a letter, then use letters, "
+                "digits, _ and -"
+            )
     for name in steps.keys() & config.values.keys():
-        yield f"{name} is both a step and one of values; rename one of them"
+        yield f"{name} is both a step and an entry in values; rename one of them"
 
 
 def _resolve(
@@ -156,7 +160,10 @@ def _resolve(
 ) -> Step:
     """Build the settings of a step from all layers, in ascending order of precedence."""
     if not isinstance(settings, dict):
-        raise ValueError(f"it is {settings!r}; make it a mapping with a command and its settings")
+        raise ValueError(
+            "a step must be a mapping with a command and its settings, but this one is "
+            f"{settings!r}"
+        )
     settings = dict(settings)
     cls = _class_of(settings.pop("command", None))
     files = settings.pop("config", None) or []
@@ -176,6 +183,7 @@ def _resolve(
     merged: dict[Path, Any] = {}
     for layer in all_layers:
         merged |= layer.values
+    # The settings in these files are already part of the layers.
     merged.pop(("config",), None)
     if output and not merged.get(output):
         merged[output] = str(folder_of(config) / name)
@@ -195,9 +203,9 @@ def _resolve(
 def _class_of(command: object) -> type[Command]:
     names = ", ".join(OUTPUTS)
     if command is None:
-        raise ValueError(f"it has no command; add one of {names}")
+        raise ValueError(f"no command; choose from: {names}")
     if not isinstance(command, str) or command not in OUTPUTS:
-        raise ValueError(f"command is {command!r}; {suggest(str(command), OUTPUTS)}")
+        raise ValueError(f"unknown command {command!r}; {suggest(str(command), OUTPUTS)}")
     return settings_of(command)
 
 

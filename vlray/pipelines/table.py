@@ -26,7 +26,7 @@ def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
             continue
         yield f"    python {shlex.join(command_line(plan.step, folder))}"
         if plan.restarts:
-            yield f"    the old {plan.step.output} is set aside first"
+            yield f"    the old {plan.step.output} is renamed first"
         yield textwrap.indent(to_yaml(plan.step.config.changed()).rstrip(), "      ")
 
 

@@ -42,7 +42,8 @@ class RegionBatch:
     def __post_init__(self) -> None:
         if len(self.image_hw) != len(self.num_boxes):
             raise ValueError(
-                f"image_hw has {len(self.image_hw)} images, but num_boxes has {len(self.num_boxes)}"
+                "image_hw and num_boxes must have one row per image, but have "
+                f"{len(self.image_hw)} and {len(self.num_boxes)} rows"
             )
         regions = int(self.num_boxes.sum())
         # The first two fields have one row per image; all others have one row per region.
@@ -50,8 +51,8 @@ class RegionBatch:
             values = getattr(self, field.name)
             if values is not None and len(values) != regions:
                 raise ValueError(
-                    f"{field.name} has {len(values)} rows, but num_boxes sums to {regions}; "
-                    "give one row for each region"
+                    f"{field.name} has {len(values)} rows, but num_boxes sums to {regions}; pass "
+                    "one row per region"
                 )
 
     def __repr__(self) -> str:
@@ -83,12 +84,14 @@ class RegionBatch:
             ValueError: There are no batches, or a column is None in some batches but not in others.
         """
         if not batches:
-            raise ValueError("no batches to concatenate; give at least one")
+            raise ValueError("no batches to concatenate; pass at least one")
         columns: dict[str, Any] = {}
         for field in fields(cls):
             values = [getattr(batch, field.name) for batch in batches]
             absent = [value is None for value in values]
             if any(absent) and not all(absent):
-                raise ValueError(f"{field.name} is in some batches and missing in others")
+                raise ValueError(
+                    f"{field.name} must be in all batches or in none, but only some have it"
+                )
             columns[field.name] = None if absent[0] else np.concatenate(values)
         return cls(**columns)

@@ -184,7 +184,8 @@ def hold_build_lock(folder: Path) -> Iterator[None]:
         if not is_held:
             raise OSError(
                 errno.ENOLCK,
-                "its file system has no locks; set data.cache_dir to a folder on a local disk",
+                "the file system of this folder does not support locks; set data.cache_dir to a "
+                "folder on a local disk",
                 str(folder),
             )
         yield

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from vlray.regions import parts
 from vlray.storage import files
+from vlray.storage.damage import read_json
 
 log = logging.getLogger("vlray.regions")
 
@@ -48,30 +49,34 @@ def claim(
         Whether rows were removed because the source has changed.
 
     Raises:
-        ValueError: The output was made with other settings or from another source (the message
+        ValueError: The output was made with different settings or from another source (the message
             lists each difference), the source has changed, or the folder is not a vlray output.
     """
     path = files.join(root, parts.SETTINGS)
     try:
-        saved = json.loads(files.read_bytes(fs, path))
+        saved = read_json(fs, path, parts.RESTORE)
     except FileNotFoundError:
         if files.list_names(fs, files.join(root, parts.REGIONS)):
             raise ValueError(
-                f"{uri} has a folder {parts.REGIONS}/ but no {parts.SETTINGS}, so it is not an "
-                "output of vlray; give another folder"
+                f"{uri} has a folder {parts.REGIONS}/ but no {parts.SETTINGS}, so it is not a "
+                "vlray output; choose another folder"
             ) from None
         files.write_atomic(fs, path, _as_json(identity))
         return False
+    if not {"settings", "detector"} <= saved.keys():
+        raise ValueError(f"{path} is not a description of an output; {parts.RESTORE}")
     source: dict[str, Any] = identity.get("source", {})
     before: dict[str, Any] = saved.get("source", {})
     is_changed = bool(source and before) and has_changed(before, source)
     if is_changed and before["path"] == source["path"] and _is_alike(saved, identity, defaults):
         if on_changed == "refuse":
             raise ValueError(
-                f"{source['path']} has changed since {uri} was made from it; give another folder "
-                "for the output, or use --on-changed redo to make it again"
+                f"{source['path']} has changed since {uri} was made from it; choose another "
+                "output folder, or pass --on-changed redo to make the output again"
             )
-        log.warning("%s has changed since %s was made from it", source["path"], uri)
+        log.warning(
+            "%s has changed since %s was made from it; making the output again", source["path"], uri
+        )
         _start_over(fs, root, path, identity)
         return True
     # If the source has changed here, its path or other settings differ too.
@@ -84,9 +89,9 @@ def claim(
         _start_over(fs, root, path, identity)
     elif differing:
         raise ValueError(
-            f"{uri} was made with other settings, and an output cannot mix them:\n"
+            f"{uri} was made with different settings, and an output cannot mix settings:\n"
             + "\n".join(differing)
-            + "\nGive the same settings to finish it, or another folder for the new settings."
+            + "\nUse the same settings to resume it, or choose another folder for the new settings."
         )
     elif source != before:
         if not before:
@@ -182,4 +187,4 @@ def _difference(name: str, saved: object, current: object) -> list[str]:
         return []
     if name.endswith("sha256"):  # digests are compared whole, and shortened for people
         saved, current = (str(value)[:12] for value in (saved, current))
-    return [f"  {name}: {saved!r} there, {current!r} now"]
+    return [f"  {name}: {saved!r} in the output, {current!r} now"]

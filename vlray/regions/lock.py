@@ -31,11 +31,11 @@ def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
             stack.enter_context(locked(Path(root) / ".lock", wait=False))
         except BlockingIOError:
             raise ValueError(
-                f"another vlray process is writing to {uri}; wait for it to end, or give "
+                f"another vlray process is writing to {uri}; wait for it to end, or choose "
                 "another folder"
             ) from None
         except OSError as error:
             raise ValueError(
-                f"{uri} cannot be written to ({error.strerror}); give a writable folder"
+                f"{uri} is not writable ({error.strerror}); choose a writable folder"
             ) from error
         yield

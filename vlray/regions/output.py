@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,9 @@ from vlray.regions.batch import RegionBatch
 from vlray.regions.reading import describe, list_shards, read_ids, read_rows
 from vlray.regions.schema import FAILURES as FAILURES_SCHEMA
 from vlray.regions.schema import from_table
+from vlray.settings.wording import counted
 from vlray.storage import files
+from vlray.storage.damage import open_parquet
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,9 @@ class RegionOutput:
         missing = [image_id for image_id in image_ids if image_id not in self._position]
         if missing:
             raise KeyError(
-                f"{len(missing)} of {len(image_ids)} images are not in {self.path}, the first "
-                f"{missing[:3]}; failures() lists the images that could not be extracted"
+                f"{self.path} lacks {len(missing):,} of the "
+                f"{counted(len(image_ids), 'requested image')}, such as {', '.join(missing[:3])}; "
+                "failures() lists the images that could not be extracted"
             )
         requests: dict[int, dict[int, list[int]]] = {}  # shard -> row -> indices into image_ids
         for index, image_id in enumerate(image_ids):
@@ -133,7 +137,10 @@ class RegionOutput:
 
     @cached_property
     def _ids_of_parts(self) -> list[list[str]]:
-        return [ids.to_pylist() for ids in read_ids(self._fs, self._root, self._parts)]
+        columns = read_ids(self._fs, self._root, self._parts)
+        chunks = [chunk for column in columns for chunk in column.chunks]
+        parts.check_unique(pa.chunked_array(chunks, pa.string()), self.path)
+        return [ids.to_pylist() for ids in columns]
 
     @cached_property
     def _position(self) -> dict[str, tuple[int, int]]:
@@ -143,9 +150,9 @@ class RegionOutput:
             for row, image_id in enumerate(ids)
         }
 
-    def _open(self, folder: str, shard: int) -> pq.ParquetFile:
+    def _open(self, folder: str, shard: int) -> AbstractContextManager[pq.ParquetFile]:
         path = files.join(self._root, folder, parts.part_name(shard))
-        return pq.ParquetFile(path, filesystem=self._fs)
+        return open_parquet(self._fs, path, parts.REMOVE)
 
     def _read_rows(self, shard: int, rows: list[int], columns: Sequence[str] | None) -> pa.Table:
         with self._open(parts.REGIONS, shard) as part:
@@ -160,9 +167,15 @@ def open_output(path: str) -> RegionOutput:
 
     Raises:
         FileNotFoundError: The folder is not a vlray output.
+        ValueError: Its small files are damaged or foreign; the message names the file.
     """
     fs, root = files.resolve(path)
     description = describe(fs, root, path)
+    if missing := OutputInfo.__dataclass_fields__.keys() - description.about.keys():
+        raise ValueError(
+            f"{path}: {parts.SETTINGS} has another form: it lacks {', '.join(sorted(missing))}; "
+            f"{parts.RESTORE}"
+        )
     return RegionOutput(
         path=path,
         info=OutputInfo(

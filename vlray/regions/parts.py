@@ -18,11 +18,22 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from vlray.storage.damage import open_parquet
+
 REGIONS, FAILURES, PLAN, FLAGS = "regions", "failures", "plan", "flags"
 SETTINGS, LABELS = "vlray.json", "labels.json"
+
+RESTORE = "restore it from a copy, or make the output again in another folder"
+"""What to do about a damaged file that cannot be made again."""
+REMOVE = (
+    "remove this file, and run the `vlray extract` or `vlray convert` that made the output again: "
+    "it redoes only the images of this file"
+)
+"""What to do about a damaged file of regions or failures."""
 
 # Images per row group: small enough for cheap reads of one image, large enough to compress well.
 ROW_GROUP_SIZE = 32
@@ -74,7 +85,7 @@ def read_digests(fs: pafs.FileSystem, path: str) -> dict[str, str]:
         does not exist.
     """
     try:
-        with fs.open_input_file(path) as file, pq.ParquetFile(file) as part:
+        with open_parquet(fs, path, REMOVE) as part:
             digests = _digests(part.schema_arrow)
             ids = part.read(columns=["image_id"], use_threads=False)["image_id"].to_pylist()
     except FileNotFoundError:
@@ -85,6 +96,23 @@ def read_digests(fs: pafs.FileSystem, path: str) -> dict[str, str]:
 def _digests(schema: pa.Schema) -> list[str]:
     digests: list[str] = json.loads((schema.metadata or {}).get(DIGESTS, b"[]"))
     return digests
+
+
+def check_unique(image_ids: pa.ChunkedArray, output: str) -> None:
+    """Check that no image has two rows, of which only one would be read.
+
+    Raises:
+        ValueError: Images have several rows; the message names some.
+    """
+    if pc.count_distinct(image_ids).as_py() == len(image_ids):
+        return
+    counts = pc.value_counts(image_ids)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    raise ValueError(
+        f"{output} has several rows for {len(repeated):,} images, such as "
+        f"{', '.join(repeated[:3].to_pylist())}; remove the files in {REGIONS}/ that were copied "
+        "there, or make the output again in another folder"
+    )
 
 
 def encode_regions(table: pa.Table, compression: Compression) -> pa.Buffer:

@@ -79,8 +79,8 @@ def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> li
         names = ["format", "source_sha256", *names]
     else:
         lines.append(
-            f"provenance: {_describe(trained_on)} there, {_describe(current)} here; whether the "
-            "same detector made both is not recorded"
+            f"provenance: {_describe(trained_on)} before, {_describe(current)} now; it is not "
+            "recorded whether both come from the same detector"
         )
     for name in names:
         expected, actual = trained_on.get(name), current.get(name)
@@ -111,8 +111,9 @@ def warn_of_differences(
     lines = differences(trained_on, current)
     if lines:
         log.warning(
-            "%s was made with other regions than %s (%s):\n%s\nThe results may be much worse than "
-            "reported; extract the regions with the same settings, or train again.",
+            "%s was made with regions that differ from those in %s (%s):\n%s\nThe results may be "
+            "much worse than reported; extract the regions with the same settings, or train "
+            "again.",
             trained,
             parent(store.output.rstrip("/"))[1] or store.output,
             store.output,
@@ -120,8 +121,8 @@ def warn_of_differences(
         )
     elif trained_on.get("feature_dtype") != current["feature_dtype"]:
         log.info(
-            "%s was made with regions in %s, and those of %s are in %s; they differ by "
-            "rounding only",
+            "%s was made with regions stored as %s, but %s stores them as %s; they differ only "
+            "by rounding",
             trained,
             trained_on.get("feature_dtype"),
             store.output,
@@ -132,7 +133,7 @@ def warn_of_differences(
 
 _NAMES = {
     "weights_sha256": "weights",
-    "labels_sha256": "names of the labels",
+    "labels_sha256": "label names",
     "config_sha256": "Detectron2's config",
     "source_sha256": "source file",
 }
@@ -165,7 +166,7 @@ def _settings(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> list[st
 
 
 def _line(name: str, expected: object, actual: object) -> str:
-    return f"{name}: {expected} there, {actual} here"
+    return f"{name}: {expected} before, {actual} now"
 
 
 def _short(value: object) -> str:

@@ -5,11 +5,10 @@ Shapes: M: requested images.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from jaxtyping import Int64
 
 from vlray.regions import parts
 from vlray.storage import files
+from vlray.storage.damage import open_parquet, read_json
 
 THREADS = 16  # many, since they mostly wait for object storage
 
@@ -47,17 +47,38 @@ def describe(fs: pafs.FileSystem, root: str, uri: str) -> Description:
         FileNotFoundError: The folder is not a vlray output.
     """
     try:
-        about = json.loads(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
+        about = read_json(fs, files.join(root, parts.SETTINGS), parts.RESTORE)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{uri} has no {parts.SETTINGS}, so it is not an output of vlray; give the folder that "
-            "was the second argument of `vlray extract` or `vlray convert`"
+            f"{uri} has no {parts.SETTINGS}, so it is not a vlray output; pass a folder written "
+            "by `vlray extract` or `vlray convert`"
         ) from None
     try:
-        labels = json.loads(files.read_bytes(fs, files.join(root, parts.LABELS)))
+        obj_names, attr_names = read_labels(fs, files.join(root, parts.LABELS))
     except FileNotFoundError:  # the first detector has not started yet
-        labels = {"obj_names": [], "attr_names": []}
-    return Description(about, tuple(labels["obj_names"]), tuple(labels["attr_names"]))
+        obj_names, attr_names = [], []
+    return Description(about, tuple(obj_names), tuple(attr_names))
+
+
+def read_labels(fs: pafs.FileSystem, path: str) -> tuple[list[str], list[str]]:
+    """Read the names of the object and of the attribute ids from ``labels.json``.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged or foreign.
+    """
+    labels = read_json(fs, path, parts.RESTORE)
+    obj_names, attr_names = labels.get("obj_names"), labels.get("attr_names")
+    if not _are_names(obj_names) or not _are_names(attr_names):
+        raise ValueError(
+            f"{path} has another form: it needs lists of names under obj_names and attr_names; "
+            f"{parts.RESTORE}"
+        )
+    return obj_names, attr_names
+
+
+def _are_names(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def list_shards(fs: pafs.FileSystem, folder: str) -> list[int]:
@@ -71,7 +92,7 @@ def read_ids(fs: pafs.FileSystem, root: str, shards: Sequence[int]) -> list[pa.C
 
     def ids_of(shard: int) -> pa.ChunkedArray:
         path = files.join(root, parts.REGIONS, parts.part_name(shard))
-        with pq.ParquetFile(path, filesystem=fs) as part:
+        with open_parquet(fs, path, parts.REMOVE) as part:
             return part.read(columns=["image_id"], use_threads=False)["image_id"]
 
     # The pool reads several files in parallel, so each file is read with one thread.

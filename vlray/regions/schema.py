@@ -171,16 +171,17 @@ def _vectors(values: np.ndarray, kind: pa.DataType) -> pa.Array:
 def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: int) -> None:
     if batch.visual_feats.shape[1:] != (feature_dim,):
         raise ValueError(
-            f"the vectors have shape {batch.visual_feats.shape}, but the table's length is "
-            f"{feature_dim}; set DetectorInfo.feature_dim to the length of the detector's vectors"
+            f"visual_feats has shape {batch.visual_feats.shape}, but the table expects vectors of "
+            f"length {feature_dim}; set DetectorInfo.feature_dim to the length of the detector's "
+            "vectors"
         )
     bad = ~np.isfinite(batch.visual_feats).all(axis=1)
     if bad.any():
         # Find the image that contains the first bad region.
         image = int(np.searchsorted(np.cumsum(batch.num_boxes), bad.argmax(), side="right"))
         raise ValueError(
-            f"image {image_ids[image]!r} has a vector with a non-finite value; "
-            "the weights are damaged, or half precision overflowed"
+            f"image {image_ids[image]!r} has a feature vector with a non-finite value; the "
+            "weights are damaged, or half precision overflowed"
         )
 
 

@@ -22,6 +22,7 @@ from jaxtyping import Float32, Int32, Int64, Num
 from vlray.regions import cache, parts, unpack
 from vlray.regions.cache import Index, Stamp
 from vlray.regions.reading import describe
+from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.fingerprint import of_folder
 
@@ -166,8 +167,8 @@ class RegionStore:
         if bad.any():
             at = int(bad.argmax())
             raise ValueError(
-                f"region {regions[at]} of row {rows[at]} does not exist; that image has "
-                f"{self.num_boxes[rows[at]]} regions"
+                f"region {regions[at]} of row {rows[at]} is out of range: the image has "
+                f"{counted(int(self.num_boxes[rows[at]]), 'region')}"
             )
         out = np.empty((len(rows), self.feature_dim), self.feature_dtype)
         for values, region in zip(out, (self._first[rows] + regions).tolist(), strict=True):
@@ -182,8 +183,9 @@ class RegionStore:
         expected = (len(rows), *out.shape[1:2], *shape)
         if out.shape != expected or out.dtype != dtype or not out.flags.c_contiguous:
             raise ValueError(
-                f"cannot read {kind} of {len(rows)} images into an array of {out.dtype} "
-                f"{out.shape}; give a C-contiguous array of {dtype} {('N', 'R', *shape)}"
+                f"cannot read {kind} of {counted(len(rows), 'image')} into an array of "
+                f"{out.dtype} {out.shape}; pass a C-contiguous array of {dtype} "
+                f"{('N', 'R', *shape)}"
             )
         width = dtype.itemsize * int(np.prod(shape))
         counts = np.minimum(self.num_boxes[rows], out.shape[1]).tolist()
@@ -202,8 +204,8 @@ class RegionStore:
             more = os.preadv(self._descriptors[kind], [data[done:]], offset + done)
             if not more:
                 raise OSError(
-                    f"{self._folder / self._index.flat}.{kind} was truncated; delete the folder, "
-                    "and it will be rebuilt"
+                    f"{self._folder / self._index.flat}.{kind} is truncated; delete the folder to "
+                    "have it rebuilt"
                 )
             done += more
 
@@ -211,8 +213,8 @@ class RegionStore:
         bad = (rows < 0) | (rows >= len(self))
         if bad.any():
             raise ValueError(
-                f"row {rows[bad.argmax()]} does not exist; {self.output} has {len(self)} images, "
-                "and rows() returns -1 for images that it does not have"
+                f"row {rows[bad.argmax()]} is out of range: {self.output} has "
+                f"{counted(len(self), 'image')}; rows() returns -1 for missing images"
             )
 
 

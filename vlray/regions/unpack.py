@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from vlray.regions import cache, parts
 from vlray.regions.cache import Index, Stamp
 from vlray.regions.schema import from_table
+from vlray.settings.wording import counted
 from vlray.storage import files
+from vlray.storage.damage import open_parquet
 
 log = logging.getLogger("vlray.regions")
 
@@ -61,7 +62,8 @@ def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list
 
     Raises:
         OSError: The disk is too full; the message states the required and the free space.
-        ValueError: The parts have vectors of different lengths or dtypes.
+        ValueError: The parts have vectors of different lengths or dtypes, several rows for an
+            image, or damaged content.
     """
     heads = _read_heads(fs, root, new)
     first = heads[0] if heads and not index.parts else None
@@ -75,6 +77,7 @@ def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list
     ]
     old = [cache.load_images(folder, index.table)] if index.parts else []
     images = pa.concat_tables([*old, *tables, cache.IMAGES.empty_table()])
+    parts.check_unique(images["image_id"], index.output)
     regions = index.regions + sum(_regions(head) for head in heads)
     flat = index.flat if index.parts else secrets.token_hex(6)
     whole = replace(
@@ -106,7 +109,7 @@ def _read_heads(fs: pafs.FileSystem, root: str, stamps: list[Stamp]) -> list[_He
 
 
 def _read_head(fs: pafs.FileSystem, root: str, stamp: Stamp) -> _Head:
-    with pq.ParquetFile(files.join(root, parts.REGIONS, stamp[0]), filesystem=fs) as part:
+    with open_parquet(fs, files.join(root, parts.REGIONS, stamp[0]), parts.REMOVE) as part:
         schema = part.schema_arrow
         provenance = json.loads((schema.metadata or {}).get(b"vlray", b"{}"))
         provenance.pop("source", None)  # positions in an imported file, which differ by part
@@ -122,13 +125,17 @@ def _feature(kind: pa.DataType | None) -> dict[str, Any]:
     return {"feature_dim": kind.list_size, "feature_dtype": dtype}
 
 
+def _words(feature: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in feature.items())
+
+
 def _check(head: _Head, index: Index) -> None:
     feature = _feature(head.feature)
     expected = {name: getattr(index, name) for name in feature}
     if feature != expected:
         raise ValueError(
-            f"{head.stamp[0]} of {index.output} has vectors of {feature}, but earlier parts have "
-            f"{expected}; an output cannot mix them, so extract it again"
+            f"{head.stamp[0]} in {index.output} has vectors with {_words(feature)}, but earlier "
+            f"parts have {_words(expected)}; an output cannot mix them: extract it again"
         )
 
 
@@ -161,7 +168,7 @@ def _check_space(folder: Path, whole: Index, before: Index) -> None:
     if needed > free:
         raise OSError(
             errno.ENOSPC,
-            f"unpacking the regions of {whole.output} needs {needed / 1e9:.1f} GB, and "
+            f"unpacking the regions in {whole.output} needs {needed / 1e9:.1f} GB, but only "
             f"{free / 1e9:.1f} GB are free; set data.cache_dir to a folder on another disk",
             str(folder),
         )
@@ -179,6 +186,7 @@ def _files(folder: Path, whole: Index, before: Index) -> Iterator[dict[str, int]
             descriptors[Path(name).suffix[1:]] = descriptor
         try:
             yield descriptors
+        # Ctrl-C must not leave half-written rows either.
         except BaseException:
             for name, size in before.flat_sizes().items():
                 if size:
@@ -202,8 +210,8 @@ def _unpack_all(
     images = sum(len(head.images) for head in heads)
     size = sum(whole.flat_sizes().values()) / whole.regions if whole.regions else 0
     log.info(
-        "unpacking %s images into %s (%.1f GB)",
-        f"{images:,}",
+        "unpacking %s into %s (%.1f GB)",
+        counted(images, "image"),
         folder,
         size * (whole.regions - before.regions) / 1e9,
     )
@@ -229,7 +237,7 @@ def _unpack_part(
 ) -> set[str]:
     label_columns: set[str] = set()
     path = files.join(root, parts.REGIONS, head.stamp[0])
-    with pq.ParquetFile(path, filesystem=fs) as part:
+    with open_parquet(fs, path, parts.REMOVE) as part:
         names = [name for name in part.schema_arrow.names if name not in ("path", "split")]
         for rows in part.iter_batches(batch_size=ROWS, columns=names, use_threads=False):
             regions = from_table(rows)

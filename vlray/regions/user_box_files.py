@@ -48,7 +48,7 @@ def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) ->
     with files.explained(source):
         kind = fs.get_file_info(path).type
     if kind == FileType.NotFound:
-        raise FileNotFoundError(f"{source} does not exist; give boxes as\n{FORMATS}")
+        raise FileNotFoundError(f"{source} does not exist; pass one of these:\n{FORMATS}")
     if kind == FileType.Directory:
         return _from_output(source, fs, path)
     data = files.read_bytes(fs, path)
@@ -63,12 +63,14 @@ def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) ->
     for delimiter in (",", "\t"):
         if b"image_id" in header.split(delimiter.encode()):
             return _from_csv(data, delimiter, source)
-    raise ValueError(f"{source} has none of the supported formats of boxes; give\n{FORMATS}")
+    raise ValueError(f"{source} has no supported box format; pass one of these:\n{FORMATS}")
 
 
 def _from_output(source: str, fs: Any, path: str) -> Rows:
     if parts.SETTINGS not in files.list_names(fs, path):
-        raise ValueError(f"the folder {source} is not an output of vlray; give boxes as\n{FORMATS}")
+        raise ValueError(
+            f"the folder {source} is not a vlray output; pass one of these:\n{FORMATS}"
+        )
     batches = open_output(source).iter_batches(["image_id", "boxes"], batch_size=4096)
     empty = pa.table({"image_id": pa.array([], pa.string()), "boxes": pa.array([], _LISTS)})
     tables = [_from_table(pa.Table.from_batches([batch]), source) for batch in batches]
@@ -109,7 +111,7 @@ def _from_csv(data: bytes, delimiter: str, source: str) -> Rows:
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{source}: the column boxes of a CSV file must be JSON, [[x1, y1, x2, y2], ...] "
-                f"({error}); or give one row per box with x1, y1, x2, y2"
+                f"({error}). Correct it, or write one row per box with x1, y1, x2, y2"
             ) from error
         return _from_records(
             [
@@ -124,7 +126,10 @@ def _from_csv(data: bytes, delimiter: str, source: str) -> Rows:
 def _from_table(table: pa.Table, source: str, names: Sequence[str] = ()) -> Rows:
     names = names or table.column_names
     if "image_id" not in names or not ({"boxes"} <= set(names) or set(CORNERS) <= set(names)):
-        raise ValueError(f"{source} has the columns {', '.join(names)}; give\n{FORMATS}")
+        raise ValueError(
+            f"{source} has the columns {', '.join(names)}, which are not boxes; pass one of "
+            f"these:\n{FORMATS}"
+        )
     image_ids = _strings(table["image_id"].combine_chunks(), source)
     try:
         if set(CORNERS) <= set(names):
@@ -133,7 +138,9 @@ def _from_table(table: pa.Table, source: str, names: Sequence[str] = ()) -> Rows
             return image_ids, np.stack(corners, axis=1)
         lists = table["boxes"].combine_chunks().cast(_LISTS)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{source}: {error}; boxes must be numbers. Give\n{FORMATS}") from error
+        raise ValueError(
+            f"{source}: boxes must be numbers ({error}); pass one of these:\n{FORMATS}"
+        ) from error
     inner = lists.flatten()
     fours = pc.fill_null(pc.equal(pc.list_value_length(inner), 4), False)
     # By default, pc.all returns null for an empty column.
@@ -151,11 +158,11 @@ def _strings(image_ids: pa.Array, source: str) -> pa.Array:
             image_ids = image_ids.cast(pa.int64())
         except pa.ArrowInvalid as error:
             raise ValueError(
-                f"{source} has an image_id that is not a whole number: {error}"
+                f"{source} has a numeric image_id that is not an integer: {error}"
             ) from error
     texts = image_ids.cast(pa.string()).fill_null("")
     if (row := texts.index("").as_py()) >= 0:
-        raise ValueError(f"{source}: row {row} has no image_id; each box needs one")
+        raise ValueError(f"{source}: row {row} has no image_id, which every box needs")
     return texts
 
 
@@ -191,21 +198,24 @@ def _from_coco(
     try:
         numbers = [image["id"] for image in document["images"]]
         names = name_images([image["file_name"] for image in document["images"]])
+        by_number = dict(zip(numbers, names, strict=True))
+        image_ids = [annotation.get("image_id") for annotation in document["annotations"]]
+        unknown = next((row for row, number in enumerate(image_ids) if number not in by_number), -1)
+    except AttributeError as error:
+        raise ValueError(f"{source} has an annotation that is not an object: {error}") from error
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{source} has annotations, but images without {error}; in COCO's JSON, each image has "
-            "id and file_name"
+            f"{source} has images without {error}; in COCO's JSON, each image has id and file_name"
         ) from error
-    by_number = dict(zip(numbers, names, strict=True))
-    records = []
-    for row, annotation in enumerate(document["annotations"]):
-        if annotation.get("image_id") not in by_number:
-            raise ValueError(
-                f"{source}: annotation {row} has image_id {annotation.get('image_id')!r}, but no "
-                "image of the file has this id"
-            )
-        bbox = annotation.get("bbox")
-        records.append({"image_id": by_number[annotation["image_id"]], "bbox": bbox})
+    if unknown >= 0:
+        raise ValueError(
+            f"{source}: annotation {unknown} has image_id {image_ids[unknown]!r}, but no image in "
+            "the file has this id"
+        )
+    records = [
+        {"image_id": by_number[number], "bbox": annotation.get("bbox")}
+        for number, annotation in zip(image_ids, document["annotations"], strict=True)
+    ]
     return _from_records(records, source)
 
 
@@ -219,8 +229,8 @@ def _from_records(records: Sequence[Any], source: str) -> Rows:
         except (KeyError, TypeError, ValueError) as error:
             text = json.dumps(record)
             raise ValueError(
-                f"{source}: record {row}, {text[:120]}{'...' * (len(text) > 120)}, is not an image "
-                f"with boxes; give\n{FORMATS}"
+                f"{source}: record {row}, {text[:120]}{'...' * (len(text) > 120)}, is not an "
+                f"image with boxes; pass one of these:\n{FORMATS}"
             ) from error
         corners += boxes
     return pa.array(image_ids, pa.string()), np.array(corners, np.float64).reshape(-1, 4)
@@ -237,7 +247,7 @@ def _boxes_of(record: Any) -> list[list[float]]:
         boxes = [[record[name] for name in CORNERS]]
     corners = [[_number(value) for value in box] for box in boxes]
     if any(len(box) != 4 for box in corners):
-        raise ValueError("a box has four numbers")
+        raise ValueError("a box must have four numbers")
     return corners
 
 
@@ -253,5 +263,5 @@ def _string(image_id: Any) -> str:
         image_id = int(image_id)
     # bool is a subclass of int.
     if isinstance(image_id, bool) or not isinstance(image_id, str | int):
-        raise TypeError(f"{image_id!r} is not an id")
+        raise TypeError(f"an image id must be a string or an integer, but is {image_id!r}")
     return str(image_id)

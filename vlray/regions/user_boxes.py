@@ -65,7 +65,7 @@ def read_boxes(path: str, name_images: Callable[[Sequence[str]], list[str]]) -> 
     """
     image_ids, coordinates = read_rows(path, name_images)
     if not len(image_ids):
-        raise ValueError(f"{path} has no boxes; give\n{FORMATS}")
+        raise ValueError(f"{path} contains no boxes; pass one of these:\n{FORMATS}")
     if np.nanmax(np.abs(coordinates), initial=0) <= 1:
         raise ValueError(
             f"all coordinates in {path} are at most 1, so they are most likely fractions of the "
@@ -92,6 +92,7 @@ def gather(image_ids: pa.Array, coordinates: Float64[np.ndarray, "M 4"]) -> User
     with np.errstate(over="ignore"):  # overflow becomes inf, which describe_invalid_box reports
         rows = coordinates[np.argsort(codes, kind="stable")].astype(np.float32)
     names = encoded.dictionary.take(pa.array(order))
+    # The byte order is fixed, so that the digest is the same on every machine.
     digest = hashlib.sha256("\0".join(names.to_pylist()).encode())
     digest.update(counts.astype("<i8").tobytes())
     digest.update(rows.astype("<f4").tobytes())
@@ -126,6 +127,6 @@ def describe_invalid_box(boxes: Float32[np.ndarray, "R 4"], height: int, width: 
     elif not filled[row]:
         problem = "empty"
     return (
-        f"box {row} of {len(boxes)} is {boxes[row].tolist()}, {problem}; give x1, y1, x2, y2 "
-        "in pixels of the original image"
+        f"box {row} of {len(boxes)} is {boxes[row].tolist()}, {problem}; pass x1, y1, x2, y2 in "
+        "pixels of the original image"
     )

@@ -66,6 +66,6 @@ def _header(run: Run) -> str:
 def _no_runs(config: LogsConfig) -> str:
     runs_dir = config.env.runs_dir
     others = [name for name in find.projects(runs_dir) if name != config.project]
-    hint = f"; there are runs of --project {', '.join(others)}" if others else ""
-    prefix = f" that begin with {config.run}" if config.run and config.list else ""
-    return f"no runs of project {config.project}{prefix} in {runs_dir.absolute()}{hint}"
+    hint = f"; projects with runs: {', '.join(others)} (--project)" if others else ""
+    prefix = f" with a name that begins with {config.run}" if config.run and config.list else ""
+    return f"no runs for project {config.project}{prefix} in {runs_dir.absolute()}{hint}"

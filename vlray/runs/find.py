@@ -59,4 +59,4 @@ def find(name: str, runs: Sequence[Run], runs_dir: Path) -> Run:
     if matches:
         return matches[-1]
     hint = did_you_mean(name, [run.name for run in runs], NAMED, cutoff=0.4)
-    raise ValueError(f"there is no run {name!r}; {hint}`vlray logs` lists the runs")
+    raise ValueError(f"unknown run {name!r}; {hint}`vlray logs` lists the runs")

@@ -124,6 +124,7 @@ class _AboveBar(logging.Filter):
         self._bar = bar
 
     def filter(self, record: logging.LogRecord) -> bool:
+        # The bar already shows what such a line says; the log file has no such filter.
         if hasattr(record, _IN_BAR):
             return False
         self._bar.clear()

@@ -146,7 +146,7 @@ class Session:
         cause = raised_in_worker(error)
         advice = self._again or AGAIN
         if any(_numbers(one) & _DISK for one in _chain(cause)):
-            advice = f"free some space on the disk; {advice}"
+            advice = f"free disk space; {advice}"
         where = f"\nThe traceback is in {self._trace(error)}"
         return FAILED, f"{name} failed: {_describe(cause)}{where}\n{advice}"
 
@@ -183,7 +183,7 @@ class Session:
                 file.writelines(traceback.format_exception(error))
                 return file.name
         except OSError as reason:
-            return f"no file, because none can be written: {reason}"
+            return f"no file, because no temporary file can be written: {reason}"
 
 
 def is_mistake(error: BaseException) -> bool:

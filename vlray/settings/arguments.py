@@ -64,7 +64,7 @@ def parse(cls: type[Command], argv: list[str]) -> dict[str, Any]:
     except SettingsError as error:
         option = str(error).removeprefix("Parsing error encountered for ").partition(":")[0]
         raise ValueError(
-            f"{option} cannot be parsed; give KEY=VALUE (several: a=1,b=2) or JSON: "
+            f"{option} cannot be parsed; pass KEY=VALUE (several: a=1,b=2) or JSON: "
             """'{"a": 1, "b": 2}'"""
         ) from error
 
@@ -153,12 +153,12 @@ def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Names
             _refuse(cls, arg.partition("=")[0])
     if extra:
         advice = (
-            "separate several entries of an option by commas: a=1,b=2"
+            "separate the entries of an option with commas: a=1,b=2"
             if re.match(r"[\w.]+=", extra[-1])
             else "put quotes around a name with spaces"
         )
         raise ValueError(
-            f"{extra[-1]!r} is one argument too many after {' '.join(cls.positionals)}; {advice}"
+            f"{extra[-1]!r} is an unexpected argument after {' '.join(cls.positionals)}; {advice}"
         )
     for argument, name in cls.positionals.items():
         if hasattr(namespace, argument):
@@ -179,7 +179,7 @@ def _refuse(cls: type[Command], flag: str) -> NoReturn:
     layer = Layer("flag", {})
     if len(path) == 1 and len(same) > 1:
         names = " or ".join(layer.spell(option) for option in same)
-        raise ValueError(f"{flag} can be {names}; write the full name")
+        raise ValueError(f"{flag} is ambiguous: it can be {names}; write the full name")
     raise ValueError(describe_unknown(cls, layer, path))
 
 

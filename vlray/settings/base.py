@@ -25,7 +25,7 @@ def _split_commas(value: Any) -> Any:
 
 def _check_folder_name(name: str) -> str:
     if not name or name.startswith(".") or set(name) & set("/\\"):
-        raise ValueError("give the name of a folder, without / or \\ and without a leading dot")
+        raise ValueError("use a plain folder name, without / or \\ and without a leading dot")
     return name
 
 
@@ -121,6 +121,7 @@ class Command(BaseSettings):
     def changed(self) -> dict[str, Any]:
         """Return the settings that differ from the defaults, as plain types."""
         defaults = {path: field.default for path, field in options_of(type(self)).items()}
+        # Compare Python values, because a default has not been converted to plain types.
         values = flatten(self.model_dump(exclude={"config"}))
         plain = flatten(self.resolved())
         missing = object()  # entries of mappings have no default

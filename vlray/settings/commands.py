@@ -21,6 +21,8 @@ COMMANDS = {
     "tune": "vlray.config.tune:TuneConfig",
     "pipeline": "vlray.config.pipeline:PipelineConfig",
     "logs": "vlray.config.logs:LogsConfig",
+    "configs": "vlray.config.configs:ConfigsConfig",
+    "doctor": "vlray.config.doctor:DoctorConfig",
 }
 
 

@@ -11,7 +11,7 @@ from vlray.settings.options import options_of
 
 LAYERS = """\
 Short names: the last part of an option's name suffices where it is unique (--min-boxes 10).
-Each option can be set in four places. The first that sets it wins:
+Each option can be set in four places. The first place in this list that sets it wins:
   1. a flag                    --detector.min-boxes 10
   2. an environment variable   VLRAY_DETECTOR__MIN_BOXES=10
   3. a --config FILE.yaml      detector: {min_boxes: 10}

@@ -51,17 +51,17 @@ def read_yaml(path: File) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        raise ValueError(f"there is no file {path}; give --config a YAML file of settings")
+        raise ValueError(f"{path}: no such file; pass a YAML file of settings to --config")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ValueError(
             f"{path} contains a {type(values).__name__}; "
-            "give a mapping of settings, such as `detector: {min_boxes: 10}`"
+            "write a mapping of settings, such as `detector: {min_boxes: 10}`"
         )
     return values
 
@@ -76,7 +76,7 @@ def describe_unknown(cls: type[Command], layer: Layer, path: Path) -> str:
         return f"{spelled} is a section, not an option; its options are {some}"
     # An entry of a mapping option, written like an option of its own: --detector.options.depth 50.
     if option := find_option(path, options):
-        return f"unknown {layer.kind} {spelled}; give {layer.name(option)} {path[-1]}=VALUE"
+        return f"unknown {layer.kind} {spelled}; use {layer.name(option)} {path[-1]}=VALUE"
     if others := commands_with(path, shortcut=layer.kind == "flag"):
         return f"{spelled} is an option of vlray {' and '.join(others)}, not of {cls.command}"
     close = nearest(".".join(path), [".".join(option) for option in options])

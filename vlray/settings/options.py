@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from vlray.settings.section import LOCATION
 from vlray.settings.wording import similar
 
 Path = tuple[str, ...]
@@ -67,6 +68,14 @@ def options_of(model: type[BaseModel], section: Path = ()) -> dict[Path, FieldIn
 def is_mapping(field: FieldInfo) -> bool:
     """Return whether the option is a mapping, whose entries the user names."""
     return get_origin(field.annotation) is dict
+
+
+def is_location(field: FieldInfo) -> bool:
+    """Return whether the option, or each entry of a mapping, is a `Location`."""
+    metadata = list(field.metadata)
+    for argument in get_args(field.annotation):
+        metadata += getattr(argument, "__metadata__", ())
+    return LOCATION in metadata
 
 
 def find_option(path: Path, options: Mapping[Path, FieldInfo]) -> Path | None:

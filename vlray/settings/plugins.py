@@ -12,7 +12,7 @@ from typing import Any
 
 from vlray.settings.wording import similar
 
-EXAMPLES = "give module:Class (my_package.detectors:Mine) or a file (path/to/file.py:Mine)"
+EXAMPLES = "use module:Class (my_package.detectors:Mine) or a file (path/to/file.py:Mine)"
 
 
 def load(target: str) -> Any:
@@ -51,7 +51,7 @@ def _load(name: str, target: str) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             error.add_note(f"while vlray imported {target!r}")
             raise
-        raise ValueError(f"{target!r}: there is no module {error.name!r}; {EXAMPLES}") from error
+        raise ValueError(f"{target!r}: no module named {error.name!r}; {EXAMPLES}") from error
     except (TypeError, ValueError) as error:  # "..", "a..b", ".a"
         raise ValueError(f"{target!r}: {name!r} is not a valid module name; {EXAMPLES}") from error
 
@@ -59,7 +59,7 @@ def _load(name: str, target: str) -> ModuleType:
 def _load_file(path: Path, target: str) -> ModuleType:
     path = path.expanduser().absolute()
     if not path.is_file():
-        raise ValueError(f"{target!r}: there is no file {path}; {EXAMPLES}")
+        raise ValueError(f"{target!r}: no such file: {path}; {EXAMPLES}")
     # The name depends on path and content only, so objects of the module unpickle in every
     # process that has the same file at the same path.
     digest = hashlib.sha256(bytes(path) + b"\0" + path.read_bytes()).hexdigest()[:12]

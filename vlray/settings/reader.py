@@ -123,7 +123,10 @@ def _file_layer(
     for path, value in layer.values.items():
         option = find_option(path, options)
         if option == ("config",):
-            raise ValueError(f"{layer.spell(path)} has no effect in a file; give --config FILE")
+            raise ValueError(
+                f"{layer.spell(path)} has no effect in a file; "
+                "pass --config FILE on the command line"
+            )
         if option is not None:
             selected[path] = value
         elif value is None and any(option[: len(path)] == path for option in options):
@@ -155,7 +158,9 @@ def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
     try:
         return Layer("variable", _typed(cls, flatten(source())))
     except SettingsError as error:  # only mappings are parsed as JSON
-        raise ValueError(f'{", ".join(mappings)}: give JSON, such as {{"depth": 50}}') from error
+        raise ValueError(
+            f'{", ".join(mappings)}: not valid JSON; use JSON, such as {{"depth": 50}}'
+        ) from error
 
 
 def _typed(cls: type[Command], values: dict[Path, Any]) -> dict[Path, Any]:

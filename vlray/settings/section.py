@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict
+
+LOCATION = "a folder or a URI"
+
+Location = Annotated[str, LOCATION]
+"""Folder or URI; ``vlray env set`` stores a relative folder as an absolute one."""
 
 
 class Section(BaseModel):

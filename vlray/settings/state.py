@@ -13,7 +13,16 @@ from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.commands import COMMANDS, commands_with, settings_of
 from vlray.settings.layers import Layer, explain, read_yaml
-from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
+from vlray.settings.options import (
+    Path,
+    find_option,
+    flatten,
+    is_location,
+    is_mapping,
+    nearest,
+    nest,
+    options_of,
+)
 
 
 def settings_path() -> File:
@@ -44,7 +53,7 @@ def stored_models() -> dict[str, str]:
     models = read_state().get("models") or {}
     if not isinstance(models, Mapping):
         raise ValueError(
-            f"models (in {settings_path()}) is {models!r}, not a mapping; remove it by "
+            f"models (in {settings_path()}) is {models!r}, not a mapping; remove it with "
             "`vlray env unset models`, then `vlray env set models.NAME ...`"
         )
     return {str(name): str(model) for name, model in models.items()}
@@ -71,10 +80,10 @@ def store(key: str, value: str) -> Any:
         if other != path and (other[: len(path)] == path or path[: len(other)] == other):
             raise ValueError(
                 f"{key} conflicts with {'.'.join(other)}, which is set; "
-                f"remove that first: vlray env unset {'.'.join(other)}"
+                f"remove the latter first: vlray env unset {'.'.join(other)}"
             )
     if path[0] == "models":
-        stored[path] = _absolute(value)
+        stored[path] = _absolute(_named_class(value))
     for command in commands:
         stored[path] = _checked(command, path, value, stored)
     _write(nest(stored))
@@ -91,7 +100,7 @@ def remove(key: str) -> None:
     names = {".".join(path): path for path in stored}
     key = key if key in names else ".".join(parse_key(key))
     if key not in names:
-        state = f"set are {', '.join(names)}" if names else "nothing is set"
+        state = f"options that are set: {', '.join(names)}" if names else "no options are set"
         raise ValueError(f"{key} is not set; {state}")
     del stored[names[key]]
     _write(nest(stored))
@@ -115,10 +124,19 @@ def parse_key(key: str) -> Path:
         return path
     if not name or set(name) & set(":/\\") or name.endswith((".py", ".yaml", ".yml")):
         raise ValueError(
-            f"{key!r} is not a valid name of a model; give a plain name, such as "
+            f"{key!r} is not a valid name of a model; use a plain name, such as "
             "`vlray env set models.mine path/to/file.py:Class`"
         )
     return section, name
+
+
+def _named_class(model: str) -> str:
+    """Refuse a Python file without the name of a class in it."""
+    file, _, name = model.rpartition(":")
+    if model.endswith(".py") or (file.endswith(".py") and not name.isidentifier()):
+        file = model if model.endswith(".py") else file
+        raise ValueError(f"{model!r} names no class; give {file}:Class, with a class of the file")
+    return model
 
 
 def _absolute(model: str) -> str:
@@ -138,6 +156,7 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
     assert option is not None
     field = options[option]
     parsed = yaml.safe_load(value) if is_mapping(field) else value
+    # Options of other commands may be stored too, and this class would refuse them.
     others = {path: value for path, value in stored.items() if find_option(path, options)}
     layer = Layer("key", others | {path: parsed})
     try:
@@ -154,16 +173,27 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
         if wrong:
             raise ValueError("; ".join(explain(cls, wrong, [layer]))) from error
     if option != path:
-        return parsed
+        return _folder(parsed, stored) if is_location(field) else parsed
     # Validate the field alone, to store the value in the field's type.
     adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
     typed = adapter.validate_python(parsed)
     # Later commands may run in another folder, so store paths as absolute paths.
-    return (
-        str(typed.absolute())
-        if isinstance(typed, File)
-        else adapter.dump_python(typed, mode="json")
-    )
+    if isinstance(typed, File):
+        return str(typed.absolute())
+    if typed and is_location(field):
+        return _folder(typed, stored)
+    return adapter.dump_python(typed, mode="json")
+
+
+def _folder(location: str, stored: Mapping[Path, Any]) -> str:
+    """Make a local path absolute: in the stored data folder if it exists only there, else here."""
+    if "://" in location:
+        return location
+    path = File(location).expanduser()
+    root = stored.get(("data", "root")) or stored.get(("env", "data_dir")) or ""
+    if root and "://" not in root and not path.exists() and File(root, path).exists():
+        path = File(root, path)
+    return str(path.absolute())
 
 
 def _hint(key: str) -> str:

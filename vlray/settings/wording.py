@@ -1,4 +1,4 @@
-"""Phrases for error messages: suggestions, and rewording of pydantic's messages."""
+"""Phrases for messages: counted nouns, suggestions, and rewording of pydantic's messages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 image``, ``1,234 images``.
+
+    Args:
+        count: The number.
+        noun: The noun in the singular.
+        plural: The plural. Empty: the noun with an "s".
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def similar(word: str, names: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:

@@ -44,8 +44,8 @@ def check_scheme(uri: str) -> None:
     match = _SCHEME.match(uri)
     if match and match[1].lower() not in (*_REMOTE, "file"):
         raise ValueError(
-            f"{uri!r} begins with {match[1]}://, which vlray does not support; "
-            "give a local path, file://, s3:// or gs://"
+            f"{uri!r}: vlray does not support {match[1]}://; "
+            "pass a local path, file://, s3:// or gs://"
         )
 
 
@@ -69,7 +69,7 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
 
     text = os.fspath(uri)
     if not text:
-        raise ValueError("the path is empty; give a local path, file://, s3:// or gs://")
+        raise ValueError("the path is empty; pass a local path, file://, s3:// or gs://")
     check_scheme(text)
     match = _SCHEME.match(text)
     if match is None:  # abspath, because resolve() follows links
@@ -77,12 +77,14 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
     if match[1].lower() == "file":
         host, slash, path = text[match.end() :].partition("/")
         if host not in ("", "localhost"):
-            raise ValueError(f"{text!r} names the host {host!r}; write file:///folder")
+            raise ValueError(
+                f"{text!r} contains the host {host!r}, which vlray does not support; write file:///folder"
+            )
         return LocalFileSystem(), os.path.abspath(slash + unquote(path))  # noqa: PTH100 - same reason
     plain, _, options = text.partition("?")
     bucket, _, key = plain[match.end() :].partition("/")
     if not bucket:
-        raise ValueError(f"{text!r} has no bucket; write {match[0]}bucket/folder")
+        raise ValueError(f"{text!r} does not name a bucket; write {match[0]}bucket/folder")
     environment = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
     if match[1].lower() == "s3" and "allow_delayed_open" not in options:
         # Delayed opening saves requests for small objects, and leaves no open upload after a kill.
@@ -248,7 +250,7 @@ def explained(uri: str) -> Iterator[None]:
 
 
 _ADVICE: tuple[tuple[str, type[OSError], str], ...] = (
-    ("NO_SUCH_BUCKET|[Bb]ucket.*not (exist|found)", FileNotFoundError, "there is no such bucket"),
+    ("NO_SUCH_BUCKET|[Bb]ucket.*not (exist|found)", FileNotFoundError, "the bucket does not exist"),
     (
         "ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID"
         "|UNRECOGNIZED_CLIENT|MISSING_AUTHENTICATION_TOKEN|HTTP status (401|403)"

@@ -56,7 +56,7 @@ def download(repository: str, names: Sequence[str]) -> Path:
             raise _explained(repository, name, error) from error
     raise ValueError(
         f"the repository {repository} on the Hugging Face Hub has no {' or '.join(names)} (404); "
-        "name one of its files: org/name/file"
+        "pass a file in it: org/name/file"
     )
 
 
@@ -101,12 +101,12 @@ def _explained(repository: str, name: str, error: Exception) -> ValueError:
     if isinstance(error, OfflineModeIsEnabled):
         return ValueError(
             f"{repository}/{name} is not in the cache of the Hugging Face Hub, and HF_HUB_OFFLINE "
-            "forbids downloads; unset it, or give the path of a copy on this machine"
+            "forbids downloads; unset it, or pass the path of a copy on this machine"
         )
     advice = "try again when there is a connection"
     if status_of(error) in (401, 403, 404):
         advice = "check the name, and set HF_TOKEN if the repository is private or gated"
     return ValueError(
         f"{repository}/{name} cannot be downloaded from the Hugging Face Hub "
-        f"({first_line(error)}); {advice}, or give the path of a copy on this machine"
+        f"({first_line(error)}); {advice}, or pass the path of a copy on this machine"
     )

@@ -56,6 +56,7 @@ def extract_regions(
         _ARGUMENTS["detector"]: detector,
     }
     for name, value in options.items():
+        # A mapping sets several options, and any of them may also be passed by its short name.
         for path in _option_paths(name, value):
             if path in values:
                 raise ValueError(f"{name}: {'.'.join(path)} is set twice; pass it once")
@@ -81,7 +82,7 @@ def _option_paths(name: str, value: Any) -> list[OptionPath]:
         return matching
     if matching:
         names = " or ".join(".".join(path) for path in matching)
-        raise ValueError(f"{name} can be {names}; pass its section as a mapping")
+        raise ValueError(f"{name} is ambiguous: it can be {names}; pass the section as a mapping")
     close = nearest(name, [".".join(path) for path in paths])
     lists = "vlray extract --help-all lists them"
     hint = f"did you mean {close.rpartition('.')[2]}?" if close else lists

@@ -48,7 +48,7 @@ def pack(shard: int, **tables: pa.Table) -> pa.Table:
 def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
     """Return the shard number and the tables of a row; the inverse of `pack`."""
     if row.num_rows != 1:
-        raise AssertionError(f"a stage got {row.num_rows} shards at once instead of 1")
+        raise AssertionError(f"a stage received {row.num_rows} shards at once instead of 1")
     tables = {
         name: pa.ipc.open_stream(_content(row[name])).read_all()
         for name in row.column_names

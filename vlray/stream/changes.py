@@ -30,10 +30,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from vlray.regions import parts
+from vlray.settings.wording import counted
 from vlray.storage import files, fingerprint
+from vlray.storage.damage import open_parquet
 from vlray.stream import plan as plans
 from vlray.stream.plan import ShardPlan
 
@@ -180,12 +181,13 @@ def confirm(
     if not len(candidates):
         return changes
     log.info(
-        "comparing the content of %s images with a new modification time", f"{len(candidates):,}"
+        "comparing the content of %s with a new modification time",
+        counted(len(candidates), "image"),
     )
     now = fingerprint.digests(images_root, listed["path"].to_pylist())
     names = listed["image_id"].to_pylist()
     same = np.array([digests[name] == one for name, one in zip(names, now, strict=True)], bool)
-    log.info("%s of them have unchanged content", f"{int(same.sum()):,}")
+    log.info("with unchanged content: %s", counted(int(same.sum()), "image"))
     is_changed = np.ones(changes.changed.num_rows, bool)
     is_changed[candidates[same]] = False
     return replace(
@@ -252,7 +254,7 @@ def _clear_part(
             continue
         if fs.get_file_info(path).type != pafs.FileType.File:
             continue
-        with fs.open_input_file(path) as file, pq.ParquetFile(file) as part:
+        with open_parquet(fs, path, parts.REMOVE) as part:
             table = part.read()
         remaining = np.flatnonzero(~pc.is_in(table["image_id"], gone.combine_chunks()).to_numpy())
         if len(remaining) == table.num_rows:

@@ -7,6 +7,7 @@ import shlex
 
 from vlray.config.extract import ExtractConfig
 from vlray.runs.session import Failed, Session
+from vlray.settings.wording import counted
 from vlray.stream.run import ExtractResult, extract
 
 log = logging.getLogger("vlray.stream")
@@ -26,30 +27,36 @@ def run(config: ExtractConfig, session: Session) -> None:
     for line in lines:
         log.info("%s", line)
     if result.failed and not result.images:
-        raise Failed(f"all {result.failed:,} images failed; see failures/ in {result.output}")
+        raise Failed(
+            f"all images failed ({result.failed:,}); failures/ in {result.output} lists the reasons"
+        )
 
 
 def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
     if not result.images + result.failed:
-        return [f"nothing to do: all {result.planned:,} images are in {result.output}"]
+        return [f"nothing to do: all images ({result.planned:,}) are already in {result.output}"]
     done = result.images + result.failed
     lines = [
-        f"{result.images:,} images, {result.regions:,} regions, {result.bytes / 1e6:,.2f} MB in "
+        f"{counted(result.images, 'image')}, {counted(result.regions, 'region')}, "
+        f"{result.bytes / 1e6:,.2f} MB in "
         f"{result.seconds:.1f} s ({done / result.seconds:.2f} images/s, start-up included)"
     ]
     if result.changed:
-        lines.append(f"{result.changed:,} images had changed and were extracted again")
+        lines.append(f"extracted again after a change: {counted(result.changed, 'image')}")
     if result.short:
         lines.append(
-            f"{result.short:,} images have fewer than min_boxes={config.detector.min_boxes} regions"
+            f"fewer regions than min_boxes={config.detector.min_boxes}: "
+            f"{counted(result.short, 'image')}"
         )
     if result.failed:
         lines.append(
-            f"{result.failed:,} images failed; failures/ in {result.output} lists them with reasons"
+            f"{counted(result.failed, 'image')} failed; failures/ in {result.output} lists the "
+            "reasons"
         )
     if result.raised:
         lines.append(
-            f"the detector raised on {result.raised:,} of them; the next run retries these"
+            f"the detector raised an exception on {result.raised:,} of them; the next run retries "
+            "these"
         )
     lines.append(f"to see the regions: vlray view {shlex.quote(result.output)}")
     return lines

@@ -125,6 +125,6 @@ def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:
             if pause is None:
                 # The image is not at fault: end the run, so that the next run resumes here.
                 raise StorageError(*error.args) from error
-            log.warning("%s; trying again in %g s", error, pause)
+            log.warning("%s; retrying in %g s", error, pause)
             time.sleep(pause)
-    raise AssertionError("the last pass returns or raises")
+    raise AssertionError("unreachable: the last attempt returns or raises")

@@ -22,6 +22,7 @@ from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
 from vlray.settings.environment import EnvironmentSection
+from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.stream.block import image_rows, pack, unpack
 
@@ -91,8 +92,8 @@ class DetectShard:
                     detected[id(image)] = regions
         if len(good) >= BROKEN_FROM and not detected:
             raise RuntimeError(
-                f"the detector raised on all {len(good)} images of shard {shard}, so the detector "
-                f"itself is broken: {type(last).__name__}: {last}"
+                f"the detector raised an exception on all {len(good)} images of shard {shard}, so "
+                f"the fault is in the detector: {type(last).__name__}: {last}"
             ) from last
         # Restore the order of the shard, which batching by image size has changed.
         complete = [row for row in rows if id(row) in detected]
@@ -115,7 +116,11 @@ class DetectShard:
             try:
                 return list(self._detect(batch))
             except Exception as error:
-                log.warning("detector raised on %d images: %r", len(batch), error)
+                log.warning(
+                    "the detector raised an exception on %s: %r",
+                    counted(len(batch), "image"),
+                    error,
+                )
                 if len(batch) == 1 and attempt:
                     return [error]
                 _free_memory()

@@ -56,7 +56,7 @@ def runs_locally(config: ExtractConfig, images: int, fs: pafs.FileSystem, root: 
     if is_cluster_configured():
         return False
     if MARKER in files.list_names(fs, root):
-        log.info("the last run of this output was cut off; Ray isolates the detector in this one")
+        log.info("the last run on this output crashed; using Ray, which isolates the detector")
         return False
     cost = SECONDS_PER_IMAGE.get(config.detector.name, UNKNOWN_S)
     cores = os.cpu_count() or 1

@@ -20,7 +20,7 @@ COUNTERS = {
 }
 GAUGES = {
     "vlray_images_per_second": "Images per second in the last minute",
-    "vlray_images_left": "Images of the run that are left to process",
+    "vlray_images_left": "Images that the run has yet to process",
     "vlray_shards_waiting": "Shards that have not entered the first stage",
     "vlray_shards_in_flight": "Shards inside the pipeline",
 }

@@ -57,7 +57,7 @@ def shard_rows(
     connect(config.cluster)
     with forwarded(), quiet_loggers(_LOG_LEVELS):
         resources = allocate(config.cluster, living_nodes(), len(todo))
-        log.info("detectors: %s; loading them", resources)
+        log.info("loading detectors: %s", resources)
         watch = Watch(resources)
         metrics = ExtractMetrics(
             config.project, current_run(), int(plan.sizes()[todo].sum()), len(todo)

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from vlray.regions import parts
 from vlray.regions.schema import PLAN
 from vlray.storage import files
+from vlray.storage.damage import open_parquet
 
 READERS = 16  # threads that read small files
 
@@ -85,7 +85,10 @@ def load(fs: pafs.FileSystem, root: str) -> ShardPlan:
     """Read the plan of an output; a new output has an empty plan."""
     folder = files.join(root, parts.PLAN)
     names = sorted(name for name in files.list_names(fs, folder) if name.startswith("plan-"))
-    tables = [pq.read_table(files.join(folder, name), filesystem=fs) for name in names]
+    tables = []
+    for name in names:
+        with open_parquet(fs, files.join(folder, name), parts.RESTORE) as part:
+            tables.append(part.read())
     rows = pa.concat_tables([SCHEMA.empty_table(), *map(_with_fingerprints, tables)])
     return resolve(rows, len(names))
 
@@ -180,7 +183,7 @@ def _failed(fs: pafs.FileSystem, root: str, every: bool) -> set[int]:
 
 def _raised(fs: pafs.FileSystem, path: str) -> bool:
     """Return whether a failures file has an image on which the detector raised."""
-    with fs.open_input_file(path) as file, pq.ParquetFile(file) as failures:
+    with open_parquet(fs, path, parts.REMOVE) as failures:
         stages = failures.read(columns=["stage"])["stage"]
     return bool(pc.any(pc.equal(stages, "detect")).as_py())
 

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 
 from vlray.runs.progress import Bar, Style
+from vlray.settings.wording import counted
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -35,7 +36,7 @@ class ExtractProgress(Bar):
             log.info("%s", self._line(now))
 
     def _line(self, now: float) -> str:
-        line = f"{self.done:,}/{self._total:,} images, {self.failed:,} failed"
+        line = f"{self.done:,}/{counted(self._total, 'image')}, {self.failed:,} failed"
         # Exclude the first shard from the speed: its time is mostly the start of the actors.
         since, before = self._first or (now, self.done)
         if self.done in (before, self._total) or now - since < SECONDS_BETWEEN_LINES:

@@ -21,6 +21,7 @@ from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
 from vlray.regions.user_boxes import UserBoxes, read_boxes
+from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.changes import MAX_NAMES, Changes, ImagesChangedError, clear, compare, confirm
@@ -82,18 +83,13 @@ def extract(config: ExtractConfig) -> ExtractResult:
         todo = plans.shards_to_do(fs, root, plan, retry_failures=config.output.retry_failures)
         images = int(plan.sizes()[todo].sum())
         log.info(
-            "%s: %s images, %s new, %s changed, %s to do in %s shards",
+            "%s: %s (%s new, %s changed), %s to process in %s",
             config.output.path,
-            *(
-                f"{n:,}"
-                for n in (
-                    plan.table.num_rows,
-                    changes.new.num_rows,
-                    changes.changed.num_rows,
-                    images,
-                    len(todo),
-                )
-            ),
+            counted(plan.table.num_rows, "image"),
+            f"{changes.new.num_rows:,}",
+            f"{changes.changed.num_rows:,}",
+            f"{images:,}",
+            counted(len(todo), "shard"),
         )
         result = ExtractResult(
             config.output.path, plan.table.num_rows, changed=changes.changed.num_rows
@@ -125,9 +121,10 @@ def plan_images(
     _report(changes, config, listing.root)
     if changes.changed.num_rows and config.output.on_changed == "refuse":
         raise ImagesChangedError(
-            f"{changes.changed.num_rows:,} images have changed since their extraction to "
-            f"{config.output.path}, the first: {_first(changes.changed['path'])}; give another "
-            "output folder, or extract them again by --on-changed redo"
+            f"changed since their extraction to {config.output.path}: "
+            f"{counted(changes.changed.num_rows, 'image')}, such as "
+            f"{_first(changes.changed['path'])}; pass another output folder, or extract them "
+            "again with --on-changed redo"
         )
     images = pa.concat_tables([changes.new, changes.changed, changes.moved])
     rows = plans.extend(plan, images, config.output.shard_size)
@@ -142,15 +139,15 @@ def _report(changes: Changes, config: ExtractConfig, images_root: str) -> None:
     output = config.output.path
     if changes.adopted:
         log.warning(
-            "%s has no size and time for the files of %s images, because an older version wrote it "
-            "or the files could not be read; the current files are assumed to be the same",
+            "%s lacks the file size and modification time for %s, because an older version wrote "
+            "it or the files could not be read; vlray assumes that the files have not changed",
             output,
-            f"{changes.adopted:,}",
+            counted(changes.adopted, "image"),
         )
     if vanished := len(changes.vanished):
         log.warning(
-            "%s images of %s are no longer in %s, the first: %s; their rows stay in the output",
-            f"{vanished:,}",
+            "%s from %s no longer found in %s, such as %s; the output keeps their rows",
+            counted(vanished, "image"),
             output,
             images_root,
             _first(changes.vanished),
@@ -191,18 +188,18 @@ def _list(config: ExtractConfig) -> Listing:
         leave_out=output,
     )
     log.info(
-        "%s: %s images listed in %.1f s",
+        "%s: listed %s in %.1f s",
         config.images.root,
-        f"{listing.table.num_rows:,}",
+        counted(listing.table.num_rows, "image"),
         time.monotonic() - began,
     )
     first = listing.table["path"][0].as_py()
     if config.split and not is_split(first.partition("/")[0]):
-        log.info("no split folders found: all images get the split %r", *config.split)
+        log.info("no split folders found: assigning all images to the split %s", *config.split)
     if listing.skipped:
         kinds = listing.skipped.most_common(5)
         names = ", ".join(f"{count:,} {kind or 'without extension'}" for kind, count in kinds)
-        log.info("files that are not images, skipped: %s", names)
+        log.info("skipped files that are not images: %s", names)
     return listing
 
 
@@ -217,23 +214,24 @@ def _read_user_boxes(config: ExtractConfig, listing: Listing) -> UserBoxes:
     ids = listing.table["image_id"]
     unknown = user_boxes.not_among(ids)
     images, boxes = len(user_boxes.image_ids), len(user_boxes)
-    counts = f"{boxes:,} boxes of {images:,} images"
-    log.info("%s: %s read in %.1f s", config.boxes, counts, time.monotonic() - began)
+    counts = f"{counted(boxes, 'box', 'boxes')} for {counted(images, 'image')}"
+    log.info("%s: read %s in %.1f s", config.boxes, counts, time.monotonic() - began)
     if len(unknown) == images:
         raise ValueError(
-            f"{config.boxes} has boxes for {images:,} image ids, such as {unknown[:3]}, but none "
-            f"is the id of an image, such as {ids[:3].to_pylist()}; choose another "
-            "--images.id-rule, or change the ids of the boxes"
+            f"{config.boxes} has boxes for {counted(images, 'image id')} "
+            f"({', '.join(unknown[:3])}, "
+            f"...), but none matches an image ({', '.join(ids[:3].to_pylist())}, ...); choose "
+            "another --images.id-rule, or change the ids of the boxes"
         )
     if unknown:
         log.warning(
-            "%s has boxes for %s ids that no image has, the first: %s",
+            "%s has boxes for %s without an image, such as %s",
             config.boxes,
-            f"{len(unknown):,}",
-            unknown[:5],
+            counted(len(unknown), "id"),
+            ", ".join(unknown[:5]),
         )
     if without := len(ids) - (images - len(unknown)):
-        log.warning("%s images have no boxes and will fail", f"{without:,}")
+        log.warning("%s without boxes will fail", counted(without, "image"))
     return user_boxes
 
 

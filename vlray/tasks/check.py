@@ -15,7 +15,7 @@ from vlray.regions.output import open_output
 from vlray.storage import files
 from vlray.tasks.examples import ExampleTable, open_examples
 from vlray.tasks.locate import AnnotationFile, annotation_files, exists, image_folder, join
-from vlray.tasks.problems import EXAMPLES_SHOWN, DataError
+from vlray.tasks.problems import EXAMPLES_SHOWN
 from vlray.tasks.protocol import VisionLanguageDataset
 
 
@@ -56,13 +56,13 @@ class SplitReport:
     def is_complete(self) -> bool:
         """Whether the split has examples and nothing is missing or broken.
 
-        The image folder need not exist.
+        The image folder need not exist. Invalid boxes do not count: official files have some.
         """
         missing = [*([self.images] if self.images else []), *self.regions]
         return (
             self.table is not None
             and len(self.table) > 0
-            and "broken-line" not in self.table.problems.counts
+            and not self.table.problems.left_out
             and not any(images.is_wrong for images in missing)
         )
 
@@ -90,9 +90,9 @@ def check_split_files(
         image_folder=folder,
     )
     try:
-        table = open_examples(dataset, split, data)
-    # The messages of these errors already name the split.
-    except (DataError, FileNotFoundError) as error:
+        # Skip the problems, to report all of them.
+        table = open_examples(dataset, split, data.model_copy(update={"on_bad": "skip"}))
+    except FileNotFoundError as error:  # the message already names the split
         report.error = str(error)
         return report
     except ValueError as error:

@@ -15,6 +15,7 @@ from vlray.tasks import additions, catalogue, metrics, predictions, report
 from vlray.tasks.check import check_split_files
 from vlray.tasks.corpus import CorpusSpec, parse_parts
 from vlray.tasks.examples import open_examples
+from vlray.tasks.image_sets import check_names
 from vlray.tasks.saved_corpora import corpus_names, load_corpus, save_corpus
 from vlray.tasks.spec import Purpose
 
@@ -23,6 +24,8 @@ def run(config: DatasetsConfig, session: Session) -> None:
     """Run the action, without creating a run folder."""
     logging.basicConfig(format="%(message)s", level=config.env.log_level.upper())
     data = config.data.below(config.env.data_dir)
+    check_names("images", data.images)
+    check_names("annotations", data.annotations)
     _ACTIONS[config.action](config, data)
 
 
@@ -121,7 +124,7 @@ def _score(config: DatasetsConfig, data: DataSection) -> None:
             f"{config.what} has {len(predicted):,} predictions, none of them for an example of "
             f"{config.name}; its ids look like {', '.join(list(result.missing)[:3])}"
         )
-    print("\n".join(result.lines()))
+    print("\n".join([*result.lines(examples.problems.left_out), *examples.problems.lines()]))
 
 
 def _needed(argument: str, action: str) -> str:

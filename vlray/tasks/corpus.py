@@ -23,7 +23,7 @@ from vlray.tasks import catalogue
 from vlray.tasks.example import Example
 from vlray.tasks.examples import ExampleTable, open_examples
 from vlray.tasks.labels import LabelSpace, has_known_answer, labels_of, unite
-from vlray.tasks.problems import DataError, Problems
+from vlray.tasks.problems import WAY_OUT, DataError, OnBad, Problems
 from vlray.tasks.protocol import VisionLanguageDataset
 
 log = logging.getLogger("vlray.tasks")
@@ -226,27 +226,27 @@ def open_corpus(
 
 def report(
     problems: Mapping[str, Problems],
-    on_bad: Literal["skip", "stop"],
+    on_bad: OnBad,
     title: str = "left out",
 ) -> None:
     """Log the problems of all parts in one message, or raise them as an error.
 
     Args:
         problems: Problems keyed by the name of the part.
-        on_bad: ``stop`` to raise an error, ``skip`` to log a warning.
+        on_bad: Which problems raise an error; others are logged as a warning.
         title: Start of the log message, which says how the affected examples are handled.
 
     Raises:
-        DataError: There are problems, and ``on_bad`` is ``stop``.
+        DataError: There are problems that ``on_bad`` does not allow.
     """
     lines = [f"  {name}: {line}" for name, faults in problems.items() for line in faults.lines()]
     if not lines:
         return
     text = "\n".join(lines)
-    if on_bad == "stop":
+    if any(faults.stop(on_bad) for faults in problems.values()):
         raise DataError(
             f"there are problems in {', '.join(name for name in problems if problems[name])}:\n"
-            f"{text}\nCorrect the files, or leave these examples out with data.on_bad skip"
+            f"{text}\n{WAY_OUT}"
         )
     log.warning("%s:\n%s", title, text)
 

@@ -187,7 +187,13 @@ def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection)
 def _read_all(dataset: VisionLanguageDataset, split: str, paths: Files, path: Path) -> None:
     problems = Problems()
     examples = dataset.read(split, paths, problems)
-    write_table(examples, dataset.spec, split, path, problems)
+    count = write_table(examples, dataset.spec, split, path, problems)
+    if problems and not count:
+        names = ", ".join(name for role in paths.values() for name in role)
+        raise ValueError(
+            f"{names}: nothing there is an example of {dataset.spec.name}; use its official "
+            f"files. {'; '.join(problems.lines())}"
+        )
 
 
 def _key(dataset: VisionLanguageDataset, split: str, paths: Files) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from vlray.config.data import ImageSetsSection
@@ -29,6 +30,7 @@ def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -
         FileNotFoundError: Nothing with that name exists, or the image set's folder is missing.
         ValueError: The datasets of the image set have different id rules, and none is chosen.
     """
+    check_names("images", data.images)
     rule = images.id_rule or "stem"
     # An existing path takes precedence over an image set with the same name.
     if _is_here(images.root):
@@ -41,6 +43,36 @@ def find_images(images: ImagesSection, data: ImageSetsSection, data_dir: Path) -
     if root == images.root and _is_name(root):
         raise FileNotFoundError(_describe_unknown(root, data, specs))
     return _with(images, absolute(root), rule)
+
+
+def check_names(kind: str, names: Iterable[str]) -> None:
+    """Check that no image set is named as a dataset with other images, and the reverse.
+
+    Args:
+        kind: ``images`` or ``annotations``, as in ``data.images.NAME``.
+        names: Names of image sets or of datasets.
+
+    Raises:
+        ValueError: A name is of the other kind; the message names the right one.
+    """
+    names = list(names)
+    if not names:
+        return
+    specs = catalogue.all_specs()
+    image_sets, datasets = {spec.image_set for spec in specs}, {spec.name: spec for spec in specs}
+    for name in names:
+        if kind == "images" and name in datasets and name not in image_sets:
+            image_set = datasets[name].image_set
+            raise ValueError(
+                f"data.images.{name}: {name} is a dataset, whose images are the image set "
+                f"{image_set}; set data.images.{image_set}"
+            )
+        if kind == "annotations" and name in image_sets and name not in datasets:
+            users = [spec.name for spec in specs if spec.image_set == name]
+            raise ValueError(
+                f"data.annotations.{name}: {name} is the image set of {', '.join(users)}; set "
+                f"data.annotations.{users[0]} for annotations, data.images.{name} for images"
+            )
 
 
 def resolve_path(path: str, data_dir: Path) -> str:

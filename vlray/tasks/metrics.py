@@ -50,9 +50,14 @@ class Metrics:
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
-    def lines(self) -> list[str]:
-        """Format one line per metric and group, and a line each for missing and unknown ids."""
-        out = [f"{name}: {value:.2f}" for name, value in self.values.items()]
+    def lines(self, left_out: str = "") -> list[str]:
+        """Format one line per metric and group, and a line each for missing and unknown ids.
+
+        Args:
+            left_out: What the scored examples lack (`Problems.left_out`), shown at each metric.
+        """
+        lack = f" (over {len(self.scores):,} examples; left out: {left_out})" if left_out else ""
+        out = [f"{name}: {value:.2f}{lack}" for name, value in self.values.items()]
         for kind, groups in self.by.items():
             out += [
                 f"  {kind} {name}: {share.percent:.2f} ({share.num_examples:,})"

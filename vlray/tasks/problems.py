@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-OnBad = Literal["skip", "stop"]
+OnBad = Literal["skip-entries", "skip", "stop"]
+"""Which problems end a command: those in `FATAL`, none, or all."""
 
 EXAMPLES_SHOWN = 3
 
 KINDS: Mapping[str, tuple[str, str]] = {
+    "cut-off": (
+        "file that cannot be read to its end",
+        "files that cannot be read to their end",
+    ),
     "broken-line": (
         "unreadable line or entry",
         "unreadable lines or entries",
@@ -42,8 +47,20 @@ KINDS: Mapping[str, tuple[str, str]] = {
 """Description of each kind of problem, in the singular and in the plural."""
 
 
+FATAL = frozenset({"cut-off"})
+"""Problems that concern an unknown number of examples."""
+
+HARMLESS = frozenset({"bad-box", "unknown-answer"})
+"""Problems of examples that are kept."""
+
+
 class DataError(ValueError):
     """Raised if a dataset's files have problems and ``on_bad`` is ``stop``."""
+
+
+WAY_OUT = (
+    "Correct the files or download them again, or leave these examples out with --data.on-bad skip"
+)
 
 
 @dataclass
@@ -85,14 +102,27 @@ class Problems:
             for kind, count in sorted(self.counts.items())
         ]
 
+    @property
+    def left_out(self) -> str:
+        """Kinds and numbers of problems that leave examples out, for use beside a metric."""
+        return ", ".join(
+            f"{count:,} {KINDS[kind][count != 1]}"
+            for kind, count in sorted(self.counts.items())
+            if kind not in HARMLESS
+        )
+
+    def stop(self, on_bad: OnBad) -> bool:
+        """Return whether the problems end a command."""
+        return bool(self.counts) and (
+            on_bad == "stop" or (on_bad == "skip-entries" and not FATAL.isdisjoint(self.counts))
+        )
+
     def check(self, on_bad: OnBad, name: str) -> None:
-        """Raise an error if there are problems and ``on_bad`` is ``stop``.
+        """Raise an error if there are problems that ``on_bad`` does not allow.
 
         Raises:
             DataError: The message lists every kind with its count and examples.
         """
-        if self.counts and on_bad == "stop":
+        if self.stop(on_bad):
             lines = "\n".join(f"  {line}" for line in self.lines())
-            raise DataError(
-                f"{name}:\n{lines}\nCorrect the files, or leave these entries out with on_bad skip"
-            )
+            raise DataError(f"{name}:\n{lines}\n{WAY_OUT}")

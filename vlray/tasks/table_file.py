@@ -35,8 +35,8 @@ META = b"vlray"
 
 def write_table(
     examples: Iterator[Example], spec: DatasetSpec, split: str, path: Path, problems: Problems
-) -> None:
-    """Stream examples into a new file; see `examples.table_from`."""
+) -> int:
+    """Stream examples into a new file, and return their number; see `examples.table_from`."""
     about = json.dumps({"spec": spec.model_dump(mode="json"), "split": split})
     schema = SCHEMA.with_metadata({META: about})
     start, name, count, seen = time.monotonic(), f"{spec.name}:{split}", 0, SeenIds()
@@ -54,6 +54,7 @@ def write_table(
         # into the metadata of a last, empty batch.
         writer.write_batch(to_batch([]), custom_metadata={META: json.dumps(asdict(problems))})
     log.info("read %s examples of %s in %.1f s", f"{count:,}", name, time.monotonic() - start)
+    return count
 
 
 def _usable(examples: list[Example], seen: SeenIds, problems: Problems) -> list[Example]:

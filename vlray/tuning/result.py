@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlray.runs.folder import to_yaml
+from vlray.settings.options import nest
 from vlray.settings.text_table import align
 from vlray.storage import files
 from vlray.tuning.ledger import Ledger, Trial
@@ -86,8 +87,17 @@ def write(result: Result, folder: Path) -> None:
         head = f"# {name} {values[name]:.6g}"
         if result.defaults:
             head += f"; default settings {result.defaults.metrics[name]:.6g}"
-        text = f"{head} (trial {best.id})\n{to_yaml(result.tuned.settings(best.setting))}"
-        _write(folder / BEST, text.encode())
+        searched = nest({tuple(name.split(".")): value for name, value in best.setting.items()})
+        lines = [f"{head} (trial {best.id})", *_fixed(result.tuned)]
+        _write(folder / BEST, "\n".join([*lines, to_yaml(searched)]).encode())
+
+
+def _fixed(tuned: Tuned) -> list[str]:
+    """Return comment lines with the options of all trials, which were not searched."""
+    if not (options := tuned.fixed()):
+        return []
+    lines = to_yaml(options).splitlines()
+    return [f"# all trials of vlray {tuned.name} had these options:", *(f"#   {x}" for x in lines)]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -70,7 +70,7 @@ def tune(config: TuneConfig, tuned: Tuned, run_folder: Path) -> Result:
     space = read_space(config.space, tuned)
     sweep = _open(config, tuned, space, folder)
     plan = make_plan(config, space, sweep.invalid_reason)
-    settings = tuned.settings({})
+    settings = tuned.fixed()
     about = {
         "command": tuned.name,
         "given": {name: settings[name] for name in settings if name not in FREE},

@@ -67,15 +67,9 @@ class Tuned:
                 "; ".join(explain(self.cls, details, [Layer("key", values)]))
             ) from error
 
-    def settings(self, setting: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options in ``setting`` and those that the user set, as for ``--config``.
-
-        The options ``project`` and ``env`` are left out.
-        """
-        options = {
-            path: value for path, value in self.options.items() if path[0] not in ("project", "env")
-        }
-        return nest(options | {tuple(name.split(".")): value for name, value in setting.items()})
+    def fixed(self) -> dict[str, Any]:
+        """Return the options that the user set for all trials, without ``project`` and ``env``."""
+        return nest({p: v for p, v in self.options.items() if p[0] not in ("project", "env")})
 
     def defaults(self, names: Iterable[str]) -> Setting:
         """Return the options' values in the default settings, without unset mapping entries."""

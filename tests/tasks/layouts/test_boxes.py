@@ -332,5 +332,19 @@ def test_a_document_that_is_cut_gives_what_came_before(tmp_path: Path) -> None:
     path = written(tmp_path / "region_descriptions.json", text[: len(text) // 2])
     examples, problems = read("vg-regions", "all", {"regions": path})
     assert 20 <= len(examples) < 50
-    assert problems.counts == {"broken-line": 1}
-    assert "breaks off after" in problems.examples["broken-line"][0]
+    assert problems.counts == {"cut-off": 1}
+    assert "breaks off after" in problems.examples["cut-off"][0]
+
+
+def test_refcocos_texts_of_python_2_are_utf8(tmp_path: Path) -> None:
+    reference = {"ref_id": 3, "ann_id": 77, "image_id": 9, "split": "val"}
+    sentences = [{"sent_id": 1, "sent": "GOOD"}, {"sent_id": 2, "sent": "BAD"}]
+    path = references(tmp_path / "refs(unc).p", [{**reference, "sentences": sentences}])
+    # Python 2's str is a STRING of bytes; Python 3 writes UNICODE.
+    content = path.read_bytes().replace(b"VGOOD\n", rb"S'caf\xc3\xa9 sign'" + b"\n")
+    path.write_bytes(content.replace(b"VBAD\n", rb"S'caf\xe9'" + b"\n"))
+    boxes = {"annotations": [{"id": 77, "bbox": [1, 2, 3, 4]}]}
+    files = {"references": path, "instances": written(tmp_path / "instances.json", boxes)}
+    examples, problems = read("refcoco", "val", files)
+    assert [example.text for example in examples] == ["caf\u00e9 sign"]
+    assert "sent is not UTF-8" in problems.examples["incomplete"][0]

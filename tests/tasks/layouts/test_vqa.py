@@ -116,8 +116,8 @@ def test_a_cut_file_gives_what_came_before_the_cut(tmp_path: Path) -> None:
     problems = Problems()
     examples = list(catalogue.find("vqa").read("train", files, problems))
     assert [example.example_id for example in examples] == ["1", "2"]
-    assert problems.counts == {"broken-line": 1, "no-annotation": 1}
-    assert "after 2 entries of annotations" in problems.examples["broken-line"][0]
+    assert problems.counts == {"cut-off": 1, "no-annotation": 1}
+    assert "after 2 entries of annotations" in problems.examples["cut-off"][0]
 
 
 def test_a_file_of_another_layout_is_refused_with_its_keys(tmp_path: Path) -> None:
@@ -132,3 +132,11 @@ def test_ok_vqa_is_read_by_the_same_layout(tmp_path: Path) -> None:
     files = {role: (str(tmp_path / f"{role}.json"),) for role in ("questions", "annotations")}
     examples = list(catalogue.find("ok-vqa").read("val", files, Problems()))
     assert examples[0].about["question_type"] == "seven"
+
+
+def test_ids_that_are_numbers_in_one_file_and_text_in_the_other_are_joined(tmp_path: Path) -> None:
+    texts = [{**one, "question_id": str(one["question_id"])} for one in ANNOTATIONS]
+    examples, problems = read(tmp_path, QUESTIONS, texts)
+    assert not problems.counts
+    assert [example.example_id for example in examples] == ["1", "2", "3"]
+    assert all(example.label for example in examples)

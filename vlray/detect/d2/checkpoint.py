@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from vlray.settings.wording import counted
+
 # isort: off
 import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
@@ -21,7 +23,10 @@ from vlray.storage.pickles import ARRAY_GLOBALS, ArrayUnpickler
 
 # Tensors that may remain unused: heads that boxes and features do not need, normalization that the
 # configuration defines, and counters of batch norms, which inference never reads.
-_UNUSED_PREFIXES = ("roi_heads.mask_head.", "roi_heads.keypoint_head.", "sem_seg_head.")
+_UNUSED_PREFIXES = (
+    *("roi_heads.mask_head.", "roi_heads.keypoint_head.", "sem_seg_head."),
+    "roi_heads.attribute_predictor.",  # grid-feats-vqa
+)
 _UNUSED_ENDINGS = ("num_batches_tracked", "pixel_mean", "pixel_std")
 _LISTED = 8  # maximum number of tensor names in an error message
 
@@ -45,18 +50,18 @@ def load_weights(model: nn.Module, path: Path) -> None:
     unexpected = [name for name in result.unexpected_keys if not _is_unused(name)]
     missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
     shapes = [
-        f"{name} {tuple(in_file)}, the network has {tuple(in_model)}"
+        f"{name} {tuple(in_file)}, but the network has {tuple(in_model)}"
         for name, in_file, in_model in result.incorrect_shapes
     ]
     # A tensor with the wrong shape is listed as such, not as missing too.
     missing = [n for n in missing if n not in {name for name, *_ in result.incorrect_shapes}]
     problems = [
-        f"{len(names)} tensors {problem}: {', '.join(names[:_LISTED])}"
+        f"{problem} ({counted(len(names), 'tensor')}): {', '.join(names[:_LISTED])}"
         + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
         for problem, names in (
-            ("have another shape", shapes),
-            ("of the network are missing", missing),
-            ("are not part of the network", unexpected),
+            ("wrong shape", shapes),
+            ("missing from the file", missing),
+            ("not part of the network", unexpected),
         )
         if names
     ]
@@ -132,7 +137,7 @@ def _open(path: Path) -> tuple[dict[str, Any], bool]:
         raise _unreadable(path, error) from error
     if not isinstance(data, dict):
         raise ValueError(
-            f"{path} holds an object of type {type(data).__name__}, not tensors by name"
+            f"{path} contains a {type(data).__name__}, not a mapping from names to tensors"
         )
     return data, is_pickle
 
@@ -163,8 +168,8 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
     if code is None:
         return ValueError(f"{path} is not a weights file, or it is damaged: {error}")
     return ValueError(
-        f"{path} holds more than tensors ({code[1].rstrip('.')}), and vlray never runs code from "
-        "weights; if you trust the file, read it yourself and save only its tensors: "
+        f"{path} contains more than tensors ({code[1].rstrip('.')}), and vlray never runs code "
+        "from weights; if you trust the file, read it yourself and save only its tensors: "
         'torch.save({"model": tensors}, "model.pth")'
     )
 

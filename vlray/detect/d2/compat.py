@@ -17,8 +17,8 @@ import PIL.Image
 import torch
 
 _MISSING = (
-    "Detectron2 is not installed; install it with `uv pip install 'vlray[detectron2]'` (no "
-    "compiler needed) or from its official source, "
+    "Detectron2 is not installed; install it with `vlray doctor --fix` (no compiler needed) or "
+    "from its official source, "
     "`pip install git+https://github.com/facebookresearch/detectron2`"
 )
 

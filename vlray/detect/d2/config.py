@@ -20,6 +20,12 @@ from vlray.detect.weights.files import is_url, locate
 ARCHITECTURES = ("GeneralizedRCNN", "PanopticFPN")
 RESNETS = ("build_resnet_backbone", "build_resnet_fpn_backbone")
 ROI_HEADS = ("Res5ROIHeads", "StandardROIHeads", "CascadeROIHeads")
+WITH_ATTRIBUTES = {
+    "AttributeStandardROIHeads": "StandardROIHeads",
+    "AttributeRes5ROIHeads": "Res5ROIHeads",
+}
+"""RoI heads of grid-feats-vqa, by the heads that they are without their attribute predictor, which
+needs the right class and never runs at test time."""
 
 
 def config_path(name: str) -> Path:
@@ -37,8 +43,8 @@ def config_path(name: str) -> Path:
     if zoo is not None and (zoo / name).is_file():
         return zoo / name
     hint = (
-        "this Detectron2 ships no model-zoo configurations; they are in its official source: "
-        "https://github.com/facebookresearch/detectron2/tree/main/configs"
+        "the installed Detectron2 has no model-zoo configurations; they are in the official "
+        "source: https://github.com/facebookresearch/detectron2/tree/main/configs"
         if zoo is None
         else f"it is not in Detectron2's model zoo, {zoo}, either"
     )
@@ -69,7 +75,7 @@ def weights_of(options: DetectorSection) -> str:
         if weights := (values.get("MODEL") or {}).get("WEIGHTS"):
             return str(weights)
     raise ValueError(
-        f"{path} names no MODEL.WEIGHTS, and a network without weights detects nothing; "
+        f"{path} does not set MODEL.WEIGHTS, and an untrained network detects nothing; "
         "set detector.weights to a local file or a URL"
     )
 
@@ -88,16 +94,40 @@ def load_config(options: DetectorSection) -> Any:
     path = config_path(options.name)
     config_files(path)  # its error messages are clearer than Detectron2's below
     cfg = get_cfg()
+    _add_attribute_keys(cfg)
     try:
         # Unlike Detectron2's default, this never runs code that a configuration contains.
         cfg.merge_from_file(str(path), allow_unsafe=False)
     except (KeyError, ValueError, AssertionError) as error:
         raise ValueError(f"{path} is not a Detectron2 configuration: {error.args[0]}") from error
+    heads = cfg.MODEL.ROI_HEADS.NAME
+    cfg.MODEL.ROI_HEADS.NAME = WITH_ATTRIBUTES.get(heads, heads)
     _check(cfg, path)
+    if options.features == "grid":
+        # As grid-feats-vqa's extract_grid_feature.py does: its networks are trained with dilation,
+        # but their published features have a cell per 32 x 32 pixels.
+        cfg.MODEL.RESNETS.RES5_DILATION = 1
     # PanopticFPN is a GeneralizedRCNN with one more head, for semantic segmentation.
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
     return cfg
+
+
+def _add_attribute_keys(cfg: Any) -> None:
+    """Add the keys of grid-feats-vqa's configurations, which have an effect in training only.
+
+    Source:
+        facebookresearch/grid-feats-vqa, grid_feats/config.py.
+    """
+    from detectron2.config import CfgNode
+
+    cfg.MODEL.ATTRIBUTE_ON = False
+    cfg.INPUT.MAX_ATTR_PER_INS = 16
+    cfg.MODEL.ROI_ATTRIBUTE_HEAD = CfgNode(
+        {"OBJ_EMBED_DIM": 256, "FC_DIM": 512, "LOSS_WEIGHT": 0.2, "NUM_CLASSES": 400}
+    )
+    for part in (cfg.MODEL.RPN, cfg.MODEL.ROI_BOX_HEAD):
+        part.setdefault("BBOX_LOSS_WEIGHT", 1.0)
 
 
 def check_grid(options: DetectorSection) -> None:
@@ -206,7 +236,7 @@ def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
         origin = f", the _BASE_ of {above[-1]}," if above else ""
         raise ValueError(f"the configuration {path}{origin} does not exist")
     if path.resolve() in above:
-        raise ValueError(f"{path} is based on itself, by way of {', '.join(map(str, above))}")
+        raise ValueError(f"{path} is based on itself, through {', '.join(map(str, above))}")
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
@@ -216,13 +246,13 @@ def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
             _check_architecture(architecture[1], path)
         raise ValueError(
             f"{path} has a {error.problem}; vlray never runs code from a configuration: "
-            "replace the tag by the value itself"
+            "replace the tag with the value itself"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(
-            f"{path} holds {type(values).__name__}, not the mapping of a configuration"
+            f"{path} contains a {type(values).__name__}, but a configuration is a mapping"
         )
     bases = values.get("_BASE_", [])
     chain = [(path, values)]

@@ -64,8 +64,8 @@ class Detectron:
         unknown = options.options.keys() - {"obj_names"}
         if unknown:
             raise ValueError(
-                f"detector.options {sorted(unknown)} are unknown for a Detectron2 configuration; "
-                "its only option is obj_names"
+                "unknown detector.options for a Detectron2 configuration: "
+                f"{', '.join(sorted(unknown))}; the only supported option is obj_names"
             )
         cfg = load_config(options)
         cfg.MODEL.DEVICE = str(device_of(options))
@@ -126,7 +126,7 @@ def _obj_names(cfg: Any, options: DetectorSection) -> tuple[str, ...]:
     if obj_names is not None:
         if len(obj_names) != num_classes:
             raise ValueError(
-                f"detector.options.obj_names has {len(obj_names)} names, but {options.name} has "
+                f"detector.options.obj_names lists {len(obj_names)} names, but {options.name} has "
                 f"MODEL.ROI_HEADS.NUM_CLASSES={num_classes}; list one name for each class"
             )
         return tuple(map(str, obj_names))

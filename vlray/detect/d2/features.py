@@ -142,8 +142,9 @@ def normalized(
     """
     shapes = sorted({image.shape for image in images})
     if len(shapes) != 1:
+        names = ", ".join(map(str, shapes))
         raise ValueError(
-            f"images of one call must have one size, these have {shapes}; group them by size"
+            f"all images in one call must have the same size, but got {names}; group them by size"
         )
     # Copies, because Ray's arrays are read-only and torch warns about those.
     tensors = [torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images]

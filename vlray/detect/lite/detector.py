@@ -45,7 +45,9 @@ class Lite:
                 network.
         """
         if options.options:
-            raise ValueError(f"lite has no detector.options; remove {sorted(options.options)}")
+            raise ValueError(
+                f"lite takes no detector.options; remove {', '.join(sorted(options.options))}"
+            )
         # Torch and Detectron2 take seconds to import, and the driver needs only `resize`.
         from vlray.detect.d2.features import find_regions_of, pool_boxes_of
         from vlray.detect.device import device_of

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vlray.detect.lite.model import build_lite, trained_names
 from vlray.detect.weights.headers import read_header
+from vlray.settings.wording import counted
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -25,7 +26,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{path} holds no weights of lite ({type(error).__name__}: {error}); {_advice(path)}"
+            f"{path} contains no weights for lite ({type(error).__name__}: {error}); "
+            f"{_advice(path)}"
         ) from error
     return weights, obj_names
 
@@ -34,12 +36,12 @@ def _advice(path: Path) -> str:
     """Suggest which detector a file may belong to, judging by its format."""
     with path.open("rb") as file:
         is_pickle = file.read(1) == b"\x80"
-    advice = "use a file of jobs/train_lite.py, or leave detector.weights empty"
+    advice = "use a file written by jobs/train_lite.py, or leave detector.weights empty"
     if not (is_pickle or zipfile.is_zipfile(path) or read_header(path)[1]):
         return advice
     return (
-        "weights of the Visual Genome detector need --detector.name vg-pbua or vg-caffe, those of "
-        f"another Detectron2 network need its config.yaml; for lite, {advice}"
+        "for weights of the Visual Genome detector, pass --detector.name vg-pbua or vg-caffe; for "
+        f"those of another Detectron2 network, pass its config.yaml; for lite, {advice}"
     )
 
 
@@ -74,7 +76,7 @@ def _check_fit(
     )
     if problems:
         raise ValueError(
-            f"{path} does not fit lite's network: {len(problems)} tensors are missing, unknown or "
-            f"of another shape, the first is {problems[0]}; train the weights again with this "
-            "version's jobs/train_lite.py"
+            f"{path} does not fit lite's network: {counted(len(problems), 'tensor')} missing, "
+            f"unknown or of the wrong shape, such as {problems[0]}; train the weights again with "
+            "jobs/train_lite.py from this version"
         )

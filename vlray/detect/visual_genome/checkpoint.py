@@ -81,15 +81,16 @@ def _convert(path: Path, digest: str, cached: Path) -> VgCheckpoint:
         "source_sha256": digest,
         "has_attributes": str(has_attributes).lower(),
     }
+    # Readers in other processes must never see a partial file.
     try:
         with replacing(cached) as temporary:
             save_file(tensors, temporary, metadata)
     except (OSError, SafetensorError) as error:  # a full or read-only disk is not fatal
         logger.warning(
-            "Converted weights cannot be cached, so %s is converted in every run: %s", path, error
+            "converted weights cannot be cached, so every run converts %s again: %s", path, error
         )
     else:
-        logger.info("Converted %s (%s) to %s", path, flavour, cached)
+        logger.info("converted %s (%s) to %s", path, flavour, cached)
     return VgCheckpoint(tensors, flavour, has_attributes, digest, path)
 
 
@@ -100,9 +101,9 @@ def _from_cache(cached: Path, digest: str, path: Path) -> VgCheckpoint | None:
             return None
         tensors, metadata = _read_canonical(cached)
         if metadata["source_sha256"] != digest:
-            raise ValueError(f"it belongs to another file, with {metadata['source_sha256']}")
+            raise ValueError(f"converted from another file ({metadata['source_sha256']})")
     except (OSError, ValueError) as error:
-        logger.warning("The converted weights %s are converted again: %s", cached, error)
+        logger.warning("converting the weights again, because %s cannot be used: %s", cached, error)
         return None
     flavour = cast("Flavour", metadata["flavour"])
     return VgCheckpoint(tensors, flavour, _has_attributes(metadata), digest, path)
@@ -119,7 +120,7 @@ def _read_canonical(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if absent or metadata["format"] != VG_FORMAT or metadata["flavour"] not in get_args(Flavour):
         raise ValueError(
             f"{path} has the metadata {metadata}, but this version of vlray reads {VG_FORMAT}; "
-            "use the published file, which it converts again"
+            "pass the published file, and vlray converts it again"
         )
     try:
         tensors = load_file(path)
@@ -140,6 +141,6 @@ def _conversion_lock(cached: Path) -> AbstractContextManager[object]:
         cached.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
     except OSError as error:
-        logger.warning("Converted weights cannot be cached in %s: %s", cached.parent, error)
+        logger.warning("converted weights cannot be cached in %s: %s", cached.parent, error)
         return nullcontext()
     return locked(lock)

@@ -69,7 +69,7 @@ class VgDetector:
         """
         if options.options:
             raise ValueError(
-                f"{cls.name} has no detector.options; remove {sorted(options.options)}"
+                f"{cls.name} takes no detector.options; remove {', '.join(sorted(options.options))}"
             )
         defaults = cls.conventions
         return replace(

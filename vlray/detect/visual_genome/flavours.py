@@ -28,6 +28,7 @@ from vlray.detect.visual_genome.shapes import (
     canonical_shapes,
     d2_anchors,
 )
+from vlray.settings.wording import counted
 
 Flavour = Literal["hf", "airsplay", "milvlg", "canonical"]
 
@@ -93,9 +94,9 @@ def check_shapes(tensors: Mapping[str, Any], expected: Shapes, source: str) -> N
         ValueError: They differ; the message lists the differences.
     """
     problems = {
-        "are missing": expected.keys() - tensors.keys(),
-        "are unknown": tensors.keys() - expected.keys(),
-        "have another shape": [
+        "missing from the file": expected.keys() - tensors.keys(),
+        "not part of the network": tensors.keys() - expected.keys(),
+        "wrong shape": [
             f"{name} {tuple(tensors[name].shape)} instead of {shape}"
             for name, shape in expected.items()
             if name in tensors and tuple(tensors[name].shape) != shape
@@ -103,7 +104,7 @@ def check_shapes(tensors: Mapping[str, Any], expected: Shapes, source: str) -> N
     }
     if any(problems.values()):
         raise ValueError(
-            f"{source} does not hold the Visual Genome Faster R-CNN with ResNet-101:\n  "
+            f"{source} does not contain the Visual Genome Faster R-CNN with ResNet-101:\n  "
             + "\n  ".join(_listed(problem, names) for problem, names in problems.items() if names)
             + "\nUse unc-nlp/frcnn-vg-finetuned, a faster_rcnn_from_caffe*.pkl of "
             "py-bottom-up-attention or a bua-caffe-frcn-r101*.pth of MILVLG, exactly as published."
@@ -113,7 +114,7 @@ def check_shapes(tensors: Mapping[str, Any], expected: Shapes, source: str) -> N
 def _listed(problem: str, names: Iterable[str]) -> str:
     names = sorted(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{len(names)} tensors {problem}: {', '.join(names[:_LISTED])}{more}"
+    return f"{problem} ({counted(len(names), 'tensor')}): {', '.join(names[:_LISTED])}{more}"
 
 
 def _flavour_of(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flavour:
@@ -124,7 +125,7 @@ def _flavour_of(tensors: Mapping[str, Tensor | np.ndarray], source: str) -> Flav
     """
     for pattern, why in _FOREIGN.items():
         if name := next((name for name in tensors if re.search(pattern, name)), None):
-            raise ValueError(f"{source} cannot be loaded: {why} (its tensor {name})")
+            raise ValueError(f"{source} cannot be loaded: {why} (tensor {name})")
     # Number of rows of each weight, keyed by the module's name.
     rows = {name.split(".")[-2]: len(v) for name, v in tensors.items() if name.endswith(".weight")}
     if any(rows.get(part) == count for part, count in _MILVLG_ROWS.items()) or any(

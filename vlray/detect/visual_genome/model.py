@@ -199,8 +199,8 @@ def build_vg(
         )
         if network.fast_res5 is None:
             logger.warning(
-                "this processor has no instructions for detector.precision=%s, which is many times "
-                "slower here than fp32; use fp32 or a GPU",
+                "this processor has no instructions for detector.precision=%s, so it is many times "
+                "slower than fp32; use fp32 or a GPU",
                 precision,
             )
     return network

@@ -134,8 +134,10 @@ class RegionFinder:
         """Run the backbone; return the C4 maps, and the height and width of the resized images."""
         shapes = sorted({image.shape for image in images})
         if len(shapes) != 1:
+            names = ", ".join(map(str, shapes))
             raise ValueError(
-                f"images of one call must have one size, these have {shapes}; group them by size"
+                f"all images in one call must have the same size, but got {names}; "
+                "group them by size"
             )
         # A copy, because Ray's arrays are read-only and torch warns about those.
         pixels = torch.from_numpy(np.stack(images).astype(np.float32)).to(self._network.device)

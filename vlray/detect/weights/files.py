@@ -57,8 +57,9 @@ def locate(weights: str) -> Path:
         path = _local_file(source)
     if expected and (digest := sha256(path)) != expected:
         raise ValueError(
-            f"{path} has the SHA-256 {digest}, but #sha256= says {expected}; it is another file "
-            "or a damaged one: remove it (a URL is then downloaded again) or correct #sha256="
+            f"{path} has the SHA-256 {digest}, but #sha256= says {expected}; the file is "
+            "damaged or not the expected one: remove it (a URL is then downloaded again), or "
+            "correct #sha256="
         )
     return path
 
@@ -73,7 +74,7 @@ def cache_path(url: str) -> Path:
     names = [unquote(name).replace("/", "_") for name in parts.path.split("/")]
     names = [name for name in names if name not in ("", ".", "..")]
     if not names or parts.path.endswith("/"):
-        raise ValueError(f"{url} names no file; use the URL of the file itself")
+        raise ValueError(f"{url} does not end with a file name; pass the URL of the file itself")
     if parts.query:  # another query may mean another file; the suffix must stay last
         name = Path(names[-1])
         names[-1] = (
@@ -116,7 +117,7 @@ def _local_file(source: str) -> Path:
     problem = "is a folder" if path.is_dir() else "does not exist"
     raise ValueError(
         f"the file {source!r} {problem} (looked for at {path.absolute()}); "
-        "use the path of a file, a URL, or org/name on the Hugging Face Hub"
+        "pass the path of a file, a URL, or org/name on the Hugging Face Hub"
     )
 
 
@@ -128,7 +129,7 @@ def _download(url: str, path: Path, expected: str) -> None:
     """
 
     def fetch(temporary: Path) -> None:
-        logger.info("Downloading %s to %s", url, path)
+        logger.info("downloading %s to %s", url, path)
         with temporary.open("wb") as file:
             # torch.hub.download_url_to_file accepts an interrupted transfer as a complete file and
             # waits forever if a server hangs. http_get resumes, and checks the length.

@@ -57,8 +57,8 @@ class _ArrowReader(ABC):
         missing = [name for name in self.columns if name not in self._schema.names]
         if missing:
             raise ValueError(
-                f"{source} has no column {', '.join(missing)}; it has "
-                f"{', '.join(self._schema.names) or 'none'}"
+                f"{source} lacks the columns {', '.join(missing)}; its columns are "
+                f"{', '.join(self._schema.names) or '(none)'}"
             )
         self._contents = _find_batches(source, self._schema)
         self._lost = self._list_lost(self._contents)
@@ -87,7 +87,7 @@ class _ArrowReader(ABC):
             batch += 1
         for image_id in self._lost[position - self._contents.rows :]:
             position += 1
-            reason = self._contents.damage or "the file ends before its row"
+            reason = self._contents.damage or "the file ends before this row"
             yield position, Unreadable(image_id, "CutOff", reason)
 
     def _read_batch(self, batch: int) -> pa.RecordBatch | str:
@@ -98,7 +98,7 @@ class _ArrowReader(ABC):
                 rows = pa.ipc.read_record_batch(pa.ipc.read_message(mapped), self._schema)
             rows.validate(full=True)  # damaged offsets would cause reads outside the buffer
         except pa.ArrowException as error:
-            return f"its batch is damaged: {error}"
+            return f"the batch with this row is damaged: {error}"
         return rows
 
     def _read_row(self, rows: pa.RecordBatch | str, row: int, image_id: str) -> RawRegions:
@@ -263,7 +263,9 @@ def _matrix(rows: pa.RecordBatch, name: str, row: int) -> np.ndarray:
     lists = _items(rows, name, row)
     lengths = set(pc.list_value_length(lists).to_pylist())
     if len(lengths) != 1:
-        raise ValueError(f"{name} has rows of {len(lengths)} different lengths")
+        raise ValueError(
+            f"all rows in {name} must have the same length, but have {len(lengths)} lengths"
+        )
     values = np.array(lists.flatten().to_numpy(zero_copy_only=False))
     return values.reshape(len(lists), -1)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vlray.formats.readers.protocol import RawRegions, Unreadable
+from vlray.settings.wording import counted
 from vlray.storage.files import escape_bytes
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -52,16 +53,22 @@ def raw_regions(
     """
     boxes, feats = numbers(boxes, "boxes"), numbers(visual_feats, "features")
     if boxes.ndim != 2 or boxes.shape[1] < 4:
-        raise ValueError(f"boxes have shape {boxes.shape}, not (R, 4)")
+        raise ValueError(f"boxes must have shape (R, 4), but have shape {boxes.shape}")
     if feats.ndim != 2 or len(feats) != len(boxes):
-        raise ValueError(f"features have shape {feats.shape}, but there are {len(boxes)} boxes")
+        raise ValueError(
+            f"features have shape {feats.shape}, but the image has "
+            f"{counted(len(boxes), 'box', 'boxes')}"
+        )
     checked: dict[str, Any] = {}
     for name, values in (labels or {}).items():
         if values is None:
             continue
         checked[name] = numbers(values, name).reshape(-1)
         if len(checked[name]) != len(boxes):
-            raise ValueError(f"{name} has {len(checked[name])} values for {len(boxes)} boxes")
+            raise ValueError(
+                f"{name} has {counted(len(checked[name]), 'value')} for "
+                f"{counted(len(boxes), 'box', 'boxes')}"
+            )
     return RawRegions(image_id, boxes[:, :4], feats, image_hw, **checked, remarks=remarks)
 
 
@@ -72,10 +79,10 @@ def numbers(value: Any, what: str) -> np.ndarray:
         ValueError: The value is None or not numeric; the message calls it ``what``.
     """
     if value is None:
-        raise ValueError(f"it has no {what}")
+        raise ValueError(f"the image has no {what}")
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{what} have type {type(value).__name__}; expected a numeric array")
+        raise ValueError(f"{what} must be a numeric array, but have type {type(value).__name__}")
     return array
 
 
@@ -107,7 +114,9 @@ def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str
     if probs.ndim == 1:
         return {"obj_ids": ids, "obj_probs": probs}, ()
     if len(probs) != len(ids):
-        raise ValueError(f"cls_prob has shape {probs.shape}, but there are {len(ids)} objects")
+        raise ValueError(
+            f"cls_prob has shape {probs.shape}, but the image has {counted(len(ids), 'object')}"
+        )
     remarks: tuple[str, ...] = ()
     if probs.shape[1] == _CLASSES_WITH_BACKGROUND:
         probs, remarks = probs[:, 1:], ("background-first",)
@@ -115,8 +124,8 @@ def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str
     rows, columns = np.arange(len(ids)), ids.astype(np.int64)
     if ((columns < 0) | (columns >= probs.shape[1])).any():
         raise ValueError(
-            f"objects range from {columns.min()} to {columns.max()}, but cls_prob has "
-            f"{probs.shape[1]} classes"
+            f"object ids range from {columns.min()} to {columns.max()}, but cls_prob has "
+            f"{counted(probs.shape[1], 'class', 'classes')}"
         )
     return {"obj_ids": ids, "obj_probs": probs[rows, columns]}, remarks
 

@@ -17,6 +17,7 @@ import numpy as np
 from vlray.formats.readers.checked import attempt, raw_regions, size
 from vlray.formats.readers.pickles import require_trust, unpickle_dict
 from vlray.formats.readers.protocol import RawRegions, Unreadable
+from vlray.settings.wording import counted
 from vlray.storage.files import escape_bytes
 
 _LABELS = {
@@ -59,7 +60,8 @@ class Hdf5Reader:
             has_groups = bool(self._names) and isinstance(file[self._names[0]], h5py.Group)
         if not has_groups:
             raise ValueError(
-                f"{source} has no group per image; its top level has {_list(self._names[:8])}"
+                f"{source} must have one group per image, but its top level contains "
+                f"{_list(self._names[:8])}"
             )
         self.end = len(self._names)
 
@@ -111,12 +113,12 @@ class Hdf5RowsReader:
         with _opened(source) as file:
             missing = [name for name in _ROWS if name not in file]
         if missing:
-            raise ValueError(f"{source} has no {' and no '.join(missing)} at its top level")
+            raise ValueError(f"{source} lacks {' and '.join(missing)} at its top level")
         index = source.with_name(source.stem + _INDEX)
         if not index.is_file():
             raise ValueError(
-                f"{source} needs {index.name}, which was written with it and maps image ids to "
-                "rows; put it into the same folder"
+                f"{source} requires {index.name}, which maps image ids to rows; copy it into the "
+                "same folder"
             )
         require_trust(trust_pickle, index, "the list of image ids of an HDF5 file")
         self.companions = (index,)
@@ -166,11 +168,11 @@ def _list(names: Iterable[str | bytes]) -> str:
 def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
     group = file[name]
     if not isinstance(group, h5py.Group):
-        raise ValueError("it is not a group of arrays")
+        raise ValueError("the entry for this image is not a group of arrays")
     values = {key: group[key][()] for key in (*_LABELS.values(), "img_h", "img_w") if key in group}
     for key in ("features", "boxes"):
         if key not in group:
-            raise ValueError(f"it has no {key}; it has {_list(group)}")
+            raise ValueError(f"the group lacks {key}; it contains {_list(group)}")
     return raw_regions(
         _id_of(name),
         group["boxes"][()],
@@ -188,10 +190,13 @@ def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
         index = slice(start, stop)
         if not 0 <= start <= stop <= len(file["image_bb"]):
             raise ValueError(
-                f"its rows {start} to {stop} exceed the {len(file['image_bb'])} rows of image_bb"
+                f"rows {start} to {stop} are out of range: image_bb has "
+                f"{counted(len(file['image_bb']), 'row')}"
             )
     elif not 0 <= row < len(file["image_bb"]):
-        raise ValueError(f"its row {row} exceeds the {len(file['image_bb'])} rows of image_bb")
+        raise ValueError(
+            f"row {row} is out of range: image_bb has {counted(len(file['image_bb']), 'row')}"
+        )
     boxes = file["image_bb"][index]
     image_hw = None
     if "spatial_features" in file:

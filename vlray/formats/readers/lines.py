@@ -56,8 +56,8 @@ def _line(stream: BinaryIO, source: Path) -> bytes:
     line = stream.readline(LONGEST)
     if len(line) == LONGEST:
         raise ValueError(
-            f"{source} has a line of more than {LONGEST >> 20} MiB at byte "
-            f"{stream.tell() - len(line):,}, more than any image needs; it has another format"
+            f"{source} has a line longer than {LONGEST >> 20} MiB at byte "
+            f"{stream.tell() - len(line):,}. No image needs that much: the file has another format"
         )
     return line
 
@@ -93,4 +93,4 @@ def numbers(name: str, text: bytes, count: int, kinds: tuple[DTypeLike, ...]) ->
         if len(data) == count * np.dtype(kind).itemsize:
             return np.frombuffer(data, kind)
     expected = " or ".join(f"{count * np.dtype(kind).itemsize:,}" for kind in kinds)
-    raise DamagedError(f"{name} has {len(data):,} bytes where {count:,} numbers need {expected}")
+    raise DamagedError(f"{name} has {len(data):,} bytes, but {count:,} numbers require {expected}")

@@ -68,7 +68,7 @@ class LmdbReader:
             if txn.get(_TENSORPACK) is not None:
                 raise ValueError(
                     f"{source} is a tensorpack database, whose serialization is not supported; "
-                    "give the HDF5 file that it was made from (VOLTA's h5_to_td-lmdb.py)"
+                    "pass the HDF5 file that it was made from with VOLTA's h5_to_td-lmdb.py"
                 )
             self.end = txn.stat()["entries"] - (txn.get(_KEYS) is not None)
 
@@ -116,7 +116,7 @@ class LmdbReader:
         expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
         if actual < expected:
             raise ValueError(
-                f"{path} is truncated: it has {actual:,} of {expected:,} bytes; copy it again"
+                f"{path} is truncated ({actual:,} of {expected:,} bytes); copy it again"
             )
 
     def _read_chunk(self, last: bytes | None, skip: int) -> list[tuple[bytes, bytes]]:

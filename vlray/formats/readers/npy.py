@@ -50,7 +50,8 @@ class NpyReader:
         self._folder, self._names = _list_features(source)
         if not self._names:
             raise ValueError(
-                f"{source} has no X.npy with an X_info.npy; give the folder that has both"
+                f"{source} has no pair of files X.npy and X_info.npy; pass a folder that contains "
+                "both"
             )
         require_trust(trust_pickle, source, "a folder of MMF's X.npy and X_info.npy")
         self.end = len(self._names)
@@ -74,7 +75,7 @@ class NpyReader:
     def _read(self, name: str) -> RawRegions:
         info_path = self._folder / _info_of(name)
         if not info_path.is_file():
-            raise ValueError(f"{info_path.name}, which has the boxes, is missing")
+            raise ValueError(f"{info_path.name}, which contains the boxes, is missing")
         feats = np.load(self._folder / name, allow_pickle=False)
         with info_path.open("rb") as file:
             info = read_object_npy(file, info_path.name)

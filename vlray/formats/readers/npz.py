@@ -67,7 +67,8 @@ class NpzReader:
         self._folder, self._names = list_files(source, _ENDING)
         if not self._names:
             raise ValueError(
-                f"{source} has no .npz files, also in its subfolders; give the folder that has them"
+                f"{source} and its subfolders contain no .npz files; pass the folder that "
+                "contains them"
             )
         self._trust_pickle = trust_pickle
         self.end = len(self._names)
@@ -88,11 +89,11 @@ class NpzReader:
         with (self._folder / name).open("rb") as file:  # np.load does not close a damaged file
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError(f"{name} is a single array, not an archive of arrays")
+                raise ValueError(f"{name} must be an archive of arrays, but is a single array")
             boxes = archive.get("bbox")
             if boxes is None:
                 raise ValueError(
-                    f"{name} has no bbox; its arrays are {', '.join(archive) or 'nothing'}"
+                    f"{name} has no array bbox; its arrays are {', '.join(archive) or '(none)'}"
                 )
             feats, remarks = _features(archive, len(boxes))
             labels, more = self._labels(archive, name)

@@ -30,9 +30,9 @@ def require_trust(trust_pickle: bool, source: Path, form: str) -> None:
     """
     if not trust_pickle:
         raise ValueError(
-            f"{source} is {form}, and its content is pickled. A pickle can run code when it is "
-            "opened. vlray only reads arrays, numbers and strings and refuses the rest, but asks "
-            "first: if you trust the source of the file, use --trust-pickle"
+            f"{source} is {form} with pickled content, and opening a pickle can run code. If you "
+            "trust the source of the file, pass --trust-pickle. Even then, vlray reads only "
+            "arrays, numbers and strings, and refuses the rest"
         )
 
 
@@ -50,14 +50,15 @@ def unpickle(data: bytes | BinaryIO, what: str) -> Any:
     """
     try:
         file = io.BytesIO(data) if isinstance(data, bytes) else data
+        # Arrays pickled by Python 2 can only be read as latin1.
         return _RegionUnpickler(file, encoding="latin1").load()
     except Exception as error:  # a damaged pickle can raise anything
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is None:
             raise ValueError(f"{what} is a damaged pickle: {error}") from error
         raise ValueError(
-            f"{what} imports {refused[1]}, and vlray runs no code from a pickle; if you trust it, "
-            "open the file in Python and save its arrays without it"
+            f"{what} imports {refused[1]}, but vlray runs no code from pickles. If you trust the "
+            "file, open it in Python and save its arrays without that import"
         ) from error
 
 

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from vlray.formats.readers.float_types import FloatType, float_type
 from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines, numbers
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
@@ -52,11 +53,14 @@ class _TsvReader:
             ValueError: None of the first lines has this format; the message includes the reason.
         """
         rows = [self._parse(line) for line in first_lines(source, _LOOKED_AT)]
-        if not any(isinstance(row, RawRegions) for row in rows):
+        samples = [row for row in rows if isinstance(row, RawRegions)]
+        if not samples:
             reasons = (row.reason for row in rows if isinstance(row, Unreadable))
             raise ValueError(
-                f"{source} does not have the format {self.name}: {next(reasons, 'it has no lines')}"
+                f"{source} does not have the format {self.name}: "
+                f"{next(reasons, 'the file is empty')}"
             )
+        self.float_type = float_type([row.visual_feats.tobytes() for row in samples])
         self._source = source
         self.end = source.stat().st_size
 
@@ -66,29 +70,39 @@ class _TsvReader:
         for end, line in lines(self._source, position):
             if line == header:  # some tools write a header
                 continue
-            yield end, self._parse(line)
+            yield end, self._parse(line, self.float_type)
 
     @classmethod
-    def _parse(cls, line: bytes) -> RawRegions | Unreadable:
-        # Split from the right: an id may contain tabs, but base64 and numbers cannot.
-        fields = line.rsplit(b"\t", len(cls.columns) - 1)
+    def _parse(cls, line: bytes, kind: FloatType = "<f4") -> RawRegions | Unreadable:
+        fields = line.split(b"\t")
+        extra = len(fields) - len(cls.columns)
+        # Split from the right if an id contains tabs, for which Python's csv module quotes it.
+        if extra > 0 and line[:1] == b'"' and fields[extra][-1:] == b'"':
+            fields = line.rsplit(b"\t", len(cls.columns) - 1)
         try:
             image_id = _unquoted(fields[0].decode("utf-8"))
         except UnicodeDecodeError:
-            return Unreadable(repr(fields[0][:40]), "UnicodeDecodeError", "its id is not UTF-8")
+            return Unreadable(
+                repr(fields[0][:40]), "UnicodeDecodeError", "the image id is not UTF-8"
+            )
         try:
             if len(fields) != len(cls.columns):
-                raise DamagedError(f"{len(fields)} columns instead of {len(cls.columns)}")
+                glued = (
+                    "; if a line end is missing, other images are lost, too" if extra > 0 else ""
+                )
+                raise DamagedError(
+                    f"the line has {len(fields)} columns instead of {len(cls.columns)}{glued}"
+                )
             if not image_id:
-                raise DamagedError("its id is empty")
-            return cls._convert(image_id, dict(zip(cls.columns, fields, strict=True)))
+                raise DamagedError("the image id is empty")
+            return cls._convert(image_id, dict(zip(cls.columns, fields, strict=True)), kind)
         except DamagedError as error:
             # A damaged line may be one long field.
             short = image_id if len(image_id) < 256 else image_id[:40] + "..."
             return Unreadable(short, "Damaged", str(error))
 
     @classmethod
-    def _convert(cls, image_id: str, row: dict[str, bytes]) -> RawRegions:
+    def _convert(cls, image_id: str, row: dict[str, bytes], kind: FloatType) -> RawRegions:
         raise NotImplementedError
 
 
@@ -99,12 +113,12 @@ class Tsv10Reader(_TsvReader):
     columns = COLUMNS_10
 
     @classmethod
-    def _convert(cls, image_id: str, row: dict[str, bytes]) -> RawRegions:
+    def _convert(cls, image_id: str, row: dict[str, bytes], kind: FloatType) -> RawRegions:
         count = _count(row)
         return RawRegions(
             image_id,
             boxes=numbers("boxes", row["boxes"], count * 4, _FLOATS).reshape(count, 4),
-            visual_feats=_features(row["features"], count),
+            visual_feats=_features(row["features"], count, kind),
             image_hw=(_number(row, "img_h"), _number(row, "img_w")),
             obj_ids=numbers("objects_id", row["objects_id"], count, _INTEGERS),
             obj_probs=numbers("objects_conf", row["objects_conf"], count, _FLOATS),
@@ -120,12 +134,12 @@ class Tsv6Reader(_TsvReader):
     columns = COLUMNS_6
 
     @classmethod
-    def _convert(cls, image_id: str, row: dict[str, bytes]) -> RawRegions:
+    def _convert(cls, image_id: str, row: dict[str, bytes], kind: FloatType) -> RawRegions:
         count = _count(row)
         return RawRegions(
             image_id,
             boxes=numbers("boxes", row["boxes"], count * 4, _FLOATS).reshape(count, 4),
-            visual_feats=_features(row["features"], count),
+            visual_feats=_features(row["features"], count, kind),
             image_hw=(_number(row, "image_h"), _number(row, "image_w")),
         )
 
@@ -143,22 +157,23 @@ def _number(row: dict[str, bytes], name: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DamagedError(f"{name} is {row[name][:20]!r}, not a number")
+        raise DamagedError(f"{name} must be a number, but is {row[name][:20]!r}")
     return value
 
 
 def _count(row: dict[str, bytes]) -> int:
     count = _number(row, "num_boxes")
     if count < 0 or count != int(count):
-        raise DamagedError(f"num_boxes is {count}, not a whole number from 0")
+        raise DamagedError(f"num_boxes must be a non-negative integer, but is {count}")
     return int(count)
 
 
-def _features(text: bytes, count: int) -> np.ndarray:
+def _features(text: bytes, count: int, kind: FloatType) -> np.ndarray:
     """Decode (R, D) vectors; D is computed from the number of bytes."""
-    data = decode_base64("features", text)
-    if len(data) % max(count * 4, 1) or (data and not count):
+    data, dtype = decode_base64("features", text), np.dtype(kind)
+    if len(data) % max(count * dtype.itemsize, 1) or (data and not count):
         raise DamagedError(
-            f"features has {len(data):,} bytes, not a multiple of {count} float32 vectors"
+            f"features has {len(data):,} bytes, which is not a multiple of {count} {dtype.name} "
+            "vectors"
         )
-    return np.frombuffer(data, "<f4").reshape(count, len(data) // (count * 4) if count else 0)
+    return np.frombuffer(data, dtype).reshape(count, -1 if count else 0)

@@ -16,6 +16,7 @@ import numpy as np
 
 from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines
 from vlray.formats.readers.protocol import RawRegions, Unreadable
+from vlray.settings.wording import counted
 
 _LOOKED_AT = 5  # lines
 _GEOMETRY = 6  # values after each of Oscar's vectors: x1, y1, x2, y2, width, height, as fractions
@@ -46,7 +47,8 @@ class VinvlReader:
         if not any(isinstance(row, RawRegions) for row in rows):
             reasons = (row.reason for row in rows if isinstance(row, Unreadable))
             raise ValueError(
-                f"{source} does not have the format {self.name}: {next(reasons, 'it has no lines')}"
+                f"{source} does not have the format {self.name}: "
+                f"{next(reasons, 'the file is empty')}"
             )
         self._source = source
         self.end = source.stat().st_size
@@ -62,22 +64,24 @@ def _parse(line: bytes) -> RawRegions | Unreadable:
     image_id = key[:255].decode("utf-8", "backslashreplace")
     try:
         if not tab or not image_id or b"\t" in text[:64]:
-            raise DamagedError("a line is not a key, a tab and JSON")
+            raise DamagedError("the line must be a key, a tab and JSON")
         try:
             row = json.loads(text)
-        except ValueError as error:
-            raise DamagedError(f"its JSON is invalid: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"the JSON is invalid: {error}") from error
         if isinstance(row, list):  # older files have the list of objects at the top level
             row = {"objects": row}
         if isinstance(row, dict) and isinstance(row.get("objects"), list):
             return _objects(image_id, row["objects"])
         if isinstance(row, dict) and {"num_boxes", "features"} <= row.keys():
             return _oscar(image_id, row)
-        raise DamagedError("its JSON has neither objects nor num_boxes and features")
+        raise DamagedError("the JSON has neither objects, nor num_boxes and features")
     except DamagedError as error:
         return Unreadable(image_id, "Damaged", str(error))
     except (TypeError, ValueError, KeyError) as error:
-        return Unreadable(image_id, type(error).__name__, f"its JSON is not VinVL's: {error}")
+        return Unreadable(
+            image_id, type(error).__name__, f"the JSON does not have VinVL's structure: {error}"
+        )
 
 
 def _objects(image_id: str, objects: list[dict[str, Any]]) -> RawRegions:
@@ -90,7 +94,10 @@ def _objects(image_id: str, objects: list[dict[str, Any]]) -> RawRegions:
         if "feature" in item
     ]
     if len({len(vector) for vector in vectors}) > 1 or len(vectors) not in (0, len(objects)):
-        raise DamagedError("its objects have features of different lengths, or only some have one")
+        raise DamagedError(
+            "all objects must have features of the same length, but lengths differ or some are "
+            "missing"
+        )
     boxes = np.array([item["rect"] for item in objects], np.float32).reshape(-1, 4)
     best = [_best(item) for item in objects] if attributed else []
     return RawRegions(
@@ -117,12 +124,13 @@ def _oscar(image_id: str, row: dict[str, Any]) -> RawRegions:
     data = decode_base64("features", row["features"].encode())
     if len(data) % max(count * 4, 1) or (data and not count):
         raise DamagedError(
-            f"features has {len(data):,} bytes, not a multiple of {count} float32 vectors"
+            f"features has {len(data):,} bytes, which is not a multiple of {count} float32 vectors"
         )
     values = np.frombuffer(data, "<f4").reshape(count, -1) if count else np.zeros((0, 0), "<f4")
     if count and values.shape[1] <= _GEOMETRY:
         raise DamagedError(
-            f"its features have {values.shape[1]} values per region, too few to include boxes"
+            f"features have {counted(values.shape[1], 'value')} per region, too few to include "
+            "boxes"
         )
     split = values.shape[1] - _GEOMETRY if count else 0
     return RawRegions(

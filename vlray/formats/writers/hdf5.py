@@ -44,7 +44,7 @@ class Hdf5Export:
         for image_id in image_ids:
             if not image_id or "/" in image_id or "\0" in image_id or image_id == ".":
                 raise ValueError(
-                    f"the id {image_id!r} cannot be the name of an HDF5 group ('/' separates "
+                    f"the image id {image_id!r} is not a valid HDF5 group name ('/' separates "
                     "nested groups); export to a folder or to OUT.tsv instead"
                 )
         self._images = state["images"] if state else 0

@@ -45,7 +45,7 @@ class NpzExport:
                 or any(len(name.encode()) > LONGEST for name in image_id.split("/"))
             ):
                 raise ValueError(
-                    f"the id {image_id!r} cannot be a file name; export to OUT.tsv instead"
+                    f"the image id {image_id!r} is not a valid file name; export to OUT.tsv instead"
                 )
         self._images = state["images"] if state else 0
         self._folder, self._fs = path, LocalFileSystem()

@@ -38,8 +38,8 @@ class TsvExport:
         for image_id in image_ids:
             if "\n" in image_id or "\r" in image_id or not image_id:
                 raise ValueError(
-                    f"the id {image_id!r} is empty or has a line break, which a TSV cannot hold; "
-                    "export to OUT.h5 instead"
+                    f"the image id {image_id!r} is empty or has a line break, which a TSV cannot "
+                    "represent; export to OUT.h5 instead"
                 )
         self._images = state["images"] if state else 0
         self._file = path.open("r+b" if state else "wb", buffering=2**20)

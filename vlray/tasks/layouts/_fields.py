@@ -52,6 +52,17 @@ def id_of(entry: Mapping[str, Any], key: str) -> str:
     return str(value)
 
 
+def answer_of(value: object) -> str:
+    """Return an answer, which may be a string, a number or a truth value in the file.
+
+    Raises:
+        FieldError: The value has another type.
+    """
+    if not isinstance(value, str | int | float):
+        raise FieldError(f"an answer is {value!r:.40}")
+    return str(value)
+
+
 def image_of(entry: Mapping[str, Any], key: str) -> str:
     """Return the name or number of the entry's image.
 

@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from vlray.tasks.example import Answers, Example
-from vlray.tasks.layouts._fields import about, examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts._fields import (
+    about,
+    answer_of,
+    examples,
+    id_of,
+    image_namer,
+    image_of,
+    text_of,
+)
 from vlray.tasks.layouts.documents import items
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -46,7 +54,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
             example_id=id_of(entry, "question_index"),
             text=text_of(entry, "question"),
             image_ids=(image_id(image_of(entry, "image_filename")),),
-            label=None if answer is None else Answers((str(answer),)),
+            label=None if answer is None else Answers((answer_of(answer),)),
             about=fields,
         )
 

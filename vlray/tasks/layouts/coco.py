@@ -80,10 +80,18 @@ def karpathy(files: Files, problems: Problems, options: Mapping[str, str]) -> It
         sentences = (
             {**sentence, "filename": image.get("filename")}
             for image in items(path, "images.item", problems)
-            if image.get("split") in splits
-            for sentence in image.get("sentences") or ()
+            if image.get("split", splits[0]) in splits
+            for sentence in _sentences(image)
         )
         yield from examples(sentences, make, path, problems)
+
+
+def _sentences(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return an image's captions; for an image in another form, an entry without a caption."""
+    sentences = image.get("sentences")
+    if "split" not in image or not isinstance(sentences, list):
+        return [{}]
+    return [one if isinstance(one, dict) else {} for one in sentences]
 
 
 def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
@@ -108,7 +116,7 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
     image_id = image_namer(options)
     for path in files["instances"]:
         names = {
-            entry["id"]: str(entry["name"])
+            str(entry["id"]): str(entry["name"])
             # Faults are counted in the pass over the annotations, so discard them here.
             for entry in items(path, "categories.item", Problems())
             if "id" in entry and "name" in entry
@@ -119,7 +127,7 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
         def make(
             entry: Mapping[str, Any],
             annotations: _Annotations = annotations,
-            names: Mapping[int, str] = names,
+            names: Mapping[str, str] = names,
             path: str = path,
         ) -> Example:
             number = id_of(entry, "id")
@@ -136,7 +144,7 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
                 image_ids=(image_id(number),),
                 label=Boxes(
                     tuple(boxes[index] for index in valid),
-                    tuple(names.get(categories[i], str(categories[i])) for i in valid),
+                    tuple(names.get(str(categories[i]), str(categories[i])) for i in valid),
                 ),
                 about={"crowd_boxes": str(crowds)} if crowds else {},
             )
@@ -155,6 +163,7 @@ class _Annotations:
 
     def __init__(self, path: str, problems: Problems) -> None:
         images, kinds, crowds, boxes = array("q"), array("q"), array("b"), array("d")
+        number = 0
         for number, entry in enumerate(items(path, "annotations.item", problems), 1):
             try:
                 box = corners_of(entry["bbox"])
@@ -168,6 +177,11 @@ class _Annotations:
             kinds.append(kind)
             crowds.append(bool(entry.get("iscrowd")))
             boxes.extend(box)
+        if number > 1 and not images:
+            raise ValueError(
+                f"{path} has another format: none of its {number:,} annotations has image_id, "
+                "category_id and bbox; use an instances_*.json file"
+            )
         # Sort by image once, so that an image's boxes are one slice.
         every = np.array(images, np.int64)
         order = np.argsort(every, kind="stable")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from vlray.tasks.example import Answers, Example
-from vlray.tasks.layouts._fields import image_namer
+from vlray.tasks.layouts._fields import FieldError, image_namer
 from vlray.tasks.layouts.documents import lines, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -54,13 +54,17 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
             elif question:
                 # The image is named at the end of the question.
                 image = _IMAGE.findall(question)[-1]
+                text = _MENTION.sub("", question).strip()
+                question = ""
+                if not text:
+                    problems.add(FieldError.kind, f"the question before {where} is empty")
+                    continue
                 yield Example(
                     example_id=str(number),
-                    text=_MENTION.sub("", question),
+                    text=text,
                     image_ids=(image_id(f"image{image}.png"),),
                     label=Answers((line.strip(),)),
                 )
-                question = ""
             else:
                 first_unpaired = first_unpaired or line
                 problems.add("no-question", f"{where}: {line!r:.40}")

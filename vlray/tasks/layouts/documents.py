@@ -10,10 +10,12 @@ from typing import Any
 import ijson
 
 from vlray.storage import files
+from vlray.tasks.layouts.json_text import JsonText
 from vlray.tasks.problems import Problems
 
 KEYS_SHOWN = 8
 BUFFER_BYTES = 1 << 20
+NOT_UTF8 = "a byte there is not UTF-8; convert the file, such as with iconv -f latin1 -t UTF-8"
 
 
 def open_bytes(path: str) -> io.BufferedReader:
@@ -38,20 +40,22 @@ def short_name(path: str) -> str:
 def items(path: str, prefix: str, problems: Problems) -> Iterator[dict[str, Any]]:
     """Yield the objects of a list inside a JSON document.
 
-    From a truncated or broken document, yield the entries before the fault; the fault is counted
-    once, with its place. Entries that are not objects are counted and skipped.
+    From a truncated or broken document, yield the entries before the fault, which is counted as
+    ``cut-off``. Entries that are not objects are counted and skipped. NaN and infinities are read
+    as null.
 
     Args:
         path: A local path or a URI.
         prefix: Location of the entries in ijson's notation: ``annotations.item`` for the list
             under ``annotations``, ``item`` if the document itself is a list.
-        problems: Object in which faults are counted, as ``broken-line``.
+        problems: Object in which faults are counted, as ``broken-line`` or ``cut-off``.
 
     Raises:
         ValueError: The document has no such list, or is not JSON.
     """
     with open_bytes(path) as stream:
-        pairs = ((None, value) for value in ijson.items(stream, prefix, use_float=True))
+        text = JsonText(stream, path)
+        pairs = ((None, value) for value in ijson.items(text, prefix, use_float=True))
         for _, entry in _objects(path, prefix, pairs, problems):
             yield entry
 
@@ -64,10 +68,10 @@ def entries(path: str, prefix: str, problems: Problems) -> Iterator[tuple[str, d
     Args:
         path: A local path or a URI.
         prefix: Location of the object whose values are the entries. Empty: the document itself.
-        problems: Object in which faults are counted, as ``broken-line``.
+        problems: Object in which faults are counted, as ``broken-line`` or ``cut-off``.
     """
     with open_bytes(path) as stream:
-        pairs = ijson.kvitems(stream, prefix, use_float=True)
+        pairs = ijson.kvitems(JsonText(stream, path), prefix, use_float=True)
         for key, entry in _objects(path, prefix, pairs, problems):
             assert key is not None
             yield key, entry
@@ -91,12 +95,15 @@ def _objects(
                     f"a {type(value).__name__}",
                 )
     except ijson.JSONError as error:
-        # Without a single key, the file is not a broken document but another kind of file.
-        if not count and not first_keys(path):
-            raise ValueError(f"{path} is not a JSON document: {_reason(error)}") from error
+        # Without a single entry, the file is not a broken document but another kind of file.
+        if not count:
+            keys = ", ".join(first_keys(path)) or "none"
+            raise ValueError(
+                f"{path} is not such a JSON document: {_reason(error)} (its first keys: {keys})"
+            ) from error
         broken = True
         problems.add(
-            "broken-line",
+            "cut-off",
             f"{short_name(path)} breaks off after {count:,} entries"
             f"{f' of {where}' if where else ''}: {_reason(error)}",
         )
@@ -107,7 +114,10 @@ def _objects(
 
 def _reason(error: ijson.JSONError) -> str:
     """Return the first line of the parser's message; the other lines only quote the document."""
-    return str(error).strip().partition("\n")[0]
+    message = error.args[0] if error.args else ""
+    if isinstance(message, bytes):  # the document is not UTF-8, so neither is the message
+        return NOT_UTF8
+    return str(message).strip().partition("\n")[0]
 
 
 def _check_form(path: str, where: str, *, is_list: bool) -> None:
@@ -118,7 +128,7 @@ def _check_form(path: str, where: str, *, is_list: bool) -> None:
     """
     opened = "start_array" if is_list else "start_map"
     with open_bytes(path) as stream:
-        for prefix, event, _ in ijson.parse(stream):
+        for prefix, event, _ in ijson.parse(JsonText(stream, path)):
             if prefix == where and event == opened:
                 return
     kind = "a list" if is_list else "an object"
@@ -139,7 +149,7 @@ def first_keys(path: str) -> tuple[str, ...]:
     keys: list[str] = []
     with open_bytes(path) as stream:
         try:
-            for prefix, event, value in ijson.parse(stream):
+            for prefix, event, value in ijson.parse(JsonText(stream, path)):
                 if event == "map_key" and prefix in ("", "item"):
                     keys.append(str(value))
                 if len(keys) == KEYS_SHOWN or (keys and (prefix, event) == ("item", "end_map")):
@@ -149,7 +159,7 @@ def first_keys(path: str) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
+def lines(path: str, problems: Problems, *, keep_end: bool = False) -> Iterator[tuple[int, str]]:
     """Yield the non-empty lines of a UTF-8 text file, each with its number, from 1.
 
     Lines that are not UTF-8 are counted and skipped. A byte order mark is removed.
@@ -157,35 +167,40 @@ def lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
     with open_bytes(path) as stream:
         for number, line in enumerate(stream, 1):
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 problems.add("broken-line", f"line {number} of {short_name(path)}: {error.reason}")
                 continue
             if text.strip():
-                yield number, text
+                yield number, text if keep_end else text.rstrip("\r\n")
 
 
 def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
     """Yield the objects in a file with one JSON object per line; count and skip other lines.
+
+    A broken last line is counted as ``cut-off`` if it lacks its newline.
 
     Raises:
         ValueError: No line is a JSON object.
     """
     seen = good = 0
     first_bad = ""
-    for number, text in lines(path, problems):
+    for number, text in lines(path, problems, keep_end=True):
         seen += 1
         try:
-            entry = json.loads(text)
+            entry = json.loads(text, parse_constant=lambda _: None)
             reason = "" if isinstance(entry, dict) else f"it is a {type(entry).__name__}"
         except ValueError as error:
             reason = str(error)
+        except RecursionError:
+            reason = "it is nested too deeply"
         if not reason:
             good += 1
             yield entry
             continue
         first_bad = first_bad or f"line {number}: {reason}"
-        problems.add("broken-line", f"line {number} of {short_name(path)}: {reason}")
+        kind = "broken-line" if text.endswith("\n") else "cut-off"
+        problems.add(kind, f"line {number} of {short_name(path)}: {reason}")
     # An empty file is valid.
     if seen and not good:
         keys = ", ".join(first_keys(path)) or "none"

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from vlray.tasks.example import Answers, Example
-from vlray.tasks.layouts._fields import about, examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts._fields import (
+    FieldError,
+    about,
+    answer_of,
+    examples,
+    id_of,
+    image_namer,
+    image_of,
+    text_of,
+)
 from vlray.tasks.layouts.documents import items
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -35,7 +44,9 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     image_id = image_namer(options)
 
     def make(entry: Mapping[str, Any]) -> Example:
-        answers = entry.get("answers")
+        answers = entry.get("answers") or ()
+        if not isinstance(answers, list | tuple):
+            raise FieldError(f"answers is {answers!r:.40}, not a list")
         fields = {
             "document": str(entry.get("ucsf_document_id", "")),
             "page": str(entry.get("ucsf_document_page_no", "")),
@@ -47,7 +58,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
             example_id=id_of(entry, "questionId"),
             text=text_of(entry, "question"),
             image_ids=(image_id(image_of(entry, "image")),),
-            label=Answers(tuple(map(str, answers))) if answers else None,
+            label=Answers(tuple(map(answer_of, answers))) if answers else None,
             about=fields,
         )
 

@@ -83,6 +83,7 @@ def entities(files: Files, problems: Problems, options: Mapping[str, str]) -> It
     """
     image_id = image_namer(options)
     good = bad = 0
+    has_phrases = False
     for path in files["images"]:
         for _, line in lines(path, problems):
             image = line.strip()
@@ -98,7 +99,13 @@ def entities(files: Files, problems: Problems, options: Mapping[str, str]) -> It
             good += 1
             # Lines are numbered from 1, the captions of an image from 0.
             for number, text in texts:
+                has_phrases = has_phrases or _PHRASE.search(text) is not None
                 yield _sentence(f"{image}#{number - 1}", name, text, boxes)
+    if good > 1 and not has_phrases:
+        raise ValueError(
+            f"no caption of {files['sentences'][0]} marks a phrase, as in [/EN#1/people A man]; "
+            "unpack annotations.zip there"
+        )
     if bad > 1 and not good:
         raise ValueError(
             f"none of the {bad:,} images of {files['images'][0]} has annotations in "

@@ -41,7 +41,11 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         for name in sorted(storage.list_names(fs, root)):
             if name.endswith(".json"):
                 path = storage.join(folder, name)
-                yield _form(path, name.removesuffix(".json"), problems)
+                page = _form(path, name.removesuffix(".json"), problems)
+                if page.text:
+                    yield page
+                else:
+                    problems.add(FieldError.kind, f"{short_name(path)} has no words")
 
 
 def _form(path: str, page: str, problems: Problems) -> Example:

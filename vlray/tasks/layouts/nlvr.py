@@ -46,6 +46,8 @@ def drawings(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 
     def make(entry: Mapping[str, Any]) -> Example:
         identifier = text_of(entry, "identifier")
+        if identifier.count("-") != 1:  # NLVR2's have four parts
+            raise FieldError(f"identifier {identifier!r:.40} is not set-position")
         name = f"{split}-{identifier}-{entry['order']}"
         fields = about(entry, "identifier", "order", "directory")
         return Example(

@@ -51,6 +51,8 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
     def make(entry: Mapping[str, Any]) -> Example:
         text, number = text_of(entry, "sent"), id_of(entry, "sent_id")
+        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise FieldError(f"sent is not UTF-8: {text!r:.40}")
         box = boxes.get(int(id_of(entry, "ann_id")))
         if box is None:
             raise FieldError(f"object {entry['ann_id']} is not in the instances")
@@ -88,7 +90,8 @@ def _references(path: str) -> list[dict[str, Any]]:
     """
     with open_bytes(path) as stream:
         try:
-            references = _Unpickler(stream, encoding="latin1").load()
+            # Python 2 writes bytes, which are UTF-8; other bytes are found in ``make``.
+            references = _Unpickler(stream, encoding="utf-8", errors="surrogateescape").load()
         except Exception as error:  # a damaged pickle may raise anything
             raise ValueError(
                 f"{path} is not a pickle of references: {error}; use refs(unc).p, refs(google).p "

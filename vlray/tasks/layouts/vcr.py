@@ -105,6 +105,8 @@ def _words(tokens: Tokens | None, objects: Sequence[str]) -> str:
     """
     if not tokens:
         raise FieldError("no question")
+    if isinstance(tokens, str):  # iterating it would make every letter a word
+        raise FieldError(f"{tokens!r:.40} is a text, not a list of tokens")
     words = []
     for token in tokens:
         if isinstance(token, str):

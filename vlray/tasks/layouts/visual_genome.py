@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import corners_of, is_box
-from vlray.tasks.layouts._fields import FieldError, examples, id_of, image_of, text_of
+from vlray.tasks.layouts._fields import examples, id_of, image_of, text_of
 from vlray.tasks.layouts.documents import items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -93,9 +93,7 @@ def _flat(path: str, problems: Problems) -> Iterator[Mapping[str, Any]]:
     for number, image in enumerate(items(path, "item", problems), 1):
         listed = image.get("regions")
         if not isinstance(listed, list):
-            problems.add(
-                FieldError.kind, f"entry {number} of {short_name(path)} has no list of regions"
-            )
+            yield image  # cannot be converted to an example, so it is counted as a problem
             continue
         for region in listed:
             if isinstance(region, dict):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from vlray.tasks.example import Answers, Example
-from vlray.tasks.layouts._fields import about, examples, image_namer, image_of, text_of
+from vlray.tasks.layouts._fields import about, answer_of, examples, image_namer, image_of, text_of
 from vlray.tasks.layouts.documents import items
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -54,4 +54,4 @@ def _label(entry: Mapping[str, Any], kind: str) -> Answers | None:
         return Answers((str(entry["answerable"]),)) if "answerable" in entry else None
     # Test files have no answers.
     answers = entry.get("answers") or ()
-    return Answers(tuple(str(answer["answer"]) for answer in answers)) if answers else None
+    return Answers(tuple(answer_of(one["answer"]) for one in answers)) if answers else None

@@ -8,7 +8,16 @@ from itertools import zip_longest
 from typing import Any, Literal
 
 from vlray.tasks.example import Answers, Example
-from vlray.tasks.layouts._fields import about, examples, id_of, image_namer, image_of, text_of
+from vlray.tasks.layouts._fields import (
+    FieldError,
+    about,
+    answer_of,
+    examples,
+    id_of,
+    image_namer,
+    image_of,
+    text_of,
+)
 from vlray.tasks.layouts.documents import items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
@@ -66,7 +75,7 @@ def _example(entry: Entry, image_id: Any) -> Example:
         example_id=id_of(entry, "question_id"),
         text=text_of(entry, "question"),
         image_ids=(image_id(image_of(entry, "image_id")),),
-        label=Answers(tuple(str(answer["answer"]) for answer in answers)) if answers else None,
+        label=Answers(tuple(answer_of(one["answer"]) for one in answers)) if answers else None,
         about=about(annotation, "question_type", "answer_type", "multiple_choice_answer"),
     )
 
@@ -87,14 +96,15 @@ def _joined(
         names: Names of the two files, for messages.
     """
     # Per file: the entries whose partner in the other file has not been read yet.
-    waiting: tuple[dict[int | str, Entry], dict[int | str, Entry]] = ({}, {})
+    waiting: tuple[dict[str, Entry], dict[str, Entry]] = ({}, {})
     for pair in zip_longest(questions, annotations):
         for side, entry in enumerate(pair):
             if entry is None:
                 continue
-            key = entry.get("question_id")
-            if not isinstance(key, int | str):
-                problems.add("incomplete", f"question_id is {key!r:.40} in {names[side]}")
+            try:
+                key = id_of(entry, "question_id")  # may be a number in only one of the files
+            except FieldError as error:
+                problems.add("incomplete", f"{error} in {names[side]}")
                 continue
             other = waiting[1 - side].pop(key, None)
             if other is not None:

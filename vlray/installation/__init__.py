@@ -1,0 +1,1 @@
+"""The installation itself: versions, checks, Detectron2, configuration files."""
