@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     BertConfig,
@@ -152,6 +153,39 @@ def test_a_bert_gives_its_sizes_and_its_first_layers(name: str, tmp_path: Path) 
     assert len(taken) == len([n for n in old if not n.startswith("encoder.layer.2")])
     for key in taken:
         torch.testing.assert_close(base.state_dict()[key], old[key], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["bert", "lxmert", "visualbert"])
+@pytest.mark.parametrize("prefix", ["module.other.", ""])
+def test_weights_that_do_not_fill_the_encoder_are_refused(
+    kind: str, prefix: str, tmp_path: Path
+) -> None:
+    if kind == "bert":
+        bert(tmp_path)
+    else:
+        trained(tmp_path, kind, GOALS["answers"])
+        (tmp_path / "vlray.json").unlink()
+    path = tmp_path / "model.safetensors"
+    tensors = {f"{prefix}{name}": tensor for name, tensor in load_file(path).items()}
+    if not prefix:  # one tensor alone is lacking
+        del tensors[next(n for n in tensors if n.endswith("layer.0.output.dense.weight"))]
+    save_file(tensors, path, {"format": "pt"})
+    name = "visualbert" if kind == "bert" else kind
+    with pytest.raises(ValueError, match=r"no values for \d+ tensors of the encoder: .*\w"):
+        load_model(section(name, str(tmp_path)), GOALS["answers"])
+
+
+def test_a_bert_without_a_pooler_starts_a_new_one(tmp_path: Path) -> None:
+    bert(tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = {n: tensor for n, tensor in load_file(path).items() if "pooler" not in n}
+    save_file(tensors, path, {"format": "pt"})
+    options = ModelSection(name="visualbert", weights=str(tmp_path))
+    new = VisualBert(options, GOALS["answers"]).new_parameters()
+    assert [n for n in sorted(new) if "pooler" in n] == [
+        "network.visual_bert.pooler.dense.bias",
+        "network.visual_bert.pooler.dense.weight",
+    ]
 
 
 def test_visualberts_regions_begin_with_the_places_and_kinds_of_tokens(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from transformers import BertModel, PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.models.checkpoint import CheckpointInfo
+from vlray.models.filled import check_encoder, missing_in_encoder, module_names
 from vlray.models.protocol import Goal
 from vlray.models.weights import Start, find, quiet
 from vlray.settings.options import nearest
@@ -101,12 +102,6 @@ def save_network(network: Any, folder: Path) -> None:
         network.save_pretrained(folder)
 
 
-def module_names(names: Sequence[str] | frozenset[str]) -> str:
-    """List the modules that own these parameters, on one line and with at most six names."""
-    modules = sorted({name.rpartition(".")[0] or name for name in names})
-    return ", ".join(modules[:6]) + (f" and {len(modules) - 6} more" if len(modules) > 6 else "")
-
-
 def _from_bert(
     network_class: Any, source: Start, overrides: dict[str, Any]
 ) -> tuple[Any, frozenset[str]]:
@@ -133,8 +128,16 @@ def _from_bert(
             bert_fields[name] = source.config[name]
     network = network_class(_config(config_class, bert_fields | overrides))
     with quiet():
-        tensors = BertModel.from_pretrained(source.location, dtype=torch.float32).state_dict()
+        bert, loading = BertModel.from_pretrained(
+            source.location, dtype=torch.float32, output_loading_info=True
+        )
+    # from_pretrained fills what the file lacks with random numbers; only the rest is the file's.
+    missing = set(loading["missing_keys"])
+    tensors = {name: value for name, value in bert.state_dict().items() if name not in missing}
     encoder = network.base_model
+    lacking = missing & {name for name, _ in encoder.named_parameters()}
+    # A BERT for masked words alone has no pooler.
+    check_encoder(source.location, {n for n in lacking if not n.startswith("pooler.")})
     prefix = "" if encoder is network else f"{network.base_model_prefix}."
     # Parameters of the cross-modal layers and heads have no counterpart in a BERT.
     filled = set()
@@ -191,6 +194,7 @@ def _from_checkpoint(
                 f"but the model's is {tuple(model_shape)}; remove what differs from "
                 "model.architecture"
             )
+    check_encoder(source.location, missing_in_encoder(network, missing, source, options))
     # A tied parameter has two names, and transformers reports the second one as missing. Only the
     # first is in named_parameters(), so the intersection drops the second.
     new = (missing | set(mismatched)) & {name for name, _ in network.named_parameters()}
