@@ -189,7 +189,7 @@ def test_a_search_among_trainings_is_killed_and_goes_on_without_repeating_any(
     [
         (["--objective", "ar@36"], "the objective ar@36 needs ground-truth boxes"),
         (["--objective", "ar@35"], "unknown objective 'ar@35'; did you mean ar@36?"),
-        ([], "--objective is missing; give one of ar@10"),
+        ([], "--objective is missing; pass one of ar@10"),
         (["--objective", "images_per_s"], "does not depend on the selection"),
         (["--objective", "downstream"], "need each other"),
         (["--objective", "boxes", "--search", "random"], "--trials N"),
@@ -230,7 +230,7 @@ def test_a_training_downstream_is_judged_by_a_figure_that_is_known(
     own = ["sweep", "--objective", "downstream", "--downstream", "train.yaml"]
     behind = ["--space", "max_boxes=5,10", "--", "extract", str(photos)]
     for more, words in (
-        ({}, "give valid (DATASET:SPLIT) or holdout (0.2) in train.yaml"),
+        ({}, "pass valid (DATASET:SPLIT) or holdout (0.2) in train.yaml"),
         ({"validation": {"holdout": 0.2}}, "name the metric to optimize"),
         ({"validation": {"holdout": 0.2}, "corpus": "no-such:train"}, "no-such"),
     ):
@@ -251,7 +251,7 @@ def test_labels_that_the_truth_lacks_are_said(photos, truth, tmp_path, capsys) -
 @pytest.mark.parametrize(
     ("arguments", "behind", "words"),
     [
-        ([], [], "give valid (DATASET:SPLIT) or holdout (0.2) after --"),
+        ([], [], "pass valid (DATASET:SPLIT) or holdout (0.2) after --"),
         (["--objective", "exact mach"], ["--holdout", "0.2"], "did you mean exact match?"),
         (["--truth", "x.json"], ["--holdout", "0.2"], "truth is an option for -- extract"),
         ([], ["--holdout", "0.2", "--data.on-bad", "x"], "--data.on-bad"),
@@ -279,6 +279,6 @@ def test_a_sweep_in_object_storage_is_refused_and_so_are_images_without_credenti
     own = ["--objective", "boxes", "--space", "nms_thresh=0.3,0.5", "--", "extract"]
     assert "a sweep must be on a disk" in refusal([f"{bucket}/sweep", *own, str(photos)], capsys)
     missing = bucket.replace("s3://vlray-", "s3://no-vlray-")
-    assert f"there is no {missing}; give IMAGES after --" in refusal(
+    assert f"there is no {missing}; pass IMAGES after --" in refusal(
         ["sweep", *own, missing], capsys
     )

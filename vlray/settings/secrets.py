@@ -36,8 +36,8 @@ def redact_all(value: Any) -> Any:
 
 
 def has_credentials(uri: str) -> bool:
-    """Return whether a URI has user information before its host."""
-    return _USER.match(uri) is not None
+    """Return whether a URI has user information before its host; ``anonymous@`` is none."""
+    return _USER.match(uri) is not None and "://anonymous@" not in uri
 
 
 def printable(text: str) -> str:

@@ -163,7 +163,9 @@ def _check_link(group: h5py.Group, name: str | bytes) -> None:
     Raises:
         ValueError: The entry is a link to another file, or a dataset stored in other files.
     """
-    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+    key = name if isinstance(name, bytes) else name.encode()
+    # The high-level get(getlink=True) fails for names that are not UTF-8.
+    if group.id.links.get_info(key).type == h5py.h5l.TYPE_EXTERNAL:
         raise ValueError(f"{_id_of(name)} is a link to another file, which vlray does not follow")
     entry = group.get(name)
     if isinstance(entry, h5py.Dataset) and (entry.external or entry.is_virtual):
