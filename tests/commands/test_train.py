@@ -176,7 +176,7 @@ def test_another_training_in_the_same_place_is_refused(
 ) -> None:
     train.main(flags(data))
     said = refusal(flags(data, "--lr", "0.1", "--steps", "9", "--precision", "bf16"), capsys)
-    assert "  optim.lr: 5e-05 there, 0.1 here\n  training.steps: 6 there, 9 here\nGive" in said
+    assert "  optim.lr: 5e-05 there, 0.1 here\n  training.steps: 6 there, 9 here\nPass" in said
     assert "precision" not in said
     train.main(flags(data, "--weights", "out", "--lr", "0.1", "--new-lr", "0.2", out="next"))
     assert "size mismatch" in refusal(
@@ -219,7 +219,7 @@ def test_too_little_memory_is_explained(data: Path, capsys: pytest.CaptureFixtur
     more = ["--model.architecture", f"memory_at={example}", "--accumulate", "2"]
     said = refusal(flags(data, *more), capsys, status=1)
     assert "a batch of 4 examples, on each of 1 worker, does not fit into the memory (CUDA" in said
-    assert "Give --accumulate 4" in said
+    assert "Pass --accumulate 4" in said
 
 
 def test_a_model_that_is_not_named_is_that_of_its_weights_and_goes_on_without_them(
