@@ -52,7 +52,7 @@ def test_there_and_back_with_words_for_each_step(
     assert "to import the file again: vlray convert" in capsys.readouterr().err
     assert Path("again.tsv").read_bytes() == source.read_bytes()
     convert.main(["few.tsv", "out"])
-    assert "nothing to do: all 6 images are in out" in capsys.readouterr().err
+    assert "nothing to do: all images (6) are already in out" in capsys.readouterr().err
     assert len(list(Path("runs/default").glob("convert-*/*.log"))) == 3
 
 

@@ -38,6 +38,20 @@ def test_what_is_set_is_shown_until_it_is_unset(env, tmp_path) -> None:
     assert "nlvr2" not in env("show")[1]
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("data.images.daquar", "the image set nyu-depth; set data.images.nyu-depth"),
+        ("data.annotations.nyu-depth", "set data.annotations.daquar for annotations"),
+    ],
+)
+def test_a_dataset_and_its_image_set_are_not_mixed_up(env, key, words) -> None:
+    status, _, err = env("set", key, "somewhere")
+    assert status == 2
+    assert words in err
+    assert "No options are set" in env("show")[1]
+
+
 def test_mistakes_end_with_status_2_and_say_what_to_do(env, tmp_path) -> None:
     status, out, err = env("set", "projct", "x")
     assert (status, out) == (2, "")

@@ -146,7 +146,7 @@ def test_boxes_of_other_names_or_of_a_form_unknown_end_before_anything_is_writte
     (tmp_path / "words.txt").write_text("no boxes at all")
     (tmp_path / "own.py").write_text(WITHOUT)
     for detector, flags, message in (
-        (grid_detector, ["--boxes", "names.csv"], "such as ['COCO_val_000001'], but none"),
+        (grid_detector, ["--boxes", "names.csv"], "(COCO_val_000001, ...), but none matches"),
         (grid_detector, ["--boxes", "words.txt"], "has no supported box format"),
         ("own.py:Own", ["--boxes", "names.csv"], "own.py:Own has no method pool_boxes"),
         ("own.py:Own", ["--features", "grid"], "own.py:Own has no method grid"),
@@ -223,7 +223,7 @@ def test_an_output_from_before_these_options_is_continued(
     (out / "vlray.json").write_text(json.dumps(about))
     with caplog.at_level(logging.INFO):
         run(photos, out, grid_detector)
-    assert "nothing to do: all 5 images" in caplog.text
+    assert "nothing to do: all images (5)" in caplog.text
     with pytest.raises(SystemExit):
         run(photos, out, grid_detector, "--features", "none")
     assert "detector.features: 'pooled' in the output, 'none' now" in caplog.text

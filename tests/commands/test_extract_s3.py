@@ -81,7 +81,7 @@ def test_a_run_from_bucket_to_bucket_is_the_local_one_and_finishes_what_is_missi
     assert objects(out) == whole
     with caplog.at_level(logging.INFO):
         run(images, out, grid_detector)
-    assert "nothing to do: all 62 images" in caplog.text
+    assert "nothing to do: all images (62)" in caplog.text
 
 
 def test_photographs_on_disk_go_to_a_bucket_and_later_ones_after_them(

@@ -18,6 +18,10 @@ from transformers import VisualBertConfig, VisualBertForPreTraining
 from tests.deadlines import wait_until
 from tests.fixtures.tiny import MODEL, losses, read_order
 from vlray import train
+from vlray.config.train import TrainConfig
+from vlray.config.training import OptimSection
+from vlray.engine.optim import lr_factor
+from vlray.engine.trainer import is_alone
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.store import locate
 from vlray.models.weights import quiet
@@ -178,6 +182,36 @@ def test_another_training_in_the_same_place_is_refused(
     assert "size mismatch" in refusal(
         flags(data, "--weights", "out", regions="wide", out="wide"), capsys, status=1
     )
+
+
+def test_an_unfinished_training_may_get_more_steps(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.main(flags(data))
+    state = locate("out", "last") / "training.json"
+    values = json.loads(state.read_text())
+    values["progress"] |= {"ended": False, "steps": 12}
+    values["settings"]["training"]["steps"] = 12
+    state.write_text(json.dumps(values))
+    (state.parent / "checksums.json").unlink()  # as in a checkpoint of an earlier version
+    said = refusal(flags(data, "--steps", "5"), capsys)
+    assert "5 steps were requested, but 6 of 12 are completed" in said
+    before = set((tmp_path / "runs" / "default").iterdir())
+    train.main(flags(data, "--steps", "8"))
+    assert "8 steps instead of 12; from here on, the learning rate" in capsys.readouterr().err
+    (run,) = set((tmp_path / "runs" / "default").iterdir()) - before
+    assert locate("out", "last").name == "step-00000008"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rates = {line["step"]: line["lr"] for line in lines if "lr" in line}
+    assert rates[8] == pytest.approx(5e-05 * lr_factor(7, 8, OptimSection()))
+
+
+def test_a_running_ray_does_not_capture_a_training(monkeypatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("vlray.cluster.connection.running_here", lambda: True)
+    assert is_alone(TrainConfig(cluster={"use_gpu": "no"}))
+    assert not is_alone(TrainConfig(cluster={"use_gpu": "no", "address": "auto"}))
+    assert not is_alone(TrainConfig(cluster={"use_gpu": "no", "workers": 2}))
 
 
 def test_too_little_memory_is_explained(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

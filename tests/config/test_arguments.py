@@ -12,13 +12,14 @@ import pytest
 from vlray.config.datasets import DatasetsConfig
 from vlray.config.extract import ExtractConfig
 from vlray.config.test import TestConfig
+from vlray.config.train import TrainConfig
 from vlray.config.view import ViewConfig
 from vlray.runs.session import Session
 from vlray.settings.base import Command
 from vlray.settings.commands import COMMANDS, settings_of
 from vlray.settings.help import is_requested
 from vlray.settings.options import options_of
-from vlray.settings.reader import from_cli
+from vlray.settings.reader import from_cli, read
 from vlray.settings.section import Section
 
 
@@ -200,6 +201,12 @@ def test_choices_within_choices_are_one_list_of_words(capsys) -> None:
     text = capsys.readouterr().out
     assert "--loader.boxes {none,xyxy,xyxy_area,xyxy_wh,xyxy_wh_area,model}" in text
     assert "{{" not in text
+
+
+def test_several_regions_are_a_list_or_a_repeated_flag() -> None:
+    wanted = ("a=x", "b=y", "c=z")
+    for flags in (["--regions", "a=x,b=y,c=z"], ["--regions", "a=x", "--regions", "b=y,c=z"]):
+        assert read(TrainConfig, ["vqa:train", *flags]).regions == wanted
 
 
 @pytest.mark.usefixtures("processes")

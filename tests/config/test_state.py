@@ -43,6 +43,8 @@ def test_a_stored_value_is_the_default_of_the_next_run(home) -> None:
         ("models.", "x", "is not a valid name of a model"),
         ("models.a:b", "x", "is not a valid name of a model"),
         ("models", "x", "is not a valid name of a model"),
+        ("models.a", "a.py", "'a.py' names no class; give a.py:Class"),
+        ("models.a", "a.py:", "'a.py:' names no class; give a.py:Class"),
     ],
 )
 def test_a_mistake_is_refused_and_changes_nothing(home, key, value, said) -> None:
@@ -73,6 +75,12 @@ def test_models_are_stored_by_name_and_found_from_anywhere(monkeypatch, tmp_path
 def test_a_stored_folder_is_the_same_from_everywhere(tmp_path) -> None:
     assert state.store("env.data_dir", "data") == str(tmp_path / "data")
     assert state.store("env.runs_dir", "~/runs") == str(Path.home() / "runs")
+    assert state.store("data.annotations.mine", "own") == str(tmp_path / "own")
+    assert state.store("data.images.mine", "s3://bucket/own") == "s3://bucket/own"
+    assert state.store("data.cache_dir", "cache") == str(tmp_path / "cache")
+    # A folder that is only in the data folder is meant there, as by a flag.
+    (tmp_path / "data" / "coco").mkdir(parents=True)
+    assert state.store("data.images.coco", "coco") == str(tmp_path / "data" / "coco")
 
 
 def test_an_option_and_a_section_of_one_name_are_not_mixed_up() -> None:

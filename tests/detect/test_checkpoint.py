@@ -56,7 +56,6 @@ def save_pickle(value: Any, path: Path, protocol: int = 2) -> None:
         lambda x: x,
         lambda x: {"model": x, "optimizer": {"lr": 0.1}, "iteration": 5},
         lambda x: OrderedDict(state_dict=OrderedDict(x)),
-        lambda x: {"model": {name: v.numpy() for name, v in x.items()}, "best": np.float64(0.5)},
     ],
 )
 def test_torch_files_load_however_they_are_wrapped(wrap: Any, prefix: str, tmp_path: Path) -> None:
@@ -64,6 +63,13 @@ def test_torch_files_load_however_they_are_wrapped(wrap: Any, prefix: str, tmp_p
     torch.save(wrap({prefix + name: value for name, value in TENSORS.items()}), path)
     load_weights(network, path)
     assert torch.equal(network.weight, TENSORS[NAMES[0]])
+
+
+def test_arrays_in_a_torch_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"model": TENSORS, "best": np.float64(0.5)}, path)
+    with pytest.raises(ValueError, match=r"more than tensors \(numpy.*save only its tensors"):
+        load_weights(Network(), path)
 
 
 def test_safetensors_load(tmp_path: Path) -> None:
@@ -115,7 +121,7 @@ def test_a_file_that_would_run_code_is_refused(suffix: str, tmp_path: Path) -> N
     if suffix == ".pkl":
         save_pickle(content, path)
     else:
-        torch.save(content, path)
+        torch.save(content | {"model": TENSORS}, path)
     with pytest.raises(ValueError, match=r"more than tensors \(posix\.mkdir\)"):
         load_weights(Network(), path)
     assert not trace.exists()

@@ -57,8 +57,8 @@ def test_identifying_a_configuration_needs_no_torch(tmp_path: Path) -> None:
     [
         ("_BASE_: gone.yaml\n", r"gone\.yaml, the _BASE_ of .*top\.yaml, does not exist"),
         ("_BASE_: top.yaml\n", "is based on itself"),
-        ("- a\n- b\n", "holds list"),
-        ("", "holds NoneType"),
+        ("- a\n- b\n", "contains a list"),
+        ("", "contains a NoneType"),
         ("a: [\n", "is not a YAML file"),
         (
             "MODEL: {WEIGHTS: !!python/object/apply:os.getcwd []}\n",
@@ -99,7 +99,7 @@ def test_deformable_convolutions_are_refused_where_they_are_not_compiled(tmp_pat
 
 def test_a_configuration_without_weights_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "top.yaml", "VERSION: 2\n")
-    with pytest.raises(ValueError, match=r"names no MODEL\.WEIGHTS.*set detector\.weights"):
+    with pytest.raises(ValueError, match=r"does not set MODEL\.WEIGHTS.*set detector\.weights"):
         weights_of(DetectorSection(name=str(path)))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.selection import boxes_of_class, select_regions
+from vlray.detect.selection.rules import BestClass, Proposals
 
 
 def options(**values: float) -> DetectorSection:
@@ -72,6 +73,7 @@ def test_selection_follows_its_rule(
     case: tuple[torch.Tensor, torch.Tensor], section: DetectorSection
 ) -> None:
     boxes, probs = case
+    assume(not len(probs) or not probs.isnan().any(dim=1).all())  # a test of its own
     indices, obj_ids, obj_probs = select_regions(boxes, probs, section)
     if len(probs):
         assert indices.tolist() == reference(boxes, probs, section)
@@ -138,3 +140,12 @@ def test_low_scores_fill_up_to_min_boxes() -> None:
         1,
     ]
     assert select_regions(boxes, probs, options(max_boxes=1))[0].tolist() == [0]
+
+
+def test_a_network_whose_scores_are_nan_is_an_error_not_an_image_without_regions() -> None:
+    boxes = np.tile(np.float32([0, 0, 9, 9]), (3, 1))
+    proposals = Proposals(
+        np.array([0, 3]), boxes, np.zeros(3, np.int32), np.full(3, np.nan, np.float32)
+    )
+    with pytest.raises(ValueError, match="all scores are NaN: the weights have non-finite"):
+        BestClass(proposals)

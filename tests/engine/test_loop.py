@@ -158,12 +158,12 @@ def test_a_damaged_checkpoint_is_refused_by_name(make: Make, tmp_path: Path) -> 
             work(config, tmp_path / "run")
         if model:
             with pytest.raises(ValueError, match=f"{name} is damaged: .* give another one"):
-                load_checkpoint(last)
+                load_checkpoint(last, config.model.name)
             weights_of = {"name": config.model.name, "weights": str(last)}
             with pytest.raises(ValueError, match=f"{name} is damaged"):
                 work(make("other", model=weights_of), tmp_path / "run")
         else:
-            load_checkpoint(last)  # testing needs no state
+            load_checkpoint(last, config.model.name)  # testing needs no state
         (last / name).write_bytes(whole)
     assert work(config, tmp_path / "run").ended
 

@@ -179,7 +179,9 @@ def test_a_finished_export_has_nothing_to_do_and_others_do_not_take_its_place(
 ) -> None:
     export(output, tmp_path / "there.tsv")
     again = export(output, tmp_path / "there.tsv")
-    assert again.lines() == [f"nothing to do: all 14 images are in {tmp_path / 'there.tsv'}"]
+    assert again.lines() == [
+        f"nothing to do: all images (14) are already in {tmp_path / 'there.tsv'}"
+    ]
     with pytest.raises(ValueError, match="exists, but is not an export of this output"):
         export(output, tmp_path / "there.tsv", split="s1")
     (tmp_path / "mine.h5").write_text("my own file")

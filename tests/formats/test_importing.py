@@ -123,7 +123,7 @@ def test_a_part_that_is_missing_in_between_is_made_again(source: Path, tmp_path:
 def test_a_finished_output_has_nothing_to_do(source: Path, tmp_path: Path) -> None:
     convert(source, tmp_path / "out")
     _, result = convert(source, tmp_path / "out")
-    assert report(result)[0] == f"nothing to do: all 20 images are in {tmp_path / 'out'}"
+    assert report(result)[0] == f"nothing to do: all images (20) are already in {tmp_path / 'out'}"
 
 
 def test_other_settings_are_refused_and_an_edited_file_on_request(

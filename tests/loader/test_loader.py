@@ -120,7 +120,7 @@ def test_an_error_of_the_background_names_the_examples(
     with feats.open("r+b") as file:
         file.truncate(100)
     before = threading.active_count()
-    with pytest.raises(OSError, match="was truncated") as caught:
+    with pytest.raises(OSError, match="is truncated") as caught:
         list(RegionLoader(dataset, 8, shuffle=False))
     assert "one:train one-0, one:train one-1" in caught.value.__notes__[0]
     assert threading.active_count() == before

@@ -99,7 +99,7 @@ def test_a_model_without_a_name_is_that_of_its_weights(tmp_path: Path) -> None:
         assert named(ModelSection(weights=str(weights))).name == name
     assert isinstance(load_model(ModelSection(weights=str(ours)), GOAL), VisualBert)
     assert named(ModelSection(name="lxmert", weights=str(ours))).name == "lxmert"
-    with pytest.raises(ValueError, match=r"pass --model\.name .*mine"):
+    with pytest.raises(ValueError, match=r"--model\.name .*mine"):
         named(ModelSection(weights=str(mine)))
     with pytest.raises(ValueError, match="is not a folder"):
         named(ModelSection(weights="./nothing"))
@@ -137,7 +137,10 @@ def test_a_model_of_ones_own_is_trained_saved_and_loaded(tmp_path: Path) -> None
     assert outputs.losses["mine"].count == 2
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    again, info = load_checkpoint(checkpoint(folder, name), name)
+    checkpoint(folder, name)
+    with pytest.raises(ValueError, match="that is not lxmert"):
+        load_checkpoint(folder, "lxmert")
+    again, info = load_checkpoint(folder, name)
     assert info.model.name == name
     assert again.head.weight.shape == (len(GOAL.labels), DIM)
 

@@ -220,3 +220,13 @@ def test_a_long_command_is_divided_at_its_flags_and_means_the_same(tmp_path: Pat
     said = command_of(run).replace("python -m vlray", "printf '%s\\n'")
     shown = subprocess.run(["sh", "-c", said], capture_output=True, text=True, check=True)
     assert shown.stdout.splitlines() == words[1:]
+
+
+def test_the_command_of_a_run_names_no_folder_that_is_gone(tmp_path: Path) -> None:
+    status = {"cwd": str(tmp_path / "_ray_pkg_01"), "command": "extract"}
+    argv = ["python", "-m", "vlray.extract", "photos", "out"]
+    run = make_run(tmp_path / "extract-20261124-201500", status={**status, "argv": argv})
+    assert command_of(run) == (
+        f"vlray extract --config {tmp_path}/extract-20261124-201500/settings.yaml"
+        f"  # {tmp_path}/_ray_pkg_01 no longer exists"
+    )

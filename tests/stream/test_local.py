@@ -44,6 +44,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_interrupted_run_is_finished_by_the_next(
     many_photos: Path, grid_detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,8 +191,11 @@ def test_a_detector_that_raises_on_a_whole_shard_is_taken_for_broken(
     images: list[np.ndarray], grid_detector: str, tmp_path: Path
 ) -> None:
     options = {"always": True}
-    with pytest.raises(RuntimeError, match=r"raised .* on all 9 images of shard 3.*always raises"):
-        detect(tmp_path, grid_detector, [*images], options=options)
+    shard = stage(tmp_path, grid_detector, options=options)
+    _, tables = unpack(shard(pack(3, images=decoded([*images]))))
+    (problem,) = tables["problem"]["problem"].to_pylist()
+    assert "an exception on all 9 images of shard 3" in problem
+    assert problem.endswith("RuntimeError: this detector always raises")
     regions, failures = detect(tmp_path, grid_detector, [*images[:3]], options=options)
     assert (regions.num_rows, failures.num_rows) == (0, 3)  # too few to blame it
 
@@ -257,6 +260,7 @@ def test_a_shard_written_twice_is_the_same_file(
     assert contents(tmp_path) == before
     (counts,) = first
     assert counts["bytes"] == len(before["regions/part-00003.parquet"])
+    assert (counts.pop("problem"), counts.pop("trace")) == ("", "")
     del counts["bytes"]
     assert counts == {
         "shard": 3,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from vlray.settings.base import Splits
 from vlray.settings.section import Section
 
 
@@ -44,6 +45,11 @@ class ImagesSection(Section):
     becomes 84002). ``regex:PATTERN``: searched in the path; the id is the group ``id``, else the
     first group, else the whole match. Empty: the rule of the image set that IMAGES names, else
     ``stem``."""
+
+    exclude: Splits = ()
+    """Patterns of files and folders to leave out, such as ``thumbs`` or ``*_small.jpg``, separated
+    by commas, or the flag repeated. A pattern applies to names and to paths below IMAGES. Hidden
+    files, ``@eaDir`` and ``__MACOSX`` are always left out."""
 
     follow_symlinks: bool = True
     """Whether to follow symbolic links to directories."""

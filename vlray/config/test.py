@@ -56,7 +56,7 @@ files written:
     regions: Splits = ()
     """Outputs with the regions of the images. Empty: the outputs that the model was trained on."""
 
-    model: str = ""
+    model_name: str = ""
     """Your own model class, if the checkpoint was trained with one: ``module:Class`` or
     ``path/to/file.py:Class``, as ``--model.name`` of ``vlray train``. It must have the name that
     the checkpoint states. vlray runs no code that only a file names."""

@@ -63,7 +63,7 @@ output files:
 
     regions: Splits = ()
     """Outputs of ``vlray extract`` or ``convert`` with the images: one path, or ``NAME=OUT`` for
-    each NAME in the corpus."""
+    each NAME in the corpus, several separated by commas or by a repeated ``--regions``."""
 
     output: str = ""
     """Folder or URI for the checkpoints. With several nodes, all of them must have access. Empty:

@@ -98,7 +98,7 @@ For extract, the detector runs once per image; score_thresh, nms_thresh, min_box
 only change which of its proposals are selected. Any other option needs proposals of its own.
 
 outputs:
-  OUT/best.yaml       the command's options with the best values of the searched ones, for
+  OUT/best.yaml       the best values of the searched options (the others as comments), for
                       vlray extract IMAGES REGIONS --config OUT/best.yaml (or vlray train)
   OUT/trials.parquet  all trials with their options and metrics, the best first
   OUT/*.png           plots of the objective against each option, and of recall against boxes

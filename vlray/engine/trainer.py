@@ -16,9 +16,10 @@ from vlray.engine.training import TrainingProgress
 from vlray.engine.watch import check as check_trackers
 from vlray.engine.work import work
 from vlray.loader.open import outputs_by_name
-from vlray.models.names import AUTO, named, refuse_unnamed
+from vlray.models.names import AUTO, named
 from vlray.models.store import CheckpointStore
 from vlray.regions.lock import only_writer
+from vlray.settings import plugins
 from vlray.storage import files
 from vlray.tasks.image_sets import absolute, resolve_path
 
@@ -112,8 +113,8 @@ def _with_name(config: TrainConfig, resumed: Resumed | None) -> TrainConfig:
     """Replace ``model.name=auto``, so that all workers and checkpoints use the same name."""
     model = config.model
     if resumed and model.name == AUTO:
-        name = str(resumed.settings["model"]["name"])
-        refuse_unnamed(name, config.output, f"--model.name {name}")
+        saved = str(resumed.settings["model"]["name"])
+        name = plugins.confirmed(saved, config.output, "", "--model.name")
         model = model.model_copy(update={"name": name})
     return config.model_copy(update={"model": named(model, config.data.cache_folder())})
 

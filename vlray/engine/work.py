@@ -12,13 +12,7 @@ from torch.amp import GradScaler
 from vlray.config.model import ModelSection
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
-from vlray.engine.checkpoints import (
-    Resumed,
-    check_same,
-    find_whole,
-    has_other_length,
-    restore,
-)
+from vlray.engine.checkpoints import Resumed, check_same, find_whole, has_other_length, restore
 from vlray.engine.data import TrainingData, open_data
 from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group

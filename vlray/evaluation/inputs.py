@@ -18,7 +18,7 @@ from vlray.loader.dataset import RegionDataset
 from vlray.loader.open import outputs_by_name
 from vlray.loader.phrases import check_grounded
 from vlray.models.checkpoint import CheckpointInfo
-from vlray.models.load import checked_name, load_checkpoint
+from vlray.models.load import confirmed_name, load_checkpoint
 from vlray.models.store import locate
 from vlray.regions.store import RegionStore, open_store
 from vlray.settings.wording import counted
@@ -82,7 +82,7 @@ def open_test(config: TestConfig) -> Test:
     data = config.data.below(config.env.data_dir)
     folder = locate(config.checkpoint, cache=data.cache_folder())
     info = CheckpointInfo.read(folder)
-    checked_name(info, folder, config.model)
+    confirmed_name(info, folder, config.model_name)
     space = LabelSpace(info.goal.labels) if info.goal.labels else None
     corpus = open_corpus(config.corpus, data, space)
     table = corpus.tables[0]
@@ -107,7 +107,7 @@ def open_test(config: TestConfig) -> Test:
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)
     # Load the weights last, so that invalid inputs are reported quickly.
-    model, _ = load_checkpoint(folder, config.model)
+    model, _ = load_checkpoint(folder, config.model_name)
     return Test(folder, model.eval(), info, dataset, num_left_out, num_unknown)
 
 

@@ -83,7 +83,7 @@ class ExportResult:
     def lines(self) -> list[str]:
         """Return the summary as lines for the log."""
         if not self.images:
-            return [f"nothing to do: all {counted(self.existing, 'image')} are in {self.path}"]
+            return [f"nothing to do: all images ({self.existing:,}) are already in {self.path}"]
         rate = self.images / max(self.seconds, 1e-9)
         lines = [
             f"{counted(self.images, 'image')}, {self.bytes / 1e6:,.2f} MB as {self.format} in "

@@ -67,7 +67,7 @@ def read_labels_json(path: Path) -> Labels:
         names = json.loads(path.read_text(encoding="utf-8"))
         objects, attributes = names["obj_names"], names.get("attr_names", [])
         return Labels(tuple(map(str, objects)), tuple(map(str, attributes)), path.name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} contains no label names ({error!r}); pass a labels.json with obj_names and "
             "attr_names, or text files with one name per line"

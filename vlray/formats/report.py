@@ -20,7 +20,7 @@ def report(result: ImportResult) -> list[str]:
     flags = flag_lines(result.output)
     if not result.done:
         return [
-            f"nothing to do: all {counted(result.existing, 'image')} are in {result.output}",
+            f"nothing to do: all images ({result.existing:,}) are already in {result.output}",
             *flags,
         ]
     # A small import can take 0 seconds on a coarse clock.

@@ -119,7 +119,7 @@ def read_sizes(path: Path, rule: str) -> dict[str, HeightWidth]:
                     # A COCO image has an id and a file name; it is enough if one matches the rule.
                     if len(names) == 1:
                         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"--sizes {path} cannot be read ({error!r}); pass COCO's JSON (images with id, height "
             "and width), a CSV with the columns id,height,width, or VinVL's hw.tsv"

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from vlray.images.pixels import to_bgr
 from vlray.storage import files
@@ -33,6 +33,20 @@ _MAGIC = (  # offset, bytes at that offset, format
     (0, b"MM\0*", "TIFF"),
     (0, b"BM", "BMP"),
 )
+
+_UNREAD = (  # offset, bytes at that offset, format that vlray does not read
+    *((4, b"ftyp" + brand, "HEIC") for brand in (b"hei", b"hev", b"mif1", b"msf1")),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (0, b"8BPS", "PSD"),
+    (8, b"CR\2", "a camera's RAW format"),
+    (4, b"ftypcrx", "a camera's RAW format"),
+    (0, b"FUJIFILMCCD-RAW", "a camera's RAW format"),
+    (0, b"IIRO", "a camera's RAW format"),
+    (0, b"IIU\0", "a camera's RAW format"),
+)
+
+CONVERT = "convert them to JPEG or PNG first, such as with ImageMagick: magick FILE FILE.png"
 
 _TRANSPOSES = {  # EXIF orientation: transpose that makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -83,7 +97,11 @@ def decode(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> UInt8[n
     if not len(data):
         raise ImageError("the file is empty (0 bytes)")
     name = ""
+    start = bytes(data[:64])
+    if unread := next((kind for at, magic, kind in _UNREAD if start.startswith(magic, at)), ""):
+        raise ImageError(f"{unread}: vlray does not read such files; {CONVERT}")
     try:
+        data = _without_big_texts(data)
         with _PILLOW, Image.open(io.BytesIO(data), formats=_formats()) as image:
             name = f"{image.format} of {image.width}x{image.height} pixels: "
             _check_size(image, max_pixels)
@@ -175,6 +193,38 @@ def _check_whole(image: Image.Image, data: bytes | memoryview) -> None:
     elif image.format in ("JPEG", "MPO") and bytes(data).rfind(b"\xff\xd9") < _scan_start(data):
         # An unfinished download may end in zeros, which libjpeg decodes without an error.
         raise ImageError("the file is cut off: its end is missing")
+
+
+def _without_big_texts(data: bytes | memoryview) -> bytes | memoryview:
+    """Return a PNG without its texts and colour profile if they exceed Pillow's limits.
+
+    Pillow refuses such files. Other files, and damaged ones, are returned unchanged.
+    """
+    if bytes(data[:4]) != b"\x89PNG":
+        return data
+    kept, sizes, offset = [bytes(data[:8])], 0, 8
+    while offset + 12 <= len(data):
+        end = offset + 12 + int.from_bytes(data[offset : offset + 4])
+        kind = bytes(data[offset + 4 : offset + 8])
+        if kind in _TEXTS:
+            # Compressed texts expand by a factor of at most 1,032.
+            factor = 1 if kind == b"tEXt" else 1_032
+            sizes += (end - offset) * factor
+        else:
+            kept.append(bytes(data[offset:end]))
+        offset = end
+    if sizes <= PngImagePlugin.MAX_TEXT_CHUNK:
+        return data
+    try:
+        with _PILLOW, Image.open(io.BytesIO(data), formats=("PNG",)):
+            return data
+    except ValueError:
+        return b"".join(kept)
+    except Exception:  # `decode` describes it
+        return data
+
+
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
 
 
 def _scan_start(data: bytes | memoryview) -> int:

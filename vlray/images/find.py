@@ -46,12 +46,16 @@ class Listing:
             may be absolute paths or URIs; ``files.locate(root, path)`` resolves them. Bytes that
             are not UTF-8 are escaped as in ``files.escape_bytes``.
         skipped: Number of non-image files in the directory, keyed by lower-case extension.
+        excluded: Number of files and folders that a pattern leaves out.
+        unreadable: Folders that cannot be listed, relative to the root.
     """
 
     root: str
     dataset: str
     table: pa.Table
     skipped: Counter[str] = field(default_factory=Counter)
+    excluded: int = 0
+    unreadable: tuple[str, ...] = ()
 
 
 def list_images(
@@ -61,6 +65,7 @@ def list_images(
     split: tuple[str, ...] = (),
     follow_symlinks: bool = True,
     leave_out: str = "",
+    exclude: Collection[str] = (),
 ) -> Listing:
     """List the images below a root, sorted by path.
 
@@ -77,6 +82,7 @@ def list_images(
             followed.
         leave_out: Folder or URI below the root to skip, such as the output folder. The root itself
             is never skipped.
+        exclude: Patterns of names, or of paths below a directory, to leave out.
 
     Raises:
         FileNotFoundError: The root does not exist.
@@ -89,10 +95,11 @@ def list_images(
     if kind == FileType.NotFound:
         raise FileNotFoundError(f"{root} does not exist; give a directory, a list file or an image")
     skipped: Counter[str] = Counter()
+    walk = None
     if kind == FileType.Directory:
         folder, dataset = path if files.is_local(fs) else root, posixpath.basename(path)
         left_out = files.resolve(leave_out)[1] if leave_out else ""
-        walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=left_out)
+        walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=left_out, exclude=exclude)
         with files.explained(root):
             below, rest = choose_splits(set(filter(is_split, walk.folders())), split)
             entries, skipped = _sorted(walk.images(below)), walk.skipped
@@ -120,7 +127,14 @@ def list_images(
     ids = pa.array(image_ids(paths, id_rule), pa.string())
     splits = pa.array([_split_of(path, rest) for path in paths], pa.string())
     columns = [ids, entries["path"], splits, entries["file_bytes"], entries["mtime_ns"]]
-    return Listing(folder, dataset or "images", pa.table(columns, schema=LISTING), skipped)
+    return Listing(
+        folder,
+        dataset or "images",
+        pa.table(columns, schema=LISTING),
+        skipped,
+        walk.excluded if walk else 0,
+        tuple(walk.unreadable) if walk else (),
+    )
 
 
 def _sorted(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:

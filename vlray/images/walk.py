@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import accumulate
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
@@ -20,6 +23,17 @@ EXTENSIONS = frozenset(
 )
 """Lower-case extensions of image files."""
 
+OTHER_EXTENSIONS = frozenset(
+    (
+        *(".heic", ".heif", ".jxl", ".psd", ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw"),
+        *(".orf", ".raf", ".rw2", ".pef", ".srw"),
+    )
+)
+"""Lower-case extensions of image files that vlray does not read."""
+
+EXCLUDED = ("@eaDir", "__MACOSX")
+"""Folders of thumbnails and metadata that file servers and archivers add; always left out."""
+
 _Identity = tuple[int, int]  # device and inode
 
 
@@ -28,14 +42,37 @@ class Walk:
 
     Attributes:
         skipped: Number of non-image files, keyed by lower-case extension.
+        excluded: Number of files and folders that a pattern leaves out.
+        unreadable: Relative paths of folders that cannot be listed.
     """
 
-    def __init__(self, fs: FileSystem, folder: str, *, follow_symlinks: bool, leave_out: str):
-        """Prepare the walk; ``folder`` and the subfolder to skip (or empty) are paths on ``fs``."""
+    def __init__(
+        self,
+        fs: FileSystem,
+        folder: str,
+        *,
+        follow_symlinks: bool,
+        leave_out: str,
+        exclude: Collection[str] = (),
+    ):
+        """Prepare the walk.
+
+        Args:
+            fs: Filesystem of the folder.
+            folder: Path of the folder.
+            follow_symlinks: Whether to follow links to folders.
+            leave_out: Path of a subfolder to skip, or empty.
+            exclude: Patterns of names or relative paths to leave out, besides `EXCLUDED`.
+        """
         self._fs, self._folder = fs, folder
         self._follow_symlinks = follow_symlinks
         self._leave_out = "" if leave_out == folder else leave_out
         self.skipped: Counter[str] = Counter()
+        self.excluded = 0
+        self.unreadable: list[str] = []
+        # One regular expression: a listing may have millions of names.
+        patterns = (fnmatch.translate(pattern.rstrip("/")) for pattern in (*EXCLUDED, *exclude))
+        self._excluded = re.compile("|".join(patterns)).match
 
     def folders(self) -> list[str]:
         """Return the names of the direct subfolders."""
@@ -46,7 +83,7 @@ class Walk:
             return [
                 files.escape_bytes(entry.name)
                 for entry in entries
-                if entry.is_dir(follow_symlinks=self._follow_symlinks)
+                if _is_folder(entry, self._follow_symlinks)
             ]
 
     def images(self, below: Collection[str] = ()) -> Iterator[tuple[str, Fingerprint]]:
@@ -67,6 +104,13 @@ class Walk:
         self.skipped[extension] += 1
         return False
 
+    def _is_excluded(self, path: str, name: str) -> bool:
+        """Return whether a pattern matches the name or the relative path; if so, count it."""
+        if not (self._excluded(name) or self._excluded(path)):
+            return False
+        self.excluded += 1
+        return True
+
     def _remote(self, below: str) -> Iterator[tuple[str, Fingerprint]]:
         top = files.join(self._folder, below).rstrip("/")
         start = len(self._folder.rstrip("/")) + 1
@@ -77,7 +121,13 @@ class Walk:
                 continue
             relative = path[start:]
             # Hidden files and folders are ignored, as in _local.
-            if not (relative.startswith(".") or "/." in relative) and self._is_image(relative):
+            if relative.startswith(".") or "/." in relative:
+                continue
+            parts = relative.split("/")
+            prefixes = accumulate(parts, "{}/{}".format)
+            if any(map(self._is_excluded, prefixes, parts)):
+                continue
+            if self._is_image(relative):
                 yield relative, fingerprint.of_info(info)
 
     def _local(self, below: str) -> Iterator[tuple[str, Fingerprint]]:
@@ -89,19 +139,35 @@ class Walk:
         stack = [(path, below and below + "/", above)]
         while stack:
             path, prefix, above = stack.pop()
-            with os.scandir(path) as entries:
+            try:
+                scan = os.scandir(path)
+            except OSError:
+                if path == self._folder:
+                    raise
+                self.unreadable.append(prefix)
+                continue
+            with scan as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
                     name = entry.name if entry.name.isascii() else files.escape_bytes(entry.name)
-                    if entry.is_dir(follow_symlinks=self._follow_symlinks):
+                    if self._is_excluded(prefix + name, name):
+                        continue
+                    if _is_folder(entry, self._follow_symlinks):
                         identity = _identity(entry.path)
                         if identity != leave_out and identity not in above:
                             stack.append((entry.path, f"{prefix}{name}/", (*above, identity)))
                     # List broken links, so that they become visible failures. Skip other special
                     # files: reading a pipe would block.
-                    elif (entry.is_file() or entry.is_symlink()) and self._is_image(name):
+                    elif (entry.is_symlink() or entry.is_file()) and self._is_image(name):
                         yield prefix + name, _fingerprint_of(entry)
+
+
+def _is_folder(entry: os.DirEntry[str], follow_symlinks: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_symlinks)
+    except OSError:  # a link to itself
+        return False
 
 
 def _fingerprint_of(entry: os.DirEntry[str]) -> Fingerprint:

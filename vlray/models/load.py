@@ -9,14 +9,14 @@ from vlray.config.model import ModelSection
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.checksums import verify
 from vlray.models.conform import HOW_TO, build_model, check_class, new_parameters
-from vlray.models.names import named, refuse_unnamed
+from vlray.models.names import named
 from vlray.models.protocol import Goal
 from vlray.models.standardize import FILE as STANDARDIZE
 from vlray.settings import plugins
 from vlray.settings.options import nearest
 from vlray.settings.state import stored_models
 
-__all__ = ["checked_name", "load_checkpoint", "load_model", "model_class"]
+__all__ = ["confirmed_name", "load_checkpoint", "load_model", "model_class"]
 
 PRESETS = {
     "lxmert": "vlray.models.lxmert:Lxmert",
@@ -74,13 +74,13 @@ def load_checkpoint(folder: Path, model: str = "") -> tuple[Any, CheckpointInfo]
 
     Raises:
         FileNotFoundError: The folder is not a checkpoint.
-        ValueError: A file is damaged, or the checkpoint has a model class that ``model`` does not
+        ValueError: A file is damaged, the checkpoint has a model class that ``model`` does not
             name, or the files do not match ``vlray.json``: a tensor is missing or unexpected, or
             has the wrong shape.
     """
     info = CheckpointInfo.read(folder)
     # ``answers`` describes the head of the weights before training, not the saved head.
-    update = {"weights": str(folder), "answers": "", "name": checked_name(info, folder, model)}
+    update = {"weights": str(folder), "answers": "", "name": confirmed_name(info, folder, model)}
     network = load_model(info.model.model_copy(update=update), info.goal)
     # Parameters that the files do not fill would silently stay random.
     if new := new_parameters(network):
@@ -98,29 +98,18 @@ def load_checkpoint(folder: Path, model: str = "") -> tuple[Any, CheckpointInfo]
     return network, info
 
 
-def checked_name(info: CheckpointInfo, folder: Path, model: str = "") -> str:
-    """Return the name of a checkpoint's model: built in, stored by the user, or ``model``.
+def confirmed_name(info: CheckpointInfo, folder: Path, model: str = "") -> str:
+    """Return the name of a checkpoint's model, if files may decide it or the user confirms it.
 
     Args:
         info: Description of the checkpoint.
         folder: Its folder, for the error message.
-        model: The class that the user named; empty: none.
+        model: The model class that the user named; empty: none.
 
     Raises:
         ValueError: The checkpoint has a model class, and ``model`` is not this class.
     """
-    name = info.model.name
-    if ":" not in name:
-        return name
-    if _class_name(model) != _class_name(name):
-        refuse_unnamed(name, str(folder), f"its name (--model {name})")
-    return model
-
-
-def _class_name(target: str) -> tuple[str, str]:
-    """Return the file or module without its folder, and the class; folders may have moved."""
-    module, _, name = target.rpartition(":")
-    return Path(module).name, name
+    return plugins.confirmed(info.model.name, str(folder), model, "--model-name")
 
 
 def _target(name: str, goal: Goal) -> str:

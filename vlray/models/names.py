@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vlray.config.model import ModelSection
 from vlray.models.store import read_description
+from vlray.settings import plugins
 
 log = logging.getLogger("vlray.models")
 
@@ -29,36 +30,21 @@ def named(options: ModelSection, cache: Path | None = None) -> ModelSection:
         cache: Local folder for checkpoints from object storage. None: vlray's cache.
 
     Raises:
-        ValueError: The weights were not found or could not be downloaded.
+        ValueError: The checkpoint names a class outside vlray, or the weights were not found or
+            could not be downloaded.
     """
     if options.name != AUTO:
         return options
     if not options.weights:
         return options.model_copy(update={"name": DEFAULT})
-    name = _saved_name(options.weights, cache)
+    saved = _saved_name(options.weights, cache)
+    name = plugins.confirmed(saved, options.weights, "", "--model.name")
     if name == AUTO:
         from vlray.models.weights import find  # importing transformers takes seconds
 
         name = KINDS.get(find(options.weights).kind, DEFAULT)
-    refuse_unnamed(name, options.weights, f"--model.name {name}")
     log.info("model.name is %s, detected from the weights %s", name, options.weights)
     return options.model_copy(update={"name": name})
-
-
-def refuse_unnamed(name: str, source: str, option: str) -> None:
-    """Refuse to import a class that a file names and the user does not.
-
-    Importing a class runs code. Names without a colon are built-in models, or names that the user
-    stored with ``vlray env set models.NAME``.
-
-    Raises:
-        ValueError: ``name`` is a class; the message names the option that allows it.
-    """
-    if ":" in name:
-        raise ValueError(
-            f"{source} was trained with the model class {name}. vlray runs no code that a file "
-            f"names: if you trust this class, pass {option}"
-        )
 
 
 def _saved_name(weights: str, cache: Path | None) -> str:

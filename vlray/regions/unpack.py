@@ -111,6 +111,8 @@ def _read_heads(fs: pafs.FileSystem, root: str, stamps: list[Stamp]) -> list[_He
 def _read_head(fs: pafs.FileSystem, root: str, stamp: Stamp) -> _Head:
     with open_parquet(fs, files.join(root, parts.REGIONS, stamp[0]), parts.REMOVE) as part:
         schema = part.schema_arrow
+        for name in _SMALL:
+            schema.field(name)  # a KeyError names a missing column; reading would leave it out
         provenance = json.loads((schema.metadata or {}).get(b"vlray", b"{}"))
         provenance.pop("source", None)  # positions in an imported file, which differ by part
         wide = "visual_feats" in schema.names

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from vlray.runs.run import Run
 from vlray.settings.commands import COMMANDS, settings_of
+from vlray.settings.job_folder import PACKAGE
 from vlray.settings.layers import read_yaml
 from vlray.settings.options import flatten
 
@@ -21,7 +23,8 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     """Return a shell command that repeats a run.
 
     This is the user's command line. If another program called vlray (a notebook, the demo), the
-    command reads the saved ``settings.yaml`` instead.
+    command reads the saved ``settings.yaml`` instead; the same if Ray has deleted the working
+    directory of the job.
 
     Args:
         run: The run.
@@ -30,7 +33,13 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     words = _called(run.status.get("argv") or [], run.command)
     if not words:
         words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
-    lines = [f"cd {shlex.quote(run.status['cwd'])} &&"] if "cwd" in run.status else []
+    folder = run.status.get("cwd", "")
+    # Ray deletes the working directory of a job; the shell ignores the comment.
+    is_gone = PACKAGE in folder and not Path(folder).is_dir()
+    lines = [f"cd {shlex.quote(folder)} &&"] if folder and not is_gone else []
+    if is_gone:
+        words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
+        return f"{shlex.join(words)}  # {folder} no longer exists"
     whole = shlex.join(words)
     if not width or len(whole) <= width:
         return " ".join([*lines, whole])

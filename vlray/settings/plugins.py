@@ -42,6 +42,39 @@ def load(target: str) -> Any:
         ) from None
 
 
+def confirmed(name: str, source: str, user_name: str, option: str) -> str:
+    """Return the name of the class to use for a name that a file contains.
+
+    A file never decides which code is imported: a class outside vlray needs to be named by the
+    user. Presets and names stored with ``vlray env set`` need no confirmation.
+
+    Args:
+        name: The name in the file.
+        source: The file, for the message.
+        user_name: The name that the user gave. Empty: none.
+        option: Option for that name, for the message.
+
+    Raises:
+        ValueError: The file names a class that the user did not name, or another one.
+    """
+    if not user_name and ":" not in name:
+        return name
+    if user_name and _short(user_name) == _short(name):
+        return user_name  # the user's file, wherever the other one was
+    advice = f"if you trust that code, name the class yourself: {option} {name}"
+    if user_name:
+        advice = f"that is not {user_name}; give the same class, or leave out {option}"
+    raise ValueError(
+        f"{source} names {name!r}, and vlray imports no code because a file names it; {advice}"
+    )
+
+
+def _short(name: str) -> str:
+    """Return a name without the folder of its file, which differs between machines."""
+    file, colon, attribute = name.rpartition(":")
+    return f"{Path(file).name}:{attribute}" if colon and file.endswith(".py") else name
+
+
 def _load(name: str, target: str) -> ModuleType:
     try:
         return importlib.import_module(name)

@@ -15,6 +15,7 @@ from vlray.settings import arguments, state
 from vlray.settings.base import Command
 from vlray.settings.commands import commands_with
 from vlray.settings.help import usage
+from vlray.settings.job_folder import check_outputs
 from vlray.settings.layers import OWN_VARIABLES, Layer, describe_unknown, explain, read_yaml
 from vlray.settings.options import (
     ENV_PREFIX,
@@ -54,8 +55,11 @@ def from_cli(cls: type[C], argv: list[str] | None = None) -> C:
 
     Raises:
         UsageError: An option, variable or file is invalid.
+        ValueError: A job's output would be written into Ray's copy of the working directory.
     """
-    return read(cls, sys.argv[1:] if argv is None else argv)
+    config = read(cls, sys.argv[1:] if argv is None else argv)
+    check_outputs(flatten(config.model_dump()), File.cwd())
+    return config
 
 
 def read(cls: type[C], argv: list[str]) -> C:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import posixpath
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from vlray.cluster.expendable import available
+from vlray.cluster.journal import ClusterJournal
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError, decode
@@ -22,6 +26,9 @@ from vlray.stream.block import DECODED, pack
 
 if TYPE_CHECKING:
     import ray
+
+BYTES_PER_PIXEL = 16  # of the largest file to read: four channels of 32 bits
+PROGRESS_S = 5.0  # between two reports of progress inside a shard
 
 log = logging.getLogger("vlray.stream")
 
@@ -45,6 +52,7 @@ class DecodeShard:
         max_pixels: Limit on height x width; larger images fail, as possible decompression bombs.
         resize: The detector's resizing; None: keep the original size.
         env: Log level and format; None: in the driver, whose logging stays as it is.
+        journal: Journal of the run on Ray, which learns that a slow shard proceeds.
     """
 
     plan: pa.Table | ray.ObjectRef
@@ -52,6 +60,7 @@ class DecodeShard:
     max_pixels: int
     resize: Resize | None
     env: EnvironmentSection | None = None
+    journal: ClusterJournal | None = None
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """Return the decoded images of one shard, packed."""
@@ -60,7 +69,12 @@ class DecodeShard:
         shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
         images = self._images().slice(start, count).to_pylist()
         fs, root = files.resolve(self.images_root)
-        rows = [self._row(image, fs, root) for image in images]
+        rows, reported = [], time.monotonic()
+        for image in images:
+            rows.append(self._row(image, fs, root))
+            if self.journal is not None and time.monotonic() - reported > PROGRESS_S:
+                self.journal.progress()
+                reported = time.monotonic()
         return pack(shard, images=pa.Table.from_pylist(rows, schema=DECODED))
 
     def _images(self) -> pa.Table:
@@ -70,6 +84,12 @@ class DecodeShard:
 
         return ray.get(self.plan)
 
+    def _max_bytes(self) -> int:
+        """Return the size of the largest file to read."""
+        free = available()
+        most = self.max_pixels * BYTES_PER_PIXEL
+        return min(most, free // 2) if free else most
+
     def _row(self, image: dict[str, Any], fs: Any, root: str) -> dict[str, Any]:
         row = {name: image[name] for name in ("image_id", "path", "split")}
         if "boxes" in image:
@@ -77,7 +97,7 @@ class DecodeShard:
             if row["boxes"] is None:
                 return row | _boxes_error("the boxes file has no boxes for this image")
         try:
-            data = _read(image["path"], fs, root)
+            data = _read(image["path"], fs, root, self._max_bytes())
             row["digest"] = fingerprint.digest(data)
             original = decode(data, max_pixels=self.max_pixels)
             pixels = original if self.resize is None else self.resize(original)
@@ -110,12 +130,35 @@ def _boxes_error(reason: str) -> dict[str, str]:
     return {"stage": "boxes", "error": "ValueError", "reason": reason}
 
 
-def _read(path: str, fs: pafs.FileSystem, root: str) -> bytes:
+def _check_file(path: str, max_bytes: int) -> None:
+    """Refuse a local file whose reading would never end or would not fit into the memory.
+
+    Raises:
+        ImageError: The file is a device, a pipe or a socket, or it is too large.
+        OSError: The file is missing, or a link to itself.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - the path of each image
+    except FileNotFoundError:
+        status = os.stat(files.restore_bytes(path))  # noqa: PTH116
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise ImageError("not a file but a device, a pipe or a socket")
+    if status.st_size > max_bytes:
+        raise ImageError(
+            f"the file has {status.st_size:,} bytes, more than the limit of {max_bytes:,} bytes, "
+            f"that is {BYTES_PER_PIXEL} bytes for each pixel of --images.max-pixels and at most "
+            "half of the free memory"
+        )
+
+
+def _read(path: str, fs: pafs.FileSystem, root: str, max_bytes: int) -> bytes:
     """Read one file from a listing; paths from a list file may be absolute or URIs."""
     if files.is_uri(path) or path.startswith("/"):
         fs, full = files.resolve(path)
     else:
         full = posixpath.normpath(files.join(root, path))
+    if files.is_local(fs):
+        _check_file(full, max_bytes)
     for pause in (1.0, 5.0, 20.0, None):  # seconds; most network outages are short
         try:
             return files.read_bytes(fs, full)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
+from vlray.cluster.journal import ClusterJournal, Journal
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
-from vlray.detect.load import load_detector
-from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import DetectorInfo
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
@@ -25,10 +25,26 @@ from vlray.settings.environment import EnvironmentSection
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.stream.block import image_rows, pack, unpack
+from vlray.stream.detector import (
+    ChildEndedError,
+    ChildError,
+    LoadedDetector,
+    SeparateDetector,
+    time_limit,
+)
 
 # If the detector raises on all images of a shard with at least this many images, the detector is
 # considered broken, and the run fails. Otherwise only the images fail.
 BROKEN_FROM = 4
+
+# After this many deaths of actors on a shard, the detector runs in a child process; after this many
+# deaths while the detector is loaded, the run fails.
+DEATHS = 2
+
+# After this many deaths, two of them outside the child, the shard's images fail.
+LAST_DEATHS = 2 * DEATHS
+
+LOADING_S = 3600.0  # time limit for loading a detector, which may download its weights
 
 log = logging.getLogger("vlray.stream")
 
@@ -45,68 +61,168 @@ class DetectOptions:
     env: EnvironmentSection | None = None
     """Log level and format; None: in the driver, whose logging stays as it is."""
 
+    journal: ClusterJournal | None = None
+    """Journal of the run on Ray; None: in the driver."""
+
+    image_timeout: float = 600.0
+    """Time limit of the detector for one image, seconds."""
+
+    image_memory_gb: float = 0.0
+    """Memory limit of a child process for one image, GiB. 0: half of the free memory."""
+
+    is_separate: bool = False
+    """Whether the detector always runs in a child process."""
+
 
 class DetectShard:
     """Detect regions in a shard's decoded images.
 
     Ray creates one instance per actor, so that each actor loads the weights once. The instance has
     no state between shards: after a failure, Ray may rerun a shard on another actor.
+
+    An image may end the actor: by a crash in native code, by the time limit, or because the system
+    runs out of memory. Ray then repeats the shard. After `DEATHS` such deaths, the detector runs in
+    a child process, so that the image which ends the child is found and fails alone.
     """
 
     def __init__(self, options: DetectOptions) -> None:
-        """Load the detector."""
+        """Load the detector. If this raises, all shards have a problem instead of regions.
+
+        An exception would reach the driver through several layers of Ray, with all their
+        tracebacks.
+        """
         if options.env is not None:
             log_to_stderr(options.env)
-        self._detector = load_detector(options.detector)
-        self._options = options.detector
-        info = info_of(self._detector, options.detector)
-        # Do not import torch here: it takes seconds, and a user's detector may not need it.
-        self._batch_size = options.detector.batch_size or 1
-        if (torch := sys.modules.get("torch")) is not None:
-            from vlray.detect.device import batch_size_of
+        self._options = options
+        self._journal = options.journal or Journal()
+        self._detector: LoadedDetector | SeparateDetector | None = None
+        self._problem = self._load()
 
-            torch.set_num_threads(options.threads)
-            self._batch_size = batch_size_of(options.detector)
-        self._schema = regions_schema(
-            info.feature_dim, options.dtype, options.identity | _provenance(info)
+    def _load(self) -> dict[str, str] | None:
+        """Load the detector, and return a description of the problem if this fails."""
+        work = f"load {_actor_id()}" if self._options.journal else "load"
+        if (deaths := self._journal.begin(work)) >= DEATHS:
+            problem = f"loading the detector ended its process {deaths} times"
+            return {"problem": problem, "trace": ""}
+        try:
+            with self._limited(LOADING_S):
+                self._detector = self._open(separate=self._options.is_separate)
+            info = self._detector.info
+            self._schema = regions_schema(
+                info.feature_dim, self._options.dtype, self._options.identity | _provenance(info)
+            )
+            _write_labels(self._options.output, info)
+        except (Exception, SystemExit) as error:
+            return _problem("the detector cannot be loaded", error)
+        finally:
+            self._journal.end(work)
+        return None
+
+    def _open(self, *, separate: bool) -> LoadedDetector | SeparateDetector:
+        options = self._options
+        if not separate:
+            return LoadedDetector(options.detector, options.threads, options.env)
+        return SeparateDetector(
+            options.detector,
+            options.threads,
+            options.env,
+            seconds=options.image_timeout,
+            memory_gib=options.image_memory_gb,
         )
-        _write_labels(options.output, info)
+
+    def _limited(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        """Return a context that ends an actor of Ray after some time; the driver has no limit."""
+        return time_limit(seconds) if self._options.journal else contextlib.nullcontext()
 
     def __call__(self, row: pa.Table) -> pa.Table:
-        """Return the regions and failures of one shard, packed."""
+        """Return the regions and failures of one shard, packed; or the detector's problem."""
         shard, tables = unpack(row)
+        if self._problem:
+            return pack(shard, problem=pa.Table.from_pylist([self._problem]))
+        work = f"shard {shard}"
+        deaths = self._journal.begin(work)
         rows = list(image_rows(tables["images"]))
         good = [row for row in rows if row["image"] is not None]
-        failed = {id(row): row for row in rows if row["image"] is None}
-        detected: dict[int, RegionBatch] = {}
-        for batch in _batches(good, self._batch_size):
-            for image, regions in zip(batch, self._attempt(batch), strict=True):
-                if isinstance(regions, Exception):
-                    failed[id(image)] = image | {
-                        "stage": "detect",
-                        "error": type(regions).__name__,
-                        "reason": str(regions) or repr(regions),
-                    }
-                    last = regions
-                else:
-                    detected[id(image)] = regions
-        if len(good) >= BROKEN_FROM and not detected:
-            raise RuntimeError(
+        if deaths >= LAST_DEATHS:
+            reason = f"the detector's process ended {deaths} times on the images of this shard"
+            results: list[RegionBatch | Exception] = [ChildEndedError(reason)] * len(good)
+        else:
+            try:
+                detector = self._detector_for(shard, deaths)
+            except ChildError as error:
+                problem = _problem("the detector cannot be loaded", error)
+                return pack(shard, problem=pa.Table.from_pylist([problem]))
+            results = self._detect(good, detector)
+        self._journal.end(work)
+        errors = [result for result in results if isinstance(result, Exception)]
+        is_tried = deaths < LAST_DEATHS
+        if is_tried and len(errors) >= BROKEN_FROM and len(errors) == len(results):
+            text = (
                 f"the detector raised an exception on all {len(good)} images of shard {shard}, so "
-                f"the fault is in the detector: {type(last).__name__}: {last}"
-            ) from last
-        # Restore the order of the shard, which batching by image size has changed.
-        complete = [row for row in rows if id(row) in detected]
-        failures = [failed[id(row)] for row in rows if id(row) in failed]
+                "the fault is in the detector"
+            )
+            return pack(shard, problem=pa.Table.from_pylist([_problem(text, errors[-1])]))
+        return self._pack(shard, rows, dict(zip(map(id, good), results, strict=True)))
+
+    def _pack(
+        self, shard: int, rows: list[dict[str, Any]], results: dict[int, RegionBatch | Exception]
+    ) -> pa.Table:
+        """Pack the results, by the id of their rows, in the order of the shard."""
+        complete, regions, failures = [], [], []
+        for row in rows:
+            result = results.get(id(row))
+            if isinstance(result, RegionBatch):
+                complete.append(row)
+                regions.append(result)
+            else:
+                failures.append(row if result is None else row | _failure(result))
         return pack(
             shard,
-            regions=self._table(complete, [detected[id(row)] for row in complete]),
+            regions=self._table(complete, regions),
             failures=parts.with_digests(
                 pa.Table.from_pylist(failures, schema=FAILURES), _digests(failures)
             ),
         )
 
-    def _attempt(self, batch: list[dict[str, Any]]) -> list[RegionBatch | Exception]:
+    def _detector_for(self, shard: int, deaths: int) -> LoadedDetector | SeparateDetector:
+        """Return the detector in this process, or in a child process after several deaths."""
+        separate = self._options.is_separate or deaths >= DEATHS
+        if deaths >= DEATHS:
+            log.warning(
+                "shard %d: the detector's process ended %d times; its images now run in a process "
+                "of their own",
+                shard,
+                deaths,
+            )
+        if self._detector is not None and isinstance(self._detector, SeparateDetector) != separate:
+            # Two copies of the weights may not fit into the memory of the device.
+            self.close()
+            _free_memory()
+        if self._detector is None:
+            with self._limited(LOADING_S):
+                self._detector = self._open(separate=separate)
+        return self._detector
+
+    def close(self) -> None:
+        """Release the detector, and end its child process."""
+        if self._detector is not None:
+            self._detector.close()
+        self._detector = None
+
+    def _detect(
+        self, rows: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector
+    ) -> list[RegionBatch | Exception]:
+        """Return the regions of each row, or the exception that its image raised."""
+        results: dict[int, RegionBatch | Exception] = {}
+        for batch in _batches(rows, detector.batch_size):
+            for row, result in zip(batch, self._attempt(batch, detector), strict=True):
+                results[id(row)] = result
+            self._journal.progress()
+        return [results[id(row)] for row in rows]
+
+    def _attempt(
+        self, batch: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector
+    ) -> list[RegionBatch | Exception]:
         """Detect regions in a batch; if this raises, retry the batch, then each image separately.
 
         The retry uses the same batch, so that a transient error does not change the features.
@@ -114,30 +230,20 @@ class DetectShard:
         """
         for attempt in range(2):
             try:
-                return list(self._detect(batch))
+                with self._limited(self._options.image_timeout * len(batch) + _child_s(detector)):
+                    return list(detector(batch))
             except Exception as error:
                 log.warning(
                     "the detector raised an exception on %s: %r",
                     counted(len(batch), "image"),
                     error,
                 )
-                if len(batch) == 1 and attempt:
+                if len(batch) == 1 and (attempt or isinstance(error, ChildEndedError)):
                     return [error]
+                if isinstance(error, ChildEndedError):
+                    break
                 _free_memory()
-        return [regions for image in batch for regions in self._attempt([image])]
-
-    def _detect(self, batch: list[dict[str, Any]]) -> RegionBatch:
-        image_hw = np.array(
-            [(row["image_height"], row["image_width"]) for row in batch], np.int32
-        ).reshape(-1, 2)
-        boxes = [row["boxes"] for row in batch]
-        return regions_of(
-            self._detector,
-            self._options,
-            [row["image"] for row in batch],
-            image_hw,
-            None if boxes[0] is None else boxes,  # all images of a run have user boxes, or none has
-        )
+        return [regions for image in batch for regions in self._attempt([image], detector)]
 
     def _table(self, rows: list[dict[str, Any]], regions: list[RegionBatch]) -> pa.Table:
         if not rows:
@@ -147,6 +253,35 @@ class DetectShard:
         )
         table = to_table(RegionBatch.concat(regions), image_ids, paths, splits, self._schema)
         return parts.with_digests(table, _digests(rows))
+
+
+def _child_s(detector: LoadedDetector | SeparateDetector) -> float:
+    """Return the time that a child process may add: its own limit comes first."""
+    return LOADING_S if isinstance(detector, SeparateDetector) else 0.0
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    """Return the columns of ``failures/`` for an image on which the detector raised.
+
+    The next run tries these images again, but not those that ended a process, because this takes
+    up to several times the time limit.
+    """
+    kind = error.kind if isinstance(error, ChildError) else type(error).__name__
+    stage = "process" if isinstance(error, ChildEndedError) else "detect"
+    return {"stage": stage, "error": kind, "reason": str(error) or repr(error)}
+
+
+def _problem(text: str, error: BaseException) -> dict[str, str]:
+    """Describe an error that ends the run, with its traceback."""
+    kind = error.kind if isinstance(error, ChildError) else type(error).__name__
+    trace = "".join(traceback.format_exception(error))
+    return {"problem": f"{text}: {kind}: {str(error).strip()}", "trace": trace}
+
+
+def _actor_id() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_actor_id())
 
 
 def _digests(rows: list[dict[str, Any]]) -> list[str]:

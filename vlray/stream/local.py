@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,10 @@ def runs_locally(config: ExtractConfig, images: int, fs: pafs.FileSystem, root: 
     options = config.cluster
     if options.address:
         return options.address == "none"
-    if options.model_copy(update={"progress": "auto"}) != ClusterSection():
+    no_resources = {"progress", "image_timeout", "image_memory_gb"}
+    if options.model_dump(exclude=no_resources) != ClusterSection().model_dump(
+        exclude=no_resources
+    ):
         return False  # resources of a cluster are requested
     if is_cluster_configured():
         return False
@@ -86,7 +89,6 @@ def local_rows(
         identity,
         resources.threads,
         selects=selects_regions(config, user_boxes),
-        in_process=True,
     )
     log.info(
         "running in this process with %s compute threads, without Ray (--cluster.address local "
@@ -97,13 +99,13 @@ def local_rows(
     tables = iter(shard_tables(plan, todo))
     with _same_threads(), ThreadPoolExecutor(1) as pool, _marked(fs, root) as moved:
         decoded = pool.submit(stages.decode, next(tables))
-        detect = DetectShard(stages.detect)  # loads while the first shard is decoded
-        for following in [*tables, None]:
-            current = decoded.result()
-            if following is not None:
-                decoded = pool.submit(stages.decode, following)
-            yield stages.write(detect(current)).to_pylist()[0]
-            moved()
+        with closing(DetectShard(stages.detect)) as detect:  # loads while the first is decoded
+            for following in [*tables, None]:
+                current = decoded.result()
+                if following is not None:
+                    decoded = pool.submit(stages.decode, following)
+                yield stages.write(detect(current)).to_pylist()[0]
+                moved()
 
 
 @contextmanager

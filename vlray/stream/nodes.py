@@ -1,4 +1,4 @@
-"""Detection of lost nodes whose actors no longer fit on the rest of the cluster."""
+"""Detection of stalled runs, such as after the loss of nodes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 from ray.data.exceptions import ExecutionTimeoutError
 
 from vlray.cluster.capacity import ResourcePlan, living_nodes, shortage
+from vlray.cluster.journal import ClusterJournal
+from vlray.config.extract import ExtractConfig
 
 STALLED_S = 20.0  # without a completed shard
 POLL_S = 2.0  # between two looks at the cluster
+STALL_S = 900.0  # without progress of any image, apart from the detector's time limit
+GPU_BATCH = 8  # images of a batch, unless the options say otherwise
 
 
 class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc] # Ray is untyped
@@ -25,8 +29,25 @@ class NodesLostError(ExecutionTimeoutError):  # type: ignore[misc] # Ray is unty
         self.plan = plan
 
 
+class StalledError(ExecutionTimeoutError):  # type: ignore[misc] # Ray is untyped
+    """Raised when no image of a run makes progress for too long."""
+
+
+def stall_limit(config: ExtractConfig) -> float:
+    """Return the seconds without progress after which a run ends.
+
+    The detector of a batch may take the time limit of each of its images, and an actor that the
+    limit has ended loads its detector again.
+    """
+    batch = max(config.detector.batch_size, GPU_BATCH)
+    return STALL_S + config.cluster.image_timeout * batch
+
+
 class Watch:
-    """Watchdog that ends a stalled pipeline if its actors no longer fit on the cluster.
+    """Watchdog that ends a stalled pipeline.
+
+    A pipeline is stalled if its actors no longer fit on the cluster, or if the journal has had no
+    progress for a long time: resources never become free, or storage does not respond.
 
     Ray restarts the actors of a lost node where resources are free, and waits without a limit for
     resources to become free. On a cluster without GPUs, restarted actors may also take the CPUs of
@@ -34,8 +55,14 @@ class Watch:
     may join.
     """
 
-    def __init__(self, plan: ResourcePlan) -> None:
-        """Watch the actors of a resource plan."""
+    def __init__(self, plan: ResourcePlan, journal: ClusterJournal, limit: float) -> None:
+        """Watch a run.
+
+        Args:
+            plan: Resources of the actors.
+            journal: Journal of the run.
+            limit: Seconds without progress after which the run ends.
+        """
         self._last = last = [time.monotonic()]
 
         class Callback:
@@ -54,6 +81,11 @@ class Watch:
                 self._checked = now
                 if missing := shortage(plan, living_nodes()):
                     raise NodesLostError(missing, plan)
+                if now > last[0] + limit and (idle := journal.idle_s()) > limit:
+                    raise StalledError(
+                        f"no image made progress in {idle / 60:.0f} minutes; see the log for the "
+                        "cause, or raise --cluster.image-timeout if the detector is that slow"
+                    )
 
             def after_execution_succeeds(self, executor: Any) -> None:
                 pass

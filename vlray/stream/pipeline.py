@@ -13,19 +13,16 @@ import ray.data
 from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan, allocate, living_nodes
 from vlray.cluster.connection import connect
 from vlray.cluster.console import quiet_loggers, without_harmless_line
+from vlray.cluster.journal import start_journal
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
 from vlray.regions.user_boxes import UserBoxes
 from vlray.runs.folder import current_run
 from vlray.stream.detect import DetectShard
 from vlray.stream.metrics import ExtractMetrics
-from vlray.stream.nodes import Watch
+from vlray.stream.nodes import Watch, stall_limit
 from vlray.stream.plan import ShardPlan, shard_tables
 from vlray.stream.stages import Stages, build_stages, images_of, selects_regions
-
-# Ray's default is half an hour. A shard takes seconds to minutes, so no completed task in this time
-# means that the pipeline hangs: an actor dies at every start, or resources never become free.
-NO_PROGRESS_S = 900.0
 
 _LOG_LEVELS = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
 
@@ -53,12 +50,14 @@ def shard_rows(
     Raises:
         ValueError: The cluster cannot hold the requested actors.
         NodesLostError: The cluster has lost nodes, and the run stalls.
+        StalledError: No image makes progress.
     """
     connect(config.cluster)
     with forwarded(), quiet_loggers(_LOG_LEVELS):
         resources = allocate(config.cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources)
-        watch = Watch(resources)
+        journal = start_journal()
+        watch = Watch(resources, journal, stall_limit(config))
         metrics = ExtractMetrics(
             config.project, current_run(), int(plan.sizes()[todo].sum()), len(todo)
         )
@@ -69,6 +68,7 @@ def shard_rows(
             identity,
             resources.threads,
             selects=selects_regions(config, user_boxes),
+            journal=journal,
         )
         with ray.data.DataContext.current(_data_context(watch.callback, metrics.callback)):
             shards = ray.data.from_arrow(shard_tables(plan, todo))
@@ -77,6 +77,9 @@ def shard_rows(
         with without_harmless_line():  # the line is printed while the actors start
             row = next(iterator, None)
         while row is not None:
+            if row["problem"]:  # the run ends; see `vlray.stream.run`
+                yield row
+                return
             watch.moved()
             metrics.add(row)
             yield row
@@ -106,7 +109,7 @@ def _data_context(*callbacks: type) -> ray.data.DataContext:
     context.custom_execution_callback_classes = list(callbacks)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = NO_PROGRESS_S
+    context.execution_no_progress_timeout_s = -1  # it counts only whole tasks; see `Watch`
     context.target_max_block_size = None  # otherwise Ray splits large shards
     context.raise_original_map_exception = True
     return context

@@ -14,9 +14,11 @@ import pyarrow.fs as pafs
 
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_modes, check_weights, settled
+from vlray.images.decode import CONVERT
 from vlray.images.find import Listing, list_images
 from vlray.images.ids import image_ids
 from vlray.images.splits import is_split
+from vlray.images.walk import OTHER_EXTENSIONS
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
@@ -59,6 +61,24 @@ class ExtractResult:
             setattr(self, name, getattr(self, name) + row[name])
 
 
+class DetectorError(RuntimeError):
+    """Raised when the detector cannot be loaded, or fails on all images of a shard."""
+
+
+class _Trace(Exception):  # noqa: N818 - only the text of another process's traceback
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+PROBLEM_LINES = 3  # of a detector's message on the console; the log has the rest
+
+
+def _shortened(text: str) -> str:
+    lines = text.splitlines()
+    more = ["..."] if len(lines) > PROBLEM_LINES else []
+    return "\n".join(lines[:PROBLEM_LINES] + more)
+
+
 def extract(config: ExtractConfig) -> ExtractResult:
     """Bring an output up to date with its images.
 
@@ -66,6 +86,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
 
     Raises:
         ValueError: The settings, the images and the output do not match.
+        DetectorError: The detector cannot be loaded, or fails on all images of a shard.
     """
     config = _resolved(config)
     check_modes(config.detector, boxes_given=bool(config.boxes))
@@ -186,6 +207,7 @@ def _list(config: ExtractConfig) -> Listing:
         split=config.split,
         follow_symlinks=config.images.follow_symlinks,
         leave_out=output,
+        exclude=config.images.exclude,
     )
     log.info(
         "%s: listed %s in %.1f s",
@@ -196,6 +218,21 @@ def _list(config: ExtractConfig) -> Listing:
     first = listing.table["path"][0].as_py()
     if config.split and not is_split(first.partition("/")[0]):
         log.info("no split folders found: assigning all images to the split %s", *config.split)
+    if listing.excluded:
+        log.info("%s files and folders left out by patterns", f"{listing.excluded:,}")
+    if listing.unreadable:
+        log.warning(
+            "%s folders cannot be listed, and their images are left out, the first: %s",
+            f"{len(listing.unreadable):,}",
+            ", ".join(listing.unreadable[:MAX_NAMES]),
+        )
+    if other := sum(n for kind, n in listing.skipped.items() if kind in OTHER_EXTENSIONS):
+        log.warning(
+            "%s files are images that vlray does not read (%s); %s",
+            f"{other:,}",
+            " ".join(sorted(OTHER_EXTENSIONS & listing.skipped.keys())),
+            CONVERT,
+        )
     if listing.skipped:
         kinds = listing.skipped.most_common(5)
         names = ", ".join(f"{count:,} {kind or 'without extension'}" for kind, count in kinds)
@@ -251,6 +288,8 @@ def _run_shards(
     total = int(plan.sizes()[todo].sum())
     with ExtractProgress(total, config.cluster.progress) as progress:
         for row in run(config, images_root, identity, plan, todo, user_boxes):
+            if row["problem"]:
+                raise DetectorError(_shortened(row["problem"])) from _Trace(row["trace"])
             result.add(row)
             progress.add(row["images"] + row["failed"], row["failed"])
     result.seconds = time.monotonic() - began

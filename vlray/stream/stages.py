@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from vlray.cluster.journal import ClusterJournal
 from vlray.config.extract import ExtractConfig
-from vlray.detect.load import resize_of
+from vlray.detect.load import is_own, resize_of
 from vlray.regions.user_boxes import UserBoxes
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions
@@ -44,7 +45,7 @@ def build_stages(
     threads: int,
     *,
     selects: bool,
-    in_process: bool = False,
+    journal: ClusterJournal | None = None,
 ) -> Stages:
     """Build the stages.
 
@@ -55,13 +56,28 @@ def build_stages(
         identity: Identity of the output, which each file stores.
         threads: Compute threads per detector.
         selects: Whether the detector selects its regions: neither grid cells nor user boxes.
-        in_process: Whether the stages run in the driver, whose logging stays as it is.
+        journal: Journal of the run on Ray; None: the stages run in the driver, whose logging stays
+            as it is.
     """
-    env = None if in_process else config.env
-    output = config.output
+    env = None if journal is None else config.env
+    output, cluster = config.output, config.cluster
     return Stages(
-        DecodeShard(images, images_root, config.images.max_pixels, resize_of(config.detector), env),
-        DetectOptions(config.detector, output.dtype, output.path, identity, threads, env),
+        DecodeShard(
+            images, images_root, config.images.max_pixels, resize_of(config.detector), env, journal
+        ),
+        DetectOptions(
+            config.detector,
+            output.dtype,
+            output.path,
+            identity,
+            threads,
+            env,
+            journal,
+            cluster.image_timeout,
+            cluster.image_memory_gb,
+            # Without Ray, a crash in code that vlray does not know would end the whole command.
+            is_separate=journal is None and is_own(config.detector),
+        ),
         WriteShard(output.path, output.compression, config.detector.min_boxes if selects else 0),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +11,11 @@ import pyarrow.compute as pc
 from vlray.regions import parts
 from vlray.storage import files
 from vlray.stream.block import unpack
+
+SUMMARY = pa.schema(
+    [(n, pa.int64()) for n in ("shard", "images", "regions", "failed", "raised", "short", "bytes")]
+    + [("problem", pa.string()), ("trace", pa.string())]
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class WriteShard:
     def __call__(self, row: pa.Table) -> pa.Table:
         """Write one shard, and return a summary row for the driver."""
         shard, tables = unpack(row)
+        if "problem" in tables:
+            return _summary(shard, **tables["problem"].to_pylist()[0])
         fs, root = files.resolve(self.output)
         name = parts.part_name(shard)
         failures_path = files.join(root, parts.FAILURES, name)
@@ -40,14 +48,18 @@ class WriteShard:
         # "or 0": the sum of an empty column is null.
         raised = pc.sum(pc.equal(failures["stage"], "detect")).as_py() or 0
         short = pc.sum(pc.less(regions["num_boxes"], self.min_boxes)).as_py() or 0
-        return pa.table(
-            {
-                "shard": [shard],
-                "images": [regions.num_rows],
-                "regions": [pc.sum(regions["num_boxes"]).as_py() or 0],
-                "failed": [failures.num_rows],
-                "raised": [raised],
-                "short": [short],
-                "bytes": [encoded.size],
-            }
+        return _summary(
+            shard,
+            images=regions.num_rows,
+            regions=pc.sum(regions["num_boxes"]).as_py() or 0,
+            failed=failures.num_rows,
+            raised=raised,
+            short=short,
+            bytes=encoded.size,
         )
+
+
+def _summary(shard: int, **values: Any) -> pa.Table:
+    """Return the row for the driver: counts, or the problem of the detector that ends the run."""
+    row = dict.fromkeys(SUMMARY.names, 0) | {"shard": shard, "problem": "", "trace": ""} | values
+    return pa.Table.from_pylist([row], schema=SUMMARY)

@@ -182,7 +182,7 @@ def parse_spec(text: str, source: str) -> DatasetSpec:
 def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
     try:
         values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(values, Mapping):
         raise ValueError(

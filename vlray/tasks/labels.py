@@ -58,11 +58,11 @@ class LabelSpace:
             FileNotFoundError: The file does not exist.
         """
         data = files.read_bytes(*files.resolve(path))
-        if str(path).endswith(".txt"):
-            return cls(tuple(data.decode().splitlines()))
         try:
+            if str(path).endswith(".txt"):
+                return cls(tuple(data.decode("utf-8-sig").splitlines()))
             return cls(tuple(_names_of(json.loads(data))))
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is not a label space: {error}") from error
 
     @classmethod

@@ -31,14 +31,15 @@ def read(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: The file does not exist.
     """
     try:
-        text = files.read_bytes(*files.resolve(path)).decode("utf-8-sig")
+        data = files.read_bytes(*files.resolve(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"the file of predictions {path} does not exist") from None
     try:
+        text = data.decode("utf-8-sig")
         pairs = _pairs_of_csv(text) if str(path).endswith(".csv") else _pairs_of_json(text)
         # A null in the file means that the prediction is missing.
         return {key: value for key, value in _unique(pairs).items() if value is not None}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a file of predictions: {error}") from error
 
 

@@ -59,5 +59,5 @@ def load_corpus(name: str, project: str) -> CorpusSpec:
         return CorpusSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise ValueError(f"{path} is not a corpus: {explain_errors(error)}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error

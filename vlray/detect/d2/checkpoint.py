@@ -19,7 +19,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlray.storage.pickles import ARRAY_GLOBALS, ArrayUnpickler
+from vlray.storage.pickles import ArrayUnpickler
 
 # Tensors that may remain unused: heads that boxes and features do not need, normalization that the
 # configuration defines, and counters of batch norms, which inference never reads.
@@ -143,8 +143,8 @@ def _open(path: Path) -> tuple[dict[str, Any], bool]:
 
 
 def _load_torch(path: Path) -> Any:
-    with torch.serialization.safe_globals(_torch_globals()):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    # Tensors only: torch's own unpickler would let NumPy read dtypes unchecked.
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _tensors(data: dict[str, Any], path: Path) -> dict[str, Tensor | np.ndarray]:
@@ -172,9 +172,3 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
         "from weights; if you trust the file, read it yourself and save only its tensors: "
         'torch.save({"model": tensors}, "model.pth")'
     )
-
-
-def _torch_globals() -> list[Any]:
-    """List the types that ``torch.load`` must be allowed to create to read NumPy arrays."""
-    dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
-    return [*dtypes, *((value, name) for name, value in ARRAY_GLOBALS.items())]

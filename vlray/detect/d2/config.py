@@ -248,7 +248,7 @@ def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
             f"{path} has a {error.problem}; vlray never runs code from a configuration: "
             "replace the tag with the value itself"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(

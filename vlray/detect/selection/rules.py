@@ -93,8 +93,17 @@ class BestClass:
             within_class: Whether boxes suppress only boxes of the same class.
             filled: Whether to drop proposals whose box has no area, or whose box or score is not
                 finite.
+
+        Raises:
+            ValueError: No proposal has a score, because the network's numbers are not finite.
         """
         images, scores = proposals.images, proposals.scores
+        # Without this, the image would have no regions, as if nothing was on it.
+        if len(scores) and np.isnan(scores).all():
+            raise ValueError(
+                "all scores are NaN: the weights have non-finite or far too large values; "
+                "download them again, or use the weights of this network"
+            )
         # np.lexsort is stable: equal scores keep the proposals' order.
         order = np.lexsort((-scores, images))
         if filled:

@@ -1,0 +1,112 @@
+"""The detector of one process: in the process itself, or in a child process that may end."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vlray.cluster.expendable import ChildEndedError, ChildError, Expendable
+from vlray.cluster.worker_logs import log_to_stderr
+from vlray.config.detector import DetectorSection
+from vlray.detect.load import load_detector
+from vlray.detect.modes import info_of, regions_of
+from vlray.detect.protocol import DetectorInfo
+from vlray.regions.batch import RegionBatch
+from vlray.settings.environment import EnvironmentSection
+
+__all__ = ["ChildEndedError", "ChildError", "LoadedDetector", "SeparateDetector", "time_limit"]
+
+
+class LoadedDetector:
+    """A loaded detector with its threads and its batch size."""
+
+    def __init__(
+        self, options: DetectorSection, threads: int, env: EnvironmentSection | None
+    ) -> None:
+        """Load the detector; see `load_detector` for the errors."""
+        if env is not None:
+            log_to_stderr(env)
+        self._detector = load_detector(options)
+        self._options = options
+        self.info: DetectorInfo = info_of(self._detector, options)
+        # Do not import torch here: it takes seconds, and a user's detector may not need it.
+        self.batch_size = options.batch_size or 1
+        if (torch := sys.modules.get("torch")) is not None:
+            from vlray.detect.device import batch_size_of
+
+            torch.set_num_threads(threads)
+            self.batch_size = batch_size_of(options)
+
+    def __call__(self, batch: list[dict[str, Any]]) -> RegionBatch:
+        """Detect regions in images of one size: rows of `vlray.stream.block.image_rows`."""
+        image_hw = np.array(
+            [(row["image_height"], row["image_width"]) for row in batch], np.int32
+        ).reshape(-1, 2)
+        boxes = [row["boxes"] for row in batch]
+        return regions_of(
+            self._detector,
+            self._options,
+            [row["image"] for row in batch],
+            image_hw,
+            None if boxes[0] is None else boxes,  # all images of a run have user boxes, or none has
+        )
+
+    def close(self) -> None:
+        """Do nothing: the detector ends with its process."""
+
+
+class SeparateDetector:
+    """A `LoadedDetector` in a child process. An image that ends the child raises an error here."""
+
+    def __init__(
+        self,
+        options: DetectorSection,
+        threads: int,
+        env: EnvironmentSection | None,
+        *,
+        seconds: float,
+        memory_gib: float,
+    ) -> None:
+        """Load the detector in a child process; see `Expendable` for the limits.
+
+        Raises:
+            ChildError: The detector cannot be loaded.
+        """
+        self._child = Expendable(
+            LoadedDetector, options, threads, env, seconds=seconds, memory_gib=memory_gib
+        )
+        self.info: DetectorInfo = self._child.call("info")
+        self.batch_size: int = self._child.call("batch_size")
+
+    def __call__(self, batch: list[dict[str, Any]]) -> RegionBatch:
+        """Detect regions in images of one size.
+
+        Raises:
+            ChildEndedError: The child crashed, or exceeded its time or memory.
+            ChildError: The detector raised.
+        """
+        names = ("image", "image_height", "image_width", "boxes")
+        rows = [{name: row[name] for name in names} for row in batch]
+        regions: RegionBatch = self._child.call("__call__", rows, units=len(batch))
+        return regions
+
+    def close(self) -> None:
+        """Kill the child."""
+        self._child.close()
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """End this process if the block takes longer; a thread of native code watches the time."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - Path.open would do the same
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
