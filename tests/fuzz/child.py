@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 import resource
@@ -70,6 +71,7 @@ def _in_child(
     code = _ESCAPED
     try:
         os.setsid()
+        faulthandler.disable()  # pytest's would report a crash of the child as its own
         output = os.open(console, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)

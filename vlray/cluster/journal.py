@@ -8,6 +8,7 @@ know that a slow task proceeds.
 from __future__ import annotations
 
 import time
+import uuid
 from typing import Any
 
 
@@ -39,38 +40,69 @@ class Journal:
         return time.monotonic() - self._last
 
 
+class Journals:
+    """A journal for each run of a driver; the actor behind `ClusterJournal`."""
+
+    def __init__(self) -> None:
+        self._journals: dict[str, Journal] = {}
+
+    def call(self, run: str, method: str, *args: Any) -> Any:
+        """Call a method of a run's journal; the first call creates the journal."""
+        return getattr(self._journals.setdefault(run, Journal()), method)(*args)
+
+    def close(self, run: str) -> None:
+        """Forget a run that has ended."""
+        self._journals.pop(run, None)
+
+
 class ClusterJournal:
     """A `Journal` that the driver and all workers share; picklable."""
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self, actor: Any, run: str) -> None:
+        self._actor, self._run = actor, run
 
     def begin(self, work: str) -> int:
         """See `Journal.begin`."""
         import ray
 
-        return int(ray.get(self._actor.begin.remote(work)))
+        return int(ray.get(self._actor.call.remote(self._run, "begin", work)))
 
     def end(self, work: str) -> None:
         """See `Journal.end`."""
-        self._actor.end.remote(work)
+        self._actor.call.remote(self._run, "end", work)
 
     def progress(self) -> None:
         """See `Journal.progress`."""
-        self._actor.progress.remote()
+        self._actor.call.remote(self._run, "progress")
 
     def idle_s(self) -> float:
         """See `Journal.idle_s`."""
         import ray
 
-        return float(ray.get(self._actor.idle_s.remote()))
+        return float(ray.get(self._actor.call.remote(self._run, "idle_s")))
+
+    def close(self) -> None:
+        """Forget this run's work."""
+        self._actor.close.remote(self._run)
+
+
+_actors: dict[str, Any] = {}
+"""This process's journal actor, keyed by its connection to Ray."""
 
 
 def start_journal() -> ClusterJournal:
-    """Start a journal on the driver's node, so that only the loss of the driver ends it."""
+    """Return a new journal on the driver's node, so that only the loss of the driver ends it.
+
+    All runs of a process share one actor: each actor is a process, which takes seconds to start.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(Journal).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
-    return ClusterJournal(actor.remote())
+    context = ray.get_runtime_context()
+    connection = context.get_worker_id()
+    if connection not in _actors:
+        here = NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False)
+        actor = ray.remote(Journals).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
+        _actors.clear()  # of connections that were shut down
+        _actors[connection] = actor.remote()
+    return ClusterJournal(_actors[connection], uuid.uuid4().hex)

@@ -84,6 +84,7 @@ def shard_rows(
             metrics.add(row)
             yield row
             row = next(iterator, None)
+        journal.close()
 
 
 def _chain(shards: ray.data.Dataset, stages: Stages, resources: ResourcePlan) -> ray.data.Dataset:
