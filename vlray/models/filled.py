@@ -39,6 +39,6 @@ def check_encoder(weights: str, missing: set[str]) -> None:
     if missing:
         raise ValueError(
             f"model.weights={weights}: its file has no values for {len(missing)} tensors of the "
-            f"encoder: {module_names(frozenset(missing))}; its tensors may have other names than "
-            "transformers gives them: load it with transformers and write it with save_pretrained"
+            f"encoder: {module_names(frozenset(missing))}; its tensors may have other names, "
+            "such as a prefix module.; give them the names of transformers' models"
         )
