@@ -110,7 +110,7 @@ def test_a_search_ends_in_settings_that_give_the_regions_that_it_measured(
     before = (tmp_path / "sweep" / "trials.jsonl").read_bytes()
     tune.main(search)
     assert (tmp_path / "sweep" / "trials.jsonl").read_bytes() == before
-    assert "6 settings, 6 of them already tried" in capsys.readouterr().err
+    assert "6 settings to try (6 already tried)" in capsys.readouterr().err
     search[2] = "ar@10"
     assert "  objective: ar@36 there, ar@10 here" in refusal(search, capsys)
 
@@ -191,7 +191,7 @@ def test_a_search_among_trainings_is_killed_and_goes_on_without_repeating_any(
         (["--objective", "ar@35"], "unknown objective 'ar@35'; did you mean ar@36?"),
         ([], "--objective is missing; pass one of ar@10"),
         (["--objective", "images_per_s"], "does not depend on the selection"),
-        (["--objective", "downstream"], "need each other"),
+        (["--objective", "downstream"], "must be used together"),
         (["--objective", "boxes", "--search", "random"], "--trials N"),
         (["--objective", "boxes", "--scheduler", "asha"], "remove it, or search -- train"),
         (["--objective", "ar@36", "--truth", "none.json"], "none.json"),

@@ -48,7 +48,7 @@ class Test:
         info: Metadata of the checkpoint.
         dataset: Examples that have regions; fewer if a limit is set.
         num_left_out: Number of examples without regions; 0 if a limit is set.
-        num_unknown: Number of examples in ``dataset`` without a right answer among the model's
+        num_unknown: Number of examples in ``dataset`` without a correct answer among the model's
             labels.
     """
 

@@ -69,7 +69,7 @@ class Photographs:
         return cls(listing.root, split, sizes or {}, entries)
 
     def __contains__(self, image_id: str) -> bool:
-        """Return whether there is a photograph with this id."""
+        """Return whether there is an image file with this id."""
         return self._files is not None and image_id in self._files
 
     def look_up(self, image_id: str, raw_id: str) -> Photograph:

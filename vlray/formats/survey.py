@@ -26,9 +26,9 @@ class Survey:
     Attributes:
         feature_dim: Length of the feature vectors.
         frame: How to interpret the sizes and boxes.
-        labels: Names of the ids; empty if the file has words instead of ids.
+        labels: Label names, by id; empty if the file has words instead of ids.
         images: Number of surveyed images.
-        with_photograph: Number of surveyed images with a photograph in ``--images``.
+        with_photograph: Number of surveyed images with an image file in ``--images``.
         with_size: Number of surveyed images whose size is known from any source.
         first_ids: The first image ids, for messages.
     """

@@ -40,7 +40,7 @@ def choose_splits(
         return frozenset(), next(iter(requested))
     raise ValueError(
         f"splits {', '.join(requested)} are requested, but there are no split folders (train, "
-        "val2017, test, ...); pass a single --split to name all images, or none"
+        "val2017, test, ...); pass one --split to apply it to all images, or omit --split"
     )
 
 

@@ -20,7 +20,7 @@ def version_of(*distributions: str) -> str:
 
 
 def versions_line() -> str:
-    """Return the versions of Python, torch, Ray and Detectron2 in one line, importing none."""
+    """Return the versions of Python, torch, Ray and Detectron2 in one line, without imports."""
     packages = {"torch": ("torch",), "Ray": ("ray",), "Detectron2": DETECTRON2}
     parts = [f"Python {platform.python_version()}"]
     parts += [f"{name} {version_of(*names) or 'missing'}" for name, names in packages.items()]

@@ -57,7 +57,7 @@ def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozens
     rows = rows_by_answer(trained_labels, goal.labels)
     shared = sum(row >= 0 for row in rows)
     log.info(
-        "copied the rows of %d of %d answers from the %d of %s",
+        "copied the classifier rows of %d of %d answers from the %d answers of %s",
         shared,
         len(rows),
         len(trained_labels),

@@ -240,8 +240,8 @@ def _check_width(
 ) -> None:
     """Refuse weights that were trained on region vectors of a different length.
 
-    They are accepted if ``model.architecture`` sets the field; the projection is then initialized
-    at random.
+    They are accepted if ``model.architecture`` sets the vector length; the projection is then
+    initialized at random.
     """
     for name in ("visual_feat_dim", "visual_embedding_dim"):
         saved_dim = source.config.get(name)

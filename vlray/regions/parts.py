@@ -3,7 +3,7 @@
 ::
 
     OUT/vlray.json                   provenance: detector, settings, images
-    OUT/labels.json                  names of the object and attribute ids
+    OUT/labels.json                  object and attribute names, by id
     OUT/plan/plan-00000.parquet      listing of the images, divided into shards
     OUT/regions/part-00000.parquet   regions in shard 0; this file marks the shard as done
     OUT/failures/part-00000.parquet  failed images in shard 0, if any

@@ -115,7 +115,7 @@ class Command(BaseSettings):
         return (init_settings,)
 
     def resolved(self) -> dict[str, Any]:
-        """Return all settings as plain types, with values of ``config`` files, not their paths."""
+        """Return all settings as plain types; ``config`` files are replaced by their contents."""
         return self.model_dump(mode="json", exclude={"config"})
 
     def changed(self) -> dict[str, Any]:

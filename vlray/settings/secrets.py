@@ -25,7 +25,7 @@ def redact(text: str) -> str:
 
 
 def redact_all(value: Any) -> Any:
-    """Redact all texts in nested dictionaries and lists, and return a copy."""
+    """Return a copy of nested dictionaries and lists with all texts redacted."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):

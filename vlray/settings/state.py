@@ -124,7 +124,7 @@ def parse_key(key: str) -> Path:
         return path
     if not name or set(name) & set(":/\\") or name.endswith((".py", ".yaml", ".yml")):
         raise ValueError(
-            f"{key!r} is not a valid name of a model; use a plain name, such as "
+            f"{key!r} is not a valid model name; use a plain name, such as "
             "`vlray env set models.mine path/to/file.py:Class`"
         )
     return section, name

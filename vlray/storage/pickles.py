@@ -80,7 +80,7 @@ class _Array(np.ndarray):
         count = _count(shape)
         if dtype.hasobject:
             if not isinstance(data, list) or len(data) != count:
-                raise pickle.UnpicklingError(f"an array of {count} objects does not have as many")
+                raise pickle.UnpicklingError(f"an array does not hold its {count} objects")
             # NumPy requires an exact list; each element was unpickled and checked before.
             data = list(data)
         else:

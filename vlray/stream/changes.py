@@ -143,7 +143,7 @@ def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, named: pa.Ta
         before: Rows of the plan.
         there: Listing rows of the same images.
         chosen: Mask of the rows to return.
-        named: ``before`` or ``there``: the table to take path and split from.
+        named: The table that supplies path and split, ``before`` or ``there``.
     """
     columns = [
         before["shard"],

@@ -153,12 +153,12 @@ def table_from(
 
 
 def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection) -> ExampleTable:
-    """Open the examples of a split. The official files are read only if new or changed.
+    """Open the examples of a split. The official files are read again only if they changed.
 
     Raises:
         ValueError: The split does not exist, a file has the wrong layout, or the cache folder is
             not writable.
-        FileNotFoundError: A required file is missing; the message names the download address.
+        FileNotFoundError: A required file is missing; the message gives the download URL.
         DataError: The files have problems and ``data.on_bad`` is ``stop``; raised only after all
             files have been read to the end.
     """

@@ -147,7 +147,7 @@ class ExtractSweep:
         if is_downstream != bool(config.downstream):
             raise ValueError(
                 f"the objective {DOWNSTREAM} and --downstream FILE.yaml (settings of vlray train) "
-                "need each other; pass both or neither"
+                "must be used together; pass both or neither"
             )
         if name in (RATE, *LABELS) and all(map(is_light, self._space)):
             raise ValueError(

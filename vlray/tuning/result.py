@@ -93,7 +93,7 @@ def write(result: Result, folder: Path) -> None:
 
 
 def _fixed(tuned: Tuned) -> list[str]:
-    """Return comment lines with the options of all trials, which were not searched."""
+    """Return comment lines with the options that were the same in all trials."""
     if not (options := tuned.fixed()):
         return []
     lines = to_yaml(options).splitlines()

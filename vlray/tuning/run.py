@@ -137,7 +137,7 @@ def _run_trials(
     )
     remaining = max(plan.trials - done, 0) if is_suggested else 0
     log.info(
-        "%s settings, %s of them already tried, and the default settings",
+        "%s settings to try (%s already tried), plus the default settings",
         f"{plan.trials:,}",
         f"{done:,}",
     )

@@ -62,4 +62,4 @@ def test_unpublished_labels_and_unknown_objects_are_told_apart(tmp_path: Path) -
     examples, problems = read("vcr-qa", "test", tmp_path / "test.jsonl", hidden, wrong)
     assert [example.label.correct for example in examples] == [-1]
     assert problems.counts == {"incomplete": 1}
-    assert "object [4] of only 4" in problems.examples["incomplete"][0]
+    assert "object [4] is out of range: there are 4" in problems.examples["incomplete"][0]

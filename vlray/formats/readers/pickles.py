@@ -66,7 +66,7 @@ def unpickle_dict(data: bytes | BinaryIO, what: str) -> dict[str, Any]:
     """Open a pickled dictionary.
 
     Raises:
-        ValueError: Like ``unpickle``, or the content is not a dictionary.
+        ValueError: As for ``unpickle``, or if the content is not a dictionary.
     """
     value = unpickle(data, what)
     if not isinstance(value, dict):

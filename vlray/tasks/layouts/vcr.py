@@ -113,6 +113,6 @@ def _words(tokens: Tokens | None, objects: Sequence[str]) -> str:
             words.append(token)
             continue
         if not all(0 <= index < len(objects) for index in token):
-            raise FieldError(f"object {token} of only {len(objects)} objects")
+            raise FieldError(f"object {token} is out of range: there are {len(objects)} objects")
         words.append(" and ".join(f"{objects[index]}{index + 1}" for index in token))
     return " ".join(words)

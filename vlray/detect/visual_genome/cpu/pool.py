@@ -25,7 +25,7 @@ class RoiPool:
     def __init__(
         self, plane: Float[Tensor, "1 C H W"], boxes: Float[Tensor, "R 4"], size: int, scale: float
     ) -> None:
-        """Compute the boxes' bins, and build the table for the window sizes that they need.
+        """Compute the boxes' bins, and the lookup table for the window sizes of these bins.
 
         Args:
             plane: One image's feature map.
