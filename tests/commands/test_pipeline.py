@@ -35,7 +35,12 @@ steps:
     validation: {{holdout: 0.2}}
     training: {{batch_size: 8, steps: 6, log_every: 1}}
     watch: {{tensorboard: false}}
-  scores: {{command: test, checkpoint: $model, corpus: "vqa-rad:test", resamples: 0}}
+  scores:
+    command: test
+    checkpoint: $model
+    corpus: vqa-rad:test
+    model_name: "{model}"
+    resamples: 0
 """
 
 

@@ -60,7 +60,7 @@ def test_a_training_and_its_test_are_jobs_with_relative_places(
     assert "2 workers of Ray Train" in said
     assert (folder / "model" / "best").is_dir()
 
-    where = ["--output", str(folder / "tested"), *data_of(folder)]
+    where = ["--output", str(folder / "tested"), "--model-name", MODEL, *data_of(folder)]
     done = submit(head, folder, "test.sh", "model", "vqa-rad:test", "regions", *where)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "exact match" in done.stdout
@@ -107,7 +107,10 @@ def test_a_pipeline_is_a_job(head: dict[str, str], folder: Path) -> None:
             **{"command": "train", "corpus": "vqa-rad:train", "regions": ["$data/regions"]},
             **{"model": model, "training": training},
         },
-        "scores": {"command": "test", "checkpoint": "$model", "corpus": "vqa-rad:test"},
+        "scores": {
+            **{"command": "test", "checkpoint": "$model", "corpus": "vqa-rad:test"},
+            "model_name": MODEL,
+        },
     }
     story = {"project": "rad", "shared": {"data": data}, "steps": steps}
     (folder / "story.yaml").write_text(yaml.safe_dump(story, sort_keys=False))

@@ -65,7 +65,7 @@ def test_regions_are_those_of_an_extraction_and_so_is_their_output(
     candidates.write(found, strict, str(written))  # what is there stays
     assert read(str(written)).equals(direct)
     assert shards[1].stat().st_mtime_ns == kept
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(ValueError, match="made with different settings"):
         candidates.write(found, settings, str(written))
 
 
