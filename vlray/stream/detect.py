@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import sys
 import traceback
@@ -17,13 +15,11 @@ import pyarrow as pa
 from vlray.cluster.journal import ClusterJournal, Journal
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
-from vlray.detect.protocol import DetectorInfo
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.wording import counted
-from vlray.storage import files
 from vlray.stream.block import image_rows, pack, unpack
 from vlray.stream.detector import (
     ChildEndedError,
@@ -32,6 +28,7 @@ from vlray.stream.detector import (
     SeparateDetector,
     time_limit,
 )
+from vlray.stream.labels import provenance_of, write_labels
 
 # If the detector raises on all images of a shard with at least this many images, the detector is
 # considered broken, and the run fails. Otherwise only the images fail.
@@ -109,9 +106,9 @@ class DetectShard:
                 self._detector = self._open(separate=self._options.is_separate)
             info = self._detector.info
             self._schema = regions_schema(
-                info.feature_dim, self._options.dtype, self._options.identity | _provenance(info)
+                info.feature_dim, self._options.dtype, self._options.identity | provenance_of(info)
             )
-            _write_labels(self._options.output, info)
+            write_labels(self._options.output, info)
         except (Exception, SystemExit) as error:
             return _problem("the detector cannot be loaded", error)
         finally:
@@ -296,25 +293,6 @@ def _batches(rows: list[dict[str, Any]], batch_size: int) -> Iterator[list[dict[
     for group in groups.values():
         for start in range(0, len(group), batch_size):
             yield group[start : start + batch_size]
-
-
-def _provenance(info: DetectorInfo) -> dict[str, Any]:
-    labels = json.dumps([info.obj_names, info.attr_names]).encode()
-    return {
-        "detector_name": info.name,
-        "feature_dim": info.feature_dim,
-        "weights_sha256": info.weights_sha256,
-        "conventions": dict(info.conventions),
-        "labels_sha256": hashlib.sha256(labels).hexdigest(),
-    }
-
-
-def _write_labels(output: str, info: DetectorInfo) -> None:
-    """Write the class and attribute names. Every actor writes the same file."""
-    fs, root = files.resolve(output)
-    path = files.join(root, parts.LABELS)
-    labels = {"obj_names": info.obj_names, "attr_names": info.attr_names}
-    files.write_atomic(fs, path, json.dumps(labels, ensure_ascii=False, indent=1).encode())
 
 
 def _free_memory() -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
@@ -74,7 +74,7 @@ def local_rows(
     plan: ShardPlan,
     todo: np.ndarray,
     user_boxes: UserBoxes | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     """Run the shards in this process, and yield a summary of each written shard, in order.
 
     Arguments and results are those of `vlray.stream.pipeline.shard_rows`, and so are the bytes of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +15,17 @@ import pyarrow.fs as pafs
 
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_modes, check_weights, settled
-from vlray.images.decode import CONVERT
-from vlray.images.find import Listing, list_images
-from vlray.images.ids import image_ids
-from vlray.images.splits import is_split
-from vlray.images.walk import OTHER_EXTENSIONS
+from vlray.images.find import Listing
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
-from vlray.regions.user_boxes import UserBoxes, read_boxes
+from vlray.regions.user_boxes import UserBoxes
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.stream import plan as plans
 from vlray.stream.changes import MAX_NAMES, Changes, ImagesChangedError, clear, compare, confirm
 from vlray.stream.identity import defaults, identity_of
+from vlray.stream.inputs import list_inputs, read_user_boxes
 from vlray.stream.local import MARKER, local_rows, runs_locally
 from vlray.stream.plan import ShardPlan
 from vlray.stream.progress import ExtractProgress
@@ -91,8 +89,8 @@ def extract(config: ExtractConfig) -> ExtractResult:
     config = _resolved(config)
     check_modes(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
-    listing = _list(config)
-    user_boxes = _read_user_boxes(config, listing) if config.boxes else None
+    listing = list_inputs(config)
+    user_boxes = read_user_boxes(config, listing) if config.boxes else None
     identity = identity_of(config, listing, user_boxes)
     check_weights(config.detector)
     with only_writer(fs, root, config.output.path):
@@ -195,83 +193,6 @@ def _resolved(config: ExtractConfig) -> ExtractConfig:
     )
 
 
-def _list(config: ExtractConfig) -> Listing:
-    """List the images, excluding the output folder, or only its gallery if it has images too."""
-    output = config.output.path
-    if output == config.images.root and not files.is_uri(output):
-        output = files.join(output, "gallery")  # images and output share a folder
-    began = time.monotonic()
-    listing = list_images(
-        config.images.root,
-        id_rule=config.images.id_rule,
-        split=config.split,
-        follow_symlinks=config.images.follow_symlinks,
-        leave_out=output,
-        exclude=config.images.exclude,
-    )
-    log.info(
-        "%s: listed %s in %.1f s",
-        config.images.root,
-        counted(listing.table.num_rows, "image"),
-        time.monotonic() - began,
-    )
-    first = listing.table["path"][0].as_py()
-    if config.split and not is_split(first.partition("/")[0]):
-        log.info("no split folders found: assigning all images to the split %s", *config.split)
-    if listing.excluded:
-        log.info("%s files and folders left out by patterns", f"{listing.excluded:,}")
-    if listing.unreadable:
-        log.warning(
-            "%s folders cannot be listed, and their images are left out, the first: %s",
-            f"{len(listing.unreadable):,}",
-            ", ".join(listing.unreadable[:MAX_NAMES]),
-        )
-    if other := sum(n for kind, n in listing.skipped.items() if kind in OTHER_EXTENSIONS):
-        log.warning(
-            "%s files are images that vlray does not read (%s); %s",
-            f"{other:,}",
-            " ".join(sorted(OTHER_EXTENSIONS & listing.skipped.keys())),
-            CONVERT,
-        )
-    if listing.skipped:
-        kinds = listing.skipped.most_common(5)
-        names = ", ".join(f"{count:,} {kind or 'without extension'}" for kind, count in kinds)
-        log.info("skipped files that are not images: %s", names)
-    return listing
-
-
-def _read_user_boxes(config: ExtractConfig, listing: Listing) -> UserBoxes:
-    """Read the user boxes, and warn about images without boxes and about boxes without an image.
-
-    Raises:
-        ValueError: No box belongs to any of the images.
-    """
-    began = time.monotonic()
-    user_boxes = read_boxes(config.boxes, lambda paths: image_ids(paths, config.images.id_rule))
-    ids = listing.table["image_id"]
-    unknown = user_boxes.not_among(ids)
-    images, boxes = len(user_boxes.image_ids), len(user_boxes)
-    counts = f"{counted(boxes, 'box', 'boxes')} for {counted(images, 'image')}"
-    log.info("%s: read %s in %.1f s", config.boxes, counts, time.monotonic() - began)
-    if len(unknown) == images:
-        raise ValueError(
-            f"{config.boxes} has boxes for {counted(images, 'image id')} "
-            f"({', '.join(unknown[:3])}, "
-            f"...), but none matches an image ({', '.join(ids[:3].to_pylist())}, ...); choose "
-            "another --images.id-rule, or change the ids of the boxes"
-        )
-    if unknown:
-        log.warning(
-            "%s has boxes for %s without an image, such as %s",
-            config.boxes,
-            counted(len(unknown), "id"),
-            ", ".join(unknown[:5]),
-        )
-    if without := len(ids) - (images - len(unknown)):
-        log.warning("%s without boxes will fail", counted(without, "image"))
-    return user_boxes
-
-
 def _run_shards(
     config: ExtractConfig,
     images_root: str,
@@ -286,8 +207,10 @@ def _run_shards(
     run = local_rows if locally else _rows_of_cluster
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
-    with ExtractProgress(total, config.cluster.progress) as progress:
-        for row in run(config, images_root, identity, plan, todo, user_boxes):
+    # An error must close the pipeline, too: the traceback would keep it open.
+    rows = closing(run(config, images_root, identity, plan, todo, user_boxes))
+    with ExtractProgress(total, config.cluster.progress) as progress, rows as written:
+        for row in written:
             if row["problem"]:
                 raise DetectorError(_shortened(row["problem"])) from _Trace(row["trace"])
             result.add(row)
@@ -304,7 +227,7 @@ def _rows_of_cluster(
     plan: ShardPlan,
     todo: np.ndarray,
     user_boxes: UserBoxes | None,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     """Run the shards on Ray, and yield a summary of each; continue if nodes are lost."""
     from vlray.stream.nodes import NodesLostError
     from vlray.stream.pipeline import shard_rows
