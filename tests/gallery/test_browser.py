@@ -34,7 +34,7 @@ def test_cards_show_the_images_with_their_best_regions(make_output, visit):
     assert page.locator(".card img").count() == 4
     assert page.locator(".missing-note").inner_text() == "image cannot be read"
     page.wait_for_function(
-        "[...document.querySelectorAll('.card img')].every(image => image.naturalWidth > 0)"
+        "() => [...document.querySelectorAll('.card img')].every(image => image.naturalWidth > 0)"
     )
 
 
@@ -51,7 +51,7 @@ def test_thumbnails_of_many_images_are_files_beside_the_page(make_output, visit,
     result = build(make_output())
     page = visit(result.path)
     page.wait_for_function(
-        "[...document.querySelectorAll('.card img')].filter(i => i.naturalWidth > 0).length === 4"
+        "() => [...document.querySelectorAll('.card img')].filter(i => i.naturalWidth).length === 4"
     )
     assert page.locator(".missing-note").count() == 1
     files = sorted(path.name for path in (Path(result.path).parent / "thumbnails").iterdir())
@@ -111,7 +111,7 @@ def test_the_score_hides_boxes_and_recounts_labels(make_output, visit):
 def test_ids_splits_and_few_regions_filter(make_output, visit):
     page = visit(build(make_output()).path)
     page.get_by_placeholder("id or path").fill("COCO_train")
-    page.wait_for_function("document.querySelectorAll('.card').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
     page.get_by_placeholder("id or path").fill("nothing like it")
     page.wait_for_selector("text=No image matches the filters.")
     page.get_by_role("button", name="Clear filters").click()
@@ -393,7 +393,7 @@ def test_ten_thousand_images_open_quickly(large_page, visit):
 
 def test_only_thumbnails_near_the_window_are_read(large_page, visit):
     page = visit(large_page)
-    page.wait_for_function("document.querySelector('#grid img').naturalWidth === 256")
+    page.wait_for_function("() => document.querySelector('#grid img').naturalWidth === 256")
     last = page.locator(".card").last
     assert last.locator("img").evaluate("image => image.naturalWidth") == 0
     assert last.locator("canvas").evaluate(

@@ -1,4 +1,4 @@
-"""Render a page as a single self-contained HTML file, which works offline."""
+"""Render a page as a single HTML file with its styles, scripts and data, which works offline."""
 
 from __future__ import annotations
 

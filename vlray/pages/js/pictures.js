@@ -5,9 +5,10 @@ const jpeg = (text) => `data:image/jpeg;base64,${text}`;
 /** Put an image into an element, below all but its placeholder; without a source, a note instead. */
 function showPicture(box, source, placeholder = null) {
   box.classList.toggle("missing", !source);
-  // Lazy comes before the source: otherwise the image is fetched at once.
+  // Files are read near the window only. The order matters: a source without `loading` is read at once.
+  const loading = source.startsWith("data:") ? "eager" : "lazy";
   const picture = source
-    ? make("img", { alt: "", loading: "lazy", decoding: "async", draggable: false, src: source })
+    ? make("img", { alt: "", loading, decoding: "async", draggable: false, src: source })
     : make("span", { className: "missing-note", textContent: "image cannot be read" });
   if (placeholder) placeholder.after(picture);
   else box.prepend(picture);
