@@ -309,6 +309,11 @@ def test_the_page_fits_any_screen(make_output, visit, tmp_path, width, scheme):
         page.locator(f"#tab-{name}").click()
         assert page.evaluate("document.documentElement.scrollWidth") == width
         page.screenshot(path=tmp_path / f"{name}.png")
+    page.locator("#tab-images").click()
+    page.locator(".card").first.click()
+    page.evaluate("document.getElementById('position').textContent = '10,000 / 10,000'")
+    next_image = page.locator("#next").bounding_box()
+    assert next_image["x"] + next_image["width"] <= width
     with Image.open(tmp_path / "images.png") as shot:
         corner = shot.convert("L").getpixel((2, 2))
         assert len(shot.convert("RGB").getcolors(1 << 24)) > 50
