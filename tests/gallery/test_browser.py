@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.fixtures.browser import hover
-from tests.gallery.photos import FAILED, Photo
-from vlray.gallery import build, run
-from vlray.gallery.entries import Entry
-from vlray.gallery.page import page
-from vlray.gallery.pictures import PLACEHOLDER_BYTES, Picture
-from vlray.pages.labels import Names
+from tests.gallery.photos import FAILED
+from vlray.gallery import build
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="it drives the browser")
 
@@ -44,20 +38,6 @@ def test_colours_of_an_image_are_there_before_its_thumbnail(make_output, visit):
     color = canvas.evaluate("c => [...c.getContext('2d').getImageData(4, 4, 1, 1).data]")
     np.testing.assert_allclose(color, [200, 60, 30, 255], atol=10)
     assert page.locator(".missing canvas").count() == 0
-
-
-def test_thumbnails_of_many_images_are_files_beside_the_page(make_output, visit, monkeypatch):
-    monkeypatch.setattr(run, "EMBEDDED_IMAGES", 2)
-    result = build(make_output())
-    page = visit(result.path)
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.card img')].filter(i => i.naturalWidth).length === 4"
-    )
-    assert page.locator(".missing-note").count() == 1
-    files = sorted(path.name for path in (Path(result.path).parent / "thumbnails").iterdir())
-    assert len(files) == 4
-    assert files[0] == "84002.jpg"
-    assert page.locator("#t0").count() == 0
 
 
 def test_hovering_a_box_tells_its_label_and_score(make_output, visit):
@@ -130,97 +110,6 @@ def test_images_are_sorted(make_output, visit):
     assert cards(page)[0].endswith("${js}")
     page.get_by_label("Sort by").select_option("best")
     assert cards(page)[0].startswith("</script>")
-
-
-def test_the_large_view_links_boxes_and_rows(make_output, visit):
-    page = visit(build(make_output(), min_score=0).path)
-    page.locator(".card").first.click()
-    rows = page.locator("#region-list .region")
-    assert rows.all_inner_texts() == ["orange carrot\n.97", "plate\n.64", "orange orange\n.12"]
-    rows.nth(1).hover()
-    assert page.locator("#stage .chip.marked").inner_text() == "plate .64"
-    hover(page, page.locator("#stage .frame"), 15 / 80, 15 / 60)
-    assert page.locator(".region.marked").inner_text() == "orange orange\n.12"
-    assert "box 30, 5, 75, 55" in rows.nth(1).get_attribute("title")
-    assert rows.first.locator(".attribute").get_attribute("title") == "attribute .80"
-    with page.expect_popup() as popup:
-        page.get_by_role("link", name="Annotated file").click()
-    assert popup.value.url.endswith("/annotated/84002.jpg")
-
-
-def test_keys_move_between_images_and_regions(make_output, visit):
-    page = visit(build(make_output()).path)
-    page.locator(".card").first.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Enter")
-    name = page.locator("#large-id")
-    assert name.inner_text() == "a/b c"
-    page.keyboard.press("ArrowLeft")
-    assert name.inner_text() == "84002"
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    assert page.locator(".region.marked").inner_text() == "plate\n.64"
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    assert name.inner_text() == "</script><img src=x onerror=alert(1)>"
-    page.keyboard.press("Escape")
-    sync_api.expect(page.locator(".card").nth(2)).to_be_focused()
-    assert page.locator("#large").is_hidden()
-    page.keyboard.press("/")
-    sync_api.expect(page.locator("#query")).to_be_focused()
-
-
-def test_the_keyboard_alone_finds_and_opens_an_image(make_output, visit):
-    page = visit(build(make_output()).path)
-    page.keyboard.press("ArrowRight")
-    sync_api.expect(page.locator(".card").first).to_be_focused()
-    page.keyboard.press("/")
-    page.keyboard.type("b c")
-    sync_api.expect(page.locator(".card")).to_have_count(1)
-    page.keyboard.press("Enter")
-    page.keyboard.press("Enter")
-    assert page.locator("#large-id").inner_text() == "a/b c"
-    assert page.locator("#large .keys kbd").last.is_visible()
-    page.keyboard.press("Escape")
-    page.keyboard.press("/")
-    page.keyboard.press("Escape")  # empties the field
-    sync_api.expect(page.locator(".card")).to_have_count(5)
-    page.keyboard.press("Escape")
-    sync_api.expect(page.locator(".card").first).to_be_focused()
-
-
-def test_labels_in_the_large_view_do_not_cover_each_other(make_output, visit):
-    boxes = [(10, 10, 70, 50, 2, 0.9 - k / 100, 0, 0) for k in range(4)]
-    page = visit(build(make_output(photos=[Photo("same", "same.png", boxes)])).path)
-    page.locator(".card").click()
-    chips = page.locator("#stage .chip:visible")
-    areas = [chip.bounding_box() for chip in chips.all()]
-    assert len(areas) == 4
-    frame = page.locator("#stage .frame").bounding_box()
-    for k, one in enumerate(areas):
-        assert frame["x"] - 1 <= one["x"] <= frame["x"] + frame["width"] - one["width"] + 1
-        for other in areas[:k]:
-            aside = abs(one["x"] - other["x"]) >= one["width"] - 1
-            assert aside or abs(one["y"] - other["y"]) >= one["height"] - 1
-
-
-def test_an_address_opens_its_image(make_output, visit):
-    page = visit(build(make_output()).path, fragment="#image=a%2Fb%20c")
-    sync_api.expect(page.locator("#large-id")).to_have_text("a/b c")
-
-
-def test_boxes_and_labels_can_be_switched(make_output, visit):
-    page = visit(build(make_output()).path)
-    page.keyboard.press("b")
-    assert page.locator(".card svg").first.is_hidden()
-    page.get_by_role("button", name="Boxes").click()
-    assert page.locator(".card svg").first.is_visible()
-    page.locator(".card").first.click()
-    assert page.locator("#stage .chip").all_inner_texts() == ["plate .64", "orange carrot .97"]
-    page.get_by_role("button", name="Labels", exact=True).click()
-    assert page.locator("#stage .chip").first.is_hidden()
-    page.keyboard.press("l")
-    assert page.locator("#stage .chip").first.is_visible()
 
 
 def test_failures_have_a_tab_of_their_own(make_output, visit):
@@ -318,110 +207,3 @@ def test_the_page_fits_any_screen(make_output, visit, tmp_path, width, scheme):
         corner = shot.convert("L").getpixel((2, 2))
         assert len(shot.convert("RGB").getcolors(1 << 24)) > 50
     assert (corner > 200) == (scheme == "light")
-
-
-def many(count: int) -> bytes:
-    """A page of made-up images: 36 regions each, as real ones have."""
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 300, (36, 2))
-    boxes = np.concatenate([corner, corner + rng.uniform(20, 150, (36, 2))], axis=1)
-    entries = [
-        Entry(
-            f"{index:06d}",
-            f"{index:06d}.jpg",
-            "",
-            480,
-            640,
-            boxes.astype(np.float32),
-            rng.integers(0, 1600, 36).astype(np.int32),
-            np.sort(rng.uniform(0, 1, 36).astype(np.float32))[::-1],
-            rng.integers(0, 400, 36).astype(np.int32),
-            rng.uniform(0, 1, 36).astype(np.float32),
-        )
-        for index in range(count)
-    ]
-    about = {
-        "dataset": "many",
-        "detector": "made-up",
-        "date": "",
-        "min_score": 0.3,
-        "min_boxes": 36,
-        "totals": {"images": count, "regions": 36 * count, "labels": 9, "few": 0, "failures": 0},
-        "parts": [["index.html", 1, count]],
-        "part": 0,
-        "annotated": "",
-        "thumbnails": "thumbnails",
-        "settings": [],
-        "failures": [],
-    }
-    names = Names(tuple(f"object {index}" for index in range(1600)), ())
-    files = [f"{entry.image_id}.jpg" for entry in entries]
-    colours = rng.integers(0, 255, (count, PLACEHOLDER_BYTES), np.uint8)
-    return page(entries, names, files, [Picture(one.tobytes()) for one in colours], about)
-
-
-def _noise(rng: np.random.Generator) -> bytes:
-    import io
-
-    sink = io.BytesIO()
-    pixels = rng.integers(0, 255, (192, 256, 3), np.uint8)
-    Image.fromarray(pixels).save(sink, "JPEG", quality=10)
-    assert 5_000 < len(sink.getvalue()) < 15_000
-    return sink.getvalue()
-
-
-@pytest.fixture(scope="module")
-def large_page(tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("large") / "index.html"
-    file.write_bytes(many(10_000))
-    assert file.stat().st_size < 15_000_000
-    (file.parent / "thumbnails").mkdir()
-    thumbnail = _noise(np.random.default_rng(0))
-    first = file.parent / "thumbnails" / "000000.jpg"
-    first.write_bytes(thumbnail)
-    for index in range(1, 10_000):
-        first.with_stem(f"{index:06d}").hardlink_to(first)
-    return file
-
-
-def test_ten_thousand_images_open_quickly(large_page, visit):
-    page = visit(large_page)
-    # From the start of the navigation, by the browser's clock; about 0.5 s on two idle cores.
-    first = page.wait_for_function(
-        "() => [...document.querySelectorAll('#grid img')].some(image => image.naturalWidth)"
-        " && performance.now()",
-        polling=20,
-    ).json_value()
-    assert first < 5_000
-    assert page.locator("#count").inner_text() == "10,000 images, 1 to 60 on this page"
-
-
-def test_only_thumbnails_near_the_window_are_read(large_page, visit):
-    page = visit(large_page)
-    page.wait_for_function("() => document.querySelector('#grid img').naturalWidth === 256")
-    last = page.locator(".card").last
-    assert last.locator("img").evaluate("image => image.naturalWidth") == 0
-    assert last.locator("canvas").evaluate(
-        "canvas => canvas.getContext('2d').getImageData(7, 7, 1, 1).data[3] === 255"
-    )
-
-
-def test_pages_of_thumbnails_are_turned(large_page, visit):
-    page = visit(large_page)
-    assert page.locator(".card").count() == 60
-    page.get_by_role("button", name="Next page").click()
-    assert cards(page)[0] == "000060"
-    page.keyboard.press("n")
-    page.keyboard.press("p")
-    page.get_by_role("button", name="Page 167").click()
-    assert len(cards(page)) == 40
-    assert page.get_by_role("button", name="Next page").is_disabled()
-    page.locator(".card").first.click()
-    page.keyboard.press("ArrowLeft")
-    assert page.locator("#position").inner_text() == "9,960 / 10,000"
-    page.keyboard.press("Escape")  # the dialog's close event comes a little later
-    sync_api.expect(page.locator(".card .id").last).to_have_text("009959")
-    page.locator(".card").last.focus()
-    page.keyboard.press("ArrowRight")
-    sync_api.expect(page.locator(".card").first).to_be_focused()
-    assert cards(page)[0] == "009960"
