@@ -1,12 +1,12 @@
-"""Train the weights of the ``lite`` detector, with the recipe of the shipped file.
+"""Train the weights of the ``lite`` detector: first step of the shipped file's recipe.
 
-    torchrun --nproc-per-node 2 jobs/train_lite.py --data COCO --output lite.safetensors
+    torchrun --nproc-per-node 2 jobs/train_lite.py --data COCO --output first.safetensors
 
-The shipped file is ``vlray/detect/lite/lite.safetensors``. COCO is a folder in COCO's layout:
+The second step is ``refit_lite.py``. COCO is a folder in COCO's layout:
 ``annotations/instances_train2017.json`` and ``train2017/*.jpg``, and the same for ``val2017``, on
 which AP50, AR@36 and AR@100 are computed and printed at the end.
 
-The shipped file was trained by this command on 288 training images of COCO 2017, with all other
+The shipped file's first step was this command on 288 training images of COCO 2017, with all other
 options at their defaults. Two processes of one thread each took 0.75 s per step on two idle cores,
 about half an hour in total. Without torchrun there is one process, with half as many images per
 step. For a short try, use ``--steps 2 --images 8``. More images and steps give better weights; use

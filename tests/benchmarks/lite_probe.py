@@ -40,11 +40,8 @@ DECAYS = (0.003, 0.01, 0.03)
 FOLDS = 5
 WRITTEN = "written: box head + stages"
 CONCATENATED = (
-    ("box head", "last"),
-    ("box head", "stages", "last"),
-    ("box head", "ImageNet's stages"),
-    ("box head", "ImageNet's stages", "ImageNet's last"),
     ("ImageNet's stages", "ImageNet's last"),
+    ("box head", "ImageNet's stages"),
 )
 
 
@@ -138,7 +135,6 @@ def pool_image(
         WRITTEN: written,
         "box head": written[:, :BOX_HEAD_DIM],
         "stages": written[:, BOX_HEAD_DIM:],
-        "last": roi_mean(features["semantic"], boxes, 32),
     }
     features = imagenet.backbone(pixels)
     for stage in STAGES:

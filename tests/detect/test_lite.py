@@ -10,14 +10,16 @@ import pytest
 # isort: off
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.lite.detector import Lite
-from vlray.detect.lite.model import REFIT_ONLY
+from vlray.detect.lite.model import BOX_HEAD_DIM, REFIT_ONLY, STAGE_SCALES, STAGES, STRIDES
 from vlray.detect.lite.weights import read_weights
 # isort: on
 
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision.ops import roi_align
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.d2.features import normalized
 from vlray.regions.batch import RegionBatch
 
 data = pytest.importorskip("skimage.data", reason="scikit-image holds the photographs")
@@ -83,6 +85,20 @@ def test_a_given_box_around_the_cat_is_a_cat_and_stays_where_it_is(lite: Lite) -
     assert found.visual_feats.shape == (2, 984)
     assert lite.info.obj_names[found.obj_ids[0]] == "cat"
     assert found.obj_probs[0] > 0.5 > found.obj_probs[1]
+
+
+def test_vectors_end_with_the_means_of_the_backbones_stages(lite: Lite) -> None:
+    image = Lite.resize(DetectorSection())(np.ascontiguousarray(data.chelsea()[:, :, ::-1]))
+    boxes = np.array([[20, 5, 420, 299], [400, 0, 451, 60]], np.float32)
+    found = lite.pool_boxes([image], np.array([image.shape[:2]], np.int32), [boxes])
+    with torch.inference_mode():
+        maps = lite.model.backbone(normalized(lite.model, [image])[0].tensor)
+        means = [
+            scale * roi_align(maps[stage], [torch.from_numpy(boxes)], 1, 1 / stride, 4, True)
+            for stage, stride, scale in zip(STAGES, STRIDES, STAGE_SCALES, strict=False)
+        ]
+    expected = torch.cat(means, dim=1).flatten(1).numpy()
+    np.testing.assert_allclose(found.visual_feats[:, BOX_HEAD_DIM:], expected, atol=1e-4)
 
 
 def test_it_finds_the_cat(lite: Lite) -> None:
