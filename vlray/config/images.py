@@ -48,8 +48,8 @@ class ImagesSection(Section):
 
     exclude: Splits = ()
     """Patterns of files and folders to leave out, such as ``thumbs`` or ``*_small.jpg``, separated
-    by commas, or the flag repeated. A pattern applies to names and to paths below IMAGES. Hidden
-    files, ``@eaDir`` and ``__MACOSX`` are always left out."""
+    by commas, or the flag repeated. A pattern applies to names and to paths below IMAGES or in a
+    list file. Of a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
 
     follow_symlinks: bool = True
     """Whether to follow symbolic links to directories."""

@@ -63,12 +63,14 @@ class Predicted:
             the soft score of an answer, or 1 or 0. The count is 0 if nothing was compared: no
             scores, no targets, or scores of phrases.
         num_examples: Number of examples.
+        undefined: Ids of the examples for which the model computed NaN.
     """
 
     predictions: dict[str, Any] = field(default_factory=dict, repr=False)
     losses: dict[str, Tally] = field(default_factory=dict)
     accuracy: Tally = field(default_factory=Tally)
     num_examples: int = 0
+    undefined: tuple[str, ...] = ()
 
     @property
     def means(self) -> dict[str, float]:
@@ -136,7 +138,9 @@ def merge(shares: Sequence[Predicted]) -> Predicted:
         for name, tally in share.losses.items():
             losses[name] = losses.get(name, Tally()) + tally
     accuracy = sum((share.accuracy for share in shares), Tally())
-    return Predicted(predictions, losses, accuracy, sum(share.num_examples for share in shares))
+    count = sum(share.num_examples for share in shares)
+    undefined = tuple(name for share in shares for name in share.undefined)
+    return Predicted(predictions, losses, accuracy, count, undefined)
 
 
 def measure(predicted: Predicted, dataset: RegionDataset) -> Metrics | None:
@@ -208,9 +212,13 @@ class _Collected:
         self._losses: dict[str, Tally] = {}
         self._accuracy = Tally()
         self._num_examples = 0
+        self._undefined: list[str] = []
 
     def result(self) -> Predicted:
-        return Predicted(self._predictions, self._losses, self._accuracy, self._num_examples)
+        undefined = tuple(self._undefined)
+        return Predicted(
+            self._predictions, self._losses, self._accuracy, self._num_examples, undefined
+        )
 
     def add(self, batch: ModelInputs, outputs: ModelOutputs) -> None:
         self._num_examples += len(batch)
@@ -222,6 +230,12 @@ class _Collected:
         if outputs.scores is None:
             return
         scores = outputs.scores.float()
+        # The best of NaN is the first label: a prediction that nobody made.
+        is_nan = scores.isnan()
+        if batch.phrases is not None:
+            is_nan &= batch.phrases.mask[..., None].bool()  # padding has no valid scores
+        rows = is_nan.reshape(len(batch), -1).any(1).nonzero()[:, 0].tolist()
+        self._undefined += [batch.example_ids[row] for row in rows]
         # Scores have shape (B,) for matching, (B, L) for labels or choices, (B, P, R) for phrases.
         if scores.dim() == 1:
             self._add_matched(batch, scores)

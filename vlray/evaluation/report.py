@@ -7,9 +7,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vlray.config.test import TestConfig
 from vlray.evaluation.intervals import Interval, bootstrap_mean
 from vlray.settings.text_table import align
+from vlray.settings.wording import counted
 from vlray.tasks.metrics import Metrics
+
+
+def check_defined(undefined: Sequence[str], config: TestConfig) -> None:
+    """Refuse to report metrics of predictions that a model did not make.
+
+    Args:
+        undefined: Ids of the examples for which the model computed NaN.
+        config: Options of the test.
+
+    Raises:
+        ValueError: There are any.
+    """
+    if undefined:
+        advice = "test another checkpoint"
+        if config.precision == "fp16":
+            advice = "pass --precision fp32, whose range is larger, or test another checkpoint"
+        raise ValueError(
+            f"{config.checkpoint} computes NaN for {counted(len(undefined), 'example')}, such as "
+            f"{undefined[0]}: its weights are not finite, or values overflow; {advice}"
+        )
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,12 @@ class Ranking:
     own: Int64[np.ndarray, N]
     scores: Float32[np.ndarray, "N M"]
 
+    @property
+    def undefined(self) -> tuple[str, ...]:
+        """Ids of the texts for which the model computed NaN."""
+        rows = np.flatnonzero(np.isnan(self.scores).any(axis=1))
+        return tuple(self.example_ids[row] for row in rows)
+
     @cached_property
     def first_images(self) -> Int64[np.ndarray, "N K"]:
         """Indices of the best images for each text, best first."""

@@ -21,7 +21,7 @@ from vlray.evaluation import submission
 from vlray.evaluation.inputs import Test, open_test
 from vlray.evaluation.page import render
 from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
-from vlray.evaluation.report import MetricRow, as_json, metric_rows
+from vlray.evaluation.report import MetricRow, as_json, check_defined, metric_rows
 from vlray.evaluation.retrieval import Ranking, rank, retrieval_samples
 from vlray.evaluation.sample_types import Sample
 from vlray.evaluation.samples import choose, inspect
@@ -85,8 +85,8 @@ def test(config: TestConfig, output: str) -> TestResult:
         output: Folder or URI for the files.
 
     Raises:
-        ValueError: A required option is not set, or the inputs do not fit together; see
-            `open_test`.
+        ValueError: A required option is not set, the inputs do not fit together (see `open_test`),
+            or the model computes NaN.
         OSError: A file cannot be read or written.
     """
     started = time.monotonic()
@@ -99,10 +99,12 @@ def test(config: TestConfig, output: str) -> TestResult:
     metrics: Metrics | None
     if tested.is_retrieval:
         ranking = _rank(tested, config, device)
+        check_defined(ranking.undefined, config)
         predicted = Predicted(ranking.predictions(), num_examples=len(ranking.example_ids))
         metrics = ranking.metrics()
     else:
         predicted = _predict(tested, config, device)
+        check_defined(predicted.undefined, config)
         metrics = _measure(tested, predicted, config)
     # Retrieval ranks images, so it has no most frequent answer as a baseline.
     always = tested.info.most_frequent if metrics is not None and ranking is None else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -88,10 +89,18 @@ def claim(
         # file, or every image failed.
         _start_over(fs, root, path, identity)
     elif differing:
+        advice = (
+            "Use the same settings to resume it, or choose another folder for the new settings."
+        )
+        is_other_name = differing == _difference("dataset", saved["dataset"], identity["dataset"])
+        if is_other_name and not source:  # such as a second folder of photographs
+            advice = (
+                f"Pass --dataset {shlex.quote(str(saved['dataset']))} to add these images to it, "
+                "or choose another folder for them."
+            )
         raise ValueError(
             f"{uri} was made with different settings, and an output cannot mix settings:\n"
-            + "\n".join(differing)
-            + "\nUse the same settings to resume it, or choose another folder for the new settings."
+            + "\n".join([*differing, advice])
         )
     elif source != before:
         if not before:

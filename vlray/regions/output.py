@@ -60,6 +60,10 @@ class RegionOutput:
         """Return whether an image has a row."""
         return image_id in self._position
 
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids of all images with a row, as a mapping does."""
+        return iter(self.image_ids)
+
     def __getitem__(self, image_id: str) -> RegionBatch:
         """Read the regions of one image.
 
