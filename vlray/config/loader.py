@@ -102,7 +102,9 @@ class _BatchSection(Section):
     otherwise to the longest text of the batch."""
 
     tokenizer: str = ""
-    """``vocab.txt`` or ``tokenizer.json`` of a BERT. Empty: that of bert-base-uncased."""
+    """``vocab.txt`` or ``tokenizer.json`` of a BERT, a folder with one of them, or
+    ``bert-base-uncased``. Empty: that of ``model.weights``, or bert-base-uncased's if they have
+    none."""
 
     pin_memory: bool = False
     """Allocate batches in pinned memory, which a GPU can copy while it computes; no effect without

@@ -27,10 +27,10 @@ class ModelSection(Section):
     ``auto``: the model of ``weights``; lxmert if the weights are of a BERT or empty."""
 
     weights: str = ""
-    """Initial weights: a folder that ``save_pretrained`` or ``vlray train`` wrote, a model of the
-    Hugging Face Hub (``unc-nlp/lxmert-base-uncased``), or ``minilm``. A BERT (bert-base-uncased,
-    minilm) fills the text encoder. Empty: random initialization; a resumed run continues from its
-    checkpoint."""
+    """Initial weights: a folder that ``save_pretrained`` or ``vlray train`` wrote, a file with
+    tensors such as LXMERT's ``Epoch20_LXRT.pth``, a model of the Hugging Face Hub
+    (``unc-nlp/lxmert-base-uncased``), or ``minilm``. A BERT (bert-base-uncased, minilm) fills the
+    text encoder. Empty: random initialization; a resumed run continues from its checkpoint."""
 
     answers: str = ""
     """File with the answers of the answer head in ``weights``, if the weights do not list them:

@@ -15,6 +15,7 @@ import torch
 
 from vlray.config.train import TrainConfig
 from vlray.engine.training import Training, TrainingProgress
+from vlray.loader.word_pieces import TOKENIZER
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.checksums import STATE, DamagedCheckpointError, verify
 from vlray.models.protocol import VisionLanguageModel
@@ -153,11 +154,13 @@ def save(training: Training, *, is_best: bool) -> None:
     if training.watch is None:
         return
     config, data, progress = training.config, training.data, training.progress
+    # A checkpoint keeps its vocabulary: the file of the user may be changed or moved.
+    tokenizer = TOKENIZER if data.loader.tokenizer else ""
     info = CheckpointInfo(
         vlray_version=__version__,
         model=config.model,
         goal=data.goal,
-        loader=data.loader,
+        loader=data.loader.model_copy(update={"tokenizer": tokenizer}),
         corpus=config.corpus,
         regions=data.regions,
         provenance=data.provenance,
@@ -181,6 +184,8 @@ def save(training: Training, *, is_best: bool) -> None:
     def write(folder: Path) -> None:
         cast(VisionLanguageModel, training.model).save(folder)
         info.write(folder)
+        if tokenizer:
+            data.train.collate.tokenizer.save(folder)
         (folder / FILE).write_text(json.dumps(asdict(state_before)) + "\n", encoding="utf-8")
         torch.save(tensors, folder / STATE)
 

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Float32, Int64
 
 from vlray.config.loader import PretrainingSection
-from vlray.loader.text import MASK, Tokenizer, Tokens
+from vlray.loader.text import Tokenizer, Tokens
+from vlray.loader.word_pieces import MASK
 from vlray.tasks.corpus import Corpus
 from vlray.tasks.example import Example
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from vlray.config.loader import LoaderSection
 from vlray.config.model import ModelSection
+from vlray.loader.word_pieces import TOKENIZER
 from vlray.models.protocol import Goal
 
 FILE = "vlray.json"
@@ -22,7 +23,8 @@ class CheckpointInfo:
     model: ModelSection
     goal: Goal
     loader: LoaderSection
-    """Resolved loader options for evaluation; nothing is masked, except in pretraining."""
+    """Resolved loader options for evaluation; nothing is masked, except in pretraining. The
+    tokenizer ``tokenizer.json`` is the file of the checkpoint; `read` returns its path."""
 
     corpus: str
     """Training corpus, as written on the command line."""
@@ -73,11 +75,15 @@ class CheckpointInfo:
                     "it has no goal; outputs of vlray extract also contain a file of this name"
                 )
             goal = values.pop("goal")
+            loader = LoaderSection.model_validate(values.pop("loader"))
+            # The file may have been moved with its folder since the training.
+            if loader.tokenizer == TOKENIZER:
+                loader = loader.model_copy(update={"tokenizer": str(folder / TOKENIZER)})
             return cls(
                 model=ModelSection.model_validate(values.pop("model")),
                 # JSON turns tuples into lists, and goals are compared with ==.
                 goal=Goal(**goal | {"labels": tuple(goal["labels"])}),
-                loader=LoaderSection.model_validate(values.pop("loader")),
+                loader=loader,
                 **values,
             )
         except (ValueError, KeyError, TypeError) as error:

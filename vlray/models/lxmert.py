@@ -70,7 +70,9 @@ class Lxmert(TransformersModel):
         self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
         # A head that the weights already filled is kept.
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
-            fill_from_text(self.network.answer_head, self.network.lxmert, goal.labels)
+            fill_from_text(
+                self.network.answer_head, self.network.lxmert, goal.labels, options.weights
+            )
         elif answers and not from_text:
             # Parameters copied from the trained head are not new.
             new -= load_answer_head(self.network, options, goal)

@@ -79,7 +79,7 @@ class VisualBert(TransformersModel):
         self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
         # A head that the weights already filled is kept.
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
-            fill_from_text(self.network.cls, self.network.visual_bert, goal.labels)
+            fill_from_text(self.network.cls, self.network.visual_bert, goal.labels, options.weights)
         self._set_up(options, goal, new)
         self._pooling = _pooling(options, goal)
         freeze_unused(_unused(self.network, self._pooling, goal))

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
-from vlray.engine.data import corpus_spec, open_data
+from vlray.engine.data import corpus_spec, open_data, with_local_weights
 from vlray.engine.group import listener
 from vlray.engine.trainer import resolve_paths, run_training
 from vlray.evaluation.predict import has_labels, usable_examples
@@ -145,7 +145,7 @@ def _objective_name(objective: str, config: TrainConfig) -> str:
     Raises:
         ValueError: The objective is unknown, or is not given and the task has no default.
     """
-    data = open_data(resolve_paths(config))
+    data = open_data(with_local_weights(resolve_paths(config)))
     assert data.valid is not None
     names = _metric_names(data.valid)
     # The parts of the loss depend on the model, which is not built here; run_trial() checks them.
