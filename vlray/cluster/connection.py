@@ -126,10 +126,10 @@ def is_cluster_configured() -> bool:
     """Return whether `connect` would use a connection or a cluster that exists already."""
     if "RAY_ADDRESS" in os.environ:
         return True
-    # Ray records a started cluster in this folder. Without the folder, there is no need to import
-    # Ray, which takes half a second.
+    # Ray records a started cluster in this file. Without the file, there is no need to import Ray,
+    # which takes half a second.
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    if "ray" not in sys.modules and not Path(folder, "ray").exists():
+    if "ray" not in sys.modules and not Path(folder, "ray", "ray_current_cluster").exists():
         return False
     import ray
 
