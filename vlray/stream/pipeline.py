@@ -22,6 +22,7 @@ from vlray.stream.detect import DetectShard
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch, stall_limit
 from vlray.stream.plan import ShardPlan, shard_tables
+from vlray.stream.progress import ExtractProgress
 from vlray.stream.stages import Stages, build_stages, images_of, selects_regions
 
 _LOG_LEVELS = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
@@ -35,7 +36,8 @@ def shard_rows(
     identity: dict[str, Any],
     plan: ShardPlan,
     todo: np.ndarray,
-    user_boxes: UserBoxes | None = None,
+    user_boxes: UserBoxes | None,
+    progress: ExtractProgress,
 ) -> Iterator[dict[str, Any]]:
     """Run the shards, and yield a summary of each written shard, in any order.
 
@@ -46,6 +48,7 @@ def shard_rows(
         plan: All images of the output, divided into shards.
         todo: Numbers of the shards to run.
         user_boxes: User boxes; None: the detector finds boxes.
+        progress: Display, which also shows the images that are done inside shards.
 
     Raises:
         ValueError: The cluster cannot hold the requested actors.
@@ -74,16 +77,17 @@ def shard_rows(
             shards = ray.data.from_arrow(shard_tables(plan, todo))
             rows = _chain(shards, stages, resources).iter_rows()
         iterator = iter(rows)
-        with without_harmless_line():  # the line is printed while the actors start
-            row = next(iterator, None)
-        while row is not None:
-            if row["problem"]:  # the run ends; see `vlray.stream.run`
+        with progress.inside(journal.images):
+            with without_harmless_line():  # the line is printed while the actors start
+                row = next(iterator, None)
+            while row is not None:
+                if row["problem"]:  # the run ends; see `vlray.stream.run`
+                    yield row
+                    return
+                watch.moved()
+                metrics.add(row)
                 yield row
-                return
-            watch.moved()
-            metrics.add(row)
-            yield row
-            row = next(iterator, None)
+                row = next(iterator, None)
         journal.close()
 
 

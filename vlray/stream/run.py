@@ -208,8 +208,10 @@ def _run_shards(
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
     # An error must close the pipeline, too: the traceback would keep it open.
-    rows = closing(run(config, images_root, identity, plan, todo, user_boxes))
-    with ExtractProgress(total, config.cluster.progress) as progress, rows as written:
+    with (
+        ExtractProgress(total, config.cluster.progress) as progress,
+        closing(run(config, images_root, identity, plan, todo, user_boxes, progress)) as written,
+    ):
         for row in written:
             if row["problem"]:
                 raise DetectorError(_shortened(row["problem"])) from _Trace(row["trace"])
@@ -227,6 +229,7 @@ def _rows_of_cluster(
     plan: ShardPlan,
     todo: np.ndarray,
     user_boxes: UserBoxes | None,
+    progress: ExtractProgress,
 ) -> Generator[dict[str, Any]]:
     """Run the shards on Ray, and yield a summary of each; continue if nodes are lost."""
     from vlray.stream.nodes import NodesLostError
@@ -235,7 +238,7 @@ def _rows_of_cluster(
     while len(todo):
         done: list[int] = []
         try:
-            for row in shard_rows(config, images_root, identity, plan, todo, user_boxes):
+            for row in shard_rows(config, images_root, identity, plan, todo, user_boxes, progress):
                 done.append(row["shard"])
                 yield row
             return
