@@ -11,7 +11,7 @@ import ray
 import ray.data
 
 from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan, allocate, living_nodes
-from vlray.cluster.connection import connect
+from vlray.cluster.connection import default_variables
 from vlray.cluster.console import quiet_loggers, without_harmless_line
 from vlray.cluster.journal import start_journal
 from vlray.cluster.worker_logs import forwarded
@@ -27,6 +27,9 @@ from vlray.stream.stages import Stages, build_stages, images_of, selects_regions
 
 _LOG_LEVELS = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
 
+_NO_USAGE = {"RAY_DATA_USAGE_DISABLED": "1"}
+"""Ray Data otherwise starts a process that counts its operators for Ray's usage statistics."""
+
 log = logging.getLogger("vlray.stream")
 
 
@@ -39,7 +42,7 @@ def shard_rows(
     user_boxes: UserBoxes | None,
     progress: ExtractProgress,
 ) -> Iterator[dict[str, Any]]:
-    """Run the shards, and yield a summary of each written shard, in any order.
+    """Run the shards on the connected cluster, and yield a summary of each, in any order.
 
     Args:
         config: All settings.
@@ -55,8 +58,7 @@ def shard_rows(
         NodesLostError: The cluster has lost nodes, and the run stalls.
         StalledError: No image makes progress.
     """
-    connect(config.cluster)
-    with forwarded(), quiet_loggers(_LOG_LEVELS):
+    with forwarded(), quiet_loggers(_LOG_LEVELS), default_variables(_NO_USAGE):
         resources = allocate(config.cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources)
         journal = start_journal()

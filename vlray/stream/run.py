@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from vlray.cluster.connection import connect
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_modes, check_weights, settled
 from vlray.images.find import Listing
@@ -232,6 +235,11 @@ def _rows_of_cluster(
     progress: ExtractProgress,
 ) -> Generator[dict[str, Any]]:
     """Run the shards on Ray, and yield a summary of each; continue if nodes are lost."""
+    # Ray's start mostly waits, and importing Ray Data takes more than a second.
+    with ThreadPoolExecutor(1) as pool:
+        importing = pool.submit(importlib.import_module, "vlray.stream.pipeline")
+        connect(config.cluster)
+        importing.result()
     from vlray.stream.nodes import NodesLostError
     from vlray.stream.pipeline import shard_rows
 
