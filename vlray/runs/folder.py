@@ -20,7 +20,7 @@ from typing import Any
 from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.log_format import JsonFormatter
+from vlray.settings.log_format import FILE_ONLY, JsonFormatter
 from vlray.settings.secrets import printable, redact, redact_all
 
 STATUS = "status.json"
@@ -178,6 +178,8 @@ def _start_log(
     console.setFormatter(_Console(colored=_is_colored()))
     if options.console_level:
         console.setLevel(options.console_level.upper())
+    if options.log_level != "debug" and options.log_format != "json":
+        console.addFilter(lambda record: not hasattr(record, FILE_ONLY))
     if options.log_format == "json":
         for handler in (file, console):
             handler.setFormatter(JsonFormatter(**fields))

@@ -12,7 +12,7 @@ import ray.data
 
 from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan, allocate, living_nodes
 from vlray.cluster.connection import default_variables
-from vlray.cluster.console import quiet_loggers, without_harmless_line
+from vlray.cluster.console import quiet_loggers
 from vlray.cluster.journal import start_journal
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
@@ -80,8 +80,7 @@ def shard_rows(
             rows = _chain(shards, stages, resources).iter_rows()
         iterator = iter(rows)
         with progress.inside(journal.images):
-            with without_harmless_line():  # the line is printed while the actors start
-                row = next(iterator, None)
+            row = next(iterator, None)
             while row is not None:
                 if row["problem"]:  # the run ends; see `vlray.stream.run`
                     yield row
