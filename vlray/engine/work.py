@@ -33,6 +33,8 @@ from vlray.models.memory import is_out_of_memory
 from vlray.models.precision import warn_without_effect
 from vlray.models.store import CheckpointStore
 
+SMALL = 1_000  # examples, below which the defaults learn little more than the most frequent answer
+
 log = logging.getLogger("vlray.engine")
 
 
@@ -227,6 +229,12 @@ def _log_start(training: Training) -> None:
         progress.steps / epoch,
     )
     log.info("loss: %s", loss_in_words(training.model))
+    is_small = len(data.train) < SMALL and data.goal.objective == "labels"
+    if is_small and not config.model.standardize:  # a sign of settings for small data
+        log.info(
+            "few examples: the settings in configs/train/small-data.yaml are made for them "
+            "(vlray configs copy; then add --config configs/train/small-data.yaml)"
+        )
     if data.goal.objective == "phrases":
         phrases, reachable = count_reachable(data.valid or data.train)
         share = 100 * reachable / max(phrases, 1)

@@ -183,9 +183,10 @@ def _start_log(
     file.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(_Console(colored=_is_colored()))
-    console.addFilter(lambda record: not getattr(record, FILE_ONLY, False))
     if options.console_level:
         console.setLevel(options.console_level.upper())
+    if options.log_level != "debug" and options.log_format != "json":
+        console.addFilter(lambda record: not hasattr(record, FILE_ONLY))
     if options.log_format == "json":
         for handler in (file, console):
             handler.setFormatter(JsonFormatter(**fields))

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import huggingface_hub
-from huggingface_hub.errors import OfflineModeIsEnabled, RemoteEntryNotFoundError
+import huggingface_hub  # imports its modules, such as a slow HTTP client, only when they are used
 
 _NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:/(.+))?")
 
@@ -47,13 +46,15 @@ def download(repository: str, names: Sequence[str]) -> Path:
     for name in names:
         if path := _cached(repository, name):
             return path
+    from huggingface_hub.errors import HfHubHTTPError
+
     for name in names:
         try:
             check(repository, name)
             return Path(huggingface_hub.hf_hub_download(repository, name))
         except FileNotFoundError:
             continue
-        except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
+        except (OSError, HfHubHTTPError) as error:
             raise _explained(repository, name, error) from error
     raise ValueError(
         f"the repository {repository} on the Hugging Face Hub has no {' or '.join(names)} (404); "
@@ -94,6 +95,8 @@ def check(repository: str, name: str) -> None:
     """
     if _cached(repository, name):
         return
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
     try:
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, name))
     except RemoteEntryNotFoundError as error:
@@ -120,6 +123,8 @@ def _cached(repository: str, name: str) -> Path | None:
 
 
 def _explained(repository: str, name: str, error: Exception) -> ValueError:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     if isinstance(error, OfflineModeIsEnabled):
         return ValueError(
             f"{repository}/{name} is not in the cache of the Hugging Face Hub, and HF_HUB_OFFLINE "

@@ -82,16 +82,20 @@ class DetectShard:
     a child process, so that the image which ends the child is found and fails alone.
     """
 
-    def __init__(self, options: DetectOptions) -> None:
+    def __init__(self, options: DetectOptions, journal: Journal | None = None) -> None:
         """Load the detector. If this raises, all shards have a problem instead of regions.
 
         An exception would reach the driver through several layers of Ray, with all their
         tracebacks.
+
+        Args:
+            options: Options of the actor.
+            journal: Journal of a run without Ray.
         """
         if options.env is not None:
             log_to_stderr(options.env)
         self._options = options
-        self._journal = options.journal or Journal()
+        self._journal = options.journal or journal or Journal()
         self._detector: LoadedDetector | SeparateDetector | None = None
         self._problem = self._load()
 
@@ -143,6 +147,7 @@ class DetectShard:
         deaths = self._journal.begin(work)
         rows = list(image_rows(tables["images"]))
         good = [row for row in rows if row["image"] is not None]
+        self._journal.progress(work, len(rows) - len(good))
         if deaths >= LAST_DEATHS:
             reason = f"the detector's process ended {deaths} times on the images of this shard"
             results: list[RegionBatch | Exception] = [ChildEndedError(reason)] * len(good)
@@ -152,7 +157,7 @@ class DetectShard:
             except ChildError as error:
                 problem = _problem("the detector cannot be loaded", error)
                 return pack(shard, problem=pa.Table.from_pylist([problem]))
-            results = self._detect(good, detector)
+            results = self._detect(good, detector, work)
         self._journal.end(work)
         errors = [result for result in results if isinstance(result, Exception)]
         is_tried = deaths < LAST_DEATHS
@@ -210,14 +215,14 @@ class DetectShard:
         self._detector = None
 
     def _detect(
-        self, rows: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector
+        self, rows: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector, work: str
     ) -> list[RegionBatch | Exception]:
         """Return the regions of each row, or the exception that its image raised."""
         results: dict[int, RegionBatch | Exception] = {}
         for batch in _batches(rows, detector.batch_size):
             for row, result in zip(batch, self._attempt(batch, detector), strict=True):
                 results[id(row)] = result
-            self._journal.progress()
+            self._journal.progress(work, len(batch))
         return [results[id(row)] for row in rows]
 
     def _attempt(
