@@ -80,5 +80,5 @@ class CheckpointInfo:
                 loader=LoaderSection.model_validate(values.pop("loader")),
                 **values,
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} does not describe a checkpoint: {error}") from error
