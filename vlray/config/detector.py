@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vlray.settings.section import Section
+from vlray.settings.section import Code, Section
 
 BOXES = 36  # regions per image in the features that LXMERT was trained on
 
@@ -14,7 +14,7 @@ BOXES = 36  # regions per image in the features that LXMERT was trained on
 class DetectorSection(Section):
     """The detector, and the rules that select its regions."""
 
-    name: str = "lite"
+    name: Code = "lite"
     """A preset (``lite``, ``vg-caffe``, ``vg-pbua``), a stored name (``vlray env set models.NAME
     ...``), a Detectron2 ``config.yaml``, or a class of your own: ``module:Class`` or
     ``path/to/file.py:Class``."""

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BeforeValidator, Field
 
 from vlray.settings.base import Splits
-from vlray.settings.section import Section
+from vlray.settings.section import Code, Section
 
 
 def _plain(value: Any) -> Any:
@@ -21,7 +21,7 @@ def _plain(value: Any) -> Any:
 class ModelSection(Section):
     """Model, its size, and its initial weights."""
 
-    name: str = "auto"
+    name: Code = "auto"
     """``lxmert``, ``visualbert``, a name that ``vlray env set models.NAME`` stored, or your own
     class: ``module:Class`` or ``path/to/file.py:Class`` (protocol in ``vlray/models/protocol.py``).
     ``auto``: the model of ``weights``; lxmert if the weights are of a BERT or empty."""

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from vlray.settings.base import Command, Splits
 from vlray.settings.options import flatten
-from vlray.settings.section import Section
+from vlray.settings.section import CODE, Section
 
 
 def _as_text(values: Any) -> Any:
@@ -109,10 +109,10 @@ outputs:
     """Folder of the sweep: proposals, trials, tables, plots and the best settings. On several
     nodes it must be a shared folder."""
 
-    tuned: Splits = ()
+    tuned: Annotated[Splits, CODE] = ()
     """The command whose options are searched, and its arguments without OUT, given after ``--``."""
 
-    space: Annotated[dict[str, str], BeforeValidator(_as_text)] = {}  # noqa: RUF012 - pydantic copies it
+    space: Annotated[dict[str, str], BeforeValidator(_as_text), CODE] = {}  # noqa: RUF012 - pydantic copies it
     """Search space: options of the command and their values. One flag takes several options."""
 
     objective: str = ""

@@ -84,7 +84,7 @@ class Resumed:
             names = tuple(values.pop("new_parameters"))
             return cls(progress=progress, new_parameters=names, **values)
         # Files from other versions may have other fields, hence TypeError and KeyError.
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 f"cannot resume from the {which} checkpoint in {store.output} ({error}); pass "
                 "another OUT, and the best or last checkpoint as --weights"

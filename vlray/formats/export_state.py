@@ -75,7 +75,7 @@ def check_finished(path: Path, identity: dict[str, Any]) -> None:
     """
     try:
         saved = json.loads(Path(f"{path}{SIDECAR}").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         saved = {}
     if not _same(saved, identity):
         raise ValueError(

@@ -86,5 +86,5 @@ class CheckpointInfo:
                 loader=loader,
                 **values,
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} does not describe a checkpoint: {error}") from error

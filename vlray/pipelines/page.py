@@ -20,6 +20,7 @@ from vlray.pipelines.state import Record, State
 from vlray.pipelines.steps import Step
 from vlray.pipelines.table import duration, setting_rows
 from vlray.runs.run import Run
+from vlray.settings.secrets import redact
 from vlray.storage import files
 from vlray.version import __version__
 
@@ -95,7 +96,7 @@ def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> 
         else "",
         "result": record.result if record else "",
         "why": "; ".join(reasons),
-        "output": step.output,
+        "output": redact(step.output),
         "links": _links(step, run, folder),
         "metrics": metric_rows(step),
         "curves": _picture(run.folder / CURVES) if run else "",

@@ -11,6 +11,7 @@ from vlray.pipelines.paths import normal
 from vlray.pipelines.state import Record
 from vlray.pipelines.steps import Step
 from vlray.settings.options import flatten
+from vlray.settings.secrets import redact, redact_all
 from vlray.storage import files
 from vlray.version import __version__
 
@@ -72,7 +73,7 @@ def make_plan(
     if record is None:
         reason = "requested by --redo" if redo else "not run yet"
         return Plan(step, reason, settings, inputs, redo and has_output and step.command in RESUMED)
-    changed_settings = _changed_settings(record.settings, settings)
+    changed_settings = _changed_settings(redact_all(record.settings), settings)
     changed_inputs = _changed_inputs(record, inputs, same_settings=not changed_settings)
     reasons = []
     if redo:
@@ -85,7 +86,7 @@ def make_plan(
     if record.version != __version__:
         reasons.append(f"vlray changed from {record.version} to {__version__}")
     if step.output and not has_output and record.status == "finished":
-        reasons.append(f"{step.output} no longer exists")
+        reasons.append(f"{redact(step.output)} no longer exists")
     # Reasons of the step itself are more specific, so they alone are listed.
     if waits_for and not reasons:
         reasons.append(f"it depends on {' and '.join(waits_for)}, which will run first")
@@ -105,7 +106,7 @@ def make_plan(
 
 def _is_stale(step: Step, record: Record) -> bool:
     """Return whether the last run wrote this output and the command cannot update it."""
-    return step.command in RESTARTED and normal(record.output) == normal(step.output)
+    return step.command in RESTARTED and normal(record.output) == normal(redact(step.output))
 
 
 def plan_ahead(
@@ -129,7 +130,8 @@ def plan_ahead(
 
 def settings_of(step: Step) -> dict[str, Any]:
     """Return the non-default settings that affect a step's result, keyed by dotted name."""
-    changed = {".".join(path): value for path, value in flatten(step.config.changed()).items()}
+    values = flatten(redact_all(step.config.changed()))
+    changed = {".".join(path): value for path, value in values.items()}
     return {name: value for name, value in changed.items() if not name.startswith(IGNORED_SETTINGS)}
 
 
@@ -176,6 +178,6 @@ def check_local(plan: Plan) -> None:
     if plan.restarts and files.is_uri(plan.step.output):
         raise ValueError(
             f"step {plan.step.name} must start over ({plan.reason}), but its old output "
-            f"{plan.step.output} cannot be renamed in object storage; choose another output for "
-            "the step, or remove the old one"
+            f"{redact(plan.step.output)} cannot be renamed in object storage; choose another "
+            "output for the step, or remove the old one"
         )

@@ -18,9 +18,9 @@ from types import FrameType
 
 from vlray.pipelines.steps import Step
 from vlray.runs.folder import STATUS, to_yaml
+from vlray.settings import atomic
 from vlray.settings.layers import OWN_VARIABLES
 from vlray.settings.options import ENV_PREFIX
-from vlray.storage import files
 
 SETTINGS = "settings"
 
@@ -50,7 +50,17 @@ def settings_file(step: Step, folder: Path) -> Path:
 
 def command_line(step: Step, folder: Path) -> list[str]:
     """Return the command line of a step, without the Python executable."""
-    return ["-m", f"vlray.{step.command}", "--config", str(settings_file(step, folder))]
+    trust = ["--trust-code"] if step.config.trust_code else []
+    return ["-m", f"vlray.{step.command}", "--config", str(settings_file(step, folder)), *trust]
+
+
+def write_settings(step: Step, folder: Path) -> None:
+    """Write the resolved settings, which repeat the step alone even if defaults change.
+
+    The step needs the tokens in its URIs, so that nobody else may read the file.
+    """
+    settings = to_yaml(step.config.resolved()).encode()
+    atomic.write(settings_file(step, folder), settings, atomic.PRIVATE)
 
 
 def run_step(step: Step, folder: Path) -> Ended:
@@ -66,9 +76,7 @@ def run_step(step: Step, folder: Path) -> Ended:
     Raises:
         OSError: The settings cannot be written, or the process cannot start.
     """
-    # Write resolved settings: the file can then repeat the step alone, even if defaults change.
-    settings = to_yaml(step.config.resolved()).encode()
-    files.write_atomic(*files.resolve(settings_file(step, folder)), settings)
+    write_settings(step, folder)
     with warnings.catch_warnings():
         # Python 3.12 and later warn about a fork with threads; `_end_with_parent` takes no locks.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -69,7 +69,7 @@ class State:
             if values["version"] != VERSION:
                 raise ValueError(f"version must be {VERSION}, but is {values['version']!r}")
             records = {name: Record(**one) for name, one in values["steps"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"{path} is not a valid pipeline state ({type(error).__name__}: {error}); delete "
                 "it to run every step again (steps resume from their outputs), or choose another "

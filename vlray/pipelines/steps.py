@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as File
 from typing import Any
 
@@ -17,6 +17,7 @@ from vlray.pipelines.references import References, expand_dotted, suggest
 from vlray.pipelines.step_files import check_files
 from vlray.settings import layers, reader
 from vlray.settings.base import Command
+from vlray.settings.code import untrusted
 from vlray.settings.commands import settings_of
 from vlray.settings.layers import Layer
 from vlray.settings.options import Path, find_option, flatten, nearest, nest, options_of
@@ -39,8 +40,10 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 """Options that a step must set, although they have an (empty) default."""
 
-PIPELINE_OPTIONS = ("project", "env")
+PIPELINE_OPTIONS = ("project", "env", "trust_code")
 """Options that all steps take from the pipeline."""
+
+_HOW_TO_NAME = "name it with `vlray env set models.NAME CLASS` and use NAME in the step, or "
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 
@@ -193,6 +196,8 @@ def _resolve(
         raise ValueError(
             *layers.explain(cls, error.errors(include_url=False), all_layers)
         ) from error
+    if not config.trust_code and (messages := list(untrusted(cls, all_layers, _HOW_TO_NAME))):
+        raise ValueError(*messages)
     for option in NEEDED.get(cls.command, ()):
         if not getattr(built, option):
             about = " ".join((cls.model_fields[option].description or "").split())
@@ -249,7 +254,7 @@ def _without_output(output: Path, layer: Layer) -> Layer:
     values = {
         path: layer.values[path] for path in layer.values if path not in (output, ("config",))
     }
-    return Layer(layer.kind, values, layer.source)
+    return replace(layer, values=values)
 
 
 def _pipeline_layer(config: PipelineConfig) -> Layer:

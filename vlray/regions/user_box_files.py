@@ -108,7 +108,7 @@ def _from_csv(data: bytes, delimiter: str, source: str) -> Rows:
         texts = table["boxes"].to_pylist()
         try:
             lists = [json.loads(text) for text in texts]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"{source}: the column boxes of a CSV file must be JSON, [[x1, y1, x2, y2], ...] "
                 f"({error}). Correct it, or write one row per box with x1, y1, x2, y2"
@@ -169,7 +169,7 @@ def _strings(image_ids: pa.Array, source: str) -> pa.Array:
 def _from_json(data: bytes, source: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if data.lstrip()[:1] == b"[":
             raise ValueError(f"{source} is not valid JSON: {error}") from error
         # Several documents, one per line, are not valid JSON as a whole.
@@ -187,7 +187,7 @@ def _json_lines(data: bytes, source: str) -> list[Any]:
         if line.strip():
             try:
                 records.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number} of {source} is not valid JSON: {error}") from error
     return records
 

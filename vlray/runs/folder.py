@@ -93,7 +93,8 @@ class RunFolder:
         path = self.path / STATUS
         self.path.stat()  # raises if the user deleted the folder: do not create it again
         saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        atomic.write(path, (json.dumps(saved | values, indent=2) + "\n").encode())
+        text = json.dumps(saved | values, indent=2) + "\n"
+        atomic.write(path, text.encode(), atomic.PRIVATE)
 
 
 def open_run(config: Command, command: str) -> RunFolder:
@@ -117,10 +118,15 @@ def _open_run(config: Command, command: str) -> RunFolder:
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = _make_folder(config.env.runs_dir / config.project, f"{command}-{now}")
     settings, changed = redact_all(config.resolved()), redact_all(config.changed())
-    (path / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
-    (path / "changed.yaml").write_text(to_yaml(changed), encoding="utf-8")
-    (path / "requirements.txt").write_text("\n".join(_installed()) + "\n", encoding="utf-8")
     log_path = path / f"{config.project}-{command}-{now}.log"
+    for name, text in (
+        ("settings.yaml", to_yaml(settings)),
+        ("changed.yaml", to_yaml(changed)),
+        ("requirements.txt", "\n".join(_installed()) + "\n"),
+        (log_path.name, ""),
+    ):
+        (path / name).touch(atomic.PRIVATE)
+        (path / name).write_text(text, encoding="utf-8")
     fields = {"project": config.project, "run": path.name}
     folder = RunFolder(path, log_path, _start_log(log_path, config.env, fields))
     _open.append(folder)
@@ -209,10 +215,10 @@ class _LogFile(logging.FileHandler):
 
 
 class _LogFormatter(logging.Formatter):
-    """Formatter for the log file, without credentials."""
+    """Formatter for the log file, without credentials and control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return printable(redact(super().format(record)))  # `vlray logs` prints the file
 
 
 class _Console(logging.Formatter):

@@ -14,7 +14,7 @@ from pydantic_settings import (
 )
 
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.options import ENV_PREFIX, flatten, nest, options_of
+from vlray.settings.options import ENV_PREFIX, FLAGS_ONLY, flatten, nest, options_of
 
 
 def _split_commas(value: Any) -> Any:
@@ -88,6 +88,11 @@ class Command(BaseSettings):
     config: Paths = ()
     """YAML files with options; later files override earlier ones. Repeat the flag or list them."""
 
+    trust_code: bool = False
+    """Whether a class that only a file names (``--config``, a pipeline, a dataset) is imported.
+    Without it, vlray runs your own code only if a flag, a variable or ``vlray env set`` names
+    it."""
+
     project: Annotated[str, AfterValidator(_check_folder_name)] = "default"
     """Project name; the runs of a project share one folder in ``env.runs_dir``."""
 
@@ -116,13 +121,13 @@ class Command(BaseSettings):
 
     def resolved(self) -> dict[str, Any]:
         """Return all settings as plain types; ``config`` files are replaced by their contents."""
-        return self.model_dump(mode="json", exclude={"config"})
+        return self.model_dump(mode="json", exclude={*FLAGS_ONLY})
 
     def changed(self) -> dict[str, Any]:
         """Return the settings that differ from the defaults, as plain types."""
         defaults = {path: field.default for path, field in options_of(type(self)).items()}
         # Compare Python values, because a default has not been converted to plain types.
-        values = flatten(self.model_dump(exclude={"config"}))
+        values = flatten(self.model_dump(exclude={*FLAGS_ONLY}))
         plain = flatten(self.resolved())
         missing = object()  # entries of mappings have no default
         return nest(

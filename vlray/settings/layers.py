@@ -29,6 +29,9 @@ class Layer:
     source: str = ""
     """Path of the YAML file; empty for flags and variables."""
 
+    is_users: bool = False
+    """Whether it is the user's own ``settings.yaml``."""
+
     def name(self, path: Path) -> str:
         """Return an option's name as this layer spells it."""
         if self.kind == "flag":

@@ -16,6 +16,9 @@ Path = tuple[str, ...]
 
 ENV_PREFIX = "VLRAY_"
 
+FLAGS_ONLY = frozenset({"config", "trust_code"})
+"""Options that have no effect in a file."""
+
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "optim.lr": ("learning_rate", "base_lr", "max_lr"),
     "optim.warmup": ("warmup_ratio", "warmup_steps", "warmup_proportion", "num_warmup_steps"),

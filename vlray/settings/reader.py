@@ -13,12 +13,14 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 
 from vlray.settings import arguments, state
 from vlray.settings.base import Command
+from vlray.settings.code import untrusted
 from vlray.settings.commands import commands_with
 from vlray.settings.help import usage
 from vlray.settings.job_folder import RUNS_DIR, check_outputs
 from vlray.settings.layers import OWN_VARIABLES, Layer, describe_unknown, explain, read_yaml
 from vlray.settings.options import (
     ENV_PREFIX,
+    FLAGS_ONLY,
     Path,
     find_option,
     flatten,
@@ -85,6 +87,8 @@ def read(cls: type[C], argv: list[str]) -> C:
     except ValidationError as error:
         messages = list(explain(cls, error.errors(include_url=False), layers))
         raise UsageError(cls, messages) from error
+    if not config.trust_code and (messages := list(untrusted(cls, layers))):
+        raise UsageError(cls, messages)
     return config.model_copy(update=fixed) if fixed else config
 
 
@@ -129,10 +133,11 @@ def _file_layer(
     selected: dict[Path, Any] = {}
     for path, value in layer.values.items():
         option = find_option(path, options)
-        if option == ("config",):
+        if option and option[0] in FLAGS_ONLY:
             raise ValueError(
                 f"{layer.spell(path)} has no effect in a file; "
-                "pass --config FILE on the command line"
+                f"pass {Layer('flag', {}).name(option)}{' FILE' if option == ('config',) else ''} "
+                "on the command line"
             )
         if option is not None:
             selected[path] = value
@@ -140,7 +145,7 @@ def _file_layer(
             continue  # an empty section
         elif not (shared and commands_with(path)):
             raise ValueError(describe_unknown(cls, layer, path))
-    return Layer("key", selected, source)
+    return Layer("key", selected, source, is_users=shared)
 
 
 def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:

@@ -40,6 +40,11 @@ def has_credentials(uri: str) -> bool:
     return _USER.match(uri) is not None and "://anonymous@" not in uri
 
 
+def show(value: object, end: str = "\n") -> None:
+    """Print a text, or a path, with its control characters escaped."""
+    print(printable(str(value)), end=end)
+
+
 def printable(text: str) -> str:
     r"""Escape control characters, such as ``\x1b``, which names from files may contain."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -14,6 +14,7 @@ from vlray.settings.base import Command
 from vlray.settings.commands import COMMANDS, commands_with, settings_of
 from vlray.settings.layers import Layer, explain, read_yaml
 from vlray.settings.options import (
+    FLAGS_ONLY,
     Path,
     find_option,
     flatten,
@@ -72,7 +73,7 @@ def store(key: str, value: str) -> Any:
     """
     path = parse_key(key)
     commands = [settings_of(command) for command in commands_with(path)]
-    if path[0] != "models" and (not commands or path == ("config",)):
+    if path[0] != "models" and (not commands or path[0] in FLAGS_ONLY):
         raise ValueError(f"unknown option {key}; {_hint(key)}")
     stored = entries()
     # A key cannot hold both a value and a section: `output` (vlray train) and `output.path`.
@@ -198,7 +199,7 @@ def _folder(location: str, stored: Mapping[Path, Any]) -> str:
 
 def _hint(key: str) -> str:
     options = {".".join(path) for name in COMMANDS for path in options_of(settings_of(name))}
-    close = nearest(key, sorted(options - {"config"}))
+    close = nearest(key, sorted(options - FLAGS_ONLY))
     return f"did you mean {close}?" if close else "`vlray COMMAND --help` lists the options"
 
 

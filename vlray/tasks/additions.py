@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from vlray.settings.code import names_class
 from vlray.storage import files
 from vlray.tasks import catalogue
 from vlray.tasks.layout import load_layout
@@ -13,19 +14,21 @@ from vlray.tasks.locate import check_roles
 from vlray.tasks.spec import DatasetSpec
 
 
-def add(source: str) -> tuple[DatasetSpec, Path]:
+def add(source: str, *, trust_code: bool = False) -> tuple[DatasetSpec, Path]:
     """Add a dataset to the catalogue, replacing any user dataset with the same name.
 
     Args:
         source: A YAML file in the format of `DatasetSpec`, or ``module:Class`` or
             ``path/to/file.py:Class`` of a `VisionLanguageDataset`. Annotation files next to the
             YAML file are used in place, not copied.
+        trust_code: Whether to import a layout outside vlray that the YAML file names.
 
     Returns:
         The dataset's spec, and the path of the file saved in the catalogue.
 
     Raises:
-        ValueError: The source is not a valid dataset, or has the name of a built-in dataset.
+        ValueError: The source is not a valid dataset, or has the name of a built-in dataset; or the
+            YAML file names a layout outside vlray, and ``trust_code`` is off.
         FileNotFoundError: The file does not exist.
     """
     path = Path(source).expanduser()
@@ -33,6 +36,11 @@ def add(source: str) -> tuple[DatasetSpec, Path]:
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist; pass the YAML file of a dataset")
         spec = catalogue.parse_spec(path.read_text("utf-8"), str(path))
+        if names_class(spec.layout) and not trust_code:
+            raise ValueError(
+                f"{path} names the layout {spec.layout!r}, and vlray imports no code because a "
+                "file names it; if you trust that code, pass --trust-code"
+            )
         spec = _with_absolute_paths(spec, path.absolute().parent)
         # Fail now, not at the first use: import the layout and check the roles of every split.
         load_layout(spec.layout)

@@ -211,6 +211,8 @@ class ExtractSweep:
 
         # Placeholders: each trial has its own regions and output.
         args = ["--config", self._config.downstream, "--regions", "-", "--output", "-"]
+        if self._config.trust_code:
+            args.append("--trust-code")
         config = read(TrainConfig, args)
         check_validation(config, f"in {self._config.downstream}")
         if not is_scored(config) and self.objective.name == DOWNSTREAM:

@@ -68,7 +68,7 @@ def read_truth(path: str, id_rule: str = "stem") -> Truth:
     data = files.read_bytes(*files.resolve(path)).removeprefix(codecs.BOM_UTF8)
     try:
         coco = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); {_FORM}") from error
     if not isinstance(coco, dict) or not {"images", "annotations"} <= coco.keys():
         raise ValueError(f"{path} has no images and annotations; {_FORM}")

@@ -14,7 +14,16 @@ from vlray.settings import arguments
 from vlray.settings.base import Command
 from vlray.settings.commands import settings_of
 from vlray.settings.layers import Layer, explain
-from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
+from vlray.settings.options import (
+    FLAGS_ONLY,
+    Path,
+    find_option,
+    flatten,
+    is_mapping,
+    nearest,
+    nest,
+    options_of,
+)
 from vlray.settings.reader import UsageError, read
 
 COMMANDS = ("extract", "train")
@@ -153,6 +162,6 @@ def read_tuned(config: TuneConfig) -> Tuned:
     # OUT is required, so pass "-" as a placeholder.
     parsed = read(cls, [*args, f"--{'.'.join(output)}", "-"])
     # "config" only names files, whose values are among the other options.
-    options = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
+    options = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={*FLAGS_ONLY}))
     del options[output]  # each trial has its own
     return Tuned(cls, options)
