@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 PACKAGE = "_ray_pkg_"
 """Beginning of the name of Ray's copy of a job's working directory."""
@@ -13,7 +12,7 @@ OUTPUTS = (("output",), ("output", "path"), ("page",), ("report",))
 """Options with the path of an output, of all commands."""
 
 
-def check_outputs(values: Mapping[tuple[str, ...], Any], folder: Path) -> None:
+def check_outputs(values: Mapping[tuple[str, ...], object], folder: Path) -> None:
     """Refuse relative outputs in Ray's copy of a working directory.
 
     Args:
@@ -27,6 +26,7 @@ def check_outputs(values: Mapping[tuple[str, ...], Any], folder: Path) -> None:
         return
     for option in OUTPUTS:
         value = values.get(option)
+        # An empty option is not a path yet: the default folder is chosen later.
         if not isinstance(value, str | Path) or not str(value) or "://" in str(value):
             continue
         if not Path(value).expanduser().is_absolute():
