@@ -101,6 +101,7 @@ def check_split_files(
     # Count images, not references to them: many examples may share an image.
     ids = pc.unique(pc.list_flatten(table.column("image_ids")))
     report.table, report.num_images = table, len(ids)
+    # Annotations can be checked before the images are downloaded.
     if exists(folder):
         report.images = _missing_files(ids, folder, spec.splits[split].images, spec.id_rule)
     for output in regions:

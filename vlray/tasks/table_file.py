@@ -84,6 +84,7 @@ class SeenIds:
 
     def add(self, ids: list[str]) -> IsNew:
         """Add ids, and return whether each is new; a repeated id is new only the first time."""
+        # Python salts its string hashes in each process; these never leave the process.
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
         new = np.zeros(len(ids), bool)
         run, first = np.unique(hashes, return_index=True)
