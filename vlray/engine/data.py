@@ -18,6 +18,7 @@ from vlray.loader.phrases import check_grounded
 from vlray.models.load import model_class
 from vlray.models.protocol import Goal
 from vlray.regions.provenance import provenance_of
+from vlray.regions.schema import Provenance
 from vlray.regions.store import RegionStore, open_store
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
 from vlray.tasks.labels import most_frequent
@@ -52,14 +53,12 @@ class TrainingData:
         return most_frequent(space, *corpus.tables)
 
     @property
-    def provenance(self) -> dict[str, dict[str, Any]]:
+    def provenance(self) -> dict[str, Provenance]:
         """Provenance of the region outputs, keyed by name."""
         return {name: provenance_of(store) for name, store in self.train.stores.items()}
 
 
-def open_data(
-    config: TrainConfig, trained_on: dict[str, dict[str, Any]] | None = None
-) -> TrainingData:
+def open_data(config: TrainConfig, trained_on: dict[str, Provenance] | None = None) -> TrainingData:
     """Open the examples and regions, and derive the objective and the loader's options.
 
     Args:

@@ -151,6 +151,7 @@ def pair_texts(
     matched = rng.random(len(first)) >= options.unmatched
     drawn = texts.other(indices, rng)
     if options.sentences == "one":
+        # One text for each unmatched example, in the same order.
         others = iter(texts.read(drawn[~matched]))
         return (
             [

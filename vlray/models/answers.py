@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import LxmertForQuestionAnswering
+from transformers import LxmertForQuestionAnswering, PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.models.protocol import Goal
@@ -23,7 +22,7 @@ from vlray.tasks.labels import LabelSpace
 log = logging.getLogger("vlray.models")
 
 
-def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozenset[str]:
+def load_answer_head(network: PreTrainedModel, options: ModelSection, goal: Goal) -> frozenset[str]:
     """Fill an LXMERT answer head from ``model.weights`` that were trained on other answers.
 
     Each row of the last layer is copied from the trained row for the same answer. The row of an

@@ -6,11 +6,10 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from transformers import BertModel, PreTrainedModel
+from transformers import BertModel, PretrainedConfig, PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.models.checkpoint import CheckpointInfo
@@ -20,6 +19,9 @@ from vlray.models.weights import Start, find, quiet
 from vlray.settings.options import nearest
 
 log = logging.getLogger("vlray.models")
+
+Fields = Mapping[str, object]
+"""Fields of a transformers configuration, by name."""
 
 BERT_FIELDS = (
     "hidden_size",
@@ -34,12 +36,12 @@ BERT_FIELDS = (
 
 
 def load_network(
-    network_class: Any,
+    network_class: type[PreTrainedModel],
     options: ModelSection,
     goal: Goal,
-    fields: Mapping[str, Any],
+    fields: Fields,
     head_prefixes: Sequence[str],
-) -> tuple[Any, frozenset[str]]:
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Build a transformers network and load ``model.weights`` into it.
 
     The configuration starts from the defaults of the class. The configuration of the weights
@@ -88,7 +90,7 @@ def load_network(
     return network, frozenset(new)
 
 
-def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+def label_fields(labels: Sequence[str]) -> dict[str, object]:
     """Return the configuration fields that hold the label names of the model's output scores."""
     return {
         "id2label": dict(enumerate(labels)),
@@ -96,15 +98,15 @@ def label_fields(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def save_network(network: Any, folder: Path) -> None:
+def save_network(network: PreTrainedModel, folder: Path) -> None:
     """Save a network in the format that transformers' ``from_pretrained`` reads."""
     with quiet():
         network.save_pretrained(folder)
 
 
 def _from_bert(
-    network_class: Any, source: Start, overrides: dict[str, Any]
-) -> tuple[Any, frozenset[str]]:
+    network_class: type[PreTrainedModel], source: Start, overrides: dict[str, object]
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Build a network and copy a BERT's embeddings, layers and pooler into it, matched by name.
 
     If the BERT has more layers than the network, only the first ones are used. In VisualBERT, the
@@ -156,13 +158,13 @@ def _from_bert(
 
 
 def _from_checkpoint(
-    network_class: Any,
+    network_class: type[PreTrainedModel],
     source: Start,
     options: ModelSection,
     goal: Goal,
-    fields: Mapping[str, Any],
+    fields: Fields,
     head_prefixes: Sequence[str],
-) -> tuple[Any, frozenset[str]]:
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Load a checkpoint of the same architecture, and reinitialize the parameters that must differ.
 
     These are the heads and the projection of region vectors, if their shapes or labels differ.
@@ -236,7 +238,7 @@ def _projection_prefixes(network: PreTrainedModel) -> tuple[str, ...]:
 
 
 def _check_width(
-    config_class: Any, source: Start, options: ModelSection, fields: Mapping[str, Any]
+    config_class: type[PretrainedConfig], source: Start, options: ModelSection, fields: Fields
 ) -> None:
     """Refuse weights that were trained on region vectors of a different length.
 
@@ -255,7 +257,7 @@ def _check_width(
 
 
 def _check_complete(
-    weights: str, missing: set[str], unexpected: Sequence[str], mismatched: Mapping[str, Any]
+    weights: str, missing: set[str], unexpected: Sequence[str], mismatched: Fields
 ) -> None:
     """Refuse a checkpoint if its tensors are not exactly those of the model."""
     for problem, names in (
@@ -271,7 +273,7 @@ def _check_complete(
 
 
 def _check_fields(
-    config_class: Any, architecture: Mapping[str, Any], fields: Mapping[str, Any]
+    config_class: type[PretrainedConfig], architecture: Fields, fields: Fields
 ) -> None:
     """Refuse fields of ``model.architecture`` that are unknown or conflict with the goal."""
     names = [field.name for field in dataclasses.fields(config_class)]
@@ -291,7 +293,7 @@ def _check_fields(
             )
 
 
-def _config(config_class: Any, settings: Mapping[str, Any]) -> Any:
+def _config(config_class: type[PretrainedConfig], settings: Fields) -> PretrainedConfig:
     """Build a transformers configuration from a mapping of its fields."""
     try:
         return config_class.from_dict(dict(settings))
