@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from vlray.config.cluster import ClusterSection
 from vlray.settings.wording import counted
@@ -49,7 +48,7 @@ def connect(options: ClusterSection) -> None:
 def _init(options: ClusterSection) -> None:
     import ray
 
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
+    quiet: dict[str, object] = {"logging_level": logging.ERROR, "log_to_driver": True}
     local = {"include_dashboard": False} | quiet
     # Only a local Ray takes this size; a running cluster has its own object stores.
     if options.object_store_gb:
