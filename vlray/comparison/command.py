@@ -35,6 +35,7 @@ def run(config: CompareConfig, session: Session) -> None:
     matched = percent(result.overall.share(result.overall.matched))
     folder.note(f"{matched} of the boxes in A and B have a partner")
     text = table(result)
+    # For the log file; the console gets the same text from print.
     log.debug("%s", text)
     print(text)
     print(f"\nmetrics: {files.join(report, JSON_NAME)}")

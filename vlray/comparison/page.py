@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from vlray.comparison.worst import ORDERS, BadImage, LabelledBoxes
 from vlray.pages.labels import LEAST_ATTRIBUTE, name_of
 from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.pages.render import Total, render_page
+from vlray.settings.json_value import JsonObject, JsonValue
 
 ABSENT_LISTED = 1_000
 SCRIPTS = (
@@ -87,7 +87,7 @@ def _totals(result: Comparison) -> list[Total]:
     return [*totals, Total("identical images", f"{overall.identical:,}")]
 
 
-def _tables(result: Comparison) -> dict[str, Any]:
+def _tables(result: Comparison) -> dict[str, object]:
     """Collect the contents of the other tabs, keyed by template variable."""
     absent = [
         *((image_id, "A", why) for image_id, why in result.only_a.items()),
@@ -120,7 +120,7 @@ def _names(a: Side, b: Side) -> list[str]:
     ]
 
 
-def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> dict[str, Any]:
+def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> JsonObject:
     metrics, pairs = image.metrics, image.metrics.pairs
     distances, rel_l2 = metrics.cosine_distance, metrics.rel_l2
     return {
@@ -146,7 +146,7 @@ def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> di
     }
 
 
-def _boxes(side: Side, regions: LabelledBoxes) -> list[list[Any]]:
+def _boxes(side: Side, regions: LabelledBoxes) -> list[list[JsonValue]]:
     """List the boxes as page.js expects them: corners, label, score, attribute, attribute score."""
     boxes = []
     # Rounding to a tenth of a pixel is invisible and keeps the page small.

@@ -73,6 +73,7 @@ class Ranking:
             for k in CUTOFFS:
                 samples[(f"{name} R@{k}",)] = hits[:, :k].any(axis=1).astype(float).tolist()
         values = {name: 100 * float(np.mean(hits)) for (name,), hits in samples.items()}
+        # An example of the dataset is a text, so its score is the R@1 of that text.
         first = samples[("text to image R@1",)]
         scores = dict(zip(self.example_ids, first, strict=True))
         return Metrics(values, {}, scores, samples)
