@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vlray.pipelines.inputs import ABSENT, fingerprint, inputs_of
 from vlray.pipelines.paths import normal
@@ -43,7 +42,7 @@ class Plan:
 
     step: Step
     reason: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     inputs: dict[str, str]
     restarts: bool = False
     has_other_settings: bool = False
@@ -82,6 +81,7 @@ def make_plan(
         reasons.append(words.get(record.status, "it was interrupted"))
     reasons += changed_settings
     reasons += [f"{path} {change}" for path, change in changed_inputs.items()]
+    # Another version may compute another result from the same settings and inputs.
     if record.version != __version__:
         reasons.append(f"vlray changed from {record.version} to {__version__}")
     if step.output and not has_output and record.status == "finished":
@@ -127,13 +127,13 @@ def plan_ahead(
     return list(plans.values())
 
 
-def settings_of(step: Step) -> dict[str, Any]:
+def settings_of(step: Step) -> dict[str, object]:
     """Return the non-default settings that affect a step's result, keyed by dotted name."""
     changed = {".".join(path): value for path, value in flatten(step.config.changed()).items()}
     return {name: value for name, value in changed.items() if not name.startswith(IGNORED_SETTINGS)}
 
 
-def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _changed_settings(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Describe each changed setting; a setting that is missing has its default value."""
     names = [*before, *(name for name in now if name not in before)]
     return [
@@ -143,7 +143,7 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     ]
 
 
-def _value_text(values: Mapping[str, Any], name: str) -> str:
+def _value_text(values: Mapping[str, object], name: str) -> str:
     if name not in values:
         return "the default"
     value = values[name]

@@ -27,6 +27,7 @@ def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
         yield f"    python {shlex.join(command_line(plan.step, folder))}"
         if plan.restarts:
             yield f"    the old {plan.step.output} is renamed first"
+        # Only what differs from the defaults: all settings would fill a page for each step.
         yield textwrap.indent(to_yaml(plan.step.config.changed()).rstrip(), "      ")
 
 
