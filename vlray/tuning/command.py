@@ -32,6 +32,7 @@ def run(config: TuneConfig, session: Session) -> None:
 def _report(result: Result, config: TuneConfig) -> None:
     out = Path(config.output)
     text = table(result)
+    # For the log file; the console gets the same text from print.
     log.debug("%s", text)
     print(text)
     if result.failed:
