@@ -16,6 +16,7 @@ from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.pages.render import Total, render_page
 from vlray.settings.json_value import JsonObject, JsonValue
 
+# Images of one side that the page lists; compare.json lists all.
 ABSENT_LISTED = 1_000
 SCRIPTS = (
     *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures")),

@@ -262,6 +262,7 @@ class _Collected:
         phrases = batch.phrases
         assert phrases is not None, "region scores require batches with phrases"
         boxes, counts = self._boxes(batch, scores.shape[2])
+        # A stable sort ranks regions with equal scores alike on every device.
         order = scores.argsort(dim=2, descending=True, stable=True).cpu().numpy()
         mask = phrases.mask.cpu().numpy()
         for row, example_id in enumerate(batch.example_ids):

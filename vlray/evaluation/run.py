@@ -132,6 +132,7 @@ def test(config: TestConfig, output: str) -> TestResult:
 
 
 def _predict(tested: Test, config: TestConfig, device: torch.device) -> Predicted:
+    # rank and world are explicit, because a test reads the whole split even inside a worker.
     loader = RegionLoader(tested.dataset, config.batch_size, shuffle=False, rank=0, world=1)
     total = len(tested.dataset)
     with tqdm(total=total, unit="example", desc="test", disable=None) as progress:

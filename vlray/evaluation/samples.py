@@ -51,6 +51,7 @@ def choose(
     Returns:
         Indices of usable examples, ascending.
     """
+    # Shuffled before the cut, so that right and wrong examples are random selections.
     order = np.random.default_rng(seed).permutation(_indices_with_phrases(dataset))
     if metrics is None or count >= len(order):
         return np.sort(order[:count])

@@ -160,6 +160,7 @@ def _has_rows(fs: pafs.FileSystem, folder: str) -> bool:
 
 
 def _as_json(identity: Identity) -> bytes:
+    # Sorted, so that equal identities are equal files.
     return (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode()
 
 

@@ -22,6 +22,7 @@ from vlray.tasks.spec import Purpose
 
 def run(config: DatasetsConfig, session: Session) -> None:
     """Run the action, without creating a run folder."""
+    # Without a run folder there is no log file, so messages only go to the console.
     logging.basicConfig(format="%(message)s", level=config.env.log_level.upper())
     data = config.data.below(config.env.data_dir)
     # A folder set under a wrong name would have no effect, without any error.

@@ -63,6 +63,7 @@ def _pairs_of_json(text: str) -> Iterable[tuple[str, object]]:
     if not isinstance(value, list):
         raise ValueError(f"it contains a {type(value).__name__}; expected a list or a mapping")
     for number, entry in enumerate(value):
+        # Anything but an object is refused below, as an entry without these keys.
         keys = entry if isinstance(entry, dict) else {}
         id_key = next((key for key in ID_KEYS if key in keys), None)
         value_key = next((key for key in VALUE_KEYS if key in keys), None)

@@ -133,6 +133,7 @@ def _run_trials(
     """Run the trials that are not in the ledger, starting with the default settings."""
     is_suggested = config.search == "optuna"
     settings = tuple(s for s in ({}, *plan.settings) if not ledger.done(s))
+    # The trial with the default settings is not one of those that --trials asks for.
     done = sum(
         bool(trial.setting and ledger.done(trial.setting)) for trial in ledger.trials.values()
     )

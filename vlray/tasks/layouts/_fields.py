@@ -129,6 +129,7 @@ def examples(
             bad += 1
             kind = error.kind if isinstance(error, FieldError) else FieldError.kind
             fault = str(error) if isinstance(error, FieldError) else f"malformed ({error!r:.60})"
+            # The first fault explains what is wrong if the whole file has another format.
             if bad == 1:
                 first, reason = entry, fault
             problems.add(kind, f"entry {number} of {short_name(path)}: {fault}")

@@ -78,6 +78,7 @@ def karpathy(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 
     for path in files["captions"]:
         sentences = (
+            # The file name, which the image id is derived from, is a field of the image.
             {**sentence, "filename": image.get("filename")}
             for image in items(path, "images.item", problems)
             # An image without a split passes, so that `_sentences` turns it into a problem.
@@ -163,6 +164,7 @@ class _Annotations:
     """Boxes from a file, sorted by image, in NumPy arrays."""
 
     def __init__(self, path: str, problems: Problems) -> None:
+        # Lists of Python numbers would take several times the memory.
         images, kinds, crowds, boxes = array("q"), array("q"), array("b"), array("d")
         number = 0
         for number, entry in enumerate(items(path, "annotations.item", problems), 1):

@@ -59,6 +59,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         )
 
     for path in files["questions"]:
+        # The id is the entry's key. No field of GQA has a name with a space.
         questions = ({**entry, "question id": key} for key, entry in entries(path, "", problems))
         yield from examples(questions, make, path, problems)
 

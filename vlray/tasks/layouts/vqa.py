@@ -95,6 +95,7 @@ def _joined(
     """
     # Per file: the entries whose partner in the other file has not been read yet.
     waiting: tuple[dict[str, Entry], dict[str, Entry]] = ({}, {})
+    # The rest of the longer file may still have partners among the waiting entries.
     for pair in zip_longest(questions, annotations):
         for side, entry in enumerate(pair):
             if entry is None:
