@@ -90,6 +90,7 @@ def open_test(config: TestConfig) -> Test:
     _check_objective(info, corpus)
     outputs = outputs_by_name(config.regions) if config.regions else info.regions
     # A model may have been trained on several outputs; the split needs only one of them.
+    # There is one part, because `_refuse_missing` accepts a single split.
     name = corpus.spec.parts[0].regions
     outputs = {name: outputs[name]} if name in outputs else outputs
     stores = {name: open_store(path, data.cache_folder()) for name, path in outputs.items()}

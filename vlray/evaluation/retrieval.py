@@ -96,6 +96,7 @@ def rank(
         precision: Precision of the model's arithmetic.
         progress: Called after each batch with the number of pairs in it.
     """
+    # float32: the 25,010 texts and 5,000 images of Karpathy's COCO test split take 500 MB.
     scores = np.zeros((len(loader.example_ids), len(loader.image_ids)), np.float32)
     with torch.inference_mode():
         for batch in loader:

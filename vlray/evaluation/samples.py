@@ -34,6 +34,7 @@ RIGHT = 0.5
 CANDIDATES = 5
 """Maximum number of answers listed per example."""
 
+# Small, because transformers keeps the attention of all layers.
 BATCH_SIZE = 16
 
 

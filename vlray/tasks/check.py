@@ -117,6 +117,7 @@ def _missing_files(ids: pa.Array, folder: str, below: tuple[str, ...], rule: str
     """
     existing = [name for name in below if exists(join(folder, name))]
     fs, path = files.resolve(folder)
+    # Nothing is left out: no output of vlray is expected among a dataset's images.
     walk = Walk(fs, path, follow_symlinks=True, leave_out="")
     try:
         with files.explained(folder):

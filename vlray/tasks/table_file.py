@@ -43,6 +43,7 @@ def write_table(
     with (
         path.open("wb") as file,
         pa.ipc.new_file(file, schema) as writer,
+        # In a file or a log, a bar would leave one line for each update.
         tqdm(desc=name, unit=" examples", disable=not sys.stderr.isatty()) as progress,
     ):
         while some := list(islice(examples, ROWS)):

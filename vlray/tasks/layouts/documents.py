@@ -17,6 +17,7 @@ Entry = Mapping[str, Any]
 """An entry of an official file, as parsed: any field may be missing or have the wrong type."""
 
 KEYS_SHOWN = 8
+# Object storage is faster with few large reads.
 BUFFER_BYTES = 1 << 20
 NOT_UTF8 = "a byte there is not UTF-8; convert the file, such as with iconv -f latin1 -t UTF-8"
 

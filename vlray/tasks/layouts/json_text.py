@@ -21,6 +21,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|-?(?:NaN|Infinity)\b', re.DOT
 _INSIDE = re.compile(rb'(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _CONSTANTS = (b"NaN", b"Infinity")
 _LONGEST = len(b"-Infinity")
+# Every character of the constants.
 _LETTERS = b"-NaInfity"
 
 
