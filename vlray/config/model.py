@@ -11,10 +11,11 @@ from vlray.settings.base import Splits
 from vlray.settings.section import Code, Section
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Parse numbers and booleans that flags and variables contain as text."""
     if not isinstance(value, dict):
         return value
+    # The same rules as in a YAML file, so that a flag and a file mean the same.
     return {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in value.items()}
 
 

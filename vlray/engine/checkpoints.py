@@ -15,11 +15,13 @@ import torch
 
 from vlray.config.train import TrainConfig
 from vlray.engine.training import Training, TrainingProgress
+from vlray.loader.sampler import LoaderState
 from vlray.loader.word_pieces import TOKENIZER
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.checksums import STATE, DamagedCheckpointError, verify
 from vlray.models.protocol import VisionLanguageModel
 from vlray.models.store import CheckpointStore, Which
+from vlray.runs.metrics import Record
 from vlray.settings.options import flatten
 from vlray.version import __version__
 
@@ -60,13 +62,13 @@ class Resumed:
 
     settings: dict[str, Any]
     progress: TrainingProgress
-    loader: dict[str, Any]
+    loader: LoaderState
     """State dict of the loader."""
 
     new_parameters: tuple[str, ...]
     """Names of the parameters that were not loaded from ``model.weights`` in the first run."""
 
-    history: list[dict[str, Any]]
+    history: list[Record]
     """Logged records (`vlray.runs.metrics.Record`)."""
 
     @classmethod

@@ -21,6 +21,7 @@ from vlray.models.protocol import Goal
 from vlray.models.store import CheckpointStore, locate
 from vlray.models.vocabulary import check_vocabulary, embedding_rows, settle_tokenizer
 from vlray.regions.provenance import provenance_of
+from vlray.regions.schema import Provenance
 from vlray.regions.store import RegionStore, open_store
 from vlray.storage import files
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
@@ -56,7 +57,7 @@ class TrainingData:
         return most_frequent(space, *corpus.tables)
 
     @property
-    def provenance(self) -> dict[str, dict[str, Any]]:
+    def provenance(self) -> dict[str, Provenance]:
         """Provenance of the region outputs, keyed by name."""
         return {name: provenance_of(store) for name, store in self.train.stores.items()}
 

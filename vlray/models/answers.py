@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.models.foreign import rename
@@ -26,7 +26,7 @@ log = logging.getLogger("vlray.models")
 _LAYERS = "answer_head.logit_fc."
 
 
-def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozenset[str]:
+def load_answer_head(network: PreTrainedModel, options: ModelSection, goal: Goal) -> frozenset[str]:
     """Fill an LXMERT answer head from ``model.weights`` that were trained on other answers.
 
     Each row of the last layer is copied from the trained row for the same answer. The row of an

@@ -6,11 +6,10 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, PreTrainedModel
+from transformers import BertConfig, BertModel, PretrainedConfig, PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.models.checkpoint import CheckpointInfo
@@ -31,6 +30,9 @@ from vlray.settings.options import nearest
 
 log = logging.getLogger("vlray.models")
 
+Fields = Mapping[str, object]
+"""Fields of a transformers configuration, by name."""
+
 BERT_FIELDS = (
     "hidden_size",
     "num_attention_heads",
@@ -44,12 +46,12 @@ BERT_FIELDS = (
 
 
 def load_network(
-    network_class: Any,
+    network_class: type[PreTrainedModel],
     options: ModelSection,
     goal: Goal,
-    fields: Mapping[str, Any],
+    fields: Fields,
     head_prefixes: Sequence[str],
-) -> tuple[Any, frozenset[str]]:
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Build a transformers network and load ``model.weights`` into it.
 
     The configuration starts from the defaults of the class. The configuration of the weights
@@ -99,7 +101,7 @@ def load_network(
     return network, frozenset(new)
 
 
-def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+def label_fields(labels: Sequence[str]) -> dict[str, object]:
     """Return the configuration fields that hold the label names of the model's output scores."""
     return {
         "id2label": dict(enumerate(labels)),
@@ -107,15 +109,15 @@ def label_fields(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def save_network(network: Any, folder: Path) -> None:
+def save_network(network: PreTrainedModel, folder: Path) -> None:
     """Save a network in the format that transformers' ``from_pretrained`` reads."""
     with quiet():
         network.save_pretrained(folder)
 
 
 def _from_bert(
-    network_class: Any, source: Start, overrides: dict[str, Any]
-) -> tuple[Any, frozenset[str]]:
+    network_class: type[PreTrainedModel], source: Start, overrides: dict[str, object]
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Build a network and copy a BERT's embeddings, layers and pooler into it, matched by name.
 
     If the BERT has more layers than the network, only the first ones are used. In VisualBERT, the
@@ -172,13 +174,13 @@ def _bert_tensors(source: Start, num_heads: int) -> dict[str, Tensor]:
 
 
 def _from_checkpoint(
-    network_class: Any,
+    network_class: type[PreTrainedModel],
     source: Start,
     options: ModelSection,
     goal: Goal,
-    fields: Mapping[str, Any],
+    fields: Fields,
     head_prefixes: Sequence[str],
-) -> tuple[Any, frozenset[str]]:
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Load a checkpoint of the same architecture, and reinitialize the parameters that must differ.
 
     These are the heads and the projection of region vectors, if their shapes or labels differ.
@@ -227,7 +229,7 @@ def _from_checkpoint(
     return network, frozenset(new)
 
 
-def _names(network_class: Any, config: Any) -> set[str]:
+def _names(network_class: type[PreTrainedModel], config: PretrainedConfig) -> set[str]:
     """Return the names of a network's parameters, all names of those that are tied."""
     with torch.device("meta"):
         network = network_class(config)
@@ -266,7 +268,7 @@ def _projection_prefixes(network: PreTrainedModel) -> tuple[str, ...]:
 
 
 def _check_fields(
-    config_class: Any, architecture: Mapping[str, Any], fields: Mapping[str, Any]
+    config_class: type[PretrainedConfig], architecture: Fields, fields: Fields
 ) -> None:
     """Refuse fields of ``model.architecture`` that are unknown or conflict with the goal."""
     names = [field.name for field in dataclasses.fields(config_class)]
@@ -286,7 +288,7 @@ def _check_fields(
             )
 
 
-def _config(config_class: Any, settings: Mapping[str, Any]) -> Any:
+def _config(config_class: type[PretrainedConfig], settings: Fields) -> PretrainedConfig:
     """Build a transformers configuration from a mapping of its fields."""
     try:
         return config_class.from_dict(dict(settings))

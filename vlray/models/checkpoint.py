@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from vlray.config.loader import LoaderSection
 from vlray.config.model import ModelSection
 from vlray.loader.word_pieces import TOKENIZER
 from vlray.models.protocol import Goal
+from vlray.regions.schema import Provenance
 
 FILE = "vlray.json"
 
@@ -32,7 +33,7 @@ class CheckpointInfo:
     regions: dict[str, str]
     """Paths of the region outputs during training, keyed by name."""
 
-    provenance: dict[str, dict[str, Any]]
+    provenance: dict[str, Provenance]
     """Provenance of the region outputs, keyed by name; see
     `vlray.regions.provenance.provenance_of`."""
 

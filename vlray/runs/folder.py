@@ -11,11 +11,11 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from vlray.settings import atomic
 from vlray.settings.base import Command
@@ -89,7 +89,7 @@ class RunFolder:
         except OSError:
             return False
 
-    def _update(self, **values: Any) -> None:
+    def _update(self, **values: object) -> None:
         path = self.path / STATUS
         self.path.stat()  # raises if the user deleted the folder: do not create it again
         saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -158,7 +158,7 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def to_yaml(values: dict[str, Any]) -> str:
+def to_yaml(values: Mapping[str, object]) -> str:
     """Convert settings to YAML, keeping the order of their definition."""
     import yaml
 
