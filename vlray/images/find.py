@@ -13,8 +13,8 @@ import pyarrow as pa
 from pyarrow.fs import FileType
 
 from vlray.images.ids import image_ids
+from vlray.images.sources.directory import EXTENSIONS, Walk
 from vlray.images.splits import choose_splits, is_split
-from vlray.images.walk import EXTENSIONS, Walk
 from vlray.storage import files
 from vlray.storage.fingerprint import Fingerprint, of_paths
 

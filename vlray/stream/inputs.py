@@ -9,8 +9,8 @@ from vlray.config.extract import ExtractConfig
 from vlray.images.decode import CONVERT
 from vlray.images.find import Listing, list_images
 from vlray.images.ids import image_ids
+from vlray.images.sources.directory import OTHER_EXTENSIONS
 from vlray.images.splits import is_split
-from vlray.images.walk import OTHER_EXTENSIONS
 from vlray.regions.user_boxes import UserBoxes, read_boxes
 from vlray.settings.wording import counted
 from vlray.storage import files
