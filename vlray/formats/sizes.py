@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 
 from vlray.images.find import Listing
 from vlray.images.ids import image_ids
-from vlray.images.sources.directory import EXTENSIONS
+from vlray.images.sources.names import EXTENSIONS
 from vlray.images.splits import ALL
 from vlray.storage import files
 
