@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import pytest
 
@@ -78,3 +79,40 @@ def test_a_template_without_room_or_text_is_refused() -> None:
         Tokenizer(template="? [MASK]")
     with pytest.raises(ValueError, match=r"pass 5 or more"):
         Tokenizer(max_tokens=4, template="{text} ? [MASK]")
+
+
+def question_words(sentence: str) -> list[str]:
+    """Split a question as VisualBERT does.
+
+    Source: ``tokenize``, uclanlp/visualbert visualbert/dataloaders/vqa_dataset.py.
+    """
+    sentence = sentence.lower()
+    sentence = sentence.replace(",", "").replace("?", "").replace("'s", " 's")
+    tokens = re.split(r"(\W+)", sentence)
+    return [t.strip() for t in tokens if len(t.strip()) > 0]
+
+
+QUESTIONS = [
+    "Is this red,blue or 1,000 green?",
+    "What is that? A dog's, or a cat's toy?",
+    "Is it 90\u00b0 outside (\u00a35/\u20ac6)?",
+    'Does the caf\u00e9 say "no_entry"...?',
+    "Which side,",
+    "Why?",
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_questions_have_the_tokens_of_visualberts_vqa_training(question: str) -> None:
+    template = "{text} ? [MASK]"
+    tokenizer = Tokenizer(max_tokens=40, template=template, punctuation="visualbert")
+    words = Tokenizer(max_tokens=40)([" ".join(question_words(question))]).input_ids[0]
+    ends = [tokenizer.id_of("[MASK]"), tokenizer.id_of("[SEP]")]
+    (asked,) = Tokenizer()(["?"]).input_ids[:, 1]
+    assert tokenizer([question]).input_ids[0].tolist() == [*words[:-1], asked, *ends]
+
+
+def test_positions_are_those_of_the_text_with_its_commas() -> None:
+    text = "a, b?, the dog"
+    encoding = Tokenizer(punctuation="visualbert")([text]).encodings[0]
+    assert encoding.char_to_token(text.index("dog")) == 4

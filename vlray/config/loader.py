@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from vlray.settings.section import Section
 
 BoxForm = Literal["none", "xyxy", "xyxy_area", "xyxy_wh", "xyxy_wh_area"]
+Punctuation = Literal["keep", "visualbert"]
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 ModelRate = Rate | Literal["model"]
@@ -121,6 +122,10 @@ class LoaderSection(_BatchSection):
     template: str = "{text}"
     """Template of the text; VisualBERT answers questions with ``{text} ? [MASK]``."""
 
+    punctuation: Punctuation = "keep"
+    """``visualbert``: commas and question marks are removed from the text, as in the question words
+    of VisualBERT's VQA training."""
+
     pretraining: PretrainingSection | None = None
     """Masking for pretraining; None for fine-tuning and evaluation."""
 
@@ -137,6 +142,10 @@ class ModelLoaderSection(_BatchSection):
 
     template: str = "model"
     """Template of the text, such as ``{text} ? [MASK]``; ``model``: that of the model."""
+
+    punctuation: Punctuation | Literal["model"] = "model"
+    """``visualbert``: remove commas and question marks from the text, as VisualBERT's VQA training
+    does. ``model``: ``visualbert`` where VisualBERT answers from [MASK], ``keep`` elsewhere."""
 
     pretraining: ModelPretrainingSection = ModelPretrainingSection()
 

@@ -62,7 +62,8 @@ class Listing:
             may be absolute paths or URIs; ``files.locate(root, path)`` resolves them. Bytes that
             are not UTF-8 are escaped as in ``files.escape_bytes``.
         skipped: Number of non-image files in the directory, keyed by lower-case extension.
-        excluded: Number of files and folders that a pattern leaves out.
+        excluded: Number of files and folders, or of lines of a list file, that a pattern leaves
+            out.
         unreadable: Folders that cannot be listed, relative to the root.
         archives: Number of archives whose members are listed.
     """
@@ -117,7 +118,8 @@ def list_images(
             followed.
         leave_out: Folder or URI below the root to skip, such as the output folder. The root itself
             is never skipped.
-        exclude: Patterns of names, or of paths below a directory, to leave out.
+        exclude: Patterns of names, or of paths below a directory or in a list file, to leave out.
+            In directories and archives, ``names.EXCLUDED`` is left out, too.
         id_column: Column of Parquet files with the ids; empty: see
             `vlray.images.sources.rows.entries`.
 
@@ -129,20 +131,19 @@ def list_images(
     fs, path = files.resolve(root)
     with files.explained(root):
         kind = fs.get_file_info(path).type
-    names = NameFilter(exclude)
     if kind == FileType.Directory:
         left_out = files.resolve(leave_out)[1] if leave_out else ""
         walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=left_out, exclude=exclude)
         found = _in_directory(root, fs, path, walk, split, id_column)
     elif kind == FileType.NotFound and is_pattern(root):
-        found = _matching(root, split, names, id_column)
+        found = _matching(root, split, NameFilter(exclude), id_column)
     elif kind == FileType.NotFound:
         raise FileNotFoundError(f"{root} does not exist; pass a directory, a list file or an image")
     else:
-        found = _in_file(root, fs, path, split, names, id_column)
+        found = _in_file(root, fs, path, split, exclude, id_column)
     paths = found.entries["path"].to_pylist()
     if not paths:
-        raise ValueError(_describe_nothing(root, split, found.names.skipped))
+        raise ValueError(_describe_nothing(root, split, found))
     is_member = found.archives > 0
     named = found.entries["name"].to_pylist() if is_member else paths
     ids = pa.array(image_ids(named, id_rule), pa.string())
@@ -239,17 +240,20 @@ def _in_file(
     fs: FileSystem,
     path: str,
     split: tuple[str, ...],
-    names: NameFilter,
+    exclude: Collection[str],
     id_column: str,
 ) -> _Found:
     """List a single file: an archive, a list file or an image."""
     folder, name = files.parent(path if files.is_local(fs) else root)
     dataset, extension = posixpath.splitext(name)
+    names = NameFilter(exclude)
     if archive_kind(name):
         archive = (files.escape_bytes(name), of_paths(folder, [name])[0])
         return _in_archives(folder, archive_stem(name), [archive], split, names, id_column)
     if extension.lower() in LIST_EXTENSIONS:
-        paths = sorted(read_list(files.read_bytes(fs, path), root, folder))
+        listed = sorted(read_list(files.read_bytes(fs, path), root, folder))
+        names = NameFilter(exclude, always=())  # what a list names is wanted
+        paths = [path for path in listed if not names.is_below_excluded(path)]
     elif extension.lower() in EXTENSIONS:
         paths = [files.escape_bytes(name)]
     else:
@@ -264,7 +268,7 @@ def _in_file(
         paths = [path for path in paths if path.partition("/")[0] in below]
     prints = of_paths(folder, paths)
     entries = _entries(Entry(path, path, one) for path, one in zip(paths, prints, strict=True))
-    return _Found(folder, dataset, entries, rest)
+    return _Found(folder, dataset, entries, rest, names)
 
 
 def _sorted(entries: Iterable[Entry]) -> pa.Table:
@@ -298,8 +302,14 @@ def _names(extensions: Iterable[str]) -> str:
     return " ".join(sorted(extensions))
 
 
-def _describe_nothing(root: str, below: Collection[str], skipped: Counter[str]) -> str:
-    where = f"{root} ({', '.join(sorted(below))})" if below else root
+def _describe_nothing(root: str, split: Collection[str], found: _Found) -> str:
+    where = f"{root} ({', '.join(split)})" if split else root
+    skipped = found.names.skipped
     kinds = ", ".join(f"{n:,} {name or 'without extension'}" for name, n in skipped.most_common(5))
     content = f"{skipped.total():,} other files ({kinds})" if skipped else "no files at all"
+    if found.names.excluded:
+        content += f" besides {found.names.excluded:,} that patterns leave out (--exclude)"
+    if found.unreadable:
+        names = ", ".join(found.unreadable)[:100]
+        content += f", and folders that cannot be listed ({names})"
     return f"no images in {where}: it has {content}; images end in {_names(EXTENSIONS)}"

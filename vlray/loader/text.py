@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 from jaxtyping import Bool, Int64
-from tokenizers import Encoding, models, normalizers, pre_tokenizers, processors
+from tokenizers import Encoding, Regex, models, normalizers, pre_tokenizers, processors
+
+from vlray.config.loader import Punctuation
 
 UNKNOWN, PADDING, START, END, MASK = "[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PADDING, UNKNOWN, START, END, MASK)
@@ -58,6 +60,7 @@ class Tokenizer:
         max_tokens: int = 20,
         template: str = "{text}",
         *,
+        punctuation: Punctuation = "keep",
         fixed_length: bool = False,
     ) -> None:
         """Load a vocabulary.
@@ -70,6 +73,8 @@ class Tokenizer:
                 template is never truncated.
             template: Words to add around each text, such as ``{text} ? [MASK]``. If a question mark
                 follows ``{text}``, question marks at the end of texts are removed first.
+            punctuation: ``visualbert``: remove commas and question marks from texts, and separate
+                words from other characters.
             fixed_length: Pad to ``max_tokens`` instead of to the longest text in the batch.
 
         Raises:
@@ -79,6 +84,7 @@ class Tokenizer:
         Source:
             BERT (arXiv:1810.04805). Template: VisualBERT predicts the answer from the
             second-to-last token, uclanlp/visualbert visualbert/dataloaders/vqa_dataset.py.
+            Punctuation: ``tokenize`` in the same file, which made Pythia's ``question_tokens``.
         """
         if template.count("{text}") != 1:
             raise ValueError(f"the template {template!r} must contain {{text}} exactly once")
@@ -93,6 +99,8 @@ class Tokenizer:
         before, after = (part.strip() for part in template.split("{text}"))
         self._asks = after.startswith("?")
         self._surround(before, after)
+        if punctuation == "visualbert":
+            self._drop_punctuation()  # after _surround, which encodes the template's "?"
         space = max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
         if space < 1:
             raise ValueError(
@@ -136,6 +144,25 @@ class Tokenizer:
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Convert ids to word pieces; unknown ids become ``[UNK]``."""
         return [self._tokenizer.id_to_token(int(number)) or UNKNOWN for number in ids]
+
+    def _drop_punctuation(self) -> None:
+        """Set up the library to read texts as VisualBERT's ``tokenize`` splits questions.
+
+        The words around a removed comma are joined: "red,blue" becomes "redblue". As the library
+        removes the characters, positions still refer to the original text.
+        """
+        backend = self._tokenizer
+        remove: list[normalizers.Normalizer] = [normalizers.Replace(mark, "") for mark in ",?"]
+        if backend.normalizer is not None:
+            remove.append(backend.normalizer)
+        backend.normalizer = normalizers.Sequence(remove)
+        # What \W+ matches in Python. BERT alone would join symbols that are not punctuation, such
+        # as the degree sign, to the word.
+        words = pre_tokenizers.Split(Regex(r"[^\p{L}\p{N}_]+"), "isolated")
+        split: list[pre_tokenizers.PreTokenizer] = [words]
+        if backend.pre_tokenizer is not None:
+            split.append(backend.pre_tokenizer)
+        backend.pre_tokenizer = pre_tokenizers.Sequence(split)
 
     def _surround(self, before: str, after: str) -> None:
         """Set up the library to add [CLS], [SEP] and the template around each text.

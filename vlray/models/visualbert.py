@@ -92,12 +92,15 @@ class VisualBert(TransformersModel):
     def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
         """Return VisualBERT's loader options: up to 128 tokens; boxes only with ``box_feats``.
 
-        Questions end with the [MASK] from which the answer is predicted.
+        Questions end with the [MASK] from which the answer is predicted. They lose their commas
+        and question marks, as in the training of the published VQA checkpoints.
         """
+        asks = _pooling(options, goal) == "mask"
         return {
             "max_tokens": MAX_TOKENS,
             "boxes": "xyxy_area" if options.box_feats else "none",
-            "template": "{text} ? [MASK]" if _pooling(options, goal) == "mask" else "{text}",
+            "template": "{text} ? [MASK]" if asks else "{text}",
+            "punctuation": "visualbert" if asks else "keep",
         }
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:

@@ -20,7 +20,8 @@ from typing import Any
 from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.log_format import JsonFormatter
+from vlray.settings.job_folder import is_copy
+from vlray.settings.log_format import FILE_ONLY, JsonFormatter
 from vlray.settings.secrets import printable, redact, redact_all
 
 STATUS = "status.json"
@@ -123,6 +124,12 @@ def _open_run(config: Command, command: str) -> RunFolder:
     fields = {"project": config.project, "run": path.name}
     folder = RunFolder(path, log_path, _start_log(log_path, config.env, fields))
     _open.append(folder)
+    if is_copy(path.absolute()):
+        log.warning(
+            "the run folder %s is in Ray's copy of the job's working directory, which is deleted "
+            "later; to keep settings and log, pass --env.runs-dir with an absolute path",
+            path.absolute(),
+        )
     folder._update(
         command=command,
         argv=redact_all(sys.orig_argv),  # unlike sys.argv, includes the interpreter and -m
@@ -176,6 +183,7 @@ def _start_log(
     file.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(_Console(colored=_is_colored()))
+    console.addFilter(lambda record: not getattr(record, FILE_ONLY, False))
     if options.console_level:
         console.setLevel(options.console_level.upper())
     if options.log_format == "json":

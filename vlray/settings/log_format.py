@@ -13,6 +13,9 @@ LogFormat = Literal["text", "json"]
 WORKER = "worker"
 """Attribute of log records from a worker: a dict of JSON fields that override the driver's."""
 
+FILE_ONLY = "is_file_only"
+"""Attribute of log records that do not appear on the console, such as stack dumps of workers."""
+
 
 class JsonFormatter(logging.Formatter):
     """Formatter that writes each record as one line of JSON.

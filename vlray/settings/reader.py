@@ -15,7 +15,7 @@ from vlray.settings import arguments, state
 from vlray.settings.base import Command
 from vlray.settings.commands import commands_with
 from vlray.settings.help import usage
-from vlray.settings.job_folder import check_outputs
+from vlray.settings.job_folder import RUNS_DIR, check_outputs
 from vlray.settings.layers import OWN_VARIABLES, Layer, describe_unknown, explain, read_yaml
 from vlray.settings.options import (
     ENV_PREFIX,
@@ -58,7 +58,10 @@ def from_cli(cls: type[C], argv: list[str] | None = None) -> C:
         ValueError: A job's output would be written into Ray's copy of the working directory.
     """
     config = read(cls, sys.argv[1:] if argv is None else argv)
-    check_outputs(flatten(config.model_dump()), File.cwd())
+    values = flatten(config.model_dump())
+    if "runs_dir" not in config.env.model_fields_set:
+        del values[RUNS_DIR]
+    check_outputs(values, File.cwd(), cls.command)
     return config
 
 

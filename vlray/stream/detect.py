@@ -99,7 +99,10 @@ class DetectShard:
         """Load the detector, and return a description of the problem if this fails."""
         work = f"load {_actor_id()}" if self._options.journal else "load"
         if (deaths := self._journal.begin(work)) >= DEATHS:
-            problem = f"loading the detector ended its process {deaths} times"
+            problem = (
+                f"loading the detector ended its process {deaths} times; its last messages are in "
+                "the log"
+            )
             return {"problem": problem, "trace": ""}
         try:
             with self._limited(LOADING_S):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rapidfuzz.distance import Levenshtein
 
 from vlray.tasks import gqa
-from vlray.tasks.answers import vqa_score
+from vlray.tasks.answers import canonical, vqa_score
 from vlray.tasks.example import Answers, Boxes, Choices, Example
 from vlray.tasks.grounding import CUTOFFS, box_score, phrase_hits
 from vlray.tasks.predictions import Predictions
@@ -195,7 +195,8 @@ def _percent(values: Sequence[float]) -> float:
 def _types(metric: Metric, example: Example) -> Mapping[str, str]:
     if metric == "gqa accuracy":
         return gqa.types_of(example) if gqa.is_balanced(example) else {}
-    kinds = ("answer_type", "question_type") if metric in ("vqa accuracy", "exact match") else ()
+    typed = ("vqa accuracy", "exact match", "canonical exact match")
+    kinds = ("answer_type", "question_type") if metric in typed else ()
     return {kind: example.about[kind] for kind in kinds if kind in example.about}
 
 
@@ -278,6 +279,10 @@ def _phrases(example: Example, ranked: Any) -> float:
 _SCORERS: dict[Metric, Callable[[Example, Any], float]] = {
     "vqa accuracy": _vqa_accuracy,
     "exact match": _exact_match,
+    # LXMERT's pretraining: a model predicts "man" where the annotator wrote "A man.".
+    "canonical exact match": lambda example, text: float(
+        canonical(text) in map(canonical, _answers(example))
+    ),
     "accuracy": _accuracy,
     # GQA has one answer per question.
     "gqa accuracy": lambda example, text: float(text == _answers(example)[0]),

@@ -26,6 +26,7 @@ LabelKind = Literal["answers", "classes", "choices", "boxes", "none"]
 Metric = Literal[
     "vqa accuracy",
     "exact match",
+    "canonical exact match",
     "accuracy",
     "gqa accuracy",
     "accuracy and consistency",

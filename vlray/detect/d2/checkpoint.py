@@ -43,7 +43,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ValueError: The file is damaged, requires code to be run, or does not fit the network; the
             message lists the tensors that differ.
     """
-    checkpoint = _read(path)
+    checkpoint = read_checkpoint(path)
     # Detectron2 can map the names and shapes in older files onto a network, but it loads the
     # tensors that fit and only warns about the rest. Its result is therefore checked below.
     result = DetectionCheckpointer(model)._load_model(checkpoint)
@@ -97,8 +97,12 @@ def _is_safetensors(path: Path) -> bool:
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") + 8 <= path.stat().st_size
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a file into the form that Detectron2's checkpointer expects."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a file into the form that Detectron2's checkpointer expects.
+
+    Raises:
+        ValueError: The file is damaged, requires code to be run, or holds anything but tensors.
+    """
     data, is_pickle = _open(path)
     # As in Detectron2: any other pickle is from Caffe2, whose names need matching.
     if is_pickle and not ("model" in data and "__author__" in data):

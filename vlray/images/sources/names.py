@@ -38,17 +38,19 @@ class NameFilter:
         excluded: Number of files and folders that a pattern leaves out.
     """
 
-    def __init__(self, exclude: Collection[str] = ()) -> None:
+    def __init__(self, exclude: Collection[str] = (), always: Collection[str] = EXCLUDED) -> None:
         """Prepare the patterns.
 
         Args:
-            exclude: Patterns of names or relative paths to leave out, besides `EXCLUDED`.
+            exclude: Patterns of names or relative paths to leave out.
+            always: Further patterns, which the user did not choose.
         """
         self.skipped: Counter[str] = Counter()
         self.excluded = 0
         # One regular expression: a listing may have millions of names.
-        patterns = (fnmatch.translate(pattern.rstrip("/")) for pattern in (*EXCLUDED, *exclude))
-        self._excluded = re.compile("|".join(patterns)).match
+        patterns = (fnmatch.translate(pattern.rstrip("/")) for pattern in (*always, *exclude))
+        # Without any pattern, one that matches nothing.
+        self._excluded = re.compile("|".join(patterns) or r"(?!)").match
 
     def is_image(self, name: str) -> bool:
         """Return whether a file has an image extension; if not, count it in ``skipped``."""
@@ -67,8 +69,10 @@ class NameFilter:
 
     def is_left_out(self, relative: str) -> bool:
         """Return whether a path is hidden, excluded, or in such a folder."""
-        if relative.startswith(".") or "/." in relative:
-            return True
+        return relative.startswith(".") or "/." in relative or self.is_below_excluded(relative)
+
+    def is_below_excluded(self, relative: str) -> bool:
+        """Return whether a pattern matches a path or a folder above it; if so, count it."""
         parts = relative.split("/")
         prefixes = accumulate(parts, "{}/{}".format)
         return any(map(self.is_excluded, prefixes, parts))
