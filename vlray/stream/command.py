@@ -40,8 +40,8 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         count = counted(len(result.unlisted), "folder")
         unlisted = [f"{count} could not be listed ({names}), so their images are missing"]
     if not result.images + result.failed:
-        done = f"nothing to do: all images ({result.planned:,}) are already in {result.output}"
-        return [done, *unlisted]
+        nothing = f"nothing to do: all images ({result.planned:,}) are already in {result.output}"
+        return [nothing, *unlisted]
     done = result.images + result.failed
     lines = [
         f"{counted(result.images, 'image')}, {counted(result.regions, 'region')}, "
