@@ -6,7 +6,6 @@ import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +19,9 @@ from vlray.images.sources.entry import (
     Entry,
     archive_kind,
     archive_stem,
+    sorted_table,
     split_member,
+    to_table,
 )
 from vlray.images.sources.list_file import LIST_EXTENSIONS, read_list
 from vlray.images.sources.members import list_members
@@ -30,8 +31,6 @@ from vlray.images.splits import ALL, choose_splits, is_split, split_prefix
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.fingerprint import ABSENT, Fingerprint, of_paths
-
-AT_ONCE = 1 << 16  # rows converted to Arrow at a time
 
 LISTING = pa.schema(
     [
@@ -45,10 +44,6 @@ LISTING = pa.schema(
 )
 """Columns of a listing; ``file_bytes`` and ``mtime_ns`` are the fingerprint of the file, ``place``
 is where a member's bytes are in its archive. `vlray.images.sources.entry` describes them."""
-
-_ENTRY = pa.schema([LISTING.field(n) for n in ("path", "file_bytes", "mtime_ns", "place")]).append(
-    pa.field("name", pa.string())
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +171,7 @@ def _in_directory(
         folders = set(filter(is_split, walk.folders()))
         # Without split folders, the names of archives may tell the splits.
         below, rest = choose_splits(folders, split) if folders else (frozenset(), ALL)
-        entries = _sorted(Entry(path, path, one) for path, one in walk.images(below))
+        entries = sorted_table(Entry(path, path, one) for path, one in walk.images(below))
     if walk.archives and not entries.num_rows:
         found = _in_archives(
             folder, dataset, walk.archives, () if below else split, walk.names, id_column
@@ -202,7 +197,7 @@ def _in_archives(
     Raises:
         ValueError: None of the archives has images, because they are damaged or have no such files.
     """
-    entries = _sorted(list_members(folder, sorted(archives), names, id_column))
+    entries = sorted_table(list_members(folder, sorted(archives), names, id_column))
     is_whole = pc.invert(pc.starts_with(entries["place"], f"{BROKEN} "))
     if entries.num_rows and not pc.any(is_whole).as_py():
         place = entries["place"][0].as_py().partition(" ")[2]
@@ -232,7 +227,7 @@ def _matching(root: str, split: tuple[str, ...], names: NameFilter, id_column: s
     if archives:
         return _in_archives(folder, dataset, archives, split, names, id_column)
     rows = (Entry(path, path, one) for path, one in matches if names.takes(path))
-    return _Found(folder, dataset, _sorted(rows), choose_splits((), split)[1], names)
+    return _Found(folder, dataset, sorted_table(rows), choose_splits((), split)[1], names)
 
 
 def _in_file(
@@ -267,24 +262,8 @@ def _in_file(
     if below:
         paths = [path for path in paths if path.partition("/")[0] in below]
     prints = of_paths(folder, paths)
-    entries = _entries(Entry(path, path, one) for path, one in zip(paths, prints, strict=True))
+    entries = to_table(Entry(path, path, one) for path, one in zip(paths, prints, strict=True))
     return _Found(folder, dataset, entries, rest, names)
-
-
-def _sorted(entries: Iterable[Entry]) -> pa.Table:
-    return _entries(entries).sort_by("path").combine_chunks()
-
-
-def _entries(entries: Iterable[Entry]) -> pa.Table:
-    """Build a table of entries, batch by batch to hold few Python objects."""
-    remaining = iter(entries)
-    batches = []
-    while some := list(islice(remaining, AT_ONCE)):
-        paths, names, prints, places = zip(*some, strict=True)
-        columns = [paths, *zip(*prints, strict=True), places, names]
-        arrays = map(pa.array, columns, _ENTRY.types)
-        batches.append(pa.record_batch(list(arrays), schema=_ENTRY))
-    return pa.Table.from_batches(batches, _ENTRY)
 
 
 def _split_of(path: str) -> str:

@@ -9,7 +9,11 @@ kind reads (`vlray.images.sources.tars`, `zips`, `tables`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from vlray.storage.fingerprint import Fingerprint
 
@@ -22,6 +26,20 @@ _KINDS = {"tgz": "tar.gz"}
 
 BROKEN = "broken"
 """Kind of the place of a member that cannot be read; the rest of the place is the reason."""
+
+
+AT_ONCE = 1 << 16  # rows converted to Arrow at a time
+
+ENTRIES = pa.schema(
+    [
+        ("path", pa.string()),
+        ("name", pa.string()),
+        ("file_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("place", pa.string()),
+    ]
+)
+"""Columns of a table of entries."""
 
 
 class Entry(NamedTuple):
@@ -89,3 +107,23 @@ def broken(archive: str, member: str, reason: str, fingerprint: Fingerprint) -> 
     """
     path = f"{archive}{SEPARATOR}{member}"
     return Entry(path, member or archive, fingerprint, f"{BROKEN} {reason}")
+
+
+def to_table(entries: Iterable[Entry]) -> pa.Table:
+    """Build a table of entries with the columns `ENTRIES`.
+
+    It is built batch by batch to hold few Python objects.
+    """
+    remaining = iter(entries)
+    batches = []
+    while some := list(islice(remaining, AT_ONCE)):
+        paths, names, prints, places = zip(*some, strict=True)
+        columns = [paths, names, *zip(*prints, strict=True), places]
+        arrays = map(pa.array, columns, ENTRIES.types)
+        batches.append(pa.record_batch(list(arrays), schema=ENTRIES))
+    return pa.Table.from_batches(batches, ENTRIES)
+
+
+def sorted_table(entries: Iterable[Entry]) -> pa.Table:
+    """Build a table of entries, sorted by path."""
+    return to_table(entries).sort_by("path").combine_chunks()
