@@ -68,6 +68,20 @@ def test_an_object_that_cannot_be_constructed_raises_at_each_call(processes: Non
         assert caught.value.kind == "RuntimeError"
 
 
+def test_a_journal_counts_images_inside_work_once() -> None:
+    journal = Journal()
+    journal.begin("shard 1")
+    journal.progress("shard 1", 3)
+    assert journal.images() == 3
+    journal.begin("shard 1")  # again, because its process died
+    journal.progress("shard 1", 2)
+    journal.progress("shard 2", 1)
+    assert journal.images() == 3
+    journal.end("shard 1")
+    journal.progress()
+    assert journal.images() == 3
+
+
 def test_a_journal_counts_what_was_begun_and_never_ended() -> None:
     journal = Journal()
     assert [journal.begin("shard 1") for _ in range(3)] == [0, 1, 2]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from vlray.cluster.console import HARMLESS
+from vlray.cluster.console import HARMLESS, ray_in_log, without_colors
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.log_format import WORKER, JsonFormatter, LogFormat, parse_json
+from vlray.settings.log_format import FILE_ONLY, WORKER, JsonFormatter, LogFormat, parse_json
 
 _LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 _TEXT = re.compile(r"(?P<levelname>[A-Z]+) (?P<message>.*)", re.DOTALL)
@@ -77,8 +77,9 @@ REMEMBERED_LINES = 1_000
 def forwarded() -> Iterator[None]:
     """Redirect the output of tasks and actors to the logger ``vlray.worker``.
 
-    The output then appears in the run's log and on the console, while Ray's own printing is off.
-    Identical lines from several workers are logged once.
+    The output then appears in the run's log, and vlray's messages in it also on the console, while
+    Ray's own printing is off. Identical lines from several workers are logged once. What Ray itself
+    writes goes to the log, too; see `ray_in_log`.
     """
     # Private in Ray 2.60, which has no public hook for workers' output. If the import fails,
     # the messages are only in Ray's own log files.
@@ -100,7 +101,8 @@ def forwarded() -> Iterator[None]:
     dispatcher.remove_handler("ray_print_logs")
     dispatcher.add_handler("vlray", handle)
     try:
-        yield
+        with ray_in_log():
+            yield
     finally:
         dispatcher.remove_handler("vlray")
     # Skipped after an exception: Ray would print messages about the tasks that it cancels.
@@ -109,10 +111,15 @@ def forwarded() -> Iterator[None]:
 
 
 def _log(line: str, batch: dict[str, Any], logged: set[str]) -> None:
-    """Log a worker's line at the line's level, unless the same message was logged before."""
+    """Log a worker's line at the line's level, unless the same message was logged before.
+
+    Only the log file gets lines that are no messages of vlray, such as Ray's stack dumps.
+    """
     source: dict[str, Any] = {"process": int(batch["pid"]), "node_ip": batch.get("ip")}
     source |= {name: batch[name] for name in ("actor_name", "task_name") if batch.get(name)}
-    worker = source | (parse_json(line) or _parse_text(line))
+    line = without_colors(line)
+    parsed = parse_json(line) or _parse_text(line)
+    worker = source | (parsed or {"levelname": "INFO", "message": line})
     message = worker["message"]
     if message in logged:
         return
@@ -120,12 +127,11 @@ def _log(line: str, batch: dict[str, Any], logged: set[str]) -> None:
         logged.add(message)
     level = logging.getLevelNamesMapping().get(worker["levelname"], logging.INFO)
     args = "pid %s on %s: %s", worker["process"], worker["node_ip"], message
-    logging.getLogger("vlray.worker").log(level, *args, extra={WORKER: worker})
+    extra = {WORKER: worker} | ({} if parsed else {FILE_ONLY: True})
+    logging.getLogger("vlray.worker").log(level, *args, extra=extra)
 
 
-def _parse_text(line: str) -> dict[str, Any]:
-    """Split a text line into level and message; printed lines without a level are INFO."""
+def _parse_text(line: str) -> dict[str, Any] | None:
+    """Split a text line into level and message; return None for a line that was printed."""
     match = _TEXT.fullmatch(line)
-    if match and match["levelname"] in _LEVELS:
-        return match.groupdict()
-    return {"levelname": "INFO", "message": line}
+    return match.groupdict() if match and match["levelname"] in _LEVELS else None

@@ -36,6 +36,7 @@ def run(config: CompareConfig, session: Session) -> None:
     matched = percent(result.overall.share(result.overall.matched))
     folder.note(f"{matched} of the boxes in A and B have a partner")
     text = table(result)
+    # For the log file; the console gets the same text from print.
     log.debug("%s", text)
     secrets.show(text)
     secrets.show(f"\nmetrics: {files.join(report, JSON_NAME)}")

@@ -23,6 +23,7 @@ class TestConfig(Command):
         "DATA": "corpus",
         "REGIONS": "regions",
     }
+    # ``data`` itself is taken: it is the section with the folders of the datasets.
     aliases: ClassVar[dict[str, str]] = {"data": "corpus"}
     notes: ClassVar[str] = """\
 files written:

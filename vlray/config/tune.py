@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -13,11 +13,12 @@ from vlray.settings.options import flatten
 from vlray.settings.section import CODE, Section
 
 
-def _as_text(values: Any) -> Any:
+def _as_text(values: object) -> object:
     """Convert the values of each option to text: YAML may have numbers, lists or nested keys."""
     if not isinstance(values, Mapping):
         return values
     return {
+        # JSON is also YAML, which the parser of search spaces reads.
         ".".join(path): value if isinstance(value, str) else json.dumps(value)
         for path, value in flatten(values).items()
     }
@@ -147,7 +148,7 @@ outputs:
     cluster: TrialsSection = TrialsSection()
 
     @classmethod
-    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
+    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, object]]:
         """Split off the tuned command after ``--``, and merge the ``--space`` flags."""
         if "--" not in args:
             return _gather_space(args), {}
@@ -173,6 +174,7 @@ def _gather_space(args: list[str]) -> list[str]:
             others.append(args[index - 1])
             continue
         entries = [value] if equals else []
+        # The entries of a flag end at the next flag, or at a positional argument.
         while index < len(args) and "=" in args[index] and not args[index].startswith("-"):
             entries.append(args[index])
             index += 1

@@ -24,6 +24,7 @@ def run(config: TestConfig, session: Session) -> None:
     folder = session.open(config)
     try:
         result = test(config, config.output or str(folder.path))
+    # CUDA's out-of-memory error is a RuntimeError, as are many other errors.
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -79,6 +79,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
     """Hold the lock on the pipeline's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        # A pipeline may run for days, so a second one is refused instead of waiting.
         with locked(folder / ".lock", wait=False):
             yield
     except BlockingIOError:
@@ -98,6 +99,7 @@ def _report(
     config: PipelineConfig, steps: Sequence[Step], folder: Path, state: State, outcome: Outcome
 ) -> None:
     lines = result_lines(steps, outcome.states, state.records)
+    # For the log file; the console gets the same lines from print.
     log.debug("%s", "\n".join(lines))
     secrets.show("\n".join(lines))
     secrets.show(f"\npage: {write_page(config, steps, folder, state, outcome)}")

@@ -60,6 +60,7 @@ def _input_paths(step: Step) -> dict[str, tuple[str, bool]]:
 
 
 def _may_be_path(option: Option, text: str, step: Step) -> bool:
+    # data.root is the parent of all datasets: a change to any of them would count.
     if option[-1] in _NEVER or option == ("data", "root"):
         return False
     if option[-1] == "name" or option[0] == "tuned":  # a preset may share its name with a folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vlray.pipelines.inputs import ABSENT, fingerprint, inputs_of
 from vlray.pipelines.paths import normal
@@ -44,7 +43,7 @@ class Plan:
 
     step: Step
     reason: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     inputs: dict[str, str]
     restarts: bool = False
     has_other_settings: bool = False
@@ -83,6 +82,7 @@ def make_plan(
         reasons.append(words.get(record.status, "it was interrupted"))
     reasons += changed_settings
     reasons += [f"{path} {change}" for path, change in changed_inputs.items()]
+    # Another version may compute another result from the same settings and inputs.
     if record.version != __version__:
         reasons.append(f"vlray changed from {record.version} to {__version__}")
     if step.output and not has_output and record.status == "finished":
@@ -128,14 +128,14 @@ def plan_ahead(
     return list(plans.values())
 
 
-def settings_of(step: Step) -> dict[str, Any]:
+def settings_of(step: Step) -> dict[str, object]:
     """Return the non-default settings that affect a step's result, keyed by dotted name."""
     values = flatten(redact_all(step.config.changed()))
     changed = {".".join(path): value for path, value in values.items()}
     return {name: value for name, value in changed.items() if not name.startswith(IGNORED_SETTINGS)}
 
 
-def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _changed_settings(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Describe each changed setting; a setting that is missing has its default value."""
     names = [*before, *(name for name in now if name not in before)]
     return [
@@ -145,7 +145,7 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     ]
 
 
-def _value_text(values: Mapping[str, Any], name: str) -> str:
+def _value_text(values: Mapping[str, object], name: str) -> str:
     if name not in values:
         return "the default"
     value = values[name]

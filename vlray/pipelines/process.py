@@ -24,6 +24,7 @@ from vlray.settings.options import ENV_PREFIX
 
 SETTINGS = "settings"
 
+# Loaded before any fork: a forked child must not load libraries, which takes locks.
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # Linux's prctl.h
 
@@ -143,6 +144,7 @@ def _run_of(pid: int, step: Step) -> Path | None:
 
 def _changed(folder: Path) -> float:
     try:
+        # Another process may remove a run folder between the listing and this line.
         return folder.stat().st_mtime
     except OSError:
         return 0.0

@@ -82,6 +82,7 @@ def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
     if plan.restarts:
         old_output = set_aside(Path(step.output).expanduser())
         log.info("renamed the old %s to %s", step.output, old_output)
+    # Settings and inputs as planned: a change during the run is a reason to run again.
     record = Record(
         "running", plan.settings, plan.inputs, __version__, time.time(), output=redact(step.output)
     )

@@ -28,6 +28,7 @@ def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
         yield f"    python {shlex.join(command_line(plan.step, folder))}"
         if plan.restarts:
             yield f"    the old {redact(plan.step.output)} is renamed first"
+        # Only what differs from the defaults: all settings would fill a page for each step.
         settings = to_yaml(redact_all(plan.step.config.changed()))
         yield textwrap.indent(settings.rstrip(), "      ")
 

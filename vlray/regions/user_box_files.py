@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from pyarrow.fs import FileType
+from pyarrow.fs import FileSystem, FileType
 
 from vlray.regions import parts
 from vlray.regions.output import open_output
@@ -66,7 +66,7 @@ def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) ->
     raise ValueError(f"{source} has no supported box format; pass one of these:\n{FORMATS}")
 
 
-def _from_output(source: str, fs: Any, path: str) -> Rows:
+def _from_output(source: str, fs: FileSystem, path: str) -> Rows:
     if parts.SETTINGS not in files.list_names(fs, path):
         raise ValueError(
             f"the folder {source} is not a vlray output; pass one of these:\n{FORMATS}"
@@ -181,7 +181,7 @@ def _from_json(data: bytes, source: str, name_images: Callable[[Sequence[str]], 
     return _from_records(records, source)
 
 
-def _json_lines(data: bytes, source: str) -> list[Any]:
+def _json_lines(data: bytes, source: str) -> list[object]:
     records = []
     for number, line in enumerate(data.splitlines(), start=1):
         if line.strip():
@@ -258,7 +258,7 @@ def _number(value: Any) -> float:
     return np.nan if value is None else float(value)
 
 
-def _string(image_id: Any) -> str:
+def _string(image_id: object) -> str:
     if isinstance(image_id, float) and image_id.is_integer():
         image_id = int(image_id)
     # bool is a subclass of int.

@@ -11,16 +11,17 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.log_format import JsonFormatter
+from vlray.settings.job_folder import is_copy
+from vlray.settings.log_format import FILE_ONLY, JsonFormatter
 from vlray.settings.secrets import printable, redact, redact_all
 
 STATUS = "status.json"
@@ -88,7 +89,7 @@ class RunFolder:
         except OSError:
             return False
 
-    def _update(self, **values: Any) -> None:
+    def _update(self, **values: object) -> None:
         path = self.path / STATUS
         self.path.stat()  # raises if the user deleted the folder: do not create it again
         saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -129,6 +130,12 @@ def _open_run(config: Command, command: str) -> RunFolder:
     fields = {"project": config.project, "run": path.name}
     folder = RunFolder(path, log_path, _start_log(log_path, config.env, fields))
     _open.append(folder)
+    if is_copy(path.absolute()):
+        log.warning(
+            "the run folder %s is in Ray's copy of the job's working directory, which is deleted "
+            "later; to keep settings and log, pass --env.runs-dir with an absolute path",
+            path.absolute(),
+        )
     folder._update(
         command=command,
         argv=redact_all(sys.orig_argv),  # unlike sys.argv, includes the interpreter and -m
@@ -151,7 +158,7 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def to_yaml(values: dict[str, Any]) -> str:
+def to_yaml(values: Mapping[str, object]) -> str:
     """Convert settings to YAML, keeping the order of their definition."""
     import yaml
 
@@ -184,6 +191,8 @@ def _start_log(
     console.setFormatter(_Console(colored=_is_colored()))
     if options.console_level:
         console.setLevel(options.console_level.upper())
+    if options.log_level != "debug" and options.log_format != "json":
+        console.addFilter(lambda record: not hasattr(record, FILE_ONLY))
     if options.log_format == "json":
         for handler in (file, console):
             handler.setFormatter(JsonFormatter(**fields))

@@ -17,7 +17,7 @@ from vlray.settings.environment import EnvironmentSection
 from vlray.settings.options import ENV_PREFIX, FLAGS_ONLY, flatten, nest, options_of
 
 
-def _split_commas(value: Any) -> Any:
+def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -30,6 +30,7 @@ def _check_folder_name(name: str) -> str:
 
 
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_commas)]
+# Not for splits only: any option that takes several names or paths.
 Splits = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
@@ -99,7 +100,7 @@ class Command(BaseSettings):
     env: EnvironmentSection = EnvironmentSection()
 
     @classmethod
-    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
+    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, object]]:
         """Return the arguments left to parse, and the options that the command sets itself.
 
         Raises:

@@ -36,7 +36,7 @@ def redact_all(value: Any) -> Any:
 
 
 def has_credentials(uri: str) -> bool:
-    """Return whether a URI has user information before its host; ``anonymous@`` is none."""
+    """Return whether a URI has user information before its host; ``anonymous@`` does not count."""
     return _USER.match(uri) is not None and "://anonymous@" not in uri
 
 

@@ -27,11 +27,13 @@ class Attempts:
 
     Attributes:
         journal: Journal of the run.
+        work: Name of the shard in the journal.
         image_timeout: Time limit of the detector for one image, seconds.
         limited: Returns a context that ends this process after some seconds.
     """
 
     journal: Journal | ClusterJournal
+    work: str
     image_timeout: float
     limited: Callable[[float], AbstractContextManager[None]]
 
@@ -43,7 +45,7 @@ class Attempts:
         for batch in _batches(rows, detector.batch_size):
             for row, result in zip(batch, self._watched(batch, detector), strict=True):
                 results[id(row)] = result
-            self.journal.progress()
+            self.journal.progress(self.work, len(batch))
         return [results[id(row)] for row in rows]
 
     def _watched(

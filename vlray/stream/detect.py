@@ -76,16 +76,20 @@ class DetectShard:
     may end the actor around the child, too; after `DEATHS` of these deaths, it fails.
     """
 
-    def __init__(self, options: DetectOptions) -> None:
+    def __init__(self, options: DetectOptions, journal: Journal | None = None) -> None:
         """Load the detector. If this raises, all shards have a problem instead of regions.
 
         An exception would reach the driver through several layers of Ray, with all their
         tracebacks.
+
+        Args:
+            options: Options of the actor.
+            journal: Journal of a run without Ray.
         """
         if options.env is not None:
             log_to_stderr(options.env)
         self._options = options
-        self._journal = options.journal or Journal()
+        self._journal = options.journal or journal or Journal()
         self._detector: LoadedDetector | SeparateDetector | None = None
         self._is_separate = options.is_separate
         self._problem = self._load()
@@ -137,6 +141,7 @@ class DetectShard:
         deaths = self._journal.begin(work)
         rows = list(image_rows(tables["images"]))
         good = [row for row in rows if row["image"] is not None]
+        self._journal.progress(work, len(rows) - len(good))
         if deaths >= LAST_DEATHS:
             text = f"shard {shard} ended its process {deaths} times, also with isolated images"
             return pack(shard, problem=pa.Table.from_pylist([{"problem": text, "trace": ""}]))
@@ -145,9 +150,8 @@ class DetectShard:
         except ChildError as error:
             problem = _problem("the detector cannot be loaded", error)
             return pack(shard, problem=pa.Table.from_pylist([problem]))
-        results = Attempts(self._journal, self._options.image_timeout, self._limited).detect(
-            good, detector
-        )
+        attempts = Attempts(self._journal, work, self._options.image_timeout, self._limited)
+        results = attempts.detect(good, detector)
         self._journal.end(work)
         errors = [result for result in results if isinstance(result, Exception)]
         if len(errors) >= BROKEN_FROM and len(errors) == len(results):

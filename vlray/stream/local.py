@@ -17,12 +17,14 @@ import pyarrow.fs as pafs
 
 from vlray.cluster.capacity import Node, allocate
 from vlray.cluster.connection import is_cluster_configured
+from vlray.cluster.journal import Journal
 from vlray.config.cluster import ClusterSection
 from vlray.config.extract import ExtractConfig
 from vlray.regions.user_boxes import UserBoxes
 from vlray.storage import files
 from vlray.stream.detect import DetectShard
 from vlray.stream.plan import ShardPlan, shard_tables
+from vlray.stream.progress import ExtractProgress
 from vlray.stream.stages import build_stages, images_of, selects_regions
 
 # Measured on two CPU cores: until the first shard is done, Ray takes about 9 s longer.
@@ -74,7 +76,8 @@ def local_rows(
     identity: dict[str, Any],
     plan: ShardPlan,
     todo: np.ndarray,
-    user_boxes: UserBoxes | None = None,
+    user_boxes: UserBoxes | None,
+    progress: ExtractProgress,
 ) -> Generator[dict[str, Any]]:
     """Run the shards in this process, and yield a summary of each written shard, in order.
 
@@ -107,7 +110,12 @@ def local_rows(
     tables = iter(shard_tables(plan, todo))
     with _same_threads(), ThreadPoolExecutor(1) as pool, _marked(fs, root) as moved:
         decoded = pool.submit(stages.decode, next(tables))
-        with closing(DetectShard(stages.detect)) as detect:  # loads while the first is decoded
+        journal = Journal()
+        # The detector is loaded while the first shard is decoded.
+        with (
+            closing(DetectShard(stages.detect, journal)) as detect,
+            progress.inside(journal.images),
+        ):
             for following in [*tables, None]:
                 current = decoded.result()
                 if following is not None:

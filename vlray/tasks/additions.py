@@ -46,6 +46,8 @@ def add(source: str, *, trust_code: bool = False) -> tuple[DatasetSpec, Path]:
         load_layout(spec.layout)
         for split in spec.splits:
             check_roles(catalogue.SpecDataset(spec), split)
+        # A saved file without the defaults follows a later change of a default, as the user's file
+        # does.
         values = spec.model_dump(mode="json", exclude_defaults=True)
     else:
         file, colon, name = source.rpartition(":")
@@ -53,7 +55,9 @@ def add(source: str, *, trust_code: bool = False) -> tuple[DatasetSpec, Path]:
         if colon and file.endswith(".py"):
             source = f"{files.resolve(file)[1]}:{name}"
         spec = catalogue.from_class(source).spec
+        # Only the reference is saved: the class is imported again at every use.
         values = {"class": source}
+    # `catalogue.find` tries the built-in datasets first, so this one would never be found.
     if spec.name in catalogue.built_in_names():
         raise ValueError(
             f"{spec.name} is a built-in dataset; choose another name for yours "
@@ -98,6 +102,7 @@ def _with_absolute_paths(spec: DatasetSpec, folder: Path) -> DatasetSpec:
         )
         for name, split in spec.splits.items()
     }
+    # A layout given as ``module:function`` is imported by name and has no path.
     layout, colon, function = spec.layout.rpartition(":")
     layout = f"{absolute(layout)}:{function}" if colon and layout.endswith(".py") else spec.layout
     return spec.model_copy(update={"splits": splits, "layout": layout})

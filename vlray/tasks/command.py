@@ -23,8 +23,10 @@ from vlray.tasks.spec import Purpose
 
 def run(config: DatasetsConfig, session: Session) -> None:
     """Run the action, without creating a run folder."""
+    # Without a run folder there is no log file, so messages only go to the console.
     logging.basicConfig(format="%(message)s", level=config.env.log_level.upper())
     data = config.data.below(config.env.data_dir)
+    # A folder set under a wrong name would have no effect, without any error.
     check_names("images", data.images)
     check_names("annotations", data.annotations)
     _ACTIONS[config.action](config, data)
@@ -69,6 +71,7 @@ def _check(config: DatasetsConfig, data: DataSection) -> None:
         result = check_split_files(dataset, split, data, compared)
         complete &= result.is_complete
         secrets.show("\n".join(report.check_lines(result)))
+    # Fail only now, so that every split is reported first.
     if not complete:
         raise Failed("files are missing or faulty, as listed above")
 
@@ -109,6 +112,7 @@ def _remove(config: DatasetsConfig, data: DataSection) -> None:
 
 def _corpus(config: DatasetsConfig, data: DataSection) -> None:
     parts = parse_parts(_needed(config.what, "corpus NAME"))
+    # ``show`` and ``check`` look for corpora first, which would hide the dataset.
     if config.name in catalogue.names():
         raise ValueError(f"{config.name} is a dataset; choose another name for the corpus")
     path = save_corpus(config.name, CorpusSpec(parts=parts, mix=config.mix), config.project)
@@ -120,6 +124,7 @@ def _score(config: DatasetsConfig, data: DataSection) -> None:
     predicted = predictions.read(_needed(config.what, "score NAME"))
     examples = open_examples(dataset, split, data)
     result = metrics.score(dataset.spec.metric, examples, predicted)
+    # Predictions for another split would otherwise score 0 without a hint at the cause.
     if len(result.missing) == len(examples):
         raise ValueError(
             f"{config.what} has {len(predicted):,} predictions, none of them for an example of "

@@ -33,6 +33,7 @@ def run(config: TuneConfig, session: Session) -> None:
 def _report(result: Result, config: TuneConfig) -> None:
     out = Path(config.output)
     text = table(result)
+    # For the log file; the console gets the same text from print.
     log.debug("%s", text)
     secrets.show(text)
     if result.failed:
