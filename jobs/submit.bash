@@ -65,6 +65,7 @@ submit() {
     job_options+=(--runtime-env-json '{"py_executable": "bash jobs/python.sh"}')
   fi
   cd -- "$root" || exit  # this folder is sent to the nodes, except for .rayignore
-  exec ray job submit --working-dir . "${job_options[@]}" -- \
+  # At level info, the client also lists the files that it leaves out ("Ignoring upload").
+  exec ray --logging-level warning job submit --working-dir . "${job_options[@]}" -- \
     "${python[@]}" -m "vlray.$command" --env.runs-dir "$runs" "$@"
 }

@@ -4,36 +4,62 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from vlray.cluster.connection import default_variables
-from vlray.cluster.console import HARMLESS, quiet_loggers, without_harmless_line
+from vlray.cluster.console import HARMLESS, quiet_loggers, ray_in_log
+from vlray.settings.log_format import FILE_ONLY
 
 LINE = (
     f"[2026-11-29 01:17:31,507 E 1 1] core_worker.cc:2465: Actor ... See https://{HARMLESS} ...\n"
 )
+MESSAGE = "[2026-11-29 01:17:31,507 E 1 1] core_worker.cc:1: out of memory"
+DUMP = (
+    "*** StackTrace Information ***\n"
+    "/lib/ray/_raylet.so(+0x16b1caa) [0x7f3c8f2b1caa] ray::operator<<()\n"
+)
 
 
-def test_only_the_harmless_line_of_the_core_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
-    with without_harmless_line():
+def test_what_rays_core_prints_is_logged_and_all_else_passes(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="vlray"), ray_in_log():
         os.write(2, LINE.encode())
-        os.write(2, b"[2026-11-29 01:17:31,507 E 1 1] core_worker.cc:1: out of memory\n")
+        os.write(2, f"{MESSAGE}\n{DUMP}".encode())
         os.write(2, b"\r 5%|#")  # a bar has no end of line
         os.write(2, LINE.encode())
-        os.write(2, b"done\n")
+        os.write(2, b"done *** all\n")
     os.write(2, b"afterwards\n")
-    assert capfd.readouterr().err == (
-        "[2026-11-29 01:17:31,507 E 1 1] core_worker.cc:1: out of memory\n\r 5%|#done\nafterwards\n"
-    )
+    assert capfd.readouterr().err == "\r 5%|#done *** all\nafterwards\n"
+    assert caplog.messages == [MESSAGE, *DUMP.splitlines()]  # and nothing of the harmless line
+    assert caplog.records[0].levelno == logging.ERROR
+    assert all(hasattr(record, FILE_ONLY) for record in caplog.records)
 
 
 def test_an_error_passes_and_the_console_is_as_before(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError), without_harmless_line():
+    with pytest.raises(RuntimeError), ray_in_log():
         raise RuntimeError
     os.write(2, LINE.encode())
     assert capfd.readouterr().err == LINE
+
+
+def test_rays_own_warnings_are_logged_without_colors(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    logger, handler = logging.getLogger("ray.data"), logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO, logger="vlray"), ray_in_log():
+            logger.warning("\x1b[33mthe object store is small\x1b[0m")
+        assert capsys.readouterr().err == ""
+        assert caplog.messages[0] == "the object store is small"
+        logger.warning("as before")
+        assert "as before" in capsys.readouterr().err
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_loggers_and_variables_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,12 @@ def test_a_call_that_ends_its_process_costs_only_itself(
     assert child.call("count") == 1  # of a new process
 
 
+def test_a_child_that_something_else_killed_starts_again(child: Expendable, tmp_path: Path) -> None:
+    assert child.call("killed", str(tmp_path / "two"), 2) == 3
+    with pytest.raises(ChildEndedError, match="SIGKILL; the system may have been out of memory"):
+        child.call("killed", str(tmp_path / "three"), 3)
+
+
 def test_exceptions_keep_their_names_and_the_process(child: Expendable) -> None:
     assert child.call("name") == "one"
     with pytest.raises(ChildError, match="no attribute 'missing'") as caught:
@@ -60,6 +66,20 @@ def test_an_object_that_cannot_be_constructed_raises_at_each_call(processes: Non
         with pytest.raises(ChildError, match="no such weights") as caught:
             child.call("count")
         assert caught.value.kind == "RuntimeError"
+
+
+def test_a_journal_counts_images_inside_work_once() -> None:
+    journal = Journal()
+    journal.begin("shard 1")
+    journal.progress("shard 1", 3)
+    assert journal.images() == 3
+    journal.begin("shard 1")  # again, because its process died
+    journal.progress("shard 1", 2)
+    journal.progress("shard 2", 1)
+    assert journal.images() == 3
+    journal.end("shard 1")
+    journal.progress()
+    assert journal.images() == 3
 
 
 def test_a_journal_counts_what_was_begun_and_never_ended() -> None:

@@ -48,7 +48,7 @@ def test_an_example_says_what_was_asked_answered_and_right(answers: Path, visit)
     )
     assert wrong.locator(".about").inner_text() == "1001 \u00b7 other \u00b7 what color"
     page.wait_for_function(
-        "[...document.querySelectorAll('.shot img')].every(image => image.naturalWidth > 0)"
+        "() => [...document.querySelectorAll('.shot img')].every(image => image.naturalWidth > 0)"
     )
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from vlray.gallery.entries import Entry
 from vlray.gallery.page import NONE, page
+from vlray.gallery.pictures import PLACEHOLDER_BYTES, Picture, placeholder
 from vlray.pages.labels import Names
 
 ABOUT: dict[str, Any] = {
@@ -24,6 +25,8 @@ ABOUT: dict[str, Any] = {
     "totals": {"images": 1, "regions": 2, "labels": 2, "few": 0, "failures": 0},
     "parts": [["index.html", 1, 1]],
     "part": 0,
+    "annotated": "annotated",
+    "thumbnails": "",
     "settings": [],
     "failures": [],
 }
@@ -63,10 +66,14 @@ def entry(image_id: str = "1", path: str = "1.jpg", **columns) -> Entry:
     return Entry(image_id, path, "", 480, 640, **given | columns)
 
 
-def render(entries, thumbnails=None, **about) -> str:
-    thumbnails = thumbnails or [b"jpeg"] * len(entries)
+COLOURS = bytes(range(PLACEHOLDER_BYTES))
+
+
+def render(entries, pictures=None, **about) -> str:
+    pictures = pictures or [Picture(COLOURS, b"jpeg")] * len(entries)
     names = Names(("cat", "dog"), ("old",))
-    return page(entries, names, [""] * len(entries), thumbnails, ABOUT | about).decode()
+    files = [f"{index}.jpg" for index in range(len(entries))]
+    return page(entries, names, files, pictures, ABOUT | about).decode()
 
 
 def arrays(data: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -139,8 +146,25 @@ def test_only_the_pages_own_script_and_style_are_allowed():
 
 
 def test_thumbnails_come_after_the_script_and_unreadable_ones_are_left_out():
-    text = render([entry("1"), entry("2")], [b"first", None])
+    unreadable = Picture(bytes(PLACEHOLDER_BYTES), problem="gone")
+    text = render([entry("1"), entry("2")], [Picture(COLOURS, b"first"), unreadable])
     assert text.index('id="t0"') > text.index('"use strict"')
     assert base64.b64encode(b"first").decode() in text
     assert 'id="t1"' not in text
-    assert [image[7] for image in Elements(text).data()["images"]] == [0, 1]
+    data = Elements(text).data()
+    assert [image[6] for image in data["images"]] == ["0.jpg", ""]
+    assert base64.b64decode(data["placeholders"]) == COLOURS + bytes(PLACEHOLDER_BYTES)
+
+
+def test_only_pages_with_thumbnails_in_files_may_read_them():
+    assert "img-src data:;" in html.unescape(render([entry()]))
+    text = html.unescape(render([entry()], thumbnails="thumbnails"))
+    assert "img-src data: 'self' file:;" in text
+
+
+def test_a_placeholder_has_the_colours_of_its_image():
+    image = np.zeros((320, 160, 3), np.uint8)
+    image[:160] = (10, 20, 30)  # BGR
+    grid = np.frombuffer(placeholder(image), np.uint8).reshape(8, 8, 3)
+    assert (grid[:4] == (30, 20, 10)).all()
+    assert not grid[4:].any()

@@ -16,6 +16,7 @@ from vlray.images.decode import ImageError, decode
 from vlray.images.find import list_images
 from vlray.stream.command import _summary
 from vlray.stream.decode import DecodeShard
+from vlray.stream.decoder import Decoder
 from vlray.stream.run import ExtractResult
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -131,7 +132,8 @@ def test_pipes_devices_links_to_themselves_and_giants_are_failures(tmp_path: Pat
     from vlray.storage import files
 
     fs, root = files.resolve(str(tmp_path))
-    rows = {row["image_id"]: stage._row(row, fs, root) for row in images.to_pylist()}
+    decoder = Decoder(10**6, None)
+    rows = {row["image_id"]: stage._row(row, fs, root, decoder) for row in images.to_pylist()}
     reasons = {name: row.get("reason", "") for name, row in rows.items()}
     assert reasons["good"] == ""
     assert reasons["fifo"] == reasons["device"] == "not a file but a device, a pipe or a socket"

@@ -11,7 +11,8 @@ from torch import nn
 
 from tests.models.batches import DIM, GOALS, batch_for, section
 from vlray.loader.inputs import ModelInputs
-from vlray.loader.text import MASK, Tokenizer
+from vlray.loader.text import Tokenizer
+from vlray.loader.word_pieces import MASK
 from vlray.models.visualbert import VisualBert
 
 

@@ -20,7 +20,7 @@ from vlray.config.logs import LogsConfig
 from vlray.runs.folder import open_run
 from vlray.runs.progress import Bar
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.log_format import JsonFormatter
+from vlray.settings.log_format import FILE_ONLY, JsonFormatter
 
 WORDS = "the weights are new"
 
@@ -102,6 +102,18 @@ def test_what_is_no_message_of_ours_is_taken_as_it_is(
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == (level, f"pid 7 on 10.0.0.1: {message}")
     assert worker(record)["task_name"] == "t"
+    assert hasattr(record, FILE_ONLY) == (level == "INFO")  # no message of vlray's
+
+
+def test_only_the_log_gets_what_ray_prints_in_colors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with closing(open_run(LogsConfig(env=EnvironmentSection(runs_dir=tmp_path)), "extract")) as run:
+        batch = {"pid": "7", "ip": "10.0.0.1"}
+        module._log("Unhandled error: \x1b[36mray::Journals.call()\x1b[39m", batch, set())
+        module._log("WARNING it is hot", batch, set())
+    assert capsys.readouterr().err == "pid 7 on 10.0.0.1: it is hot\n"
+    assert "10.0.0.1: Unhandled error: ray::Journals.call()\n" in run.log_path.read_text()
 
 
 def test_the_stack_dump_of_a_crash_is_in_the_log_only(

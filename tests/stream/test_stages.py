@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,26 @@ def test_progress_is_told_in_lines(
         "1,000/4,000 images, 0 failed",
         "2,000/4,000 images, 2 failed, 100.00 images/s, 0:00:20 left",
         "4,000/4,000 images, 2 failed",
+    ]
+
+
+def test_progress_moves_inside_shards(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "POLL_S", 0.001)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    inside = [0]
+    with caplog.at_level(logging.INFO), ExtractProgress(10, "lines") as told:
+        told.add(2, 0)  # of an earlier pipeline, whose nodes were lost
+        with told.inside(lambda: inside[0]):
+            for inside[0] in (3, 2, 8):  # 2: a shard is repeated; 8: all, but not yet written
+                time.sleep(0.05)
+            told.add(8, 1)
+            time.sleep(0.05)
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "2/10 images",
+        "5/10 images",
+        "10/10 images",
     ]
 
 

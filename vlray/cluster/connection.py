@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from vlray.cluster.console import to_log_file
 from vlray.config.cluster import ClusterSection
 from vlray.settings.wording import counted
 
@@ -28,13 +28,17 @@ def connect(options: ClusterSection) -> None:
     If this process is already connected, the connection is kept. Otherwise the address is the first
     of: ``cluster.address``, ``RAY_ADDRESS`` (which ``ray job submit`` sets), and the address of a
     cluster that ``ray start`` started on this machine.
+
+    Raises:
+        RuntimeError: A local Ray did not start, also when it was tried again.
+        ConnectionError: The cluster at the address does not respond.
     """
     import ray  # extractions without Ray use this module to look for a cluster
 
     if ray.is_initialized():
         return
     log.info("starting Ray, or connecting to the running cluster")
-    with default_variables(_AT_START), _held_back(), _same_sigterm():
+    with default_variables(_AT_START), _same_sigterm():
         _init(options)
     total = ray.cluster_resources()
     log.info(
@@ -47,29 +51,64 @@ def connect(options: ClusterSection) -> None:
 
 
 def _init(options: ClusterSection) -> None:
-    import ray
-
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
+    quiet: dict[str, object] = {"logging_level": logging.ERROR, "log_to_driver": True}
     local = {"include_dashboard": False} | quiet
     # Only a local Ray takes this size; a running cluster has its own object stores.
     if options.object_store_gb:
         local["object_store_memory"] = int(options.object_store_gb * 2**30)
     # Passing "local" also prevents `ray.init` from connecting to RAY_ADDRESS.
     if options.address == "local":
-        ray.init("local", **local)
+        _start(local)
     elif options.address or os.environ.get("RAY_ADDRESS"):
-        ray.init(options.address or None, **quiet)
+        _ray_init(options.address or None, **quiet)
     elif running_here():
         try:
-            ray.init("auto", **quiet)
+            _ray_init("auto", **quiet)
         except ConnectionError as error:
             log.warning(
                 "starting a local Ray, because the cluster on this machine does not respond: %s",
                 error,
             )
-            ray.init("local", **local)
+            _start(local)
     else:
-        ray.init("local", **local)
+        _start(local)
+
+
+def _start(arguments: dict[str, object]) -> None:
+    """Start a local Ray; try it once again if it does not start in time.
+
+    Ray gives its processes 30 seconds or less, which a busy machine may exceed.
+    """
+    import ray
+
+    try:
+        _ray_init("local", **arguments)
+    except (ValueError, TypeError):  # of the arguments
+        raise
+    except Exception as error:
+        log.warning("Ray did not start (%s); trying once more", _first_line(error))
+        ray.shutdown()
+        try:
+            _ray_init("local", **arguments)
+        except Exception as again:
+            ray.shutdown()
+            raise RuntimeError(
+                f"Ray did not start on this machine, tried twice ({_first_line(again)}); its "
+                "processes must start within 30 seconds: wait until the machine is less busy or "
+                "has more free memory, use a running cluster (--cluster.address), or, to extract, "
+                "run without Ray (--cluster.address none)"
+            ) from again
+
+
+def _ray_init(address: str | None, **arguments: object) -> None:
+    import ray
+
+    with _held_back():
+        ray.init(address, **arguments)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager
@@ -102,7 +141,7 @@ def _same_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Suppress what Ray's compiled core prints while it starts; print it if the start fails.
+    """Log what Ray's compiled core prints while it starts, for the log file.
 
     The core writes to file descriptor 2, which Python's logging does not control.
     """
@@ -112,24 +151,23 @@ def _held_back() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
-            held.seek(0)
-            os.write(console, held.read())
-            raise
         finally:
             sys.stderr.flush()
             os.dup2(console, 2)
             os.close(console)
+            held.seek(0)
+            if text := held.read().decode(errors="replace").strip():
+                to_log_file(logging.INFO, text)
 
 
 def is_cluster_configured() -> bool:
     """Return whether `connect` would use a connection or a cluster that exists already."""
     if "RAY_ADDRESS" in os.environ:
         return True
-    # Ray records a started cluster in this folder. Without the folder, there is no need to import
-    # Ray, which takes half a second.
+    # Ray records a started cluster in this file. Without the file, there is no need to import Ray,
+    # which takes half a second.
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    if "ray" not in sys.modules and not Path(folder, "ray").exists():
+    if "ray" not in sys.modules and not Path(folder, "ray", "ray_current_cluster").exists():
         return False
     import ray
 

@@ -1,4 +1,4 @@
-"""Suppression of Ray's own console output: logger levels, and one harmless error line."""
+"""Ray's own console output: levels of its loggers, and the way into the run's log."""
 
 from __future__ import annotations
 
@@ -11,11 +11,30 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from vlray.settings.log_format import FILE_ONLY
+
 HARMLESS = "github.com/ray-project/ray/issues/53727"
 """Part of an error line that Ray's core prints for every actor pool of Ray Data. The line warns
 that an actor cannot restart if its constructor's arguments are lost, but Ray Data keeps them."""
 
-_HARMLESS_LINE = re.compile(rb"\[\d{4}-[^\n]*" + re.escape(HARMLESS.encode()) + rb"[^\n]*\n")
+_CORE_LINE = re.compile(
+    rb"(?:"
+    rb"\[\d{4}-\d\d-\d\d [\d:,]+ (?P<level>[A-Z]) \d+ \d+\]"  # a message: date, time, level, ids
+    rb"|^\*\*\* "  # the title of a stack dump
+    rb"|^\S+\(\S*\+0x[0-9a-f]+\) \[0x"  # a line of it: file, function, address
+    rb")[^\n]*\n",
+    re.MULTILINE,
+)
+_LEVELS = {
+    b"W": logging.WARNING,
+    b"E": logging.ERROR,
+    b"C": logging.ERROR,
+    b"F": logging.CRITICAL,
+}
+_COLOR = re.compile("\x1b\\[[0-9;]*m")
+_RAY_LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune")
+
+log = logging.getLogger("vlray.ray")
 
 
 @contextmanager
@@ -36,12 +55,56 @@ def quiet_loggers(levels: Mapping[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def without_harmless_line() -> Iterator[None]:
-    """Drop lines with `HARMLESS` from standard error; all other output passes without delay.
+def ray_in_log() -> Iterator[None]:
+    """Log what Ray itself writes to standard error, for the log file; all other output passes.
 
     Ray's core writes to file descriptor 2, which neither logging nor ``sys.stderr`` controls, so
-    the descriptor is redirected through a pipe. Use this context only while actors start.
+    the descriptor is redirected through a pipe. A progress bar inside the block must have been
+    created before, because a pipe is no terminal.
     """
+    with _loggers_in_log(), _core_in_log():
+        yield
+
+
+@contextmanager
+def _loggers_in_log() -> Iterator[None]:
+    """Take the records of Ray's loggers from their console handlers."""
+    handlers = {
+        handler
+        for name in _RAY_LOGGERS
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler)
+        and not isinstance(handler, logging.FileHandler)
+    }
+    for handler in handlers:
+        handler.addFilter(_to_log)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_to_log)
+
+
+def _to_log(record: logging.LogRecord) -> bool:
+    """Log a record of Ray's, and let no handler write it; others may share the handler."""
+    if record.name.partition(".")[0] != "ray":
+        return True
+    to_log_file(record.levelno, record.getMessage())
+    return False
+
+
+def to_log_file(level: int, text: str) -> None:
+    """Log something that Ray wrote, without showing it on the console."""
+    log.log(level, "%s", without_colors(text), extra={FILE_ONLY: True})
+
+
+def without_colors(text: str) -> str:
+    """Remove the codes that color a text on a terminal."""
+    return _COLOR.sub("", text)
+
+
+@contextmanager
+def _core_in_log() -> Iterator[None]:
     try:
         console = os.dup(2)
     except OSError:  # standard error is closed
@@ -64,6 +127,13 @@ def _copy(reading: int, console: int) -> None:
     # The core writes each line in one piece, so two reads do not split a line.
     with contextlib.suppress(OSError):
         while chunk := os.read(reading, 65_536):
-            os.write(console, _HARMLESS_LINE.sub(b"", chunk))
+            os.write(console, _CORE_LINE.sub(_log_line, chunk))
     os.close(reading)
     os.close(console)
+
+
+def _log_line(match: re.Match[bytes]) -> bytes:
+    line = match[0].decode(errors="replace").rstrip()
+    if HARMLESS not in line:
+        to_log_file(_LEVELS.get(match["level"] or b"", logging.INFO), line)
+    return b""

@@ -11,29 +11,43 @@ import time
 import uuid
 from typing import Any
 
+DEATHS = 2
+"""After this many deaths on some work, it is isolated in a child process; work that ends also the
+process around that child is given up after as many deaths."""
+
 
 class Journal:
     """Journal in this process; `start_journal` runs one for the processes of a cluster."""
 
     def __init__(self) -> None:
         self._begun: dict[str, int] = {}
+        self._partly: dict[str, int] = {}  # images done of unfinished work
+        self._images = 0  # of finished work
         self._last = time.monotonic()
 
     def begin(self, work: str) -> int:
         """Record the beginning of some work; return how often it was begun and never ended."""
         unfinished = self._begun.get(work, 0)
         self._begun[work] = unfinished + 1
+        self._partly.pop(work, None)  # of a process that died
         self.progress()
         return unfinished
 
     def end(self, work: str) -> None:
         """Record that some work ended, whether it succeeded or raised."""
         self._begun.pop(work, None)
+        self._images += self._partly.pop(work, 0)
         self.progress()
 
-    def progress(self) -> None:
-        """Record progress of any work."""
+    def progress(self, work: str = "", images: int = 0) -> None:
+        """Record progress of any work, or a number of images that some work has done."""
         self._last = time.monotonic()
+        if images:
+            self._partly[work] = self._partly.get(work, 0) + images
+
+    def images(self) -> int:
+        """Return how many images are done, also inside unfinished work."""
+        return self._images + sum(self._partly.values())
 
     def idle_s(self) -> float:
         """Return the seconds since the last progress."""
@@ -71,9 +85,15 @@ class ClusterJournal:
         """See `Journal.end`."""
         self._actor.call.remote(self._run, "end", work)
 
-    def progress(self) -> None:
+    def progress(self, work: str = "", images: int = 0) -> None:
         """See `Journal.progress`."""
-        self._actor.call.remote(self._run, "progress")
+        self._actor.call.remote(self._run, "progress", work, images)
+
+    def images(self) -> int:
+        """See `Journal.images`."""
+        import ray
+
+        return int(ray.get(self._actor.call.remote(self._run, "images")))
 
     def idle_s(self) -> float:
         """See `Journal.idle_s`."""

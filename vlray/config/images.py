@@ -54,6 +54,7 @@ class ImagesSection(Section):
     follow_symlinks: bool = True
     """Whether to follow symbolic links to directories."""
 
+    # Twice Pillow's MAX_IMAGE_PIXELS: beyond it, Pillow refuses an image as a decompression bomb.
     max_pixels: Annotated[int, Field(ge=1)] = 178_956_970
     """Largest image to decode, in pixels (height x width). A larger image becomes a failure."""
 

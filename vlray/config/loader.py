@@ -102,7 +102,9 @@ class _BatchSection(Section):
     otherwise to the longest text of the batch."""
 
     tokenizer: str = ""
-    """``vocab.txt`` or ``tokenizer.json`` of a BERT. Empty: that of bert-base-uncased."""
+    """``vocab.txt`` or ``tokenizer.json`` of a BERT, a folder with one of them, or
+    ``bert-base-uncased``. Empty: that of ``model.weights``, or bert-base-uncased's if they have
+    none."""
 
     pin_memory: bool = False
     """Allocate batches in pinned memory, which a GPU can copy while it computes; no effect without
@@ -116,6 +118,7 @@ class LoaderSection(_BatchSection):
     """Encoding of the boxes. ``none``: no boxes (VisualBERT). ``xyxy``: LXMERT. ``xyxy_area``:
     ViLBERT. ``xyxy_wh``: Oscar, VinVL. ``xyxy_wh_area``: UNITER."""
 
+    # BERT has 512 positions. LXMERT trained with 20 tokens on VQA and GQA.
     max_tokens: Annotated[int, Field(ge=4, le=512)] = 20
     """Maximum number of tokens, [CLS] and [SEP] included; longer texts are cut."""
 
@@ -156,5 +159,6 @@ class ModelLoaderSection(_BatchSection):
             of_model: Values of the model, by the names of `LoaderSection`.
         """
         options = {name: value for name, value in self if value != MODEL}
+        # Option by option, so that one rate can be set and the others stay the model's.
         options["pretraining"] = self.pretraining.settled(of_model.get("pretraining"))
         return LoaderSection(**(of_model | options))

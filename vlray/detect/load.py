@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
@@ -261,7 +261,7 @@ def _is_config(name: str) -> bool:
     return name.partition("#sha256=")[0].endswith((".yaml", ".yml"))
 
 
-def _choices(stored: dict[str, Any]) -> str:
+def _choices(stored: Mapping[str, str]) -> str:
     names = ", ".join([*PRESETS, *stored])
     return (
         f"one of {names}, a Detectron2 config.yaml, or a class of your own: "

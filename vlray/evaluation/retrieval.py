@@ -79,6 +79,7 @@ class Ranking:
             for k in CUTOFFS:
                 samples[(f"{name} R@{k}",)] = hits[:, :k].any(axis=1).astype(float).tolist()
         values = {name: 100 * float(np.mean(hits)) for (name,), hits in samples.items()}
+        # An example of the dataset is a text, so its score is the R@1 of that text.
         first = samples[("text to image R@1",)]
         scores = dict(zip(self.example_ids, first, strict=True))
         return Metrics(values, {}, scores, samples)
@@ -101,6 +102,7 @@ def rank(
         precision: Precision of the model's arithmetic.
         progress: Called after each batch with the number of pairs in it.
     """
+    # float32: the 25,010 texts and 5,000 images of Karpathy's COCO test split take 500 MB.
     scores = np.zeros((len(loader.example_ids), len(loader.image_ids)), np.float32)
     with torch.inference_mode():
         for batch in loader:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from textwrap import shorten
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -29,6 +28,7 @@ from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect
 from vlray.regions.provenance import provenance_of
+from vlray.settings.json_value import JsonObject
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.tasks.example import Example
@@ -119,6 +119,7 @@ def test(config: TestConfig, output: str) -> TestResult:
     # Build all files before writing any, so that an error leaves none behind.
     written = {METRICS: json.dumps(about, indent=1, allow_nan=False).encode()}
     if predicted.predictions:
+        # indent=0 puts each prediction on its own line, for diff and grep.
         written[PREDICTIONS] = json.dumps(predicted.predictions, indent=0).encode()
         official = submission.encode(predicted.predictions, tested.table.spec.submission)
         written |= dict([official] if official else [])
@@ -133,6 +134,7 @@ def test(config: TestConfig, output: str) -> TestResult:
 
 
 def _predict(tested: Test, config: TestConfig, device: torch.device) -> Predicted:
+    # rank and world are explicit, because a test reads the whole split even inside a worker.
     loader = RegionLoader(tested.dataset, config.batch_size, shuffle=False, rank=0, world=1)
     total = len(tested.dataset)
     with tqdm(total=total, unit="example", desc="test", disable=None) as progress:
@@ -266,7 +268,7 @@ def _about(
     rows: list[MetricRow],
     notes: list[str],
     always: str,
-) -> dict[str, Any]:
+) -> JsonObject:
     info = tested.info
     losses = {name: tally.mean for name, tally in predicted.losses.items() if tally.count}
     return {

@@ -1,4 +1,4 @@
-"""Galleries of a region output: annotated images and self-contained HTML pages."""
+"""Galleries of a region output: annotated images and HTML pages, which work offline."""
 
 from vlray.gallery.run import GalleryResult, build
 from vlray.gallery.summary import table

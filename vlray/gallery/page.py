@@ -1,4 +1,4 @@
-"""Render a gallery page: regions as compact binary data, and a thumbnail of each image."""
+"""Render a gallery page: regions and placeholders as compact binary data, and thumbnails."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vlray.gallery.entries import Entry
+from vlray.gallery.pictures import Picture
 from vlray.pages.labels import LEAST_ATTRIBUTE, Names, name_of
 from vlray.pages.palette import page_color
 from vlray.pages.render import Total, render_page
@@ -18,7 +19,8 @@ NONE = 0xFFFF
 
 SCRIPTS = (
     *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures", "browse")),
-    *(f"gallery/js/{name}.js" for name in ("data", "boxes", "filters", "grid", "large", "main")),
+    *(f"gallery/js/{name}.js" for name in ("data", "boxes", "filters", "grid", "chips", "large")),
+    *(f"gallery/js/{name}.js" for name in ("failures", "main")),
 )
 
 
@@ -26,7 +28,7 @@ def page(
     entries: Sequence[Entry],
     names: Names,
     files: Sequence[str],
-    thumbnails: Sequence[bytes | None],
+    pictures: Sequence[Picture],
     about: dict[str, Any],
 ) -> bytes:
     """Render the page.
@@ -34,8 +36,8 @@ def page(
     Args:
         entries: The images with their regions, in order.
         names: Names of the object classes and attributes.
-        files: Name of each image's file in ``annotated/``; empty: no file.
-        thumbnails: JPEG of each image; None if the image could not be read.
+        files: Name of each image's file in ``annotated/`` and ``thumbnails/``.
+        pictures: Placeholder and thumbnail of each image.
         about: Data for the header, the other tabs and the filters, keyed by the names that the
             template and the scripts use.
 
@@ -47,6 +49,7 @@ def page(
         **about,
         **_regions(entries, names),
         "splits": splits,
+        "placeholders": base64.b64encode(b"".join(one.placeholder for one in pictures)).decode(),
         "images": [
             [
                 entry.image_id,
@@ -55,10 +58,10 @@ def page(
                 entry.width,
                 entry.height,
                 len(entry),
-                file,
-                int(thumbnail is None),
+                # Unreadable images have no files.
+                "" if picture.problem else file,
             ]
-            for entry, file, thumbnail in zip(entries, files, thumbnails, strict=True)
+            for entry, file, picture in zip(entries, files, pictures, strict=True)
         ],
     }
     return render_page(
@@ -66,10 +69,11 @@ def page(
         title=about["dataset"] or "vlray",
         heading=about["dataset"] or "Regions",
         subtitle=f"Regions by {about['detector']}, {about['date']}",
-        totals=_totals(about, thumbnails.count(None), bool(data["labels"])),
+        totals=_totals(about, sum(bool(one.problem) for one in pictures), bool(data["labels"])),
         scripts=SCRIPTS,
         data=data,
-        thumbnails=thumbnails,
+        thumbnails=[picture.thumbnail for picture in pictures],
+        image_files=bool(about["thumbnails"]),
         images=len(entries),
         failures=about["totals"]["failures"],
         parts=about["parts"],

@@ -1,4 +1,4 @@
-"""Thumbnails and annotated images of a gallery."""
+"""Thumbnails, placeholders and annotated images of a gallery."""
 
 from __future__ import annotations
 
@@ -6,51 +6,89 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.fs as pafs
+from jaxtyping import UInt8
+from PIL import Image
 
 from vlray.gallery.entries import Entry
 from vlray.images.decode import ImageError
 from vlray.images.draw import draw_regions
 from vlray.pages.labels import LEAST_ATTRIBUTE, Names, name_of
-from vlray.pages.pictures import ImageReader, Picture, jpeg, shrink, thumbnail
+from vlray.pages.pictures import ImageReader, jpeg, shrink, thumbnail
 from vlray.storage import files
 
 ANNOTATED_SIZE = 1_600
 ANNOTATED_QUALITY = 90
+PLACEHOLDER_SIDE = 8
+PLACEHOLDER_BYTES = 3 * PLACEHOLDER_SIDE**2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a page shows of one image.
+
+    Attributes:
+        placeholder: Colours of the image, see `placeholder`; all zeros if it cannot be read.
+        thumbnail: JPEG to embed; None: it is a file, or the image cannot be read.
+        problem: Why the image cannot be read; empty: it was read.
+    """
+
+    placeholder: bytes
+    thumbnail: bytes | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Folders for the image files of a gallery.
+
+    Attributes:
+        fs: File system of the gallery.
+        annotated: Folder of the annotated files; None: write none.
+        thumbnails: Folder of the thumbnails; None: the page embeds them.
+    """
+
+    fs: pafs.FileSystem
+    annotated: str | None
+    thumbnails: str | None
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Callable that makes the thumbnail of an image and optionally writes its annotated file.
+    """Callable that makes the thumbnail of an image and writes its files.
 
     Attributes:
         reader: Reader for the images.
         names: Names of the object classes and attributes.
         size: Longest side of a thumbnail, pixels.
         min_score: Minimum score of the regions in the annotated file.
-        folder: File system and folder of the annotated files; None: write none.
+        folders: Where to write the files.
     """
 
     reader: ImageReader
     names: Names
     size: int
     min_score: float
-    folder: tuple[pafs.FileSystem, str] | None
+    folders: Folders
 
     def __call__(self, item: tuple[Entry, str]) -> Picture:
-        """Return the thumbnail of one image, or the reason why the image cannot be read.
+        """Return the picture of one image, or the reason why the image cannot be read.
 
         Args:
-            item: The entry, and the name of its annotated file.
+            item: The entry, and the name of its files.
         """
         entry, name = item
         try:
             image = self.reader.read(entry.path)
         except (OSError, ImageError) as error:
-            return Picture(None, f"{entry.path}: {error}")
-        if self.folder is not None:
-            target_fs, target = self.folder
-            files.write_atomic(target_fs, files.join(target, name), self._annotate(image, entry))
-        return Picture(thumbnail(image, self.size))
+            return Picture(bytes(PLACEHOLDER_BYTES), problem=f"{entry.path}: {error}")
+        fs = self.folders.fs
+        if (folder := self.folders.annotated) is not None:
+            files.write_atomic(fs, files.join(folder, name), self._annotate(image, entry))
+        small = thumbnail(image, self.size)
+        if (folder := self.folders.thumbnails) is not None:
+            files.write_atomic(fs, files.join(folder, name), small)
+            return Picture(placeholder(image))
+        return Picture(placeholder(image), small)
 
     def _annotate(self, image: np.ndarray, entry: Entry) -> bytes:
         entry = entry.above(self.min_score)
@@ -71,3 +109,14 @@ class Draw:
             else (),
         )
         return jpeg(drawn, ANNOTATED_QUALITY)
+
+
+def placeholder(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
+    """Average a BGR image to a grid of 8 x 8 RGB colours, row by row.
+
+    The browser scales the grid to the size of the image, which blurs it. A JPEG of that size would
+    be larger, because of its tables, and would be decoded too late for the first paint.
+    """
+    side = (PLACEHOLDER_SIDE, PLACEHOLDER_SIDE)
+    small = Image.fromarray(image).resize(side, Image.Resampling.BOX, reducing_gap=2)
+    return np.ascontiguousarray(np.asarray(small)[:, :, ::-1]).tobytes()

@@ -194,6 +194,7 @@ def check_disk(folder: Path) -> Check:
     Args:
         folder: Folder of the runs, which need not exist.
     """
+    # The first run creates the folder; until then, its parent is on the same disk.
     while not folder.exists():
         folder = folder.parent
     folders = {"outputs": folder, "temporary files": Path(os.environ.get("TMPDIR") or "/tmp")}
@@ -216,6 +217,7 @@ def check_disk(folder: Path) -> Check:
 def check_cache(folder: Path) -> Check:
     """Check that the cache of derived files can be written, and measure it."""
     parent = folder
+    # As for the disk: the cache may not exist yet.
     while not parent.exists():
         parent = parent.parent
     if not os.access(parent, os.W_OK):

@@ -6,21 +6,25 @@ Shapes: N: texts; T: tokens per text, including padding.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 from jaxtyping import Bool, Int64
-from tokenizers import Encoding, Regex, models, normalizers, pre_tokenizers, processors
+from tokenizers import Encoding, Regex, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as Library
 
 from vlray.config.loader import Punctuation
-
-UNKNOWN, PADDING, START, END, MASK = "[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"
-SPECIAL = (PADDING, UNKNOWN, START, END, MASK)
+from vlray.loader.word_pieces import (
+    END,
+    PADDING,
+    SPECIAL,
+    START,
+    UNKNOWN,
+    load_word_pieces,
+    save_word_pieces,
+)
 
 # Encoding a batch takes less time than starting a thread pool. Also, a process must not fork after
 # it has used the pool, and DataLoader forks its workers.
@@ -66,8 +70,8 @@ class Tokenizer:
         """Load a vocabulary.
 
         Args:
-            path: ``vocab.txt`` (one word piece per line, for lower-cased texts) or a BERT's
-                ``tokenizer.json``. Empty: bert-base-uncased.
+            path: ``vocab.txt`` or ``tokenizer.json`` of a BERT, or their folder; empty:
+                bert-base-uncased. See `load_word_pieces`.
             max_tokens: Maximum length of a text or pair, including special tokens and the template.
                 Longer texts are truncated at the end; in a pair, the longer text is truncated. The
                 template is never truncated.
@@ -88,7 +92,9 @@ class Tokenizer:
         """
         if template.count("{text}") != 1:
             raise ValueError(f"the template {template!r} must contain {{text}} exactly once")
-        self._tokenizer = _load(path)
+        self._tokenizer = load_word_pieces(path)
+        # As the vocabulary has them; `save` writes these.
+        self._own = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
         ids = {name: self._tokenizer.token_to_id(name) for name in SPECIAL}
         if missing := [name for name, token_id in ids.items() if token_id is None]:
             raise ValueError(
@@ -164,6 +170,12 @@ class Tokenizer:
             split.append(backend.pre_tokenizer)
         backend.pre_tokenizer = pre_tokenizers.Sequence(split)
 
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary and its casing into a folder; see `save_word_pieces`."""
+        plain = Library.from_str(self._tokenizer.to_str())
+        plain.normalizer, plain.pre_tokenizer = self._own
+        save_word_pieces(plain, folder)
+
     def _surround(self, before: str, after: str) -> None:
         """Set up the library to add [CLS], [SEP] and the template around each text.
 
@@ -185,27 +197,3 @@ class Tokenizer:
                 {"id": name, "ids": ids, "tokens": self.tokens(ids)} for name, ids in words.items()
             ],
         )
-
-
-def _load(path: str) -> tokenizers.Tokenizer:
-    """Load a tokenizer from a file; if the path is empty, load that of bert-base-uncased."""
-    if path.endswith(".json"):
-        try:
-            return tokenizers.Tokenizer.from_file(path)
-        except Exception as error:  # the library raises no more specific error
-            raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
-    if path:
-        text = Path(path).read_text(encoding="utf-8")
-    else:
-        folder = resources.files("vlray.loader.vocabulary")
-        text = folder.joinpath("bert_base_uncased.txt").read_text(encoding="utf-8")
-    # splitlines() would also split at the Unicode line separators that are word pieces.
-    lines = re.sub(r"\r?\n\Z", "", text).split("\n")
-    pieces = {piece.rstrip("\r"): index for index, piece in enumerate(lines)}
-    # As in BERT, a word of more than 100 characters becomes [UNK].
-    model = models.WordPiece(pieces, unk_token=UNKNOWN, max_input_chars_per_word=100)
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens([name for name in SPECIAL if name in pieces])
-    return tokenizer

@@ -21,11 +21,12 @@ from vlray.storage import files
 
 # Pairs: maximum number of images on a page, longest side of its thumbnails in pixels. These sizes
 # keep a page below 65 MB.
-THUMBNAIL_SIZES = ((400, 640), (1_000, 512), (2_000, 384))
+THUMBNAIL_SIZES = ((24, 1_280), (400, 640), (1_000, 512), (2_000, 384))
 SMALLEST_THUMBNAIL = 256
 THUMBNAIL_QUALITY = 75
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,11 @@ def thumbnail_size(images: int) -> int:
     return SMALLEST_THUMBNAIL
 
 
-def in_parallel(make: Callable[[T], Picture], items: Iterable[T]) -> Iterator[Picture]:
+def in_parallel(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Make pictures in several threads (Pillow releases the GIL) and yield them in order."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Picture]] = deque()
+        ahead: deque[Future[R]] = deque()
         for item in items:
             ahead.append(pool.submit(make, item))
             # Bound the queue, so that the thumbnails of a large output do not pile up in memory.

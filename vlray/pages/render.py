@@ -1,4 +1,4 @@
-"""Render a page as a single self-contained HTML file, which works offline."""
+"""Render a page as a single HTML file with its styles, scripts and data, which works offline."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def render_page(
     scripts: Sequence[str] = (),
     data: Any = None,
     thumbnails: Iterable[bytes | None] = (),
+    image_files: bool = False,
     **values: Any,
 ) -> bytes:
-    """Render a page that fetches nothing and runs no script but its own.
+    """Render a page that runs no script but its own, and fetches nothing from the network.
 
     The styles are ``pages/page.css``, followed by ``page.css`` of the template's folder.
 
@@ -53,6 +54,7 @@ def render_page(
         data: Data for the scripts, stored as JSON in the element ``data``.
         thumbnails: JPEG files. The first becomes the element with the id ``t0``, the second ``t1``,
             and so on; None leaves its element out.
+        image_files: Whether the page may show image files that lie beside it.
         values: Additional template variables.
 
     Returns:
@@ -64,9 +66,11 @@ def render_page(
     style = _text("pages/page.css") + _text(f"{template.rpartition('/')[0]}/page.css")
     script = _join(map(_text, scripts)) if scripts else ""
     # The policy allows only this script and no network access. A label could not run code even if
-    # escaping failed.
+    # escaping failed. For a page opened from disk, browsers differ in whether 'self' includes the
+    # files beside it; `file:` does, and means nothing to a page that a server delivers.
+    images = "data: 'self' file:" if image_files else "data:"
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
+        f"default-src 'none'; img-src {images}; style-src '{_hash(style)}'; "
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
     head = (

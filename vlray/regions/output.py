@@ -128,6 +128,7 @@ class RegionOutput:
         if not tables:
             # No ids were requested: return an empty table with the right columns.
             return self._read_rows(self._parts[0], [], columns) if self._parts else pa.table({})
+        # ``order`` has the index of each row that was read; argsort inverts it.
         return pa.concat_tables(tables).take(np.argsort(order))
 
     def failures(self) -> pa.Table:

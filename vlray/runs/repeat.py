@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vlray.runs.run import Run
 from vlray.settings.commands import COMMANDS, settings_of
@@ -81,7 +80,7 @@ def inputs_of(run: Run) -> str:
     return words if len(words) <= ABOUT else f"{words[: ABOUT - 1]}\u2026"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """Return the last part of a path, or the last parts of several paths, joined by commas."""
     values = value if isinstance(value, list) else [value]
     return ",".join(str(one).rstrip("/").rpartition("/")[2] for one in values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 COPIES = "working_dir_files"
 """Folder of Ray that holds its copies of the working directories of jobs."""
@@ -19,7 +18,9 @@ def is_copy(folder: Path) -> bool:
     return COPIES in folder.parts
 
 
-def check_outputs(values: Mapping[tuple[str, ...], Any], folder: Path, command: str = "") -> None:
+def check_outputs(
+    values: Mapping[tuple[str, ...], object], folder: Path, command: str = ""
+) -> None:
     """Refuse relative outputs in Ray's copy of a working directory.
 
     A run folder that is relative by default is not refused: a log that is lost is no reason to
@@ -41,6 +42,7 @@ def check_outputs(values: Mapping[tuple[str, ...], Any], folder: Path, command: 
     )
     for option in OUTPUTS:
         value = values.get(option)
+        # An empty option is not a path yet: the default folder is chosen later.
         if not isinstance(value, str | Path) or not str(value) or "://" in str(value):
             continue
         if not Path(value).expanduser().is_absolute():

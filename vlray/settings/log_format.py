@@ -13,8 +13,8 @@ LogFormat = Literal["text", "json"]
 WORKER = "worker"
 """Attribute of log records from a worker: a dict of JSON fields that override the driver's."""
 
-FILE_ONLY = "is_file_only"
-"""Attribute of log records that do not appear on the console, such as stack dumps of workers."""
+FILE_ONLY = "is_for_file"
+"""Attribute of log records that the console shows only with ``-v`` or as JSON."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one record as a line of JSON."""
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "asctime": self.formatTime(record),
             "levelname": record.levelname,
             "message": redact(record.getMessage()),

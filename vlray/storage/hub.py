@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import huggingface_hub
-from huggingface_hub.errors import OfflineModeIsEnabled, RemoteEntryNotFoundError
+import huggingface_hub  # imports its modules, such as a slow HTTP client, only when they are used
 
 _NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:/(.+))?")
 
@@ -46,18 +46,41 @@ def download(repository: str, names: Sequence[str]) -> Path:
     for name in names:
         if path := _cached(repository, name):
             return path
+    from huggingface_hub.errors import HfHubHTTPError
+
     for name in names:
         try:
             check(repository, name)
             return Path(huggingface_hub.hf_hub_download(repository, name))
         except FileNotFoundError:
             continue
-        except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
+        except (OSError, HfHubHTTPError) as error:
             raise _explained(repository, name, error) from error
     raise ValueError(
         f"the repository {repository} on the Hugging Face Hub has no {' or '.join(names)} (404); "
         "pass a file in it: org/name/file"
     )
+
+
+def download_if_there(repository: str, name: str) -> Path | None:
+    """Download a file that a repository may not have; return None if it does not.
+
+    The cache remembers files that do not exist, so that a later call needs no connection.
+
+    Raises:
+        ValueError: The Hub cannot be reached, or denies access.
+    """
+    cached = huggingface_hub.try_to_load_from_cache(repository, name)
+    if cached is huggingface_hub._CACHED_NO_EXIST:
+        return None
+    try:
+        check(repository, name)
+    except FileNotFoundError:
+        # The download fails, too, but only it records this in the cache.
+        with suppress(OSError):
+            huggingface_hub.hf_hub_download(repository, name)
+        return None
+    return Path(huggingface_hub.hf_hub_download(repository, name))
 
 
 def check(repository: str, name: str) -> None:
@@ -72,6 +95,8 @@ def check(repository: str, name: str) -> None:
     """
     if _cached(repository, name):
         return
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
     try:
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, name))
     except RemoteEntryNotFoundError as error:
@@ -98,6 +123,8 @@ def _cached(repository: str, name: str) -> Path | None:
 
 
 def _explained(repository: str, name: str, error: Exception) -> ValueError:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     if isinstance(error, OfflineModeIsEnabled):
         return ValueError(
             f"{repository}/{name} is not in the cache of the Hugging Face Hub, and HF_HUB_OFFLINE "

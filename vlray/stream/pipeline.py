@@ -11,8 +11,8 @@ import ray
 import ray.data
 
 from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan, allocate, living_nodes
-from vlray.cluster.connection import connect
-from vlray.cluster.console import quiet_loggers, without_harmless_line
+from vlray.cluster.connection import default_variables
+from vlray.cluster.console import quiet_loggers
 from vlray.cluster.journal import start_journal
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
@@ -22,9 +22,13 @@ from vlray.stream.detect import DetectShard
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch, stall_limit
 from vlray.stream.plan import ShardPlan, shard_tables
+from vlray.stream.progress import ExtractProgress
 from vlray.stream.stages import Stages, build_stages, images_of, selects_regions
 
 _LOG_LEVELS = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
+
+_NO_USAGE = {"RAY_DATA_USAGE_DISABLED": "1"}
+"""Ray Data otherwise starts a process that counts its operators for Ray's usage statistics."""
 
 log = logging.getLogger("vlray.stream")
 
@@ -35,9 +39,10 @@ def shard_rows(
     identity: dict[str, Any],
     plan: ShardPlan,
     todo: np.ndarray,
-    user_boxes: UserBoxes | None = None,
+    user_boxes: UserBoxes | None,
+    progress: ExtractProgress,
 ) -> Iterator[dict[str, Any]]:
-    """Run the shards, and yield a summary of each written shard, in any order.
+    """Run the shards on the connected cluster, and yield a summary of each, in any order.
 
     Args:
         config: All settings.
@@ -46,14 +51,14 @@ def shard_rows(
         plan: All images of the output, divided into shards.
         todo: Numbers of the shards to run.
         user_boxes: User boxes; None: the detector finds boxes.
+        progress: Display, which also shows the images that are done inside shards.
 
     Raises:
         ValueError: The cluster cannot hold the requested actors.
         NodesLostError: The cluster has lost nodes, and the run stalls.
         StalledError: No image makes progress.
     """
-    connect(config.cluster)
-    with forwarded(), quiet_loggers(_LOG_LEVELS):
+    with forwarded(), quiet_loggers(_LOG_LEVELS), default_variables(_NO_USAGE):
         resources = allocate(config.cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources)
         journal = start_journal()
@@ -74,16 +79,16 @@ def shard_rows(
             shards = ray.data.from_arrow(shard_tables(plan, todo))
             rows = _chain(shards, stages, resources).iter_rows()
         iterator = iter(rows)
-        with without_harmless_line():  # the line is printed while the actors start
+        with progress.inside(journal.images):
             row = next(iterator, None)
-        while row is not None:
-            if row["problem"]:  # the run ends; see `vlray.stream.run`
+            while row is not None:
+                if row["problem"]:  # the run ends; see `vlray.stream.run`
+                    yield row
+                    return
+                watch.moved()
+                metrics.add(row)
                 yield row
-                return
-            watch.moved()
-            metrics.add(row)
-            yield row
-            row = next(iterator, None)
+                row = next(iterator, None)
         journal.close()
 
 

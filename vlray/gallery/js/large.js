@@ -9,11 +9,11 @@ const labelsOn = () => large.labels ?? $("stage").firstElementChild.regions.leng
 function openLarge(i) {
   large.image = i;
   large.region = large.pinned = -1;
+  // Before drawing, which measures the labels.
+  const opens = !$("large").open;
+  if (opens) $("large").showModal();
   drawLarge();
-  if (!$("large").open) {
-    $("large").showModal();
-    $("stage").focus();
-  }
+  if (opens) $("stage").focus();
   // replaceState instead of location.hash: no history entry, and the page does not scroll.
   history.replaceState(null, "", `#image=${encodeURIComponent(images[i].id)}`);
 }
@@ -29,28 +29,17 @@ function drawLarge() {
   $("large-facts").textContent = facts.join(" \u00b7 ");
   $("large-facts").title = image.path;
   showPosition(at, matches.length);
-  $("large-file").hidden = !image.file;
-  if (image.file) $("large-file").href = `annotated/${encodeURIComponent(image.file)}`;
+  $("large-file").hidden = image.missing || !DATA.annotated;
+  $("large-file").href = `${DATA.annotated}/${encodeURIComponent(image.file)}`;
   $("large-count").textContent = someOf(list.length, image.count, "region");
   waiting.clear();
   const box = frame(i, list);
   // The best score comes last, so that it is on top.
-  box.append(...list.map((region) => chip(image, region)).reverse());
+  box.append(...list.map(chip).reverse());
   $("stage").replaceChildren(box);
+  placeChips(box);
   $("region-list").replaceChildren(...list.map((region) => row(image, region)));
   point(large.region);
-}
-
-function chip(image, region) {
-  const element = make("span", { className: "chip", textContent: titleAndScore(region), "data-region": region });
-  const [x1, y1, x2] = corners(image, region);
-  element.style.background = color(regions.label[region]);
-  // Labels are on the upper edge of the box, and inside it near the edges of the image.
-  if (x1 < image.width * 0.7) element.style.left = `${(100 * x1) / image.width}%`;
-  else element.style.right = `${100 - (100 * x2) / image.width}%`;
-  element.style.top = `${(100 * y1) / image.height}%`;
-  if (y1 < image.height * 0.05) element.classList.add("inside");
-  return element;
 }
 
 function row(image, region) {
@@ -139,6 +128,7 @@ function setUpLarge() {
   list.addEventListener("click", pin);
   list.addEventListener("focusin", pin);
   $("labels-on").addEventListener("click", toggleLabels);
+  addEventListener("resize", () => { if ($("large").open) placeChips(stage.firstElementChild); });
   setUpDialog(stepLarge, closedLarge);
 }
 

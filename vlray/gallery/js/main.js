@@ -1,7 +1,5 @@
 // The other tabs, keyboard shortcuts, and the start of the page.
 
-const FAILURE_ROWS = 500;
-
 function drawLabels() {
   const count = new Uint32Array(DATA.labels.length);
   const sum = new Float64Array(DATA.labels.length);
@@ -31,27 +29,6 @@ function drawLabels() {
     table(["Label", "", "Regions", "Images", "Mean score"], rows, "numbers"));
 }
 
-function drawFailures() {
-  const failures = DATA.failures;
-  if (!failures.length) {
-    $("failures").append(make("p", { className: "empty", textContent: "No image failed." }));
-    return;
-  }
-  const kinds = new Map();
-  for (const failure of failures) kinds.set(failure[4], (kinds.get(failure[4]) || 0) + 1);
-  const summary = [...kinds].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind} ${number(count)}`);
-  const rows = failures.slice(0, FAILURE_ROWS);
-  const left = DATA.totals.failures - rows.length;
-  $("failures").append(
-    make("p", { className: "quiet", textContent: summary.join(" \u00b7 ") }),
-    table(["Image", "Path", "Split", "Stage", "Error", "Reason"], rows, "text"));
-  if (left > 0) {
-    $("failures").append(make("p", {
-      className: "quiet", textContent: `${number(left)} more are listed in the output's failures/ folder`,
-    }));
-  }
-}
-
 function drawAbout() {
   $("about").append(table(["Setting", "Value"], DATA.settings, "text"));
 }
@@ -66,6 +43,9 @@ function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.matches("input:not([type=checkbox]):not([type=range]), select");
   const open = $("large").open;
+  const toGrid = () => $("grid").querySelector(".card")?.focus();
+  // A search field clears itself at the first Escape.
+  if (event.target.type === "search" && (event.key === "Enter" || (event.key === "Escape" && !event.target.value))) toGrid();
   const keys = open
     ? {
       ArrowLeft: () => stepLarge(-1), ArrowRight: () => stepLarge(1),
@@ -74,6 +54,8 @@ function onKey(event) {
     : {
       n: () => goTo(state.page + 1), p: () => goTo(state.page - 1), b: toggleBoxes,
       "/": () => { openTab("images"); document.querySelector(".filters").open = true; $("query").focus(); },
+      // The cards handle arrows themselves; up and down scroll as on every page.
+      ...(event.target === document.body && { ArrowLeft: toGrid, ArrowRight: toGrid }),
     };
   if (typing || !keys[event.key]) return;
   keys[event.key]();
@@ -91,7 +73,7 @@ setUpGrid();
 setUpLarge();
 $("tab-labels").hidden = !hasLabels;
 setUpTabs((name) => { if (name === "labels") drawLabels(); });
-drawFailures();
+setUpFailures();
 drawAbout();
 for (const id of ["boxes-on", "large-boxes-on"]) $(id).addEventListener("click", toggleBoxes);
 document.addEventListener("keydown", onKey);

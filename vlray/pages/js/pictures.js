@@ -2,12 +2,16 @@
 const outline = ([x1, y1, x2, y2]) => `M${x1} ${y1}H${x2}V${y2}H${x1}Z`;
 const jpeg = (text) => `data:image/jpeg;base64,${text}`;
 
-/** Put an image below all other content of an element; without a source, a note instead. */
-function showPicture(box, source) {
+/** Put an image into an element, below all but its placeholder; without a source, a note instead. */
+function showPicture(box, source, placeholder = null) {
   box.classList.toggle("missing", !source);
-  box.prepend(source
-    ? make("img", { alt: "", decoding: "async", draggable: false, src: source })
-    : make("span", { className: "missing-note", textContent: "image cannot be read" }));
+  // Files are read near the window only. The order matters: a source without `loading` is read at once.
+  const loading = source.startsWith("data:") ? "eager" : "lazy";
+  const picture = source
+    ? make("img", { alt: "", loading, decoding: "async", draggable: false, src: source })
+    : make("span", { className: "missing-note", textContent: "image cannot be read" });
+  if (placeholder) placeholder.after(picture);
+  else box.prepend(picture);
 }
 
 /** Create an SVG layer for boxes in pixels of an image. */
