@@ -1,7 +1,9 @@
-"""The READMEs: their commands parse, their Python runs, their links lead somewhere."""
+"""The READMEs: commands parse, cheap ones and the Python run, links lead somewhere."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 import shlex
 import shutil
@@ -10,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from vlray import env
+from tests.fixtures.commands import Call
+from tests.fixtures.outputs import write_output
+from tests.fixtures.tiny import write_questions
+from vlray import cli, env
 from vlray.config.pipeline import PipelineConfig
 from vlray.pipelines.steps import resolve
 from vlray.settings import state
@@ -25,6 +30,16 @@ PAGES = sorted(
 )
 NEEDS_DATA = {Path("vlray/loader/README.md"): "VQA v2's official files"}
 """Pages whose Python is compiled only, and what it would need."""
+
+PARSED_ONLY = {
+    r"pip |vlray doctor --fix|vlray demo": "tests/installation/test_wheel.py runs them",
+    r"vlray (train|tune|pipeline (?!.*--dry-run))": "trains or searches for minutes",
+    r"vlray test": "needs the checkpoint of a training",
+    r"vlray extract .*(vg-caffe|vg-pbua)": "needs the published weights",
+    r"vlray datasets score|vlray convert train2014": "needs official files",
+    r"(\w+=\S+ )*jobs/|sbatch|ray |export ": "needs a cluster; tests/jobs calls the scripts",
+}
+"""Commands that are not run here, by their beginnings, and why. All others are run as they are."""
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -86,6 +101,51 @@ def check_vlray(command: str, *args: str) -> None:
         config = read(settings_of(command), list(args))
         if isinstance(config, PipelineConfig):
             assert resolve(config)
+
+
+def is_run(words: list[str]) -> bool:
+    return not any(re.match(beginning, " ".join(words)) for beginning in PARSED_ONLY)
+
+
+RUN = [page for page in PAGES if any(is_run(words) for words in commands(page))]
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("page", RUN, ids=str)
+def test_cheap_commands_run(
+    page: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VLRAY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("VLRAY_CLUSTER__ADDRESS", "none")
+    monkeypatch.setenv("VLRAY_DATA__CACHE_DIR", str(tmp_path / "cache"))
+    # In the main thread: the warnings of these imports are errors in a test's other threads.
+    importlib.import_module("vlray.detect.d2.compat")
+    make_world(tmp_path, photos, page)
+    for words in filter(is_run, commands(page)):
+        args = [word.replace("/data", str(tmp_path / "data")) for word in words[1:]]
+        done = call(cli.main, *args)
+        assert done.status == 0, f"{' '.join(words)}: {done.err}"
+
+
+def make_world(folder: Path, photos: Path, page: Path) -> None:
+    """Make the files that the commands of the READMEs name."""
+    for images in ("photos", "data/vqa_rad/images"):
+        (folder / images).mkdir(parents=True)
+        for number, name in enumerate(("chelsea.png", "rocket.jpg")):
+            shutil.copy(photos / name, folder / images / f"image{number}{Path(name).suffix}")
+    write_questions(folder / "questions", images=2, train=4, test=2)
+    for name in ("trainset.json", "testset.json"):
+        shutil.copy(folder / "questions" / name, folder / "data" / "vqa_rad")
+    boxes = [{"image_id": 0, "category_id": 1, "bbox": [10, 10, 50, 60], "score": 0.5}]
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    if page == Path("vlray/formats/README.md"):  # elsewhere, commands make them
+        for output in ("regions", "published"):
+            write_output(str(folder / output), ["image0", "image1"], dim=8)
+    for text in blocks(page, "python"):
+        if name := re.match(r"# (\w+\.py)\n", text):
+            (folder / name[1]).write_text(text)
 
 
 @pytest.mark.usefixtures("processes")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 from vlray.runs.session import Session
+from vlray.settings import secrets
 
 EPILOG = """\
 examples:
@@ -31,11 +32,11 @@ def main(argv: list[str] | None = None) -> None:
         args = _parser().parse_args(argv)
         if args.action == "set":
             _check_name(args.key)
-            print(f"{args.key} = {state.store(args.key, args.value)}")
+            secrets.show(f"{args.key} = {state.store(args.key, args.value)}")
         elif args.action == "unset":
             state.remove(args.key)
         elif args.action == "path":
-            print(state.settings_path())
+            secrets.show(state.settings_path())
         else:
             _show()
 
@@ -77,10 +78,10 @@ def _show() -> None:
         for path, value in state.entries().items()
     ]
     if not rows:
-        print(f"No options are set in {state.settings_path()}; see vlray env --help.")
+        secrets.show(f"No options are set in {state.settings_path()}; see vlray env --help.")
         return
     rows.insert(0, ("key", "value", "used by"))
-    print("\n".join(align(rows)))
+    secrets.show("\n".join(align(rows)))
 
 
 def _users(path: tuple[str, ...]) -> list[str]:

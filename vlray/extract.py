@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
         from vlray.settings.reader import from_cli
 
         config = from_cli(ExtractConfig, argv)
+        # After the options, so that --help and mistakes need neither torch nor Ray.
         from vlray.stream.command import run
 
         run(config, session)
@@ -41,4 +42,5 @@ class _Extract(ModuleType):
 if __name__ == "__main__":
     main()
 else:
+    # Calling the module looks up __call__ in its class, which Python allows to be replaced.
     sys.modules[__name__].__class__ = _Extract

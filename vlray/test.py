@@ -12,6 +12,7 @@ def main(argv: list[str] | None = None) -> None:
         from vlray.settings.reader import from_cli
 
         config = from_cli(TestConfig, argv)
+        # After the options, so that --help and mistakes need neither torch nor Ray.
         from vlray.evaluation.command import run
 
         run(config, session)

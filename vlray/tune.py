@@ -13,6 +13,7 @@ def main(argv: list[str] | None = None) -> None:
         from vlray.settings.reader import from_cli
 
         config = from_cli(TuneConfig, argv)
+        # After the options, so that --help and mistakes need neither torch nor Ray.
         from vlray.tuning.command import run
 
         run(config, session)

@@ -39,6 +39,12 @@ def test_a_call_that_ends_its_process_costs_only_itself(
     assert child.call("count") == 1  # of a new process
 
 
+def test_a_child_that_something_else_killed_starts_again(child: Expendable, tmp_path: Path) -> None:
+    assert child.call("killed", str(tmp_path / "two"), 2) == 3
+    with pytest.raises(ChildEndedError, match="SIGKILL; the system may have been out of memory"):
+        child.call("killed", str(tmp_path / "three"), 3)
+
+
 def test_exceptions_keep_their_names_and_the_process(child: Expendable) -> None:
     assert child.call("name") == "one"
     with pytest.raises(ChildError, match="no attribute 'missing'") as caught:

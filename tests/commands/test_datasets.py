@@ -76,7 +76,10 @@ def mine(tmp_path: Path) -> str:
 
 
 def test_a_dataset_of_ones_own_is_added_listed_shown_and_removed(vlray, mine) -> None:
-    assert vlray("add", mine)[:2][0] == 0
+    status, _, message = vlray("add", mine)
+    assert status == 2
+    assert "mine.yaml names the layout 'layout.py:read', and vlray imports no code" in message
+    assert vlray("add", mine, "--trust-code")[0] == 0
     rows = [row.split() for row in vlray("list")[1].splitlines()]
     assert ["mine", "Mine", "question", "answering", "train", "test", "train"] in rows
     status, out, _ = vlray("show", "mine")
@@ -90,7 +93,7 @@ def test_a_dataset_of_ones_own_is_added_listed_shown_and_removed(vlray, mine) ->
 
 
 def test_a_check_says_what_is_missing_and_ends_with_status_1(vlray, mine, tmp_path) -> None:
-    vlray("add", mine)
+    vlray("add", mine, "--trust-code")
     status, out, _ = vlray("check", "mine")
     assert status == 1
     assert "3 examples, 2 images" in out
@@ -120,7 +123,7 @@ def test_a_check_with_regions_names_the_images_that_lack_them(vlray, mine, tmp_p
     about = {"dataset": "photos", "images_root": "photos", "detector": {}, "settings": {}}
     about |= {"vlray_version": "0", "schema_version": 1}
     (tmp_path / "out" / parts.SETTINGS).write_text(json.dumps(about))
-    vlray("add", mine)
+    vlray("add", mine, "--trust-code")
     Image.new("RGB", (4, 4)).save(tmp_path / "photos" / "photo1.png")
     status, out, _ = vlray("check", "mine:train", "--regions", "out")
     assert status == 1
@@ -128,7 +131,7 @@ def test_a_check_with_regions_names_the_images_that_lack_them(vlray, mine, tmp_p
 
 
 def test_a_corpus_is_kept_shown_and_checked_by_its_name(vlray, mine) -> None:
-    vlray("add", mine)
+    vlray("add", mine, "--trust-code")
     status, out, err = vlray("corpus", "both", "mine:train,mine:test", "--mix", "round-robin")
     assert (status, err) == (0, "")
     assert "corpus both of project default" in out
@@ -146,7 +149,7 @@ def test_a_corpus_is_kept_shown_and_checked_by_its_name(vlray, mine) -> None:
 
 
 def test_predictions_are_scored_by_the_datasets_metric(vlray, mine, tmp_path) -> None:
-    vlray("add", mine)
+    vlray("add", mine, "--trust-code")
     (tmp_path / "predictions.json").write_text('{"0": "a cat", "1": "a dog", "9": "a cat"}')
     status, out, _ = vlray("score", "mine:train", "predictions.json")
     assert status == 0
@@ -192,7 +195,7 @@ def test_the_published_files_are_read(vlray, shared, tmp_path) -> None:
     ],
 )
 def test_mistakes_end_with_status_2_and_the_choices(vlray, mine, args, said) -> None:
-    vlray("add", mine)
+    vlray("add", mine, "--trust-code")
     status, out, err = vlray(*args)
     assert (status, out) == (2, "")
     assert said in err
@@ -224,17 +227,17 @@ def test_a_spec_without_a_file_that_its_layout_needs_is_refused(vlray, mine, tmp
     spec = yaml.safe_load(Path(mine).read_text())
     spec |= {"layout": "vqa_rad", "splits": {"train": {"files": {"question": "train.jsonl"}}}}
     Path(mine).write_text(yaml.safe_dump(spec))
-    status, _, err = vlray("add", mine)
+    status, _, err = vlray("add", mine, "--trust-code")
     assert (status, "names no file for questions" in err) == (2, True)
     Path(mine).write_text(yaml.safe_dump(spec | {"id_rule": "stemm"}))
-    status, _, err = vlray("add", mine)
+    status, _, err = vlray("add", mine, "--trust-code")
     assert (status, "use stem, path, coco or regex" in err) == (2, True)
 
 
 def test_predictions_for_other_examples_are_refused_and_numbers_are_texts(
     vlray, mine, tmp_path
 ) -> None:
-    vlray("add", mine)
+    vlray("add", mine, "--trust-code")
     (tmp_path / "other.json").write_text(json.dumps({"x": "a cat"}))
     status, _, err = vlray("score", "mine:train", "other.json")
     assert (status, "none of them for an example of mine:train" in err) == (2, True)
@@ -244,7 +247,7 @@ def test_predictions_for_other_examples_are_refused_and_numbers_are_texts(
 
 
 def test_a_corpus_is_checked_against_the_outputs_that_its_parts_name(vlray, mine) -> None:
-    vlray("add", mine)
+    vlray("add", mine, "--trust-code")
     vlray("corpus", "named", "mine:train@vg")
     status, _, err = vlray("check", "named", "--regions", "vg=nowhere,other=elsewhere")
     assert (status, "nowhere" in err, "elsewhere" in err) == (2, True, False)

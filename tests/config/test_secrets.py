@@ -56,8 +56,9 @@ def test_a_run_folder_holds_no_credentials_and_is_private(
     assert len(written) == 6
     assert not [text for text in written for secret in SECRETS if secret in text]
     assert json.loads((folder.path / "status.json").read_text())["argv"][-1].startswith("s3://***@")
-    assert "\x1b" not in written[-1]
+    assert not [text for text in written if "\x1b" in text]
     assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.path.iterdir()} == {0o600}
 
 
 def test_a_command_refuses_credentials_and_leaves_nothing(

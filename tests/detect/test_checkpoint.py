@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vlray.detect.d2.checkpoint import load_weights
+from vlray.detect.lite import WEIGHTS
+from vlray.detect.lite.weights import load_lite
+from vlray.detect.weights.headers import read_header
 
 
 class Network(nn.Module):
@@ -157,6 +160,22 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     assert "backbone.stem.conv1.weight (5, 3, 1, 1), but the network has (2, 3, 1, 1)" in message
     assert "missing from the file (1 tensor): backbone.stem.conv1.bias" in message
     assert "not part of the network (1 tensor): neck.weight" in message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({name: tensor * value for name, tensor in TENSORS.items()}, path)
+    with pytest.raises(ValueError, match=r"NaN or infinite values in 2 tensors, such as backbone"):
+        load_weights(Network(), path)
+
+
+def test_weights_of_lite_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path, tensors = tmp_path / "lite.safetensors", load_file(WEIGHTS)
+    tensors["roi_heads.box_head.fc1.bias"][0] = float("nan")
+    save_file(tensors, path, read_header(WEIGHTS)[0])
+    with pytest.raises(ValueError, match=r"in 1 tensor, such as roi_heads\.box_head\.fc1\.bias"):
+        load_lite(path)
 
 
 def test_long_lists_are_cut(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from vlray.config.detector import DetectorSection
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.load import (
     check_modes,
+    check_weights,
     detector_class,
     identify,
     load_detector,
@@ -88,6 +90,25 @@ def test_a_missing_method_is_named(own: Path) -> None:
     for name in ("lite", "vg-caffe", "vg-pbua"):
         check_modes(options(name, weights="of no matter"), boxes_given=True)
     check_modes(options("vg-pbua", features="grid"), boxes_given=False)
+
+
+def test_a_missing_detectron2_is_found_before_an_actor_imports_it(
+    own: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    check_modes(options(f"{own}:Whole"), boxes_given=False)
+    for name in ("lite", "vg-pbua", config):
+        with pytest.raises(ImportError, match=r"install it with `vlray doctor --fix`"):
+            check_modes(options(name, weights="of no matter"), boxes_given=False)
+
+
+def test_damaged_weights_of_a_configuration_are_found_before_an_actor_loads_them(
+    config: Path,
+) -> None:
+    damaged = config.with_name("model.pth")
+    with pytest.raises(ValueError, match=r"model\.pth is not a weights file, or it is damaged"):
+        check_weights(options(config, weights=str(damaged)))
+    check_weights(options(config, weights=str(WEIGHTS)))  # compared with the network in the actor
 
 
 def test_a_file_of_ones_own_is_a_detector(own: Path) -> None:

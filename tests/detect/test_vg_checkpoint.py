@@ -244,3 +244,15 @@ def test_a_damaged_conversion_is_repeated(
     assert_equal(load_vg(str(path)), canonical)
     assert "converting the weights again" in caplog.text
     assert place.stat().st_size == len(whole)
+
+
+def test_weights_that_are_not_finite_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "faster_rcnn.pkl"
+    path.write_bytes(b"converted before")
+    tensors = {"rpn.weight": torch.tensor([1.0, float("nan")])}
+    converted = VgCheckpoint(tensors, "airsplay", True, "0" * 64, path)
+    monkeypatch.setattr("vlray.detect.visual_genome.checkpoint._from_cache", lambda *_: converted)
+    with pytest.raises(ValueError, match=r"rcnn\.pkl has NaN or infinite values in 1 tensor"):
+        load_vg(str(path))

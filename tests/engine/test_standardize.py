@@ -62,7 +62,7 @@ def test_numbers_of_other_vectors_and_models_without_any_are_refused(dataset, tm
     model.standardize.save(tmp_path)
     options = OPTIONS.model_copy(update={"weights": str(tmp_path)})
     with pytest.raises(
-        ValueError, match=r"standardize\.safetensors is not for vectors of length 4"
+        ValueError, match=r"standardize\.safetensors does not fit vectors of length 4"
     ):
         Standardize.of(options, 4)
     with pytest.raises(ValueError, match="Linear has no attribute `standardize`"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import torch
 
 from tests.fixtures.world import ANSWERS, TRUTH, World
 from vlray.config.data import DataSection
+from vlray.config.test import TestConfig
+from vlray.engine.evaluate import evaluate
+from vlray.engine.group import Group
 from vlray.evaluation.predict import Predicted, Tally, headline, measure, merge, predict
+from vlray.evaluation.report import check_defined
 from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset
 from vlray.loader.loader import RegionLoader
@@ -71,6 +76,24 @@ def test_measures_are_the_datasets_own(world: World) -> None:
     # What the batches' own targets say, where the dataset's metric cannot be asked.
     assert found.means["accuracy"] == pytest.approx(50)
     assert headline(None, found.means) == ("accuracy", pytest.approx(50), True)
+
+
+def test_predictions_of_a_model_that_computes_nan_have_no_metric(world: World) -> None:
+    config = TestConfig(checkpoint="it", corpus="vqa:val")
+    model, dataset = opened(world, world.checkpoint("lxmert", ANSWERS), "vqa:val")
+    check_defined(run(model, dataset).undefined, config)
+    list(model.parameters())[-1].data.fill_(float("nan"))  # of the answer head
+    shares = [run(model, dataset, rank=rank, world=2) for rank in range(2)]
+    undefined = merge(shares).undefined
+    assert len(undefined) == 24
+    with pytest.raises(ValueError, match=r"^it computes NaN for 24 examples, such as 10\d\d: its"):
+        check_defined(undefined, config)
+
+    loader = RegionLoader(dataset, 5, shuffle=False)
+    group = Group(0, 1, torch.device("cpu"))
+    measured = evaluate(model, loader, group, "fp32")
+    assert math.isnan(measured.values["vqa accuracy"])
+    assert not measured.beats({"vqa accuracy": 0.0})
 
 
 def test_a_part_of_a_dataset_is_measured_alone(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.formats.written_text import Image, b64, write
 from vlray.formats.readers.float_types import float_type
 from vlray.formats.readers.protocol import RawRegions
 from vlray.formats.readers.tsv import Tsv6Reader, Tsv10Reader
+from vlray.formats.readers.vinvl import VinvlReader
 
 RNG = np.random.default_rng(0)
 FEATURES = {
@@ -36,6 +38,30 @@ def test_too_few_or_no_values_are_float32() -> None:
     assert float_type([]) == "<f4"
     assert float_type([np.ones(4, "<f8").tobytes()]) == "<f4"
     assert float_type([np.zeros(4096, "<f8").tobytes()]) == "<f4"
+
+
+@pytest.mark.parametrize("kind", ["<f2", "<f8"])
+def test_vinvls_and_oscars_vectors_of_other_types_keep_their_length(
+    tmp_path: Path, kind: str
+) -> None:
+    image = Image("a", (480, 640))
+    count = len(image.boxes)
+    feats = RNG.random((count, 64)).astype(kind)
+    row = json.loads(image.vinvl(["cat"]).partition("\t")[2])
+    for item, vector in zip(row["objects"], feats, strict=True):
+        item["feature"] = b64(vector, kind)
+    lines = [f"a\t{json.dumps(row)}\n"]
+    [(_, read)] = VinvlReader(write(tmp_path / "predictions.tsv", lines)).read()
+    assert isinstance(read, RawRegions)
+    np.testing.assert_array_equal(read.visual_feats, feats)
+
+    boxes = np.tile(np.array([0.25, 0.25, 0.5, 0.75, 0.25, 0.5], kind), (count, 1))
+    features = b64(np.concatenate([feats, boxes], 1), kind)
+    lines = [f"a\t{json.dumps({'num_boxes': count, 'features': features})}\n"]
+    [(_, read)] = VinvlReader(write(tmp_path / "feature.tsv", lines)).read()
+    assert isinstance(read, RawRegions)
+    np.testing.assert_array_equal(read.visual_feats, feats)
+    np.testing.assert_array_equal(read.boxes, boxes[:, :4])
 
 
 @pytest.mark.parametrize("kind", ["<f2", "<f8"])

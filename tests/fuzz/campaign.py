@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from random import Random
 
 from tests.fuzz.child import Outcome, run
 from tests.fuzz.command_lines import command_line
-from tests.fuzz.inputs import INPUTS, _boxes, _output, _pipeline, _tsv10
+from tests.fuzz.inputs import INPUTS, Input, _boxes, _output, _pipeline, _tsv10
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Campaign:
             for item in INPUTS:
                 (scratch / "valid" / item.name).mkdir(parents=True)
                 item.write(scratch / "valid" / item.name)
+            _preload(scratch)
             for index in range(number):
                 item, random = INPUTS[index % len(INPUTS)], Random(f"{self.seed} {index}")
                 folder = scratch / "case"
@@ -76,6 +80,29 @@ class Campaign:
         shutil.rmtree(place, ignore_errors=True)
         shutil.move(folder, place)
         (place / "case.txt").write_text(case + "\n", errors="replace")
+
+
+def _preload(scratch: Path) -> None:
+    """Import what the commands import, once instead of in every child."""
+    listing = scratch / "modules.txt"
+    for item in INPUTS:
+
+        def main(argv: list[str], item: Input = item) -> None:
+            try:
+                item.main(argv)
+            finally:
+                with listing.open("a") as lines:
+                    lines.writelines(f"{name}\n" for name in sys.modules)
+
+        shutil.copytree(scratch / "valid" / item.name, scratch / "case")
+        os.environ["VLRAY_HOME"] = str(scratch / "home")
+        run(main, item.argv, scratch / "case")
+        shutil.rmtree(scratch / "case")
+    for name in dict.fromkeys(listing.read_text().split()):
+        # Ray and torch start threads, which do not survive a fork.
+        if name.partition(".")[0] not in ("__main__", "ray", "torch", "torchvision"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
 
 class _scratch:  # noqa: N801 - used as a function

@@ -50,6 +50,14 @@ class Input:
         return str(path.relative_to(folder))
 
 
+def _extract(argv: list[str]) -> None:
+    """Extract with the detector in this process: a process of its own costs seconds a case."""
+    from vlray.stream import stages
+
+    stages.is_own = lambda options: False
+    extract.main(argv)
+
+
 def _tsv10(folder: Path) -> None:
     lines = [written_text.Image(f"i{n}").tsv10() for n in range(4)]
     written_text.write(folder / "in.tsv", lines)
@@ -209,12 +217,12 @@ INPUTS = (
     Input("export", _output, convert.main, ("out", "new.tsv"), "*"),
     Input("view", _output, view.main, ("out",), "*"),
     Input("compare", _output, compare.main, ("out", "out"), "*"),
-    Input("extract", _photos, extract.main, ("photos", "new", *EXTRACT), "*.*"),
+    Input("extract", _photos, _extract, ("photos", "new", *EXTRACT), "*.*"),
     *(
         Input(
             f"boxes {end}",
             _boxes,
-            extract.main,
+            _extract,
             ("photos", "new", "--boxes", f"boxes.{end}", *EXTRACT),
             f"boxes.{end}",
         )
@@ -223,7 +231,7 @@ INPUTS = (
     Input(
         "settings",
         _settings,
-        extract.main,
+        _extract,
         ("photos", "new", *EXTRACT, "--config", "settings.yaml"),
         "*.yaml",
     ),

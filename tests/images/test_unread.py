@@ -11,9 +11,13 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tests.images.encoded import chunk, save
+from vlray.config.extract import ExtractConfig
 from vlray.images.decode import ImageError, decode
 from vlray.images.find import list_images
+from vlray.stream.command import _summary
 from vlray.stream.decode import DecodeShard
+from vlray.stream.decoder import Decoder
+from vlray.stream.run import ExtractResult
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 PNG = save(PIXELS, "PNG")
@@ -92,6 +96,26 @@ def test_a_folder_that_cannot_be_listed_is_named(
     listing = list_images(str(folder))
     assert listing.unreadable == ("thumbs/",)
     assert listing.table.num_rows == 2
+    with pytest.raises(ValueError, match=r"folders that cannot be listed \(thumbs/\)"):
+        list_images(str(folder), exclude=("*.png",))
+
+    # The count is repeated at the end of a run, and where nothing was left to do.
+    config = ExtractConfig(images={"root": str(folder)}, output={"path": "out"})  # type: ignore[arg-type]
+    for images in (0, 2):
+        result = ExtractResult("out", 2, images=images, seconds=1, unlisted=listing.unreadable)
+        said = "1 folder could not be listed (thumbs/), so their images are missing"
+        assert said in _summary(result, config)
+
+
+def test_patterns_apply_to_the_lines_of_a_list(folder: Path, tmp_path: Path) -> None:
+    lines = ["a.png", "b_small.png", str(folder / "thumbs" / "c.png"), "sub/@eaDir/d.png"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    root = str(tmp_path / "list.txt")
+    listing = list_images(root, exclude=("*_small.*", "thumbs"))
+    assert listing.table["path"].to_pylist() == ["a.png", "sub/@eaDir/d.png"]  # named, so wanted
+    assert listing.excluded == 2
+    with pytest.raises(ValueError, match=r"besides 4 that patterns leave out \(--exclude\)"):
+        list_images(root, exclude=("*.png",))
 
 
 def test_pipes_devices_links_to_themselves_and_giants_are_failures(tmp_path: Path) -> None:
@@ -108,7 +132,8 @@ def test_pipes_devices_links_to_themselves_and_giants_are_failures(tmp_path: Pat
     from vlray.storage import files
 
     fs, root = files.resolve(str(tmp_path))
-    rows = {row["image_id"]: stage._row(row, fs, root) for row in images.to_pylist()}
+    decoder = Decoder(10**6, None)
+    rows = {row["image_id"]: stage._row(row, fs, root, decoder) for row in images.to_pylist()}
     reasons = {name: row.get("reason", "") for name, row in rows.items()}
     assert reasons["good"] == ""
     assert reasons["fifo"] == reasons["device"] == "not a file but a device, a pipe or a socket"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -65,6 +66,23 @@ def test_a_detectron2_that_is_missing_or_broken_is_told_apart(monkeypatch) -> No
     monkeypatch.undo()
     monkeypatch.setattr(detectron2, "find_spec", lambda name: name != "pkg_resources" or None)
     assert "setuptools 81 or newer" in checks.check_detectron2().detail
+
+
+def test_an_environment_of_uv_tool_is_warned_that_an_upgrade_removes_detectron2(
+    monkeypatch, tmp_path
+) -> None:
+    assert "uv tool upgrade" not in checks.check_detectron2().detail
+    (tmp_path / "uv-receipt.toml").touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    found = checks.check_detectron2()
+    assert found.state == "ok"
+    assert found.detail.endswith(
+        "; uv tool upgrade removes it, so run vlray doctor --fix after one"
+    )
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    missing = checks.check_detectron2()
+    assert missing.detail == "missing: no detector can run (uv tool upgrade removes it)"
+    assert missing.remedy == "vlray doctor --fix"
 
 
 def test_a_package_that_cannot_be_imported_is_a_problem_and_no_crash() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from vlray.config.loader import PretrainingSection
 from vlray.loader.pretraining import Texts, draw_answers, mask_tokens, pair_texts
-from vlray.loader.text import MASK, Tokenizer
+from vlray.loader.text import Tokenizer
+from vlray.loader.word_pieces import MASK
 from vlray.tasks.example import Example
 
 

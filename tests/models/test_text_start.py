@@ -111,5 +111,5 @@ def test_it_wants_weights_that_know_words(name: str) -> None:
 @both
 def test_another_vocabulary_is_refused(name: str, tmp_path: Path) -> None:
     bert(tmp_path, vocabulary=60)
-    with pytest.raises(ValueError, match=r"30,522 word pieces of .*, but the weights have 60"):
+    with pytest.raises(ValueError, match=r"30,522 word pieces, but .* have 60 rows"):
         build(name, str(tmp_path))

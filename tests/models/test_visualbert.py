@@ -11,7 +11,8 @@ from torch import nn
 
 from tests.models.batches import DIM, GOALS, batch_for, section
 from vlray.loader.inputs import ModelInputs
-from vlray.loader.text import MASK, Tokenizer
+from vlray.loader.text import Tokenizer
+from vlray.loader.word_pieces import MASK
 from vlray.models.visualbert import VisualBert
 
 
@@ -50,7 +51,9 @@ def test_one_right_answer_has_cross_entropy() -> None:
 
 
 def test_the_token_that_answers_are_read_of_is_the_mask_behind_the_question() -> None:
-    template = VisualBert.loader_defaults(section("visualbert"), GOALS["answers"])["template"]
+    defaults = VisualBert.loader_defaults(section("visualbert"), GOALS["answers"])
+    assert defaults["punctuation"] == "visualbert"
+    template = defaults["template"]
     tokenizer = Tokenizer("", 12, template)
     tokens = tokenizer(["What is it?", "Which organ is enlarged on the left side of this x-ray?"])
     places = tokens.attention_mask.sum(1) - 2
@@ -66,7 +69,7 @@ def test_the_mean_is_of_the_real_tokens_of_the_text_which_has_no_mask() -> None:
     wanted = model.network.cls(states[1, :5].mean(0))  # of the second text five are real
     torch.testing.assert_close(model(batch).scores[1], wanted, atol=1e-6, rtol=0)
     defaults = model.loader_defaults(model.options, model.goal)
-    assert defaults["template"] == "{text}"
+    assert (defaults["template"], defaults["punctuation"]) == ("{text}", "keep")
 
 
 @torch.no_grad()
@@ -76,7 +79,7 @@ def test_classes_are_scored_from_the_pooled_vector() -> None:
     wanted = model.network.cls(found.pooler_output)
     torch.testing.assert_close(model(batch).scores, wanted, atol=1e-6, rtol=0)
     defaults = VisualBert.loader_defaults(section("visualbert"), GOALS["classes"])
-    assert defaults["template"] == "{text}"
+    assert (defaults["template"], defaults["punctuation"]) == ("{text}", "keep")
 
 
 @torch.no_grad()

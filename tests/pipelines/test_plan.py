@@ -12,9 +12,11 @@ import pytest
 import vlray
 from vlray.pipelines.inputs import ABSENT, fingerprint
 from vlray.pipelines.plan import Plan, check_local, make_plan, plan_ahead
+from vlray.pipelines.process import settings_file, write_settings
 from vlray.pipelines.run import set_aside
 from vlray.pipelines.state import NAME, Record, State
 from vlray.pipelines.steps import Step
+from vlray.pipelines.table import plan_lines, setting_rows
 from vlray.storage import files
 
 Steps = Callable[..., dict[str, Step]]
@@ -111,6 +113,24 @@ def test_a_training_begins_anew_where_its_regions_changed_and_an_extraction_goes
     assert plan.restarts
     stopped = replace(records["model"], status="stopped")
     assert make_plan(model, stopped).restarts  # half of it is of other regions
+
+
+def test_tokens_are_only_in_the_private_settings_of_their_step(steps: Steps) -> None:
+    url = "https://host/w.pth?token="
+    step = steps(regions={"detector": {"weights": f"{url}hf_ONE"}})["regions"]
+    record = finished(step)
+    plan = make_plan(step, None)
+    told = [plan.settings, record.settings, *plan_lines([plan], Path("o")), setting_rows(step)]
+    assert "hf_ONE" not in str(told)
+    assert str(told).count(f"{url}***") == 4
+    write_settings(step, Path("o"))
+    file = settings_file(step, Path("o"))
+    assert f"{url}hf_ONE" in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    # Another token is no other input; one in a record of an older version is not shown.
+    assert make_plan(steps(regions={"detector": {"weights": f"{url}b"}})["regions"], record).is_done
+    old = replace(record, settings={"detector.weights": f"{url}hf_ONE"})
+    assert "hf_ONE" not in make_plan(steps()["regions"], old).reason
 
 
 def test_what_appears_while_a_step_runs_is_no_change_of_its_inputs(steps: Steps) -> None:

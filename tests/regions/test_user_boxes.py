@@ -169,6 +169,9 @@ def test_another_box_order_or_image_is_another_hash() -> None:
         ('[{"image_id": null, "boxes": [[1, 2, 3, 4]]}]', "record 0"),
         ('[{"image_id": 1}]', "record 0"),
         ("[1, 2", "is not valid JSON"),
+        pytest.param("[" * 20_000, "is not valid JSON: maximum recursion", id="deep"),
+        pytest.param('{"a":' * 20_000, "line 1 of .* is not valid JSON: max", id="deep lines"),
+        pytest.param(f"image_id,boxes\n1,{'[' * 20_000}\n", "must be JSON", id="deep cells"),
         ('{"images": [{"id": 1}], "annotations": []}', "images without 'file_name'"),
         (
             '{"images": [], "annotations": [{"image_id": 5, "bbox": [1, 2, 3, 4]}]}',

@@ -193,9 +193,11 @@ def test_the_last_message_of_a_json_log_is_the_result(tmp_path: Path) -> None:
 def test_the_command_of_a_run_is_what_the_user_called(
     argv: list[str], command: str, tmp_path: Path
 ) -> None:
-    status = {"argv": argv, "cwd": "/some where"}
+    folder = tmp_path / "some where"
+    folder.mkdir()
+    status = {"argv": argv, "cwd": str(folder)}
     run = make_run(tmp_path / "train-20261124-201500", status=status)
-    assert command_of(run) == f"cd '/some where' && {command}"
+    assert command_of(run, width=0) == f"cd '{folder}' && {command}"
 
 
 @pytest.mark.parametrize(
@@ -223,10 +225,10 @@ def test_a_long_command_is_divided_at_its_flags_and_means_the_same(tmp_path: Pat
 
 
 def test_the_command_of_a_run_names_no_folder_that_is_gone(tmp_path: Path) -> None:
-    status = {"cwd": str(tmp_path / "_ray_pkg_01"), "command": "extract"}
+    status = {"cwd": str(tmp_path / "gone"), "command": "extract"}
     argv = ["python", "-m", "vlray.extract", "photos", "out"]
     run = make_run(tmp_path / "extract-20261124-201500", status={**status, "argv": argv})
     assert command_of(run) == (
         f"vlray extract --config {tmp_path}/extract-20261124-201500/settings.yaml"
-        f"  # {tmp_path}/_ray_pkg_01 no longer exists"
+        f"  # {tmp_path}/gone, where relative paths began, no longer exists"
     )

@@ -13,13 +13,36 @@ from vlray.detect.protocol import DetectorInfo
 from vlray.regions.batch import RegionBatch
 
 
+def end_on_black(image: np.ndarray, mode: str) -> None:
+    if not image.any() and mode == "abort":
+        os.abort()
+    while not image.any() and mode == "hang":
+        time.sleep(1)
+
+
+class Resizing:
+    """Changes nothing."""
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode.removesuffix(" early") if mode.endswith(" early") else ""
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        end_on_black(image, self._mode)
+        return image
+
+
 class FatalDetector:
     """Returns one region for each image: the whole image with its mean colour.
 
     Options:
-        mode: ``abort``, ``hang``; anything else: black images are like others.
+        mode: ``abort``, ``hang``; ``abort early``, ``hang early``: already while the image is
+            resized, that is, while it is decoded; anything else: black images are like others.
         broken: Raise in the constructor.
     """
+
+    @classmethod
+    def resize(cls, options: DetectorSection) -> Resizing:
+        return Resizing(str(options.options.get("mode", "")))
 
     def __init__(self, options: DetectorSection) -> None:
         if options.options.get("broken"):
@@ -29,10 +52,7 @@ class FatalDetector:
 
     def __call__(self, images: Sequence[np.ndarray], image_hw: np.ndarray) -> RegionBatch:
         for image in images:
-            if not image.any() and self._mode == "abort":
-                os.abort()
-            while not image.any() and self._mode == "hang":
-                time.sleep(1)
+            end_on_black(image, self._mode)
         hw = image_hw.astype(np.float32)
         boxes = np.stack([0 * hw[:, 1], 0 * hw[:, 0], hw[:, 1], hw[:, 0]], 1)
         feats = np.stack([image.mean((0, 1)) for image in images]).astype(np.float32)

@@ -30,6 +30,7 @@ class GridDetector:
         trouble: A file; while it exists, one image in two raises.
         always: Raise on every image.
         poison: Raise on every image whose mean colour is above this.
+        fatal: A file; while it exists, abort on images whose mean colour is above its number.
     """
 
     info = DetectorInfo("grid", feature_dim=8, obj_names=("dark", "bright"))
@@ -112,6 +113,9 @@ class GridDetector:
             raise RuntimeError("this detector always raises")
         if image.mean() > self._options.get("poison", 256):
             raise RuntimeError(f"an image of mean {image.mean():.0f} is too bright for me")
+        fatal = self._options.get("fatal")
+        if fatal and Path(fatal).exists() and image.mean() > float(Path(fatal).read_text()):
+            os.abort()
         trouble = self._options.get("trouble")
         if trouble and Path(trouble).exists() and self._random.random() < 0.5:
             raise RuntimeError("trouble that will pass")

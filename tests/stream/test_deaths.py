@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,21 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from vlray.cluster.expendable import ChildEndedError
+from vlray.cluster.journal import DEATHS, Journal
 from vlray.config.cluster import ClusterSection
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.config.images import ImagesSection
 from vlray.config.output import OutputSection
+from vlray.images.decode import ImageError
 from vlray.regions.output import open_output
 from vlray.stream.block import DECODED, pack, unpack
+from vlray.stream.decoder import SeparateDecoder
 from vlray.stream.detect import LAST_DEATHS, DetectOptions, DetectShard
+from vlray.stream.local import MARKER
 from vlray.stream.nodes import STALL_S, stall_limit
-from vlray.stream.run import DetectorError, extract
+from vlray.stream.run import DetectorError, ExtractResult, extract
 
 FATAL = f"{Path(__file__).with_name('fatal_detector.py')}:FatalDetector"
 GOOD = ("a", "c", "d", "e")
@@ -70,10 +77,33 @@ def test_a_crash_in_a_run_without_ray_costs_one_image_and_is_not_repeated(
         np.testing.assert_array_equal(output[image_id].visual_feats, whole[image_id].visual_feats)
 
 
-def test_a_hang_on_ray_ends_two_actors_and_costs_one_image(
-    ray_cluster: str, folder: Path, tmp_path: Path
+@pytest.mark.usefixtures("processes")
+def test_after_a_crash_of_the_decoder_the_next_run_singles_the_image_out(
+    folder: Path, tmp_path: Path
 ) -> None:
-    config = config_of(folder, tmp_path / "out", {"mode": "hang"}, image_timeout=1.5, actors=1)
+    # A crash in this process would end the test.
+    def result_of(out: Path) -> ExtractResult:
+        out.mkdir()
+        (out / MARKER).touch()  # of the run that crashed
+        options = {"mode": "abort early"}
+        return extract(config_of(folder, out, options, address="none", image_timeout=30))
+
+    result = result_of(tmp_path / "out")
+    assert (result.images, result.failed, result.raised) == (4, 1, 0)
+    check(tmp_path / "out", "SIGABRT")
+    # The files are those of a run without the image, as far as it matters: it fails in any case.
+    (folder / "b.png").write_bytes(b"no image")
+    result_of(tmp_path / "whole")
+    parts = [tmp_path / out / "regions" / "part-00000.parquet" for out in ("out", "whole")]
+    assert parts[0].read_bytes() == parts[1].read_bytes()
+    assert not (tmp_path / "out" / MARKER).exists()
+
+
+@pytest.mark.parametrize("mode", ["hang", "hang early"])
+def test_a_hang_on_ray_ends_two_processes_and_costs_one_image(
+    mode: str, ray_cluster: str, folder: Path, tmp_path: Path
+) -> None:
+    config = config_of(folder, tmp_path / "out", {"mode": mode}, image_timeout=1.5, actors=1)
     result = extract(config)
     assert (result.images, result.failed) == (4, 1)
     check(tmp_path / "out", "no result within 1.5 s")
@@ -91,21 +121,58 @@ def test_a_detector_that_cannot_be_loaded_ends_the_run_with_one_line(
     assert "fatal_detector.py" in str(caught.value.__cause__)  # the traceback, for the log
 
 
-def test_a_shard_that_ends_processes_in_isolation_too_is_given_up(tmp_path: Path) -> None:
-    options = DetectOptions(DetectorSection(name=FATAL), "float32", str(tmp_path), {}, 1)
+def deaths(journal: Journal, work: str, number: int) -> None:
+    for _ in range(number):
+        journal.begin(work)
+
+
+@pytest.mark.usefixtures("processes")
+def test_only_the_image_that_also_ends_the_process_around_its_own_is_given_up(
+    tmp_path: Path,
+) -> None:
+    options = DetectOptions(
+        DetectorSection(name=FATAL, batch_size=2), "float32", str(tmp_path), {}, 1
+    )
     shard = DetectShard(options)
-    for _ in range(LAST_DEATHS):
-        shard._journal.begin("shard 7")
-    image = {"image_id": "a", "path": "a.png", "split": "all", "image_height": 1}
-    image |= {"image_width": 1, "pixels": b"abc", "shape": [1, 1, 3], "dtype": "uint8"}
-    row = pack(7, images=pa.Table.from_pylist([image], schema=DECODED))
-    _, tables = unpack(shard(row))
-    assert tables["regions"].num_rows == 0
-    assert tables["failures"]["reason"].to_pylist() == [
-        "the detector's process ended 4 times on the images of this shard"
+    images = [{"image_id": name, "path": name, "split": "all"} for name in "abcd"]
+    shape = {"image_height": 1, "image_width": 1, "pixels": b"abc", "shape": [1, 1, 3]}
+    table = pa.Table.from_pylist([i | shape | {"dtype": "uint8"} for i in images], schema=DECODED)
+    # Actors died twice without isolation; twice with c and d; and twice with c alone.
+    deaths(shard._journal, "shard 7", 3 * DEATHS)
+    deaths(shard._journal, "detect c and 1 more", DEATHS)
+    deaths(shard._journal, "detect c and 0 more", DEATHS)
+    with contextlib.closing(shard):
+        _, tables = unpack(shard(pack(7, images=table)))
+        assert tables["regions"]["image_id"].to_pylist() == ["a", "b", "d"]
+        assert tables["failures"].select(["image_id", "stage", "reason"]).to_pylist() == [
+            {
+                "image_id": "c",
+                "stage": "process",
+                "reason": "the detector's process, and the one around it, ended 2 times on it",
+            }
+        ]
+    _, tables = unpack(shard(pack(7, images=table)))  # the ends of the work are recorded
+    assert tables["regions"].num_rows == 4
+    # Innocent images do not become failures because their actors are killed all the time.
+    deaths(shard._journal, "shard 7", LAST_DEATHS)
+    _, tables = unpack(shard(pack(7, images=table)))
+    assert tables["problem"]["problem"].to_pylist() == [
+        "shard 7 ended its process 20 times, also with isolated images"
     ]
-    _, tables = unpack(shard(row))  # the end of the work is recorded
-    assert tables["regions"].num_rows == 1
+
+
+@pytest.mark.usefixtures("processes")
+def test_decoding_gives_up_an_image_that_also_ends_the_process_around_its_own() -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(data, "PNG")
+    journal = Journal()
+    deaths(journal, "decode a", DEATHS)
+    with contextlib.closing(SeparateDecoder(100, None, journal, 30.0, 0.0)) as decoder:
+        with pytest.raises(ChildEndedError, match="the one around it, ended 2 times"):
+            decoder(data.getvalue(), "a")
+        assert decoder(data.getvalue(), "a")[:2] == (3, 4)
+        with pytest.raises(ImageError, match="the file is empty"):
+            decoder(b"", "b")
 
 
 def test_the_limit_without_progress_grows_with_the_time_limit_of_an_image() -> None:

@@ -7,6 +7,7 @@ thorough night.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -16,7 +17,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -69,8 +72,10 @@ def bench(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Bench:
     folder = tmp_path_factory.mktemp("kills")
-    # Trouble is a file; while it exists, the detector raises now and then.
-    options = f'{{"seconds": 0.03, "trouble": "{folder / "trouble"}"}}'
+    # Trouble is a file; while it exists, the detector raises now and then. While "fatal" exists,
+    # it aborts on bright images.
+    names = {name: str(folder / name) for name in ("trouble", "fatal")}
+    options = json.dumps({"seconds": 0.03} | names)
     flags = ["--detector.name", grid_detector, "--detector.options", options]
     return Bench(ray_cluster, many_photos, folder, [*flags, "--shard-size", "6", "--actors", "2"])
 
@@ -145,10 +150,11 @@ def test_after_a_kill_the_next_run_gives_the_unbroken_output(
     for seed in range(request.config.getoption("--kill-rounds")):
         moment = random.Random(seed)
         out = bench.folder / f"{kind.replace(' ', '-')}-{seed}"
-        process = bench.start(out)
-        wait_for_parts(out, process, moment.randrange(0, 8))
-        time.sleep(moment.random() * 0.3)
-        KINDS[kind](process, moment)
+        for _ in range(1 + seed % 2):  # in every second round, the rerun is killed as well
+            process = bench.start(out)
+            wait_for_parts(out, process, moment.randrange(0, 8))
+            time.sleep(moment.random() * 0.3)
+            KINDS[kind](process, moment)
         bench.finish(out)
         assert files_of(out) == unbroken, f"round {seed}"
 
@@ -164,7 +170,7 @@ def replaced(images: Path, folder: Path) -> Path:
     return folder
 
 
-def rows_of(out: Path) -> dict[str, list[dict[str, object]]]:
+def rows_of(out: Path) -> dict[str, list[dict[str, Any]]]:
     """Read both tables as any reader of Parquet does, without which part a row is in."""
     tables = {}
     for folder in ("regions", "failures"):
@@ -199,6 +205,59 @@ def test_a_killed_rerun_with_replaced_images_ends_as_if_it_were_the_first(
         KINDS[kind](process, moment)
         fresh.finish(out)
         assert rows_of(out) == expected, f"round {seed}"
+
+
+@pytest.mark.thorough
+def test_kills_while_an_image_is_singled_out_cost_no_other_image(
+    bench: Bench, unbroken: dict[str, bytes], request: pytest.FixtureRequest
+) -> None:
+    whole = rows_of(bench.folder / "unbroken")
+    means = sorted(mean_of(row) for row in whole["regions"])
+    fatal = bench.folder / "fatal"
+    fatal.write_text(str((means[-2] + means[-1]) / 2))
+    try:
+        for seed in range(request.config.getoption("--kill-rounds")):
+            moment = random.Random(seed)
+            out = bench.folder / f"fatal-{seed}"
+            process = bench.start(out)
+            wait_until(lambda: isolated() or process.poll() is not None, 240, every=0.05)  # noqa: B023
+            for _ in range(3):
+                children = psutil.Process().children(recursive=True)
+                victims = [child for child in children if works(child)] + isolated()
+                if victims:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        moment.choice(victims).kill()
+                time.sleep(moment.random())
+            if seed % 2:
+                kill_driver(process, moment)
+                bench.finish(out)
+            assert process.wait() == (-signal.SIGKILL if seed % 2 else 0)
+            rows = rows_of(out)
+            (culprit,) = (row for row in rows["failures"] if row["stage"] == "process")
+            assert culprit["error"] == "ProcessEnded"
+            name = culprit["image_id"]
+            assert rows["failures"] == sorted(
+                [*whole["failures"], culprit], key=lambda row: str(row["image_id"])
+            )
+            assert rows["regions"] == [r for r in whole["regions"] if r["image_id"] != name]
+    finally:
+        fatal.unlink()
+
+
+def mean_of(row: dict[str, Any]) -> float:
+    """Return the mean colour of an image, from the colours of its cells of equal size."""
+    feats = np.array(row["visual_feats"], np.float32).reshape(row["num_boxes"], -1)
+    return float(feats[:, :3].mean())
+
+
+def isolated() -> list[psutil.Process]:
+    """Return the child processes in which detectors are isolated."""
+    children = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "vlray.cluster.expendable" in child.cmdline():
+                children.append(child)
+    return children
 
 
 def test_after_a_raising_detector_the_next_run_gives_the_unbroken_output(

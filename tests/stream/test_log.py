@@ -97,7 +97,8 @@ def test_what_is_no_message_of_ours_is_taken_as_it_is(
     line: str, level: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="vlray"):
-        module._log(line, {"pid": "7", "ip": "10.0.0.1", "task_name": "t"}, set())
+        forwarder = module._Forwarder()
+        forwarder.handle({"pid": "7", "ip": "10.0.0.1", "task_name": "t", "lines": [line]})
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == (level, f"pid 7 on 10.0.0.1: {message}")
     assert worker(record)["task_name"] == "t"
@@ -113,6 +114,23 @@ def test_only_the_log_gets_what_ray_prints_in_colors(
         module._log("WARNING it is hot", batch, set())
     assert capsys.readouterr().err == "pid 7 on 10.0.0.1: it is hot\n"
     assert "10.0.0.1: Unhandled error: ray::Journals.call()\n" in run.log_path.read_text()
+
+
+def test_the_stack_dump_of_a_crash_is_in_the_log_only(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    forwarder = module._Forwarder()
+    lines = ["before", "*** SIGABRT received at time=1 on cpu 0 ***", "  File x.py, line 8"]
+    with closing(open_run(LogsConfig(env=EnvironmentSection(runs_dir=tmp_path)), "extract")) as run:
+        forwarder.handle({"pid": "7", "ip": "10.0.0.1", "lines": [*lines, "WARNING it is hot"]})
+        forwarder.handle({"pid": "8", "ip": "10.0.0.1", "lines": ["Fatal Python error: Aborted"]})
+        forwarder.handle({"pid": "9", "ip": "10.0.0.1", "lines": ["another"]})
+        forwarder.note({"pid": "raylet", "lines": ["A worker died"], "is_err": False})
+    said = [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["before", "it is hot", "another"]
+    written = run.log_path.read_text()
+    for line in (*lines, "Fatal Python error: Aborted", "raylet: A worker died"):
+        assert line in written
 
 
 @pytest.mark.parametrize(("log_format", "style"), [("text", "bar"), ("json", "lines")])

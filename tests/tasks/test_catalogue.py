@@ -52,7 +52,7 @@ def test_each_built_in_dataset_can_be_read_by_its_layout(name: str) -> None:
 def test_a_dataset_is_added_from_yaml_and_found_from_anywhere(
     lines_dataset, tmp_path, monkeypatch
 ) -> None:
-    spec, kept = additions.add(str(lines_dataset([])))
+    spec, kept = additions.add(str(lines_dataset([])), trust_code=True)
     assert kept.parent == catalogue.user_folder()
     monkeypatch.chdir("/")
     assert "mine" in catalogue.names()
@@ -89,13 +89,13 @@ def test_a_file_that_is_gone_is_said_with_the_way_out(tmp_path) -> None:
 def test_the_names_of_built_in_datasets_are_not_taken(lines_dataset) -> None:
     name = catalogue.built_in_names()[0]
     with pytest.raises(ValueError, match=r"is a built-in dataset.*name: my-"):
-        additions.add(str(lines_dataset([], name=name)))
+        additions.add(str(lines_dataset([], name=name)), trust_code=True)
     with pytest.raises(ValueError, match="only your own can be removed"):
         additions.remove(name)
 
 
 def test_wrong_names_are_refused_with_the_choices(lines_dataset) -> None:
-    additions.add(str(lines_dataset([])))
+    additions.add(str(lines_dataset([])), trust_code=True)
     with pytest.raises(ValueError, match=r"unknown dataset 'mien'; did you mean mine\?"):
         catalogue.find("mien")
     with pytest.raises(ValueError, match=r"split of mine 'tset'; did you mean test\? There are"):
@@ -121,7 +121,7 @@ def test_wrong_names_are_refused_with_the_choices(lines_dataset) -> None:
 )
 def test_a_mistake_in_a_yaml_file_is_said_with_its_place(lines_dataset, changed, said) -> None:
     with pytest.raises(ValueError, match=said):
-        additions.add(str(lines_dataset([], **changed)))
+        additions.add(str(lines_dataset([], **changed)), trust_code=True)
     assert catalogue.user_names() == []
 
 

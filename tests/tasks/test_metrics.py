@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vlray.tasks import catalogue
 from vlray.tasks.example import Answers, Boxes, Choices, Example
 from vlray.tasks.layouts import nlvr
 from vlray.tasks.metrics import Share, anls, score
@@ -16,6 +17,13 @@ from vlray.tasks.protocol import Layout
 
 def ask(name: str, *answers: str, **about: str) -> Example:
     return Example(name, "What?", ("1",), Answers(answers), about)
+
+
+def test_answers_of_lxmerts_pretraining_are_compared_in_its_spelling() -> None:
+    metric = catalogue.find("vgqa").spec.metric
+    examples = [ask("1", "A man."), ask("2", "Two"), ask("3", "t-shirt"), ask("4", "The end")]
+    found = score(metric, examples, {"1": "man", "2": "2", "3": "T-shirt", "4": "an ending"})
+    assert found.scores == {"1": 1, "2": 1, "3": 1, "4": 0}
 
 
 def test_vqa_accuracy_is_broken_down_by_the_types() -> None:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from vlray.cluster.console import to_log_file
 from vlray.config.cluster import ClusterSection
@@ -52,7 +51,7 @@ def connect(options: ClusterSection) -> None:
 
 
 def _init(options: ClusterSection) -> None:
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
+    quiet: dict[str, object] = {"logging_level": logging.ERROR, "log_to_driver": True}
     local = {"include_dashboard": False} | quiet
     # Only a local Ray takes this size; a running cluster has its own object stores.
     if options.object_store_gb:
@@ -75,7 +74,7 @@ def _init(options: ClusterSection) -> None:
         _start(local)
 
 
-def _start(arguments: dict[str, Any]) -> None:
+def _start(arguments: dict[str, object]) -> None:
     """Start a local Ray; try it once again if it does not start in time.
 
     Ray gives its processes 30 seconds or less, which a busy machine may exceed.
@@ -102,7 +101,7 @@ def _start(arguments: dict[str, Any]) -> None:
             ) from again
 
 
-def _ray_init(address: str | None, **arguments: Any) -> None:
+def _ray_init(address: str | None, **arguments: object) -> None:
     import ray
 
     with _held_back():

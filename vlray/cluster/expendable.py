@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 POLL_S = 0.05  # between two looks at the child's memory
+KILLS = 3  # a child may have been killed because other processes needed the memory
 LOADING_S = 900.0  # shortest time limit of the construction
 _GRACE_S = 60.0  # after this, a child whose parent was killed ends itself
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -35,10 +36,16 @@ class ChildError(Exception):
 
 
 class ChildEndedError(ChildError):
-    """Raised when a call has crashed its child process, or exceeded its time or memory."""
+    """Raised when a call has crashed its child process, or exceeded its time or memory.
 
-    def __init__(self, reason: str) -> None:
+    Attributes:
+        is_killed: Whether SIGKILL or SIGTERM ended the child: another process sent it, or the
+            system, so that the call itself may be harmless.
+    """
+
+    def __init__(self, reason: str, *, is_killed: bool = False) -> None:
         super().__init__("ProcessEnded", reason)
+        self.is_killed = is_killed
 
 
 class Expendable:
@@ -75,9 +82,19 @@ class Expendable:
         """Return the result of a method of the object, or the value of an attribute.
 
         Raises:
-            ChildEndedError: The child crashed, or exceeded its time or memory.
+            ChildEndedError: The child crashed, or exceeded its time or memory; or it was killed
+                `KILLS` times in a row, each time before it had a result.
             ChildError: The method raised.
         """
+        for kills in range(1, KILLS + 1):
+            try:
+                return self._call(name, args, units)
+            except ChildEndedError as error:
+                if kills == KILLS or not error.is_killed:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _call(self, name: str, args: tuple[Any, ...], units: int) -> Any:
         if self._process is None:
             self._start()
             try:
@@ -119,9 +136,10 @@ class Expendable:
             reply = self._wait(seconds)
         except (EOFError, OSError):
             assert self._process is not None
-            reason = _describe(self._process.wait())
+            status = self._process.wait()
             self.close()
-            raise ChildEndedError(reason) from None
+            is_killed = -status in (signal.SIGKILL, signal.SIGTERM)
+            raise ChildEndedError(_describe(status), is_killed=is_killed) from None
         except BaseException:  # a limit, or Ctrl-C: the child is still at work
             self.close()
             raise

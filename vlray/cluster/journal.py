@@ -11,6 +11,10 @@ import time
 import uuid
 from typing import Any
 
+DEATHS = 2
+"""After this many deaths on some work, it is isolated in a child process; work that ends also the
+process around that child is given up after as many deaths."""
+
 
 class Journal:
     """Journal in this process; `start_journal` runs one for the processes of a cluster."""

@@ -9,6 +9,7 @@ from vlray.comparison.run import JSON_NAME, PAGE_NAME, compare
 from vlray.comparison.table import cosine_text, percent, table
 from vlray.config.compare import CompareConfig
 from vlray.runs.session import Failed, Session
+from vlray.settings import secrets
 from vlray.storage import files
 
 log = logging.getLogger("vlray.comparison")
@@ -35,11 +36,12 @@ def run(config: CompareConfig, session: Session) -> None:
     matched = percent(result.overall.share(result.overall.matched))
     folder.note(f"{matched} of the boxes in A and B have a partner")
     text = table(result)
+    # For the log file; the console gets the same text from print.
     log.debug("%s", text)
-    print(text)
-    print(f"\nmetrics: {files.join(report, JSON_NAME)}")
+    secrets.show(text)
+    secrets.show(f"\nmetrics: {files.join(report, JSON_NAME)}")
     if config.worst:
-        print(f"page: {files.join(report, PAGE_NAME)}")
+        secrets.show(f"page: {files.join(report, PAGE_NAME)}")
     # Check the limits last, so that the results are reported even if they miss the limits.
     if missed := _missed_limits(result, config):
         raise Failed("; ".join(missed))

@@ -55,6 +55,7 @@ def join(a: Side, b: Side, image_ids: Set[str], *, features: bool) -> Iterator[J
         features: Whether to read the feature vectors; skipping them is faster.
     """
     columns = [*COLUMNS, *(["visual_feats"] if features else [])]
+    # Parquet decompresses a row group as a whole, so smaller batches would save nothing.
     batches = a.output.iter_batches(columns, batch_size=ROW_GROUP_SIZE)
 
     def read() -> tuple[pa.Table, pa.Table] | None:

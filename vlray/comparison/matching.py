@@ -60,6 +60,7 @@ def match(
         every = np.arange(len(boxes_a))
         return Matching(every, every, np.ones(len(every)))
     iou = iou_of(boxes_a, boxes_b)
+    # Without the second condition, a threshold of 0 would match boxes that do not touch.
     rows, columns = np.nonzero((iou >= iou_thresh) & (iou > 0))
     values = iou[rows, columns]
     other_class = np.zeros(len(rows), bool)

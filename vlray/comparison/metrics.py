@@ -6,13 +6,13 @@ Shapes: M: matched pairs; D: feature length.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from vlray.comparison.matching import Matching, match
 from vlray.regions.batch import RegionBatch
+from vlray.settings.json_value import JsonObject
 
 _ROUNDING = np.float16
 
@@ -70,7 +70,7 @@ class ImageMetrics:
         """Number of boxes without a partner, summed over both sides."""
         return self.num_a + self.num_b - 2 * len(self.pairs)
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> JsonObject:
         """Summarize the metrics as the image's entry in ``compare.json``."""
         return {
             "boxes_a": self.num_a,
@@ -157,6 +157,7 @@ def feature_distances(
     norms = [np.linalg.norm(side, axis=1) for side in (wide_a, wide_b)]
     # 1 - cosine equals half the squared distance between the unit vectors. This form loses no
     # digits to cancellation when the cosine is close to 1.
+    # A zero vector stays zero here; its distance is set below.
     units = [
         side / np.maximum(norm, 1e-300)[:, None]
         for side, norm in zip((wide_a, wide_b), norms, strict=True)
@@ -194,6 +195,7 @@ def _identical(a: RegionBatch, b: RegionBatch) -> bool:
         # A column that only one side has makes the images different.
         if (one is None) != (two is None):
             return False
+        # Bytes are compared, because NaN does not equal itself.
         if one is not None and (
             one.dtype != two.dtype or one.shape != two.shape or one.tobytes() != two.tobytes()
         ):
@@ -205,6 +207,7 @@ def _mean(values: np.ndarray | None) -> float | None:
     return None if values is None or not len(values) else float(values.mean())
 
 
+# The maximum for sign 1, the minimum for sign -1.
 def _most(values: np.ndarray | None, sign: int) -> float | None:
     return None if values is None or not len(values) else sign * float((sign * values).max())
 

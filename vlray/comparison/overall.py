@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from vlray.comparison.metrics import ImageMetrics
 from vlray.comparison.spread import Spread
+from vlray.settings.json_value import JsonObject
 
 IOU_STEPS = (0.5, 0.7, 0.9, 0.99)
 
@@ -101,7 +101,7 @@ class OverallMetrics:
         boxes = self.boxes_a + self.boxes_b
         return 2 * pairs / boxes if boxes else 1.0
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Return the totals as ``compare.json`` stores them under ``overall``."""
         return {
             "boxes_a": self.boxes_a,

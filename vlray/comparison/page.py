@@ -15,7 +15,9 @@ from vlray.comparison.worst import ORDERS, BadImage, LabelledBoxes
 from vlray.pages.labels import LEAST_ATTRIBUTE, name_of
 from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.pages.render import Total, render_page
+from vlray.settings.json_value import JsonObject, JsonValue
 
+# Images of one side that the page lists; compare.json lists all.
 ABSENT_LISTED = 1_000
 SCRIPTS = (
     *(f"pages/js/{name}.js" for name in ("elements", "tabs", "pictures")),
@@ -120,7 +122,7 @@ def _names(a: Side, b: Side) -> list[str]:
     ]
 
 
-def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> dict[str, Any]:
+def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> JsonObject:
     metrics, pairs = image.metrics, image.metrics.pairs
     distances, rel_l2 = metrics.cosine_distance, metrics.rel_l2
     return {
@@ -146,7 +148,7 @@ def _image(result: Comparison, image: BadImage, index: int, missing: bool) -> di
     }
 
 
-def _boxes(side: Side, regions: LabelledBoxes) -> list[list[Any]]:
+def _boxes(side: Side, regions: LabelledBoxes) -> list[list[JsonValue]]:
     """List the boxes as page.js expects them: corners, label, score, attribute, attribute score."""
     boxes = []
     # Rounding to a tenth of a pixel is invisible and keeps the page small.

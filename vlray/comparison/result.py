@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from vlray.comparison.metrics import Comparable
 from vlray.comparison.overall import OverallMetrics
 from vlray.comparison.sides import Side
 from vlray.comparison.worst import Worst
+from vlray.settings.json_value import JsonObject
 from vlray.version import __version__
 
 SCHEMA = 1
@@ -50,7 +50,7 @@ class Comparison:
         return self.overall.identical == self.overall.images and not self.only_a and not self.only_b
 
 
-def as_dict(result: Comparison) -> dict[str, Any]:
+def as_dict(result: Comparison) -> JsonObject:
     """Return the contents of ``compare.json`` without ``per_image``, in plain types."""
     overall = result.overall
     return {

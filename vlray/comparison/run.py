@@ -107,6 +107,7 @@ def compare(
                 metrics = compare_image(image.a, image.b, comparable, iou_thresh)
                 result.overall.add(metrics)
                 result.worst.add(image, metrics)
+                # `overall` has already counted this image, so 1 is the first.
                 lines.write(",\n" if result.overall.images > 1 else "")
                 # allow_nan=False: NaN is not valid JSON.
                 row = {"image_id": image.image_id, **metrics.as_row()}

@@ -142,6 +142,7 @@ def comparable_columns(a: Side, b: Side) -> tuple[Comparable, dict[str, str]]:
         ("classes", (a.output.obj_names, b.output.obj_names)),
         ("attributes", (a.output.attr_names, b.output.attr_names)),
     ):
+        # Ids mean the same only if both sides number the same names.
         if names[0] != names[1]:
             reasons[kind] = _names_differ(*names)
     comparable = Comparable(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 _GROWTH = math.log(1.01)  # bins are 1 % wide, so a percentile is accurate to 0.5 %
+# Just below 1, float64 has steps of 1.1e-16: smaller distances are rounding.
 _SMALLEST, _LARGEST = 1e-16, 1e16
 _BINS = math.ceil(math.log(_LARGEST / _SMALLEST) / _GROWTH) + 2
 

@@ -41,6 +41,7 @@ def count_rows(result: Comparison) -> list[tuple[str, str]]:
         if ids:
             some = ", ".join(list(ids)[:_LISTED])
             more = ", ..." if len(ids) > _LISTED else ""
+            # A few ids show which images are meant; compare.json lists all of them.
             rows.append((f"images only in {letter}", f"{len(ids):,}: {some}{more}"))
     if overall.other_size:
         rows.append(("images that differ in size", _of(overall.other_size, overall.images)))

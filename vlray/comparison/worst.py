@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -120,6 +119,7 @@ class Worst:
         orders = {}
         for name, heap in self._heaps.items():
             # The counter identifies an image that is in several orders.
+            # Sorted by value, then by the negative counter: earlier images come first.
             for _, order, image in sorted(heap, reverse=True):
                 if order not in indices:
                     indices[order] = len(images)
@@ -141,7 +141,7 @@ def _without_vectors(image: Joined, metrics: ImageMetrics) -> BadImage:
 
 def _labelled(regions: RegionBatch) -> LabelledBoxes:
     """Copy boxes and labels; views would keep the arrays of the whole batch in memory."""
-    columns: dict[str, Any] = {
+    columns: dict[str, np.ndarray | None] = {
         name: None if (values := getattr(regions, name)) is None else values.copy()
         for name in ("obj_ids", "obj_probs", "attr_ids", "attr_probs")
     }

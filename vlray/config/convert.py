@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vlray.config.images import ImagesSection
 from vlray.settings.base import Command, Splits
+from vlray.settings.section import Code
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class ConvertConfig(Command):
     """Destination: a folder or URI for an import, a local file or folder for an export. Running the
     same command again resumes an unfinished conversion."""
 
-    format: str = ""
+    format: Code = ""
     """Format of the file: one of those below, or ``module:Class`` of your own reader. Empty:
     detected from the content of SOURCE for an import, from the name of OUT for an export."""
 

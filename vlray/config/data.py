@@ -44,6 +44,7 @@ class DataSection(ImageSetsSection):
         """Return the folder of derived files: ``cache_dir``, or ``vlray`` in the user's cache."""
         if self.cache_dir:
             return Path(self.cache_dir).expanduser()
+        # Only for the default folder; --help and most runs do without the package.
         import platformdirs
 
         return Path(platformdirs.user_cache_dir("vlray", appauthor=False))

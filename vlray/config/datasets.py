@@ -62,7 +62,7 @@ your own dataset:
         "add": ActionHelp(
             usage="vlray datasets add FILE.yaml | module:Class | file.py:Class",
             description="Add your own dataset to the catalogue. All commands then accept its name.",
-            options=("data.annotations", "data.images"),
+            options=("trust_code", "data.annotations", "data.images"),
             examples=("add my-dataset.yaml", "add path/to/file.py:MyDataset"),
         ),
         "remove": ActionHelp(

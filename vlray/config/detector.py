@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vlray.settings.section import Section
+from vlray.settings.section import Code, Section
 
 BOXES = 36  # regions per image in the features that LXMERT was trained on
 
@@ -14,7 +14,7 @@ BOXES = 36  # regions per image in the features that LXMERT was trained on
 class DetectorSection(Section):
     """The detector, and the rules that select its regions."""
 
-    name: str = "lite"
+    name: Code = "lite"
     """A preset (``lite``, ``vg-caffe``, ``vg-pbua``), a stored name (``vlray env set models.NAME
     ...``), a Detectron2 ``config.yaml``, or a class of your own: ``module:Class`` or
     ``path/to/file.py:Class``."""
@@ -36,6 +36,7 @@ class DetectorSection(Section):
     max_size: Annotated[int, Field(ge=0)] = 0
     """Limit of the longer side after resizing, pixels. 0: the detector's default."""
 
+    # The default is that of bottom-up attention's generate_tsv.py.
     score_thresh: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Lowest score of a region's best class. Regions below it are kept only to reach
     ``min_boxes``."""
@@ -79,13 +80,14 @@ class DetectorSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _follow(cls, values: Any) -> Any:
+    def _follow(cls, values: object) -> object:
         """Set the missing one of the two limits to the other if its default would contradict it."""
         # Only `--max-boxes 10` would otherwise be refused, as the default min_boxes is 36.
         if not isinstance(values, dict) or len({"min_boxes", "max_boxes"} & values.keys()) != 1:
             return values
         (limit,) = {"min_boxes", "max_boxes"} & values.keys()
         try:
+            # The value may still be text, since this runs before validation.
             number = int(values[limit])
         except (TypeError, ValueError):
             return values  # validation of the field reports the error

@@ -58,6 +58,7 @@ class ExtractConfig(Command):
     boxes of an output reproduce its features. Other detectors refine boxes after pooling, so the
     features of their refined boxes differ."""
 
+    # No default: IMAGES and OUT are required.
     images: ImagesSection
     data: ImageSetsSection = ImageSetsSection()
     detector: DetectorSection = DetectorSection()

@@ -48,12 +48,13 @@ class ImagesSection(Section):
 
     exclude: Splits = ()
     """Patterns of files and folders to leave out, such as ``thumbs`` or ``*_small.jpg``, separated
-    by commas, or the flag repeated. A pattern applies to names and to paths below IMAGES. Hidden
-    files, ``@eaDir`` and ``__MACOSX`` are always left out."""
+    by commas, or the flag repeated. A pattern applies to names and to paths below IMAGES or in a
+    list file. Of a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
 
     follow_symlinks: bool = True
     """Whether to follow symbolic links to directories."""
 
+    # Twice Pillow's MAX_IMAGE_PIXELS: beyond it, Pillow refuses an image as a decompression bomb.
     max_pixels: Annotated[int, Field(ge=1)] = 178_956_970
     """Largest image to decode, in pixels (height x width). A larger image becomes a failure."""
 

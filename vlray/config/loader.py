@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from vlray.settings.section import Section
 
 BoxForm = Literal["none", "xyxy", "xyxy_area", "xyxy_wh", "xyxy_wh_area"]
+Punctuation = Literal["keep", "visualbert"]
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 ModelRate = Rate | Literal["model"]
@@ -101,7 +102,9 @@ class _BatchSection(Section):
     otherwise to the longest text of the batch."""
 
     tokenizer: str = ""
-    """``vocab.txt`` or ``tokenizer.json`` of a BERT. Empty: that of bert-base-uncased."""
+    """``vocab.txt`` or ``tokenizer.json`` of a BERT, a folder with one of them, or
+    ``bert-base-uncased``. Empty: that of ``model.weights``, or bert-base-uncased's if they have
+    none."""
 
     pin_memory: bool = False
     """Allocate batches in pinned memory, which a GPU can copy while it computes; no effect without
@@ -115,11 +118,16 @@ class LoaderSection(_BatchSection):
     """Encoding of the boxes. ``none``: no boxes (VisualBERT). ``xyxy``: LXMERT. ``xyxy_area``:
     ViLBERT. ``xyxy_wh``: Oscar, VinVL. ``xyxy_wh_area``: UNITER."""
 
+    # BERT has 512 positions. LXMERT trained with 20 tokens on VQA and GQA.
     max_tokens: Annotated[int, Field(ge=4, le=512)] = 20
     """Maximum number of tokens, [CLS] and [SEP] included; longer texts are cut."""
 
     template: str = "{text}"
     """Template of the text; VisualBERT answers questions with ``{text} ? [MASK]``."""
+
+    punctuation: Punctuation = "keep"
+    """``visualbert``: commas and question marks are removed from the text, as in the question words
+    of VisualBERT's VQA training."""
 
     pretraining: PretrainingSection | None = None
     """Masking for pretraining; None for fine-tuning and evaluation."""
@@ -138,6 +146,10 @@ class ModelLoaderSection(_BatchSection):
     template: str = "model"
     """Template of the text, such as ``{text} ? [MASK]``; ``model``: that of the model."""
 
+    punctuation: Punctuation | Literal["model"] = "model"
+    """``visualbert``: remove commas and question marks from the text, as VisualBERT's VQA training
+    does. ``model``: ``visualbert`` where VisualBERT answers from [MASK], ``keep`` elsewhere."""
+
     pretraining: ModelPretrainingSection = ModelPretrainingSection()
 
     def settled(self, **of_model: Any) -> LoaderSection:
@@ -147,5 +159,6 @@ class ModelLoaderSection(_BatchSection):
             of_model: Values of the model, by the names of `LoaderSection`.
         """
         options = {name: value for name, value in self if value != MODEL}
+        # Option by option, so that one rate can be set and the others stay the model's.
         options["pretraining"] = self.pretraining.settled(of_model.get("pretraining"))
         return LoaderSection(**(of_model | options))

@@ -14,6 +14,7 @@ class LogsConfig(Command):
 
     command: ClassVar[str] = "logs"
     positionals: ClassVar[dict[str, str]] = {"RUN": "run"}
+    # ``command`` itself is taken: it is the name of every command's class.
     aliases: ClassVar[dict[str, str]] = {"command": "show-command"}
     examples: ClassVar[tuple[str, ...]] = (
         "",

@@ -8,29 +8,30 @@ import yaml
 from pydantic import BeforeValidator, Field
 
 from vlray.settings.base import Splits
-from vlray.settings.section import Section
+from vlray.settings.section import Code, Section
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Parse numbers and booleans that flags and variables contain as text."""
     if not isinstance(value, dict):
         return value
+    # The same rules as in a YAML file, so that a flag and a file mean the same.
     return {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in value.items()}
 
 
 class ModelSection(Section):
     """Model, its size, and its initial weights."""
 
-    name: str = "auto"
+    name: Code = "auto"
     """``lxmert``, ``visualbert``, a name that ``vlray env set models.NAME`` stored, or your own
     class: ``module:Class`` or ``path/to/file.py:Class`` (protocol in ``vlray/models/protocol.py``).
     ``auto``: the model of ``weights``; lxmert if the weights are of a BERT or empty."""
 
     weights: str = ""
-    """Initial weights: a folder that ``save_pretrained`` or ``vlray train`` wrote, a model of the
-    Hugging Face Hub (``unc-nlp/lxmert-base-uncased``), or ``minilm``. A BERT (bert-base-uncased,
-    minilm) fills the text encoder. Empty: random initialization; a resumed run continues from its
-    checkpoint."""
+    """Initial weights: a folder that ``save_pretrained`` or ``vlray train`` wrote, a file with
+    tensors such as LXMERT's ``Epoch20_LXRT.pth``, a model of the Hugging Face Hub
+    (``unc-nlp/lxmert-base-uncased``), or ``minilm``. A BERT (bert-base-uncased, minilm) fills the
+    text encoder. Empty: random initialization; a resumed run continues from its checkpoint."""
 
     answers: str = ""
     """File with the answers of the answer head in ``weights``, if the weights do not list them:

@@ -50,6 +50,7 @@ files in OUTPUT:
   state.json          record of each step: settings, inputs, state
   settings/STEP.yaml  settings of each step, for --config of its command"""
 
+    # Declared again for its help: here these files are the positional argument.
     config: Paths = ()
     """YAML files with named steps. Later files override earlier ones."""
 

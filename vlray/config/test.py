@@ -9,6 +9,7 @@ from pydantic import Field
 from vlray.config.data import DataSection
 from vlray.config.training import Precision
 from vlray.settings.base import Command, Splits
+from vlray.settings.section import Code
 
 
 class TestConfig(Command):
@@ -22,6 +23,7 @@ class TestConfig(Command):
         "DATA": "corpus",
         "REGIONS": "regions",
     }
+    # ``data`` itself is taken: it is the section with the folders of the datasets.
     aliases: ClassVar[dict[str, str]] = {"data": "corpus"}
     notes: ClassVar[str] = """\
 files written:
@@ -56,7 +58,7 @@ files written:
     regions: Splits = ()
     """Outputs with the regions of the images. Empty: the outputs that the model was trained on."""
 
-    model_name: str = ""
+    model_name: Code = ""
     """Your own model class, if the checkpoint was trained with one: ``module:Class`` or
     ``path/to/file.py:Class``, as ``--model.name`` of ``vlray train``. It must have the name that
     the checkpoint states. vlray runs no code that only a file names."""

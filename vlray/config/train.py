@@ -28,6 +28,7 @@ class TrainConfig(Command):
         "REGIONS": "regions",
         "OUT": "output",
     }
+    # ``data`` itself is taken: it is the section with the folders of the datasets.
     aliases: ClassVar[dict[str, str]] = {"data": "corpus"}
     common: ClassVar[tuple[str, ...]] = (
         "model.name",

@@ -30,6 +30,7 @@ class OptimSection(Section):
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of Adam's moment estimates."""
 
+    # BertAdam's value; Adam's usual one is 1e-8.
     eps: Annotated[float, Field(gt=0)] = 1e-6
     """Term that Adam adds to the denominator."""
 
@@ -45,6 +46,7 @@ class OptimSection(Section):
     decay: Literal["linear", "cosine", "none"] = "linear"
     """Schedule of the learning rate after warm-up: to 0, or constant (``none``)."""
 
+    # LXMERT's fine-tuning scripts clip at 5.
     clip: Annotated[float, Field(ge=0)] = 5.0
     """Maximum norm of the gradients; 0: no clipping."""
 
@@ -70,6 +72,7 @@ class TrainingSection(Section):
     """``bf16`` and ``fp16``: compute in 16 bits (loss and parameters stay in 32). ``tf32``: faster
     matrix products on NVIDIA GPUs, A100 or newer."""
 
+    # The default of LXMERT's param.py.
     seed: Count = 9595
     """Random seed of the order, masks, dropout and new parameters."""
 

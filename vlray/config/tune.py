@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from vlray.settings.base import Command, Splits
 from vlray.settings.options import flatten
-from vlray.settings.section import Section
+from vlray.settings.section import CODE, Section
 
 
-def _as_text(values: Any) -> Any:
+def _as_text(values: object) -> object:
     """Convert the values of each option to text: YAML may have numbers, lists or nested keys."""
     if not isinstance(values, Mapping):
         return values
     return {
+        # JSON is also YAML, which the parser of search spaces reads.
         ".".join(path): value if isinstance(value, str) else json.dumps(value)
         for path, value in flatten(values).items()
     }
@@ -109,10 +110,10 @@ outputs:
     """Folder of the sweep: proposals, trials, tables, plots and the best settings. On several
     nodes it must be a shared folder."""
 
-    tuned: Splits = ()
+    tuned: Annotated[Splits, CODE] = ()
     """The command whose options are searched, and its arguments without OUT, given after ``--``."""
 
-    space: Annotated[dict[str, str], BeforeValidator(_as_text)] = {}  # noqa: RUF012 - pydantic copies it
+    space: Annotated[dict[str, str], BeforeValidator(_as_text), CODE] = {}  # noqa: RUF012 - pydantic copies it
     """Search space: options of the command and their values. One flag takes several options."""
 
     objective: str = ""
@@ -147,7 +148,7 @@ outputs:
     cluster: TrialsSection = TrialsSection()
 
     @classmethod
-    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
+    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, object]]:
         """Split off the tuned command after ``--``, and merge the ``--space`` flags."""
         if "--" not in args:
             return _gather_space(args), {}
@@ -173,6 +174,7 @@ def _gather_space(args: list[str]) -> list[str]:
             others.append(args[index - 1])
             continue
         entries = [value] if equals else []
+        # The entries of a flag end at the next flag, or at a positional argument.
         while index < len(args) and "=" in args[index] and not args[index].startswith("-"):
             entries.append(args[index])
             index += 1

@@ -8,7 +8,7 @@ here.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Conventions:
     attribute_background: bool
     """Whether the attribute softmax includes "no attribute"; without it, scores are higher."""
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """Return the conventions as plain types, to be stored as an output's provenance."""
         return asdict(self)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
+from vlray.detect.d2 import check_installed
 from vlray.detect.d2.config import check_grid, config_files, config_path, weights_of
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.protocol import Detector, Resize
@@ -130,9 +131,12 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
     Raises:
         ValueError: The class has no method for the user's boxes or for grid features, the network
             has no such grid layer, or an option is only for the Visual Genome detector.
+        ImportError: A built-in detector needs Detectron2, which is not installed.
     """
     options = settled(options)
     target = _target(options.name)
+    if not is_own(options):
+        check_installed()  # before an actor imports it
     if target in (PRESETS["lite"], _DETECTRON):
         refuse_vg_options(options)
     cls = detector_class(options)
@@ -150,7 +154,10 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
 
 
 def check_weights(options: DetectorSection) -> None:
-    """Refuse weights that a built-in preset cannot load, before any actor starts.
+    """Refuse weights that a built-in detector cannot load, before any actor starts.
+
+    For a Detectron2 configuration, only the file is checked: the comparison with the network needs
+    the network, which the actors build.
 
     Raises:
         ValueError: The file is damaged or belongs to another network; the message lists the
@@ -163,6 +170,10 @@ def check_weights(options: DetectorSection) -> None:
         check_vg(locate(vg_weights_of(options)))
     elif options.weights and _target(options.name) == PRESETS["lite"]:
         check_lite(locate(options.weights))
+    elif _target(options.name) == _DETECTRON:
+        from vlray.detect.d2.checkpoint import read_checkpoint
+
+        read_checkpoint(locate(weights_of(options)))
 
 
 def identify(options: DetectorSection) -> dict[str, str]:
@@ -250,7 +261,7 @@ def _is_config(name: str) -> bool:
     return name.partition("#sha256=")[0].endswith((".yaml", ".yml"))
 
 
-def _choices(stored: dict[str, Any]) -> str:
+def _choices(stored: Mapping[str, str]) -> str:
     names = ", ".join([*PRESETS, *stored])
     return (
         f"one of {names}, a Detectron2 config.yaml, or a class of your own: "

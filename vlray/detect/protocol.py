@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class DetectorInfo:
     weights_sha256: str = ""
     """SHA-256 of the weights file, in hexadecimal; empty if the detector has no such file."""
 
-    conventions: Mapping[str, Any] = field(default_factory=dict)
+    conventions: Mapping[str, object] = field(default_factory=dict)
     """Rules that turn an image into regions, as plain types; stored as an output's provenance."""
 
 

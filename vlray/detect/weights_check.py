@@ -47,7 +47,7 @@ def _is_lite(path: Path) -> bool:
     metadata, shapes = read_header(path)
     try:
         classes = len(json.loads(metadata["obj_names"])) + 1  # plus the background
-    except (KeyError, TypeError, json.JSONDecodeError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return False
     _, expected = read_header(WEIGHTS)
     for name in (f"{_LITE_CLASSES}.weight", f"{_LITE_CLASSES}.bias"):

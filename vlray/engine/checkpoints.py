@@ -15,10 +15,13 @@ import torch
 
 from vlray.config.train import TrainConfig
 from vlray.engine.training import Training, TrainingProgress
+from vlray.loader.sampler import LoaderState
+from vlray.loader.word_pieces import TOKENIZER
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.checksums import STATE, DamagedCheckpointError, verify
 from vlray.models.protocol import VisionLanguageModel
 from vlray.models.store import CheckpointStore, Which
+from vlray.runs.metrics import Record
 from vlray.settings.options import flatten
 from vlray.version import __version__
 
@@ -59,13 +62,13 @@ class Resumed:
 
     settings: dict[str, Any]
     progress: TrainingProgress
-    loader: dict[str, Any]
+    loader: LoaderState
     """State dict of the loader."""
 
     new_parameters: tuple[str, ...]
     """Names of the parameters that were not loaded from ``model.weights`` in the first run."""
 
-    history: list[dict[str, Any]]
+    history: list[Record]
     """Logged records (`vlray.runs.metrics.Record`)."""
 
     @classmethod
@@ -83,7 +86,7 @@ class Resumed:
             names = tuple(values.pop("new_parameters"))
             return cls(progress=progress, new_parameters=names, **values)
         # Files from other versions may have other fields, hence TypeError and KeyError.
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 f"cannot resume from the {which} checkpoint in {store.output} ({error}); pass "
                 "another OUT, and the best or last checkpoint as --weights"
@@ -153,11 +156,13 @@ def save(training: Training, *, is_best: bool) -> None:
     if training.watch is None:
         return
     config, data, progress = training.config, training.data, training.progress
+    # A checkpoint keeps its vocabulary: the file of the user may be changed or moved.
+    tokenizer = TOKENIZER if data.loader.tokenizer else ""
     info = CheckpointInfo(
         vlray_version=__version__,
         model=config.model,
         goal=data.goal,
-        loader=data.loader,
+        loader=data.loader.model_copy(update={"tokenizer": tokenizer}),
         corpus=config.corpus,
         regions=data.regions,
         provenance=data.provenance,
@@ -181,6 +186,8 @@ def save(training: Training, *, is_best: bool) -> None:
     def write(folder: Path) -> None:
         cast(VisionLanguageModel, training.model).save(folder)
         info.write(folder)
+        if tokenizer:
+            data.train.collate.tokenizer.save(folder)
         (folder / FILE).write_text(json.dumps(asdict(state_before)) + "\n", encoding="utf-8")
         torch.save(tensors, folder / STATE)
 

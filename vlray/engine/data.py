@@ -15,10 +15,15 @@ from vlray.loader.dataset import RegionDataset
 from vlray.loader.holdout import split_holdout
 from vlray.loader.open import outputs_by_name
 from vlray.loader.phrases import check_grounded
-from vlray.models.load import model_class
+from vlray.models.checkpoint import CheckpointInfo
+from vlray.models.load import is_built_in, model_class
 from vlray.models.protocol import Goal
+from vlray.models.store import CheckpointStore, locate
+from vlray.models.vocabulary import check_vocabulary, embedding_rows, settle_tokenizer
 from vlray.regions.provenance import provenance_of
+from vlray.regions.schema import Provenance
 from vlray.regions.store import RegionStore, open_store
+from vlray.storage import files
 from vlray.tasks.corpus import Corpus, CorpusSpec, open_corpus
 from vlray.tasks.labels import most_frequent
 from vlray.tasks.saved_corpora import corpus_names, load_corpus
@@ -52,20 +57,28 @@ class TrainingData:
         return most_frequent(space, *corpus.tables)
 
     @property
-    def provenance(self) -> dict[str, dict[str, Any]]:
+    def provenance(self) -> dict[str, Provenance]:
         """Provenance of the region outputs, keyed by name."""
         return {name: provenance_of(store) for name, store in self.train.stores.items()}
 
 
-def open_data(
-    config: TrainConfig, trained_on: dict[str, dict[str, Any]] | None = None
-) -> TrainingData:
+def with_local_weights(config: TrainConfig) -> TrainConfig:
+    """Replace weights that are the OUT of a training by the path of its best checkpoint."""
+    weights, cache = config.model.weights, config.data.cache_folder()
+    if not weights or not (
+        files.is_uri(weights) or CheckpointStore(weights, cache).step_folder("best")
+    ):
+        return config
+    model = config.model.model_copy(update={"weights": str(locate(weights, "best", cache))})
+    return config.model_copy(update={"model": model})
+
+
+def open_data(config: TrainConfig, resumed: CheckpointInfo | None = None) -> TrainingData:
     """Open the examples and regions, and derive the objective and the loader's options.
 
     Args:
-        config: Options of the training.
-        trained_on: Provenance of the regions that the resumed checkpoint was trained on, keyed by
-            name. None: a new training.
+        config: Options of the training; for a new one, see `with_local_weights`.
+        resumed: Description of the checkpoint to resume from. None: a new training.
 
     Raises:
         ValueError: A dataset or split is unknown, or examples and regions do not fit together.
@@ -79,9 +92,14 @@ def open_data(
         for name, path in outputs_by_name(config.regions).items()
     }
     goal = goal_of(config, corpus, stores)
-    loader = settle_loader(config, goal)
+    loader = settle_loader(config, goal, resumed)
     options: dict[str, Any] = {"on_bad": data.on_bad, "seed": config.training.seed}
-    train = RegionDataset(corpus, stores, Collate(loader), trained_on=trained_on, **options)
+    collate = Collate(loader)
+    if resumed is None and is_built_in(config.model, goal):
+        pieces, model = collate.tokenizer.vocabulary_size, config.model
+        check_vocabulary(loader.tokenizer, pieces, model.weights, embedding_rows(model))
+    trained_on = resumed.provenance if resumed else None
+    train = RegionDataset(corpus, stores, collate, trained_on=trained_on, **options)
     goal_images = {images for _, images in train.join.kinds}
     if goal_images != {goal.num_images}:
         raise ValueError(
@@ -176,14 +194,24 @@ def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:
     return config.objective
 
 
-def settle_loader(config: TrainConfig, goal: Goal) -> LoaderSection:
+def settle_loader(
+    config: TrainConfig, goal: Goal, resumed: CheckpointInfo | None = None
+) -> LoaderSection:
     """Fill the loader options that the user did not set with the model's defaults.
 
+    The tokenizer is that of the checkpoint to resume from, the user's, or that of the weights.
+
     Raises:
-        ValueError: ``loader.pretraining`` is set, but the objective masks nothing.
+        ValueError: ``loader.pretraining`` is set, but the objective masks nothing; or there is no
+            tokenizer for the weights.
     """
     defaults = model_class(config.model, goal).loader_defaults(config.model, goal)
     settled = config.loader.settled(**defaults)
+    if resumed:
+        settled = settled.model_copy(update={"tokenizer": resumed.loader.tokenizer})
+    elif is_built_in(config.model, goal):
+        tokenizer = settle_tokenizer(config.model, settled.tokenizer)
+        settled = settled.model_copy(update={"tokenizer": tokenizer})
     if goal.objective in SUPERVISED and settled.pretraining:
         raise ValueError(
             f"loader.pretraining is set, but the objective {goal.objective} masks nothing; "

@@ -61,9 +61,12 @@ def evaluate(
         merged = merge(shares)
         metrics = measure(merged, loader.dataset)
         name, value, is_higher_better = headline(metrics, merged.means)
+        if merged.undefined:  # the metric is that of predictions that the model did not make
+            value = math.nan
         others = metrics.values if metrics else {}
         # The headline metric goes first: that position selects the best checkpoint.
-        measured = Evaluation({name: value} | others | merged.means, is_higher_better)
+        values = {name: value} | others | merged.means | {name: value}
+        measured = Evaluation(values, is_higher_better)
     # The other workers need the result too: all of them must decide alike when to stop early.
     evaluation = group.gather(measured)[0]
     assert evaluation is not None  # rank 0 measured it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vlray.config.training import WatchSection
 from vlray.runs.metrics import Record, metrics_of
@@ -134,6 +134,7 @@ class MLflow:
         """Log the metrics in a record."""
         from mlflow.entities import Metric
 
+        # MLflow expects milliseconds.
         when = round(record["time"] * 1000)
         metrics = [Metric(name, value, when, record["step"]) for name, value in _tagged(record)]
         # Asynchronously, so that the training does not wait for the server.
@@ -190,6 +191,6 @@ def _parameters(settings: str) -> Iterator[tuple[str, str]]:
 
     from vlray.settings.options import flatten
 
-    values: Mapping[str, Any] = yaml.safe_load(settings) or {}
+    values: Mapping[str, object] = yaml.safe_load(settings) or {}
     for path, value in flatten(values).items():
         yield ".".join(path), str(value)

@@ -75,6 +75,7 @@ def with_default_output(config: TrainConfig) -> TrainConfig:
     """Return the options with ``models/PROJECT/DATA`` as the output, if it is not set."""
     if config.output or not config.corpus:
         return config
+    # The text of a corpus has colons and commas, which are awkward in folder names.
     name = re.sub(r"[^\w.-]+", "-", config.corpus).strip("-")
     return config.model_copy(update={"output": f"models/{config.project}/{name}"})
 

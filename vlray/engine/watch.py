@@ -72,6 +72,7 @@ class Watch:
         self._trackers: list[Tracker] = list(open_trackers(folder, options, title, history))
         self._ray = RayMetrics(folder) if in_ray() else None
         self._trackers += [self._ray] if self._ray else []
+        # Rewritten: records after the resumed checkpoint are of steps that run again.
         self._file: IO[str] = (folder / METRICS).open("w", encoding="utf-8")
         self._file.writelines(map(to_line, self.history))
         self._file.flush()

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
-from vlray.config.model import ModelSection
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
 from vlray.engine.checkpoints import Resumed, check_same, find_whole, has_other_length, restore
-from vlray.engine.data import TrainingData, open_data
+from vlray.engine.data import TrainingData, open_data, with_local_weights
 from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group
 from vlray.engine.layers import recompute_layers
@@ -32,8 +31,7 @@ from vlray.models.conform import loss_in_words, new_parameters
 from vlray.models.load import load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
 from vlray.models.precision import warn_without_effect
-from vlray.models.store import CheckpointStore, locate
-from vlray.storage import files
+from vlray.models.store import CheckpointStore
 
 SMALL = 1_000  # examples, below which the defaults learn little more than the most frequent answer
 
@@ -66,16 +64,17 @@ def work(
     whole = find_whole(store)
     folder = whole[1] if whole else None
     resumed = Resumed.read(store, whole[0]) if whole else None
-    trained_on = None
     if resumed and folder:
         check_same(config, resumed)
-        trained_on = CheckpointInfo.read(folder).provenance
-    data = open_data(config, trained_on=trained_on)
+        local, info = config, CheckpointInfo.read(folder)
+    else:
+        local, info = with_local_weights(config), None
+    data = open_data(local, info)
     loader, valid = _loaders(config, data, group, batch_size)
     progress = resumed.progress if resumed else TrainingProgress(steps=_steps(config, loader))
     if resumed and has_other_length(config, resumed):
         progress.steps = _changed_steps(progress, _steps(config, loader))
-    model, new = _model(config, data, resumed, folder)
+    model, new = _model(local, data, resumed, folder)
     model.to(group.device)
     training = Training(
         config=config,
@@ -156,7 +155,7 @@ def _model(
         model, _ = load_checkpoint(folder, config.model.name)
         new = frozenset(resumed.new_parameters)
     else:
-        model = load_model(_start(config.model, config.data.cache_folder()), data.goal)
+        model = load_model(config.model, data.goal)
         new = new_parameters(model)
         if config.model.standardize and data.loader.visual == "regions":
             standardize(model, data.train)
@@ -167,14 +166,6 @@ def _model(
         # Compile in place: torch.compile(model) would rename the parameters in checkpoints.
         model.compile()
     return model, new
-
-
-def _start(options: ModelSection, cache: Path) -> ModelSection:
-    """Replace weights that are the OUT of a training by the path of its best checkpoint."""
-    weights = options.weights
-    if weights and (files.is_uri(weights) or CheckpointStore(weights, cache).step_folder("best")):
-        return options.model_copy(update={"weights": str(locate(weights, "best", cache))})
-    return options
 
 
 def _watch(

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -21,6 +21,10 @@ from vlray.engine.stop import StopRequest, on_signals
 from vlray.engine.training import TrainingProgress
 from vlray.engine.work import work
 from vlray.models.memory import is_out_of_memory
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+    from ray.train.torch import TorchTrainer
 
 log = logging.getLogger("vlray.engine")
 
@@ -69,7 +73,7 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
         return _wait(trainer, control, stop)
 
 
-def _wait(trainer: Any, control: Any, stop: StopRequest) -> TrainingProgress:
+def _wait(trainer: TorchTrainer, control: ActorHandle, stop: StopRequest) -> TrainingProgress:
     """Run the trainer in a thread, and forward a stop request to the workers.
 
     In the main thread, Ray Train would kill the workers on Ctrl-C.
@@ -150,7 +154,7 @@ class TrainControl:
 class RemoteStop(StopRequest):
     """Stop request that polls a `TrainControl` actor without blocking the training."""
 
-    def __init__(self, control: Any) -> None:
+    def __init__(self, control: ActorHandle) -> None:
         super().__init__()
         self._control, self._answer, self._asked_at = control, None, 0.0
 

@@ -9,6 +9,7 @@ from vlray.evaluation.report import headline, table
 from vlray.evaluation.run import test
 from vlray.models.memory import is_out_of_memory
 from vlray.runs.session import Session
+from vlray.settings import secrets
 from vlray.settings.wording import counted
 
 log = logging.getLogger("vlray.evaluation")
@@ -23,6 +24,7 @@ def run(config: TestConfig, session: Session) -> None:
     folder = session.open(config)
     try:
         result = test(config, config.output or str(folder.path))
+    # CUDA's out-of-memory error is a RuntimeError, as are many other errors.
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -37,6 +39,6 @@ def run(config: TestConfig, session: Session) -> None:
         text = table(result.metrics, result.baseline)
         log.debug("%s", text)
         folder.note(headline(result.metrics[0]))
-        print(text, end="\n\n")
+        secrets.show(text, end="\n\n")
     for path in result.written:
-        print(path)
+        secrets.show(path)

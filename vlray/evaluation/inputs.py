@@ -20,6 +20,7 @@ from vlray.loader.phrases import check_grounded
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.load import confirmed_name, load_checkpoint
 from vlray.models.store import locate
+from vlray.regions.schema import Provenance
 from vlray.regions.store import RegionStore, open_store
 from vlray.settings.wording import counted
 from vlray.tasks.corpus import Corpus, open_corpus, parse_parts
@@ -89,6 +90,7 @@ def open_test(config: TestConfig) -> Test:
     _check_objective(info, corpus)
     outputs = outputs_by_name(config.regions) if config.regions else info.regions
     # A model may have been trained on several outputs; the split needs only one of them.
+    # There is one part, because `_refuse_missing` accepts a single split.
     name = corpus.spec.parts[0].regions
     outputs = {name: outputs[name]} if name in outputs else outputs
     stores = {name: open_store(path, data.cache_folder()) for name, path in outputs.items()}
@@ -103,6 +105,7 @@ def open_test(config: TestConfig) -> Test:
     num_left_out = len(table) - len(dataset)
     if config.limit:
         narrow = narrow_to_images if info.goal.objective == "matching" else _narrow_to_examples
+        # With a limit, only the selected examples are scored, so none counts as left out.
         dataset, num_left_out = narrow(dataset, config.limit), 0
     _check_images(info, dataset)
     num_unknown = _check_labels(info, dataset)
@@ -154,9 +157,7 @@ def _check_width(info: CheckpointInfo, stores: Mapping[str, RegionStore]) -> Non
             )
 
 
-def _trained_on(
-    info: CheckpointInfo, stores: Mapping[str, RegionStore]
-) -> dict[str, Mapping[str, Any]]:
+def _trained_on(info: CheckpointInfo, stores: Mapping[str, RegionStore]) -> dict[str, Provenance]:
     """Return the provenance of the training regions, keyed by the name of each output under test.
 
     If the model was trained on a single output, that output's provenance applies to every name.
@@ -196,6 +197,8 @@ def _check_labels(info: CheckpointInfo, dataset: RegionDataset) -> int:
     is_known = has_known_answer(table, space, Problems())
     part = dataset.join.parts[0]
     usable = is_known if part.examples is None else is_known[part.examples]
+    # Some unknown answers are normal, since vocabularies have only frequent answers; all unknown
+    # means another vocabulary.
     if len(usable) and not usable.any():
         raise ValueError(
             f"none of the {len(usable):,} examples in {table.name} has an answer among the "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from vlray.evaluation.inputs import Test
 from vlray.evaluation.report import MetricRow, interval_text, is_percent, number
@@ -14,6 +13,7 @@ from vlray.pages.palette import page_color
 from vlray.pages.pictures import Picture, read_thumbnails
 from vlray.pages.render import Total, render_page
 from vlray.regions.output import open_output
+from vlray.settings.json_value import JsonObject
 from vlray.tasks.answers import normalize_answer
 from vlray.tasks.example import Answers, Choices, Example
 
@@ -57,17 +57,17 @@ def render(
     # Boxes refer to labels by index, which keeps the page small.
     label_indices = {label: index for index, label in enumerate(labels)}
 
-    def image_data(image: Image) -> dict[str, Any]:
+    def image_data(image: Image) -> JsonObject:
         key = image.regions, image.image_id
         missing = pictures[key].thumbnail is None
         return {"thumbnail": numbers[key], "missing": missing} | _image(image, label_indices)
 
     overall = [row for row in rows if not row.group]
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[JsonObject]] = {}
     for row in rows:
         name = f"By {row.group.replace('_', ' ')}" if row.group else "Overall"
         groups.setdefault(name, []).append(_table_row(row, bool(baseline)))
-    data: dict[str, Any] = {
+    data: JsonObject = {
         "examples": [
             _example(sample)
             # In retrieval, the candidates already mark the right image.
@@ -118,7 +118,7 @@ def _thumbnails(
     return pictures
 
 
-def _table_row(row: MetricRow, has_baseline: bool) -> dict[str, Any]:
+def _table_row(row: MetricRow, has_baseline: bool) -> JsonObject:
     """Format a row of the metrics table: its cells, and the value and interval for its bar."""
     count = f"{row.count:,}" if row.count else ""
     cells = [row.name, number(row), interval_text(row), count]
@@ -126,10 +126,11 @@ def _table_row(row: MetricRow, has_baseline: bool) -> dict[str, Any]:
         cells.append("" if row.baseline is None else number(row, row.baseline))
     # Without an interval, the bar shows one of zero width.
     interval = row.interval or (row.value, row.value)
+    # Only percentages fit the scale that the bars share.
     return {"cells": cells, "bar": (row.value, *interval) if is_percent(row) else ()}
 
 
-def _example(sample: Sample) -> dict[str, Any]:
+def _example(sample: Sample) -> JsonObject:
     example = sample.example
     return {
         "id": example.example_id,
@@ -137,7 +138,9 @@ def _example(sample: Sample) -> dict[str, Any]:
         "about": [example.about.get(kind, "") for kind in KINDS],
         "score": sample.score,
         "candidates": [
-            [one.name, round(one.probability, 5), one.score] for one in sample.candidates
+            # Rounded, because the page holds every number as text.
+            [one.name, round(one.probability, 5), one.score]
+            for one in sample.candidates
         ],
         "phrases": [_phrase(phrase) for phrase in sample.phrases],
     }
@@ -161,7 +164,7 @@ def _right_answers(example: Example) -> list[list[str]]:
     return [[name, f"{count} of {len(label.answers)}"] for name, count in counts]
 
 
-def _phrase(phrase: Phrase) -> dict[str, Any]:
+def _phrase(phrase: Phrase) -> JsonObject:
     return {
         "span": list(phrase.span),
         "predicted": None if phrase.predicted is None else _rounded(phrase.predicted),
@@ -171,10 +174,11 @@ def _phrase(phrase: Phrase) -> dict[str, Any]:
 
 
 def _rounded(box: Iterable[float]) -> list[float]:
+    # A tenth of a pixel is more than the page can show.
     return [round(float(value), 1) for value in box]
 
 
-def _image(image: Image, label_indices: Mapping[str, int]) -> dict[str, Any]:
+def _image(image: Image, label_indices: Mapping[str, int]) -> JsonObject:
     """List the boxes as the script expects them: corners, label index and attention."""
     attention: Sequence[float | None] = image.attention or [None] * len(image.boxes)
     labels = image.labels or ("",) * len(image.boxes)

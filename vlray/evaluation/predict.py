@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from vlray.models.protocol import ModelOutputs, VisionLanguageModel
 from vlray.tasks.example import Example
 from vlray.tasks.grounding import CUTOFFS
 from vlray.tasks.metrics import SCORED, Metrics, score
+from vlray.tasks.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,14 @@ class Predicted:
             the soft score of an answer, or 1 or 0. The count is 0 if nothing was compared: no
             scores, no targets, or scores of phrases.
         num_examples: Number of examples.
+        undefined: Ids of the examples for which the model computed NaN.
     """
 
-    predictions: dict[str, Any] = field(default_factory=dict, repr=False)
+    predictions: Predictions = field(default_factory=dict, repr=False)
     losses: dict[str, Tally] = field(default_factory=dict)
     accuracy: Tally = field(default_factory=Tally)
     num_examples: int = 0
+    undefined: tuple[str, ...] = ()
 
     @property
     def means(self) -> dict[str, float]:
@@ -129,14 +132,16 @@ def predict(
 
 def merge(shares: Sequence[Predicted]) -> Predicted:
     """Merge the predictions of several workers."""
-    predictions: dict[str, Any] = {}
+    predictions: dict[str, object] = {}
     losses: dict[str, Tally] = {}
     for share in shares:
         predictions |= share.predictions
         for name, tally in share.losses.items():
             losses[name] = losses.get(name, Tally()) + tally
     accuracy = sum((share.accuracy for share in shares), Tally())
-    return Predicted(predictions, losses, accuracy, sum(share.num_examples for share in shares))
+    count = sum(share.num_examples for share in shares)
+    undefined = tuple(name for share in shares for name in share.undefined)
+    return Predicted(predictions, losses, accuracy, count, undefined)
 
 
 def measure(predicted: Predicted, dataset: RegionDataset) -> Metrics | None:
@@ -194,6 +199,7 @@ def has_labels(dataset: RegionDataset) -> bool:
         for name in ("answers", "boxes"):
             if pc.any(pc.greater(pc.list_value_length(table.column(name)), 0)).as_py():
                 return True
+        # An unpublished choice has the index -1.
         if pc.any(pc.greater_equal(table.column("correct"), 0)).as_py():
             return True
     return False
@@ -204,13 +210,17 @@ class _Collected:
 
     def __init__(self, dataset: RegionDataset) -> None:
         self._dataset = dataset
-        self._predictions: dict[str, Any] = {}
+        self._predictions: dict[str, object] = {}
         self._losses: dict[str, Tally] = {}
         self._accuracy = Tally()
         self._num_examples = 0
+        self._undefined: list[str] = []
 
     def result(self) -> Predicted:
-        return Predicted(self._predictions, self._losses, self._accuracy, self._num_examples)
+        undefined = tuple(self._undefined)
+        return Predicted(
+            self._predictions, self._losses, self._accuracy, self._num_examples, undefined
+        )
 
     def add(self, batch: ModelInputs, outputs: ModelOutputs) -> None:
         self._num_examples += len(batch)
@@ -222,6 +232,12 @@ class _Collected:
         if outputs.scores is None:
             return
         scores = outputs.scores.float()
+        # The best of NaN is the first label: a prediction that nobody made.
+        is_nan = scores.isnan()
+        if batch.phrases is not None:
+            is_nan &= batch.phrases.mask[..., None].bool()  # padding has no valid scores
+        rows = is_nan.reshape(len(batch), -1).any(1).nonzero()[:, 0].tolist()
+        self._undefined += [batch.example_ids[row] for row in rows]
         # Scores have shape (B,) for matching, (B, L) for labels or choices, (B, P, R) for phrases.
         if scores.dim() == 1:
             self._add_matched(batch, scores)
@@ -239,11 +255,12 @@ class _Collected:
 
     def _add_best(self, batch: ModelInputs, scores: Float[Tensor, "B L"]) -> None:
         best = scores.argmax(dim=1)
-        answers: Sequence[Any] = best.tolist()
+        indices: list[int] = best.tolist()
+        answers: Sequence[object] = indices
         if batch.input_ids.dim() == 2:  # not multiple choice, where it is (B, L, T)
             space = self._dataset.corpus.label_space
             assert space is not None, "label scores require a label space"
-            answers = [space.names[index] for index in answers]
+            answers = [space.names[index] for index in indices]
         self._predictions |= zip(batch.example_ids, answers, strict=True)
         if batch.targets is not None and batch.input_ids.dim() == 2:
             # Targets are soft scores: a right answer may count less than 1.
@@ -259,6 +276,7 @@ class _Collected:
         phrases = batch.phrases
         assert phrases is not None, "region scores require batches with phrases"
         boxes, counts = self._boxes(batch, scores.shape[2])
+        # A stable sort ranks regions with equal scores alike on every device.
         order = scores.argsort(dim=2, descending=True, stable=True).cpu().numpy()
         mask = phrases.mask.cpu().numpy()
         for row, example_id in enumerate(batch.example_ids):
@@ -275,6 +293,7 @@ class _Collected:
     def _boxes(self, batch: ModelInputs, regions: int) -> tuple[np.ndarray, np.ndarray]:
         """Read each image's boxes, in pixels of the original image, and its number of regions."""
         store = self._dataset.stores[batch.regions]
+        # Examples with phrases have one image.
         rows = np.array([self._rows[batch.regions, ids[0]] for ids in batch.image_ids], np.int64)
         boxes = np.empty((len(rows), regions, 4), np.float32)
         store.read_boxes(rows, boxes)

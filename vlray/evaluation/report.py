@@ -5,11 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from vlray.config.test import TestConfig
 from vlray.evaluation.intervals import Interval, bootstrap_mean
+from vlray.settings.json_value import JsonObject
 from vlray.settings.text_table import align
+from vlray.settings.wording import counted
 from vlray.tasks.metrics import Metrics
+
+
+def check_defined(undefined: Sequence[str], config: TestConfig) -> None:
+    """Refuse to report metrics of predictions that a model did not make.
+
+    Args:
+        undefined: Ids of the examples for which the model computed NaN.
+        config: Options of the test.
+
+    Raises:
+        ValueError: There are any.
+    """
+    if undefined:
+        advice = "test another checkpoint"
+        if config.precision == "fp16":
+            advice = "pass --precision fp32, whose range is larger, or test another checkpoint"
+        raise ValueError(
+            f"{config.checkpoint} computes NaN for {counted(len(undefined), 'example')}, such as "
+            f"{undefined[0]}: its weights are not finite, or values overflow; {advice}"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,9 +56,9 @@ class MetricRow:
     baseline: float | None = None
     left_out: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Return the metric in plain types; a non-finite value becomes None."""
-        values: dict[str, Any] = {"value": self.value if math.isfinite(self.value) else None}
+        values: JsonObject = {"value": self.value if math.isfinite(self.value) else None}
         if self.interval is not None:
             values |= {"low": self.interval.low, "high": self.interval.high}
         if self.baseline is not None:
@@ -90,16 +112,18 @@ def _metric_row(
 
 def _natural(name: str) -> tuple[int, str]:
     """Return a sort key: numbers (GQA's counts of words and steps) by value, then other names."""
+    # 2**31 sorts names behind all numbers.
     return (int(name), "") if name.isascii() and name.isdigit() else (2**31, name)
 
 
-def as_json(rows: Sequence[MetricRow]) -> dict[str, Any]:
+def as_json(rows: Sequence[MetricRow]) -> JsonObject:
     """Return the overall metrics under ``figures``, and the metrics of groups under ``by``."""
-    by: dict[str, dict[str, Any]] = {}
+    by: dict[str, JsonObject] = {}
     for row in rows:
         if row.group:
             by.setdefault(row.group, {})[row.name] = row.as_dict()
     overall = {row.name: row.as_dict() for row in rows if not row.group}
+    # ``figures`` is part of the file's format, which other programs read.
     return {"figures": overall, "by": by}
 
 

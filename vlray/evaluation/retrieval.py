@@ -46,6 +46,12 @@ class Ranking:
     own: Int64[np.ndarray, N]
     scores: Float32[np.ndarray, "N M"]
 
+    @property
+    def undefined(self) -> tuple[str, ...]:
+        """Ids of the texts for which the model computed NaN."""
+        rows = np.flatnonzero(np.isnan(self.scores).any(axis=1))
+        return tuple(self.example_ids[row] for row in rows)
+
     @cached_property
     def first_images(self) -> Int64[np.ndarray, "N K"]:
         """Indices of the best images for each text, best first."""
@@ -73,6 +79,7 @@ class Ranking:
             for k in CUTOFFS:
                 samples[(f"{name} R@{k}",)] = hits[:, :k].any(axis=1).astype(float).tolist()
         values = {name: 100 * float(np.mean(hits)) for (name,), hits in samples.items()}
+        # An example of the dataset is a text, so its score is the R@1 of that text.
         first = samples[("text to image R@1",)]
         scores = dict(zip(self.example_ids, first, strict=True))
         return Metrics(values, {}, scores, samples)
@@ -95,6 +102,7 @@ def rank(
         precision: Precision of the model's arithmetic.
         progress: Called after each batch with the number of pairs in it.
     """
+    # float32: the 25,010 texts and 5,000 images of Karpathy's COCO test split take 500 MB.
     scores = np.zeros((len(loader.example_ids), len(loader.image_ids)), np.float32)
     with torch.inference_mode():
         for batch in loader:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from textwrap import shorten
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -21,7 +20,7 @@ from vlray.evaluation import submission
 from vlray.evaluation.inputs import Test, open_test
 from vlray.evaluation.page import render
 from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
-from vlray.evaluation.report import MetricRow, as_json, metric_rows
+from vlray.evaluation.report import MetricRow, as_json, check_defined, metric_rows
 from vlray.evaluation.retrieval import Ranking, rank, retrieval_samples
 from vlray.evaluation.sample_types import Sample
 from vlray.evaluation.samples import choose, inspect
@@ -29,6 +28,7 @@ from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
 from vlray.models.precision import warn_without_effect
 from vlray.regions.provenance import provenance_of
+from vlray.settings.json_value import JsonObject
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.tasks.example import Example
@@ -85,8 +85,8 @@ def test(config: TestConfig, output: str) -> TestResult:
         output: Folder or URI for the files.
 
     Raises:
-        ValueError: A required option is not set, or the inputs do not fit together; see
-            `open_test`.
+        ValueError: A required option is not set, the inputs do not fit together (see `open_test`),
+            or the model computes NaN.
         OSError: A file cannot be read or written.
     """
     started = time.monotonic()
@@ -99,10 +99,12 @@ def test(config: TestConfig, output: str) -> TestResult:
     metrics: Metrics | None
     if tested.is_retrieval:
         ranking = _rank(tested, config, device)
+        check_defined(ranking.undefined, config)
         predicted = Predicted(ranking.predictions(), num_examples=len(ranking.example_ids))
         metrics = ranking.metrics()
     else:
         predicted = _predict(tested, config, device)
+        check_defined(predicted.undefined, config)
         metrics = _measure(tested, predicted, config)
     # Retrieval ranks images, so it has no most frequent answer as a baseline.
     always = tested.info.most_frequent if metrics is not None and ranking is None else ""
@@ -117,6 +119,7 @@ def test(config: TestConfig, output: str) -> TestResult:
     # Build all files before writing any, so that an error leaves none behind.
     written = {METRICS: json.dumps(about, indent=1, allow_nan=False).encode()}
     if predicted.predictions:
+        # indent=0 puts each prediction on its own line, for diff and grep.
         written[PREDICTIONS] = json.dumps(predicted.predictions, indent=0).encode()
         official = submission.encode(predicted.predictions, tested.table.spec.submission)
         written |= dict([official] if official else [])
@@ -131,6 +134,7 @@ def test(config: TestConfig, output: str) -> TestResult:
 
 
 def _predict(tested: Test, config: TestConfig, device: torch.device) -> Predicted:
+    # rank and world are explicit, because a test reads the whole split even inside a worker.
     loader = RegionLoader(tested.dataset, config.batch_size, shuffle=False, rank=0, world=1)
     total = len(tested.dataset)
     with tqdm(total=total, unit="example", desc="test", disable=None) as progress:
@@ -264,7 +268,7 @@ def _about(
     rows: list[MetricRow],
     notes: list[str],
     always: str,
-) -> dict[str, Any]:
+) -> JsonObject:
     info = tested.info
     losses = {name: tally.mean for name, tally in predicted.losses.items() if tally.count}
     return {

@@ -6,7 +6,7 @@ in the attention of a batch including padding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from vlray.regions.store import RegionStore
 from vlray.tasks.example import Boxes, Choices, Example
 from vlray.tasks.grounding import phrase_hits
 from vlray.tasks.metrics import Metrics, score_one
+from vlray.tasks.predictions import Predictions
 
 RIGHT = 0.5
 """Minimum score at which an example counts as right."""
@@ -33,6 +34,7 @@ RIGHT = 0.5
 CANDIDATES = 5
 """Maximum number of answers listed per example."""
 
+# Small, because transformers keeps the attention of all layers.
 BATCH_SIZE = 16
 
 
@@ -50,6 +52,7 @@ def choose(
     Returns:
         Indices of usable examples, ascending.
     """
+    # Shuffled before the cut, so that right and wrong examples are random selections.
     order = np.random.default_rng(seed).permutation(_indices_with_phrases(dataset))
     if metrics is None or count >= len(order):
         return np.sort(order[:count])
@@ -84,7 +87,7 @@ def inspect(
     model: VisionLanguageModel,
     dataset: RegionDataset,
     indices: Int64[np.ndarray, N],
-    predictions: Mapping[str, Any],
+    predictions: Predictions,
     metrics: Metrics | None,
     *,
     device: torch.device,
@@ -141,7 +144,7 @@ def _candidates(
         yield Candidate(name, probability, value)
 
 
-def _answer(dataset: RegionDataset, example: Example, index: int) -> tuple[str, Any]:
+def _answer(dataset: RegionDataset, example: Example, index: int) -> tuple[str, str | int]:
     """Return the text of an answer, and the prediction as the metric expects it."""
     if isinstance(example.label, Choices):
         return example.label.texts[index], index
@@ -158,6 +161,7 @@ def _phrases(example: Example, predicted: Any) -> Iterator[Phrase]:
     spans = spans_of(example)
     whole, ranked = label, predicted or []
     if not label.spans:  # the whole text is one phrase, with a single predicted box
+        # Every box then belongs to that one phrase.
         whole = Boxes(label.boxes, spans=spans * len(label.boxes))
         ranked = [[predicted]] if predicted else []
     hits = phrase_hits(whole, ranked)
@@ -229,6 +233,7 @@ def image_of(
     """
     count = int(store.num_boxes[row])
     if attention is not None:
+        # The model may receive fewer regions than the output has.
         count = min(count, len(attention))
     boxes = np.empty((1, count, 4), np.float32)
     rows = np.array([row])

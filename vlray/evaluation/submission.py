@@ -6,12 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from typing import Any
 
+from vlray.tasks.predictions import Predictions
 from vlray.tasks.spec import Submission
 
 
-def encode(predictions: Mapping[str, Any], form: Submission) -> tuple[str, bytes] | None:
+def encode(predictions: Predictions, form: Submission) -> tuple[str, bytes] | None:
     """Encode predictions in the official format.
 
     Ids that are numbers in the dataset's own files are written as numbers.
@@ -50,8 +50,10 @@ _KEYS: Mapping[Submission, tuple[str, str]] = {
     "vizwiz": ("image", "answer"),
     "docvqa": ("questionId", "answer"),
 }
+# GQA's ids are digits, too, but its own files have them as strings.
 _NUMBERED: frozenset[Submission] = frozenset({"vqa", "docvqa"})
 
 
 def _number(example_id: str) -> int | str:
+    # isdigit alone also accepts superscripts, which int refuses.
     return int(example_id) if example_id.isascii() and example_id.isdigit() else example_id

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pyarrow.fs as pafs
 
@@ -13,6 +12,7 @@ from vlray.config.convert import ConvertConfig
 from vlray.formats.labels import SIDECAR
 from vlray.regions import parts
 from vlray.regions.output import RegionOutput
+from vlray.settings.json_value import JsonObject
 from vlray.storage import files
 from vlray.storage.fingerprint import of_folder, summary
 from vlray.version import __version__
@@ -23,7 +23,7 @@ State = dict[str, int]
 
 def export_identity(
     config: ConvertConfig, output: RegionOutput, format_name: str, image_ids: list[str]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Collect everything that an export depends on, and the names of its labels."""
     fs, root = files.resolve(config.source)
     digest = sha256(files.read_bytes(fs, files.join(root, parts.SETTINGS)))
@@ -43,7 +43,7 @@ def export_identity(
     }
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _same(one: JsonObject, other: JsonObject) -> bool:
     names = ("form", "source_sha256", "split", "images")
     if not all(one.get(name) == other.get(name) for name in names):
         return False
@@ -67,7 +67,7 @@ def remove_work(work: Path) -> None:
         work.rmdir()
 
 
-def check_finished(path: Path, identity: dict[str, Any]) -> None:
+def check_finished(path: Path, identity: JsonObject) -> None:
     """Check that the existing file or folder is this export, complete.
 
     Raises:
@@ -75,7 +75,7 @@ def check_finished(path: Path, identity: dict[str, Any]) -> None:
     """
     try:
         saved = json.loads(Path(f"{path}{SIDECAR}").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         saved = {}
     if not _same(saved, identity):
         raise ValueError(
@@ -84,7 +84,7 @@ def check_finished(path: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def read_state(work: Path, identity: dict[str, Any], data: Path) -> State | None:
+def read_state(work: Path, identity: JsonObject, data: Path) -> State | None:
     """Read the state of an unfinished export; None if the state or the data is missing.
 
     Raises:

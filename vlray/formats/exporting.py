@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow.fs as pafs
 
@@ -30,6 +30,7 @@ from vlray.regions.lock import only_writer
 from vlray.regions.output import RegionOutput, open_output
 from vlray.regions.schema import from_table
 from vlray.settings import plugins
+from vlray.settings.json_value import JsonObject
 from vlray.settings.wording import counted
 from vlray.storage import files
 
@@ -143,7 +144,7 @@ def _export(
     output: RegionOutput,
     image_ids: list[str],
     work: Path,
-    identity: dict[str, Any],
+    identity: JsonObject,
     result: ExportResult,
 ) -> None:
     """Write the missing images, then rename the data to its final path."""
@@ -201,7 +202,7 @@ def _write(
     image_ids: list[str],
     writer: Export,
     work: Path,
-    identity: dict[str, Any],
+    identity: JsonObject,
     result: ExportResult,
 ) -> None:
     total = result.existing + len(image_ids)
@@ -228,7 +229,7 @@ def _rows(output: RegionOutput, image_ids: list[str]) -> Iterator[tuple[str, Reg
             yield image_id, from_table(table.slice(row, 1))
 
 
-def _commit(writer: Export, work: Path, identity: dict[str, Any]) -> None:
+def _commit(writer: Export, work: Path, identity: JsonObject) -> None:
     # The label names are only needed in the sidecar.
     compact = {name: value for name, value in identity.items() if not name.endswith("_names")}
     data = json.dumps({"identity": compact, "state": writer.commit()}).encode()

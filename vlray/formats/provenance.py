@@ -6,13 +6,12 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vlray.config.convert import ConvertConfig
 from vlray.formats.readers.checked import list_files
 from vlray.formats.sizes import Photographs
 from vlray.formats.survey import Survey
-from vlray.regions.schema import SCHEMA_VERSION
+from vlray.regions.schema import SCHEMA_VERSION, Identity
 from vlray.storage import fingerprint
 from vlray.version import __version__
 
@@ -27,7 +26,7 @@ def identity_of(
     seen: Survey,
     photographs: Photographs,
     companions: Sequence[Path] = (),
-) -> dict[str, Any]:
+) -> Identity:
     """Collect everything that the rows of an imported output depend on.
 
     Args:
@@ -67,7 +66,7 @@ def identity_of(
     }
 
 
-def state_of(source: Path, companions: Sequence[Path] = ()) -> dict[str, Any]:
+def state_of(source: Path, companions: Sequence[Path] = ()) -> Identity:
     """Describe the content of a source, so that a later run can detect a change.
 
     Returns:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -14,7 +14,7 @@ from vlray.formats.flags import FLAGS, Flag
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.reading import read_labels
-from vlray.regions.schema import FAILURES, PLAN, FeatureDtype, regions_schema, to_table
+from vlray.regions.schema import FAILURES, PLAN, FeatureDtype, Identity, regions_schema, to_table
 from vlray.storage import files
 from vlray.storage.damage import open_parquet
 
@@ -75,7 +75,7 @@ class ShardWriter:
 
     fs: pafs.FileSystem
     root: str
-    identity: dict[str, Any]
+    identity: Identity
     feature_dim: int
     dtype: FeatureDtype
 
@@ -161,7 +161,8 @@ def _plan_name(number: int) -> str:
     return f"plan-{number:05d}.parquet"
 
 
-def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+    # Without rows, zip returns no columns.
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
     return pa.table(arrays, schema=schema)

@@ -9,6 +9,7 @@ from vlray.gallery.run import build
 from vlray.gallery.summary import table
 from vlray.regions.output import open_output
 from vlray.runs.session import Session
+from vlray.settings import secrets
 from vlray.settings.wording import counted
 
 log = logging.getLogger("vlray.gallery")
@@ -33,5 +34,5 @@ def run(config: ViewConfig, session: Session) -> None:
         counted(result.failures, "failure"),
         counted(result.missing, "unreadable image"),
     )
-    print(table(result.summary))
-    print(f"\ngallery: {result.path}")
+    secrets.show(table(result.summary))
+    secrets.show(f"\ngallery: {result.path}")

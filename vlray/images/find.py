@@ -14,7 +14,7 @@ from pyarrow.fs import FileType
 
 from vlray.images.ids import image_ids
 from vlray.images.splits import choose_splits, is_split
-from vlray.images.walk import EXTENSIONS, Walk
+from vlray.images.walk import EXTENSIONS, Walk, is_below_match, matcher
 from vlray.storage import files
 from vlray.storage.fingerprint import Fingerprint, of_paths
 
@@ -46,7 +46,8 @@ class Listing:
             may be absolute paths or URIs; ``files.locate(root, path)`` resolves them. Bytes that
             are not UTF-8 are escaped as in ``files.escape_bytes``.
         skipped: Number of non-image files in the directory, keyed by lower-case extension.
-        excluded: Number of files and folders that a pattern leaves out.
+        excluded: Number of files and folders, or of lines of a list file, that a pattern leaves
+            out.
         unreadable: Folders that cannot be listed, relative to the root.
     """
 
@@ -82,7 +83,8 @@ def list_images(
             followed.
         leave_out: Folder or URI below the root to skip, such as the output folder. The root itself
             is never skipped.
-        exclude: Patterns of names, or of paths below a directory, to leave out.
+        exclude: Patterns of names, or of paths below a directory or in a list file, to leave out.
+            In a directory, ``walk.EXCLUDED`` is left out, too.
 
     Raises:
         FileNotFoundError: The root does not exist.
@@ -95,7 +97,7 @@ def list_images(
     if kind == FileType.NotFound:
         raise FileNotFoundError(f"{root} does not exist; pass a directory, a list file or an image")
     skipped: Counter[str] = Counter()
-    walk = None
+    excluded, unreadable = 0, list[str]()
     if kind == FileType.Directory:
         folder, dataset = path if files.is_local(fs) else root, posixpath.basename(path)
         left_out = files.resolve(leave_out)[1] if leave_out else ""
@@ -103,11 +105,15 @@ def list_images(
         with files.explained(root):
             below, rest = choose_splits(set(filter(is_split, walk.folders())), split)
             entries, skipped = _sorted(walk.images(below)), walk.skipped
+        excluded, unreadable = walk.excluded, walk.unreadable
     else:
         folder, name = files.parent(path if files.is_local(fs) else root)
         dataset, extension = posixpath.splitext(name)
         if extension.lower() in LIST_EXTENSIONS:
-            paths = sorted(_read_list(files.read_bytes(fs, path), root, folder))
+            listed = sorted(_read_list(files.read_bytes(fs, path), root, folder))
+            match = matcher(exclude)
+            paths = [path for path in listed if not is_below_match(path, match)]
+            excluded = len(listed) - len(paths)
         elif extension.lower() in EXTENSIONS:
             paths = [files.escape_bytes(name)]
         else:
@@ -123,7 +129,7 @@ def list_images(
         entries = _entries(zip(paths, of_paths(folder, paths), strict=True))
     paths = entries["path"].to_pylist()
     if not paths:
-        raise ValueError(_describe_nothing(root, below, skipped))
+        raise ValueError(_describe_nothing(root, below, skipped, excluded, unreadable))
     ids = pa.array(image_ids(paths, id_rule), pa.string())
     splits = pa.array([_split_of(path, rest) for path in paths], pa.string())
     columns = [ids, entries["path"], splits, entries["file_bytes"], entries["mtime_ns"]]
@@ -132,8 +138,8 @@ def list_images(
         dataset or "images",
         pa.table(columns, schema=LISTING),
         skipped,
-        walk.excluded if walk else 0,
-        tuple(walk.unreadable) if walk else (),
+        excluded,
+        tuple(unreadable),
     )
 
 
@@ -188,8 +194,18 @@ def _names(extensions: Iterable[str]) -> str:
     return " ".join(sorted(extensions))
 
 
-def _describe_nothing(root: str, below: Collection[str], skipped: Counter[str]) -> str:
+def _describe_nothing(
+    root: str,
+    below: Collection[str],
+    skipped: Counter[str],
+    excluded: int,
+    unreadable: Collection[str],
+) -> str:
     where = f"{root} ({', '.join(sorted(below))})" if below else root
     kinds = ", ".join(f"{n:,} {name or 'without extension'}" for name, n in skipped.most_common(5))
     content = f"{skipped.total():,} other files ({kinds})" if skipped else "no files at all"
+    if excluded:
+        content = f"{content} besides {excluded:,} that patterns leave out (--exclude)"
+    if unreadable:
+        content = f"{content}, and folders that cannot be listed ({', '.join(unreadable)[:100]})"
     return f"no images in {where}: it has {content}; images end in {_names(EXTENSIONS)}"

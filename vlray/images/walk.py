@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import accumulate
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
@@ -34,7 +34,25 @@ OTHER_EXTENSIONS = frozenset(
 EXCLUDED = ("@eaDir", "__MACOSX")
 """Folders of thumbnails and metadata that file servers and archivers add; always left out."""
 
+Matcher = Callable[[str], re.Match[str] | None]
+
 _Identity = tuple[int, int]  # device and inode
+
+
+def matcher(patterns: Collection[str]) -> Matcher:
+    """Compile patterns of names or relative paths to leave out, such as ``*_small.jpg``."""
+    # One regular expression: a listing may have millions of names. `(?!)` matches nothing.
+    translated = [fnmatch.translate(pattern.rstrip("/")) for pattern in patterns]
+    return re.compile("|".join(translated) or r"(?!)").match
+
+
+def is_below_match(path: str, match: Matcher) -> bool:
+    """Return whether a pattern matches a path, a folder above it, or one of their names."""
+    parts = path.split("/")
+    return any(
+        match(part) or match(prefix)
+        for part, prefix in zip(parts, accumulate(parts, "{}/{}".format), strict=True)
+    )
 
 
 class Walk:
@@ -70,9 +88,7 @@ class Walk:
         self.skipped: Counter[str] = Counter()
         self.excluded = 0
         self.unreadable: list[str] = []
-        # One regular expression: a listing may have millions of names.
-        patterns = (fnmatch.translate(pattern.rstrip("/")) for pattern in (*EXCLUDED, *exclude))
-        self._excluded = re.compile("|".join(patterns)).match
+        self._excluded = matcher((*EXCLUDED, *exclude))
 
     def folders(self) -> list[str]:
         """Return the names of the direct subfolders."""
@@ -123,9 +139,8 @@ class Walk:
             # Hidden files and folders are ignored, as in _local.
             if relative.startswith(".") or "/." in relative:
                 continue
-            parts = relative.split("/")
-            prefixes = accumulate(parts, "{}/{}".format)
-            if any(map(self._is_excluded, prefixes, parts)):
+            if is_below_match(relative, self._excluded):
+                self.excluded += 1
                 continue
             if self._is_image(relative):
                 yield relative, fingerprint.of_info(info)

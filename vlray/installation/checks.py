@@ -28,6 +28,10 @@ DRIVERS = {11: 450, 12: 525, 13: 580}
 
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+UV_RECEIPT = "uv-receipt.toml"
+"""File in the environments of ``uv tool install``."""
+
+UPGRADE = "uv tool upgrade"
 FREE_GB = 5
 """Free space below which a check is a note. Ray stops writing at 95 % use of a disk."""
 
@@ -143,8 +147,11 @@ def check_torchvision() -> Check:
 def check_detectron2() -> Check:
     """Check which Detectron2 is installed, and that vlray can import it."""
     spec = find_spec("detectron2")
+    # `uv tool upgrade` removes what it has not installed itself, even if nothing is newer.
+    is_tool = Path(sys.prefix, UV_RECEIPT).is_file()
     if spec is None:
-        return Check("Detectron2", "problem", "missing: no detector can run", FIX)
+        cause = f" ({UPGRADE} removes it)" if is_tool else ""
+        return Check("Detectron2", "problem", f"missing: no detector can run{cause}", FIX)
     if not detectron2.is_complete():
         detail = "pkg_resources, which it imports, is missing (setuptools 81 or newer)"
         return Check("Detectron2", "problem", detail, FIX)
@@ -154,7 +161,8 @@ def check_detectron2() -> Check:
     is_compiled = any(path for folder in folders for path in folder.glob("_C.*"))
     version = version_of(*DETECTRON2) or "of unknown version"
     kind = "official build" if is_compiled else f"Python source (wheel of {detectron2.PACKAGE})"
-    return Check("Detectron2", "ok", f"{version}, {kind}")
+    fate = f"; {UPGRADE} removes it, so run {FIX} after one" if is_tool else ""
+    return Check("Detectron2", "ok", f"{version}, {kind}{fate}")
 
 
 def check_ray() -> Check:
@@ -186,6 +194,7 @@ def check_disk(folder: Path) -> Check:
     Args:
         folder: Folder of the runs, which need not exist.
     """
+    # The first run creates the folder; until then, its parent is on the same disk.
     while not folder.exists():
         folder = folder.parent
     folders = {"outputs": folder, "temporary files": Path(os.environ.get("TMPDIR") or "/tmp")}
@@ -208,6 +217,7 @@ def check_disk(folder: Path) -> Check:
 def check_cache(folder: Path) -> Check:
     """Check that the cache of derived files can be written, and measure it."""
     parent = folder
+    # As for the disk: the cache may not exist yet.
     while not parent.exists():
         parent = parent.parent
     if not os.access(parent, os.W_OK):

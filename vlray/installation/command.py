@@ -6,6 +6,7 @@ from vlray.config.doctor import DoctorConfig
 from vlray.installation import detectron2
 from vlray.installation.checks import Check, run_checks
 from vlray.runs.session import Failed
+from vlray.settings import secrets
 
 
 def run(config: DoctorConfig) -> None:
@@ -18,7 +19,7 @@ def run(config: DoctorConfig) -> None:
     if config.fix and not detectron2.is_complete():
         detectron2.install()
     checks = run_checks(config)
-    print("\n".join(line for check in checks for line in lines_of(check)))
+    secrets.show("\n".join(line for check in checks for line in lines_of(check)))
     problems = [check.name for check in checks if check.state == "problem"]
     if problems:
         raise Failed(f"fix {', '.join(problems)}, as the lines above say")

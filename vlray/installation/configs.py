@@ -7,6 +7,7 @@ from pathlib import Path
 
 import vlray.config
 from vlray.config.configs import ConfigsConfig
+from vlray.settings import secrets
 from vlray.settings.text_table import align
 from vlray.settings.wording import did_you_mean
 
@@ -20,7 +21,7 @@ def run(config: ConfigsConfig) -> None:
     """
     files = _select(config.name)
     if config.action == "list":
-        print("\n".join(align([(name, _about(path)) for name, path in files.items()])))
+        secrets.show("\n".join(align([(name, _about(path)) for name, path in files.items()])))
         return
     kept = []
     for name, path in files.items():
@@ -30,9 +31,9 @@ def run(config: ConfigsConfig) -> None:
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    print(f"{len(files) - len(kept)} files are in {config.out}")
+    secrets.show(f"{len(files) - len(kept)} files are in {config.out}")
     if kept:
-        print(f"kept, because they were changed there: {', '.join(kept)}")
+        secrets.show(f"kept, because they were changed there: {', '.join(kept)}")
 
 
 def shipped() -> dict[str, Path]:

@@ -72,6 +72,7 @@ def install() -> None:
         Failed: uv failed.
     """
     settings = BuildSettings.read()
+    # First, because the build below runs in this environment, without one of its own.
     _uv(*settings.requirements)
     if find_spec("detectron2") is None:  # not over an official build
         isolation = ("--no-build-isolation-package", PACKAGE)

@@ -46,6 +46,7 @@ class Collate:
             self.options.tokenizer,
             self.options.max_tokens,
             self.options.template,
+            punctuation=self.options.punctuation,
             fixed_length=self.options.fixed_tokens,
         )
 

@@ -9,7 +9,7 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
@@ -19,6 +19,7 @@ from vlray.loader.join import Join, join
 from vlray.loader.pretraining import Texts
 from vlray.loader.sampler import Part, Step
 from vlray.regions.provenance import warn_of_differences
+from vlray.regions.schema import Provenance
 from vlray.tasks.corpus import Corpus
 from vlray.tasks.problems import OnBad
 
@@ -98,7 +99,7 @@ class RegionDataset:
         *,
         on_bad: OnBad = "skip",
         seed: int = 0,
-        trained_on: Mapping[str, Mapping[str, Any]] | None = None,
+        trained_on: Mapping[str, Provenance] | None = None,
     ) -> None:
         """Look up the regions of all examples.
 
@@ -158,7 +159,7 @@ class RegionDataset:
         return self.batch(np.array(indices), np.random.default_rng((self.seed, *indices)))
 
     @staticmethod
-    def collate_fn(batch: Any) -> Any:
+    def collate_fn(batch: ModelInputs) -> ModelInputs:
         """Return a batch unchanged; torch's DataLoader must not collate it again."""
         return batch
 

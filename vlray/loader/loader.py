@@ -7,10 +7,10 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlray.loader.dataset import RegionDataset
-from vlray.loader.sampler import Sampler, Step
+from vlray.loader.sampler import LoaderState, Sampler, Step
 
 if TYPE_CHECKING:
     from vlray.loader.inputs import ModelInputs
@@ -85,6 +85,7 @@ class RegionLoader:
 
     def __iter__(self) -> Iterator[ModelInputs]:
         """Iterate over the remaining batches of the epoch."""
+        # Without prefetching, the one thread reads each batch on demand.
         pool = ThreadPoolExecutor(max(self.prefetch, 1), thread_name_prefix="vlray-loader")
         ahead: deque[tuple[Step, Future[ModelInputs]]] = deque()
         # If the last global batch is small, some workers have no examples in it.
@@ -126,11 +127,11 @@ class RegionLoader:
         """Go to the start of another epoch; the current epoch keeps its position."""
         self.sampler.set_epoch(epoch)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> LoaderState:
         """Return the position after the last yielded batch, as a dict of plain Python types."""
         return self.sampler.state_dict() | {"corpus": str(self.dataset.corpus.spec)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: LoaderState) -> None:
         """Continue from the state of another run.
 
         The number of workers and the batch size may differ between the runs.

@@ -83,6 +83,7 @@ def open_named(
     Returns:
         The examples; the paths of the region outputs, keyed by name; and the resolved data options.
     """
+    # No arguments: in Python, only variables and settings.yaml set these options.
     config = read(DatasetsConfig, [])
     if isinstance(corpus, str) and corpus in corpus_names(config.project):
         corpus = load_corpus(corpus, config.project)

@@ -103,7 +103,9 @@ class PairLoader:
     def __len__(self) -> int:
         """Return the number of batches for this worker."""
         return sum(
-            -(-len(images) * len(self.example_ids) // self.batch_size) for images in self._blocks
+            # Negated twice, the division rounds up: the last batch of a block may be smaller.
+            -(-len(images) * len(self.example_ids) // self.batch_size)
+            for images in self._blocks
         )
 
     def __iter__(self) -> Iterator[PairBatch]:

@@ -66,6 +66,7 @@ def spans_of(example: Example) -> tuple[Span, ...]:
     label = example.label
     if not isinstance(label, Boxes) or not label.boxes:
         return ()
+    # A phrase with several boxes repeats its span.
     return tuple(dict.fromkeys(label.spans)) or ((0, len(example.text)),)
 
 

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Float32, Int64
 
 from vlray.config.loader import PretrainingSection
-from vlray.loader.text import MASK, Tokenizer, Tokens
+from vlray.loader.text import Tokenizer, Tokens
+from vlray.loader.word_pieces import MASK
 from vlray.tasks.corpus import Corpus
 from vlray.tasks.example import Example
 
@@ -151,6 +152,7 @@ def pair_texts(
     matched = rng.random(len(first)) >= options.unmatched
     drawn = texts.other(indices, rng)
     if options.sentences == "one":
+        # One text for each unmatched example, in the same order.
         others = iter(texts.read(drawn[~matched]))
         return (
             [
@@ -179,6 +181,7 @@ def mask_tokens(
         tokens are drawn from the whole vocabulary, including special tokens.
     """
     drawn = rng.random(tokens.input_ids.shape)
+    # Drawn for all tokens: the number of draws must not depend on which are masked.
     random_ids = rng.integers(tokenizer.vocabulary_size, size=tokens.input_ids.shape)
     selected = tokens.is_text & (drawn < options.token_rate)
     hidden, swapped = _shares(drawn, options.token_rate, options)
@@ -274,6 +277,6 @@ def _other_rows(
         # Rejection sampling: draw again if the image is the same or has no regions.
         others[redraw] = rng.integers(len(store), size=int(redraw.sum()))
     raise ValueError(
-        f"no other image with regions was found among {len(store)} images to take a region from; "
-        "pass more images, or set pretraining.swapped 0"
+        "masked regions are replaced by regions of other images, but no other image with regions "
+        f"was found among {len(store)} images; pass more images, or set pretraining.swapped 0"
     )

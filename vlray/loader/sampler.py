@@ -18,6 +18,9 @@ from jaxtyping import Int64, UInt32
 
 from vlray.tasks.corpus import Mix
 
+LoaderState = dict[str, Any]
+"""Position in an epoch, as a dict of plain Python types; all workers have the same."""
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -32,7 +35,7 @@ class Step:
 
     indices: Int64[np.ndarray, B]
     key: tuple[int, ...]
-    state: dict[str, Any]
+    state: LoaderState
 
 
 @dataclass(frozen=True)
@@ -127,14 +130,14 @@ class Sampler:
         if epoch != self.epoch:
             self.epoch, self._used = epoch, [0] * len(self._used)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> LoaderState:
         """Return the position in the epoch, as a dict of plain Python types.
 
         All workers have the same state.
         """
         return self._state(self.epoch, self._used)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: LoaderState) -> None:
         """Continue from the state of another run.
 
         The number of workers and the batch size may differ between the runs.
@@ -155,7 +158,7 @@ class Sampler:
         """Move the position to the end of a step."""
         self.epoch, self._used = step.state["epoch"], step.state["used"]
 
-    def _state(self, epoch: int, used: list[int]) -> dict[str, Any]:
+    def _state(self, epoch: int, used: list[int]) -> LoaderState:
         return {
             "epoch": epoch,
             "used": list(used),

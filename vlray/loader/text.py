@@ -6,19 +6,25 @@ Shapes: N: texts; T: tokens per text, including padding.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 from jaxtyping import Bool, Int64
-from tokenizers import Encoding, models, normalizers, pre_tokenizers, processors
+from tokenizers import Encoding, Regex, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as Library
 
-UNKNOWN, PADDING, START, END, MASK = "[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"
-SPECIAL = (PADDING, UNKNOWN, START, END, MASK)
+from vlray.config.loader import Punctuation
+from vlray.loader.word_pieces import (
+    END,
+    PADDING,
+    SPECIAL,
+    START,
+    UNKNOWN,
+    load_word_pieces,
+    save_word_pieces,
+)
 
 # Encoding a batch takes less time than starting a thread pool. Also, a process must not fork after
 # it has used the pool, and DataLoader forks its workers.
@@ -58,18 +64,21 @@ class Tokenizer:
         max_tokens: int = 20,
         template: str = "{text}",
         *,
+        punctuation: Punctuation = "keep",
         fixed_length: bool = False,
     ) -> None:
         """Load a vocabulary.
 
         Args:
-            path: ``vocab.txt`` (one word piece per line, for lower-cased texts) or a BERT's
-                ``tokenizer.json``. Empty: bert-base-uncased.
+            path: ``vocab.txt`` or ``tokenizer.json`` of a BERT, or their folder; empty:
+                bert-base-uncased. See `load_word_pieces`.
             max_tokens: Maximum length of a text or pair, including special tokens and the template.
                 Longer texts are truncated at the end; in a pair, the longer text is truncated. The
                 template is never truncated.
             template: Words to add around each text, such as ``{text} ? [MASK]``. If a question mark
                 follows ``{text}``, question marks at the end of texts are removed first.
+            punctuation: ``visualbert``: remove commas and question marks from texts, and separate
+                words from other characters.
             fixed_length: Pad to ``max_tokens`` instead of to the longest text in the batch.
 
         Raises:
@@ -79,10 +88,13 @@ class Tokenizer:
         Source:
             BERT (arXiv:1810.04805). Template: VisualBERT predicts the answer from the
             second-to-last token, uclanlp/visualbert visualbert/dataloaders/vqa_dataset.py.
+            Punctuation: ``tokenize`` in the same file, which made Pythia's ``question_tokens``.
         """
         if template.count("{text}") != 1:
             raise ValueError(f"the template {template!r} must contain {{text}} exactly once")
-        self._tokenizer = _load(path)
+        self._tokenizer = load_word_pieces(path)
+        # As the vocabulary has them; `save` writes these.
+        self._own = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
         ids = {name: self._tokenizer.token_to_id(name) for name in SPECIAL}
         if missing := [name for name, token_id in ids.items() if token_id is None]:
             raise ValueError(
@@ -93,6 +105,8 @@ class Tokenizer:
         before, after = (part.strip() for part in template.split("{text}"))
         self._asks = after.startswith("?")
         self._surround(before, after)
+        if punctuation == "visualbert":
+            self._drop_punctuation()  # after _surround, which encodes the template's "?"
         space = max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
         if space < 1:
             raise ValueError(
@@ -137,6 +151,31 @@ class Tokenizer:
         """Convert ids to word pieces; unknown ids become ``[UNK]``."""
         return [self._tokenizer.id_to_token(int(number)) or UNKNOWN for number in ids]
 
+    def _drop_punctuation(self) -> None:
+        """Set up the library to read texts as VisualBERT's ``tokenize`` splits questions.
+
+        The words around a removed comma are joined: "red,blue" becomes "redblue". As the library
+        removes the characters, positions still refer to the original text.
+        """
+        backend = self._tokenizer
+        remove: list[normalizers.Normalizer] = [normalizers.Replace(mark, "") for mark in ",?"]
+        if backend.normalizer is not None:
+            remove.append(backend.normalizer)
+        backend.normalizer = normalizers.Sequence(remove)
+        # What \W+ matches in Python. BERT alone would join symbols that are not punctuation, such
+        # as the degree sign, to the word.
+        words = pre_tokenizers.Split(Regex(r"[^\p{L}\p{N}_]+"), "isolated")
+        split: list[pre_tokenizers.PreTokenizer] = [words]
+        if backend.pre_tokenizer is not None:
+            split.append(backend.pre_tokenizer)
+        backend.pre_tokenizer = pre_tokenizers.Sequence(split)
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary and its casing into a folder; see `save_word_pieces`."""
+        plain = Library.from_str(self._tokenizer.to_str())
+        plain.normalizer, plain.pre_tokenizer = self._own
+        save_word_pieces(plain, folder)
+
     def _surround(self, before: str, after: str) -> None:
         """Set up the library to add [CLS], [SEP] and the template around each text.
 
@@ -158,27 +197,3 @@ class Tokenizer:
                 {"id": name, "ids": ids, "tokens": self.tokens(ids)} for name, ids in words.items()
             ],
         )
-
-
-def _load(path: str) -> tokenizers.Tokenizer:
-    """Load a tokenizer from a file; if the path is empty, load that of bert-base-uncased."""
-    if path.endswith(".json"):
-        try:
-            return tokenizers.Tokenizer.from_file(path)
-        except Exception as error:  # the library raises no more specific error
-            raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
-    if path:
-        text = Path(path).read_text(encoding="utf-8")
-    else:
-        folder = resources.files("vlray.loader.vocabulary")
-        text = folder.joinpath("bert_base_uncased.txt").read_text(encoding="utf-8")
-    # splitlines() would also split at the Unicode line separators that are word pieces.
-    lines = re.sub(r"\r?\n\Z", "", text).split("\n")
-    pieces = {piece.rstrip("\r"): index for index, piece in enumerate(lines)}
-    # As in BERT, a word of more than 100 characters becomes [UNK].
-    model = models.WordPiece(pieces, unk_token=UNKNOWN, max_input_chars_per_word=100)
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens([name for name in SPECIAL if name in pieces])
-    return tokenizer

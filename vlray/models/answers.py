@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import LxmertForQuestionAnswering
+from transformers import PreTrainedModel
 
 from vlray.config.model import ModelSection
+from vlray.models.foreign import rename
 from vlray.models.protocol import Goal
-from vlray.models.weights import Start, find, quiet
+from vlray.models.tensors import read_tensors
+from vlray.models.weights import Start, find
 from vlray.tasks.answers import canonical
 from vlray.tasks.labels import LabelSpace
 
 log = logging.getLogger("vlray.models")
 
+_LAYERS = "answer_head.logit_fc."
 
-def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozenset[str]:
+
+def load_answer_head(network: PreTrainedModel, options: ModelSection, goal: Goal) -> frozenset[str]:
     """Fill an LXMERT answer head from ``model.weights`` that were trained on other answers.
 
     Each row of the last layer is copied from the trained row for the same answer. The row of an
@@ -65,25 +68,27 @@ def load_answer_head(network: Any, options: ModelSection, goal: Goal) -> frozens
     )
     if not shared:
         return frozenset()
-    # from_pretrained loads the whole network; only the answer head is used.
-    with quiet():
-        trained, loading = LxmertForQuestionAnswering.from_pretrained(
-            source.location, dtype=torch.float32, output_loading_info=True
-        )
-    # The trained head has a different structure: for image pairs, or with one vector per answer.
-    if loading["missing_keys"]:
-        return frozenset()
     # Only the last layer depends on the list of answers.
     layers = network.answer_head.logit_fc
-    state = trained.answer_head.logit_fc.state_dict()
-    last = f"{len(layers) - 1}."
+    names = [f"{_LAYERS}{name}" for name in layers.state_dict()]
+    state = rename(read_tensors(source.location), names, "", source.location)
+    # The trained head has a different structure: for image pairs, or with one vector per answer.
+    if len(state) < len(names):
+        return frozenset()
+    last = f"{_LAYERS}{len(layers) - 1}."
+    if len(state[f"{last}weight"]) != len(trained_labels):
+        raise ValueError(
+            f"the answer head in {options.weights} has {len(state[f'{last}weight']):,} rows, but "
+            f"its configuration lists {len(trained_labels):,} answers; its files do not belong "
+            "together"
+        )
     layers.load_state_dict(
         {
-            n: _select_rows(tensor, rows) if n.startswith(last) else tensor
+            n.removeprefix(_LAYERS): _select_rows(tensor, rows) if n.startswith(last) else tensor
             for n, tensor in state.items()
         }
     )
-    return frozenset(f"answer_head.logit_fc.{name}" for name in state)
+    return frozenset(names)
 
 
 def rows_by_answer(trained_labels: Sequence[str], labels: Sequence[str]) -> list[int]:

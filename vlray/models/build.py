@@ -6,20 +6,32 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
-from transformers import BertModel, PreTrainedModel
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, PretrainedConfig, PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.models.checkpoint import CheckpointInfo
-from vlray.models.filled import check_encoder, missing_in_encoder, module_names
+from vlray.models.filled import (
+    check_complete,
+    check_encoder,
+    check_heads,
+    check_shapes,
+    check_width,
+    missing_in_encoder,
+    module_names,
+)
+from vlray.models.foreign import rename
 from vlray.models.protocol import Goal
+from vlray.models.tensors import read_tensors
 from vlray.models.weights import Start, find, quiet
 from vlray.settings.options import nearest
 
 log = logging.getLogger("vlray.models")
+
+Fields = Mapping[str, object]
+"""Fields of a transformers configuration, by name."""
 
 BERT_FIELDS = (
     "hidden_size",
@@ -34,12 +46,12 @@ BERT_FIELDS = (
 
 
 def load_network(
-    network_class: Any,
+    network_class: type[PreTrainedModel],
     options: ModelSection,
     goal: Goal,
-    fields: Mapping[str, Any],
+    fields: Fields,
     head_prefixes: Sequence[str],
-) -> tuple[Any, frozenset[str]]:
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Build a transformers network and load ``model.weights`` into it.
 
     The configuration starts from the defaults of the class. The configuration of the weights
@@ -67,6 +79,7 @@ def load_network(
         network = network_class(_config(config_class, options.architecture | dict(fields)))
         return network, frozenset(name for name, _ in network.named_parameters())
     source = find(options.weights)
+    check_heads(source, options)
     if source.kind == "bert":
         network, new = _from_bert(network_class, source, options.architecture | dict(fields))
     elif source.kind == config_class.model_type:
@@ -88,7 +101,7 @@ def load_network(
     return network, frozenset(new)
 
 
-def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+def label_fields(labels: Sequence[str]) -> dict[str, object]:
     """Return the configuration fields that hold the label names of the model's output scores."""
     return {
         "id2label": dict(enumerate(labels)),
@@ -96,15 +109,15 @@ def label_fields(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def save_network(network: Any, folder: Path) -> None:
+def save_network(network: PreTrainedModel, folder: Path) -> None:
     """Save a network in the format that transformers' ``from_pretrained`` reads."""
     with quiet():
         network.save_pretrained(folder)
 
 
 def _from_bert(
-    network_class: Any, source: Start, overrides: dict[str, Any]
-) -> tuple[Any, frozenset[str]]:
+    network_class: type[PreTrainedModel], source: Start, overrides: dict[str, object]
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Build a network and copy a BERT's embeddings, layers and pooler into it, matched by name.
 
     If the BERT has more layers than the network, only the first ones are used. In VisualBERT, the
@@ -127,17 +140,8 @@ def _from_bert(
         if name in names and name in source.config:
             bert_fields[name] = source.config[name]
     network = network_class(_config(config_class, bert_fields | overrides))
-    with quiet():
-        bert, loading = BertModel.from_pretrained(
-            source.location, dtype=torch.float32, output_loading_info=True
-        )
-    # from_pretrained fills what the file lacks with random numbers; only the rest is the file's.
-    missing = set(loading["missing_keys"])
-    tensors = {name: value for name, value in bert.state_dict().items() if name not in missing}
+    tensors = _bert_tensors(source, network.config.num_attention_heads)
     encoder = network.base_model
-    lacking = missing & {name for name, _ in encoder.named_parameters()}
-    # A BERT for masked words alone has no pooler.
-    check_encoder(source.location, {n for n in lacking if not n.startswith("pooler.")})
     prefix = "" if encoder is network else f"{network.base_model_prefix}."
     # Parameters of the cross-modal layers and heads have no counterpart in a BERT.
     filled = set()
@@ -155,28 +159,49 @@ def _from_bert(
     return network, frozenset(name for name, _ in network.named_parameters() if name not in filled)
 
 
+def _bert_tensors(source: Start, num_heads: int) -> dict[str, Tensor]:
+    """Return a BERT's tensors by their names in ``BertModel``; the pooler may be missing."""
+    heads = {"num_attention_heads": num_heads}  # a file does not show their number
+    with torch.device("meta"):
+        expected = BertModel(_config(BertConfig, dict(source.config) | heads))
+    parameters = dict(expected.named_parameters())
+    tensors = rename(read_tensors(source.location), parameters, "", source.location)
+    # A BERT for masked words alone has no pooler.
+    missing = {name for name in set(parameters) - set(tensors) if not name.startswith("pooler.")}
+    check_encoder(source.location, missing)
+    check_shapes(source.location, tensors, parameters)
+    return tensors
+
+
 def _from_checkpoint(
-    network_class: Any,
+    network_class: type[PreTrainedModel],
     source: Start,
     options: ModelSection,
     goal: Goal,
-    fields: Mapping[str, Any],
+    fields: Fields,
     head_prefixes: Sequence[str],
-) -> tuple[Any, frozenset[str]]:
+) -> tuple[PreTrainedModel, frozenset[str]]:
     """Load a checkpoint of the same architecture, and reinitialize the parameters that must differ.
 
     These are the heads and the projection of region vectors, if their shapes or labels differ.
     """
     config_class = network_class.config_class
-    _check_width(config_class, source, options, fields)
+    check_width(source, options, fields)
     settings = dict(source.config) | options.architecture | dict(fields)
     # LxmertConfig derives num_hidden_layers from l_layers; a saved value would override it.
     if "l_layers" in settings:
         settings.pop("num_hidden_layers", None)
+    config = _config(config_class, settings)
+    tensors = read_tensors(source.location)
+    # A checkpoint of vlray must have exactly the tensors of the model, so it is not renamed.
+    if source.info is None:
+        names = _names(network_class, config)
+        tensors = rename(tensors, names, f"{network_class.base_model_prefix}.", source.location)
     with quiet():
         network, loading = network_class.from_pretrained(
-            source.location,
-            config=_config(config_class, settings),
+            None,
+            state_dict=tensors,
+            config=config,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
@@ -185,7 +210,7 @@ def _from_checkpoint(
     missing = set(loading["missing_keys"])
     mismatched = {name: shapes for name, *shapes in loading["mismatched_keys"]}
     if source.info is not None and _is_same_model(source.info, options, goal):
-        _check_complete(options.weights, missing, loading["unexpected_keys"], mismatched)
+        check_complete(options.weights, missing, loading["unexpected_keys"], mismatched)
     may_differ = (*head_prefixes, *_projection_prefixes(network))
     for name, (saved_shape, model_shape) in sorted(mismatched.items()):
         if not name.startswith(may_differ):
@@ -202,6 +227,13 @@ def _from_checkpoint(
     if goal.labels and source.labels not in (None, goal.labels):
         new |= _reinitialize(network, head_prefixes)
     return network, frozenset(new)
+
+
+def _names(network_class: type[PreTrainedModel], config: PretrainedConfig) -> set[str]:
+    """Return the names of a network's parameters, all names of those that are tied."""
+    with torch.device("meta"):
+        network = network_class(config)
+    return {name for name, _ in network.named_parameters(remove_duplicate=False)}
 
 
 def _is_same_model(info: CheckpointInfo, options: ModelSection, goal: Goal) -> bool:
@@ -235,43 +267,8 @@ def _projection_prefixes(network: PreTrainedModel) -> tuple[str, ...]:
     return (f"{prefix}encoder.visn_fc.visn_fc", f"{prefix}embeddings.visual_projection")
 
 
-def _check_width(
-    config_class: Any, source: Start, options: ModelSection, fields: Mapping[str, Any]
-) -> None:
-    """Refuse weights that were trained on region vectors of a different length.
-
-    They are accepted if ``model.architecture`` sets the vector length; the projection is then
-    initialized at random.
-    """
-    for name in ("visual_feat_dim", "visual_embedding_dim"):
-        saved_dim = source.config.get(name)
-        if name not in fields or saved_dim in (None, fields[name]) or name in options.architecture:
-            continue
-        raise ValueError(
-            f"model.weights={options.weights} was trained on region vectors of length {saved_dim}, "
-            f"but these have {fields[name]}; pass regions of the same detector, or start with a "
-            f"new projection: model.architecture.{name}={fields[name]}"
-        )
-
-
-def _check_complete(
-    weights: str, missing: set[str], unexpected: Sequence[str], mismatched: Mapping[str, Any]
-) -> None:
-    """Refuse a checkpoint if its tensors are not exactly those of the model."""
-    for problem, names in (
-        ("lacks", missing),
-        ("has tensors that the model lacks:", unexpected),
-        ("has other shapes of", mismatched),
-    ):
-        if names:
-            raise ValueError(
-                f"the checkpoint {weights} {problem} {module_names(frozenset(names))}; its files "
-                "were changed, or are not all from the same run"
-            )
-
-
 def _check_fields(
-    config_class: Any, architecture: Mapping[str, Any], fields: Mapping[str, Any]
+    config_class: type[PretrainedConfig], architecture: Fields, fields: Fields
 ) -> None:
     """Refuse fields of ``model.architecture`` that are unknown or conflict with the goal."""
     names = [field.name for field in dataclasses.fields(config_class)]
@@ -291,7 +288,7 @@ def _check_fields(
             )
 
 
-def _config(config_class: Any, settings: Mapping[str, Any]) -> Any:
+def _config(config_class: type[PretrainedConfig], settings: Fields) -> PretrainedConfig:
     """Build a transformers configuration from a mapping of its fields."""
     try:
         return config_class.from_dict(dict(settings))

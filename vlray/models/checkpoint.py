@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from vlray.config.loader import LoaderSection
 from vlray.config.model import ModelSection
+from vlray.loader.word_pieces import TOKENIZER
 from vlray.models.protocol import Goal
+from vlray.regions.schema import Provenance
 
 FILE = "vlray.json"
 
@@ -22,7 +24,8 @@ class CheckpointInfo:
     model: ModelSection
     goal: Goal
     loader: LoaderSection
-    """Resolved loader options for evaluation; nothing is masked, except in pretraining."""
+    """Resolved loader options for evaluation; nothing is masked, except in pretraining. The
+    tokenizer ``tokenizer.json`` is the file of the checkpoint; `read` returns its path."""
 
     corpus: str
     """Training corpus, as written on the command line."""
@@ -30,7 +33,7 @@ class CheckpointInfo:
     regions: dict[str, str]
     """Paths of the region outputs during training, keyed by name."""
 
-    provenance: dict[str, dict[str, Any]]
+    provenance: dict[str, Provenance]
     """Provenance of the region outputs, keyed by name; see
     `vlray.regions.provenance.provenance_of`."""
 
@@ -73,12 +76,16 @@ class CheckpointInfo:
                     "it has no goal; outputs of vlray extract also contain a file of this name"
                 )
             goal = values.pop("goal")
+            loader = LoaderSection.model_validate(values.pop("loader"))
+            # The file may have been moved with its folder since the training.
+            if loader.tokenizer == TOKENIZER:
+                loader = loader.model_copy(update={"tokenizer": str(folder / TOKENIZER)})
             return cls(
                 model=ModelSection.model_validate(values.pop("model")),
                 # JSON turns tuples into lists, and goals are compared with ==.
                 goal=Goal(**goal | {"labels": tuple(goal["labels"])}),
-                loader=LoaderSection.model_validate(values.pop("loader")),
+                loader=loader,
                 **values,
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} does not describe a checkpoint: {error}") from error

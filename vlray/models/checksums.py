@@ -46,7 +46,7 @@ def verify(folder: Path, *, with_state: bool = False) -> None:
         return
     try:
         digests = dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedCheckpointError(f"{path} is damaged ({error}); {_ADVICE}") from error
     for name, digest in digests.items():
         if name == STATE and not with_state:

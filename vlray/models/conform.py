@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -23,7 +24,7 @@ HOW_TO = """A model is a class like this (vlray/models/protocol.py has the detai
         def save(self, folder): ..."""
 
 
-def check_class(cls: Any, target: str) -> None:
+def check_class(cls: object, target: str) -> None:
     """Check the methods of a model class and their signatures.
 
     Raises:
@@ -66,7 +67,7 @@ def build_model(cls: Any, options: ModelSection, goal: Goal, target: str) -> Any
     return model
 
 
-def new_parameters(model: Any) -> frozenset[str]:
+def new_parameters(model: object) -> frozenset[str]:
     """Return the names of the parameters that the weights did not fill.
 
     The result is empty if the model does not implement ``new_parameters``.
@@ -77,17 +78,17 @@ def new_parameters(model: Any) -> frozenset[str]:
     return names
 
 
-def loss_in_words(model: Any) -> str:
+def loss_in_words(model: object) -> str:
     """Describe a model's loss in a few words."""
     return str(model.loss_in_words()) if hasattr(model, "loss_in_words") else "the model's own"
 
 
 def _check_signature(
-    function: Any,
+    function: Callable[..., object],
     target: str,
     method: str,
     positional: tuple[str, ...],
-    keywords: dict[str, Any] | None = None,
+    keywords: dict[str, object] | None = None,
 ) -> None:
     """Raise an error if a method cannot be called with these arguments."""
     try:

@@ -6,14 +6,13 @@ including padding; H: hidden size.
 
 from __future__ import annotations
 
-from typing import Any
-
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import (
     LxmertConfig,
     LxmertModel,
     LxmertPreTrainedModel,
+    PretrainedConfig,
     VisualBertConfig,
     VisualBertModel,
     VisualBertPreTrainedModel,
@@ -22,7 +21,7 @@ from transformers.models.lxmert.modeling_lxmert import GeLU
 from transformers.models.visual_bert.modeling_visual_bert import VisualBertRegionToPhraseAttention
 
 
-def embedding_head(config: Any, num_labels: int) -> nn.Sequential:
+def embedding_head(config: PretrainedConfig, num_labels: int) -> nn.Sequential:
     """Build an answer head with one vector per answer, of the hidden size, in the last layer."""
     width = config.hidden_size
     return nn.Sequential(
@@ -91,7 +90,7 @@ class LxmertForPhrases(LxmertPreTrainedModel):  # type: ignore[misc] # transform
         self.post_init()
 
     def forward(
-        self, *, region_to_phrase_position: Int64[Tensor, "B P"], **inputs: Any
+        self, *, region_to_phrase_position: Int64[Tensor, "B P"], **inputs: Tensor
     ) -> Float[Tensor, "B P R"]:
         """Compute the score of each region for each phrase.
 

@@ -16,7 +16,7 @@ from vlray.settings import plugins
 from vlray.settings.options import nearest
 from vlray.settings.state import stored_models
 
-__all__ = ["confirmed_name", "load_checkpoint", "load_model", "model_class"]
+__all__ = ["confirmed_name", "is_built_in", "load_checkpoint", "load_model", "model_class"]
 
 PRESETS = {
     "lxmert": "vlray.models.lxmert:Lxmert",
@@ -43,6 +43,12 @@ def model_class(options: ModelSection, goal: Goal) -> Any:
     cls = plugins.load(target)
     check_class(cls, target)
     return cls
+
+
+def is_built_in(options: ModelSection, goal: Goal) -> bool:
+    """Return whether a model is one of vlray's own, not a class of the user's."""
+    built_in = {*PRESETS.values(), *PRETRAINING.values()}
+    return _target(named(options).name, goal) in built_in
 
 
 def load_model(options: ModelSection, goal: Goal) -> Any:

@@ -6,10 +6,10 @@ Shapes: B: examples; I: images per example; C: choices per example; T: tokens; H
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
-from transformers import LxmertForQuestionAnswering
+from transformers import LxmertForQuestionAnswering, PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
@@ -60,7 +60,7 @@ class Lxmert(TransformersModel):
             )
         answers = goal.objective == "labels" and goal.num_images == 1 and not goal.classes
         self._loss = choose_loss(options, "bce" if answers else "cross-entropy")
-        fields: dict[str, Any] = {"visual_feat_dim": goal.feature_dim}
+        fields: dict[str, object] = {"visual_feat_dim": goal.feature_dim}
         if goal.objective == "labels":
             fields |= {"num_qa_labels": len(goal.labels), **label_fields(goal.labels)}
         elif goal.objective == "choices":
@@ -70,7 +70,9 @@ class Lxmert(TransformersModel):
         self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
         # A head that the weights already filled is kept.
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
-            fill_from_text(self.network.answer_head, self.network.lxmert, goal.labels)
+            fill_from_text(
+                self.network.answer_head, self.network.lxmert, goal.labels, options.weights
+            )
         elif answers and not from_text:
             # Parameters copied from the trained head are not new.
             new -= load_answer_head(self.network, options, goal)
@@ -84,7 +86,7 @@ class Lxmert(TransformersModel):
         return describe_loss(self._loss, self.goal.objective)
 
     @classmethod
-    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
+    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, object]:
         """Return LXMERT's loader options: normalized boxes, and texts without a template.
 
         Texts are truncated to 20 tokens for labels, as published, and to 128 for other objectives.
@@ -156,13 +158,13 @@ class Lxmert(TransformersModel):
         return text | visual
 
 
-def _network_class(goal: Goal) -> Any:
+def _network_class(goal: Goal) -> type[PreTrainedModel]:
     if goal.objective == "phrases":
         return LxmertForPhrases
     return LxmertForPairs if goal.num_images == 2 else LxmertForQuestionAnswering
 
 
-def _unused(network: Any, pooling: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
+def _unused(network: PreTrainedModel, pooling: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
     """List the modules and parameters that the scores do not depend on.
 
     In the last cross-modal layer, the scores depend on the text side only.

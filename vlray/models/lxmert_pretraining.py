@@ -90,7 +90,7 @@ class LxmertPretraining(TransformersModel):
         return " + ".join(names)
 
     @classmethod
-    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
+    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, object]:
         """Return LXMERT's loader options: normalized boxes, and masking as published.
 
         For matching, nothing is masked, and some texts are replaced with texts from other images.
@@ -141,12 +141,12 @@ class LxmertPretraining(TransformersModel):
         return losses
 
 
-def _fields(options: ModelSection, goal: Goal) -> dict[str, Any]:
+def _fields(options: ModelSection, goal: Goal) -> dict[str, object]:
     """Return the configuration fields that follow from the goal.
 
     Heads without targets are switched off.
     """
-    fields: dict[str, Any] = {"visual_feat_dim": goal.feature_dim}
+    fields: dict[str, object] = {"visual_feat_dim": goal.feature_dim}
     if goal.objective == "matching":
         disabled = ("task_mask_lm", "task_obj_predict", "task_qa")
         return fields | dict.fromkeys(disabled, False)

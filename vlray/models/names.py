@@ -52,5 +52,5 @@ def _saved_name(weights: str, cache: Path | None) -> str:
     description = read_description(weights, cache=cache)
     try:
         return str(json.loads(description)["model"]["name"]) if description else AUTO
-    except (ValueError, KeyError, TypeError):  # written by vlray extract, or edited
+    except (ValueError, KeyError, TypeError, RecursionError):  # written by vlray extract, or edited
         return AUTO

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from jaxtyping import Float
 from torch import Tensor
@@ -102,7 +102,7 @@ class VisionLanguageModel(Protocol):
         """
 
     @classmethod
-    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
+    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, object]:
         """Return the loader options that the model requires, keyed by `LoaderSection` field."""
         ...
 

@@ -63,7 +63,7 @@ class Standardize(nn.Module):
                 layer.is_measured = True
             except RuntimeError as error:
                 raise ValueError(
-                    f"{path} is not for vectors of length {feature_dim}: {error}"
+                    f"{path} does not fit vectors of length {feature_dim}: {error}"
                 ) from error
         return layer
 

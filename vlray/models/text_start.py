@@ -17,6 +17,7 @@ from vlray.config.model import ModelSection
 from vlray.loader.text import Tokenizer
 from vlray.models.network import pooling_weights, weighted_sum
 from vlray.models.protocol import Goal
+from vlray.models.vocabulary import check_vocabulary, tokenizer_of
 
 MAX_TOKENS = 20
 BATCH = 256
@@ -45,7 +46,7 @@ def starts_from_text(options: ModelSection, goal: Goal) -> bool:
 
 
 @torch.no_grad()
-def fill_from_text(head: Any, base: Any, labels: Sequence[str]) -> None:
+def fill_from_text(head: Any, base: Any, labels: Sequence[str], weights: str) -> None:
     """Fill the last layer of an answer head with text vectors of the labels.
 
     A label's vector is the mean of its token states, scaled to length 1. The mean vector over all
@@ -55,17 +56,15 @@ def fill_from_text(head: Any, base: Any, labels: Sequence[str]) -> None:
         head: Head from `vlray.models.heads.embedding_head`.
         base: LxmertModel or VisualBertModel from transformers.
         labels: Texts of the answers.
+        weights: ``model.weights``, whose tokenizer encodes the answers.
 
     Raises:
-        ValueError: The model's vocabulary does not have the size of bert-base-uncased's.
+        ValueError: The vocabulary does not have the size of the model's.
     """
-    tokenizer = Tokenizer(max_tokens=MAX_TOKENS)
-    size = base.get_input_embeddings().num_embeddings
-    if size != tokenizer.vocabulary_size:
-        raise ValueError(
-            f"model.answer_start=text reads answers with the {tokenizer.vocabulary_size:,} word "
-            f"pieces of bert-base-uncased, but the weights have {size:,}; remove it"
-        )
+    path = tokenizer_of(weights)
+    tokenizer = Tokenizer(path, max_tokens=MAX_TOKENS)
+    rows = base.get_input_embeddings().num_embeddings
+    check_vocabulary(path, tokenizer.vocabulary_size, weights, rows)
     # Dropout would make the vectors random.
     was_training = base.training
     base.eval()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
@@ -18,7 +18,7 @@ from vlray.models.standardize import Standardize
 class TransformersModel(nn.Module):
     """Model around a transformers ``network``, with optional standardization of region vectors."""
 
-    network: Any
+    network: PreTrainedModel
     standardize: Standardize | None
     _new: frozenset[str]
 

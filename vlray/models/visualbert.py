@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import (
+    PreTrainedModel,
     VisualBertForMultipleChoice,
     VisualBertForQuestionAnswering,
     VisualBertForRegionToPhraseAlignment,
@@ -79,7 +80,7 @@ class VisualBert(TransformersModel):
         self.network, new = load_network(network_class, options, goal, fields, HEAD_PREFIXES)
         # A head that the weights already filled is kept.
         if from_text and any(name.startswith(HEAD_PREFIXES) for name in new):
-            fill_from_text(self.network.cls, self.network.visual_bert, goal.labels)
+            fill_from_text(self.network.cls, self.network.visual_bert, goal.labels, options.weights)
         self._set_up(options, goal, new)
         self._pooling = _pooling(options, goal)
         freeze_unused(_unused(self.network, self._pooling, goal))
@@ -89,15 +90,18 @@ class VisualBert(TransformersModel):
         return describe_loss(self._loss, self.goal.objective)
 
     @classmethod
-    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
+    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, object]:
         """Return VisualBERT's loader options: up to 128 tokens; boxes only with ``box_feats``.
 
-        Questions end with the [MASK] from which the answer is predicted.
+        Questions end with the [MASK] from which the answer is predicted. They lose their commas
+        and question marks, as in the training of the published VQA checkpoints.
         """
+        asks = _pooling(options, goal) == "mask"
         return {
             "max_tokens": MAX_TOKENS,
             "boxes": "xyxy_area" if options.box_feats else "none",
-            "template": "{text} ? [MASK]" if _pooling(options, goal) == "mask" else "{text}",
+            "template": "{text} ? [MASK]" if asks else "{text}",
+            "punctuation": "visualbert" if asks else "keep",
         }
 
     def forward(self, batch: ModelInputs, *, attention: bool = False) -> ModelOutputs:
@@ -183,7 +187,7 @@ def _pooling(options: ModelSection, goal: Goal) -> Literal["first", "mask", "mea
     return "mask" if _has_answers(goal) else "first"
 
 
-def _unused(network: Any, pooling: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
+def _unused(network: PreTrainedModel, pooling: str, goal: Goal) -> list[nn.Module | nn.Parameter]:
     """List the modules and parameters that the scores do not depend on.
 
     The decoder of the pretraining head is not listed, because it shares its weight with the token

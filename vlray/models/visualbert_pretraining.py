@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from transformers import VisualBertForPreTraining
@@ -64,7 +63,7 @@ class VisualBertPretraining(TransformersModel):
         return "match" if self.goal.objective == "matching" else "mlm (+ match with two sentences)"
 
     @classmethod
-    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, Any]:
+    def loader_defaults(cls, options: ModelSection, goal: Goal) -> Mapping[str, object]:
         """Return VisualBERT's loader options: two captions per image, or one for matching.
 
         Boxes are loaded only with ``box_feats``.

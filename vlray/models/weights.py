@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,16 @@ import transformers
 from transformers import PreTrainedConfig
 
 from vlray.models.checkpoint import FILE, CheckpointInfo
+from vlray.models.foreign import config_of
+from vlray.models.tensors import read_tensors
 from vlray.storage import hub
 
 log = logging.getLogger("vlray.models")
 
 MINILM = "minilm"
+
+_CODE = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config")
+"""Fields of a configuration that decide which code transformers imports or downloads."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,8 @@ class Start:
     """Pretrained weights and their configuration.
 
     Attributes:
-        location: Local folder, or name on the Hugging Face Hub.
-        config: Content of ``config.json``.
+        location: Local folder or file, or name on the Hugging Face Hub.
+        config: Content of ``config.json``; for a file, what follows from its tensors.
         info: Content of ``vlray.json``, if ``vlray train`` wrote the weights.
     """
 
@@ -56,13 +61,15 @@ def find(weights: str) -> Start:
     """Find weights and read their configuration.
 
     Args:
-        weights: ``minilm``, a folder, or a name on the Hugging Face Hub.
+        weights: ``minilm``, a folder, a file with tensors, or a name on the Hugging Face Hub.
 
     Raises:
         ValueError: The weights do not exist, or the download failed.
     """
     location = _minilm() if weights == MINILM else weights
     folder = Path(location).expanduser()
+    if folder.is_file():
+        return _find_file(folder)
     if folder.is_dir():
         location = str(folder)
         if not (folder / "config.json").is_file():
@@ -73,8 +80,9 @@ def find(weights: str) -> Start:
     # A name on the hub has at most one slash and does not start like a path.
     elif folder.exists() or len(folder.parts) > 2 or location.startswith((".", "~", "/")):
         raise ValueError(
-            f"model.weights={weights} is not a folder; pass one that save_pretrained or vlray "
-            f"train wrote, a name on the Hugging Face Hub (org/name), or {MINILM}"
+            f"model.weights={weights} is not a folder or file; pass a folder that save_pretrained "
+            "or vlray train wrote, a file with tensors (LXMERT's Epoch20_LXRT.pth), a name on the "
+            f"Hugging Face Hub (org/name), or {MINILM}"
         )
     else:
         _report_lookup(location)
@@ -82,7 +90,7 @@ def find(weights: str) -> Start:
         try:
             if not folder.is_dir():
                 hub.check(location, "config.json")
-            config, _ = PreTrainedConfig.get_config_dict(location)
+            config = _config_in(location)
         except (OSError, ValueError) as error:
             raise _not_found(weights, error) from error
     info = CheckpointInfo.read(folder) if (folder / FILE).is_file() else None
@@ -114,6 +122,35 @@ def quiet() -> Iterator[None]:
 def _report_lookup(name: str) -> None:
     """Log that weights are looked up on the hub, once per name."""
     log.info("looking for %s on the Hugging Face Hub", name)
+
+
+def _find_file(path: Path) -> Start:
+    stat = path.stat()
+    return Start(str(path), _config_of_file(path, stat.st_mtime_ns, stat.st_size), None)
+
+
+@lru_cache(maxsize=4)
+def _config_of_file(path: Path, _time: int, _size: int) -> Mapping[str, Any]:
+    """Return the configuration of a file, from its tensors and the ``config.json`` beside it.
+
+    Time and size of the file are arguments so that a changed file is read again.
+    """
+    config = config_of(read_tensors(str(path)), str(path))
+    if not (path.parent / "config.json").is_file():
+        return config
+    with quiet():
+        beside = _config_in(str(path.parent))
+    # A configuration with other sizes is of other weights in the same folder.
+    if any(beside.get(name, value) != value for name, value in config.items()):
+        log.info("the config.json beside %s has other sizes, and is not used", path)
+        return config
+    return beside | config
+
+
+def _config_in(location: str) -> dict[str, Any]:
+    """Read a ``config.json``, without the fields that could run code."""
+    config, _ = PreTrainedConfig.get_config_dict(location)
+    return {name: value for name, value in config.items() if name not in _CODE}
 
 
 def _minilm() -> str:

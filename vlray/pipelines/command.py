@@ -16,6 +16,7 @@ from vlray.pipelines.state import State
 from vlray.pipelines.steps import Step, folder_of, resolve
 from vlray.pipelines.table import plan_lines, result_lines
 from vlray.runs.session import STOPPED, Failed, Session
+from vlray.settings import secrets
 from vlray.settings.reader import UsageError
 from vlray.storage.locks import locked
 
@@ -55,7 +56,7 @@ def _print_plan(config: PipelineConfig, steps: Sequence[Step], folder: Path) -> 
     for line in plan_lines(
         plan_ahead(steps, state.records, only=config.only, redo=config.redo), folder
     ):
-        print(line)
+        secrets.show(line)
     _refuse_mistakes(steps)
 
 
@@ -78,6 +79,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
     """Hold the lock on the pipeline's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        # A pipeline may run for days, so a second one is refused instead of waiting.
         with locked(folder / ".lock", wait=False):
             yield
     except BlockingIOError:
@@ -97,6 +99,7 @@ def _report(
     config: PipelineConfig, steps: Sequence[Step], folder: Path, state: State, outcome: Outcome
 ) -> None:
     lines = result_lines(steps, outcome.states, state.records)
+    # For the log file; the console gets the same lines from print.
     log.debug("%s", "\n".join(lines))
-    print("\n".join(lines))
-    print(f"\npage: {write_page(config, steps, folder, state, outcome)}")
+    secrets.show("\n".join(lines))
+    secrets.show(f"\npage: {write_page(config, steps, folder, state, outcome)}")

@@ -10,6 +10,7 @@ from vlray.pipelines.paths import is_below, normal
 from vlray.pipelines.steps import Step
 from vlray.regions import parts
 from vlray.settings.options import Path as Option
+from vlray.settings.secrets import redact
 from vlray.storage import files
 from vlray.storage.fingerprint import Fingerprint, of_tree, summary
 
@@ -38,7 +39,8 @@ def inputs_of(step: Step) -> dict[str, str]:
     if listed in prints and listed.endswith(LISTS):
         # The list file stays the same when the images that it lists change.
         prints[listed] += f"-{_fingerprint_of_listed(paths[listed][0])}"
-    return prints
+    # Names of inputs are stored and printed.
+    return {redact(text): stamp for text, stamp in prints.items()}
 
 
 def _input_paths(step: Step) -> dict[str, tuple[str, bool]]:
@@ -58,6 +60,7 @@ def _input_paths(step: Step) -> dict[str, tuple[str, bool]]:
 
 
 def _may_be_path(option: Option, text: str, step: Step) -> bool:
+    # data.root is the parent of all datasets: a change to any of them would count.
     if option[-1] in _NEVER or option == ("data", "root"):
         return False
     if option[-1] == "name" or option[0] == "tuned":  # a preset may share its name with a folder
@@ -76,7 +79,12 @@ def _corpora(step: Step) -> Iterator[str]:
 
 
 def _find(text: str, data_dir: Path) -> str:
-    """Return the normalized path that a text names; empty if there is no such file or folder."""
+    """Return the normalized path that a text names; empty if there is no such file or folder.
+
+    The content at a URL has no fingerprint; steps read it from the cache anyway.
+    """
+    if text.startswith(("http://", "https://")):
+        return ""
     if files.is_uri(text):
         return text
     for path in (Path(text).expanduser(), data_dir / text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Required, TypedDict
 
 from vlray.pipelines.paths import normal
 from vlray.pipelines.steps import Step
@@ -34,7 +34,14 @@ def metric_rows(step: Step) -> list[list[str]]:
         return []  # missing, partly deleted, or written by another version of vlray
 
 
-def _row(name: str, metric: dict[str, Any]) -> list[str]:
+class _Metric(TypedDict, total=False):
+    value: Required[float | None]
+    low: float
+    high: float
+    n: int
+
+
+def _row(name: str, metric: _Metric) -> list[str]:
     value = metric["value"]
     return [
         name,

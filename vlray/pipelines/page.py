@@ -8,7 +8,6 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vlray.config.pipeline import PipelineConfig
 from vlray.pages.render import Total, render_page
@@ -20,6 +19,7 @@ from vlray.pipelines.state import Record, State
 from vlray.pipelines.steps import Step
 from vlray.pipelines.table import duration, setting_rows
 from vlray.runs.run import Run
+from vlray.settings.secrets import redact
 from vlray.storage import files
 from vlray.version import __version__
 
@@ -80,7 +80,7 @@ def write_page(
     return path
 
 
-def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> dict[str, Any]:
+def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> dict[str, object]:
     run = Run(Path(record.run)) if record and record.run else None
     why = outcome.why.get(step.name, "")
     reasons = [f"reason: {why}"] * bool(why)
@@ -95,7 +95,7 @@ def _step(step: Step, folder: Path, record: Record | None, outcome: Outcome) -> 
         else "",
         "result": record.result if record else "",
         "why": "; ".join(reasons),
-        "output": step.output,
+        "output": redact(step.output),
         "links": _links(step, run, folder),
         "metrics": metric_rows(step),
         "curves": _picture(run.folder / CURVES) if run else "",
@@ -119,6 +119,7 @@ def _links(step: Step, run: Run | None, folder: Path) -> list[list[str]]:
         if run.log is not None:
             links.append(("log", run.log))
     start = folder.resolve()
+    # Run folders lie outside the pipeline's folder, where Path.relative_to fails.
     return [[name, Path(os.path.relpath(path.resolve(), start)).as_posix()] for name, path in links]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vlray.pipelines.inputs import ABSENT, fingerprint, inputs_of
 from vlray.pipelines.paths import normal
 from vlray.pipelines.state import Record
 from vlray.pipelines.steps import Step
 from vlray.settings.options import flatten
+from vlray.settings.secrets import redact, redact_all
 from vlray.storage import files
 from vlray.version import __version__
 
@@ -43,7 +43,7 @@ class Plan:
 
     step: Step
     reason: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     inputs: dict[str, str]
     restarts: bool = False
     has_other_settings: bool = False
@@ -72,7 +72,7 @@ def make_plan(
     if record is None:
         reason = "requested by --redo" if redo else "not run yet"
         return Plan(step, reason, settings, inputs, redo and has_output and step.command in RESUMED)
-    changed_settings = _changed_settings(record.settings, settings)
+    changed_settings = _changed_settings(redact_all(record.settings), settings)
     changed_inputs = _changed_inputs(record, inputs, same_settings=not changed_settings)
     reasons = []
     if redo:
@@ -82,10 +82,11 @@ def make_plan(
         reasons.append(words.get(record.status, "it was interrupted"))
     reasons += changed_settings
     reasons += [f"{path} {change}" for path, change in changed_inputs.items()]
+    # Another version may compute another result from the same settings and inputs.
     if record.version != __version__:
         reasons.append(f"vlray changed from {record.version} to {__version__}")
     if step.output and not has_output and record.status == "finished":
-        reasons.append(f"{step.output} no longer exists")
+        reasons.append(f"{redact(step.output)} no longer exists")
     # Reasons of the step itself are more specific, so they alone are listed.
     if waits_for and not reasons:
         reasons.append(f"it depends on {' and '.join(waits_for)}, which will run first")
@@ -105,7 +106,7 @@ def make_plan(
 
 def _is_stale(step: Step, record: Record) -> bool:
     """Return whether the last run wrote this output and the command cannot update it."""
-    return step.command in RESTARTED and normal(record.output) == normal(step.output)
+    return step.command in RESTARTED and normal(record.output) == normal(redact(step.output))
 
 
 def plan_ahead(
@@ -127,13 +128,14 @@ def plan_ahead(
     return list(plans.values())
 
 
-def settings_of(step: Step) -> dict[str, Any]:
+def settings_of(step: Step) -> dict[str, object]:
     """Return the non-default settings that affect a step's result, keyed by dotted name."""
-    changed = {".".join(path): value for path, value in flatten(step.config.changed()).items()}
+    values = flatten(redact_all(step.config.changed()))
+    changed = {".".join(path): value for path, value in values.items()}
     return {name: value for name, value in changed.items() if not name.startswith(IGNORED_SETTINGS)}
 
 
-def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _changed_settings(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Describe each changed setting; a setting that is missing has its default value."""
     names = [*before, *(name for name in now if name not in before)]
     return [
@@ -143,7 +145,7 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     ]
 
 
-def _value_text(values: Mapping[str, Any], name: str) -> str:
+def _value_text(values: Mapping[str, object], name: str) -> str:
     if name not in values:
         return "the default"
     value = values[name]
@@ -176,6 +178,6 @@ def check_local(plan: Plan) -> None:
     if plan.restarts and files.is_uri(plan.step.output):
         raise ValueError(
             f"step {plan.step.name} must start over ({plan.reason}), but its old output "
-            f"{plan.step.output} cannot be renamed in object storage; choose another output for "
-            "the step, or remove the old one"
+            f"{redact(plan.step.output)} cannot be renamed in object storage; choose another "
+            "output for the step, or remove the old one"
         )

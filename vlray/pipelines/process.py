@@ -18,12 +18,13 @@ from types import FrameType
 
 from vlray.pipelines.steps import Step
 from vlray.runs.folder import STATUS, to_yaml
+from vlray.settings import atomic
 from vlray.settings.layers import OWN_VARIABLES
 from vlray.settings.options import ENV_PREFIX
-from vlray.storage import files
 
 SETTINGS = "settings"
 
+# Loaded before any fork: a forked child must not load libraries, which takes locks.
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # Linux's prctl.h
 
@@ -50,7 +51,17 @@ def settings_file(step: Step, folder: Path) -> Path:
 
 def command_line(step: Step, folder: Path) -> list[str]:
     """Return the command line of a step, without the Python executable."""
-    return ["-m", f"vlray.{step.command}", "--config", str(settings_file(step, folder))]
+    trust = ["--trust-code"] if step.config.trust_code else []
+    return ["-m", f"vlray.{step.command}", "--config", str(settings_file(step, folder)), *trust]
+
+
+def write_settings(step: Step, folder: Path) -> None:
+    """Write the resolved settings, which repeat the step alone even if defaults change.
+
+    The step needs the tokens in its URIs, so that nobody else may read the file.
+    """
+    settings = to_yaml(step.config.resolved()).encode()
+    atomic.write(settings_file(step, folder), settings, atomic.PRIVATE)
 
 
 def run_step(step: Step, folder: Path) -> Ended:
@@ -66,9 +77,7 @@ def run_step(step: Step, folder: Path) -> Ended:
     Raises:
         OSError: The settings cannot be written, or the process cannot start.
     """
-    # Write resolved settings: the file can then repeat the step alone, even if defaults change.
-    settings = to_yaml(step.config.resolved()).encode()
-    files.write_atomic(*files.resolve(settings_file(step, folder)), settings)
+    write_settings(step, folder)
     with warnings.catch_warnings():
         # Python 3.12 and later warn about a fork with threads; `_end_with_parent` takes no locks.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -135,6 +144,7 @@ def _run_of(pid: int, step: Step) -> Path | None:
 
 def _changed(folder: Path) -> float:
     try:
+        # Another process may remove a run folder between the listing and this line.
         return folder.stat().st_mtime
     except OSError:
         return 0.0

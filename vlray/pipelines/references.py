@@ -22,7 +22,7 @@ class References:
         used: Names replaced so far.
     """
 
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     steps: Collection[str]
     used: set[str] = field(default_factory=set)
 
@@ -40,9 +40,10 @@ class References:
             return value
         if whole := _REFERENCE.fullmatch(value):
             return self._value(whole)  # keeps the type: a number stays a number
+        # Inside a longer text, every value becomes text.
         return _REFERENCE.sub(lambda match: str(self._value(match)), value)
 
-    def _value(self, match: re.Match[str]) -> Any:
+    def _value(self, match: re.Match[str]) -> object:
         name = match[1] if match[1] is not None else match[2]
         if name in self.values:
             self.used.add(name)
@@ -65,7 +66,7 @@ def suggest(word: str, choices: Iterable[str]) -> str:
     return f"did you mean {close}?" if close else f"choose from: {', '.join(names) or '(none)'}"
 
 
-def expand_dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+def expand_dotted(values: Mapping[str, object]) -> dict[str, Any]:
     """Expand dotted keys, as used by flags, into nested mappings."""
     result: dict[str, Any] = {}
     for key, value in values.items():
@@ -79,7 +80,7 @@ def expand_dotted(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: object) -> object:
     """Copy nested mappings; their keys may contain dots and are not expanded."""
     if isinstance(value, Mapping):
         return {key: _copied(one) for key, one in value.items()}

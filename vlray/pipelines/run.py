@@ -17,6 +17,7 @@ from vlray.pipelines.state import Record, State, Status
 from vlray.pipelines.steps import Step
 from vlray.runs.run import Run
 from vlray.runs.session import FAILED, STOPPED
+from vlray.settings.secrets import redact
 from vlray.version import __version__
 
 log = logging.getLogger("vlray.pipelines")
@@ -81,8 +82,9 @@ def _run(plan: Plan, state: State, folder: Path) -> tuple[int, str]:
     if plan.restarts:
         old_output = set_aside(Path(step.output).expanduser())
         log.info("renamed the old %s to %s", step.output, old_output)
+    # Settings and inputs as planned: a change during the run is a reason to run again.
     record = Record(
-        "running", plan.settings, plan.inputs, __version__, time.time(), output=step.output
+        "running", plan.settings, plan.inputs, __version__, time.time(), output=redact(step.output)
     )
     # Record the step before it runs, so that a killed pipeline leaves it as "running".
     state.record(step.name, record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.storage import files
 
@@ -32,7 +32,7 @@ class Record:
     """
 
     status: Status
-    settings: dict[str, Any]
+    settings: dict[str, object]
     inputs: dict[str, str]
     version: str
     started: float
@@ -67,9 +67,10 @@ class State:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values["version"] != VERSION:
+                # Raised here, to get the same advice as a file that cannot be parsed.
                 raise ValueError(f"version must be {VERSION}, but is {values['version']!r}")
             records = {name: Record(**one) for name, one in values["steps"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"{path} is not a valid pipeline state ({type(error).__name__}: {error}); delete "
                 "it to run every step again (steps resume from their outputs), or choose another "

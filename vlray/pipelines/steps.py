@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as File
 from typing import Any
 
@@ -17,6 +17,7 @@ from vlray.pipelines.references import References, expand_dotted, suggest
 from vlray.pipelines.step_files import check_files
 from vlray.settings import layers, reader
 from vlray.settings.base import Command
+from vlray.settings.code import untrusted
 from vlray.settings.commands import settings_of
 from vlray.settings.layers import Layer
 from vlray.settings.options import Path, find_option, flatten, nearest, nest, options_of
@@ -39,8 +40,10 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 """Options that a step must set, although they have an (empty) default."""
 
-PIPELINE_OPTIONS = ("project", "env")
+PIPELINE_OPTIONS = ("project", "env", "trust_code")
 """Options that all steps take from the pipeline."""
+
+_HOW_TO_NAME = "name it with `vlray env set models.NAME CLASS` and use NAME in the step, or "
 
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 
@@ -88,7 +91,7 @@ def resolve(config: PipelineConfig) -> tuple[Step, ...]:
     if mistakes:
         raise reader.UsageError(PipelineConfig, mistakes)
     values, raw_steps, shared = map(expand_dotted, (config.values, config.steps, config.shared))
-    outputs: dict[str, Any] = dict(values)
+    outputs: dict[str, object] = dict(values)
     references = References(outputs, raw_steps)
     steps: list[Step] = []
     for name, settings in raw_steps.items():
@@ -154,7 +157,7 @@ def _check_names(config: PipelineConfig) -> Iterator[str]:
 def _resolve(
     name: str,
     settings: object,
-    shared: Mapping[str, Any],
+    shared: Mapping[str, object],
     references: References,
     config: PipelineConfig,
 ) -> Step:
@@ -170,6 +173,7 @@ def _resolve(
     files = [files] if isinstance(files, str) else files
     # "," is an empty list of files, which keeps VLRAY_CONFIG from applying to every step.
     paths = [str(_find_file(str(references.fill(file)), config)) for file in files]
+    # lower: the user's settings.yaml, then the files. The flags hold only this ``config``.
     *lower, variables, _ = reader.read_layers(cls, {"config": ",".join(paths) or ","}, os.environ)
     output = OUTPUTS[cls.command]
     all_layers = [
@@ -180,7 +184,7 @@ def _resolve(
         _without_output(output, variables),
         _pipeline_layer(config),
     ]
-    merged: dict[Path, Any] = {}
+    merged: dict[Path, object] = {}
     for layer in all_layers:
         merged |= layer.values
     # The settings in these files are already part of the layers.
@@ -193,6 +197,8 @@ def _resolve(
         raise ValueError(
             *layers.explain(cls, error.errors(include_url=False), all_layers)
         ) from error
+    if not config.trust_code and (messages := list(untrusted(cls, all_layers, _HOW_TO_NAME))):
+        raise ValueError(*messages)
     for option in NEEDED.get(cls.command, ()):
         if not getattr(built, option):
             about = " ".join((cls.model_fields[option].description or "").split())
@@ -220,18 +226,18 @@ def _find_file(name: str, config: PipelineConfig) -> File:
     )
 
 
-def _options_of(cls: type[Command], shared: Mapping[str, Any]) -> dict[str, Any]:
+def _options_of(cls: type[Command], shared: Mapping[str, object]) -> dict[str, Any]:
     """Select the shared settings that a command has options for."""
     options = options_of(cls)
     flat = flatten(shared)
     return nest({path: value for path, value in flat.items() if find_option(path, options)})
 
 
-def _layer(cls: type[Command], values: Mapping[str, Any], origin: str = "") -> Layer:
+def _layer(cls: type[Command], values: Mapping[str, object], origin: str = "") -> Layer:
     """Create a layer of settings; raise ValueError for options that the command does not have."""
     options = options_of(cls)
     layer = Layer("key", flatten(values), origin)
-    accepted: dict[Path, Any] = {}
+    accepted: dict[Path, object] = {}
     for path, value in layer.values.items():
         if path[0] in PIPELINE_OPTIONS:
             raise ValueError(
@@ -239,6 +245,7 @@ def _layer(cls: type[Command], values: Mapping[str, Any], origin: str = "") -> L
             )
         if find_option(path, options) is not None:
             accepted[path] = value
+        # A section without entries (``images:``) parses as None, and sets nothing.
         elif not (value is None and any(option[: len(path)] == path for option in options)):
             raise ValueError(layers.describe_unknown(cls, layer, path))
     return Layer("key", accepted, origin)
@@ -249,7 +256,7 @@ def _without_output(output: Path, layer: Layer) -> Layer:
     values = {
         path: layer.values[path] for path in layer.values if path not in (output, ("config",))
     }
-    return Layer(layer.kind, values, layer.source)
+    return replace(layer, values=values)
 
 
 def _pipeline_layer(config: PipelineConfig) -> Layer:
@@ -257,7 +264,7 @@ def _pipeline_layer(config: PipelineConfig) -> Layer:
     return Layer("key", flatten(values), "the pipeline")
 
 
-def _check_shared(shared: Mapping[str, Any], steps: Sequence[Step]) -> Iterator[str]:
+def _check_shared(shared: Mapping[str, object], steps: Sequence[Step]) -> Iterator[str]:
     classes = {type(step.config) for step in steps}
     for path in flatten(shared):
         if not any(find_option(path, options_of(cls)) for cls in classes):

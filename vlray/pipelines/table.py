@@ -14,6 +14,7 @@ from vlray.pipelines.state import Record
 from vlray.pipelines.steps import Step
 from vlray.runs.folder import to_yaml
 from vlray.settings.options import flatten
+from vlray.settings.secrets import redact, redact_all
 from vlray.settings.text_table import align
 
 
@@ -26,8 +27,10 @@ def plan_lines(plans: Sequence[Plan], folder: Path) -> Iterator[str]:
             continue
         yield f"    python {shlex.join(command_line(plan.step, folder))}"
         if plan.restarts:
-            yield f"    the old {plan.step.output} is renamed first"
-        yield textwrap.indent(to_yaml(plan.step.config.changed()).rstrip(), "      ")
+            yield f"    the old {redact(plan.step.output)} is renamed first"
+        # Only what differs from the defaults: all settings would fill a page for each step.
+        settings = to_yaml(redact_all(plan.step.config.changed()))
+        yield textwrap.indent(settings.rstrip(), "      ")
 
 
 def plan_text(plan: Plan) -> str:
@@ -58,5 +61,5 @@ def setting_rows(step: Step) -> list[list[str]]:
     """List the settings that differ from the defaults, each with its dotted name."""
     return [
         [".".join(path), ", ".join(map(str, value)) if isinstance(value, list) else str(value)]
-        for path, value in flatten(step.config.changed()).items()
+        for path, value in flatten(redact_all(step.config.changed())).items()
     ]

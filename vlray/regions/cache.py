@@ -22,12 +22,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from vlray.regions.schema import Identity, Provenance
 from vlray.storage import files
 from vlray.storage.locks import locked
 
@@ -73,9 +73,9 @@ class Index:
     """
 
     output: str
-    about: dict[str, Any]
+    about: Identity
     parts: tuple[Stamp, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=dict)
     obj_names: tuple[str, ...] = ()
     attr_names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()

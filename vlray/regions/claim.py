@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -13,6 +14,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from vlray.regions import parts
+from vlray.regions.schema import Identity
 from vlray.storage import files
 from vlray.storage.damage import read_json
 
@@ -26,8 +28,8 @@ def claim(
     fs: pafs.FileSystem,
     root: str,
     uri: str,
-    identity: dict[str, Any],
-    defaults: Mapping[str, Any] = MappingProxyType({}),
+    identity: Identity,
+    defaults: Mapping[str, object] = MappingProxyType({}),
     *,
     on_changed: Literal["redo", "refuse"] = "refuse",
 ) -> bool:
@@ -88,10 +90,18 @@ def claim(
         # file, or every image failed.
         _start_over(fs, root, path, identity)
     elif differing:
+        advice = (
+            "Use the same settings to resume it, or choose another folder for the new settings."
+        )
+        is_other_name = differing == _difference("dataset", saved["dataset"], identity["dataset"])
+        if is_other_name and not source:  # such as a second folder of photographs
+            advice = (
+                f"Pass --dataset {shlex.quote(str(saved['dataset']))} to add these images to it, "
+                "or choose another folder for them."
+            )
         raise ValueError(
             f"{uri} was made with different settings, and an output cannot mix settings:\n"
-            + "\n".join(differing)
-            + "\nUse the same settings to resume it, or choose another folder for the new settings."
+            + "\n".join([*differing, advice])
         )
     elif source != before:
         if not before:
@@ -123,7 +133,7 @@ def has_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return not is_digest_enough and bool(before["times_sha256"] != now["times_sha256"])
 
 
-def _start_over(fs: pafs.FileSystem, root: str, path: str, identity: dict[str, Any]) -> None:
+def _start_over(fs: pafs.FileSystem, root: str, path: str, identity: Identity) -> None:
     """Remove all rows from an output, and write the new identity.
 
     The regions are removed first, since a regions file marks a shard as done. The identity is
@@ -135,9 +145,7 @@ def _start_over(fs: pafs.FileSystem, root: str, path: str, identity: dict[str, A
     files.write_atomic(fs, path, _as_json(identity))
 
 
-def _is_alike(
-    saved: Mapping[str, Any], current: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> bool:
+def _is_alike(saved: Identity, current: Identity, defaults: Mapping[str, object]) -> bool:
     """Return whether two identities are equal, apart from the content of the source."""
     one, other = (
         {
@@ -160,14 +168,15 @@ def _has_rows(fs: pafs.FileSystem, folder: str) -> bool:
         return True
 
 
-def _as_json(identity: dict[str, Any]) -> bytes:
+def _as_json(identity: Identity) -> bytes:
+    # Sorted, so that equal identities are equal files.
     return (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _differences(
-    saved: Mapping[str, Any],
-    current: Mapping[str, Any],
-    defaults: Mapping[str, Any] = MappingProxyType({}),
+    saved: Identity,
+    current: Identity,
+    defaults: Mapping[str, object] = MappingProxyType({}),
 ) -> list[str]:
     lines = []
     for name in ("schema_version", "dataset"):

@@ -60,6 +60,10 @@ class RegionOutput:
         """Return whether an image has a row."""
         return image_id in self._position
 
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids of all images with a row, as a mapping does."""
+        return iter(self.image_ids)
+
     def __getitem__(self, image_id: str) -> RegionBatch:
         """Read the regions of one image.
 
@@ -124,6 +128,7 @@ class RegionOutput:
         if not tables:
             # No ids were requested: return an empty table with the right columns.
             return self._read_rows(self._parts[0], [], columns) if self._parts else pa.table({})
+        # ``order`` has the index of each row that was read; argsort inverts it.
         return pa.concat_tables(tables).take(np.argsort(order))
 
     def failures(self) -> pa.Table:

@@ -132,6 +132,7 @@ def encode_regions(table: pa.Table, compression: Compression) -> pa.Buffer:
 
 def encode_plain(table: pa.Table) -> pa.Buffer:
     """Encode a table without regions (failures, flags, plan) as a Parquet file in memory."""
+    # These tables are small, so one row group suffices.
     return _encode(table, "zstd", row_group_size=1 << 20)
 
 

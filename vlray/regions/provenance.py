@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from vlray.regions.schema import Provenance
 from vlray.storage.files import parent
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _NO_MATTER = {
 }
 
 
-def provenance_of(store: RegionStore) -> dict[str, Any]:
+def provenance_of(store: RegionStore) -> Provenance:
     """Collect the provenance of a store's regions, to be saved with a checkpoint or a corpus.
 
     Returns:
@@ -55,7 +56,7 @@ def provenance_of(store: RegionStore) -> dict[str, Any]:
     return {name: value for name, value in entries.items() if value not in (None, "", {})}
 
 
-def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+def differences(trained_on: Provenance, current: Provenance) -> list[str]:
     """List the differences between the current regions and those that a model was trained on.
 
     Two imported outputs are compared by source file and format instead of by detector. An imported
@@ -94,7 +95,7 @@ def differences(trained_on: Mapping[str, Any], current: Mapping[str, Any]) -> li
 
 
 def warn_of_differences(
-    trained_on: Mapping[str, Any], store: RegionStore, trained: str = "the checkpoint"
+    trained_on: Provenance, store: RegionStore, trained: str = "the checkpoint"
 ) -> list[str]:
     """Log one warning if the current regions differ from those that a model was trained on.
 
@@ -139,7 +140,7 @@ _NAMES = {
 }
 
 
-def _settings(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> list[str]:
+def _settings(expected: Mapping[str, object], actual: Mapping[str, object]) -> list[str]:
     """Compare settings by the last part of their names, with one line for a pair of limits.
 
     A setting that is missing on one side is skipped: it belongs to another version of vlray, or
@@ -176,7 +177,7 @@ def _short(value: object) -> str:
     return text[:12] if is_digest else text
 
 
-def _describe(provenance: Mapping[str, Any]) -> str:
+def _describe(provenance: Provenance) -> str:
     if "format" in provenance:
         return f"imported from {provenance.get('detector')} ({provenance['format']})"
     return f"extracted with {provenance.get('detector')}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from vlray.regions import parts
+from vlray.regions.schema import Identity
 from vlray.storage import files
 from vlray.storage.damage import open_parquet, read_json
 
@@ -35,7 +36,7 @@ class Description:
         obj_names, attr_names: Names indexed by id; empty until the first detector has started.
     """
 
-    about: dict[str, Any]
+    about: Identity
     obj_names: tuple[str, ...]
     attr_names: tuple[str, ...]
 

@@ -18,6 +18,14 @@ SCHEMA_VERSION = 1
 
 FeatureDtype = Literal["float16", "float32"]
 
+Identity = dict[str, Any]
+"""Everything that an output's rows depend on, in plain types, as ``vlray.json`` stores it:
+``schema_version``, ``vlray_version``, ``dataset``, ``images_root``, ``detector``, ``settings``, and
+``source`` for an imported file."""
+
+Provenance = dict[str, Any]
+"""Where regions come from, in plain types; see `vlray.regions.provenance.provenance_of`."""
+
 BOX = pa.list_(pa.float32(), 4)
 
 FAILURES = pa.schema(
@@ -46,7 +54,7 @@ PLAN = pa.schema(
 def regions_schema(
     feature_dim: int,
     dtype: FeatureDtype = "float16",
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, object] | None = None,
 ) -> pa.Schema:
     """Return the schema of the regions table.
 

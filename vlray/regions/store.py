@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from jaxtyping import Float32, Int32, Int64, Num
 from vlray.regions import cache, parts, unpack
 from vlray.regions.cache import Index, Stamp
 from vlray.regions.reading import describe
+from vlray.regions.schema import Provenance
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.fingerprint import of_folder
@@ -59,7 +60,7 @@ class RegionStore:
         for name in index.flat_sizes():
             self._descriptors[Path(name).suffix[1:]] = os.open(folder / name, os.O_RDONLY)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[..., RegionStore], tuple[Path, str, int]]:
         """Pickle the location of the files rather than their content."""
         return _reopen, (self._folder, self._index.flat, self._index.images)
 
@@ -92,7 +93,7 @@ class RegionStore:
         return _mapped(self._images["first"])
 
     @property
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Provenance:
         """Provenance of the regions, from ``vlray.json`` and the metadata of the parts."""
         return {**self._index.about, **self._index.provenance}
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Required, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from vlray.regions import cache, parts
 from vlray.regions.cache import Index, Stamp
-from vlray.regions.schema import from_table
+from vlray.regions.schema import Provenance, from_table
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.damage import open_parquet
@@ -45,7 +45,7 @@ class _Head:
     stamp: Stamp
     images: pa.Table
     feature: pa.DataType | None
-    provenance: dict[str, Any]
+    provenance: Provenance
 
 
 def unpack(fs: pafs.FileSystem, root: str, folder: Path, index: Index, new: list[Stamp]) -> Index:
@@ -120,14 +120,19 @@ def _read_head(fs: pafs.FileSystem, root: str, stamp: Stamp) -> _Head:
         return _Head(stamp, part.read(columns=_SMALL, use_threads=False), kind, provenance)
 
 
-def _feature(kind: pa.DataType | None) -> dict[str, Any]:
+class _Feature(TypedDict, total=False):
+    feature_dim: Required[int]
+    feature_dtype: str
+
+
+def _feature(kind: pa.DataType | None) -> _Feature:
     if kind is None:
         return {"feature_dim": 0}
     dtype = "float16" if pa.types.is_float16(kind.value_type) else "float32"
     return {"feature_dim": kind.list_size, "feature_dtype": dtype}
 
 
-def _words(feature: Mapping[str, Any]) -> str:
+def _words(feature: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in feature.items())
 
 

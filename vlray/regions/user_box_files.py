@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from pyarrow.fs import FileType
+from pyarrow.fs import FileSystem, FileType
 
 from vlray.regions import parts
 from vlray.regions.output import open_output
@@ -66,7 +66,7 @@ def read_rows(source: str, name_images: Callable[[Sequence[str]], list[str]]) ->
     raise ValueError(f"{source} has no supported box format; pass one of these:\n{FORMATS}")
 
 
-def _from_output(source: str, fs: Any, path: str) -> Rows:
+def _from_output(source: str, fs: FileSystem, path: str) -> Rows:
     if parts.SETTINGS not in files.list_names(fs, path):
         raise ValueError(
             f"the folder {source} is not a vlray output; pass one of these:\n{FORMATS}"
@@ -108,7 +108,7 @@ def _from_csv(data: bytes, delimiter: str, source: str) -> Rows:
         texts = table["boxes"].to_pylist()
         try:
             lists = [json.loads(text) for text in texts]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"{source}: the column boxes of a CSV file must be JSON, [[x1, y1, x2, y2], ...] "
                 f"({error}). Correct it, or write one row per box with x1, y1, x2, y2"
@@ -169,7 +169,7 @@ def _strings(image_ids: pa.Array, source: str) -> pa.Array:
 def _from_json(data: bytes, source: str, name_images: Callable[[Sequence[str]], list[str]]) -> Rows:
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if data.lstrip()[:1] == b"[":
             raise ValueError(f"{source} is not valid JSON: {error}") from error
         # Several documents, one per line, are not valid JSON as a whole.
@@ -181,13 +181,13 @@ def _from_json(data: bytes, source: str, name_images: Callable[[Sequence[str]], 
     return _from_records(records, source)
 
 
-def _json_lines(data: bytes, source: str) -> list[Any]:
+def _json_lines(data: bytes, source: str) -> list[object]:
     records = []
     for number, line in enumerate(data.splitlines(), start=1):
         if line.strip():
             try:
                 records.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number} of {source} is not valid JSON: {error}") from error
     return records
 
@@ -258,7 +258,7 @@ def _number(value: Any) -> float:
     return np.nan if value is None else float(value)
 
 
-def _string(image_id: Any) -> str:
+def _string(image_id: object) -> str:
     if isinstance(image_id, float) and image_id.is_integer():
         image_id = int(image_id)
     # bool is a subclass of int.

@@ -12,6 +12,7 @@ from vlray.runs.repeat import command_of
 from vlray.runs.run import Run
 from vlray.runs.session import Session
 from vlray.runs.table import table
+from vlray.settings import secrets
 
 
 def run(config: LogsConfig, session: Session) -> None:
@@ -25,12 +26,12 @@ def run(config: LogsConfig, session: Session) -> None:
 def _list(config: LogsConfig) -> None:
     runs = [run for run in _runs(config) if run.name.startswith(config.run)]
     if not runs:
-        print(_no_runs(config))
+        secrets.show(_no_runs(config))
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    print("\n".join(table(runs, width=width, with_project=config.all_projects)))
+    secrets.show("\n".join(table(runs, width=width, with_project=config.all_projects)))
     if width:
-        print("to repeat a run: vlray logs RUN --command")
+        secrets.show("to repeat a run: vlray logs RUN --command")
 
 
 def _show(config: LogsConfig) -> None:
@@ -40,10 +41,10 @@ def _show(config: LogsConfig) -> None:
         raise ValueError(_no_runs(config))
     run = find.find(name, runs, config.env.runs_dir)
     if config.show_command:
-        print(command_of(run))
+        secrets.show(command_of(run))
         return
     # On stderr, so that stdout holds nothing but the log.
-    sys.stderr.write(f"{_header(run)}\n")
+    sys.stderr.write(f"{secrets.printable(_header(run))}\n")
     if config.follow:
         ended = follow(run, config.lines, sys.stdout.buffer)
         sys.stderr.write(f"{ended.name}: {ended.state} after {ended.took}\n")

@@ -11,15 +11,16 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from vlray.settings import atomic
 from vlray.settings.base import Command
 from vlray.settings.environment import EnvironmentSection
+from vlray.settings.job_folder import is_copy
 from vlray.settings.log_format import FILE_ONLY, JsonFormatter
 from vlray.settings.secrets import printable, redact, redact_all
 
@@ -88,11 +89,12 @@ class RunFolder:
         except OSError:
             return False
 
-    def _update(self, **values: Any) -> None:
+    def _update(self, **values: object) -> None:
         path = self.path / STATUS
         self.path.stat()  # raises if the user deleted the folder: do not create it again
         saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        atomic.write(path, (json.dumps(saved | values, indent=2) + "\n").encode())
+        text = json.dumps(saved | values, indent=2) + "\n"
+        atomic.write(path, text.encode(), atomic.PRIVATE)
 
 
 def open_run(config: Command, command: str) -> RunFolder:
@@ -116,13 +118,24 @@ def _open_run(config: Command, command: str) -> RunFolder:
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = _make_folder(config.env.runs_dir / config.project, f"{command}-{now}")
     settings, changed = redact_all(config.resolved()), redact_all(config.changed())
-    (path / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
-    (path / "changed.yaml").write_text(to_yaml(changed), encoding="utf-8")
-    (path / "requirements.txt").write_text("\n".join(_installed()) + "\n", encoding="utf-8")
     log_path = path / f"{config.project}-{command}-{now}.log"
+    for name, text in (
+        ("settings.yaml", to_yaml(settings)),
+        ("changed.yaml", to_yaml(changed)),
+        ("requirements.txt", "\n".join(_installed()) + "\n"),
+        (log_path.name, ""),
+    ):
+        (path / name).touch(atomic.PRIVATE)
+        (path / name).write_text(text, encoding="utf-8")
     fields = {"project": config.project, "run": path.name}
     folder = RunFolder(path, log_path, _start_log(log_path, config.env, fields))
     _open.append(folder)
+    if is_copy(path.absolute()):
+        log.warning(
+            "the run folder %s is in Ray's copy of the job's working directory, which is deleted "
+            "later; to keep settings and log, pass --env.runs-dir with an absolute path",
+            path.absolute(),
+        )
     folder._update(
         command=command,
         argv=redact_all(sys.orig_argv),  # unlike sys.argv, includes the interpreter and -m
@@ -145,7 +158,7 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def to_yaml(values: dict[str, Any]) -> str:
+def to_yaml(values: Mapping[str, object]) -> str:
     """Convert settings to YAML, keeping the order of their definition."""
     import yaml
 
@@ -202,10 +215,10 @@ class _LogFile(logging.FileHandler):
 
 
 class _LogFormatter(logging.Formatter):
-    """Formatter for the log file, without credentials."""
+    """Formatter for the log file, without credentials and control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return printable(redact(super().format(record)))  # `vlray logs` prints the file
 
 
 class _Console(logging.Formatter):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vlray.runs.run import Run
 from vlray.settings.commands import COMMANDS, settings_of
-from vlray.settings.job_folder import PACKAGE
 from vlray.settings.layers import read_yaml
 from vlray.settings.options import flatten
 
@@ -23,8 +21,8 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     """Return a shell command that repeats a run.
 
     This is the user's command line. If another program called vlray (a notebook, the demo), the
-    command reads the saved ``settings.yaml`` instead; the same if Ray has deleted the working
-    directory of the job.
+    command reads the saved ``settings.yaml`` instead; the same if the folder of the call no longer
+    exists, as after a job of Ray.
 
     Args:
         run: The run.
@@ -34,12 +32,11 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     if not words:
         words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
     folder = run.status.get("cwd", "")
-    # Ray deletes the working directory of a job; the shell ignores the comment.
-    is_gone = PACKAGE in folder and not Path(folder).is_dir()
-    lines = [f"cd {shlex.quote(folder)} &&"] if folder and not is_gone else []
-    if is_gone:
+    if folder and not Path(folder).is_dir():
         words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
-        return f"{shlex.join(words)}  # {folder} no longer exists"
+        # The shell ignores the comment.
+        return f"{shlex.join(words)}  # {folder}, where relative paths began, no longer exists"
+    lines = [f"cd {shlex.quote(folder)} &&"] if folder else []
     whole = shlex.join(words)
     if not width or len(whole) <= width:
         return " ".join([*lines, whole])
@@ -83,7 +80,7 @@ def inputs_of(run: Run) -> str:
     return words if len(words) <= ABOUT else f"{words[: ABOUT - 1]}\u2026"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """Return the last part of a path, or the last parts of several paths, joined by commas."""
     values = value if isinstance(value, list) else [value]
     return ",".join(str(one).rstrip("/").rpartition("/")[2] for one in values)

@@ -79,7 +79,7 @@ class Run:
         """Content of ``status.json``; empty if an old vlray wrote the folder."""
         try:
             status: dict[str, Any] = json.loads((self.folder / STATUS).read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return status
 

@@ -156,7 +156,7 @@ class Session:
         cause = " (SIGTERM)" if name == "SIGTERM" else ""
         return f"stopped{cause}; {self._again}" if self._again else ""
 
-    def _judge_exit(self, code: Any) -> tuple[int, str]:
+    def _judge_exit(self, code: object) -> tuple[int, str]:
         """Return the status and the message for a `SystemExit` that the command raised."""
         if code == signal.SIGTERM:  # from the handler that Ray installs while it starts
             return STOPPED, self._stopped("SIGTERM")

@@ -191,6 +191,7 @@ def _add_argument(parser: Any, *names: str, **kwargs: Any) -> None:
         # A choice within a choice, {{a,b},c}, is one choice to the user.
         flat = "{" + re.sub("[{}]", "", metavar) + "}" if metavar.startswith("{{") else metavar
         kwargs["metavar"] = METAVARS.get(metavar, flat)
+    # pydantic-settings has already doubled each %, and `plain` does it again.
     parser.add_argument(*names, help=plain(text.replace("%%", "%")), **kwargs)
 
 

@@ -55,13 +55,24 @@ def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
     sync(path.parent)  # so that the rename survives a power cut
 
 
-def write(path: Path, data: bytes | memoryview) -> None:
+PRIVATE = 0o600
+"""Mode of files that only their owner may read."""
+
+
+def write(path: Path, data: bytes | memoryview, mode: int | None = None) -> None:
     """Write a file atomically: readers see the whole file or none.
+
+    Args:
+        path: The file.
+        data: Its content.
+        mode: Mode of the file, such as `PRIVATE`; None: as the umask decides.
 
     Raises:
         OSError: The disk is full, or the folder is not writable.
     """
     with replacing(path) as temporary:
+        if mode is not None:
+            temporary.touch(mode)  # before it has content
         temporary.write_bytes(data)
 
 

@@ -14,10 +14,10 @@ from pydantic_settings import (
 )
 
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.options import ENV_PREFIX, flatten, nest, options_of
+from vlray.settings.options import ENV_PREFIX, FLAGS_ONLY, flatten, nest, options_of
 
 
-def _split_commas(value: Any) -> Any:
+def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -30,6 +30,7 @@ def _check_folder_name(name: str) -> str:
 
 
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_commas)]
+# Not for splits only: any option that takes several names or paths.
 Splits = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
@@ -88,13 +89,18 @@ class Command(BaseSettings):
     config: Paths = ()
     """YAML files with options; later files override earlier ones. Repeat the flag or list them."""
 
+    trust_code: bool = False
+    """Whether a class that only a file names (``--config``, a pipeline, a dataset) is imported.
+    Without it, vlray runs your own code only if a flag, a variable or ``vlray env set`` names
+    it."""
+
     project: Annotated[str, AfterValidator(_check_folder_name)] = "default"
     """Project name; the runs of a project share one folder in ``env.runs_dir``."""
 
     env: EnvironmentSection = EnvironmentSection()
 
     @classmethod
-    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, Any]]:
+    def rewrite_args(cls, args: list[str]) -> tuple[list[str], dict[str, object]]:
         """Return the arguments left to parse, and the options that the command sets itself.
 
         Raises:
@@ -116,13 +122,13 @@ class Command(BaseSettings):
 
     def resolved(self) -> dict[str, Any]:
         """Return all settings as plain types; ``config`` files are replaced by their contents."""
-        return self.model_dump(mode="json", exclude={"config"})
+        return self.model_dump(mode="json", exclude={*FLAGS_ONLY})
 
     def changed(self) -> dict[str, Any]:
         """Return the settings that differ from the defaults, as plain types."""
         defaults = {path: field.default for path, field in options_of(type(self)).items()}
         # Compare Python values, because a default has not been converted to plain types.
-        values = flatten(self.model_dump(exclude={"config"}))
+        values = flatten(self.model_dump(exclude={*FLAGS_ONLY}))
         plain = flatten(self.resolved())
         missing = object()  # entries of mappings have no default
         return nest(

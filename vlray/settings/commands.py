@@ -10,6 +10,7 @@ from importlib import import_module
 from vlray.settings.base import Command
 from vlray.settings.options import Path, find_option, options_of
 
+# As text: a settings class is imported only when its command is used or named.
 COMMANDS = {
     "extract": "vlray.config.extract:ExtractConfig",
     "view": "vlray.config.view:ViewConfig",

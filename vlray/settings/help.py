@@ -25,6 +25,7 @@ class Formatter(RawDescriptionHelpFormatter):
     """argparse's formatter, with one name for each option."""
 
     def __init__(self, prog: str) -> None:
+        # Most flags are longer than the 24 columns of argparse.
         super().__init__(prog, max_help_position=32)
 
     def _format_action_invocation(self, action: Action) -> str:
@@ -78,6 +79,7 @@ def short_help(cls: type[Command], parser: ArgumentParser, args: list[str]) -> s
     actions = {one.dest: one for one in parser._actions}  # argparse has no public list of them
     formatter = _ShortFormatter(parser.prog)
     formatter.add_usage(page.usage, [], [])
+    # This formatter keeps texts as they are, without wrapping them.
     formatter.add_text(textwrap.fill(page.description, 80))
     if not action:
         formatter.start_section("positional arguments")

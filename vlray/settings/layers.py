@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
-from typing import Any
 
 from pydantic_core import ErrorDetails
 
@@ -25,9 +24,12 @@ class Layer:
     kind: str
     """``flag``, ``variable`` or ``key``: the kind of name that options have in this source."""
 
-    values: Mapping[Path, Any]
+    values: Mapping[Path, object]
     source: str = ""
     """Path of the YAML file; empty for flags and variables."""
+
+    is_users: bool = False
+    """Whether it is the user's own ``settings.yaml``."""
 
     def name(self, path: Path) -> str:
         """Return an option's name as this layer spells it."""
@@ -42,7 +44,7 @@ class Layer:
         return f"{self.name(path)} (in {self.source})" if self.source else self.name(path)
 
 
-def read_yaml(path: File) -> dict[str, Any]:
+def read_yaml(path: File) -> dict[str, object]:
     """Read a YAML file of settings.
 
     Raises:

@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one record as a line of JSON."""
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "asctime": self.formatTime(record),
             "levelname": record.levelname,
             "message": redact(record.getMessage()),

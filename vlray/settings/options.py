@@ -16,6 +16,9 @@ Path = tuple[str, ...]
 
 ENV_PREFIX = "VLRAY_"
 
+FLAGS_ONLY = frozenset({"config", "trust_code"})
+"""Options that have no effect in a file."""
+
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "optim.lr": ("learning_rate", "base_lr", "max_lr"),
     "optim.warmup": ("warmup_ratio", "warmup_steps", "warmup_proportion", "num_warmup_steps"),
@@ -88,9 +91,9 @@ def find_option(path: Path, options: Mapping[Path, FieldInfo]) -> Path | None:
     return None
 
 
-def flatten(values: Mapping[str, Any], section: Path = ()) -> dict[Path, Any]:
+def flatten(values: Mapping[str, object], section: Path = ()) -> dict[Path, object]:
     """Flatten nested mappings into one mapping keyed by path; ``nest`` is the inverse."""
-    flat: dict[Path, Any] = {}
+    flat: dict[Path, object] = {}
     for key, value in values.items():
         path = (*section, str(key))
         if isinstance(value, Mapping):
@@ -100,7 +103,7 @@ def flatten(values: Mapping[str, Any], section: Path = ()) -> dict[Path, Any]:
     return flat
 
 
-def nest(flat: Mapping[Path, Any]) -> dict[str, Any]:
+def nest(flat: Mapping[Path, object]) -> dict[str, Any]:
     """Convert a mapping keyed by path to nested dictionaries."""
     nested: dict[str, Any] = {}
     for path, value in flat.items():

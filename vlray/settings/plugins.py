@@ -14,6 +14,8 @@ from vlray.settings.wording import similar
 
 EXAMPLES = "use module:Class (my_package.detectors:Mine) or a file (path/to/file.py:Mine)"
 
+_PREFIX = "vlray_plugin_"  # of the names of modules that were loaded from files
+
 
 def load(target: str) -> Any:
     """Import a module or a Python file, and return an object from it.
@@ -40,6 +42,14 @@ def load(target: str) -> Any:
             f"{target!r}: {module_name} has no {name!r}; "
             f"it has {', '.join(near) or 'no public names'}"
         ) from None
+
+
+def is_from_file(value: Any) -> bool:
+    """Return whether a function, or an object's class, comes from a file that `load` imported.
+
+    Pickle finds it only in processes that have imported the file as well.
+    """
+    return str(getattr(value, "__module__", "")).startswith(_PREFIX)
 
 
 def confirmed(name: str, source: str, user_name: str, option: str) -> str:
@@ -96,7 +106,7 @@ def _load_file(path: Path, target: str) -> ModuleType:
     # The name depends on path and content only, so objects of the module unpickle in every
     # process that has the same file at the same path.
     digest = hashlib.sha256(bytes(path) + b"\0" + path.read_bytes()).hexdigest()[:12]
-    name = f"vlray_plugin_{digest}_{path.stem}"
+    name = f"{_PREFIX}{digest}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -6,19 +6,21 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path as File
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from vlray.settings import arguments, state
 from vlray.settings.base import Command
+from vlray.settings.code import untrusted
 from vlray.settings.commands import commands_with
 from vlray.settings.help import usage
-from vlray.settings.job_folder import check_outputs
+from vlray.settings.job_folder import RUNS_DIR, check_outputs
 from vlray.settings.layers import OWN_VARIABLES, Layer, describe_unknown, explain, read_yaml
 from vlray.settings.options import (
     ENV_PREFIX,
+    FLAGS_ONLY,
     Path,
     find_option,
     flatten,
@@ -58,7 +60,10 @@ def from_cli(cls: type[C], argv: list[str] | None = None) -> C:
         ValueError: A job's output would be written into Ray's copy of the working directory.
     """
     config = read(cls, sys.argv[1:] if argv is None else argv)
-    check_outputs(flatten(config.model_dump()), File.cwd())
+    values = flatten(config.model_dump())
+    if "runs_dir" not in config.env.model_fields_set:
+        del values[RUNS_DIR]
+    check_outputs(values, File.cwd(), cls.command)
     return config
 
 
@@ -74,7 +79,7 @@ def read(cls: type[C], argv: list[str]) -> C:
         layers = read_layers(cls, flags, os.environ)
     except (ValueError, OSError, SettingsError) as error:
         raise UsageError(cls, [str(error)]) from error
-    merged: dict[tuple[str, ...], Any] = {}
+    merged: dict[tuple[str, ...], object] = {}
     for layer in layers:  # lowest precedence first, so later layers override earlier ones
         merged |= layer.values
     try:
@@ -82,11 +87,13 @@ def read(cls: type[C], argv: list[str]) -> C:
     except ValidationError as error:
         messages = list(explain(cls, error.errors(include_url=False), layers))
         raise UsageError(cls, messages) from error
+    if not config.trust_code and (messages := list(untrusted(cls, layers))):
+        raise UsageError(cls, messages)
     return config.model_copy(update=fixed) if fixed else config
 
 
 def read_layers(
-    cls: type[Command], flags: Mapping[str, Any], environ: Mapping[str, str]
+    cls: type[Command], flags: Mapping[str, object], environ: Mapping[str, str]
 ) -> list[Layer]:
     """Read all layers, lowest precedence first.
 
@@ -96,8 +103,9 @@ def read_layers(
     flag_layer = Layer("flag", _typed(cls, flatten(flags)))
     variable_layer = _read_variables(cls, environ)
     # A --config flag replaces the files in VLRAY_CONFIG.
-    files = flag_layer.values.get(("config",), variable_layer.values.get(("config",), ""))
+    files = str(flag_layer.values.get(("config",), variable_layer.values.get(("config",), "")))
     names = [name for name in files.split(",") if name.strip()]
+    # Stored models share the file, but are not options.
     user = {key: value for key, value in state.read_state().items() if key != "models"}
     return [
         _file_layer(cls, user, str(state.settings_path()), shared=True),
@@ -108,7 +116,7 @@ def read_layers(
 
 
 def _file_layer(
-    cls: type[Command], values: Mapping[str, Any], source: str, shared: bool = False
+    cls: type[Command], values: Mapping[str, object], source: str, shared: bool = False
 ) -> Layer:
     """Convert a file's values to a layer.
 
@@ -123,13 +131,14 @@ def _file_layer(
     """
     options = options_of(cls)
     layer = Layer("key", flatten(values), source)
-    selected: dict[Path, Any] = {}
+    selected: dict[Path, object] = {}
     for path, value in layer.values.items():
         option = find_option(path, options)
-        if option == ("config",):
+        if option and option[0] in FLAGS_ONLY:
             raise ValueError(
                 f"{layer.spell(path)} has no effect in a file; "
-                "pass --config FILE on the command line"
+                f"pass {Layer('flag', {}).name(option)}{' FILE' if option == ('config',) else ''} "
+                "on the command line"
             )
         if option is not None:
             selected[path] = value
@@ -137,7 +146,7 @@ def _file_layer(
             continue  # an empty section
         elif not (shared and commands_with(path)):
             raise ValueError(describe_unknown(cls, layer, path))
-    return Layer("key", selected, source)
+    return Layer("key", selected, source, is_users=shared)
 
 
 def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
@@ -167,7 +176,7 @@ def _read_variables(cls: type[Command], environ: Mapping[str, str]) -> Layer:
         ) from error
 
 
-def _typed(cls: type[Command], values: dict[Path, Any]) -> dict[Path, Any]:
+def _typed(cls: type[Command], values: dict[Path, object]) -> dict[Path, object]:
     """Parse the entries of mapping options as YAML, so that ``depth=50`` becomes a number."""
     options = options_of(cls)
     for path, value in values.items():

@@ -36,8 +36,13 @@ def redact_all(value: Any) -> Any:
 
 
 def has_credentials(uri: str) -> bool:
-    """Return whether a URI has user information before its host; ``anonymous@`` is none."""
+    """Return whether a URI has user information before its host; ``anonymous@`` does not count."""
     return _USER.match(uri) is not None and "://anonymous@" not in uri
+
+
+def show(value: object, end: str = "\n") -> None:
+    """Print a text, or a path, with its control characters escaped."""
+    print(printable(str(value)), end=end)
 
 
 def printable(text: str) -> str:

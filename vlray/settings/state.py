@@ -14,6 +14,7 @@ from vlray.settings.base import Command
 from vlray.settings.commands import COMMANDS, commands_with, settings_of
 from vlray.settings.layers import Layer, explain, read_yaml
 from vlray.settings.options import (
+    FLAGS_ONLY,
     Path,
     find_option,
     flatten,
@@ -34,7 +35,7 @@ def settings_path() -> File:
     return File(platformdirs.user_config_dir("vlray", appauthor=False)) / "settings.yaml"
 
 
-def read_state() -> dict[str, Any]:
+def read_state() -> dict[str, object]:
     """Read the file: options as in a ``--config`` file, and ``models``.
 
     Raises:
@@ -59,12 +60,12 @@ def stored_models() -> dict[str, str]:
     return {str(name): str(model) for name, model in models.items()}
 
 
-def entries() -> dict[Path, Any]:
+def entries() -> dict[Path, object]:
     """Read all entries of the file, keyed by path."""
     return flatten(read_state())
 
 
-def store(key: str, value: str) -> Any:
+def store(key: str, value: str) -> object:
     """Set an option, or ``models.NAME``, for all later runs, and return the stored value.
 
     Raises:
@@ -72,7 +73,7 @@ def store(key: str, value: str) -> Any:
     """
     path = parse_key(key)
     commands = [settings_of(command) for command in commands_with(path)]
-    if path[0] != "models" and (not commands or path == ("config",)):
+    if path[0] != "models" and (not commands or path[0] in FLAGS_ONLY):
         raise ValueError(f"unknown option {key}; {_hint(key)}")
     stored = entries()
     # A key cannot hold both a value and a section: `output` (vlray train) and `output.path`.
@@ -147,7 +148,7 @@ def _absolute(model: str) -> str:
     return str(File(model).resolve()) if File(model).exists() else model
 
 
-def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]) -> Any:
+def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, object]) -> object:
     """Validate a value together with the other stored options; return the value as a plain type."""
     import yaml
 
@@ -185,12 +186,12 @@ def _checked(cls: type[Command], path: Path, value: str, stored: dict[Path, Any]
     return adapter.dump_python(typed, mode="json")
 
 
-def _folder(location: str, stored: Mapping[Path, Any]) -> str:
+def _folder(location: str, stored: Mapping[Path, object]) -> str:
     """Make a local path absolute: in the stored data folder if it exists only there, else here."""
     if "://" in location:
         return location
     path = File(location).expanduser()
-    root = stored.get(("data", "root")) or stored.get(("env", "data_dir")) or ""
+    root = str(stored.get(("data", "root")) or stored.get(("env", "data_dir")) or "")
     if root and "://" not in root and not path.exists() and File(root, path).exists():
         path = File(root, path)
     return str(path.absolute())
@@ -198,11 +199,11 @@ def _folder(location: str, stored: Mapping[Path, Any]) -> str:
 
 def _hint(key: str) -> str:
     options = {".".join(path) for name in COMMANDS for path in options_of(settings_of(name))}
-    close = nearest(key, sorted(options - {"config"}))
+    close = nearest(key, sorted(options - FLAGS_ONLY))
     return f"did you mean {close}?" if close else "`vlray COMMAND --help` lists the options"
 
 
-def _write(state: dict[str, Any]) -> None:
+def _write(state: dict[str, object]) -> None:
     import yaml
 
     text = yaml.safe_dump(state, sort_keys=False, allow_unicode=True)

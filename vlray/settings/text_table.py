@@ -20,6 +20,7 @@ def align(rows: Sequence[Sequence[str]], *, right: bool = False) -> list[str]:
     Raises:
         ValueError: A row has more or fewer cells than the first.
     """
+    # Names of files and classes come from outside, and a terminal would act on control characters.
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import huggingface_hub  # imports its modules, such as a slow HTTP client, only when they are used
@@ -59,6 +60,27 @@ def download(repository: str, names: Sequence[str]) -> Path:
         f"the repository {repository} on the Hugging Face Hub has no {' or '.join(names)} (404); "
         "pass a file in it: org/name/file"
     )
+
+
+def download_if_there(repository: str, name: str) -> Path | None:
+    """Download a file that a repository may not have; return None if it does not.
+
+    The cache remembers files that do not exist, so that a later call needs no connection.
+
+    Raises:
+        ValueError: The Hub cannot be reached, or denies access.
+    """
+    cached = huggingface_hub.try_to_load_from_cache(repository, name)
+    if cached is huggingface_hub._CACHED_NO_EXIST:
+        return None
+    try:
+        check(repository, name)
+    except FileNotFoundError:
+        # The download fails, too, but only it records this in the cache.
+        with suppress(OSError):
+            huggingface_hub.hf_hub_download(repository, name)
+        return None
+    return Path(huggingface_hub.hf_hub_download(repository, name))
 
 
 def check(repository: str, name: str) -> None:

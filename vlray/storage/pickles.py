@@ -11,7 +11,7 @@ import math
 import pickle
 import re
 from collections import OrderedDict
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -42,14 +42,14 @@ class ArrayUnpickler(pickle.Unpickler):
 class _Dtype:
     """A dtype in a pickle. It becomes a NumPy dtype only after the checks."""
 
-    def __init__(self, code: Any, *_: Any) -> None:
+    def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or not _PLAIN.fullmatch(code):
             raise pickle.UnpicklingError(
                 f"the dtype {code!r} is not allowed, only numeric, bool and string dtypes"
             )
         self._dtype = np.dtype(code)
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         # The state is (version, byte order, subarray, names, fields, size, alignment, flags, ...).
         # Only the byte order adds anything to the code of a plain dtype.
         if (
@@ -62,7 +62,7 @@ class _Dtype:
         self._dtype = self._dtype.newbyteorder(state[1])
 
     @staticmethod
-    def unwrap(value: Any) -> np.dtype[Any]:
+    def unwrap(value: object) -> np.dtype[Any]:
         """Return the checked NumPy dtype."""
         if not isinstance(value, _Dtype):
             raise pickle.UnpicklingError(f"a {type(value).__name__} is in the place of a dtype")
@@ -72,7 +72,7 @@ class _Dtype:
 class _Array(np.ndarray):
     """An array whose state is checked before NumPy reads it."""
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise pickle.UnpicklingError("the state of an array is damaged")
         shape, dtype, is_fortran, data = state[-4:]
@@ -87,17 +87,17 @@ class _Array(np.ndarray):
             data = bytes(_checked_bytes(data, dtype, count))
         super().__setstate__((1, shape, dtype, bool(is_fortran), data))  # type: ignore[arg-type] # a plain bool
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
         # Other processes get a plain array, with NumPy's own dtypes.
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
 
-def _reconstruct(*_: Any) -> _Array:
+def _reconstruct(*_: object) -> _Array:
     """Return an empty array, whose content follows as its state."""
     return _Array(0, np.uint8)
 
 
-def _scalar(dtype: Any, data: Any = b"") -> Any:
+def _scalar(dtype: object, data: object = b"") -> object:
     """Return a NumPy number or string."""
     dtype = _Dtype.unwrap(dtype)
     if dtype.hasobject:
@@ -118,7 +118,7 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *axes: Any) -> A
     return np.frombuffer(data, dtype).reshape(shape, order=order)
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+def _encode(text: object, encoding: object = "latin1") -> bytes:
     """Return bytes, which protocols 0 to 2 store as text in Latin-1."""
     if not isinstance(text, str) or encoding not in _LATIN1:
         raise pickle.UnpicklingError(f"the encoding {encoding!r} is not allowed")
@@ -130,13 +130,13 @@ def _no_bytes() -> bytes:
     return b""
 
 
-def _count(shape: Any) -> int:
+def _count(shape: object) -> int:
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
         raise pickle.UnpicklingError(f"the shape {shape!r} of an array is not valid")
     return math.prod(shape)
 
 
-def _checked_bytes(data: Any, dtype: np.dtype[Any], count: int) -> bytes | bytearray:
+def _checked_bytes(data: object, dtype: np.dtype[Any], count: int) -> bytes | bytearray:
     """Return the bytes of ``count`` numbers or strings, after a check of their length."""
     if isinstance(data, str):  # from Python 2
         data = data.encode("latin1")
@@ -151,7 +151,7 @@ def _checked_bytes(data: Any, dtype: np.dtype[Any], count: int) -> bytes | bytea
 
 
 # Globals that NumPy 1, NumPy 2 and Python 2 write to pickles of arrays and dicts of arrays.
-_GLOBALS: dict[str, Any] = {
+_GLOBALS: dict[str, object] = {
     "numpy.ndarray": "numpy.ndarray",  # only an argument, so it need not be callable
     "numpy.dtype": _Dtype,
     "collections.OrderedDict": OrderedDict,

@@ -8,6 +8,7 @@ import shlex
 from vlray.config.extract import ExtractConfig
 from vlray.runs.session import Failed, Session
 from vlray.settings.wording import counted
+from vlray.stream.changes import MAX_NAMES
 from vlray.stream.run import ExtractResult, extract
 
 log = logging.getLogger("vlray.stream")
@@ -33,8 +34,14 @@ def run(config: ExtractConfig, session: Session) -> None:
 
 
 def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
+    unlisted = []
+    if result.unlisted:
+        names = ", ".join(result.unlisted[:MAX_NAMES])
+        count = counted(len(result.unlisted), "folder")
+        unlisted = [f"{count} could not be listed ({names}), so their images are missing"]
     if not result.images + result.failed:
-        return [f"nothing to do: all images ({result.planned:,}) are already in {result.output}"]
+        nothing = f"nothing to do: all images ({result.planned:,}) are already in {result.output}"
+        return [nothing, *unlisted]
     done = result.images + result.failed
     lines = [
         f"{counted(result.images, 'image')}, {counted(result.regions, 'region')}, "
@@ -58,5 +65,6 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
             f"the detector raised an exception on {result.raised:,} of them; the next run retries "
             "these"
         )
+    lines += unlisted
     lines.append(f"to see the regions: vlray view {shlex.quote(result.output)}")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import posixpath
@@ -14,15 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from vlray.cluster.expendable import available
-from vlray.cluster.journal import ClusterJournal
+from vlray.cluster.expendable import ChildEndedError, available
+from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
 from vlray.cluster.worker_logs import log_to_stderr
+from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import Resize
-from vlray.images.decode import ImageError, decode
+from vlray.images.decode import ImageError
 from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files, fingerprint
 from vlray.stream.block import DECODED, pack
+from vlray.stream.decoder import Decoder, SeparateDecoder
 
 if TYPE_CHECKING:
     import ray
@@ -44,23 +47,36 @@ class DecodeShard:
     Images are resized here and not in the detector's actor, because resizing needs CPUs.
     Resizing here also limits the size of decoded images to that of the detector's input.
 
+    An image may end the task: by a crash in native code, by the time limit, or because the system
+    runs out of memory. Ray then repeats the task. After `DEATHS` such deaths, images are decoded in
+    a child process, so that the image which ends the child is found and fails alone.
+
     Attributes:
         plan: The whole plan, or a reference to it in the object store, which each node fetches
             once. An optional column ``boxes`` holds user boxes; if it exists, images without boxes
             fail.
         images_root: Base of the plan's relative paths.
         max_pixels: Limit on height x width; larger images fail, as possible decompression bombs.
-        resize: The detector's resizing; None: keep the original size.
+        resize: The detector's resizing, or the detector whose class constructs it; None: keep the
+            original size.
         env: Log level and format; None: in the driver, whose logging stays as it is.
         journal: Journal of the run on Ray, which learns that a slow shard proceeds.
+        image_timeout: Time limit for decoding one image, seconds. Only Ray's tasks have one, and
+            child processes.
+        image_memory_gb: Memory limit of a child process for one image, GiB. 0: half of the free
+            memory.
+        is_separate: Whether images are always decoded in a child process.
     """
 
     plan: pa.Table | ray.ObjectRef
     images_root: str
     max_pixels: int
-    resize: Resize | None
+    resize: Resize | DetectorSection | None
     env: EnvironmentSection | None = None
     journal: ClusterJournal | None = None
+    image_timeout: float = 600.0
+    image_memory_gb: float = 0.0
+    is_separate: bool = False
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """Return the decoded images of one shard, packed."""
@@ -69,13 +85,34 @@ class DecodeShard:
         shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
         images = self._images().slice(start, count).to_pylist()
         fs, root = files.resolve(self.images_root)
+        journal = self.journal or Journal()
+        work = f"decode shard {shard}"
         rows, reported = [], time.monotonic()
-        for image in images:
-            rows.append(self._row(image, fs, root))
-            if self.journal is not None and time.monotonic() - reported > PROGRESS_S:
-                self.journal.progress()
-                reported = time.monotonic()
+        with contextlib.closing(self._decoder(shard, journal.begin(work))) as decoder:
+            for image in images:
+                rows.append(self._row(image, fs, root, decoder))
+                if time.monotonic() - reported > PROGRESS_S:
+                    journal.progress()
+                    reported = time.monotonic()
+        journal.end(work)
         return pack(shard, images=pa.Table.from_pylist(rows, schema=DECODED))
+
+    def _decoder(self, shard: int, deaths: int) -> Decoder | SeparateDecoder:
+        """Return the decoder in this process, or in a child process after several deaths."""
+        seconds = self.image_timeout
+        if not self.is_separate and deaths < DEATHS:
+            limit = None if self.journal is None else seconds
+            return Decoder(self.max_pixels, self.resize, limit)
+        if deaths:
+            log.warning(
+                "shard %d: the process that decodes its images ended %d times; its images are now "
+                "decoded in a process of their own",
+                shard,
+                deaths,
+            )
+        return SeparateDecoder(
+            self.max_pixels, self.resize, self.journal or Journal(), seconds, self.image_memory_gb
+        )
 
     def _images(self) -> pa.Table:
         if isinstance(self.plan, pa.Table):
@@ -90,7 +127,9 @@ class DecodeShard:
         most = self.max_pixels * BYTES_PER_PIXEL
         return min(most, free // 2) if free else most
 
-    def _row(self, image: dict[str, Any], fs: Any, root: str) -> dict[str, Any]:
+    def _row(
+        self, image: dict[str, Any], fs: Any, root: str, decoder: Decoder | SeparateDecoder
+    ) -> dict[str, Any]:
         row = {name: image[name] for name in ("image_id", "path", "split")}
         if "boxes" in image:
             row["boxes"] = image["boxes"]
@@ -99,10 +138,11 @@ class DecodeShard:
         try:
             data = _read(image["path"], fs, root, self._max_bytes())
             row["digest"] = fingerprint.digest(data)
-            original = decode(data, max_pixels=self.max_pixels)
-            pixels = original if self.resize is None else self.resize(original)
+            height, width, pixels = decoder(data, image["image_id"])
         except ImageError as error:
             return row | {"stage": "decode", "error": "ImageError", "reason": error.reason}
+        except ChildEndedError as error:
+            return row | {"stage": "process", "error": error.kind, "reason": str(error)}
         except StorageError:
             raise
         except OSError as error:  # the file is missing or not readable
@@ -112,7 +152,6 @@ class DecodeShard:
                 "reason": str(error),
             }
         # Boxes are in pixels of the original image, not of the resized one.
-        height, width = original.shape[:2]
         if "boxes" in row:
             boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
             if problem := describe_invalid_box(boxes, height, width):
@@ -120,7 +159,7 @@ class DecodeShard:
         return row | {
             "image_height": height,
             "image_width": width,
-            "pixels": np.ascontiguousarray(pixels).tobytes(),
+            "pixels": pixels.tobytes(),
             "shape": list(pixels.shape),
             "dtype": str(pixels.dtype),
         }

@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from vlray.cluster.journal import ClusterJournal, Journal
+from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
 from vlray.settings.environment import EnvironmentSection
-from vlray.settings.wording import counted
+from vlray.stream.attempts import LOADING_S, Attempts, free_memory
 from vlray.stream.block import image_rows, pack, unpack
 from vlray.stream.detector import (
     ChildEndedError,
     ChildError,
     LoadedDetector,
     SeparateDetector,
-    time_limit,
 )
 from vlray.stream.labels import provenance_of, write_labels
+from vlray.stream.limits import time_limit
 
 # If the detector raises on all images of a shard with at least this many images, the detector is
 # considered broken, and the run fails. Otherwise only the images fail.
 BROKEN_FROM = 4
 
-# After this many deaths of actors on a shard, the detector runs in a child process; after this many
-# deaths while the detector is loaded, the run fails.
-DEATHS = 2
-
-# After this many deaths, two of them outside the child, the shard's images fail.
-LAST_DEATHS = 2 * DEATHS
-
-LOADING_S = 3600.0  # time limit for loading a detector, which may download its weights
+# After this many deaths of actors on a shard, or of one while it loads the detector, the run ends:
+# no single image is to blame.
+LAST_DEATHS = 20
 
 log = logging.getLogger("vlray.stream")
 
@@ -79,7 +72,8 @@ class DetectShard:
 
     An image may end the actor: by a crash in native code, by the time limit, or because the system
     runs out of memory. Ray then repeats the shard. After `DEATHS` such deaths, the detector runs in
-    a child process, so that the image which ends the child is found and fails alone.
+    a child process, so that the image which ends the child is found and fails alone. Such an image
+    may end the actor around the child, too; after `DEATHS` of these deaths, it fails.
     """
 
     def __init__(self, options: DetectOptions, journal: Journal | None = None) -> None:
@@ -97,17 +91,20 @@ class DetectShard:
         self._options = options
         self._journal = options.journal or journal or Journal()
         self._detector: LoadedDetector | SeparateDetector | None = None
+        self._is_separate = options.is_separate
         self._problem = self._load()
 
     def _load(self) -> dict[str, str] | None:
         """Load the detector, and return a description of the problem if this fails."""
         work = f"load {_actor_id()}" if self._options.journal else "load"
-        if (deaths := self._journal.begin(work)) >= DEATHS:
-            problem = f"loading the detector ended its process {deaths} times"
-            return {"problem": problem, "trace": ""}
+        deaths = self._journal.begin(work)
+        # A child that dies shows why; the actors may also have been killed for another reason.
+        self._is_separate |= deaths >= DEATHS
         try:
+            if deaths >= LAST_DEATHS:
+                raise ChildEndedError(f"its process ended {deaths} times")
             with self._limited(LOADING_S):
-                self._detector = self._open(separate=self._options.is_separate)
+                self._detector = self._open(separate=self._is_separate)
             info = self._detector.info
             self._schema = regions_schema(
                 info.feature_dim, self._options.dtype, self._options.identity | provenance_of(info)
@@ -146,19 +143,18 @@ class DetectShard:
         good = [row for row in rows if row["image"] is not None]
         self._journal.progress(work, len(rows) - len(good))
         if deaths >= LAST_DEATHS:
-            reason = f"the detector's process ended {deaths} times on the images of this shard"
-            results: list[RegionBatch | Exception] = [ChildEndedError(reason)] * len(good)
-        else:
-            try:
-                detector = self._detector_for(shard, deaths)
-            except ChildError as error:
-                problem = _problem("the detector cannot be loaded", error)
-                return pack(shard, problem=pa.Table.from_pylist([problem]))
-            results = self._detect(good, detector, work)
+            text = f"shard {shard} ended its process {deaths} times, also with isolated images"
+            return pack(shard, problem=pa.Table.from_pylist([{"problem": text, "trace": ""}]))
+        try:
+            detector = self._detector_for(shard, deaths)
+        except ChildError as error:
+            problem = _problem("the detector cannot be loaded", error)
+            return pack(shard, problem=pa.Table.from_pylist([problem]))
+        attempts = Attempts(self._journal, work, self._options.image_timeout, self._limited)
+        results = attempts.detect(good, detector)
         self._journal.end(work)
         errors = [result for result in results if isinstance(result, Exception)]
-        is_tried = deaths < LAST_DEATHS
-        if is_tried and len(errors) >= BROKEN_FROM and len(errors) == len(results):
+        if len(errors) >= BROKEN_FROM and len(errors) == len(results):
             text = (
                 f"the detector raised an exception on all {len(good)} images of shard {shard}, so "
                 "the fault is in the detector"
@@ -188,7 +184,7 @@ class DetectShard:
 
     def _detector_for(self, shard: int, deaths: int) -> LoadedDetector | SeparateDetector:
         """Return the detector in this process, or in a child process after several deaths."""
-        separate = self._options.is_separate or deaths >= DEATHS
+        separate = self._is_separate or deaths >= DEATHS
         if deaths >= DEATHS:
             log.warning(
                 "shard %d: the detector's process ended %d times; its images now run in a process "
@@ -199,7 +195,7 @@ class DetectShard:
         if self._detector is not None and isinstance(self._detector, SeparateDetector) != separate:
             # Two copies of the weights may not fit into the memory of the device.
             self.close()
-            _free_memory()
+            free_memory()
         if self._detector is None:
             with self._limited(LOADING_S):
                 self._detector = self._open(separate=separate)
@@ -211,42 +207,6 @@ class DetectShard:
             self._detector.close()
         self._detector = None
 
-    def _detect(
-        self, rows: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector, work: str
-    ) -> list[RegionBatch | Exception]:
-        """Return the regions of each row, or the exception that its image raised."""
-        results: dict[int, RegionBatch | Exception] = {}
-        for batch in _batches(rows, detector.batch_size):
-            for row, result in zip(batch, self._attempt(batch, detector), strict=True):
-                results[id(row)] = result
-            self._journal.progress(work, len(batch))
-        return [results[id(row)] for row in rows]
-
-    def _attempt(
-        self, batch: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector
-    ) -> list[RegionBatch | Exception]:
-        """Detect regions in a batch; if this raises, retry the batch, then each image separately.
-
-        The retry uses the same batch, so that a transient error does not change the features.
-        A single image needs the least memory, and shows which image causes the error.
-        """
-        for attempt in range(2):
-            try:
-                with self._limited(self._options.image_timeout * len(batch) + _child_s(detector)):
-                    return list(detector(batch))
-            except Exception as error:
-                log.warning(
-                    "the detector raised an exception on %s: %r",
-                    counted(len(batch), "image"),
-                    error,
-                )
-                if len(batch) == 1 and (attempt or isinstance(error, ChildEndedError)):
-                    return [error]
-                if isinstance(error, ChildEndedError):
-                    break
-                _free_memory()
-        return [regions for image in batch for regions in self._attempt([image], detector)]
-
     def _table(self, rows: list[dict[str, Any]], regions: list[RegionBatch]) -> pa.Table:
         if not rows:
             return self._schema.empty_table()
@@ -255,11 +215,6 @@ class DetectShard:
         )
         table = to_table(RegionBatch.concat(regions), image_ids, paths, splits, self._schema)
         return parts.with_digests(table, _digests(rows))
-
-
-def _child_s(detector: LoadedDetector | SeparateDetector) -> float:
-    """Return the time that a child process may add: its own limit comes first."""
-    return LOADING_S if isinstance(detector, SeparateDetector) else 0.0
 
 
 def _failure(error: Exception) -> dict[str, str]:
@@ -288,19 +243,3 @@ def _actor_id() -> str:
 
 def _digests(rows: list[dict[str, Any]]) -> list[str]:
     return [row["digest"] or "" for row in rows]
-
-
-def _batches(rows: list[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield batches of equal-sized images, because padding could change the features."""
-    groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["image"].shape, []).append(row)
-    for group in groups.values():
-        for start in range(0, len(group), batch_size):
-            yield group[start : start + batch_size]
-
-
-def _free_memory() -> None:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
-import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +16,7 @@ from vlray.detect.protocol import DetectorInfo
 from vlray.regions.batch import RegionBatch
 from vlray.settings.environment import EnvironmentSection
 
-__all__ = ["ChildEndedError", "ChildError", "LoadedDetector", "SeparateDetector", "time_limit"]
+__all__ = ["ChildEndedError", "ChildError", "LoadedDetector", "SeparateDetector"]
 
 
 class LoadedDetector:
@@ -99,14 +95,3 @@ class SeparateDetector:
     def close(self) -> None:
         """Kill the child."""
         self._child.close()
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """End this process if the block takes longer; a thread of native code watches the time."""
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - Path.open would do the same
-        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()

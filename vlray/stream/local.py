@@ -34,7 +34,8 @@ UNKNOWN_S = 2.0  # of a detector that is not in the table
 
 MARKER = ".in-process"
 """File of an output that exists while a run in this process writes to it. A run that a crash of the
-detector ended leaves it; the next run then uses Ray, which survives such a crash."""
+detector or the decoder ended leaves it; the next run then uses Ray, which survives such a crash, or
+child processes if it must run in this process."""
 
 STUCK_S = 60.0  # without a completed shard, an interrupted run counts as stuck
 
@@ -85,6 +86,8 @@ def local_rows(
     """
     here = [Node(float(os.cpu_count() or 1), 0.0)]
     resources = allocate(config.cluster.model_copy(update={"gpus_per_actor": 0.0}), here, len(todo))
+    fs, root = files.resolve(config.output.path)
+    has_crashed = MARKER in files.list_names(fs, root)
     stages = build_stages(
         config,
         images_of(plan, user_boxes),
@@ -92,13 +95,18 @@ def local_rows(
         identity,
         resources.threads,
         selects=selects_regions(config, user_boxes),
+        is_isolated=has_crashed,
     )
+    if has_crashed:
+        log.info(
+            "the last run on this output crashed; its images are now decoded, and the detector "
+            "runs, in processes of their own"
+        )
     log.info(
         "running in this process with %s compute threads, without Ray (--cluster.address local "
         "starts Ray)",
         resources.threads,
     )
-    fs, root = files.resolve(config.output.path)
     tables = iter(shard_tables(plan, todo))
     with _same_threads(), ThreadPoolExecutor(1) as pool, _marked(fs, root) as moved:
         decoded = pool.submit(stages.decode, next(tables))

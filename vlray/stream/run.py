@@ -50,6 +50,7 @@ class ExtractResult:
     raised: int = 0  # failed images on which the detector raised
     short: int = 0  # images with fewer regions than min_boxes
     bytes: int = 0
+    unlisted: tuple[str, ...] = ()  # folders that cannot be listed; their images are missing
     seconds: float = 0.0  # duration of the pipeline, including its start
 
     def add(self, row: dict[str, Any]) -> None:
@@ -114,7 +115,10 @@ def extract(config: ExtractConfig) -> ExtractResult:
             counted(len(todo), "shard"),
         )
         result = ExtractResult(
-            config.output.path, plan.table.num_rows, changed=changes.changed.num_rows
+            config.output.path,
+            plan.table.num_rows,
+            changed=changes.changed.num_rows,
+            unlisted=listing.unreadable,
         )
         if len(todo):
             locally = runs_locally(config, images, fs, root)

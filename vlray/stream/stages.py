@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from vlray.cluster.journal import ClusterJournal
+from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import is_own, resize_of
+from vlray.detect.protocol import Resize
 from vlray.regions.user_boxes import UserBoxes
+from vlray.settings import plugins
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions
 from vlray.stream.plan import ShardPlan
@@ -46,6 +49,7 @@ def build_stages(
     *,
     selects: bool,
     journal: ClusterJournal | None = None,
+    is_isolated: bool = False,
 ) -> Stages:
     """Build the stages.
 
@@ -58,12 +62,22 @@ def build_stages(
         selects: Whether the detector selects its regions: neither grid cells nor user boxes.
         journal: Journal of the run on Ray; None: the stages run in the driver, whose logging stays
             as it is.
+        is_isolated: Whether images are always decoded, and the detector always runs, in child
+            processes.
     """
     env = None if journal is None else config.env
     output, cluster = config.output, config.cluster
     return Stages(
         DecodeShard(
-            images, images_root, config.images.max_pixels, resize_of(config.detector), env, journal
+            images,
+            images_root,
+            config.images.max_pixels,
+            _portable_resize(config.detector),
+            env,
+            journal,
+            cluster.image_timeout,
+            cluster.image_memory_gb,
+            is_isolated,
         ),
         DetectOptions(
             config.detector,
@@ -76,10 +90,16 @@ def build_stages(
             cluster.image_timeout,
             cluster.image_memory_gb,
             # Without Ray, a crash in code that vlray does not know would end the whole command.
-            is_separate=journal is None and is_own(config.detector),
+            is_separate=is_isolated or (journal is None and is_own(config.detector)),
         ),
         WriteShard(output.path, output.compression, config.detector.min_boxes if selects else 0),
     )
+
+
+def _portable_resize(options: DetectorSection) -> Resize | DetectorSection | None:
+    """Return the detector's resizing, or its options if other processes cannot unpickle it."""
+    resize = resize_of(options)
+    return options if plugins.is_from_file(resize) else resize
 
 
 def selects_regions(config: ExtractConfig, user_boxes: UserBoxes | None) -> bool:

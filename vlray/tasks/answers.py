@@ -25,6 +25,7 @@ NUMBERS: Mapping[str, str] = {
         )
     },
 }
+# LXMERT's table begins at one: "none" and "zero" stay words.
 _SYNONYMS = {word: digits for word, digits in NUMBERS.items() if word not in ("none", "zero")} | {
     "grey": "gray"
 }
@@ -64,6 +65,7 @@ LXMERT_SCORES = (0.0, 0.3, 0.6, 0.9)
 """LXMERT's soft score for an answer from 0, 1, 2 or 3 annotators; four or more score 1."""
 
 
+# Answers repeat across questions, so most calls hit the cache.
 @lru_cache(maxsize=2**17)
 def clean_answer(text: str) -> str:
     """Join an answer's lines and strip whitespace: all that is done to unanimous answers."""
@@ -127,6 +129,7 @@ def leave_one_out(count: int, total: int) -> float:
     """
     if not count:
         return 0.0
+    # ``count`` of the subsets leave out an equal answer, the others a different one.
     without, with_it = min(1.0, (count - 1) / 3), min(1.0, count / 3)
     return (count * without + (total - count) * with_it) / total
 

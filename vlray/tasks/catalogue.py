@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -70,6 +69,7 @@ def find(name: str) -> VisionLanguageDataset:
         ValueError: No dataset has that name (the message lists all names and the most similar
             one), or the user's file that defines the dataset is no longer valid.
     """
+    # A name that became built-in after the user's dataset was added means the built-in dataset.
     if name in built_in_names():
         text = (resources.files("vlray.tasks") / "datasets" / f"{name}.yaml").read_text("utf-8")
         return SpecDataset(parse_spec(text, f"{name}.yaml"))
@@ -138,6 +138,7 @@ def from_file(path: Path) -> VisionLanguageDataset:
     """
     text = path.read_text(encoding="utf-8")
     values = _load_yaml(text, str(path))
+    # `additions.add` saves a user's class as this single key.
     if set(values) == {"class"}:
         return from_class(str(values["class"]))
     return SpecDataset(parse_spec(text, str(path)))
@@ -179,8 +180,9 @@ def parse_spec(text: str, source: str) -> DatasetSpec:
         raise ValueError(f"{source} is not a valid dataset: {wrong}") from error
 
 
-def _load_yaml(text: str, source: str) -> Mapping[str, Any]:
+def _load_yaml(text: str, source: str) -> Mapping[str, object]:
     try:
+        # The parser recurses, so deep nesting ends in a RecursionError.
         values = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{source} is not valid YAML: {error}") from error
@@ -199,6 +201,7 @@ def _explain(keys: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"unknown key {name}" + (f" ({hint})" if hint else "")
     if kind == "missing":
         return f"{name} is missing"
+    # An error that concerns the whole spec (a validator's) has no key.
     return f"{name}: {plain_message(message)}".removeprefix(": ")
 
 

@@ -101,6 +101,7 @@ def check_split_files(
     # Count images, not references to them: many examples may share an image.
     ids = pc.unique(pc.list_flatten(table.column("image_ids")))
     report.table, report.num_images = table, len(ids)
+    # Annotations can be checked before the images are downloaded.
     if exists(folder):
         report.images = _missing_files(ids, folder, spec.splits[split].images, spec.id_rule)
     for output in regions:
@@ -116,6 +117,7 @@ def _missing_files(ids: pa.Array, folder: str, below: tuple[str, ...], rule: str
     """
     existing = [name for name in below if exists(join(folder, name))]
     fs, path = files.resolve(folder)
+    # Nothing is left out: no output of vlray is expected among a dataset's images.
     walk = Walk(fs, path, follow_symlinks=True, leave_out="")
     try:
         with files.explained(folder):

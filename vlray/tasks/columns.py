@@ -38,7 +38,7 @@ def to_batch(examples: Sequence[Example]) -> pa.RecordBatch:
         ValueError: A value has the wrong type; the message names the column and the batch's first
             example.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
     for example in examples:
         row = _row(example)
         for name, values in columns.items():
@@ -49,17 +49,19 @@ def to_batch(examples: Sequence[Example]) -> pa.RecordBatch:
             arrays.append(pa.array(columns[field.name], field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
             raise ValueError(
+                # Arrow converts a whole column and does not report the row.
                 f"{field.name} of an example from {examples[0].example_id!r} on is not of type "
                 f"{field.type}: {error}"
             ) from error
     return pa.record_batch(arrays, schema=SCHEMA)
 
 
-def _row(example: Example) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _row(example: Example) -> dict[str, object]:
+    row: dict[str, object] = {
         "example_id": example.example_id,
         "text": example.text,
         "image_ids": example.image_ids,
+        # Arrow builds a map from pairs, and returns it as pairs.
         "about": list(example.about.items()) or None,
     }
     label = example.label

@@ -11,6 +11,7 @@ import yaml
 from vlray.config.data import DataSection
 from vlray.config.datasets import DatasetsConfig
 from vlray.runs.session import Failed, Session
+from vlray.settings import secrets
 from vlray.tasks import additions, catalogue, metrics, predictions, report
 from vlray.tasks.check import check_split_files
 from vlray.tasks.corpus import CorpusSpec, parse_parts
@@ -22,8 +23,10 @@ from vlray.tasks.spec import Purpose
 
 def run(config: DatasetsConfig, session: Session) -> None:
     """Run the action, without creating a run folder."""
+    # Without a run folder there is no log file, so messages only go to the console.
     logging.basicConfig(format="%(message)s", level=config.env.log_level.upper())
     data = config.data.below(config.env.data_dir)
+    # A folder set under a wrong name would have no effect, without any error.
     check_names("images", data.images)
     check_names("annotations", data.annotations)
     _ACTIONS[config.action](config, data)
@@ -37,15 +40,15 @@ def _list(config: DatasetsConfig, data: DataSection) -> None:
         raise ValueError(catalogue.refusal("purpose", config.purpose, purposes))
     datasets = [catalogue.find(name) for name in catalogue.names()]
     listed = [d for d in datasets if not config.purpose or config.purpose in d.spec.purposes]
-    print(report.catalogue_table(listed, data))
+    secrets.show(report.catalogue_table(listed, data))
     if corpora := corpus_names(config.project):
-        print(f"\ncorpora of project {config.project}: {', '.join(corpora)}")
+        secrets.show(f"\ncorpora of project {config.project}: {', '.join(corpora)}")
 
 
 def _show(config: DatasetsConfig, data: DataSection) -> None:
     if config.name in corpus_names(config.project):
         values = load_corpus(config.name, config.project).model_dump(mode="json")
-        print(yaml.safe_dump(values, sort_keys=False), end="")
+        secrets.show(yaml.safe_dump(values, sort_keys=False), end="")
         return
     name, split = catalogue.split_pair(_needed(config.name, "show"))
     dataset = catalogue.find(name)
@@ -53,9 +56,9 @@ def _show(config: DatasetsConfig, data: DataSection) -> None:
         catalogue.check_split(dataset.spec, split)
     if config.spec:
         values = dataset.spec.model_dump(mode="json", exclude_defaults=True)
-        print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
+        secrets.show(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
     else:
-        print(report.describe(dataset, data, split))
+        secrets.show(report.describe(dataset, data, split))
 
 
 def _check(config: DatasetsConfig, data: DataSection) -> None:
@@ -67,7 +70,8 @@ def _check(config: DatasetsConfig, data: DataSection) -> None:
         compared = outputs[regions] if regions in outputs else sum(outputs.values(), ())
         result = check_split_files(dataset, split, data, compared)
         complete &= result.is_complete
-        print("\n".join(report.check_lines(result)))
+        secrets.show("\n".join(report.check_lines(result)))
+    # Fail only now, so that every split is reported first.
     if not complete:
         raise Failed("files are missing or faulty, as listed above")
 
@@ -97,21 +101,22 @@ def _pairs(config: DatasetsConfig) -> list[tuple[str, str]]:
 
 
 def _add(config: DatasetsConfig, data: DataSection) -> None:
-    spec, path = additions.add(_needed(config.name, "add"))
-    print(f"added {spec.name} ({', '.join(spec.splits)}), saved in {path}")
+    spec, path = additions.add(_needed(config.name, "add"), trust_code=config.trust_code)
+    secrets.show(f"added {spec.name} ({', '.join(spec.splits)}), saved in {path}")
 
 
 def _remove(config: DatasetsConfig, data: DataSection) -> None:
     additions.remove(_needed(config.name, "remove"))
-    print(f"removed {config.name}")
+    secrets.show(f"removed {config.name}")
 
 
 def _corpus(config: DatasetsConfig, data: DataSection) -> None:
     parts = parse_parts(_needed(config.what, "corpus NAME"))
+    # ``show`` and ``check`` look for corpora first, which would hide the dataset.
     if config.name in catalogue.names():
         raise ValueError(f"{config.name} is a dataset; choose another name for the corpus")
     path = save_corpus(config.name, CorpusSpec(parts=parts, mix=config.mix), config.project)
-    print(f"corpus {config.name} of project {config.project}, saved in {path}")
+    secrets.show(f"corpus {config.name} of project {config.project}, saved in {path}")
 
 
 def _score(config: DatasetsConfig, data: DataSection) -> None:
@@ -119,12 +124,13 @@ def _score(config: DatasetsConfig, data: DataSection) -> None:
     predicted = predictions.read(_needed(config.what, "score NAME"))
     examples = open_examples(dataset, split, data)
     result = metrics.score(dataset.spec.metric, examples, predicted)
+    # Predictions for another split would otherwise score 0 without a hint at the cause.
     if len(result.missing) == len(examples):
         raise ValueError(
             f"{config.what} has {len(predicted):,} predictions, none of them for an example of "
             f"{config.name}; its ids look like {', '.join(list(result.missing)[:3])}"
         )
-    print("\n".join([*result.lines(examples.problems.left_out), *examples.problems.lines()]))
+    secrets.show("\n".join([*result.lines(examples.problems.left_out), *examples.problems.lines()]))
 
 
 def _needed(argument: str, action: str) -> str:

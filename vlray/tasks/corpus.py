@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from jaxtyping import Int64
@@ -30,6 +30,7 @@ log = logging.getLogger("vlray.tasks")
 
 Mix = Literal["size", "weight", "round-robin"]
 
+# dataset, then optionally :split, =weight and @regions, in this order.
 _PART = re.compile(r"([^:=@,\s]+)(?::([^:=@,\s]*))?(?:=([^@,\s]+))?(?:@([^@,\s]+))?")
 
 
@@ -51,7 +52,7 @@ class CorpusPart(Section):
         return f"{self.dataset}:{self.split}"
 
 
-def _from_text(value: Any) -> Any:
+def _from_text(value: object) -> object:
     if isinstance(value, str):
         return parse_parts(value)
     if isinstance(value, list | tuple):
@@ -160,6 +161,7 @@ class Corpus:
         self, indices: Int64[np.ndarray, B]
     ) -> tuple[Int64[np.ndarray, B], Int64[np.ndarray, B]]:
         """Return the part number for each index, and the index within that part."""
+        # An empty part starts where the next one does; side="right" skips it.
         parts = np.searchsorted(self.starts, indices, side="right") - 1
         return parts, indices - self.starts[parts]
 

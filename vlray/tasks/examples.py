@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +80,7 @@ class ExampleTable:
             if column.null_count < len(column)
         }
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[ExampleTable], tuple[Path, str, Rows | None, DatasetSpec]]:
         return ExampleTable, (self.path, self.split, self._rows, self.spec)
 
     @property
@@ -166,11 +165,13 @@ def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection)
     part = dataset.spec.splits[split]
     paths = split_files(dataset, split, data)
     if part.of:
+        # A subset has no file of its own in the cache: it is a view of the whole split.
         whole = open_examples(dataset, part.of, data)
         return whole.part(split, _selected_rows(whole, part, paths))
     key = _key(dataset, split, paths)
     # A + is allowed in a file name, but in a URI it may mean a space.
     stem = f"{dataset.spec.name}-{split}".replace("+", "plus")
+    # 16 hex digits are 64 bits: enough to tell apart the few versions of one split.
     path = data.cache_folder() / "examples" / f"{stem}-{key[:16]}.arrow"
     try:
         build_once(path, lambda temporary: _read_all(dataset, split, paths, temporary))
@@ -180,6 +181,7 @@ def open_examples(dataset: VisionLanguageDataset, split: str, data: DataSection)
             "--data.cache-dir FOLDER"
         ) from error
     table = ExampleTable(path, spec=dataset.spec)
+    # The table stores its problems, so they are reported whether or not it was just written.
     table.problems.check(data.on_bad, table.name)
     return table
 
@@ -223,6 +225,7 @@ def _selected_rows(whole: ExampleTable, part: SplitSpec, paths: Files) -> Rows:
     # A dict drops repeated ids, because count is a number of distinct images.
     for image_id in read_image_order(paths[role][0], whole.spec.id_rule):
         ids[image_id] = None
+        # The file may be LXMERT's feature file of many GB: do not read past the last image needed.
         if len(ids) == count:
             break
     if len(ids) < count:
@@ -233,5 +236,6 @@ def _selected_rows(whole: ExampleTable, part: SplitSpec, paths: Files) -> Rows:
     # An example with two images belongs to the split of its first image.
     first = pc.list_element(whole.column("image_ids"), 0)
     is_listed = pc.is_in(first, value_set=pa.array(list(ids), pa.string()))
+    # first_images keeps the listed rows, except_images all others.
     mask = is_listed.to_numpy() == (part.first_images is not None)
     return np.flatnonzero(mask).astype(np.int64)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.predictions import Predictions
+
+AnswerChoices = Mapping[str, Mapping[str, Sequence[str]]]
+"""Content of the choices file: ``{id: {"valid": [...], "plausible": [...]}}``."""
 
 COMMON = ("color", "material", "shape")
 """Valid answers to "what do they have in common?", regardless of the choices file."""
@@ -39,7 +41,7 @@ def metric_samples(
     examples: Sequence[Example],
     scores: Mapping[str, float],
     predictions: Predictions,
-    choices: Mapping[str, Any] | None,
+    choices: AnswerChoices | None,
 ) -> dict[str, Sequence[float]]:
     """Return, for each metric of the official script, the values that are averaged.
 
@@ -47,8 +49,7 @@ def metric_samples(
         examples: All questions, including the entailed questions that consistency needs.
         scores: 1 for a correct answer, 0 for a wrong one, keyed by example_id.
         predictions: Predicted answers, keyed by example_id.
-        choices: ``{id: {"valid": [...], "plausible": [...]}}`` from the choices file. None: skip
-            validity and plausibility.
+        choices: Content of the choices file. None: skip validity and plausibility.
 
     Raises:
         ValueError: No question is in the balanced set, or one is not in the choices file.
@@ -104,6 +105,7 @@ def _consistencies(counted: Sequence[Example], scores: Mapping[str, float]) -> l
             for other in example.about.get("entailed", "").split()
             if other != example.example_id
         ]
+        # Without the entailed questions (a file of balanced ones), consistency is unknown, not 0.
         if any(other not in scores for other in others):
             return None
         has_entailed = has_entailed or bool(others)
@@ -113,7 +115,7 @@ def _consistencies(counted: Sequence[Example], scores: Mapping[str, float]) -> l
 
 
 def _belongs(
-    example: Example, predictions: Predictions, choices: Mapping[str, Any], kind: str
+    example: Example, predictions: Predictions, choices: AnswerChoices, kind: str
 ) -> float:
     name = example.example_id
     if name not in choices:
@@ -136,6 +138,7 @@ def _chi_square(counted: Sequence[Example], predictions: Predictions) -> float:
     total = sum(sum(counts.values()) for counts in right.values())
     weighted = sum(
         sum(counts.values())
+        # n is the expected count of an answer, ``predicted`` the observed one.
         * sum((predicted[group][answer] - n) ** 2 / n for answer, n in counts.items())
         for group, counts in right.items()
     )

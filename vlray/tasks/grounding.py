@@ -7,7 +7,6 @@ Coordinates are continuous: areas do not include the extra pixel that older code
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +17,14 @@ IOU_THRESH = 0.5
 CUTOFFS = (1, 5, 10)
 
 
-def box_score(label: Boxes, predicted: Any) -> float:
+def box_score(label: Boxes, predicted: object) -> float:
     """Return 1 if a predicted box hits a correct box (RefCOCO has one), else 0."""
     return float(_hits(label.boxes, predicted))
 
 
-def phrase_hits(label: Boxes, ranked: Any) -> dict[tuple[int, int], list[bool]]:
+def phrase_hits(
+    label: Boxes, ranked: Sequence[Sequence[object]]
+) -> dict[tuple[int, int], list[bool]]:
     """Return for each phrase whether any of its first 1, 5 and 10 predicted boxes is a hit.
 
     A hit on any of the phrase's boxes counts (the "any box" protocol of Flickr30k Entities). A
@@ -56,8 +57,9 @@ def phrase_hits(label: Boxes, ranked: Any) -> dict[tuple[int, int], list[bool]]:
     return hits
 
 
-def _hits(right: Sequence[Sequence[float]], box: Any) -> bool:
+def _hits(right: Sequence[Sequence[float]], box: object) -> bool:
     if not isinstance(box, Sequence) or isinstance(box, str) or len(box) != 4:
         raise ValueError(f"a predicted box is {str(box)[:60]}; pass x1, y1, x2, y2 in pixels")
+    # Without correct boxes, the array would have one dimension only.
     boxes = np.array(right, np.float64).reshape(-1, 4)
     return bool((iou_of(boxes, np.array([box], np.float64)) >= IOU_THRESH).any())

@@ -87,6 +87,7 @@ def absolute(uri: str) -> str:
 
 
 def _is_here(path: str) -> bool:
+    # URIs are not looked up here: that would need a connection to their storage.
     return files.is_uri(path) or Path(path).expanduser().exists()
 
 

@@ -211,6 +211,7 @@ def _count_examples(answers: _Answers) -> dict[str, int]:
     """Count, for each answer, the examples that have it."""
     names = [answer_name(text, "exact").lower() for text in answers.texts]
     # An example with the same answer twice counts once: number each (example, answer) pair.
+    # An array of fixed-width strings would pad each answer to the longest one.
     different, name_of = np.unique(np.array(names, object), return_inverse=True)
     pairs = np.unique(answers.owners * max(len(different), 1) + name_of[answers.codes])
     counts = np.bincount(pairs % max(len(different), 1), minlength=len(different))
@@ -238,6 +239,7 @@ def _count_most_frequent(
     )
     # For each example, choose the answer with the largest sum; on a tie, the first in the file.
     owners, sums = votes // width, np.bincount(inverse, weights, len(votes))
+    # lexsort's last key comes first: by example, then by sum, then by position.
     order = np.lexsort((first, -sums, owners))
     winners = order[np.unique(owners[order], return_index=True)[1]]
     counts: Counter[str] = Counter()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.settings import plugins
 from vlray.tasks.protocol import Layout
@@ -52,7 +52,7 @@ def layout_names() -> list[str]:
     )
 
 
-def roles_of(reader: Any) -> Roles | None:
+def roles_of(reader: Callable[..., object]) -> Roles | None:
     """Return the roles of the files that a layout reads, from ``ROLES`` in its module.
 
     ``ROLES`` maps roles to ``required`` or ``optional``. A module with several layouts has one
@@ -66,7 +66,7 @@ def roles_of(reader: Any) -> Roles | None:
     return by_function if isinstance(by_function, Mapping) else roles
 
 
-def source_digest(*readers: Any) -> str:
+def source_digest(*readers: Callable[..., object]) -> str:
     """Compute a digest of the readers' code, so that changed code invalidates cached tables.
 
     For a built-in layout, the digest covers all layouts, because they share code. For a user's

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rapidfuzz.distance import Levenshtein
 
 from vlray.tasks import gqa
-from vlray.tasks.answers import vqa_score
+from vlray.tasks.answers import canonical, vqa_score
 from vlray.tasks.example import Answers, Boxes, Choices, Example
 from vlray.tasks.grounding import CUTOFFS, box_score, phrase_hits
 from vlray.tasks.predictions import Predictions
@@ -78,7 +78,7 @@ def score(
     examples: Iterable[Example],
     predictions: Predictions,
     *,
-    choices: Mapping[str, Any] | None = None,
+    choices: gqa.AnswerChoices | None = None,
 ) -> Metrics:
     """Score predictions with a dataset's metric.
 
@@ -121,6 +121,7 @@ def score(
         distribution = gqa.distribution(all_examples, predictions)
         values |= {} if distribution is None else {"distribution": distribution}
     if metric == "phrase recall":
+        # Phrase recall counts phrases, so its groups consist of phrases, not of examples.
         groups = _phrase_groups(all_examples, predictions)
     by: dict[str, dict[str, Share]] = {}
     for kind, named in groups.items():
@@ -139,7 +140,7 @@ _OF_ALL: frozenset[Metric] = frozenset(
 """Metrics that need all examples in memory; for other metrics, examples are dropped once scored."""
 
 
-def score_one(metric: Metric, example: Example, predicted: Any) -> float:
+def score_one(metric: Metric, example: Example, predicted: object) -> float:
     """Compute the score of one prediction, in [0, 1]. A missing prediction (None) scores 0.
 
     Raises:
@@ -150,6 +151,7 @@ def score_one(metric: Metric, example: Example, predicted: Any) -> float:
         return 0.0
     try:
         return _SCORERS[metric](example, predicted)
+    # A prediction comes from a file and may have any type, such as a list instead of a text.
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{metric} of example {example.example_id}: {error}") from error
 
@@ -159,7 +161,7 @@ def _metric_samples(
     examples: list[Example],
     scores: dict[str, float],
     predictions: Predictions,
-    choices: Mapping[str, Any] | None,
+    choices: gqa.AnswerChoices | None,
 ) -> Mapping[str, Sequence[float]]:
     """Return, for each metric, the values that are averaged."""
     if metric == "gqa accuracy":
@@ -194,8 +196,10 @@ def _percent(values: Sequence[float]) -> float:
 
 def _types(metric: Metric, example: Example) -> Mapping[str, str]:
     if metric == "gqa accuracy":
+        # Questions outside the balanced set are read for consistency only.
         return gqa.types_of(example) if gqa.is_balanced(example) else {}
-    kinds = ("answer_type", "question_type") if metric in ("vqa accuracy", "exact match") else ()
+    typed = ("vqa accuracy", "exact match", "canonical exact match")
+    kinds = ("answer_type", "question_type") if metric in typed else ()
     return {kind: example.about[kind] for kind in kinds if kind in example.about}
 
 
@@ -241,6 +245,7 @@ def anls(answers: Iterable[str], predicted: str) -> float:
     text = " ".join(predicted.lower().split())
     best = 0.0
     for answer in answers:
+        # RapidFuzz, too, divides by the longer of the two lengths.
         distance = Levenshtein.normalized_distance(" ".join(answer.lower().split()), text)
         best = max(best, 1 - distance if distance < ANLS_THRESH else 0.0)
     return best
@@ -263,6 +268,7 @@ def _phrase_groups(examples: list[Example], predictions: Predictions) -> Groups:
     for example in examples:
         label = _boxes(example)
         # A phrase with several boxes repeats its span and its name.
+        # names is empty if the dataset has no phrase types.
         names = dict(zip(label.spans, label.names, strict=False))
         for span, hits in phrase_hits(label, predictions.get(example.example_id, ())).items():
             if span in names:
@@ -278,6 +284,10 @@ def _phrases(example: Example, ranked: Any) -> float:
 _SCORERS: dict[Metric, Callable[[Example, Any], float]] = {
     "vqa accuracy": _vqa_accuracy,
     "exact match": _exact_match,
+    # LXMERT's pretraining: a model predicts "man" where the annotator wrote "A man.".
+    "canonical exact match": lambda example, text: float(
+        canonical(text) in map(canonical, _answers(example))
+    ),
     "accuracy": _accuracy,
     # GQA has one answer per question.
     "gqa accuracy": lambda example, text: float(text == _answers(example)[0]),

@@ -14,11 +14,12 @@ from vlray.storage import files
 Predictions = Mapping[str, Any]
 """Predictions keyed by example_id: a text, a box (grounding) or a ranking (retrieval)."""
 
+# The official names: VQA, GQA and DocVQA, VQA-RAD, NLVR2; ``image`` is VizWiz's.
 ID_KEYS = ("question_id", "questionId", "qid", "identifier", "example_id", "image")
 VALUE_KEYS = ("answer", "prediction")
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path) -> dict[str, object]:
     """Read a prediction file.
 
     Args:
@@ -35,6 +36,7 @@ def read(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise FileNotFoundError(f"the file of predictions {path} does not exist") from None
     try:
+        # Spreadsheets write a byte order mark, which this codec removes.
         text = data.decode("utf-8-sig")
         pairs = _pairs_of_csv(text) if str(path).endswith(".csv") else _pairs_of_json(text)
         # A null in the file means that the prediction is missing.
@@ -52,7 +54,7 @@ def _pairs_of_csv(text: str) -> Iterable[tuple[str, str]]:
         yield row[0].strip(), row[1].strip()
 
 
-def _pairs_of_json(text: str) -> Iterable[tuple[str, Any]]:
+def _pairs_of_json(text: str) -> Iterable[tuple[str, object]]:
     # A plain dict would silently keep the last of two values with the same id.
     value = json.loads(text, object_pairs_hook=_unique)
     if isinstance(value, dict):
@@ -61,6 +63,7 @@ def _pairs_of_json(text: str) -> Iterable[tuple[str, Any]]:
     if not isinstance(value, list):
         raise ValueError(f"it contains a {type(value).__name__}; expected a list or a mapping")
     for number, entry in enumerate(value):
+        # Anything but an object is refused below, as an entry without these keys.
         keys = entry if isinstance(entry, dict) else {}
         id_key = next((key for key in ID_KEYS if key in keys), None)
         value_key = next((key for key in VALUE_KEYS if key in keys), None)
@@ -72,8 +75,8 @@ def _pairs_of_json(text: str) -> Iterable[tuple[str, Any]]:
         yield str(keys[id_key]), keys[value_key]
 
 
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _unique(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    values: dict[str, object] = {}
     for key, value in pairs:
         if key in values:
             raise ValueError(f"{key!r} appears twice; remove one of them")

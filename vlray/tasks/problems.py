@@ -98,6 +98,7 @@ class Problems:
     def lines(self) -> list[str]:
         """Format one line per kind, with its count and first examples."""
         return [
+            # A comparison as index: False (0) is the singular, True (1) the plural.
             f"{count:,} {KINDS[kind][count != 1]}, such as {'; '.join(self.examples[kind])}"
             for kind, count in sorted(self.counts.items())
         ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from vlray.config.data import DataSection
 from vlray.settings.text_table import align
@@ -118,7 +117,7 @@ def _example(dataset: VisionLanguageDataset, splits: Sequence[str], data: DataSe
     return []
 
 
-def _fields(values: dict[str, Any], indent: str) -> list[str]:
+def _fields(values: dict[str, object], indent: str) -> list[str]:
     lines = []
     for name, value in values.items():
         if isinstance(value, dict):

@@ -31,6 +31,7 @@ def save_corpus(name: str, spec: CorpusSpec, project: str) -> Path:
         ValueError: The name has characters other than letters, digits and ``+._-``, or a part
             does not exist.
     """
+    # The name becomes the name of a file.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", name):
         raise ValueError(
             f"{name!r} cannot be the name of a corpus; use letters, digits and + . _ - only"

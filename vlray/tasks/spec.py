@@ -23,9 +23,11 @@ Purpose = Literal[
 
 LabelKind = Literal["answers", "classes", "choices", "boxes", "none"]
 
+# Also metrics that vlray does not compute: `metrics.SCORED` lists those that it does.
 Metric = Literal[
     "vqa accuracy",
     "exact match",
+    "canonical exact match",
     "accuracy",
     "gqa accuracy",
     "accuracy and consistency",
@@ -40,6 +42,7 @@ Metric = Literal[
 
 Submission = Literal["none", "vqa", "gqa", "vizwiz", "docvqa", "nlvr"]
 
+# A name is also part of file names, in the catalogue and in the cache.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+._-]*$")]
 
 

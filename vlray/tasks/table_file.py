@@ -43,6 +43,7 @@ def write_table(
     with (
         path.open("wb") as file,
         pa.ipc.new_file(file, schema) as writer,
+        # In a file or a log, a bar would leave one line for each update.
         tqdm(desc=name, unit=" examples", disable=not sys.stderr.isatty()) as progress,
     ):
         while some := list(islice(examples, ROWS)):
@@ -84,6 +85,7 @@ class SeenIds:
 
     def add(self, ids: list[str]) -> IsNew:
         """Add ids, and return whether each is new; a repeated id is new only the first time."""
+        # Python salts its string hashes in each process; these never leave the process.
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
         new = np.zeros(len(ids), bool)
         run, first = np.unique(hashes, return_index=True)

@@ -42,6 +42,7 @@ def for_trainings(options: TrialsSection, workers: WorkersSection) -> Resources:
         return _resources(options.cpus_per_trial, gpus, nodes)
     count, gpus_each = allocate(workers, nodes)
     capacity = capacity_of(nodes, workers.cpus_per_worker, gpus_each, at_most=MOST)
+    # All workers of a trial run at the same time.
     return Resources(DRIVER_CPUS, 0, max(capacity // count, 1))
 
 

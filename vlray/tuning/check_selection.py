@@ -51,7 +51,10 @@ def check_selection(candidates: Candidates, config: ExtractConfig, folder: Path)
             update={
                 "split": (),
                 "images": ImagesSection(
-                    root=str(list_path), id_rule="regex:.+", max_pixels=config.images.max_pixels
+                    # The whole path is the id, because two images may have the same file name.
+                    root=str(list_path),
+                    id_rule="regex:.+",
+                    max_pixels=config.images.max_pixels,
                 ),
                 "detector": options,
                 "output": config.output.model_copy(

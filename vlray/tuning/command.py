@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vlray.config.tune import TuneConfig
 from vlray.runs.session import Failed, Session
+from vlray.settings import secrets
 from vlray.tuning.result import BEST, PARQUET, Result, headline, table
 from vlray.tuning.run import tune
 from vlray.tuning.tuned import read_tuned
@@ -32,8 +33,9 @@ def run(config: TuneConfig, session: Session) -> None:
 def _report(result: Result, config: TuneConfig) -> None:
     out = Path(config.output)
     text = table(result)
+    # For the log file; the console gets the same text from print.
     log.debug("%s", text)
-    print(text)
+    secrets.show(text)
     if result.failed:
         log.warning(
             "%s trials failed (errors in %s); run the same command again to repeat them",

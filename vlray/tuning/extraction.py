@@ -6,12 +6,13 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from vlray.config.extract import ExtractConfig
 from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
 from vlray.detect.load import check_modes
+from vlray.settings.json_value import JsonObject, JsonValue
 from vlray.settings.reader import read
 from vlray.storage import files
 from vlray.tasks.image_sets import absolute, find_images, resolve_path
@@ -68,9 +69,9 @@ class ExtractSweep:
             self._check_kind(kind)
 
     @property
-    def about(self) -> Mapping[str, Any]:
+    def about(self) -> Mapping[str, JsonValue]:
         """Hash of the ground truth, and settings of the downstream training."""
-        about: dict[str, Any] = {}
+        about: JsonObject = {}
         if self._config.truth:
             # Hash the content instead of the path: between runs, the file may move but not change.
             path = resolve_path(self._config.truth, self._config.env.data_dir)
@@ -211,6 +212,8 @@ class ExtractSweep:
 
         # Placeholders: each trial has its own regions and output.
         args = ["--config", self._config.downstream, "--regions", "-", "--output", "-"]
+        if self._config.trust_code:
+            args.append("--trust-code")
         config = read(TrainConfig, args)
         check_validation(config, f"in {self._config.downstream}")
         if not is_scored(config) and self.objective.name == DOWNSTREAM:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ray import cloudpickle, tune
 from ray.tune.schedulers import ASHAScheduler
@@ -17,6 +17,7 @@ from vlray.runs.progress import Bar
 from vlray.settings.environment import EnvironmentSection
 from vlray.tuning.ledger import Ledger, State, Trial, trial_id
 from vlray.tuning.objective import Mode, Objective
+from vlray.tuning.tuned import Setting
 from vlray.tuning.work import TrialFunction
 
 MOST_EVALUATIONS = 10_000
@@ -25,8 +26,19 @@ MOST_EVALUATIONS = 10_000
 log = logging.getLogger("vlray.tuning")
 
 
+class RayTrial(Protocol):
+    """The attributes of Ray Tune's own trials that this module reads."""
+
+    trial_id: str
+    config: dict[str, Setting]
+    pickled_error_file: str | None
+
+
 def run_trial(
-    config: dict[str, Any], function: TrialFunction, objective: Objective, env: EnvironmentSection
+    config: Mapping[str, Setting],
+    function: TrialFunction,
+    objective: Objective,
+    env: EnvironmentSection,
 ) -> None:
     """Run one trial; Ray Tune calls this function in a separate process.
 
@@ -66,6 +78,7 @@ class _Prefix(logging.Filter):
         self._prefix = prefix
 
     def filter(self, record: logging.LogRecord) -> bool:
+        # getMessage() has already inserted the arguments.
         record.msg, record.args = self._prefix + record.getMessage(), None
         return True
 
@@ -82,19 +95,29 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
         best = ledger.best(objective)
         self._best = best.value(objective.name) if best else math.nan
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_start(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object
+    ) -> None:
         """Record the start time of a trial."""
+        # A trial that Ray starts again keeps its first start time.
         self._began.setdefault(trial.trial_id, time.monotonic())
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self,
+        iteration: int,
+        trials: list[RayTrial],
+        trial: RayTrial,
+        result: dict[str, Any],
+        **info: object,
     ) -> None:
         """Store the reported metrics of a trial."""
         self._reported.setdefault(trial.trial_id, []).append(
             {name: result.get(name) for name in ("objective", "metrics", "ended")}
         )
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_complete(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object
+    ) -> None:
         """Record a trial that finished or was stopped by the scheduler."""
         reported = self._reported.pop(trial.trial_id, [])
         # The last report of a finished trial is its result, not one more evaluation.
@@ -105,7 +128,9 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
             best = min(reported, key=lambda one: self._objective.key(one["objective"]))
             self._record(trial, "stopped", best["metrics"], reported)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object
+    ) -> None:
         """Record a failed trial with its error; the search continues."""
         text = _error_of(trial)
         self._reported.pop(trial.trial_id, None)
@@ -114,7 +139,7 @@ class TrialCallback(tune.Callback):  # type: ignore[misc] # Ray's has no types
 
     def _record(
         self,
-        trial: Any,
+        trial: RayTrial,
         state: State,
         metrics: dict[str, float],
         evaluations: list[dict[str, Any]],
@@ -148,14 +173,16 @@ class Asha(ASHAScheduler):  # type: ignore[misc] # Ray's has no types
             reduction_factor=3,
         )
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(
+        self, tune_controller: object, trial: RayTrial, result: dict[str, Any]
+    ) -> str:
         """Return Ray Tune's decision on a trial after an evaluation: continue or stop."""
         decision: str = super().on_trial_result(tune_controller, trial, result)
         # An empty setting is the default one: its result must be complete for the comparison.
         return decision if trial.config["setting"] else self.CONTINUE
 
 
-def _error_of(trial: Any) -> str:
+def _error_of(trial: RayTrial) -> str:
     """Return type and message of a trial's error, without Ray's wrappers."""
     # Ray Tune pickles the error to a local file; the storage does not have that file yet.
     path = Path(trial.pickled_error_file or "")
@@ -167,5 +194,5 @@ def _error_of(trial: Any) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _format(setting: Mapping[str, Any]) -> str:
+def _format(setting: Setting) -> str:
     return ", ".join(f"{name}={value}" for name, value in setting.items()) or "the default settings"

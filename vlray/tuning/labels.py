@@ -68,8 +68,8 @@ def label_accuracy(config: ExtractConfig, truth: Truth, folder: Path) -> dict[st
         names = sorted({*truth.classes, *(name for names in truth.attributes for name in names)})
         raise ValueError(
             f"{config.detector.name} knows none of the classes and attributes of {truth.source}, "
-            f"such as {names[:5]}; its own classes are {list(regions.obj_names[:5])}, ...; pass a "
-            "truth with these names"
+            f"such as {names[:5]}; its own classes are {list(regions.obj_names[:5])}, ...; pass "
+            "a --truth file with these names"
         )
     return metrics
 

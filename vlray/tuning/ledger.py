@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from vlray.settings.options import flatten
 from vlray.storage import files
@@ -31,6 +31,7 @@ def trial_id(setting: Setting) -> str:
     if not setting:
         return "defaults"
     text = json.dumps(setting, sort_keys=True)
+    # Ten hex digits are short enough for folder names, and distinct within one sweep.
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
@@ -112,7 +113,7 @@ class Ledger:
         return ended[0] if ended and not math.isnan(ended[0].value(objective.name)) else None
 
 
-def _plain(values: Any) -> Any:
+def _plain(values: object) -> object:
     """Convert values for JSON, with None for NaN and infinity, which JSON does not have."""
     if isinstance(values, dict):
         return {name: _plain(value) for name, value in values.items()}
@@ -121,7 +122,7 @@ def _plain(values: Any) -> Any:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
-def claim(folder: Path, about: Mapping[str, Any]) -> None:
+def claim(folder: Path, about: Mapping[str, object]) -> None:
     """Write the sweep's settings, or check that they match those of the sweep in the folder.
 
     A sweep without recorded trials is replaced, because nothing is lost.

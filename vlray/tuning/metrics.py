@@ -167,6 +167,7 @@ def _match(
     while True:
         finder = np.full(len(IOUS) * boxes, _NOBODY)
         heads = np.flatnonzero(np.diff(chooser, prepend=-1))  # each region's best remaining box
+        # Unlike an assignment, minimum.at respects boxes that several regions choose.
         np.minimum.at(finder, chosen[heads], ranks[heads])
         # Drop the pairs whose box is held by a region with a better rank.
         left = ranks <= finder[chosen]

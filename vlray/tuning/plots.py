@@ -115,6 +115,7 @@ def _positions(axes: Axes, values: Sequence[Any]) -> list[float]:
             axes.set_xscale("log")
         return [float(value) for value in values]
     names = list(dict.fromkeys(map(str, values)))
+    # Long values are mostly paths, which differ at the end.
     axes.set_xticks(range(len(names)), [name[-24:] for name in names])
     return [float(names.index(str(value))) for value in values]
 
@@ -128,6 +129,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         points: Number of boxes and recall of each trial.
     """
     pareto: list[tuple[float, float]] = []
+    # At the same number of boxes, the highest recall comes first and hides the others.
     for boxes, recall in sorted(set(points), key=lambda point: (point[0], -point[1])):
         if not pareto or recall > pareto[-1][1]:
             pareto.append((boxes, recall))

@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,7 +122,7 @@ def _columns(result: Result) -> pa.Table:
     return pa.table(columns)
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: Sequence[object]) -> pa.Array:
     """Convert values to a column; values of mixed types become JSON text."""
     try:
         return pa.array(values)
@@ -141,6 +140,7 @@ def metric_names(result: Result) -> list[str]:
 def table(result: Result) -> str:
     """Format the best trials and the trial with the default settings as a text table."""
     short = _shortened(result.names)
+    # More columns would not fit on a terminal; trials.parquet has all of them.
     metrics = metric_names(result)[:6]
     head = ("", *short, *metrics)
     rows: list[tuple[str, ...]] = []
@@ -163,7 +163,7 @@ def _cells(names: Sequence[str], trial: Trial, metrics: Sequence[str]) -> list[s
     return values + [_format(trial.metrics.get(name)) for name in metrics]
 
 
-def _format(value: Any) -> str:
+def _format(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
 
 

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vlray.config.cluster import ClusterSection
 from vlray.config.tune import TuneConfig
 from vlray.regions.lock import only_writer
+from vlray.settings.json_value import JsonValue
 from vlray.storage import files
 from vlray.tuning.ledger import Ledger, claim
 from vlray.tuning.objective import Objective
@@ -33,7 +34,7 @@ class Sweep(Protocol):
     objective: Objective
 
     @property
-    def about(self) -> Mapping[str, Any]:
+    def about(self) -> Mapping[str, JsonValue]:
         """What identifies the sweep, in addition to its space and the options of the search."""
 
     def invalid_reason(self, setting: Setting) -> str:
@@ -132,6 +133,7 @@ def _run_trials(
     """Run the trials that are not in the ledger, starting with the default settings."""
     is_suggested = config.search == "optuna"
     settings = tuple(s for s in ({}, *plan.settings) if not ledger.done(s))
+    # The trial with the default settings is not one of those that --trials asks for.
     done = sum(
         bool(trial.setting and ledger.done(trial.setting)) for trial in ledger.trials.values()
     )

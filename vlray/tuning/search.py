@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from vlray.cluster.connection import default_variables
 from vlray.cluster.console import quiet_loggers
@@ -20,10 +21,14 @@ from vlray.tuning.space import Space
 from vlray.tuning.tuned import Setting
 from vlray.tuning.work import Resources, TrialFunction
 
+if TYPE_CHECKING:
+    from vlray.tuning.suggest import OptunaSearcher
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
 _AT_START = {
+    # vlray shows the progress itself.
     "RAY_AIR_NEW_OUTPUT": "0",
     # Relative paths in the settings refer to the working directory.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -67,7 +72,13 @@ class Search:
             searcher = OptunaSearcher(space, self.objective, seed, invalid_reason, done)
             self._run({}, trials, ledger, searcher)
 
-    def _run(self, space: dict[str, Any], trials: int, ledger: Ledger, searcher: Any) -> None:
+    def _run(
+        self,
+        space: Mapping[str, object],
+        trials: int,
+        ledger: Ledger,
+        searcher: OptunaSearcher | None,
+    ) -> None:
         with default_variables(_AT_START):
             import ray.tune  # before quiet_loggers(): the import sets the logger's level
 
@@ -75,7 +86,12 @@ class Search:
                 self._fit(ray.tune, space, trials, ledger, searcher)
 
     def _fit(
-        self, tune: Any, space: dict[str, Any], trials: int, ledger: Ledger, searcher: Any
+        self,
+        tune: ModuleType,
+        space: Mapping[str, object],
+        trials: int,
+        ledger: Ledger,
+        searcher: OptunaSearcher | None,
     ) -> None:
         from vlray.tuning.follow import Asha, TrialCallback, run_trial
 

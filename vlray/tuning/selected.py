@@ -128,6 +128,7 @@ def _rows_of(
     """
     proposals = from_table(table)
     ends = selection.offsets[image : image + len(table) + 1]
+    # ``rows`` counts the proposals of all images; the part begins with its own.
     rows = selection.rows[ends[0] : ends[-1]] - offsets[image]
     dim = 0
     if "visual_feats" in schema.names:
@@ -199,6 +200,7 @@ class _Head:
         options, dtype = settled(config.detector), config.output.dtype
         dim = 0
         if options.features == "pooled":
+            # In a collection for vg-caffe, each vector begins with the class probabilities.
             dim = int(self.made_by["feature_dim"]) - (OBJECTS if options.name == "vg-caffe" else 0)
             stored_dtype = self.about["settings"]["output.dtype"]
             if dim <= 0 or (stored_dtype, dtype) == ("float16", "float32"):

@@ -81,13 +81,13 @@ class SelectionTrials:
     """Function that trials of ``-- extract`` run: it selects regions and measures them."""
 
     tuned: Tuned
-    candidates: Mapping[str, Any]
+    candidates: Mapping[str, ray.ObjectRef]
     """References to the `Candidates` in Ray's object store, keyed by the kind's name."""
 
     constants: Mapping[str, Mapping[str, float]]
     """Metrics that do not depend on the selection, keyed by the kind's name."""
 
-    truth: Any
+    truth: ray.ObjectRef | None
     """Reference to the `Truth` in Ray's object store, or None."""
 
     downstream: Downstream | None
@@ -104,6 +104,7 @@ class SelectionTrials:
         # Relative paths refer to the driver's working directory, if this node has it.
         if self.cwd.is_dir():
             os.chdir(self.cwd)
+        # "-" is a placeholder: a selection writes no output of its own.
         config = cast(ExtractConfig, self.tuned.config(setting, "-"))
         selection = candidates.select(config.detector)
         metrics = {**selection_metrics(selection, candidates, truth), **self.constants[kind]}
@@ -112,10 +113,10 @@ class SelectionTrials:
         return metrics
 
 
-_fetched: dict[Any, Any] = {}
+_fetched: dict[ray.ObjectRef, object] = {}
 
 
-def _fetch(reference: Any) -> Any:
+def _fetch(reference: ray.ObjectRef) -> Any:
     """Get an object from Ray's object store, once per process to keep the caches in the object."""
     if reference not in _fetched:
         _fetched[reference] = ray.get(reference)

@@ -6,13 +6,14 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from vlray.settings.json_value import JsonValue
 from vlray.settings.options import Path, options_of
 from vlray.settings.wording import plain_message
 from vlray.tuning.tuned import Setting, Tuned
@@ -26,9 +27,9 @@ FORMS = "pass values (0.1,0.2), a number of values in a range (0.3..0.9/7) or a 
 class Choices:
     """A list of values, in the given order."""
 
-    values: tuple[Any, ...]
+    values: tuple[JsonValue, ...]
 
-    def draw(self, rng: random.Random) -> Any:
+    def draw(self, rng: random.Random) -> JsonValue:
         """Draw one of the values uniformly."""
         return rng.choice(self.values)
 
@@ -137,7 +138,7 @@ def _validate(key: str, value: Any, path: Path, tuned: Tuned) -> Any:
         ) from error
 
 
-def _can_be_keys(values: list[Any]) -> bool:
+def _can_be_keys(values: Sequence[object]) -> bool:
     return all(isinstance(value, str | int | float | bool | None) for value in values)
 
 
@@ -146,6 +147,7 @@ def _evenly_spaced(whole: Range, count: int) -> Iterator[float]:
     low, high = (math.log(end) if whole.is_log else end for end in (whole.low, whole.high))
     for index in range(count):
         value = low + (high - low) * index / (count - 1)
+        # Six digits, to avoid values such as 0.30000000000000004.
         value = float(f"{math.exp(value) if whole.is_log else value:.6g}")
         yield round(value) if whole.is_int else value
 

@@ -128,10 +128,8 @@ def _distribution(domain: Domain) -> BaseDistribution:
 
 
 def _is_ordered(domain: Choices) -> bool:
-    values = domain.values
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-        return False
-    return list(values) == sorted(values)
+    numbers = [v for v in domain.values if isinstance(v, int | float) and not isinstance(v, bool)]
+    return len(numbers) == len(domain.values) and numbers == sorted(numbers)
 
 
 def _value(domain: Domain, param: Any) -> Any:

@@ -9,16 +9,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from vlray.config.train import TrainConfig
 from vlray.config.tune import TuneConfig
-from vlray.engine.data import corpus_spec, open_data
+from vlray.engine.data import corpus_spec, open_data, with_local_weights
 from vlray.engine.group import listener
 from vlray.engine.trainer import resolve_paths, run_training
 from vlray.evaluation.predict import has_labels, usable_examples
 from vlray.loader.dataset import RegionDataset
 from vlray.runs.metrics import METRICS, Record, metrics_of, of_kind
+from vlray.settings.json_value import JsonValue
 from vlray.tasks.corpus import open_corpus
 from vlray.tasks.metrics import SCORED, score
 from vlray.tuning.capacity import for_trainings
@@ -92,6 +93,7 @@ def train_once(
     if objective.name in evaluations[-1]:
         evaluations.sort(key=lambda record: objective.key(_number(record[objective.name])))
         return _numbers(evaluations[0])
+    # The training marks each evaluation that improved; the last one belongs to OUT/best.
     marked = [record for record in evaluations if record.get("best")]
     return _numbers((marked or evaluations)[-1])
 
@@ -120,7 +122,7 @@ class TrainSweep:
         check_validation(base, "after --")
         self._workers = base.cluster
         self.objective = make_objective(_objective_name(config.objective, base), config.mode)
-        self.about: Mapping[str, Any] = {}
+        self.about: Mapping[str, JsonValue] = {}
 
     def invalid_reason(self, setting: Setting) -> str:
         """Return why a setting is invalid; an empty text if it is valid."""
@@ -145,7 +147,7 @@ def _objective_name(objective: str, config: TrainConfig) -> str:
     Raises:
         ValueError: The objective is unknown, or is not given and the task has no default.
     """
-    data = open_data(resolve_paths(config))
+    data = open_data(with_local_weights(resolve_paths(config)))
     assert data.valid is not None
     names = _metric_names(data.valid)
     # The parts of the loss depend on the model, which is not built here; run_trial() checks them.

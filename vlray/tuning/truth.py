@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def read_truth(path: str, id_rule: str = "stem") -> Truth:
     data = files.read_bytes(*files.resolve(path)).removeprefix(codecs.BOM_UTF8)
     try:
         coco = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); {_FORM}") from error
     if not isinstance(coco, dict) or not {"images", "annotations"} <= coco.keys():
         raise ValueError(f"{path} has no images and annotations; {_FORM}")
@@ -86,9 +86,9 @@ def read_truth(path: str, id_rule: str = "stem") -> Truth:
 def _gather(
     path: str,
     annotations: Sequence[Any],
-    numbers: Sequence[Any],
+    numbers: Sequence[object],
     names: Sequence[str],
-    categories: dict[Any, str],
+    categories: dict[object, str],
 ) -> Truth:
     """Group the boxes by image; within an image, boxes keep their order in the file.
 
@@ -123,6 +123,7 @@ def _gather(
         raise ValueError(f"{path}: annotation {row} has a box that is not finite; {_FORM}")
     # A stable sort keeps the boxes of an image in the order of the file.
     order = np.argsort(images, kind="stable")
+    # minlength also counts the images at the end that have no boxes.
     counts = np.bincount(images, minlength=len(names))
     rows = order.tolist()
     with_attributes = any("attributes" in one for one in annotations)
@@ -141,7 +142,7 @@ def _gather(
     )
 
 
-def _attributes(path: str, row: int, annotation: dict[str, Any]) -> tuple[str, ...]:
+def _attributes(path: str, row: int, annotation: Mapping[str, object]) -> tuple[str, ...]:
     names = annotation.get("attributes") or []
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         return tuple(names)

@@ -8,13 +8,23 @@ from pathlib import Path as File
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from vlray.config.tune import TuneConfig
 from vlray.settings import arguments
 from vlray.settings.base import Command
 from vlray.settings.commands import settings_of
 from vlray.settings.layers import Layer, explain
-from vlray.settings.options import Path, find_option, flatten, is_mapping, nearest, nest, options_of
+from vlray.settings.options import (
+    FLAGS_ONLY,
+    Path,
+    find_option,
+    flatten,
+    is_mapping,
+    nearest,
+    nest,
+    options_of,
+)
 from vlray.settings.reader import UsageError, read
 
 COMMANDS = ("extract", "train")
@@ -30,7 +40,7 @@ FIXED = {
 }
 """Options and sections that cannot be searched: locations, and the data to measure on."""
 
-Setting = dict[str, Any]
+Setting = Mapping[str, Any]
 """A value for each searched option, in plain types, keyed by the option's dotted name."""
 
 
@@ -39,7 +49,7 @@ class Tuned:
     """The command after ``--`` and its options."""
 
     cls: type[Command]
-    options: Mapping[Path, Any]
+    options: Mapping[Path, object]
     """Options that are set in any settings layer, in plain types."""
 
     @property
@@ -47,7 +57,7 @@ class Tuned:
         """Name of the command: ``extract`` or ``train``."""
         return self.cls.command
 
-    def config(self, setting: Mapping[str, Any], output: str | File) -> Command:
+    def config(self, setting: Setting, output: str | File) -> Command:
         """Return the command's settings in a trial.
 
         Args:
@@ -88,6 +98,7 @@ class Tuned:
         options = options_of(self.cls)
         option = path if find_option(path, options) else self._by_last_part(path, options)
         name = ".".join(option)
+        # With the dot, ``output`` stands for the section ``output.*``, not for other names.
         if f"{name}.".startswith(tuple(f"{fixed}." for fixed in FIXED[self.name])):
             raise ValueError(
                 f"--space {key}: {name} sets a location or the data to measure on, so trials would "
@@ -100,7 +111,7 @@ class Tuned:
             )
         return option
 
-    def _by_last_part(self, path: Path, options: Mapping[Path, Any]) -> Path:
+    def _by_last_part(self, path: Path, options: Mapping[Path, FieldInfo]) -> Path:
         """Return the full path for ``nms_thresh``, or for a mapping's ``architecture.l_layers``.
 
         Raises:
@@ -153,6 +164,7 @@ def read_tuned(config: TuneConfig) -> Tuned:
     # OUT is required, so pass "-" as a placeholder.
     parsed = read(cls, [*args, f"--{'.'.join(output)}", "-"])
     # "config" only names files, whose values are among the other options.
-    options = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={"config"}))
+    # Only what some layer sets: options at their default can be searched.
+    options = flatten(parsed.model_dump(mode="json", exclude_unset=True, exclude={*FLAGS_ONLY}))
     del options[output]  # each trial has its own
     return Tuned(cls, options)

@@ -1,1 +1,21 @@
 """Detectron2's R-CNNs as detectors, for any of its configurations that have a box head."""
+
+from __future__ import annotations
+
+import importlib.util
+
+_MISSING = (
+    "Detectron2 is not installed; install it with `vlray doctor --fix` (no compiler needed) or "
+    "from its official source, "
+    "`pip install git+https://github.com/facebookresearch/detectron2`"
+)
+
+
+def check_installed() -> None:
+    """Refuse to go on without Detectron2, without importing it.
+
+    Raises:
+        ImportError: Detectron2 is not installed.
+    """
+    if importlib.util.find_spec("detectron2") is None:
+        raise ImportError(_MISSING, name="detectron2")

@@ -19,6 +19,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vlray.detect.weights.finite import check_finite
 from vlray.storage.pickles import ArrayUnpickler
 
 # Tensors that may remain unused: heads that boxes and features do not need, normalization that the
@@ -40,10 +41,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
             wrote; the format is detected from the content, not from the name.
 
     Raises:
-        ValueError: The file is damaged, requires code to be run, or does not fit the network; the
-            message lists the tensors that differ.
+        ValueError: The file is damaged, requires code to be run, has NaN or infinite values, or
+            does not fit the network; the message lists the tensors that differ.
     """
-    checkpoint = _read(path)
+    checkpoint = read_checkpoint(path)
     # Detectron2 can map the names and shapes in older files onto a network, but it loads the
     # tensors that fit and only warns about the rest. Its result is therefore checked below.
     result = DetectionCheckpointer(model)._load_model(checkpoint)
@@ -72,6 +73,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
             + "\nUse the weights that were trained with this configuration (if the box predictor "
             "has another shape, check MODEL.ROI_HEADS.NUM_CLASSES)."
         )
+    check_finite(model.state_dict(), path)
 
 
 def _is_unused(name: str) -> bool:
@@ -97,8 +99,12 @@ def _is_safetensors(path: Path) -> bool:
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") + 8 <= path.stat().st_size
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a file into the form that Detectron2's checkpointer expects."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a file into the form that Detectron2's checkpointer expects.
+
+    Raises:
+        ValueError: The file is damaged, requires code to be run, or holds anything but tensors.
+    """
     data, is_pickle = _open(path)
     # As in Detectron2: any other pickle is from Caffe2, whose names need matching.
     if is_pickle and not ("model" in data and "__author__" in data):

@@ -17,11 +17,7 @@ from typing import Any
 import PIL.Image
 import torch
 
-_MISSING = (
-    "Detectron2 is not installed; install it with `vlray doctor --fix` (no compiler needed) or "
-    "from its official source, "
-    "`pip install git+https://github.com/facebookresearch/detectron2`"
-)
+from vlray.detect.d2 import check_installed
 
 
 class _MissingExtension(ModuleType):
@@ -75,8 +71,7 @@ def prepare_detectron2() -> None:
     Raises:
         ImportError: Detectron2 is not installed.
     """
-    if importlib.util.find_spec("detectron2") is None:
-        raise ImportError(_MISSING, name="detectron2")
+    check_installed()
     detectron2 = importlib.import_module("detectron2")
     import_torchvision()
     has_extension = "detectron2._C" in sys.modules or importlib.util.find_spec("detectron2._C")

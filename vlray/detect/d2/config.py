@@ -10,12 +10,15 @@ import importlib.util
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.weights.files import is_url, locate
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 ARCHITECTURES = ("GeneralizedRCNN", "PanopticFPN")
 RESNETS = ("build_resnet_backbone", "build_resnet_fpn_backbone")
@@ -80,7 +83,7 @@ def weights_of(options: DetectorSection) -> str:
     )
 
 
-def load_config(options: DetectorSection) -> Any:
+def load_config(options: DetectorSection) -> CfgNode:
     """Read a configuration as a Detectron2 ``CfgNode``, with the mask and keypoint heads off.
 
     Raises:
@@ -113,7 +116,7 @@ def load_config(options: DetectorSection) -> Any:
     return cfg
 
 
-def _add_attribute_keys(cfg: Any) -> None:
+def _add_attribute_keys(cfg: CfgNode) -> None:
     """Add the keys of grid-feats-vqa's configurations, which have an effect in training only.
 
     Source:
@@ -153,7 +156,7 @@ def check_grid(options: DetectorSection) -> None:
         )
 
 
-def _check(cfg: Any, path: Path) -> None:
+def _check(cfg: CfgNode, path: Path) -> None:
     """Refuse networks from which vlray cannot read regions.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 # isort: off
 import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from jaxtyping import Float32, Int32, UInt8
@@ -115,7 +115,7 @@ class Detectron:
         return [image[:, :, ::-1] for image in images] if self._is_rgb else images
 
 
-def _obj_names(cfg: Any, options: DetectorSection) -> tuple[str, ...]:
+def _obj_names(cfg: CfgNode, options: DetectorSection) -> tuple[str, ...]:
     """Return the class names in the options, else the test dataset's, else numbered names.
 
     Raises:

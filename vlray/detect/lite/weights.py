@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vlray.detect.lite.model import build_lite, trained_names
+from vlray.detect.weights.finite import check_finite
 from vlray.detect.weights.headers import read_header
 from vlray.settings.wording import counted
 
@@ -52,11 +53,12 @@ def load_lite(path: Path) -> tuple[nn.Module, tuple[str, ...]]:
         The network, and its class names.
 
     Raises:
-        ValueError: The file is damaged, or does not fit this network.
+        ValueError: The file is damaged, does not fit this network, or has NaN or infinite values.
     """
     weights, obj_names = read_weights(path)
     model = build_lite(len(obj_names))
     _check_fit(path, weights, model.state_dict(), trained_names(model))
+    check_finite(weights, path)
     model.load_state_dict(weights, strict=False)
     return model.eval(), obj_names
 

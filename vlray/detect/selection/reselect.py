@@ -6,7 +6,6 @@ Shapes: P: proposals of all images; K: classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -51,7 +50,7 @@ def collecting(options: DetectorSection, *, with_feats: bool) -> DetectorSection
         options: Options that ``load.settled`` returned.
         with_feats: Whether the proposals' feature vectors are needed.
     """
-    updates: dict[str, Any] = {
+    updates: dict[str, object] = {
         "score_thresh": 0.0,
         "nms_thresh": 1.0,  # no IoU is above it, so NMS suppresses nothing
         "min_boxes": 0,

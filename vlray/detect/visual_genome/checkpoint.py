@@ -16,6 +16,7 @@ from vlray.detect.d2.checkpoint import read_tensors
 from vlray.detect.visual_genome.flavours import Flavour, check_shapes, to_canonical
 from vlray.detect.visual_genome.shapes import canonical_shapes
 from vlray.detect.weights.files import locate, sha256
+from vlray.detect.weights.finite import check_finite
 from vlray.detect.weights.headers import VG_FAMILY, VG_FORMAT, converted_path, read_header
 from vlray.settings.atomic import replacing
 from vlray.storage.locks import locked
@@ -56,12 +57,13 @@ def load_vg(weights: str) -> VgCheckpoint:
 
     Raises:
         ValueError: The weights cannot be found or downloaded, require code to be run, or are not
-            the complete weights of this network; the message lists the differences.
+            the complete weights of this network, or not finite; the message lists the differences.
     """
     path = locate(weights)
     digest = sha256(path)
     if read_header(path)[0].get("format", "").startswith(VG_FAMILY):
         tensors, metadata = _read_canonical(path)
+        check_finite(tensors, path)
         return VgCheckpoint(tensors, "canonical", _has_attributes(metadata), digest, path)
     cached = converted_path(digest)
     checkpoint = _from_cache(cached, digest, path)
@@ -69,6 +71,7 @@ def load_vg(weights: str) -> VgCheckpoint:
         with _conversion_lock(cached):
             # Another process may have converted the file while this one waited for the lock.
             checkpoint = _from_cache(cached, digest, path) or _convert(path, digest, cached)
+    check_finite(checkpoint.tensors, path)
     return checkpoint
 
 

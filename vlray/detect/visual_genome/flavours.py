@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def to_canonical(
     return canonical, flavour, with_attributes
 
 
-def check_shapes(tensors: Mapping[str, Any], expected: Shapes, source: str) -> None:
+def check_shapes(tensors: Mapping[str, Tensor | np.ndarray], expected: Shapes, source: str) -> None:
     """Check the tensors' names and shapes against the expected ones.
 
     Raises:

@@ -222,11 +222,13 @@ def _backbone() -> ResNet:
     )
 
 
-def _res5() -> list[Any]:
+def _res5() -> list[BottleneckBlock]:
     return _stage(3, C4_DIM, 512, 1, dilation=2)
 
 
-def _stage(blocks: int, channels: int, width: int, stride: int, dilation: int) -> list[Any]:
+def _stage(
+    blocks: int, channels: int, width: int, stride: int, dilation: int
+) -> list[BottleneckBlock]:
     """Build a stage's blocks; as in MSRA's ResNet, the first 1x1 convolution has the stride.
 
     Args:

@@ -208,6 +208,7 @@ class VltkArrowReader(_ArrowReader):
             ValueError,
             TypeError,
             AttributeError,
+            RecursionError,
         ):  # not every version of vltk writes this map
             return super()._list_lost(contents)
 

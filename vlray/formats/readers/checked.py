@@ -17,10 +17,13 @@ from vlray.settings.wording import counted
 from vlray.storage.files import escape_bytes
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+# Visual Genome's 1,600 classes and the background.
 _CLASSES_WITH_BACKGROUND = 1601
 
 
-def attempt(image_id: str, read: Callable[..., RawRegions], *args: Any) -> RawRegions | Unreadable:
+def attempt(
+    image_id: str, read: Callable[..., RawRegions], *args: object
+) -> RawRegions | Unreadable:
     """Call ``read(*args)`` for one image; turn any exception into an `Unreadable`."""
     try:
         return read(*args)
@@ -30,11 +33,11 @@ def attempt(image_id: str, read: Callable[..., RawRegions], *args: Any) -> RawRe
 
 def raw_regions(
     image_id: str,
-    boxes: Any,
-    visual_feats: Any,
+    boxes: object,
+    visual_feats: object,
     *,
     image_hw: tuple[float, float] | None = None,
-    labels: Mapping[str, Any] | None = None,
+    labels: Mapping[str, object] | None = None,
     remarks: tuple[str, ...] = (),
 ) -> RawRegions:
     """Check the arrays of one image, and combine them into `RawRegions`.
@@ -72,7 +75,7 @@ def raw_regions(
     return RawRegions(image_id, boxes[:, :4], feats, image_hw, **checked, remarks=remarks)
 
 
-def numbers(value: Any, what: str) -> np.ndarray:
+def numbers(value: object, what: str) -> np.ndarray:
     """Convert a value to a numeric array.
 
     Raises:
@@ -86,14 +89,14 @@ def numbers(value: Any, what: str) -> np.ndarray:
     return array
 
 
-def size(height: Any, width: Any) -> tuple[float, float] | None:
+def size(height: object, width: object) -> tuple[float, float] | None:
     """Return an image's height and width as floats; None if either is missing."""
     if height is None or width is None:
         return None
     return float(np.asarray(height).item()), float(np.asarray(width).item())
 
 
-def class_labels(objects: Any, cls_prob: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+def class_labels(objects: object, cls_prob: object) -> tuple[dict[str, object], tuple[str, ...]]:
     """Convert MMF's classes and scores to labels and remarks.
 
     Args:

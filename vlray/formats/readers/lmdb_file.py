@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import lmdb
 import numpy as np
@@ -169,12 +169,12 @@ def _read(image_id: str, value: bytes) -> RawRegions:
     return raw_regions(image_id, boxes, feats, image_hw=size(height, width), labels=labels)
 
 
-def _array(value: Any, what: str, dtype: type[np.generic]) -> np.ndarray:
+def _array(value: object, what: str, dtype: type[np.generic]) -> np.ndarray:
     """Return an array unchanged, or decode base64 text to an array with this dtype."""
     if not isinstance(value, str | bytes):
         return numbers(value, what)
     return np.frombuffer(base64.b64decode(value, validate=True), dtype)
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     return float(value) if isinstance(value, str | bytes) else value

@@ -82,7 +82,7 @@ class NpyReader:
         return read_mmf(image_id_of(name, _ENDING), feats, info)
 
 
-def read_mmf(image_id: str, feats: Any, info: Mapping[str, Any]) -> RawRegions:
+def read_mmf(image_id: str, feats: object, info: Mapping[str, Any]) -> RawRegions:
     """Convert the features and the dictionary that MMF's scripts write for one image.
 
     Args:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from vlray.formats.readers.checked import (
     attempt,
@@ -114,7 +115,7 @@ class NpzReader:
             remarks=remarks + more,
         )
 
-    def _labels(self, archive: Any, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def _labels(self, archive: Any, name: str) -> tuple[dict[str, object], tuple[str, ...]]:
         if "info" not in archive:
             return {}, ()
         if not self._trust_pickle:
@@ -165,7 +166,7 @@ def _has_boxes(path: Path) -> bool:
         return False
 
 
-def _features(archive: Any, num_boxes: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def _features(archive: NpzFile, num_boxes: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read ``x`` as (R, D), transposing it if stored as (D, R); also return the remarks."""
     if "x" not in archive:
         return np.zeros((num_boxes, 0), np.float32), ("no-features",)

@@ -104,7 +104,7 @@ class _RegionUnpickler(ArrayUnpickler):
     is a nested pickle, which is not opened.
     """
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         """Return the class or function that a pickle imports.
 
         Raises:
@@ -115,5 +115,5 @@ class _RegionUnpickler(ArrayUnpickler):
         return super().find_class(module, name)
 
 
-def _tensor_placeholder(*_: Any) -> str:
+def _tensor_placeholder(*_: object) -> str:
     return "torch tensor, not read"

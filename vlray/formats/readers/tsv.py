@@ -27,6 +27,7 @@ COLUMNS_10 = (
 )
 COLUMNS_6 = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 
+# The file does not state its dtypes: the number of bytes decides among these.
 _INTEGERS, _FLOATS = ("<i8", "<i4"), ("<f4", "<f8")
 _LOOKED_AT = 5  # lines; the first ones may be damaged
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vlray.formats.readers.float_types import FloatType, float_type
 from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 from vlray.settings.wording import counted
@@ -50,16 +51,18 @@ class VinvlReader:
                 f"{source} does not have the format {self.name}: "
                 f"{next(reasons, 'the file is empty')}"
             )
+        samples = [row.visual_feats.tobytes() for row in rows if isinstance(row, RawRegions)]
+        self._float_type = float_type(samples)
         self._source = source
         self.end = source.stat().st_size
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
         """Yield the images from a position on, each with the byte offset after its line."""
         for end, line in lines(self._source, position):
-            yield end, _parse(line)
+            yield end, _parse(line, self._float_type)
 
 
-def _parse(line: bytes) -> RawRegions | Unreadable:
+def _parse(line: bytes, kind: FloatType = "<f4") -> RawRegions | Unreadable:
     key, tab, text = line.partition(b"\t")
     image_id = key[:255].decode("utf-8", "backslashreplace")
     try:
@@ -72,9 +75,9 @@ def _parse(line: bytes) -> RawRegions | Unreadable:
         if isinstance(row, list):  # older files have the list of objects at the top level
             row = {"objects": row}
         if isinstance(row, dict) and isinstance(row.get("objects"), list):
-            return _objects(image_id, row["objects"])
+            return _objects(image_id, row["objects"], kind)
         if isinstance(row, dict) and {"num_boxes", "features"} <= row.keys():
-            return _oscar(image_id, row)
+            return _oscar(image_id, row, kind)
         raise DamagedError("the JSON has neither objects, nor num_boxes and features")
     except DamagedError as error:
         return Unreadable(image_id, "Damaged", str(error))
@@ -84,12 +87,12 @@ def _parse(line: bytes) -> RawRegions | Unreadable:
         )
 
 
-def _objects(image_id: str, objects: list[dict[str, Any]]) -> RawRegions:
+def _objects(image_id: str, objects: list[dict[str, Any]], kind: FloatType) -> RawRegions:
     # For an image without objects, all() is true, so the image gets empty label columns.
     labelled = all("class" in item and "conf" in item for item in objects)
     attributed = all(item.get("attributes") and item.get("attr_scores") for item in objects)
     vectors = [
-        np.frombuffer(decode_base64("feature", item["feature"].encode()), "<f4")
+        np.frombuffer(decode_base64("feature", item["feature"].encode()), kind)
         for item in objects
         if "feature" in item
     ]
@@ -119,14 +122,15 @@ def _best(item: dict[str, Any]) -> tuple[str, float]:
     return str(name), float(score)
 
 
-def _oscar(image_id: str, row: dict[str, Any]) -> RawRegions:
+def _oscar(image_id: str, row: dict[str, Any], kind: FloatType) -> RawRegions:
     count = int(row["num_boxes"])
     data = decode_base64("features", row["features"].encode())
-    if len(data) % max(count * 4, 1) or (data and not count):
+    dtype = np.dtype(kind)
+    if len(data) % max(count * dtype.itemsize, 1) or (data and not count):
         raise DamagedError(
-            f"features has {len(data):,} bytes, which is not a multiple of {count} float32 vectors"
+            f"features has {len(data):,} bytes, which is not a multiple of {count} {dtype} vectors"
         )
-    values = np.frombuffer(data, "<f4").reshape(count, -1) if count else np.zeros((0, 0), "<f4")
+    values = np.frombuffer(data, dtype).reshape(count, -1) if count else np.zeros((0, 0), dtype)
     if count and values.shape[1] <= _GEOMETRY:
         raise DamagedError(
             f"features have {counted(values.shape[1], 'value')} per region, too few to include "
@@ -135,7 +139,7 @@ def _oscar(image_id: str, row: dict[str, Any]) -> RawRegions:
     split = values.shape[1] - _GEOMETRY if count else 0
     return RawRegions(
         image_id,
-        boxes=values[:, split : split + 4] if count else np.zeros((0, 4), np.float32),
+        boxes=values[:, split : split + 4].astype(np.float32) if count else np.zeros((0, 4), "<f4"),
         visual_feats=values[:, :split] if count else values,
         remarks=("normalized-boxes",),
     )

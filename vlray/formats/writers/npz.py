@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import posixpath
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pyarrow.fs import LocalFileSystem
@@ -56,7 +55,7 @@ class NpzExport:
         """Write the file of the next image."""
         height, width = regions.image_hw[0].tolist()
         count = len(regions.boxes)
-        info: dict[str, Any] = {
+        info: dict[str, object] = {
             "image_id": image_id,
             "image_h": height,
             "image_w": width,

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput
 
+# The default of Python's csv module.
 LINE_END = b"\r\n"
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from vlray.images.ids import image_ids
 from vlray.tasks.example import Example
-from vlray.tasks.layouts.documents import short_name
+from vlray.tasks.layouts.documents import Entry, short_name
 from vlray.tasks.problems import Problems
 
 
@@ -27,7 +26,7 @@ _MALFORMED = (FieldError, KeyError, IndexError, TypeError, AttributeError, Value
 """Errors that may be raised while reading an entry with an unexpected structure."""
 
 
-def text_of(entry: Mapping[str, Any], key: str) -> str:
+def text_of(entry: Entry, key: str) -> str:
     """Return a required text field, without surrounding whitespace.
 
     Raises:
@@ -39,7 +38,7 @@ def text_of(entry: Mapping[str, Any], key: str) -> str:
     return value.strip()
 
 
-def id_of(entry: Mapping[str, Any], key: str) -> str:
+def id_of(entry: Entry, key: str) -> str:
     """Return an id, which may be a number or a string in the file.
 
     Raises:
@@ -63,7 +62,7 @@ def answer_of(value: object) -> str:
     return str(value)
 
 
-def image_of(entry: Mapping[str, Any], key: str) -> str:
+def image_of(entry: Entry, key: str) -> str:
     """Return the name or number of the entry's image.
 
     Raises:
@@ -75,7 +74,7 @@ def image_of(entry: Mapping[str, Any], key: str) -> str:
         raise NoImageError(*error.args) from error
 
 
-def about(entry: Mapping[str, Any], *keys: str) -> dict[str, str]:
+def about(entry: Entry, *keys: str) -> dict[str, str]:
     """Return the fields among ``keys`` that the entry has, as stripped strings."""
     return {key: str(entry[key]).strip() for key in keys if entry.get(key) not in (None, "")}
 
@@ -104,8 +103,8 @@ def image_namer(options: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def examples(
-    entries: Iterable[Mapping[str, Any]],
-    make: Callable[[Mapping[str, Any]], Example],
+    entries: Iterable[Entry],
+    make: Callable[[Entry], Example],
     path: str,
     problems: Problems,
 ) -> Iterator[Example]:
@@ -121,7 +120,7 @@ def examples(
         ValueError: The file has several entries and all are faulty, so its format is wrong.
     """
     good = bad = 0
-    first: Mapping[str, Any] = {}
+    first: Entry = {}
     reason = ""
     for number, entry in enumerate(entries, 1):
         try:
@@ -130,6 +129,7 @@ def examples(
             bad += 1
             kind = error.kind if isinstance(error, FieldError) else FieldError.kind
             fault = str(error) if isinstance(error, FieldError) else f"malformed ({error!r:.60})"
+            # The first fault explains what is wrong if the whole file has another format.
             if bad == 1:
                 first, reason = entry, fault
             problems.add(kind, f"entry {number} of {short_name(path)}: {fault}")

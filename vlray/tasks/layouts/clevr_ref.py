@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import corners_of, is_box
@@ -16,7 +16,7 @@ from vlray.tasks.layouts._fields import (
     image_of,
     text_of,
 )
-from vlray.tasks.layouts.documents import items
+from vlray.tasks.layouts.documents import Entry, items
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -49,13 +49,14 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     image_id = image_namer(options)
     scenes = _scenes(files["scenes"], problems)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         text, number = text_of(entry, "refexp"), id_of(entry, "refexp_index")
         scene = scenes.get(int(id_of(entry, "image_index")))
         if scene is None:
             raise FieldError("no scene has its image")
         boxes = [
             corners_of(scene[4 * index : 4 * index + 4])
+            # ``_output`` counts objects from 0, the keys of ``obj_bbox`` from 1.
             for index in entry["program"][-1]["_output"]
         ]
         valid = tuple(box for box in boxes if is_box(box, None, f"a box of {number}", problems))

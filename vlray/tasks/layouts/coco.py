@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import corners_of, is_box
 from vlray.tasks.layouts._fields import examples, id_of, image_namer, image_of, text_of
-from vlray.tasks.layouts.documents import items, short_name
+from vlray.tasks.layouts.documents import Entry, items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -38,7 +38,7 @@ def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> It
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         return Example(
             example_id=id_of(entry, "id"),
             text=text_of(entry, "caption"),
@@ -69,7 +69,7 @@ def karpathy(files: Files, problems: Problems, options: Mapping[str, str]) -> It
     image_id = image_namer(options)
     splits = options["splits"].split(",")
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         return Example(
             example_id=id_of(entry, "sentid"),
             text=text_of(entry, "raw"),
@@ -78,15 +78,17 @@ def karpathy(files: Files, problems: Problems, options: Mapping[str, str]) -> It
 
     for path in files["captions"]:
         sentences = (
+            # The file name, which the image id is derived from, is a field of the image.
             {**sentence, "filename": image.get("filename")}
             for image in items(path, "images.item", problems)
+            # An image without a split passes, so that `_sentences` turns it into a problem.
             if image.get("split", splits[0]) in splits
             for sentence in _sentences(image)
         )
         yield from examples(sentences, make, path, problems)
 
 
-def _sentences(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _sentences(image: Entry) -> list[Entry]:
     """Return an image's captions; for an image in another form, an entry without a caption."""
     sentences = image.get("sentences")
     if "split" not in image or not isinstance(sentences, list):
@@ -125,7 +127,7 @@ def instances(files: Files, problems: Problems, options: Mapping[str, str]) -> I
 
         # Default arguments bind the loop variables of this iteration.
         def make(
-            entry: Mapping[str, Any],
+            entry: Entry,
             annotations: _Annotations = annotations,
             names: Mapping[str, str] = names,
             path: str = path,
@@ -162,6 +164,7 @@ class _Annotations:
     """Boxes from a file, sorted by image, in NumPy arrays."""
 
     def __init__(self, path: str, problems: Problems) -> None:
+        # Lists of Python numbers would take several times the memory.
         images, kinds, crowds, boxes = array("q"), array("q"), array("b"), array("d")
         number = 0
         for number, entry in enumerate(items(path, "annotations.item", problems), 1):

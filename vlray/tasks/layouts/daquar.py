@@ -15,6 +15,7 @@ from vlray.tasks.protocol import Files
 ROLES: Mapping[str, Literal["required", "optional"]] = {"questions": "required"}
 
 _IMAGE = re.compile(r"\bimage ?(\d+)\b")
+# The preposition and the article before the name are removed with it.
 _MENTION = re.compile(r"\s*\b(?:(?:in|on|of)\s+)?(?:(?:the|this)\s+)?image ?\d+\b")
 
 

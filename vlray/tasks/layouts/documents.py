@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ijson
@@ -13,7 +13,11 @@ from vlray.storage import files
 from vlray.tasks.layouts.json_text import JsonText
 from vlray.tasks.problems import Problems
 
+Entry = Mapping[str, Any]
+"""An entry of an official file, as parsed: any field may be missing or have the wrong type."""
+
 KEYS_SHOWN = 8
+# Object storage is faster with few large reads.
 BUFFER_BYTES = 1 << 20
 NOT_UTF8 = "a byte there is not UTF-8; convert the file, such as with iconv -f latin1 -t UTF-8"
 
@@ -37,7 +41,7 @@ def short_name(path: str) -> str:
     return files.parent(path)[1]
 
 
-def items(path: str, prefix: str, problems: Problems) -> Iterator[dict[str, Any]]:
+def items(path: str, prefix: str, problems: Problems) -> Iterator[Entry]:
     """Yield the objects of a list inside a JSON document.
 
     From a truncated or broken document, yield the entries before the fault, which is counted as
@@ -55,12 +59,13 @@ def items(path: str, prefix: str, problems: Problems) -> Iterator[dict[str, Any]
     """
     with open_bytes(path) as stream:
         text = JsonText(stream, path)
+        # By default, ijson reads fractions as Decimal.
         pairs = ((None, value) for value in ijson.items(text, prefix, use_float=True))
         for _, entry in _objects(path, prefix, pairs, problems):
             yield entry
 
 
-def entries(path: str, prefix: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
+def entries(path: str, prefix: str, problems: Problems) -> Iterator[tuple[str, Entry]]:
     """Yield the keys and values of a JSON object whose values are objects.
 
     Faults are handled as in `items`, which also describes the errors raised.
@@ -78,8 +83,8 @@ def entries(path: str, prefix: str, problems: Problems) -> Iterator[tuple[str, d
 
 
 def _objects(
-    path: str, prefix: str, pairs: Iterator[tuple[str | None, Any]], problems: Problems
-) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    path: str, prefix: str, pairs: Iterator[tuple[str | None, object]], problems: Problems
+) -> Iterator[tuple[str | None, Entry]]:
     count = 0
     broken = False
     where = prefix.removesuffix("item").rstrip(".")
@@ -126,6 +131,7 @@ def _check_form(path: str, where: str, *, is_list: bool) -> None:
     Raises:
         ValueError: The document has no list or object there.
     """
+    # Read the file again: to the first pass, an empty list and a missing key look the same.
     opened = "start_array" if is_list else "start_map"
     with open_bytes(path) as stream:
         for prefix, event, _ in ijson.parse(JsonText(stream, path)):
@@ -175,7 +181,7 @@ def lines(path: str, problems: Problems, *, keep_end: bool = False) -> Iterator[
                 yield number, text if keep_end else text.rstrip("\r\n")
 
 
-def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
+def json_lines(path: str, problems: Problems) -> Iterator[Entry]:
     """Yield the objects in a file with one JSON object per line; count and skip other lines.
 
     A broken last line is counted as ``cut-off`` if it lacks its newline.
@@ -188,6 +194,7 @@ def json_lines(path: str, problems: Problems) -> Iterator[dict[str, Any]]:
     for number, text in lines(path, problems, keep_end=True):
         seen += 1
         try:
+            # NaN and infinities become null, as in `JsonText`.
             entry = json.loads(text, parse_constant=lambda _: None)
             reason = "" if isinstance(entry, dict) else f"it is a {type(entry).__name__}"
         except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import (
@@ -16,7 +16,7 @@ from vlray.tasks.layouts._fields import (
     image_of,
     text_of,
 )
-from vlray.tasks.layouts.documents import items
+from vlray.tasks.layouts.documents import Entry, items
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -43,7 +43,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         answers = entry.get("answers") or ()
         if not isinstance(answers, list | tuple):
             raise FieldError(f"answers is {answers!r:.40}, not a list")

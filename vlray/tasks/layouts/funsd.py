@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.storage import files as storage
 from vlray.tasks.example import Boxes, Example
@@ -64,6 +64,7 @@ def _form(path: str, page: str, problems: Problems) -> Example:
                 FieldError.kind, f"entity {entity.get('id')} of {short_name(path)}: {error!r:.60}"
             )
             continue
+        # The files list a link at both of its entities; the dict keeps one.
         linking |= dict.fromkeys(links)
         for word, box in words:
             x1, y1, x2, y2 = box
@@ -77,5 +78,5 @@ def _form(path: str, page: str, problems: Problems) -> Example:
             boxes.append((x1, y1, x2, y2))
             names.append(label)
             entities.append(str(entity.get("id")))
-    about: dict[str, Any] = {"entities": " ".join(entities), "linking": " ".join(linking)}
+    about = {"entities": " ".join(entities), "linking": " ".join(linking)}
     return Example(page, text, (page,), Boxes(tuple(boxes), tuple(names), tuple(spans)), about)

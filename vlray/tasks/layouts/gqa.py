@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import (
@@ -15,7 +15,7 @@ from vlray.tasks.layouts._fields import (
     image_of,
     text_of,
 )
-from vlray.tasks.layouts.documents import entries
+from vlray.tasks.layouts.documents import Entry, entries
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -48,7 +48,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         answer = entry.get("answer")
         return Example(
             example_id=id_of(entry, "question id"),
@@ -59,14 +59,16 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         )
 
     for path in files["questions"]:
+        # The id is the entry's key. No field of GQA has a name with a space.
         questions = ({**entry, "question id": key} for key, entry in entries(path, "", problems))
         yield from examples(questions, make, path, problems)
 
 
-def _about(entry: Mapping[str, Any]) -> dict[str, str]:
+def _about(entry: Entry) -> dict[str, str]:
     fields = about(entry.get("types") or {}, "structural", "semantic", "detailed")
     if group := (entry.get("groups") or {}).get("global"):
         fields["group"] = str(group)
+    # Without this field, the metrics take a question as balanced.
     if "isBalanced" in entry:
         fields["balanced"] = "true" if entry["isBalanced"] else "false"
     if entailed := entry.get("entailed"):

@@ -21,6 +21,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|-?(?:NaN|Infinity)\b', re.DOT
 _INSIDE = re.compile(rb'(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _CONSTANTS = (b"NaN", b"Infinity")
 _LONGEST = len(b"-Infinity")
+# Every character of the constants.
 _LETTERS = b"-NaInfity"
 
 
@@ -65,6 +66,7 @@ class JsonText:
         """
         if size == 0:
             return b""
+        # A short read may be held back entirely, but empty bytes would mean the end of the file.
         while True:
             read = self._stream.read(size)
             data = self._tail + read
@@ -96,6 +98,7 @@ class JsonText:
         if not any(constant in data for constant in _CONSTANTS):
             return data
         end = 0
+        # The data begins inside a string, which is passed on unchanged up to its end.
         if starts_inside and (rest := _INSIDE.match(data)):
             end = rest.end()
         return data[:end] + _TOKEN.sub(_replacement, data[end:])
@@ -135,8 +138,10 @@ def _open_end(data: bytes) -> int:
     """Return how many of the last bytes may belong to a token that continues."""
     backslashes = len(data) - len(data.rstrip(b"\\"))
     if backslashes:
+        # The last of an odd number escapes the next byte, so it waits for that byte.
         return backslashes % 2
     letters = (
         len(data) - len(data[-_LONGEST - 1 :].rstrip(_LETTERS)) - max(len(data) - _LONGEST - 1, 0)
     )
+    # A longer run of these letters is not the start of a constant.
     return letters if letters <= _LONGEST else 0

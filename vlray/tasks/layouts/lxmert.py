@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import (
@@ -15,7 +15,7 @@ from vlray.tasks.layouts._fields import (
     image_of,
     text_of,
 )
-from vlray.tasks.layouts.documents import items, open_bytes
+from vlray.tasks.layouts.documents import Entry, items, open_bytes
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -45,7 +45,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         return Example(
             example_id=id_of(entry, "question_id"),
             text=text_of(entry, "sent"),
@@ -78,7 +78,7 @@ def pretraining(files: Files, problems: Problems, options: Mapping[str, str]) ->
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         sentence = text_of(entry, "sent")
         image = image_of(entry, "img_id")
         return Example(
@@ -94,7 +94,7 @@ def pretraining(files: Files, problems: Problems, options: Mapping[str, str]) ->
         yield from examples(entries, make, path, problems)
 
 
-def _sentences(entries: Iterator[dict[str, Any]], only: str) -> Iterator[Mapping[str, Any]]:
+def _sentences(entries: Iterator[Entry], only: str) -> Iterator[Entry]:
     for entry in entries:
         sources = entry.get("sentf")
         if not isinstance(sources, dict) or not all(map(_is_list, sources.values())):
@@ -162,5 +162,6 @@ def _names(path: str) -> Iterator[str]:
         return
     with open_bytes(path) as stream:
         for line in stream:
+            # The rest of a line in a feature file is base64, so only the id is decoded.
             if name := line.partition(b"\t")[0].decode().strip():
                 yield name

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import FieldError, about, examples, id_of, image_namer, text_of
-from vlray.tasks.layouts.documents import json_lines
+from vlray.tasks.layouts.documents import Entry, json_lines
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -44,7 +44,7 @@ def drawings(files: Files, problems: Problems, options: Mapping[str, str]) -> It
     image_id = image_namer(options)
     split = options["split"]
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         identifier = text_of(entry, "identifier")
         if identifier.count("-") != 1:  # NLVR2's have four parts
             raise FieldError(f"identifier {identifier!r:.40} is not set-position")
@@ -87,7 +87,7 @@ def pairs(files: Files, problems: Problems, options: Mapping[str, str]) -> Itera
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         identifier = id_of(entry, "identifier")
         parts = identifier.split("-")
         if len(parts) != 4:
@@ -109,5 +109,5 @@ def pairs(files: Files, problems: Problems, options: Mapping[str, str]) -> Itera
         yield from examples(json_lines(path, problems), make, path, problems)
 
 
-def _label(entry: Mapping[str, Any]) -> Answers | None:
+def _label(entry: Entry) -> Answers | None:
     return Answers((text_of(entry, "label"),)) if "label" in entry else None

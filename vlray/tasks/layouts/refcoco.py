@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal, NoReturn
 
 from vlray.storage.pickles import ArrayUnpickler
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import Corners, corners_of, is_box
 from vlray.tasks.layouts._fields import FieldError, examples, id_of, image_namer, image_of, text_of
-from vlray.tasks.layouts.documents import items, open_bytes
+from vlray.tasks.layouts.documents import Entry, items, open_bytes
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -49,8 +49,9 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
             except (KeyError, TypeError, ValueError) as error:
                 problems.add(FieldError.kind, f"annotation {entry.get('id')}: {error!r:.60}")
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         text, number = text_of(entry, "sent"), id_of(entry, "sent_id")
+        # Invalid bytes were unpickled as lone surrogates. isprintable is the quick test of the two.
         if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise FieldError(f"sent is not UTF-8: {text!r:.40}")
         box = boxes.get(int(id_of(entry, "ann_id")))
@@ -77,12 +78,12 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
 
 
 class _Unpickler(ArrayUnpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> NoReturn:
         # References are plain containers, so the pickle need not import anything.
         raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
 
 
-def _references(path: str) -> list[dict[str, Any]]:
+def _references(path: str) -> list[Entry]:
     """Load the pickle, which was written by Python 2.
 
     Raises:

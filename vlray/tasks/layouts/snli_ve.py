@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import about, examples, image_namer, image_of, text_of
-from vlray.tasks.layouts.documents import json_lines
+from vlray.tasks.layouts.documents import Entry, json_lines
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -34,7 +34,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         # The key is misspelt in older files.
         key = "Flikr30kID" if "Flikr30kID" in entry else "Flickr30K_ID"
         fields = about(entry, "sentence1")

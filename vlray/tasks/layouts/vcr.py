@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Choices, Example
 from vlray.tasks.layouts._fields import (
@@ -14,7 +14,7 @@ from vlray.tasks.layouts._fields import (
     image_of,
     text_of,
 )
-from vlray.tasks.layouts.documents import json_lines
+from vlray.tasks.layouts.documents import Entry, json_lines
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -66,7 +66,7 @@ def _read(
 ) -> Iterator[Example]:
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         objects = entry.get("objects") or ()
         text = _words(entry.get("question"), objects)
         if asked == "rationale":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Boxes, Example
 from vlray.tasks.layouts._boxes import corners_of, is_box
 from vlray.tasks.layouts._fields import examples, id_of, image_of, text_of
-from vlray.tasks.layouts.documents import items, short_name
+from vlray.tasks.layouts.documents import Entry, items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -36,7 +36,7 @@ def objects(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
         ranjaykrishna/visual_genome_python_driver, visual_genome/local.py.
     """
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         image = image_of(entry, "image_id")
         listed = entry["objects"] if "objects" in entry else entry["attributes"]
         boxes, names, attributes = [], [], []
@@ -77,7 +77,7 @@ def regions(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
         As for `objects`.
     """
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         text, number = text_of(entry, "phrase"), id_of(entry, "region_id")
         image = image_of(entry, "image_id")
         box = corners_of([entry[key] for key in ("x", "y", "width", "height")])
@@ -89,7 +89,7 @@ def regions(files: Files, problems: Problems, options: Mapping[str, str]) -> Ite
         yield from examples(_flat(path, problems), make, path, problems)
 
 
-def _flat(path: str, problems: Problems) -> Iterator[Mapping[str, Any]]:
+def _flat(path: str, problems: Problems) -> Iterator[Entry]:
     for number, image in enumerate(items(path, "item", problems), 1):
         listed = image.get("regions")
         if not isinstance(listed, list):

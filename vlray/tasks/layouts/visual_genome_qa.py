@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import examples, id_of, image_namer, image_of, text_of
-from vlray.tasks.layouts.documents import items
+from vlray.tasks.layouts.documents import Entry, items
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -35,7 +35,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         question = text_of(entry, "question")
         return Example(
             example_id=id_of(entry, "qa_id"),
@@ -49,7 +49,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         yield from examples(_questions(items(path, "item", problems)), make, path, problems)
 
 
-def _questions(images: Iterator[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _questions(images: Iterator[Entry]) -> Iterator[Entry]:
     for image in images:
         questions = image.get("qas")
         # An empty list is valid; an entry without a list is yielded to be counted as faulty.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import about, answer_of, examples, image_namer, image_of, text_of
-from vlray.tasks.layouts.documents import items
+from vlray.tasks.layouts.documents import Entry, items
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -35,7 +35,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         image = image_of(entry, "image")
         return Example(
             example_id=image,
@@ -49,7 +49,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
         yield from examples(items(path, "item", problems), make, path, problems)
 
 
-def _label(entry: Mapping[str, Any], kind: str) -> Answers | None:
+def _label(entry: Entry, kind: str) -> Answers | None:
     if kind == "answerable":
         return Answers((str(entry["answerable"]),)) if "answerable" in entry else None
     # Test files have no answers.

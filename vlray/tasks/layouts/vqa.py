@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import (
@@ -18,7 +18,7 @@ from vlray.tasks.layouts._fields import (
     image_of,
     text_of,
 )
-from vlray.tasks.layouts.documents import items, short_name
+from vlray.tasks.layouts.documents import Entry, items, short_name
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -26,8 +26,6 @@ ROLES: Mapping[str, Literal["required", "optional"]] = {
     "questions": "required",
     "annotations": "optional",
 }
-
-Entry = Mapping[str, Any]
 
 
 def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterator[Example]:
@@ -67,7 +65,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     yield from examples(pairs, partial(_example, image_id=image_id), path, problems)
 
 
-def _example(entry: Entry, image_id: Any) -> Example:
+def _example(entry: Entry, image_id: Callable[[str], str]) -> Example:
     """Convert a question, which may have its annotation under ``annotation``, to an example."""
     annotation = entry.get("annotation", {})
     answers = annotation.get("answers") or ()
@@ -81,8 +79,8 @@ def _example(entry: Entry, image_id: Any) -> Example:
 
 
 def _joined(
-    questions: Iterator[dict[str, Any]],
-    annotations: Iterator[dict[str, Any]],
+    questions: Iterator[Entry],
+    annotations: Iterator[Entry],
     problems: Problems,
     names: tuple[str, str],
 ) -> Iterator[Entry]:
@@ -97,6 +95,7 @@ def _joined(
     """
     # Per file: the entries whose partner in the other file has not been read yet.
     waiting: tuple[dict[str, Entry], dict[str, Entry]] = ({}, {})
+    # The rest of the longer file may still have partners among the waiting entries.
     for pair in zip_longest(questions, annotations):
         for side, entry in enumerate(pair):
             if entry is None:

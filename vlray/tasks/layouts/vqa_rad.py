@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.layouts._fields import about, examples, id_of, image_namer, image_of, text_of
-from vlray.tasks.layouts.documents import items
+from vlray.tasks.layouts.documents import Entry, items
 from vlray.tasks.problems import Problems
 from vlray.tasks.protocol import Files
 
@@ -35,7 +35,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
     """
     image_id = image_namer(options)
 
-    def make(entry: Mapping[str, Any]) -> Example:
+    def make(entry: Entry) -> Example:
         fields = about(entry, "answer_type", "question_type", "phrase_type")
         if organ := entry.get("image_organ"):
             fields["organ"] = str(organ)
