@@ -140,6 +140,7 @@ def _head_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Return the numbers of labels of LXMERT's heads, as far as the file has the heads."""
     sizes = {}
     for field, ending in (
+        # Index 3 is the last layer of the answer head.
         ("num_qa_labels", "answer_head.logit_fc.3.weight"),
         ("num_object_labels", "obj_predict_head.decoder_dict.obj.weight"),
         ("num_attr_labels", "obj_predict_head.decoder_dict.attr.weight"),
