@@ -113,7 +113,7 @@ def forwarded() -> Iterator[None]:
 def _log(line: str, batch: dict[str, Any], logged: set[str]) -> None:
     """Log a worker's line at the line's level, unless the same message was logged before.
 
-    Only the log file gets lines that are no messages of vlray, such as Ray's stack dumps.
+    Lines that are not messages of vlray, such as Ray's stack dumps, go to the log file only.
     """
     source: dict[str, Any] = {"process": int(batch["pid"]), "node_ip": batch.get("ip")}
     source |= {name: batch[name] for name in ("actor_name", "task_name") if batch.get(name)}

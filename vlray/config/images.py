@@ -49,7 +49,7 @@ class ImagesSection(Section):
     exclude: Splits = ()
     """Patterns of files and folders to leave out, such as ``thumbs`` or ``*_small.jpg``, separated
     by commas, or the flag repeated. A pattern applies to names and to paths below IMAGES or in a
-    list file. Of a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
+    list file. In a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
 
     follow_symlinks: bool = True
     """Whether to follow symbolic links to directories."""
