@@ -52,7 +52,7 @@ class ImagesSection(Section):
     exclude: Splits = ()
     """Patterns of files and folders to leave out, such as ``thumbs`` or ``*_small.jpg``, separated
     by commas, or the flag repeated. A pattern applies to names and to paths below IMAGES or in a
-    list file. Of a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
+    list file. In a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
 
     id_column: str = ""
     """Column of Parquet files with the ids. Empty: ``image_id``, ``img_id``, ``__key__`` or

@@ -62,9 +62,9 @@ class DecodeShard:
         resize: The detector's resizing, or the detector whose class constructs it; None: keep the
             original size.
         env: Log level and format; None: in the driver, whose logging stays as it is.
-        journal: Journal of the run on Ray, which learns that a slow shard proceeds.
-        image_timeout: Time limit for decoding one image, seconds. Only Ray's tasks have one, and
-            child processes.
+        journal: Journal of the run on Ray, which is told that a slow shard makes progress.
+        image_timeout: Time limit for decoding one image, seconds; in Ray's tasks and in child
+            processes only.
         image_memory_gb: Memory limit of a child process for one image, GiB. 0: half of the free
             memory.
         is_separate: Whether images are always decoded in a child process.
