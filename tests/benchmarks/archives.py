@@ -62,10 +62,8 @@ def pack(folder: Path) -> dict[str, Path]:
     with tarfile.open(folder / "photos.tar", "w", dereference=True) as tar:
         for path in photographs:
             tar.add(path, path.name)
-    for method in ("STORED", "DEFLATED"):
-        with zipfile.ZipFile(
-            folder / f"{method}.zip", "w", getattr(zipfile, f"ZIP_{method}")
-        ) as file:
+    for method, number in {"STORED": zipfile.ZIP_STORED, "DEFLATED": zipfile.ZIP_DEFLATED}.items():
+        with zipfile.ZipFile(folder / f"{method}.zip", "w", number) as file:
             for path in photographs:
                 file.write(path, path.name)
     rows = [{"bytes": path.read_bytes(), "path": path.name} for path in photographs]
@@ -113,9 +111,9 @@ def listings(folder: Path, members: int) -> None:
         command = [sys.executable, "-m", "tests.benchmarks.archives", "--list", str(path)]
         listed, gib = subprocess.check_output(command, text=True).split()
         seconds = time.perf_counter() - began
-        rows.append(
-            (name, listed, seconds, verdict(seconds, SECONDS), gib, verdict(float(gib), GIB))
-        )
+        memory = float(gib)
+        verdicts = verdict(seconds, SECONDS), verdict(memory, GIB)
+        rows.append((name, listed, seconds, verdicts[0], memory, verdicts[1]))
     print_table(
         ("archive", "members", "seconds", f"at most {SECONDS:.0f}", "GiB", f"at most {GIB}"), rows
     )
