@@ -98,6 +98,11 @@ def to_log_file(level: int, text: str) -> None:
     log.log(level, "%s", without_colors(text), extra={FILE_ONLY: True})
 
 
+def is_core_line(line: str) -> bool:
+    """Return whether Ray's core wrote a line."""
+    return _CORE_LINE.match(f"{line}\n".encode()) is not None
+
+
 def without_colors(text: str) -> str:
     """Remove the codes that color a text on a terminal."""
     return _COLOR.sub("", text)
