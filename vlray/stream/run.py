@@ -70,7 +70,7 @@ class DetectorError(RuntimeError):
     advice = (
         "correct the detector or its options, and run the command again; written files are kept"
     )
-    """What the session advises: the same command alone would fail again."""
+    """Advice of the session; the same command alone would fail again."""
 
 
 class _Trace(Exception):  # noqa: N818 - only the text of another process's traceback
