@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "engine": ["--images=40", "--rounds=1"],
     "nodes": ["--images=20", "--rounds=1"],
     "lite_accuracy": ["--images=20"],
+    "lite_probe": ["--images=20"],
     "convert": ["--few=50", "--many=400"],
     "loader": ["--images=500", "--questions=140000", "--rounds=1"],
     "vg_speed": ["--rounds=1"],

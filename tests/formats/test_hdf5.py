@@ -149,3 +149,19 @@ def test_data_in_other_files_is_not_read(kind: str, tmp_path: Path) -> None:
     assert isinstance(first, Unreadable)
     assert "which vlray does not" in first.reason
     assert isinstance(second, RawRegions)
+
+
+def test_an_array_of_zeros_that_the_file_does_not_hold_is_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        file.create_dataset("a/boxes", (10, 4), "f4")
+        file.create_dataset("a/features", (10, 2**28), "f4", chunks=(1, 2**16))
+    (read,) = read_all(Hdf5Reader(tmp_path / "bomb.h5"))
+    assert isinstance(read, Unreadable)
+    assert read.reason.startswith("/a/features unpacks to 10,737,418,240 bytes, more than the")
+    with h5py.File(tmp_path / "rows.hdf5", "w") as file:
+        file.create_dataset("image_bb", (2, 3, 4), "f4")
+        file.create_dataset("image_features", (2, 3, 2**28), "f4", chunks=(1, 1, 2**16))
+    (tmp_path / "rows_imgid2idx.pkl").write_bytes(pickle.dumps({"a": 0, "b": 1}))
+    for read in read_all(Hdf5RowsReader(tmp_path / "rows.hdf5", trust_pickle=True)):
+        assert isinstance(read, Unreadable)
+        assert "/image_features unpacks to 3,221,225,472 bytes" in read.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Callable
@@ -143,3 +144,30 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
     assert not LmdbReader.recognizes(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="cannot be opened as LMDB"):
         LmdbReader(tmp_path, trust_pickle=True)
+
+
+@pytest.mark.parametrize("key", ["features", "boxes", "objects", "img_h"])
+def test_lists_that_hold_one_list_many_times_are_not_expanded(key: str, tmp_path: Path) -> None:
+    bomb: list[Any] = [0.0] * 30
+    for _ in range(7):
+        bomb = [bomb] * 30
+    item = written.volta_of_tsv(some_images(1)[0]) | {key: bomb}
+    assert len(pickle.dumps(bomb)) < 10_000
+    written.save_lmdb(tmp_path / "in.lmdb", {"a": item})
+    (read,) = read_all(LmdbReader(tmp_path / "in.lmdb", trust_pickle=True))
+    assert isinstance(read, Unreadable)
+    assert "more than the limit of 1,073,741,824 for one image" in read.reason
+
+
+def test_an_npz_as_a_value_is_not_unpacked(tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    np.savez_compressed(archive, bbox=np.zeros((10**6, 4), np.float32))
+    item = written.volta_of_tsv(some_images(1)[0]) | {"features": archive.getvalue()}
+    values = {b"a": archive.getvalue(), b"b": pickle.dumps(item)}
+    with lmdb.open(str(tmp_path / "in.lmdb")) as env, env.begin(write=True) as txn:
+        for key, value in values.items():
+            txn.put(key, value)
+    first, second = read_all(LmdbReader(tmp_path / "in.lmdb", trust_pickle=True))
+    assert isinstance(first, Unreadable)
+    assert "the value of 'a'" in first.reason
+    assert isinstance(second, Unreadable)

@@ -107,3 +107,16 @@ def test_arrays_alone_are_not_taken_for_it(tmp_path: Path) -> None:
     assert not NpyReader.recognizes(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"has no pair of files X\.npy and X_info\.npy; pass"):
         NpyReader(tmp_path / "nowhere", trust_pickle=True)
+
+
+def test_an_array_that_the_file_does_not_hold_is_not_read(tmp_path: Path) -> None:
+    (image,) = some_images(1)
+    written.save_npy(tmp_path, image, written.mmf_frcnn(image, len(image.boxes)))
+    (path,) = (path for path in tmp_path.glob("*.npy") if not path.name.endswith("_info.npy"))
+    for rows, reason in ((2**16, "declares 536,870,912 bytes, but has"), (2**24, "more than the")):
+        with path.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (rows, 2048)}
+            np.lib.format.write_array_header_1_0(file, header)
+        (read,) = read_all(NpyReader(tmp_path, trust_pickle=True))
+        assert isinstance(read, Unreadable)
+        assert reason in read.reason

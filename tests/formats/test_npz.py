@@ -13,7 +13,7 @@ import pytest
 
 from tests.formats import written
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
-from vlray.formats.readers import npz
+from vlray.formats.readers import bounds
 from vlray.formats.readers.npz import NpzReader
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
@@ -191,7 +191,7 @@ def test_declared_sizes_are_checked_before_memory_is_taken(
     assert isinstance(read, Unreadable)
     assert "bbox.npy declares 16,000,000,000,000 bytes, but has" in read.reason
 
-    monkeypatch.setattr(npz, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(bounds, "MAX_BYTES", 1_000_000)
     np.savez_compressed(path, bbox=np.zeros((2, 4), np.float32), x=np.zeros(10**6, np.float32))
     (read,) = read_all(NpzReader(path))
     assert isinstance(read, Unreadable)

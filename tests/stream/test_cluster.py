@@ -87,7 +87,8 @@ def test_fractions_of_a_gpu_and_of_a_cpu_are_counted_to_the_last() -> None:
 
 def test_what_is_asked_for_is_taken_as_it_is() -> None:
     asked = ClusterSection(actors=2, cpus_per_actor=3, gpus_per_actor=0, threads_per_actor=5)
-    assert allocate(asked, [DGX], 1) == ResourcePlan(2, 3, 0, 5, 0.5)
+    assert allocate(asked, [DGX], 2) == ResourcePlan(2, 3, 0, 5, 0.5)
+    assert allocate(asked, [DGX], 1) == ResourcePlan(1, 3, 0, 5, 0.5)  # one shard
 
 
 @pytest.mark.parametrize(

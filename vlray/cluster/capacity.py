@@ -77,7 +77,8 @@ def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Res
             f"{missing}; lower --cluster.actors, --cluster.gpus-per-actor or "
             "--cluster.cpus-per-actor, or add nodes"
         )
-    return plan
+    # Also a requested number: Ray Data warns of actors without work.
+    return replace(plan, actors=min(plan.actors, max(shards, 1)))
 
 
 def _shares(nodes: Sequence[Node], gpus: float, stages: float) -> tuple[int, float]:

@@ -59,8 +59,8 @@ def ray_in_log() -> Iterator[None]:
     """Log what Ray itself writes to standard error, for the log file; all other output passes.
 
     Ray's core writes to file descriptor 2, which neither logging nor ``sys.stderr`` controls, so
-    the descriptor is redirected through a pipe. A progress bar inside the block must have been
-    created before, because a pipe is no terminal.
+    the descriptor is redirected through a pipe. Create progress bars before the block: inside it,
+    standard error is a pipe, not a terminal.
     """
     with _loggers_in_log(), _core_in_log():
         yield
@@ -86,7 +86,7 @@ def _loggers_in_log() -> Iterator[None]:
 
 
 def _to_log(record: logging.LogRecord) -> bool:
-    """Log a record of Ray's, and let no handler write it; others may share the handler."""
+    """Filter that logs the records of Ray to the file only; other records pass."""
     if record.name.partition(".")[0] != "ray":
         return True
     to_log_file(record.levelno, record.getMessage())

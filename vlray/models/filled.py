@@ -78,7 +78,7 @@ def check_complete(
 
 
 def check_heads(source: Start, options: ModelSection) -> None:
-    """Refuse a file of an unusual size without a number of attention heads: it fits any number."""
+    """Refuse a file if the number of attention heads is unknown: its tensors fit any number."""
     known = {**source.config, **options.architecture}
     if Path(source.location).is_file() and "num_attention_heads" not in known:
         raise ValueError(

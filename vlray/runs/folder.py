@@ -215,7 +215,7 @@ class _LogFile(logging.FileHandler):
 
 
 class _LogFormatter(logging.Formatter):
-    """Formatter for the log file, without credentials and control characters."""
+    """Formatter for the log file that removes credentials and control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(redact(super().format(record)))  # `vlray logs` prints the file

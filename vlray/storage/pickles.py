@@ -18,6 +18,7 @@ import numpy as np
 _PLAIN = re.compile(r"[<>|=]?(?:\?|[biufc](?:1|2|4|8|16|32)|[SU][0-9]{1,9}|O[48]?)")
 """Codes of dtypes that are allowed: numeric, bool and string ones, and objects."""
 _BYTE_ORDERS = ("<", ">", "|", "=")
+_MAX_ITEMS = 2**32
 _LATIN1 = ("latin1", "latin-1", "iso-8859-1")
 
 
@@ -133,7 +134,10 @@ def _no_bytes() -> bytes:
 def _count(shape: object) -> int:
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
         raise pickle.UnpicklingError(f"the shape {shape!r} of an array is not valid")
-    return math.prod(shape)
+    count = math.prod(shape)
+    if count > _MAX_ITEMS:  # empty strings take no bytes, but NumPy may allocate some
+        raise pickle.UnpicklingError(f"an array of {count:,} values is not allowed")
+    return count
 
 
 def _checked_bytes(data: object, dtype: np.dtype[Any], count: int) -> bytes | bytearray:

@@ -23,7 +23,7 @@ log = logging.getLogger("vlray.stream")
 
 @dataclass(frozen=True)
 class Attempts:
-    """Detection in images, of which each may raise, or end the process of the detector.
+    """Detection in images, any of which may raise an error or end the detector's process.
 
     Attributes:
         journal: Journal of the run.

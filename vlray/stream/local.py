@@ -33,9 +33,9 @@ SECONDS_PER_IMAGE = {"lite": 0.15, "vg-caffe": 8.0, "vg-pbua": 8.0}  # on one co
 UNKNOWN_S = 2.0  # of a detector that is not in the table
 
 MARKER = ".in-process"
-"""File of an output that exists while a run in this process writes to it. A run that a crash of the
-detector or the decoder ended leaves it; the next run then uses Ray, which survives such a crash, or
-child processes if it must run in this process."""
+"""File in an output that exists while a run in this process writes to the output. If a crash of the
+detector or the decoder ends the run, the file stays. The next run then uses Ray, which survives
+such a crash, or child processes if it must run without Ray."""
 
 STUCK_S = 60.0  # without a completed shard, an interrupted run counts as stuck
 

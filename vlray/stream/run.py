@@ -66,6 +66,11 @@ class ExtractResult:
 class DetectorError(RuntimeError):
     """Raised when the detector cannot be loaded, or fails on all images of a shard."""
 
+    advice = (
+        "correct the detector or its options, and run the command again; written files are kept"
+    )
+    """What the session advises: the same command alone would fail again."""
+
 
 class _Trace(Exception):  # noqa: N818 - only the text of another process's traceback
     def __str__(self) -> str:

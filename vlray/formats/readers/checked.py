@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vlray.formats.readers.bounds import check_lists
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 from vlray.settings.wording import counted
 from vlray.storage.files import escape_bytes
@@ -83,6 +84,7 @@ def numbers(value: object, what: str) -> np.ndarray:
     """
     if value is None:
         raise ValueError(f"the image has no {what}")
+    check_lists(value, what)
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{what} must be a numeric array, but have type {type(value).__name__}")
@@ -93,6 +95,7 @@ def size(height: object, width: object) -> tuple[float, float] | None:
     """Return an image's height and width as floats; None if either is missing."""
     if height is None or width is None:
         return None
+    check_lists((height, width), "the size")
     return float(np.asarray(height).item()), float(np.asarray(width).item())
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import h5py
 import numpy as np
 
+from vlray.formats.readers.bounds import array_bytes, check_bytes
 from vlray.formats.readers.checked import attempt, raw_regions, size
 from vlray.formats.readers.pickles import require_trust, unpickle_dict
 from vlray.formats.readers.protocol import RawRegions, Unreadable
@@ -187,14 +188,15 @@ def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
         raise ValueError("the entry for this image is not a group of arrays")
     for key in group:
         _check_link(group, key)
-    values = {key: group[key][()] for key in (*_LABELS.values(), "img_h", "img_w") if key in group}
+    keys = (*_LABELS.values(), "img_h", "img_w")
+    values = {key: _taken(group[key], ()) for key in keys if key in group}
     for key in ("features", "boxes"):
         if key not in group:
             raise ValueError(f"the group lacks {key}; it contains {_list(group)}")
     return raw_regions(
         _id_of(name),
-        group["boxes"][()],
-        group["features"][()],
+        _taken(group["boxes"], ()),
+        _taken(group["features"], ()),
         image_hw=size(values.get("img_h"), values.get("img_w")),
         labels={label: values.get(key) for label, key in _LABELS.items()},
     )
@@ -218,14 +220,30 @@ def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
         raise ValueError(
             f"row {row} is out of range: image_bb has {counted(len(file['image_bb']), 'row')}"
         )
-    boxes = file["image_bb"][index]
+    boxes = _taken(file["image_bb"], index)
     image_hw = None
     if "spatial_features" in file:
-        image_hw = _size_of_ratio(boxes, file["spatial_features"][index])
+        image_hw = _size_of_ratio(boxes, _taken(file["spatial_features"], index))
     remarks = () if image_hw is None else ("size-from-ratio",)
     return raw_regions(
-        image_id, boxes, file["image_features"][index], image_hw=image_hw, remarks=remarks
+        image_id,
+        boxes,
+        _taken(file["image_features"], index),
+        image_hw=image_hw,
+        remarks=remarks,
     )
+
+
+def _taken(dataset: h5py.Dataset, index: Any) -> Any:
+    """Read a dataset, or the rows of one image, after a check of the declared size.
+
+    Chunks that a file does not hold are read as zeros, so that a small file may declare any size.
+    """
+    shape = dataset.shape or ()
+    if index != ():
+        shape = (index.stop - index.start if isinstance(index, slice) else 1, *shape[1:])
+    check_bytes(array_bytes(shape, dataset.dtype), _id_of(dataset.name or "the array"))
+    return dataset[index]
 
 
 def _size_of_ratio(boxes: np.ndarray, fractions: np.ndarray) -> tuple[float, float] | None:

@@ -5,12 +5,14 @@ Shapes: R: regions in one image; D: feature length; C: classes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from vlray.formats.readers.bounds import check_bytes, declared_bytes
 from vlray.formats.readers.checked import (
     attempt,
     class_labels,
@@ -76,6 +78,12 @@ class NpyReader:
         info_path = self._folder / _info_of(name)
         if not info_path.is_file():
             raise ValueError(f"{info_path.name}, which contains the boxes, is missing")
+        with (self._folder / name).open("rb") as file:
+            declared = declared_bytes(file)
+            check_bytes(declared, name)
+            held = os.fstat(file.fileno()).st_size
+            if declared > held:
+                raise ValueError(f"{name} declares {declared:,} bytes, but has {held:,}")
         feats = np.load(self._folder / name, allow_pickle=False)
         with info_path.open("rb") as file:
             info = read_object_npy(file, info_path.name)

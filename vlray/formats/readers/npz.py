@@ -5,7 +5,6 @@ Shapes: R: regions in one image; D: feature length.
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
+from vlray.formats.readers.bounds import check_bytes, declared_bytes
 from vlray.formats.readers.checked import (
     attempt,
     class_labels,
@@ -26,8 +26,6 @@ from vlray.formats.readers.pickles import LABELS_NEED_TRUST, read_object_npy
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
 _ENDING = ".npz"
-MAX_BYTES = 2**30
-"""Limit on the unpacked arrays of one image; 1,000 regions of 2,048 values take 8 MB."""
 
 _LOOKED_AT = 8  # files; a few damaged ones must not prevent format detection
 _LABELS = {
@@ -138,21 +136,14 @@ def _check_sizes(archive: zipfile.ZipFile, name: str) -> None:
         ValueError: The archive, or an array in it, is too large.
     """
     size = sum(info.file_size for info in archive.infolist())
-    if size > MAX_BYTES:
-        raise ValueError(
-            f"{name} unpacks to {size:,} bytes, more than the limit of {MAX_BYTES:,} for one image"
-        )
+    check_bytes(size, name)
     for info in archive.infolist():
         with archive.open(info) as file:
             if file.read(6) != b"\x93NUMPY":
                 continue
         with archive.open(info) as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0
-            shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
-                file
-            )
-        if (declared := math.prod(shape) * dtype.itemsize) > info.file_size and not dtype.hasobject:
+            declared = declared_bytes(file)  # type: ignore[arg-type] # a file for reading bytes
+        if declared > info.file_size:
             raise ValueError(
                 f"{name}: {info.filename} declares {declared:,} bytes, but has {info.file_size:,}"
             )
