@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -128,6 +129,44 @@ def test_ids_of_rows_come_from_a_column(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["x"]}), tmp_path / "y.parquet")
     with pytest.raises(ValueError, match="has no column of image bytes"):
         list_images(str(tmp_path / "y.parquet"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_a_table_names_images_and_their_ids(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "train").mkdir()
+    for name, data in IMAGES.items():
+        (tmp_path / "train" / name).write_bytes(data)
+    # Ids are not paths: nothing of them is cut off, and zeros stay.
+    table = pa.table(
+        {
+            "image_id": [f"0{number}.x" for number in range(7)],
+            "path": [f"train/{name}" for name in IMAGES],
+            "caption": ["a dog, or a cat"] * 7,
+        }
+    )
+    path = tmp_path / f"table.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, path)
+    else:
+        options = pa_csv.WriteOptions(delimiter="," if kind == "csv" else "\t")
+        pa_csv.write_csv(table, path, options)
+    listing = list_images(str(path))
+    assert listing.table["split"].unique().to_pylist() == ["train"]
+    assert content(listing) == {f"0{number}.x": data for number, data in enumerate(IMAGES.values())}
+    by_path = list_images(str(path), id_column="path").table["image_id"].to_pylist()
+    assert by_path == [f"train/{name}" for name in IMAGES]
+
+
+def test_a_table_that_names_no_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,number\na,1\n")
+    with pytest.raises(ValueError, match=r"has no column of paths .* columns are text"):
+        list_images(str(tmp_path / "x.csv"))
+    (tmp_path / "y.csv").write_text("id,path\n1,a.jpg\n2,\n")
+    with pytest.raises(ValueError, match=r"y\.csv: row 2 has no path"):
+        list_images(str(tmp_path / "y.csv"))
+    (tmp_path / "z.csv").write_text("path\nftp://x/a.jpg\n")
+    with pytest.raises(ValueError, match="does not support ftp"):
+        list_images(str(tmp_path / "z.csv"))
 
 
 def failures(listing: Listing) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem, FileType
 
 from vlray.images.ids import image_ids
+from vlray.images.sources import path_tables
 from vlray.images.sources.directory import Walk
 from vlray.images.sources.entry import (
     BROKEN,
@@ -140,8 +141,8 @@ def list_images(
     if not paths:
         raise ValueError(_describe_nothing(root, split, found))
     is_member = found.archives > 0
-    named = found.entries["name"].to_pylist() if is_member else paths
-    ids = pa.array(image_ids(named, id_rule), pa.string())
+    names, is_id = (found.entries[name].to_pylist() for name in ("name", "is_id"))
+    ids = pa.array(image_ids(names, id_rule, is_id), pa.string())
     split_of = _split_of_member if is_member else _split_of
     splits = pa.array([split_of(path) or found.split for path in paths], pa.string())
     columns = [ids, found.entries["path"], splits]
@@ -202,14 +203,7 @@ def _in_archives(
     if entries.num_rows and not pc.any(is_whole).as_py():
         place = entries["place"][0].as_py().partition(" ")[2]
         raise ValueError(f"{entries['path'][0].as_py().rstrip(SEPARATOR)}: {place}")
-    if split:
-        splits = [_split_of_member(path) for path in entries["path"].to_pylist()]
-        below, rest = choose_splits({one for one in splits if one}, split)
-        if below:
-            entries = entries.filter(pa.array([one in below for one in splits], pa.bool_()))
-    else:
-        rest = ALL
-    return _Found(folder, dataset, entries, rest, names, archives=len(archives))
+    return _chosen_splits(_Found(folder, dataset, entries, ALL, names, (), len(archives)), split)
 
 
 def _matching(root: str, split: tuple[str, ...], names: NameFilter, id_column: str) -> _Found:
@@ -242,6 +236,10 @@ def _in_file(
     folder, name = files.parent(path if files.is_local(fs) else root)
     dataset, extension = posixpath.splitext(name)
     names = NameFilter(exclude)
+    if extension.lower() in path_tables.EXTENSIONS or path_tables.is_path_table(fs, path):
+        table = path_tables.read_table(fs, path, root)
+        entries = sorted_table(path_tables.entries(table, root, folder, id_column))
+        return _chosen_splits(_Found(folder, dataset, entries), split)
     if archive_kind(name):
         archive = (files.escape_bytes(name), of_paths(folder, [name])[0])
         return _in_archives(folder, archive_stem(name), [archive], split, names, id_column)
@@ -254,16 +252,21 @@ def _in_file(
     else:
         raise ValueError(
             f"{root} is not a directory, an image ({_names(EXTENSIONS)}), an archive (.tar .tar.gz "
-            f".zip), a Parquet file or a list file ({_names(LIST_EXTENSIONS)})"
+            f".zip), a table (.parquet .csv .tsv) or a list file ({_names(LIST_EXTENSIONS)})"
         )
-    # There is no folder to scan, so the listed paths tell which split folders exist.
-    tops = {path.partition("/")[0] for path in paths if "/" in path}
-    below, rest = choose_splits(set(filter(is_split, tops)), split)
-    if below:
-        paths = [path for path in paths if path.partition("/")[0] in below]
     prints = of_paths(folder, paths)
     entries = to_table(Entry(path, path, one) for path, one in zip(paths, prints, strict=True))
-    return _Found(folder, dataset, entries, rest, names)
+    return _chosen_splits(_Found(folder, dataset, entries, ALL, names), split)
+
+
+def _chosen_splits(found: _Found, split: tuple[str, ...]) -> _Found:
+    """Keep the images of the chosen splits, which the listed paths and archives tell."""
+    split_of = _split_of_member if found.archives else _split_of
+    splits = [split_of(path) for path in found.entries["path"].to_pylist()]
+    below, found.split = choose_splits({one for one in splits if one}, split)
+    if below:
+        found.entries = found.entries.filter(pa.array([one in below for one in splits], pa.bool_()))
+    return found
 
 
 def _split_of(path: str) -> str:

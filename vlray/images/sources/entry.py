@@ -37,6 +37,7 @@ ENTRIES = pa.schema(
         ("file_bytes", pa.int64()),
         ("mtime_ns", pa.int64()),
         ("place", pa.string()),
+        ("is_id", pa.bool_()),
     ]
 )
 """Columns of a table of entries."""
@@ -52,12 +53,14 @@ class Entry(NamedTuple):
             archive. Of a member of a zip: its size and its CRC-32. Of a row of a Parquet file: 0
             and the time of the file.
         place: Where the bytes are in the archive; None: the path is that of a file.
+        is_id: Whether the name is an id from a column, which is not a path.
     """
 
     path: str
     name: str
     fingerprint: Fingerprint
     place: str | None = None
+    is_id: bool = False
 
 
 def archive_kind(path: str) -> str:
@@ -117,8 +120,8 @@ def to_table(entries: Iterable[Entry]) -> pa.Table:
     remaining = iter(entries)
     batches = []
     while some := list(islice(remaining, AT_ONCE)):
-        paths, names, prints, places = zip(*some, strict=True)
-        columns = [paths, names, *zip(*prints, strict=True), places]
+        paths, names, prints, places, is_id = zip(*some, strict=True)
+        columns = [paths, names, *zip(*prints, strict=True), places, is_id]
         arrays = map(pa.array, columns, ENTRIES.types)
         batches.append(pa.record_batch(list(arrays), schema=ENTRIES))
     return pa.Table.from_batches(batches, ENTRIES)

@@ -80,12 +80,13 @@ def entries(
     row = 0
     content = Fingerprint(0, fingerprint.mtime_ns)
     for group in range(file.num_row_groups):
-        names = _names(file, group, column, id_column, archive)
+        names, is_id = _names(file, group, column, id_column, archive)
         for index in range(file.metadata.row_group(group).num_rows):
             # Zero-padded, so that paths have the order of the rows.
             path = f"{archive}{SEPARATOR}{row:09d}"
             name = names[index] if names else f"{archive_stem(archive)}-{row:09d}"
-            yield Entry(path, name or path, content, f"parquet {group} {index} {column}")
+            place = f"parquet {group} {index} {column}"
+            yield Entry(path, name or path, content, place, is_id and bool(name))
             row += 1
 
 
@@ -95,8 +96,11 @@ def _first(error: Exception) -> str:
 
 def _names(
     file: pq.ParquetFile, group: int, column: str, id_column: str, archive: str
-) -> list[str]:
-    """Return the names of the rows of a row group; an empty list if the file has none."""
+) -> tuple[list[str], bool]:
+    """Return the names of the rows of a row group, and whether they are ids.
+
+    The list is empty if the file has no names.
+    """
     schema = file.schema_arrow
     if id_column and id_column not in schema.names:
         raise ValueError(
@@ -105,14 +109,14 @@ def _names(
     chosen = id_column or next((name for name in ID_COLUMNS if name in schema.names), "")
     if chosen:
         table = file.read_row_group(group, columns=[chosen])
-        return [_text(value) for value in table[chosen].to_pylist()]
+        return [_text(value) for value in table[chosen].to_pylist()], True
     top, dot, _ = column.partition(".")
     if dot and schema.field(top).type.get_field_index(_PATH) >= 0:
         values = file.read_row_group(group, columns=[f"{top}.{_PATH}"])[top].to_pylist()
         paths = [(value or {}).get(_PATH) or "" for value in values]
         if all(paths):
-            return paths
-    return []
+            return paths, False
+    return [], False
 
 
 def _text(value: Any) -> str:
