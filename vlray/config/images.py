@@ -34,7 +34,7 @@ class ImagesSection(Section):
     root: Annotated[str, Field(min_length=1)]
     """A directory, an image, an archive (``.tar``, ``.tar.gz``, ``.zip``), a Parquet file with
     image bytes, a list file, or a pattern such as ``shards/{000000..000123}.tar`` or
-    ``data/*.parquet``; on a disk or in object storage, such as ``s3://bucket/photos``. Of a
+    ``data/*.parquet``; on a disk or in object storage, such as ``s3://bucket/photos``. In a
     directory without images, the archives are read. A path that does not exist is looked up as an
     image set (``data.images``), as a dataset of ``vlray datasets list``, and as a relative path in
     ``env.data_dir``."""
@@ -55,8 +55,9 @@ class ImagesSection(Section):
     list file. In a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
 
     id_column: str = ""
-    """Column of Parquet, CSV and TSV files with the ids. Empty: ``image_id``, ``img_id``, ``__key__`` or
-    ``key``, else the file names in Hugging Face's image column, else the number of the row."""
+    """Column of Parquet, CSV and TSV files with the ids. Empty: ``image_id``, ``img_id``,
+    ``__key__`` or ``key``, else the file names in Hugging Face's image column, else the number of
+    the row."""
 
     follow_symlinks: bool = True
     """Whether to follow symbolic links to directories."""
