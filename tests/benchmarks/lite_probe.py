@@ -40,8 +40,9 @@ DECAYS = (0.003, 0.01, 0.03)
 FOLDS = 5
 WRITTEN = "written: box head + stages"
 CONCATENATED = (
-    ("ImageNet's stages", "ImageNet's last"),
     ("box head", "ImageNet's stages"),
+    ("box head", "ImageNet's last"),
+    ("box head", "ImageNet's stages", "ImageNet's last"),
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 from vlray.detect.d2 import compat
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.lite.detector import Lite
-from vlray.detect.lite.model import BOX_HEAD_DIM, REFIT_ONLY, STAGE_SCALES, STAGES, STRIDES
+from vlray.detect.lite.model import BOX_HEAD_DIM, STAGE_SCALES, STAGES, STRIDES
 from vlray.detect.lite.weights import read_weights
 # isort: on
 
@@ -159,7 +159,6 @@ def test_weights_of_ones_own_need_the_same_network(tmp_path: Path) -> None:
     own = weights | {
         predictor + part: weights[predictor + part][-3:] for part in ("weight", "bias")
     }
-    own.pop(REFIT_ONLY, None)  # files of jobs/train_lite.py do not have it
     save_file({n: v.contiguous() for n, v in own.items()}, path, {"obj_names": '["cat", "dog"]'})
     detector = Lite(DetectorSection(weights=str(path), device="cpu"))
     assert detector.info.obj_names == ("cat", "dog")

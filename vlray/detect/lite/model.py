@@ -42,7 +42,6 @@ STAGE_SCALES = (0.4, 0.4, 0.5)  # so that the stages' values vary as much as the
 FEATURE_DIM = BOX_HEAD_DIM + sum(STAGE_CHANNELS)
 PYRAMID_CHANNELS = 96
 POOL_SIZE = 5
-REFIT_ONLY = "roi_heads.box_predictor.cls_stages.weight"  # only jobs/refit_lite.py trains it
 LEVELS = ("p3", "p4", "p5", "p6")
 STRIDES = (8, 16, 32, 64)
 # Two sizes per level, less than an octave apart, from 14 to 430 pixels of the resized image.
@@ -153,19 +152,12 @@ class LiteBoxHead(FastRCNNConvFCHead):  # type: ignore[misc] # Detectron2 is unt
 
 
 class LitePredictor(FastRCNNOutputLayers):  # type: ignore[misc] # Detectron2 is untyped
-    """Classes from whole vectors, and boxes from the box head's part of them."""
-
-    def __init__(self, input_shape: ShapeSpec, *, num_classes: int, **options: Any) -> None:
-        super().__init__(input_shape, num_classes=num_classes, **options)
-        self.cls_stages = nn.Linear(sum(STAGE_CHANNELS), num_classes + 1, bias=False)
-        nn.init.zeros_(self.cls_stages.weight)
+    """Classes and boxes from the box head's part of the vectors."""
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits, (R, K + 1), and box deltas, (R, 4)."""
-        logits, deltas = super().forward(vectors[:, :BOX_HEAD_DIM])
-        if not self.training:
-            logits = logits + self.cls_stages(vectors[:, BOX_HEAD_DIM:])
-        return logits, deltas
+        predictions: tuple[Tensor, Tensor] = super().forward(vectors[:, :BOX_HEAD_DIM])
+        return predictions
 
 
 def pooled_dim() -> int:
