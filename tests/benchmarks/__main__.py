@@ -14,11 +14,13 @@ import sys
 
 BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "startup": ["--rounds=1"],
+    "archives": ["--rounds=1", "--images=32", "--members=10000"],
     "listing": ["--rounds=1", "--sizes", "1000", "10000"],
     "memory": [],
     "engine": ["--images=40", "--rounds=1"],
     "nodes": ["--images=20", "--rounds=1"],
     "lite_accuracy": ["--images=20"],
+    "lite_probe": ["--images=20"],
     "convert": ["--few=50", "--many=400"],
     "loader": ["--images=500", "--questions=140000", "--rounds=1"],
     "vg_speed": ["--rounds=1"],

@@ -37,7 +37,13 @@ def main() -> None:
     """Read the options, run the detector over the images, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=FIXTURE)
-    parser.add_argument("--weights", default="", help="default: the file in the package")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=[""],
+        help="default: the file in the package; of N files, each sees every N-th image: those that "
+        "its training left out (jobs/refit_lite.py --fold)",
+    )
     parser.add_argument("--min-size", type=int, default=0, help="pixels; 0: lite's own")
     parser.add_argument("--max-size", type=int, default=0)
     parser.add_argument("--images", type=int, default=0, help="use only this many; 0: all")
@@ -46,7 +52,6 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     options = DetectorSection(
-        weights=str(args.weights),
         min_size=args.min_size,
         max_size=args.max_size,
         min_boxes=100,
@@ -56,7 +61,15 @@ def main() -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(args.data / "annotations" / "instances_val2017.json")
     image_ids = sorted(coco.imgs)[: args.images or None]
-    regions, proposals, seconds = run(coco, image_ids, args.data / "val2017", options)
+    regions: list[Row] = []
+    proposals: list[Row] = []
+    seconds: list[float] = []
+    for fold, weights in enumerate(args.weights):
+        of_fold = image_ids[fold :: len(args.weights)]
+        with_weights = options.model_copy(update={"weights": weights})
+        rows = run(coco, of_fold, args.data / "val2017", with_weights)
+        for joined, part in zip((regions, proposals, seconds), rows, strict=True):
+            joined += part  # type: ignore[arg-type]
     ap50 = evaluate(coco, image_ids, regions, "AP", 100)
     ap50_36 = evaluate(coco, image_ids, regions, "AP", 36)
     recalls = [evaluate(coco, image_ids, proposals, "AR", limit) for limit in (36, 100)]

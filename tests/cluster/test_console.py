@@ -36,7 +36,7 @@ def test_what_rays_core_prints_is_logged_and_all_else_passes(
     assert capfd.readouterr().err == "\r 5%|#done *** all\nafterwards\n"
     assert caplog.messages == [MESSAGE, *DUMP.splitlines()]  # and nothing of the harmless line
     assert caplog.records[0].levelno == logging.ERROR
-    assert all(hasattr(record, FILE_ONLY) for record in caplog.records)
+    assert all(getattr(record, FILE_ONLY) for record in caplog.records)
 
 
 def test_an_error_passes_and_the_console_is_as_before(capfd: pytest.CaptureFixture[str]) -> None:

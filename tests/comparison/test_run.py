@@ -123,7 +123,7 @@ def test_of_other_detectors_only_the_boxes_are_compared(
     assert not result.overall.identical
     text = table(result)
     assert (
-        "features are not compared: A has vectors of length 512, B has vectors of length 100."
+        "features are not compared: A has vectors of length 984, B has vectors of length 100."
         in text
     )
     assert (

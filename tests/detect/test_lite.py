@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 # isort: off
+from vlray.detect.d2 import compat
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.lite.detector import Lite
+from vlray.detect.lite.model import BOX_HEAD_DIM, REFIT_ONLY, STAGE_SCALES, STAGES, STRIDES
 from vlray.detect.lite.weights import read_weights
 # isort: on
 
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision.ops import roi_align
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.d2.features import normalized
 from vlray.regions.batch import RegionBatch
 
 data = pytest.importorskip("skimage.data", reason="scikit-image holds the photographs")
@@ -50,7 +56,7 @@ def test_the_shipped_weights_are_small_half_precision_and_name_their_classes() -
 
 def test_lite_describes_itself(lite: Lite) -> None:
     assert lite.info.name == "lite"
-    assert lite.info.feature_dim == 512
+    assert lite.info.feature_dim == 984
     assert len(lite.info.obj_names) == 80
     assert lite.info.attr_names == ()
     assert len(lite.info.weights_sha256) == 64
@@ -66,9 +72,10 @@ def test_it_finds_the_person_and_enough_regions(lite: Lite, astronaut: np.ndarra
     assert 280 < x2 < 480
     assert y2 > 400
     assert found.num_boxes.tolist() == [36]
-    assert found.visual_feats.shape == (36, 512)
+    assert found.visual_feats.shape == (36, 984)
     assert found.visual_feats.dtype == np.float32
-    assert (found.visual_feats >= 0).all()  # behind a ReLU
+    assert (found.visual_feats[:, :512] >= 0).all()  # the box head ends in a ReLU
+    assert (found.visual_feats[:, 512:] < 0).any()  # the backbone's stages do not
     assert found.visual_feats.any(axis=1).all()
 
 
@@ -78,9 +85,23 @@ def test_a_given_box_around_the_cat_is_a_cat_and_stays_where_it_is(lite: Lite) -
     hw = np.array([image.shape[:2]], np.int32)
     found = lite.pool_boxes([Lite.resize(DetectorSection())(image)], hw, [boxes])
     assert found.boxes.tobytes() == boxes.tobytes()
-    assert found.visual_feats.shape == (2, 512)
+    assert found.visual_feats.shape == (2, 984)
     assert lite.info.obj_names[found.obj_ids[0]] == "cat"
     assert found.obj_probs[0] > 0.5 > found.obj_probs[1]
+
+
+def test_vectors_end_with_the_means_of_the_backbones_stages(lite: Lite) -> None:
+    image = Lite.resize(DetectorSection())(np.ascontiguousarray(data.chelsea()[:, :, ::-1]))
+    boxes = np.array([[20, 5, 420, 299], [400, 0, 451, 60]], np.float32)
+    found = lite.pool_boxes([image], np.array([image.shape[:2]], np.int32), [boxes])
+    with torch.inference_mode():
+        maps = lite.model.backbone(normalized(lite.model, [image])[0].tensor)
+        means = [
+            scale * roi_align(maps[stage], [torch.from_numpy(boxes)], 1, 1 / stride, 4, True)
+            for stage, stride, scale in zip(STAGES, STRIDES, STAGE_SCALES, strict=False)
+        ]
+    expected = torch.cat(means, dim=1).flatten(1).numpy()
+    np.testing.assert_allclose(found.visual_feats[:, BOX_HEAD_DIM:], expected, atol=1e-4)
 
 
 def test_it_finds_the_cat(lite: Lite) -> None:
@@ -138,6 +159,7 @@ def test_weights_of_ones_own_need_the_same_network(tmp_path: Path) -> None:
     own = weights | {
         predictor + part: weights[predictor + part][-3:] for part in ("weight", "bias")
     }
+    own.pop(REFIT_ONLY, None)  # files of jobs/train_lite.py do not have it
     save_file({n: v.contiguous() for n, v in own.items()}, path, {"obj_names": '["cat", "dog"]'})
     detector = Lite(DetectorSection(weights=str(path), device="cpu"))
     assert detector.info.obj_names == ("cat", "dog")
@@ -155,3 +177,20 @@ def test_weights_of_ones_own_need_the_same_network(tmp_path: Path) -> None:
 def test_unknown_options_of_lite_are_refused() -> None:
     with pytest.raises(ValueError, match=r"remove topk"):
         Lite(DetectorSection(options={"topk": 3}))
+
+
+@pytest.mark.usefixtures("processes")
+def test_loading_lite_imports_neither_torchs_compiler_nor_timm() -> None:
+    code = (
+        "import sys, vlray.detect.lite.model\n"
+        "slow = {'torch._dynamo', 'torch._dynamo.utils', 'sympy', 'timm', 'ray', 'pandas'}\n"
+        "assert 'torchvision.ops' in sys.modules\n"
+        "assert not slow & sys.modules.keys(), slow & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_placeholder_of_the_compiler_imports_it_when_it_is_used() -> None:
+    placeholder = compat._LazyCompiler("colorsys")
+    assert placeholder.rgb_to_hsv(1, 1, 1) == (0.0, 0.0, 1)
+    assert not hasattr(placeholder, "__path__")

@@ -238,7 +238,7 @@ assert not {{"torch", "ray", "detectron2"}} & sys.modules.keys()
 def test_lite_is_identified_by_its_weights() -> None:
     shipped = WEIGHTS
     assert identify(options("lite")) == {
-        "target": "vlray.detect.lite:Lite",
+        "target": "vlray.detect.lite:Lite+stages",
         "weights_sha256": sha256(shipped),
     }
     own = identify(options("lite", weights=str(shipped)))

@@ -314,7 +314,7 @@ def test_a_list_has_splits_too(tmp_path: Path) -> None:
 def test_one_image_is_a_listing_of_one(tmp_path: Path) -> None:
     listing = list_images(str(make(tmp_path, "a b.JPG") / "a b.JPG"), split=("demo",))
     assert (listing.root, listing.dataset) == (str(tmp_path), "a b")
-    row = {"image_id": "a b", "path": "a b.JPG", "split": "demo", "file_bytes": 7}
+    row = {"image_id": "a b", "path": "a b.JPG", "split": "demo", "file_bytes": 7, "place": None}
     assert listing.table.drop("mtime_ns").to_pylist() == [row]
 
 

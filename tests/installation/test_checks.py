@@ -77,7 +77,7 @@ def test_an_environment_of_uv_tool_is_warned_that_an_upgrade_removes_detectron2(
     found = checks.check_detectron2()
     assert found.state == "ok"
     assert found.detail.endswith(
-        "; uv tool upgrade removes it, so run vlray doctor --fix after one"
+        "; uv tool upgrade removes it: run vlray doctor --fix after each upgrade"
     )
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     missing = checks.check_detectron2()

@@ -20,6 +20,7 @@ from ray.exceptions import RayTaskError
 from tests.deadlines import wait_until
 from vlray.config.logs import LogsConfig
 from vlray.runs.session import Failed, Session, is_mistake, raised_in_worker
+from vlray.stream.run import DetectorError
 
 WORK = {
     "extract": ("vlray.stream.command", "extract", ["photos", "out"]),
@@ -162,6 +163,19 @@ def test_a_run_on_a_full_disk_fails_in_words(
     assert err.count("the log cannot be written") == 1
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "free disk space; run the same command again"
+
+
+def test_a_detector_that_cannot_be_loaded_is_not_answered_with_the_same_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work() -> None:
+        with Session("extract", "run the same command again"):
+            raise DetectorError("the detector cannot be loaded")
+
+    with pytest.raises(SystemExit) as ending:
+        work()
+    assert ending.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1] == DetectorError.advice
 
 
 def test_an_interrupt_that_was_swallowed_still_stops_the_command(

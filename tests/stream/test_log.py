@@ -102,18 +102,21 @@ def test_what_is_no_message_of_ours_is_taken_as_it_is(
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == (level, f"pid 7 on 10.0.0.1: {message}")
     assert worker(record)["task_name"] == "t"
-    assert hasattr(record, FILE_ONLY) == (level == "INFO")  # no message of vlray's
 
 
 def test_only_the_log_gets_what_ray_prints_in_colors(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with closing(open_run(LogsConfig(env=EnvironmentSection(runs_dir=tmp_path)), "extract")) as run:
-        batch = {"pid": "7", "ip": "10.0.0.1"}
-        module._log("Unhandled error: \x1b[36mray::Journals.call()\x1b[39m", batch, set())
-        module._log("WARNING it is hot", batch, set())
-    assert capsys.readouterr().err == "pid 7 on 10.0.0.1: it is hot\n"
-    assert "10.0.0.1: Unhandled error: ray::Journals.call()\n" in run.log_path.read_text()
+        lines = [
+            "\x1b[36mmine\x1b[39m",
+            "[2026-11-29 01:17:31,507 E 1 1] core_worker.cc:1: out of memory",
+            "Unhandled error (suppress with 'X'): \x1b[36mray::Journals.call()\x1b[39m",
+            "  File journal.py, line 51",
+        ]
+        module._Forwarder().handle({"pid": "7", "ip": "10.0.0.1", "lines": lines})
+    assert capsys.readouterr().err == "pid 7 on 10.0.0.1: mine\n"
+    assert "(suppress with 'X'): ray::Journals.call()\n" in run.log_path.read_text()
 
 
 def test_the_stack_dump_of_a_crash_is_in_the_log_only(
@@ -131,6 +134,26 @@ def test_the_stack_dump_of_a_crash_is_in_the_log_only(
     written = run.log_path.read_text()
     for line in (*lines, "Fatal Python error: Aborted", "raylet: A worker died"):
         assert line in written
+
+
+def test_only_the_log_gets_rays_messages_about_dead_workers(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    message = "A worker died or was killed while executing a task"
+    batch = {"lines": [message], "pid": "raylet", "is_err": False, "ip": "10.0.0.1"}
+    with caplog.at_level(logging.INFO, logger="vlray"), forwarded():
+        ray._private.worker.print_to_stdstream(batch, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
+    (record,) = caplog.records
+    assert (record.getMessage(), getattr(record, FILE_ONLY)) == (f"raylet: {message}", True)
+    ray._private.worker.print_to_stdstream(batch, ignore_prefix=False)
+    assert message in capsys.readouterr().out  # as before
+    before = ray._private.worker.print_to_stdstream
+    with forwarded(restores=False):
+        pass
+    ray._private.worker.print_to_stdstream(batch, ignore_prefix=False)
+    assert capsys.readouterr().out == ""  # nothing after the summary of a command
+    ray._private.worker.print_to_stdstream = before
 
 
 @pytest.mark.parametrize(("log_format", "style"), [("text", "bar"), ("json", "lines")])

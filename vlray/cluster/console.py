@@ -59,8 +59,8 @@ def ray_in_log() -> Iterator[None]:
     """Log what Ray itself writes to standard error, for the log file; all other output passes.
 
     Ray's core writes to file descriptor 2, which neither logging nor ``sys.stderr`` controls, so
-    the descriptor is redirected through a pipe. A progress bar inside the block must have been
-    created before, because a pipe is no terminal.
+    the descriptor is redirected through a pipe. Create progress bars before the block: inside it,
+    standard error is a pipe, not a terminal.
     """
     with _loggers_in_log(), _core_in_log():
         yield
@@ -86,7 +86,7 @@ def _loggers_in_log() -> Iterator[None]:
 
 
 def _to_log(record: logging.LogRecord) -> bool:
-    """Log a record of Ray's, and let no handler write it; others may share the handler."""
+    """Filter that logs the records of Ray to the file only; other records pass."""
     if record.name.partition(".")[0] != "ray":
         return True
     to_log_file(record.levelno, record.getMessage())
@@ -96,6 +96,11 @@ def _to_log(record: logging.LogRecord) -> bool:
 def to_log_file(level: int, text: str) -> None:
     """Log something that Ray wrote, without showing it on the console."""
     log.log(level, "%s", without_colors(text), extra={FILE_ONLY: True})
+
+
+def is_core_line(line: str) -> bool:
+    """Return whether Ray's core wrote a line."""
+    return _CORE_LINE.match(f"{line}\n".encode()) is not None
 
 
 def without_colors(text: str) -> str:

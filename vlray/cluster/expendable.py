@@ -39,8 +39,8 @@ class ChildEndedError(ChildError):
     """Raised when a call has crashed its child process, or exceeded its time or memory.
 
     Attributes:
-        is_killed: Whether SIGKILL or SIGTERM ended the child: another process sent it, or the
-            system, so that the call itself may be harmless.
+        is_killed: Whether SIGKILL or SIGTERM ended the child. Another process or the system sent
+            the signal, so the call itself may be harmless.
     """
 
     def __init__(self, reason: str, *, is_killed: bool = False) -> None:

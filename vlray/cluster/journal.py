@@ -12,8 +12,8 @@ import uuid
 from typing import Any
 
 DEATHS = 2
-"""After this many deaths on some work, it is isolated in a child process; work that ends also the
-process around that child is given up after as many deaths."""
+"""Deaths after which work is isolated in a child process. Work that then also ends the process
+around that child is given up after this number of deaths, too."""
 
 
 class Journal:
@@ -40,13 +40,13 @@ class Journal:
         self.progress()
 
     def progress(self, work: str = "", images: int = 0) -> None:
-        """Record progress of any work, or a number of images that some work has done."""
+        """Record that there is progress, and how many more images some work has done."""
         self._last = time.monotonic()
         if images:
             self._partly[work] = self._partly.get(work, 0) + images
 
     def images(self) -> int:
-        """Return how many images are done, also inside unfinished work."""
+        """Return how many images are done, including those of unfinished work."""
         return self._images + sum(self._partly.values())
 
     def idle_s(self) -> float:

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from vlray.cluster.console import HARMLESS, ray_in_log, without_colors
+from vlray.cluster.console import (
+    HARMLESS,
+    is_core_line,
+    ray_in_log,
+    to_log_file,
+    without_colors,
+)
 from vlray.settings.environment import EnvironmentSection
 from vlray.settings.log_format import FILE_ONLY, WORKER, JsonFormatter, LogFormat, parse_json
 
@@ -74,64 +80,94 @@ REMEMBERED_LINES = 1_000
 
 
 @contextmanager
-def forwarded() -> Iterator[None]:
+def forwarded(*, restores: bool = True) -> Iterator[None]:
     """Redirect the output of tasks and actors to the logger ``vlray.worker``.
 
-    The output then appears in the run's log, and vlray's messages in it also on the console, while
-    Ray's own printing is off. Identical lines from several workers are logged once. What Ray itself
-    writes goes to the log, too; see `ray_in_log`.
+    The output then appears in the run's log and on the console, while Ray's own printing is off.
+    Identical lines from several workers are logged once. Stack dumps of a worker that crashes, and
+    what Ray itself writes, are in the log only; see also `ray_in_log`.
+
+    Args:
+        restores: Whether Ray prints again after the block. In a command, which ends soon, it would
+            print the last lines of its workers after the summary.
     """
     # Private in Ray 2.60, which has no public hook for workers' output. If the import fails,
     # the messages are only in Ray's own log files.
     try:
+        from ray._private import worker as core
         from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
-    except ImportError:
+
+        print_notes = core.print_to_stdstream
+    except (ImportError, AttributeError):
         yield
         return
-    logged: set[str] = set()
-
-    def handle(batch: dict[str, Any]) -> None:
-        # The raylet and the autoscaler also write here; they have names instead of process ids.
-        if str(batch.get("pid")).isdigit():
-            for line in batch.get("lines", ()):
-                if line.strip() and HARMLESS not in line:
-                    _log(line, batch, logged)
-
+    forwarder = _Forwarder()
     printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]
     dispatcher.remove_handler("ray_print_logs")
-    dispatcher.add_handler("vlray", handle)
+    dispatcher.add_handler("vlray", forwarder.handle)
+    # The thread that receives notes such as "a worker died" prints them with this function.
+    core.print_to_stdstream = forwarder.note
     try:
         with ray_in_log():
             yield
     finally:
         dispatcher.remove_handler("vlray")
     # Skipped after an exception: Ray would print messages about the tasks that it cancels.
+    if not restores:
+        return
     for name, print_logs in printing:
         dispatcher.add_handler(name, print_logs)
+    core.print_to_stdstream = print_notes
 
 
-def _log(line: str, batch: dict[str, Any], logged: set[str]) -> None:
-    """Log a worker's line at the line's level, unless the same message was logged before.
+_CRASH = re.compile(
+    r"\*\*\* SIG[A-Z]+ received|Fatal Python error: |Unhandled error \(suppress with"
+)
+"""Beginning of a stack dump, which the handlers of Ray's core and of Python print."""
 
-    Only the log file gets lines that are no messages of vlray, such as Ray's stack dumps.
-    """
-    source: dict[str, Any] = {"process": int(batch["pid"]), "node_ip": batch.get("ip")}
-    source |= {name: batch[name] for name in ("actor_name", "task_name") if batch.get(name)}
-    line = without_colors(line)
-    parsed = parse_json(line) or _parse_text(line)
-    worker = source | (parsed or {"levelname": "INFO", "message": line})
-    message = worker["message"]
-    if message in logged:
-        return
-    if len(logged) < REMEMBERED_LINES:
-        logged.add(message)
-    level = logging.getLevelNamesMapping().get(worker["levelname"], logging.INFO)
-    args = "pid %s on %s: %s", worker["process"], worker["node_ip"], message
-    extra = {WORKER: worker} | ({} if parsed else {FILE_ONLY: True})
-    logging.getLogger("vlray.worker").log(level, *args, extra=extra)
+
+class _Forwarder:
+    """Logs batches of lines, as Ray's dispatcher passes them."""
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+        self._crashed: set[int] = set()  # process ids
+
+    def handle(self, batch: dict[str, Any]) -> None:
+        """Log the lines of a worker."""
+        # The raylet and the autoscaler also write here; they have names instead of process ids.
+        if str(batch.get("pid")).isdigit():
+            for line in batch.get("lines", ()):
+                if line.strip() and HARMLESS not in line:
+                    self._log(line, batch)
+
+    def note(self, batch: dict[str, Any], ignore_prefix: bool = False) -> None:
+        """Log a note of the raylet or the autoscaler, which has no process id."""
+        for line in batch.get("lines", ()):
+            to_log_file(logging.INFO, f"{batch.get('pid')}: {line}")
+
+    def _log(self, line: str, batch: dict[str, Any]) -> None:
+        """Log a worker's line at the line's level, unless the same message was logged before."""
+        source: dict[str, Any] = {"process": int(batch["pid"]), "node_ip": batch.get("ip")}
+        source |= {name: batch[name] for name in ("actor_name", "task_name") if batch.get(name)}
+        line = without_colors(line)
+        parsed = parse_json(line) or _parse_text(line)
+        worker = source | (parsed or {"levelname": "INFO", "message": line})
+        message = worker["message"]
+        if message in self._logged:
+            return
+        if len(self._logged) < REMEMBERED_LINES:
+            self._logged.add(message)
+        if _CRASH.search(line):
+            self._crashed.add(worker["process"])
+        is_dump = worker["process"] in self._crashed or is_core_line(line)
+        level = logging.getLevelNamesMapping().get(worker["levelname"], logging.INFO)
+        args = "pid %s on %s: %s", worker["process"], worker["node_ip"], message
+        extra = {WORKER: worker, FILE_ONLY: parsed is None and is_dump}
+        logging.getLogger("vlray.worker").log(level, *args, extra=extra)
 
 
 def _parse_text(line: str) -> dict[str, Any] | None:
-    """Split a text line into level and message; return None for a line that was printed."""
+    """Split a text line into level and message; return None for printed lines without a level."""
     match = _TEXT.fullmatch(line)
     return match.groupdict() if match and match["levelname"] in _LEVELS else None

@@ -34,9 +34,9 @@ class ClusterSection(Section):
     """CPUs reserved for each task that reads and decodes images."""
 
     image_timeout: Annotated[float, Field(gt=0)] = 600
-    """Time limit for decoding an image, and of the detector for one image, seconds; a batch has the
-    limit of all its images. An image that exceeds it, or that crashes the decoder or the detector,
-    becomes a failure after it has ended Ray's process twice and a process of its own once."""
+    """Time limit in seconds for decoding an image, and for detecting in it; the limit of a batch is
+    the sum over its images. An image that exceeds it, or crashes the decoder or the detector, is
+    tried twice in Ray's processes and once in a process of its own, and then becomes a failure."""
 
     image_memory_gb: Annotated[float, Field(ge=0)] = 0
     """Memory limit for an image in a process of its own, GiB. 0: half of the free memory."""

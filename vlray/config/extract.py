@@ -40,7 +40,7 @@ class ExtractConfig(Command):
         "s3://bucket/coco s3://bucket/regions --split train,val --id-rule coco",
         "coco regions/ --split train --data.images coco=/data/coco",
         "photos/ regions/ --boxes instances_val2017.json --id-rule coco",
-        "photos/ regions/ --features none",
+        "'shards/{000000..000123}.tar' regions/ --features none",
         "photos/ grids/ --name vg-caffe --weights FILE --features grid",
         "photos/ regions/ --config configs/extract/dgx.yaml",
     )

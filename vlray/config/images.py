@@ -32,9 +32,12 @@ class ImagesSection(Section):
     """Which images to read, and how to name them."""
 
     root: Annotated[str, Field(min_length=1)]
-    """A directory, an image, a list file, or a URI such as ``s3://bucket/photos``. A path that
-    does not exist is looked up as an image set (``data.images``), as a dataset of
-    ``vlray datasets list``, and as a relative path in ``env.data_dir``."""
+    """A directory, an image, an archive (``.tar``, ``.tar.gz``, ``.zip``), a Parquet file with
+    image bytes, a list file, or a pattern such as ``shards/{000000..000123}.tar`` or
+    ``data/*.parquet``; on a disk or in object storage, such as ``s3://bucket/photos``. In a
+    directory without images, the archives are read. A path that does not exist is looked up as an
+    image set (``data.images``), as a dataset of ``vlray datasets list``, and as a relative path in
+    ``env.data_dir``."""
 
     dataset: str = ""
     """Name of the dataset. Empty: the name of the image set or of the directory."""
@@ -49,7 +52,12 @@ class ImagesSection(Section):
     exclude: Splits = ()
     """Patterns of files and folders to leave out, such as ``thumbs`` or ``*_small.jpg``, separated
     by commas, or the flag repeated. A pattern applies to names and to paths below IMAGES or in a
-    list file. Of a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
+    list file. In a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
+
+    id_column: str = ""
+    """Column of Parquet, CSV and TSV files with the ids. Empty: ``image_id``, ``img_id``,
+    ``__key__`` or ``key``, else the file names in Hugging Face's image column, else the number of
+    the row."""
 
     follow_symlinks: bool = True
     """Whether to follow symbolic links to directories."""

@@ -8,7 +8,7 @@ import shlex
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from vlray.detect.weights.files import WEIGHTS_ENDINGS
-from vlray.images.walk import EXTENSIONS
+from vlray.images.sources.names import EXTENSIONS
 from vlray.storage import files
 
 _FOLDERS = 4  # maximum number of subfolders (train/, val/, ...) to look into

@@ -44,9 +44,10 @@ _DETECTRON = "vlray.detect.d2.detector:Detectron"
 _CANDIDATES = "vlray.detect.visual_genome.candidates:VgCaffeCandidates"
 
 # Outputs record built-in detectors under these names. The names are part of the file format, so
-# they stay the same when a class moves: outputs of earlier versions remain valid.
+# they stay the same when a class moves: outputs of earlier versions remain valid. They change when
+# a class writes other vectors: then the outputs of earlier versions cannot be continued.
 _RECORDED_AS = {
-    PRESETS["lite"]: "vlray.detect.lite:Lite",
+    PRESETS["lite"]: "vlray.detect.lite:Lite+stages",
     PRESETS["vg-caffe"]: "vlray.detect.vg:VgCaffe",
     PRESETS["vg-pbua"]: "vlray.detect.vg:VgPbua",
     _DETECTRON: "vlray.detect.detectron:Detectron",

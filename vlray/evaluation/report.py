@@ -15,14 +15,14 @@ from vlray.tasks.metrics import Metrics
 
 
 def check_defined(undefined: Sequence[str], config: TestConfig) -> None:
-    """Refuse to report metrics of predictions that a model did not make.
+    """Raise an error if a model computed NaN, which is not a prediction that can be scored.
 
     Args:
         undefined: Ids of the examples for which the model computed NaN.
         config: Options of the test.
 
     Raises:
-        ValueError: There are any.
+        ValueError: ``undefined`` is not empty.
     """
     if undefined:
         advice = "test another checkpoint"

@@ -14,8 +14,8 @@ from PIL import ExifTags, Image
 
 from vlray.images.find import Listing
 from vlray.images.ids import image_ids
+from vlray.images.sources.names import EXTENSIONS
 from vlray.images.splits import ALL
-from vlray.images.walk import EXTENSIONS
 from vlray.storage import files
 
 HeightWidth = tuple[int, int]

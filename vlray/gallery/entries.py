@@ -117,6 +117,7 @@ def file_names(image_ids: Sequence[str]) -> list[str]:
     """
     folded: dict[str, int] = {}
     for image_id in image_ids:
+        # The ids are counted first, because a later one may collide with an earlier one.
         folded[image_id.casefold()] = folded.get(image_id.casefold(), 0) + 1
     names = []
     for image_id in image_ids:

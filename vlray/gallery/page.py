@@ -130,6 +130,7 @@ def _regions(entries: Sequence[Entry], names: Names) -> dict[str, Any]:
     ):
         ranks, texts = _rank(ids, vocabulary)
         used.append(texts)
+        # Two bytes per number, little-endian whatever the machine is: the script reads 16 bits.
         columns += [ranks.astype("<u2"), scores.clip(0, NONE).astype("<u2")]
     blob = b"".join(np.ascontiguousarray(column).tobytes() for column in columns)
     return {

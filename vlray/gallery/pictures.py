@@ -95,6 +95,7 @@ class Draw:
         # Draw after shrinking, so that lines and text keep their width.
         image = shrink(image, ANNOTATED_SIZE)
         height, width = image.shape[:2]
+        # (x, y) twice, for the two corners of a box.
         scale = np.array([width / entry.width, height / entry.height] * 2, np.float32)
         drawn = draw_regions(
             image,

@@ -92,6 +92,7 @@ def build(
     summary = summarize(output, min_score=min_score, split=split, limit=limit)
     fs, folder = _folder(output, page)
     count = len(summary.image_ids)
+    # An output without images gets a page, too: it lists the failures.
     starts = range(0, max(count, 1), IMAGES_PER_PAGE_FILE)
     parts = [
         (_part_name(number), start + 1, min(start + IMAGES_PER_PAGE_FILE, count))
@@ -116,6 +117,7 @@ def build(
     }
     # A second pass over the output: each page lists the totals, which the summary has counted.
     entries = read_entries(output, split=split, limit=limit)
+    # Named together: all pages share the folders, so the names must differ between pages.
     targets = iter(file_names(summary.image_ids))
     problems: list[str] = []
     with tqdm(total=count, unit="image", desc="gallery", disable=None) as progress:

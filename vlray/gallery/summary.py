@@ -73,6 +73,7 @@ def summarize(
         above = entry.above(min_score)
         for label in np.unique(above.obj_ids).tolist():
             rows = above.obj_ids == label
+            # Without scores, NaN makes the class's mean NaN.
             scores = above.obj_probs[rows] if len(above.obj_probs) else np.array([np.nan])
             row = sums.setdefault(label, np.zeros(3))
             row += [rows.sum(), 1, scores.sum(dtype=np.float64)]

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import codecs
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import pyarrow as pa
-from pyarrow.fs import FileType
+import pyarrow.compute as pc
+from pyarrow.fs import FileSystem, FileType
 
 from vlray.images.ids import image_ids
-from vlray.images.splits import choose_splits, is_split
-from vlray.images.walk import EXTENSIONS, Walk, is_below_match, matcher
+from vlray.images.sources import path_tables
+from vlray.images.sources.directory import Walk
+from vlray.images.sources.entry import (
+    BROKEN,
+    SEPARATOR,
+    Entry,
+    archive_kind,
+    archive_stem,
+    sorted_table,
+    split_member,
+    to_table,
+)
+from vlray.images.sources.list_file import LIST_EXTENSIONS, read_list
+from vlray.images.sources.members import list_members
+from vlray.images.sources.names import EXTENSIONS, NameFilter
+from vlray.images.sources.patterns import expand, is_pattern
+from vlray.images.splits import ALL, choose_splits, is_split, split_prefix
+from vlray.settings.wording import counted
 from vlray.storage import files
-from vlray.storage.fingerprint import Fingerprint, of_paths
-
-LIST_EXTENSIONS = frozenset((".txt", ".lst", ".list"))
-AT_ONCE = 1 << 16  # rows converted to Arrow at a time
+from vlray.storage.fingerprint import ABSENT, Fingerprint, of_paths
 
 LISTING = pa.schema(
     [
@@ -28,11 +40,11 @@ LISTING = pa.schema(
         ("split", pa.string()),
         ("file_bytes", pa.int64()),
         ("mtime_ns", pa.int64()),
+        ("place", pa.string()),
     ]
 )
-"""Columns of a listing; ``file_bytes`` and ``mtime_ns`` are the fingerprint of the file."""
-
-_FILE = ("path", "file_bytes", "mtime_ns")
+"""Columns of a listing; ``file_bytes`` and ``mtime_ns`` are the fingerprint of the file, ``place``
+is where a member's bytes are in its archive. `vlray.images.sources.entry` describes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +53,7 @@ class Listing:
 
     Attributes:
         root: Folder or URI that the paths are relative to.
-        dataset: Name of the directory, or stem of the list file or single image.
+        dataset: Name of the directory, or stem of the list file, archive or single image.
         table: One row per image with the schema `LISTING`, sorted by path. Paths from a list file
             may be absolute paths or URIs; ``files.locate(root, path)`` resolves them. Bytes that
             are not UTF-8 are escaped as in ``files.escape_bytes``.
@@ -49,6 +61,7 @@ class Listing:
         excluded: Number of files and folders, or of lines of a list file, that a pattern leaves
             out.
         unreadable: Folders that cannot be listed, relative to the root.
+        archives: Number of archives whose members are listed.
     """
 
     root: str
@@ -57,6 +70,20 @@ class Listing:
     skipped: Counter[str] = field(default_factory=Counter)
     excluded: int = 0
     unreadable: tuple[str, ...] = ()
+    archives: int = 0
+
+
+@dataclass
+class _Found:
+    """What a source has: its entries, before ids and splits are derived."""
+
+    folder: str
+    dataset: str
+    entries: pa.Table
+    split: str = ALL  # of images outside all split folders
+    names: NameFilter = field(default_factory=NameFilter)
+    unreadable: Sequence[str] = ()
+    archives: int = 0
 
 
 def list_images(
@@ -67,24 +94,30 @@ def list_images(
     follow_symlinks: bool = True,
     leave_out: str = "",
     exclude: Collection[str] = (),
+    id_column: str = "",
 ) -> Listing:
     """List the images below a root, sorted by path.
 
     Args:
-        root: A directory, a list file (``.txt``, ``.lst``, ``.list``), a single image file, or
-            the URI of any of these. A list file has one path per line: relative to the folder of
-            the list file, absolute, or a URI. Hidden files and folders (``.name``) are ignored.
+        root: A directory, a list file (``.txt``, ``.lst``, ``.list``), a single image file, an
+            archive (``.tar``, ``.tar.gz``, ``.zip``), a Parquet file with image bytes, a pattern of
+            such files (``shards/{000..123}.tar``, ``data/*.parquet``), or the URI of any of these.
+            The archives of a directory are listed if it has no image files. A list file has one
+            path per line: relative to the folder of the list file, absolute, or a URI. Hidden files
+            and folders (``.name``) are ignored.
         id_rule: Rule that derives an id from a path; see ``image_ids``.
         split: Splits to list; empty: all. A top-level folder such as ``train``, ``val2017`` or
-            ``test1`` is a split. ``train`` also matches ``train2017`` if no other folder begins
-            with ``train``. If there are no such folders, a single name becomes the split of all
-            images.
+            ``test1`` is a split, and so is the beginning of an archive's name, as in
+            ``train-00000.tar``. ``train`` also matches ``train2017`` if no other split begins with
+            ``train``. If there are no splits, a single name becomes the split of all images.
         follow_symlinks: Whether to follow symbolic links to folders. Links to files are always
             followed.
         leave_out: Folder or URI below the root to skip, such as the output folder. The root itself
             is never skipped.
         exclude: Patterns of names, or of paths below a directory or in a list file, to leave out.
-            In a directory, ``walk.EXCLUDED`` is left out, too.
+            In directories and archives, ``names.EXCLUDED`` is left out, too.
+        id_column: Column of Parquet files with the ids; empty: see
+            `vlray.images.sources.rows.entries`.
 
     Raises:
         FileNotFoundError: The root does not exist.
@@ -94,118 +127,171 @@ def list_images(
     fs, path = files.resolve(root)
     with files.explained(root):
         kind = fs.get_file_info(path).type
-    if kind == FileType.NotFound:
-        raise FileNotFoundError(f"{root} does not exist; pass a directory, a list file or an image")
-    skipped: Counter[str] = Counter()
-    excluded, unreadable = 0, list[str]()
     if kind == FileType.Directory:
-        folder, dataset = path if files.is_local(fs) else root, posixpath.basename(path)
         left_out = files.resolve(leave_out)[1] if leave_out else ""
         walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=left_out, exclude=exclude)
-        with files.explained(root):
-            below, rest = choose_splits(set(filter(is_split, walk.folders())), split)
-            entries, skipped = _sorted(walk.images(below)), walk.skipped
-        excluded, unreadable = walk.excluded, walk.unreadable
+        found = _in_directory(root, fs, path, walk, split, id_column)
+    elif kind == FileType.NotFound and is_pattern(root):
+        found = _matching(root, split, NameFilter(exclude), id_column)
+    elif kind == FileType.NotFound:
+        raise FileNotFoundError(f"{root} does not exist; pass a directory, a list file or an image")
     else:
-        folder, name = files.parent(path if files.is_local(fs) else root)
-        dataset, extension = posixpath.splitext(name)
-        if extension.lower() in LIST_EXTENSIONS:
-            listed = sorted(_read_list(files.read_bytes(fs, path), root, folder))
-            match = matcher(exclude)
-            paths = [path for path in listed if not is_below_match(path, match)]
-            excluded = len(listed) - len(paths)
-        elif extension.lower() in EXTENSIONS:
-            paths = [files.escape_bytes(name)]
-        else:
-            raise ValueError(
-                f"{root} is not a directory, an image ({_names(EXTENSIONS)}) or a list file "
-                f"({_names(LIST_EXTENSIONS)})"
-            )
-        # There is no folder to scan, so the listed paths tell which split folders exist.
-        tops = {path.partition("/")[0] for path in paths if "/" in path}
-        below, rest = choose_splits(set(filter(is_split, tops)), split)
-        if below:
-            paths = [path for path in paths if path.partition("/")[0] in below]
-        entries = _entries(zip(paths, of_paths(folder, paths), strict=True))
-    paths = entries["path"].to_pylist()
+        found = _in_file(root, fs, path, split, exclude, id_column)
+    paths = found.entries["path"].to_pylist()
     if not paths:
-        raise ValueError(_describe_nothing(root, below, skipped, excluded, unreadable))
-    ids = pa.array(image_ids(paths, id_rule), pa.string())
-    splits = pa.array([_split_of(path, rest) for path in paths], pa.string())
-    columns = [ids, entries["path"], splits, entries["file_bytes"], entries["mtime_ns"]]
+        raise ValueError(_describe_nothing(root, split, found))
+    is_member = found.archives > 0
+    names, is_id = (found.entries[name].to_pylist() for name in ("name", "is_id"))
+    ids = pa.array(image_ids(names, id_rule, is_id), pa.string())
+    split_of = _split_of_member if is_member else _split_of
+    splits = pa.array([split_of(path) or found.split for path in paths], pa.string())
+    columns = [ids, found.entries["path"], splits]
+    columns += [found.entries[name] for name in ("file_bytes", "mtime_ns", "place")]
     return Listing(
-        folder,
-        dataset or "images",
+        found.folder,
+        found.dataset or "images",
         pa.table(columns, schema=LISTING),
-        skipped,
-        excluded,
-        tuple(unreadable),
+        found.names.skipped,
+        found.names.excluded,
+        tuple(found.unreadable),
+        found.archives,
     )
 
 
-def _sorted(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:
-    return _entries(entries).sort_by("path").combine_chunks()
+def _in_directory(
+    root: str,
+    fs: FileSystem,
+    path: str,
+    walk: Walk,
+    split: tuple[str, ...],
+    id_column: str,
+) -> _Found:
+    """List a directory: its image files, or, if there are none, the members of its archives."""
+    folder, dataset = path if files.is_local(fs) else root, posixpath.basename(path)
+    with files.explained(root):
+        folders = set(filter(is_split, walk.folders()))
+        # Without split folders, the names of archives may tell the splits.
+        below, rest = choose_splits(folders, split) if folders else (frozenset(), ALL)
+        entries = sorted_table(Entry(path, path, one) for path, one in walk.images(below))
+    if walk.archives and not entries.num_rows:
+        found = _in_archives(
+            folder, dataset, walk.archives, () if below else split, walk.names, id_column
+        )
+    else:
+        if not folders:
+            rest = choose_splits(folders, split)[1]
+        found = _Found(folder, dataset, entries, rest, walk.names)
+    found.unreadable = walk.unreadable
+    return found
 
 
-def _entries(entries: Iterable[tuple[str, Fingerprint]]) -> pa.Table:
-    """Build a table of paths and fingerprints, batch by batch to hold few Python objects."""
-    remaining, schema = iter(entries), pa.schema([LISTING.field(name) for name in _FILE])
-    batches = []
-    while some := list(islice(remaining, AT_ONCE)):
-        columns = [[path, *fingerprint] for path, fingerprint in some]
-        arrays = map(pa.array, zip(*columns, strict=True), schema.types)
-        batches.append(pa.record_batch(list(arrays), schema=schema))
-    return pa.Table.from_batches(batches, schema)
+def _in_archives(
+    folder: str,
+    dataset: str,
+    archives: Sequence[tuple[str, Fingerprint]],
+    split: tuple[str, ...],
+    names: NameFilter,
+    id_column: str,
+) -> _Found:
+    """List the members of archives.
+
+    Raises:
+        ValueError: None of the archives has images, because they are damaged or have no such files.
+    """
+    entries = sorted_table(list_members(folder, sorted(archives), names, id_column))
+    is_whole = pc.invert(pc.starts_with(entries["place"], f"{BROKEN} "))
+    if entries.num_rows and not pc.any(is_whole).as_py():
+        place = entries["place"][0].as_py().partition(" ")[2]
+        raise ValueError(f"{entries['path'][0].as_py().rstrip(SEPARATOR)}: {place}")
+    return _chosen_splits(_Found(folder, dataset, entries, ALL, names, (), len(archives)), split)
 
 
-def _split_of(path: str, rest: str) -> str:
+def _matching(root: str, split: tuple[str, ...], names: NameFilter, id_column: str) -> _Found:
+    """List the files of a pattern: archives, or images."""
+    folder, matches = expand(root)
+    dataset = posixpath.basename(folder.partition("?")[0].rstrip("/"))
+    if not matches:
+        raise FileNotFoundError(f"no file matches {root}")
+    archives = [match for match in matches if archive_kind(match[0])]
+    if missing := [path for path, one in archives if one == ABSENT]:
+        raise FileNotFoundError(
+            f"{root}: {counted(len(missing), 'file')} of {len(archives):,} "
+            f"{'does' if len(missing) == 1 else 'do'} not exist, such as {missing[0]}"
+        )
+    if archives:
+        return _in_archives(folder, dataset, archives, split, names, id_column)
+    rows = (Entry(path, path, one) for path, one in matches if names.takes(path))
+    return _Found(folder, dataset, sorted_table(rows), choose_splits((), split)[1], names)
+
+
+def _in_file(
+    root: str,
+    fs: FileSystem,
+    path: str,
+    split: tuple[str, ...],
+    exclude: Collection[str],
+    id_column: str,
+) -> _Found:
+    """List a single file: an archive, a list file or an image."""
+    folder, name = files.parent(path if files.is_local(fs) else root)
+    dataset, extension = posixpath.splitext(name)
+    names = NameFilter(exclude)
+    if extension.lower() in path_tables.EXTENSIONS or path_tables.is_path_table(fs, path):
+        table = path_tables.read_table(fs, path, root)
+        entries = sorted_table(path_tables.entries(table, root, folder, id_column))
+        return _chosen_splits(_Found(folder, dataset, entries), split)
+    if archive_kind(name):
+        archive = (files.escape_bytes(name), of_paths(folder, [name])[0])
+        return _in_archives(folder, archive_stem(name), [archive], split, names, id_column)
+    if extension.lower() in LIST_EXTENSIONS:
+        listed = sorted(read_list(files.read_bytes(fs, path), root, folder))
+        names = NameFilter(exclude, always=())  # what a list names is wanted
+        paths = [path for path in listed if not names.is_below_excluded(path)]
+    elif extension.lower() in EXTENSIONS:
+        paths = [files.escape_bytes(name)]
+    else:
+        raise ValueError(
+            f"{root} is not a directory, an image ({_names(EXTENSIONS)}), an archive (.tar .tar.gz "
+            f".zip), a table (.parquet .csv .tsv) or a list file ({_names(LIST_EXTENSIONS)})"
+        )
+    prints = of_paths(folder, paths)
+    entries = to_table(Entry(path, path, one) for path, one in zip(paths, prints, strict=True))
+    return _chosen_splits(_Found(folder, dataset, entries, ALL, names), split)
+
+
+def _chosen_splits(found: _Found, split: tuple[str, ...]) -> _Found:
+    """Keep the images of the chosen splits, which the listed paths and archives tell."""
+    split_of = _split_of_member if found.archives else _split_of
+    splits = [split_of(path) for path in found.entries["path"].to_pylist()]
+    below, found.split = choose_splits({one for one in splits if one}, split)
+    if below:
+        found.entries = found.entries.filter(pa.array([one in below for one in splits], pa.bool_()))
+    return found
+
+
+def _split_of(path: str) -> str:
     top, slash, _ = path.partition("/")
-    return top if slash and is_split(top) else rest
+    return top if slash and is_split(top) else ""
 
 
-def _read_list(data: bytes, root: str, folder: str) -> list[str]:
-    """Return the paths in a list file; absolute paths below its folder become relative."""
-    # Some Windows programs save text as UTF-16.
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
-    text = data.removeprefix(codecs.BOM_UTF8).decode(encoding, "surrogateescape")
-    below = folder.rstrip("/") + "/"
-    lines: dict[str, int] = {}
-    # Not splitlines(): a file name may contain U+2028 and the like.
-    for number, line in enumerate(text.split("\n"), start=1):
-        path = line.removesuffix("\r")
-        if not path or path.isspace():
-            continue
-        if not path.isascii():
-            path = files.escape_bytes(path)
-        if files.is_uri(path):
-            files.check_scheme(path)
-        else:
-            path = posixpath.normpath(path.removeprefix(below))
-        if path in lines:
-            raise ValueError(
-                f"{root}: line {number} names {path!r} again, after line {lines[path]}; "
-                "remove one of the lines, because an image has one id and one row"
-            )
-        lines[path] = number
-    return list(lines)
+def _split_of_member(path: str) -> str:
+    """Return the split that a folder, the archive's name or a folder in the archive names."""
+    archive, member = split_member(path)
+    return _split_of(path) or split_prefix(archive_stem(archive)) or _split_of(member)
 
 
 def _names(extensions: Iterable[str]) -> str:
     return " ".join(sorted(extensions))
 
 
-def _describe_nothing(
-    root: str,
-    below: Collection[str],
-    skipped: Counter[str],
-    excluded: int,
-    unreadable: Collection[str],
-) -> str:
-    where = f"{root} ({', '.join(sorted(below))})" if below else root
+def _describe_nothing(root: str, split: Collection[str], found: _Found) -> str:
+    where = f"{root} ({', '.join(split)})" if split else root
+    skipped = found.names.skipped
     kinds = ", ".join(f"{n:,} {name or 'without extension'}" for name, n in skipped.most_common(5))
     content = f"{skipped.total():,} other files ({kinds})" if skipped else "no files at all"
-    if excluded:
-        content = f"{content} besides {excluded:,} that patterns leave out (--exclude)"
-    if unreadable:
-        content = f"{content}, and folders that cannot be listed ({', '.join(unreadable)[:100]})"
+    if found.names.excluded:
+        content += f" besides {found.names.excluded:,} that patterns leave out (--exclude)"
+    if found.unreadable:
+        names = ", ".join(found.unreadable)[:100]
+        content += f", and folders that cannot be listed ({names})"
     return f"no images in {where}: it has {content}; images end in {_names(EXTENSIONS)}"

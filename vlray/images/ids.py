@@ -12,7 +12,7 @@ from vlray.storage.files import is_uri
 _COCO = re.compile(r"[0-9]+$")
 
 
-def image_ids(paths: Sequence[str], rule: str) -> list[str]:
+def image_ids(paths: Sequence[str], rule: str, is_id: Sequence[bool] | None = None) -> list[str]:
     """Derive the id of each image from its path.
 
     Args:
@@ -21,6 +21,7 @@ def image_ids(paths: Sequence[str], rule: str) -> list[str]:
             extension), ``coco`` (the number at the end of the stem, without leading zeros), or
             ``regex:PATTERN`` (searched for in the path; the id is the group ``id``, else the
             first group, else the whole match).
+        is_id: Whether each path is an id from a column, which ``stem`` and ``path`` keep as it is.
 
     Returns:
         One id per path, in the order of the paths. All ids are different.
@@ -31,6 +32,8 @@ def image_ids(paths: Sequence[str], rule: str) -> list[str]:
     """
     name = _namer(rule)
     ids = [name(path) for path in paths]
+    if is_id is not None and rule in ("stem", "path"):
+        ids = [path if one else own for path, one, own in zip(paths, is_id, ids, strict=True)]
     if len(set(ids)) < len(ids):
         raise ValueError(_describe_collisions(paths, ids, rule))
     return ids

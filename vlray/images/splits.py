@@ -16,6 +16,16 @@ def is_split(folder: str) -> bool:
     return _SPLIT.fullmatch(folder) is not None
 
 
+def split_prefix(stem: str) -> str:
+    """Return the split with which an archive's name begins, as in ``train-00000-of-00005``.
+
+    Returns:
+        The name of the split; empty if the name does not begin with one.
+    """
+    match = _SPLIT.match(stem)
+    return match[0] if match and (match.end() == len(stem) or stem[match.end()] in "-_.") else ""
+
+
 def choose_splits(
     folders: Collection[str], requested: Collection[str]
 ) -> tuple[frozenset[str], str]:

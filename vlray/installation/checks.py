@@ -161,7 +161,7 @@ def check_detectron2() -> Check:
     is_compiled = any(path for folder in folders for path in folder.glob("_C.*"))
     version = version_of(*DETECTRON2) or "of unknown version"
     kind = "official build" if is_compiled else f"Python source (wheel of {detectron2.PACKAGE})"
-    fate = f"; {UPGRADE} removes it, so run {FIX} after one" if is_tool else ""
+    fate = f"; {UPGRADE} removes it: run {FIX} after each upgrade" if is_tool else ""
     return Check("Detectron2", "ok", f"{version}, {kind}{fate}")
 
 

@@ -230,7 +230,7 @@ def _from_checkpoint(
 
 
 def _names(network_class: type[PreTrainedModel], config: PretrainedConfig) -> set[str]:
-    """Return the names of a network's parameters, all names of those that are tied."""
+    """Return the names of a network's parameters, including every name of tied ones."""
     with torch.device("meta"):
         network = network_class(config)
     return {name for name, _ in network.named_parameters(remove_duplicate=False)}

@@ -49,6 +49,7 @@ def verify(folder: Path, *, with_state: bool = False) -> None:
     except (ValueError, TypeError, RecursionError) as error:
         raise DamagedCheckpointError(f"{path} is damaged ({error}); {_ADVICE}") from error
     for name, digest in digests.items():
+        # It is twice as large as the model, and only a resumed training reads it.
         if name == STATE and not with_state:
             continue
         file = folder / name

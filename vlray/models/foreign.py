@@ -35,7 +35,7 @@ _KINDS = (
     ("visual_bert", "embeddings.visual_projection.weight"),
     ("bert", "encoder.layer.0.attention.self.query.weight"),
 )
-"""``model_type``, and a tensor that only this model and those above it have."""
+"""``model_type``, and a tensor that only this model and those listed before it have."""
 _NUM_HEADS = {768: 12, 1024: 16}
 """Attention heads of the published sizes; tensors do not show their number."""
 
@@ -100,9 +100,9 @@ def config_of(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     kind = next((kind for kind, name in _KINDS if name in shapes and _TOKENS in shapes), "")
     if not kind:
         raise ValueError(
-            f"{source} is not of a BERT, LXMERT or VisualBERT: it lacks {_TOKENS} or the layers; "
-            f"its tensors are {', '.join(sorted(tensors)[:3])} ...; vlray knows these parts of "
-            f"prefixes: {KNOWN_PREFIXES}"
+            f"{source} has no weights of a BERT, LXMERT or VisualBERT: {_TOKENS} or the layers are "
+            f"missing. Its tensors are {', '.join(sorted(tensors)[:3])}, ...; vlray recognizes the "
+            f"names of transformers behind prefixes of {KNOWN_PREFIXES}"
         )
     try:
         config: dict[str, Any] = {"model_type": kind} | _sizes(shapes, kind)
@@ -140,6 +140,7 @@ def _head_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Return the numbers of labels of LXMERT's heads, as far as the file has the heads."""
     sizes = {}
     for field, ending in (
+        # Index 3 is the last layer of the answer head.
         ("num_qa_labels", "answer_head.logit_fc.3.weight"),
         ("num_object_labels", "obj_predict_head.decoder_dict.obj.weight"),
         ("num_attr_labels", "obj_predict_head.decoder_dict.attr.weight"),

@@ -107,6 +107,7 @@ class CheckpointStore:
                 self._copy(folder, None, files.join(self._root, name), self._fs)
         for which in ("best", "last") if is_best else ("last",):
             self._point(which, name)
+        # Last: a crash before it leaves a folder too many, never a pointer to nothing.
         self.clean()
 
     def clean(self) -> None:

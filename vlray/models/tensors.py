@@ -46,6 +46,7 @@ def read_tensors(location: str) -> dict[str, Tensor]:
     if path.is_dir():
         first = next((path / name for name in FILES if (path / name).is_file()), None)
         if first is None:
+            # Every other name is an index of shards, which need not be mentioned.
             raise ValueError(f"the folder {location} has no weights: no {' or '.join(FILES[::2])}")
     else:
         first = hub.download(location, FILES)

@@ -8,14 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-import pyarrow.fs as pafs
 from PIL import Image
 
 from vlray.images.decode import MAX_PIXELS, ImageError, decode
+from vlray.images.sources.members import read_image
 from vlray.regions.output import RegionOutput
 from vlray.storage import files
 
@@ -71,17 +70,10 @@ class ImageReader:
         return decode(self._read_bytes(path), max_pixels=self.max_pixels)
 
     def _read_bytes(self, path: str) -> bytes:
-        if files.is_uri(path) or path.startswith("/"):
-            return files.read_bytes(*files.resolve(path))
-        if not self.images_root:  # converted from a file without images
+        if not (self.images_root or files.is_uri(path) or path.startswith("/")):
+            # Converted from a file without images.
             raise ImageError("the output does not store where its images are")
-        fs, root = self._root
-        return files.read_bytes(fs, files.join(root, path))
-
-    @cached_property
-    def _root(self) -> tuple[pafs.FileSystem, str]:
-        # Cached: connecting to object storage takes longer than reading an image.
-        return files.resolve(self.images_root)
+        return read_image(self.images_root or "/", path)
 
 
 def read_thumbnails(

@@ -58,7 +58,7 @@ def command_line(step: Step, folder: Path) -> list[str]:
 def write_settings(step: Step, folder: Path) -> None:
     """Write the resolved settings, which repeat the step alone even if defaults change.
 
-    The step needs the tokens in its URIs, so that nobody else may read the file.
+    URIs in it may have tokens, which the step needs, so only the owner may read the file.
     """
     settings = to_yaml(step.config.resolved()).encode()
     atomic.write(settings_file(step, folder), settings, atomic.PRIVATE)

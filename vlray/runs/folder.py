@@ -192,7 +192,7 @@ def _start_log(
     if options.console_level:
         console.setLevel(options.console_level.upper())
     if options.log_level != "debug" and options.log_format != "json":
-        console.addFilter(lambda record: not hasattr(record, FILE_ONLY))
+        console.addFilter(lambda record: not getattr(record, FILE_ONLY, False))
     if options.log_format == "json":
         for handler in (file, console):
             handler.setFormatter(JsonFormatter(**fields))
@@ -215,7 +215,7 @@ class _LogFile(logging.FileHandler):
 
 
 class _LogFormatter(logging.Formatter):
-    """Formatter for the log file, without credentials and control characters."""
+    """Formatter for the log file that removes credentials and control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(redact(super().format(record)))  # `vlray logs` prints the file

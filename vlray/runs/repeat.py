@@ -23,8 +23,8 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     """Return a shell command that repeats a run.
 
     This is the user's command line. If another program called vlray (a notebook, the demo), the
-    command reads the saved ``settings.yaml`` instead; the same if the folder of the call no longer
-    exists, as after a job of Ray.
+    command reads the saved ``settings.yaml`` instead. So it does if the folder of the call does not
+    exist any more, as after a job of Ray.
 
     Args:
         run: The run.

@@ -146,7 +146,7 @@ class Session:
         if is_mistake(error):
             return REFUSED, "\n".join(_refusal(name, error))
         cause = raised_in_worker(error)
-        advice = self._again or AGAIN
+        advice = getattr(cause, "advice", "") or self._again or AGAIN
         if any(_numbers(one) & _DISK for one in _chain(cause)):
             advice = f"free disk space; {advice}"
         where = f"\nThe traceback is in {self._trace(error)}"

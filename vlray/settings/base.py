@@ -90,7 +90,7 @@ class Command(BaseSettings):
     """YAML files with options; later files override earlier ones. Repeat the flag or list them."""
 
     trust_code: bool = False
-    """Whether a class that only a file names (``--config``, a pipeline, a dataset) is imported.
+    """Whether to import classes that only a file (``--config``, a pipeline, a dataset) names.
     Without it, vlray runs your own code only if a flag, a variable or ``vlray env set`` names
     it."""
 

@@ -23,8 +23,7 @@ def check_outputs(
 ) -> None:
     """Refuse relative outputs in Ray's copy of a working directory.
 
-    A run folder that is relative by default is not refused: a log that is lost is no reason to
-    stop a job.
+    The default run folder is relative, too, but accepted: losing a log is no reason to stop a job.
 
     Args:
         values: Options by their paths. ``env.runs_dir`` only if the user set it.

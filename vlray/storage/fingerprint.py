@@ -176,19 +176,6 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def digests(root: str, paths: Sequence[str]) -> list[str]:
-    """Return the content digest of each file in a listing; "" for a file that cannot be read."""
-
-    def read(path: str) -> str:
-        try:
-            return digest(files.read_bytes(*files.locate(root, path)))
-        except OSError:
-            return ""
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(read, paths))
-
-
 def _of_local(root: str, path: str) -> Fingerprint:
     whole = files.join(root, path)
     fingerprint = of_file(whole)

@@ -31,9 +31,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from vlray.images.sources.members import digests as digests_now
 from vlray.regions import parts
 from vlray.settings.wording import counted
-from vlray.storage import files, fingerprint
+from vlray.storage import files
 from vlray.storage.damage import open_parquet
 from vlray.stream import plan as plans
 from vlray.stream.plan import ShardPlan
@@ -103,10 +104,11 @@ def compare(
     differs = comparable & ((old_bytes != new_bytes) | (old_time != new_time))
     adopted = (old_bytes == _UNKNOWN) & (new_bytes != _UNKNOWN)
     is_done = plans.is_among(done, plan.shards)[before["shard"].to_numpy()]
-    elsewhere = ~_equal(before["path"], there["path"])
+    same_path = _equal(before["path"], there["path"])
+    new_place = same_path & ~_equal(_places(before), _places(there))
     stays = _equal(before["split"], there["split"])
     changed = differs & is_done
-    waiting = (differs | elsewhere) & ~is_done
+    waiting = (differs | ~same_path | new_place) & ~is_done
     waits = (adopted | waiting) & ~is_done & stays
     return Changes(
         new,
@@ -116,7 +118,8 @@ def compare(
         pa.concat_tables(
             [
                 # Extracted images keep the path and split that their rows have.
-                _updated(before, there, adopted & is_done, before),
+                # A shard that is done may be done again, and reads its images at their new places.
+                _updated(before, there, (adopted | (new_place & ~differs)) & is_done, before),
                 _updated(before, there, waits, there),
             ]
         ),
@@ -129,6 +132,10 @@ def _numbers(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Return sizes and times as integer arrays; nulls are replaced to avoid float arrays."""
     sizes = pc.fill_null(table["file_bytes"], _UNKNOWN).to_numpy()
     return sizes, pc.fill_null(table["mtime_ns"], 0).to_numpy()
+
+
+def _places(table: pa.Table) -> pa.ChunkedArray:
+    return pc.fill_null(table["place"], "")
 
 
 def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
@@ -152,6 +159,7 @@ def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, named: pa.Ta
         named["split"],
         there["file_bytes"],
         there["mtime_ns"],
+        there["place"],
     ]
     return pa.table(columns, schema=plans.SCHEMA).filter(pa.array(chosen))
 
@@ -184,7 +192,7 @@ def confirm(
         "comparing the content of %s with a new modification time",
         counted(len(candidates), "image"),
     )
-    now = fingerprint.digests(images_root, listed["path"].to_pylist())
+    now = digests_now(images_root, listed["path"].to_pylist(), listed["place"].to_pylist())
     names = listed["image_id"].to_pylist()
     same = np.array([digests[name] == one for name, one in zip(names, now, strict=True)], bool)
     log.info("with unchanged content: %s", counted(int(same.sum()), "image"))

@@ -21,6 +21,8 @@ from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError
+from vlray.images.sources.entry import split_member
+from vlray.images.sources.members import read_member
 from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files, fingerprint
@@ -60,9 +62,9 @@ class DecodeShard:
         resize: The detector's resizing, or the detector whose class constructs it; None: keep the
             original size.
         env: Log level and format; None: in the driver, whose logging stays as it is.
-        journal: Journal of the run on Ray, which learns that a slow shard proceeds.
-        image_timeout: Time limit for decoding one image, seconds. Only Ray's tasks have one, and
-            child processes.
+        journal: Journal of the run on Ray, which is told that a slow shard makes progress.
+        image_timeout: Time limit for decoding one image, seconds; in Ray's tasks and in child
+            processes only.
         image_memory_gb: Memory limit of a child process for one image, GiB. 0: half of the free
             memory.
         is_separate: Whether images are always decoded in a child process.
@@ -136,7 +138,7 @@ class DecodeShard:
             if row["boxes"] is None:
                 return row | _boxes_error("the boxes file has no boxes for this image")
         try:
-            data = _read(image["path"], fs, root, self._max_bytes())
+            data = _read(image["path"], image.get("place"), fs, root, self._max_bytes())
             row["digest"] = fingerprint.digest(data)
             height, width, pixels = decoder(data, image["image_id"])
         except ImageError as error:
@@ -190,16 +192,20 @@ def _check_file(path: str, max_bytes: int) -> None:
         )
 
 
-def _read(path: str, fs: pafs.FileSystem, root: str, max_bytes: int) -> bytes:
-    """Read one file from a listing; paths from a list file may be absolute or URIs."""
+def _read(path: str, place: str | None, fs: pafs.FileSystem, root: str, max_bytes: int) -> bytes:
+    """Read one image of a listing; paths from a list file may be absolute or URIs."""
     if files.is_uri(path) or path.startswith("/"):
         fs, full = files.resolve(path)
     else:
         full = posixpath.normpath(files.join(root, path))
-    if files.is_local(fs):
+    if place is not None:
+        archive, _ = split_member(full)
+    elif files.is_local(fs):
         _check_file(full, max_bytes)
     for pause in (1.0, 5.0, 20.0, None):  # seconds; most network outages are short
         try:
+            if place is not None:
+                return read_member(fs, archive, place, max_bytes)
             return files.read_bytes(fs, full)
         except OSError as error:
             if isinstance(error, FileNotFoundError) or files.is_local(fs):

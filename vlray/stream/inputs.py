@@ -9,8 +9,8 @@ from vlray.config.extract import ExtractConfig
 from vlray.images.decode import CONVERT
 from vlray.images.find import Listing, list_images
 from vlray.images.ids import image_ids
+from vlray.images.sources.names import OTHER_EXTENSIONS
 from vlray.images.splits import is_split
-from vlray.images.walk import OTHER_EXTENSIONS
 from vlray.regions.user_boxes import UserBoxes, read_boxes
 from vlray.settings.wording import counted
 from vlray.storage import files
@@ -32,6 +32,7 @@ def list_inputs(config: ExtractConfig) -> Listing:
         follow_symlinks=config.images.follow_symlinks,
         leave_out=output,
         exclude=config.images.exclude,
+        id_column=config.images.id_column,
     )
     log.info(
         "%s: listed %s in %.1f s",
@@ -39,6 +40,8 @@ def list_inputs(config: ExtractConfig) -> Listing:
         counted(listing.table.num_rows, "image"),
         time.monotonic() - began,
     )
+    if listing.archives:
+        log.info("the images are members of %s", counted(listing.archives, "archive"))
     first = listing.table["path"][0].as_py()
     if config.split and not is_split(first.partition("/")[0]):
         log.info("no split folders found: assigning all images to the split %s", *config.split)

@@ -26,8 +26,11 @@ from vlray.storage.damage import open_parquet
 
 READERS = 16  # threads that read small files
 
-SCHEMA = pa.schema([*PLAN, ("file_bytes", pa.int64()), ("mtime_ns", pa.int64())])
-"""Columns of a plan: the columns of `PLAN`, and the image file's fingerprint, null if unknown."""
+SCHEMA = pa.schema(
+    [*PLAN, ("file_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("place", pa.string())]
+)
+"""Columns of a plan: those of `PLAN`, the image file's fingerprint (null if unknown), and where
+a member's bytes are in its archive (null for files)."""
 
 MOVED = pa.schema([("shard", pa.int32()), ("image_id", pa.string()), ("to", pa.int32())])
 

@@ -34,7 +34,7 @@ class Stages:
 
 def images_of(plan: ShardPlan, user_boxes: UserBoxes | None) -> pa.Table:
     """Return the columns of the plan that the first stage reads, with the user's boxes."""
-    images = plan.table.select(["image_id", "path", "split"])
+    images = plan.table.select(["image_id", "path", "split", "place"])
     if user_boxes is not None:
         images = images.append_column("boxes", user_boxes.of(images["image_id"]))
     return images.combine_chunks()

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from vlray.config.data import DataSection
 from vlray.images.ids import image_ids
-from vlray.images.walk import Walk
+from vlray.images.sources.directory import Walk
 from vlray.regions.output import open_output
 from vlray.storage import files
 from vlray.tasks.examples import ExampleTable, open_examples

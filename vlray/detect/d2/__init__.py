@@ -12,7 +12,7 @@ _MISSING = (
 
 
 def check_installed() -> None:
-    """Refuse to go on without Detectron2, without importing it.
+    """Check that Detectron2 is installed, without importing it.
 
     Raises:
         ImportError: Detectron2 is not installed.

@@ -45,7 +45,7 @@ class _LazyCompiler(ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
     def is_compile_supported(self, device_type: str) -> bool:
-        """Do what torch's function does. torchvision imports no other name."""
+        """Call torch's function, the only name that torchvision imports from the module."""
         return bool(self.__getattr__("is_compile_supported")(device_type))
 
 

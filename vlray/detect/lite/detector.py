@@ -26,7 +26,7 @@ logger = logging.getLogger("vlray")
 
 
 class Lite:
-    """Detectron2's Faster R-CNN on EfficientNet-Lite0: COCO's 80 classes, 512-d features.
+    """Detectron2's Faster R-CNN on EfficientNet-Lite0: COCO's 80 classes, 984-d features.
 
     ``options.weights`` may be another file that ``jobs/train_lite.py`` wrote, with any number of
     classes.

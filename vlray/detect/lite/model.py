@@ -32,9 +32,17 @@ from torch.nn import functional
 
 from vlray.detect.lite.body import imagenet_body
 
-FEATURE_DIM = 512
+BOX_HEAD_DIM = 512
+# Three stages of the backbone are also pooled into a region's vector, behind the box head's output:
+# a linear probe classifies more boxes with both than with either
+# (tests/benchmarks/lite_probe.py).
+STAGES = ("stage8", "stage16", "stage32")  # by stride
+STAGE_CHANNELS = (40, 112, 320)
+STAGE_SCALES = (0.4, 0.4, 0.5)  # so that the stages' values vary as much as the box head's
+FEATURE_DIM = BOX_HEAD_DIM + sum(STAGE_CHANNELS)
 PYRAMID_CHANNELS = 96
 POOL_SIZE = 5
+REFIT_ONLY = "roi_heads.box_predictor.cls_stages.weight"  # only jobs/refit_lite.py trains it
 LEVELS = ("p3", "p4", "p5", "p6")
 STRIDES = (8, 16, 32, 64)
 # Two sizes per level, less than an octave apart, from 14 to 430 pixels of the resized image.
@@ -63,12 +71,11 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
     def __init__(self) -> None:
         super().__init__()
         self.body: Any = imagenet_body()
-        channels = (40, 112, 320)
-        self.lateral = nn.ModuleList(_conv(width, kernel_size=1) for width in channels)
-        self.output = nn.ModuleList(_conv(PYRAMID_CHANNELS, kernel_size=3) for _ in channels)
+        self.lateral = nn.ModuleList(_conv(width, kernel_size=1) for width in STAGE_CHANNELS)
+        self.output = nn.ModuleList(_conv(PYRAMID_CHANNELS, kernel_size=3) for _ in STAGE_CHANNELS)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute the pyramid's levels and ``semantic``, each of shape (N, channels, H, W)."""
+        """Compute the pyramid's levels, ``semantic`` and the stages: (N, channels, H, W) each."""
         x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         x = self.body.bn1(self.body.conv_stem(x))
         stages = []
@@ -87,7 +94,8 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
             merged.insert(0, level)
         levels = [output(level) for output, level in zip(self.output, merged, strict=True)]
         levels.append(functional.max_pool2d(levels[-1], kernel_size=1, stride=2))
-        return dict(zip(LEVELS, levels, strict=True)) | {"semantic": semantic}
+        maps = dict(zip(LEVELS, levels, strict=True)) | {"semantic": semantic}
+        return maps | dict(zip(STAGES, inputs, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Return the channels and the stride of each map that ``forward`` returns."""
@@ -95,11 +103,13 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
             name: ShapeSpec(channels=PYRAMID_CHANNELS, stride=stride)
             for name, stride in zip(LEVELS, STRIDES, strict=True)
         }
-        return shapes | {"semantic": ShapeSpec(channels=SEMANTIC_CHANNELS, stride=32)}
+        shapes["semantic"] = ShapeSpec(channels=SEMANTIC_CHANNELS, stride=32)
+        stages = zip(STAGES, STAGE_CHANNELS, (8, 16, 32), strict=True)
+        return shapes | {name: ShapeSpec(channels=c, stride=stride) for name, c, stride in stages}
 
 
 class LitePooler(nn.Module):
-    """RoI pooling from each box's pyramid level and from the last ImageNet features."""
+    """RoI pooling from each box's pyramid level, the last ImageNet features and the stages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,19 +122,54 @@ class LitePooler(nn.Module):
             canonical_box_size=112,
             canonical_level=4,
         )
-        self.semantic = ROIPooler(
-            output_size=1, scales=[1 / 32], sampling_ratio=4, pooler_type="ROIAlignV2"
-        )
+        self.semantic = _mean_pooler(stride=32)
+        self.stages = nn.ModuleList(_mean_pooler(stride) for stride in STRIDES[:3])
 
     def forward(self, features: list[Tensor], boxes: list[Boxes]) -> Tensor:
-        """Pool R boxes from p3, p4, p5 and ``semantic`` into vectors, (R, pooled_dim())."""
+        """Pool R boxes from p3, p4, p5, ``semantic`` and the stages.
+
+        Returns:
+            The box head's input, (R, pooled_dim()), and behind it the stages' means, which training
+            does not need: (R, pooled_dim() + sum(STAGE_CHANNELS)) in evaluation mode.
+        """
         cells = self.pyramid(features[:3], boxes).flatten(1)
-        pooled = torch.cat([cells, self.semantic(features[3:], boxes).flatten(1)], dim=1)
-        return functional.dropout(pooled, DROPOUT, self.training)
+        pooled = torch.cat([cells, self.semantic(features[3:4], boxes).flatten(1)], dim=1)
+        if self.training:
+            return functional.dropout(pooled, DROPOUT)
+        means = [
+            pooler([stage], boxes).flatten(1) * scale
+            for pooler, stage, scale in zip(self.stages, features[4:], STAGE_SCALES, strict=True)
+        ]
+        return torch.cat([pooled, *means], dim=1)
+
+
+class LiteBoxHead(FastRCNNConvFCHead):  # type: ignore[misc] # Detectron2 is untyped
+    """Two linear layers; the stages' means stay behind their output."""
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Return the vectors of R regions, (R, FEATURE_DIM) in evaluation mode."""
+        hidden = super().forward(pooled[:, : pooled_dim()])
+        return torch.cat([hidden, pooled[:, pooled_dim() :]], dim=1)
+
+
+class LitePredictor(FastRCNNOutputLayers):  # type: ignore[misc] # Detectron2 is untyped
+    """Classes from whole vectors, and boxes from the box head's part of them."""
+
+    def __init__(self, input_shape: ShapeSpec, *, num_classes: int, **options: Any) -> None:
+        super().__init__(input_shape, num_classes=num_classes, **options)
+        self.cls_stages = nn.Linear(sum(STAGE_CHANNELS), num_classes + 1, bias=False)
+        nn.init.zeros_(self.cls_stages.weight)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class logits, (R, K + 1), and box deltas, (R, 4)."""
+        logits, deltas = super().forward(vectors[:, :BOX_HEAD_DIM])
+        if not self.training:
+            logits = logits + self.cls_stages(vectors[:, BOX_HEAD_DIM:])
+        return logits, deltas
 
 
 def pooled_dim() -> int:
-    """Return the length of ``LitePooler``'s vectors, which begin with the pyramid's cells."""
+    """Return the length of the box head's input, which begins with the pyramid's cells."""
     return PYRAMID_CHANNELS * POOL_SIZE**2 + SEMANTIC_CHANNELS
 
 
@@ -138,7 +183,7 @@ def build_lite(num_classes: int, *, nms_thresh: float = 0.5) -> GeneralizedRCNN:
     """
     backbone = LiteBackbone()
     pooled = ShapeSpec(channels=pooled_dim(), height=1, width=1)
-    box_head = FastRCNNConvFCHead(pooled, conv_dims=[], fc_dims=[FEATURE_DIM, FEATURE_DIM])
+    box_head = LiteBoxHead(pooled, conv_dims=[], fc_dims=[BOX_HEAD_DIM, BOX_HEAD_DIM])
     model = GeneralizedRCNN(
         backbone=backbone,
         proposal_generator=_proposals(nms_thresh),
@@ -147,10 +192,10 @@ def build_lite(num_classes: int, *, nms_thresh: float = 0.5) -> GeneralizedRCNN:
             batch_size_per_image=128,
             positive_fraction=0.25,
             proposal_matcher=Matcher([0.5], [0, 1], allow_low_quality_matches=False),
-            box_in_features=[*LEVELS[:3], "semantic"],
+            box_in_features=[*LEVELS[:3], "semantic", *STAGES],
             box_pooler=LitePooler(),
             box_head=box_head,
-            box_predictor=FastRCNNOutputLayers(
+            box_predictor=LitePredictor(
                 box_head.output_shape,
                 box2box_transform=Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0)),
                 num_classes=num_classes,
@@ -194,6 +239,11 @@ def _proposals(nms_thresh: float) -> RPN:
         post_nms_topk=(300, 200),
         nms_thresh=nms_thresh,
     )
+
+
+def _mean_pooler(stride: int) -> ROIPooler:
+    """Build a pooler that averages one feature map over each box."""
+    return ROIPooler(output_size=1, scales=[1 / stride], sampling_ratio=4, pooler_type="ROIAlignV2")
 
 
 def _conv(in_channels: int, kernel_size: int) -> Conv2d:

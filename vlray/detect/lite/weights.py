@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from vlray.detect.lite.model import build_lite, trained_names
+from vlray.detect.lite.model import REFIT_ONLY, build_lite, trained_names
 from vlray.detect.weights.finite import check_finite
 from vlray.detect.weights.headers import read_header
 from vlray.settings.wording import counted
@@ -57,6 +57,8 @@ def load_lite(path: Path) -> tuple[nn.Module, tuple[str, ...]]:
     """
     weights, obj_names = read_weights(path)
     model = build_lite(len(obj_names))
+    # Files of earlier versions lack this tensor, which is zero before jobs/refit_lite.py.
+    weights.setdefault(REFIT_ONLY, model.state_dict()[REFIT_ONLY])
     _check_fit(path, weights, model.state_dict(), trained_names(model))
     check_finite(weights, path)
     model.load_state_dict(weights, strict=False)

@@ -1,4 +1,4 @@
-"""Refusal of weights with values that are not finite."""
+"""Check that weights are finite."""
 
 from __future__ import annotations
 

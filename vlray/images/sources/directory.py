@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import posixpath
-import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from itertools import accumulate
+from collections.abc import Collection, Iterator
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
+from vlray.images.sources.entry import archive_kind
+from vlray.images.sources.names import NameFilter
 from vlray.storage import files, fingerprint
 from vlray.storage.fingerprint import Fingerprint
 
-EXTENSIONS = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".avif"),
-        *(".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
-    )
-)
-"""Lower-case extensions of image files."""
-
-OTHER_EXTENSIONS = frozenset(
-    (
-        *(".heic", ".heif", ".jxl", ".psd", ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw"),
-        *(".orf", ".raf", ".rw2", ".pef", ".srw"),
-    )
-)
-"""Lower-case extensions of image files that vlray does not read."""
-
-EXCLUDED = ("@eaDir", "__MACOSX")
-"""Folders of thumbnails and metadata that file servers and archivers add; always left out."""
-
-Matcher = Callable[[str], re.Match[str] | None]
-
 _Identity = tuple[int, int]  # device and inode
-
-
-def matcher(patterns: Collection[str]) -> Matcher:
-    """Compile patterns of names or relative paths to leave out, such as ``*_small.jpg``."""
-    # One regular expression: a listing may have millions of names. `(?!)` matches nothing.
-    translated = [fnmatch.translate(pattern.rstrip("/")) for pattern in patterns]
-    return re.compile("|".join(translated) or r"(?!)").match
-
-
-def is_below_match(path: str, match: Matcher) -> bool:
-    """Return whether a pattern matches a path, a folder above it, or one of their names."""
-    parts = path.split("/")
-    return any(
-        match(part) or match(prefix)
-        for part, prefix in zip(parts, accumulate(parts, "{}/{}".format), strict=True)
-    )
 
 
 class Walk:
     """One pass over the files below a folder.
 
     Attributes:
-        skipped: Number of non-image files, keyed by lower-case extension.
-        excluded: Number of files and folders that a pattern leaves out.
+        names: Selects the images, and counts the other files.
+        archives: Relative path and fingerprint of each archive; they do not count as images.
         unreadable: Relative paths of folders that cannot be listed.
     """
 
@@ -80,15 +40,15 @@ class Walk:
             folder: Path of the folder.
             follow_symlinks: Whether to follow links to folders.
             leave_out: Path of a subfolder to skip, or empty.
-            exclude: Patterns of names or relative paths to leave out, besides `EXCLUDED`.
+            exclude: Patterns of names or relative paths to leave out, besides
+                `vlray.images.sources.names.EXCLUDED`.
         """
         self._fs, self._folder = fs, folder
         self._follow_symlinks = follow_symlinks
         self._leave_out = "" if leave_out == folder else leave_out
-        self.skipped: Counter[str] = Counter()
-        self.excluded = 0
+        self.names = NameFilter(exclude)
+        self.archives: list[tuple[str, Fingerprint]] = []
         self.unreadable: list[str] = []
-        self._excluded = matcher((*EXCLUDED, *exclude))
 
     def folders(self) -> list[str]:
         """Return the names of the direct subfolders."""
@@ -112,21 +72,6 @@ class Walk:
         for name in below or ("",):
             yield from walk(name)
 
-    def _is_image(self, name: str) -> bool:
-        """Return whether a file has an image extension; if not, count it in ``skipped``."""
-        extension = posixpath.splitext(name)[1].lower()
-        if extension in EXTENSIONS:
-            return True
-        self.skipped[extension] += 1
-        return False
-
-    def _is_excluded(self, path: str, name: str) -> bool:
-        """Return whether a pattern matches the name or the relative path; if so, count it."""
-        if not (self._excluded(name) or self._excluded(path)):
-            return False
-        self.excluded += 1
-        return True
-
     def _remote(self, below: str) -> Iterator[tuple[str, Fingerprint]]:
         top = files.join(self._folder, below).rstrip("/")
         start = len(self._folder.rstrip("/")) + 1
@@ -136,14 +81,12 @@ class Walk:
             if info.type != FileType.File or (self._leave_out and path.startswith(leave_out)):
                 continue
             relative = path[start:]
-            # Hidden files and folders are ignored, as in _local.
-            if relative.startswith(".") or "/." in relative:
+            if self.names.is_left_out(relative):
                 continue
-            if is_below_match(relative, self._excluded):
-                self.excluded += 1
-                continue
-            if self._is_image(relative):
+            if self.names.is_image(relative):
                 yield relative, fingerprint.of_info(info)
+            elif archive_kind(relative):
+                self.archives.append((relative, fingerprint.of_info(info)))
 
     def _local(self, below: str) -> Iterator[tuple[str, Fingerprint]]:
         """Walk iteratively, without following links to a parent folder, which would never end."""
@@ -166,7 +109,7 @@ class Walk:
                     if entry.name.startswith("."):
                         continue
                     name = entry.name if entry.name.isascii() else files.escape_bytes(entry.name)
-                    if self._is_excluded(prefix + name, name):
+                    if self.names.is_excluded(prefix + name, name):
                         continue
                     if _is_folder(entry, self._follow_symlinks):
                         identity = _identity(entry.path)
@@ -174,8 +117,11 @@ class Walk:
                             stack.append((entry.path, f"{prefix}{name}/", (*above, identity)))
                     # List broken links, so that they become visible failures. Skip other special
                     # files: reading a pipe would block.
-                    elif (entry.is_symlink() or entry.is_file()) and self._is_image(name):
-                        yield prefix + name, _fingerprint_of(entry)
+                    elif entry.is_symlink() or entry.is_file():
+                        if self.names.is_image(name):
+                            yield prefix + name, _fingerprint_of(entry)
+                        elif archive_kind(name):
+                            self.archives.append((prefix + name, _fingerprint_of(entry)))
 
 
 def _is_folder(entry: os.DirEntry[str], follow_symlinks: bool) -> bool:

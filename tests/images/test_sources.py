@@ -1,0 +1,247 @@
+"""Archives and tables of images are listed and read like the folder that they were made from."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from vlray.images.decode import ImageError
+from vlray.images.find import Listing, list_images
+from vlray.images.sources import zips
+from vlray.images.sources.members import digests, read_image
+from vlray.storage import fingerprint
+
+IMAGES = {f"{number:03d}.jpg": bytes([number]) * (700 + 300 * number) for number in range(7)}
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def write_tar(
+    path: Path, mode: str = "w", images: dict[str, bytes] = IMAGES, **options: int
+) -> Path:
+    with tarfile.open(path, mode, **options) as tar:  # type: ignore[call-overload]
+        for name, data in images.items():
+            add(tar, name, data)
+            add(tar, name.replace(".jpg", ".json"), b"{}")
+    return path
+
+
+def write_zip(path: Path, method: int = zipfile.ZIP_DEFLATED, folder: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, data in IMAGES.items():
+            file.writestr(folder + name, data)
+        file.writestr("__MACOSX/._000.jpg", b"metadata")
+    return path
+
+
+def write_parquet(path: Path, *, rows_per_group: int = 3) -> Path:
+    """Write Hugging Face's form: a struct of the file's bytes and name."""
+    images = [{"bytes": data, "path": name} for name, data in IMAGES.items()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": images, "label": list(range(len(images)))})
+    pq.write_table(table, path, row_group_size=rows_per_group)
+    return path
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "ustar": lambda folder: write_tar(folder / "x.tar", format=tarfile.USTAR_FORMAT),
+    "pax": lambda folder: write_tar(folder / "x.tar", format=tarfile.PAX_FORMAT),
+    "gnu": lambda folder: write_tar(folder / "x.tar", format=tarfile.GNU_FORMAT),
+    "gzip": lambda folder: write_tar(folder / "x.tar.gz", "w:gz"),
+    "stored": lambda folder: write_zip(folder / "x.zip", zipfile.ZIP_STORED),
+    "deflated": lambda folder: write_zip(folder / "x.zip", folder="deep/er/"),
+    "parquet": lambda folder: write_parquet(folder / "x.parquet"),
+    "hugging face": lambda folder: write_parquet(folder / "hf/data/x-00000-of-00001.parquet"),
+}
+
+
+def content(listing: Listing) -> dict[str, bytes]:
+    rows = listing.table.to_pylist()
+    return {row["image_id"]: read_image(listing.root, row["path"], row["place"]) for row in rows}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_source_has_the_images_and_ids_of_the_folder(tmp_path: Path, kind: str) -> None:
+    path = WRITERS[kind](tmp_path)
+    root = path.parents[1] if kind == "hugging face" else path
+    listing = list_images(str(root))
+    assert content(listing) == {name[:-4]: data for name, data in IMAGES.items()}
+    assert listing.table["split"].unique().to_pylist() == ["all"]
+    # Also by the path alone, as `vlray view` has it, and in any order.
+    for row in reversed(listing.table.to_pylist()):
+        assert read_image(listing.root, row["path"]) == IMAGES[row["image_id"] + ".jpg"]
+    rows = [listing.table[name].to_pylist() for name in ("path", "place")]
+    assert digests(listing.root, *rows) == [fingerprint.digest(data) for data in IMAGES.values()]
+
+
+def test_archives_of_a_folder_and_of_a_pattern_are_one_source(tmp_path: Path) -> None:
+    some = list(IMAGES.items())
+    write_tar(tmp_path / "train-000.tar", images=dict(some[:3]))
+    write_tar(tmp_path / "train-001.tar", images=dict(some[3:5]))
+    write_tar(tmp_path / "val-000.tar", images=dict(some[5:]))
+    whole = list_images(str(tmp_path))
+    assert whole.archives == 3
+    assert whole.table["split"].to_pylist() == ["train"] * 5 + ["val"] * 2
+    assert list_images(str(tmp_path), split=("val",)).table.num_rows == 2
+    train = list_images(str(tmp_path / "train-{000..001}.tar")).table
+    assert train.equals(whole.table.slice(0, 5))
+    assert list_images(str(tmp_path / "*-000.tar")).table.num_rows == 5
+    with pytest.raises(FileNotFoundError, match=r"1 file of 3 does not exist, such as train-002"):
+        list_images(str(tmp_path / "train-{000..002}.tar"))
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        list_images(str(tmp_path / "test-*.tar"))
+
+
+def test_a_folder_with_images_keeps_its_archives_out(tmp_path: Path) -> None:
+    write_zip(tmp_path / "backup.zip")
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    listing = list_images(str(tmp_path))
+    assert listing.table["path"].to_pylist() == ["a.jpg"]
+    assert listing.skipped == {".zip": 1}
+
+
+def test_ids_of_rows_come_from_a_column(tmp_path: Path) -> None:
+    data = list(IMAGES.values())
+    columns = {"jpg": data, "key": list("abcdefg"), "number": list(range(7))}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    path = str(tmp_path / "x.parquet")
+    assert list_images(path).table["image_id"].to_pylist() == list("abcdefg")
+    by_number = list_images(path, id_column="number").table["image_id"].to_pylist()
+    assert by_number == list("0123456")
+    with pytest.raises(
+        ValueError, match="has no column 'nosuch'; its columns are jpg, key, number"
+    ):
+        list_images(path, id_column="nosuch")
+    pq.write_table(pa.table({"text": ["x"]}), tmp_path / "y.parquet")
+    with pytest.raises(ValueError, match="has no column of image bytes"):
+        list_images(str(tmp_path / "y.parquet"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_a_table_names_images_and_their_ids(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "train").mkdir()
+    for name, data in IMAGES.items():
+        (tmp_path / "train" / name).write_bytes(data)
+    # Ids are not paths: nothing of them is cut off, and zeros stay.
+    table = pa.table(
+        {
+            "image_id": [f"0{number}.x" for number in range(7)],
+            "path": [f"train/{name}" for name in IMAGES],
+            "caption": ["a dog, or a cat"] * 7,
+        }
+    )
+    path = tmp_path / f"table.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, path)
+    else:
+        options = pa_csv.WriteOptions(delimiter="," if kind == "csv" else "\t")
+        pa_csv.write_csv(table, path, options)
+    listing = list_images(str(path))
+    assert listing.table["split"].unique().to_pylist() == ["train"]
+    assert content(listing) == {f"0{number}.x": data for number, data in enumerate(IMAGES.values())}
+    by_path = list_images(str(path), id_column="path").table["image_id"].to_pylist()
+    assert by_path == [f"train/{name}" for name in IMAGES]
+
+
+def test_a_table_that_names_no_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,number\na,1\n")
+    with pytest.raises(ValueError, match=r"has no column of paths .* columns are text"):
+        list_images(str(tmp_path / "x.csv"))
+    (tmp_path / "y.csv").write_text("id,path\n1,a.jpg\n2,\n")
+    with pytest.raises(ValueError, match=r"y\.csv: row 2 has no path"):
+        list_images(str(tmp_path / "y.csv"))
+    (tmp_path / "z.csv").write_text("path\nftp://x/a.jpg\n")
+    with pytest.raises(ValueError, match="does not support ftp"):
+        list_images(str(tmp_path / "z.csv"))
+
+
+def failures(listing: Listing) -> dict[str, str]:
+    found = {}
+    for row in listing.table.to_pylist():
+        try:
+            data = read_image(listing.root, row["path"], row["place"])
+            assert data == IMAGES[row["image_id"] + ".jpg"]
+        except ImageError as error:
+            found[row["image_id"]] = error.reason
+    return found
+
+
+@pytest.mark.parametrize("cut", [100, 512, 600, 1536, 3000])
+def test_a_tar_that_is_cut_off_costs_only_what_is_missing(tmp_path: Path, cut: int) -> None:
+    path = write_tar(tmp_path / "x.tar")
+    os.truncate(path, 512 * (path.stat().st_size // 512) - 10240 - cut)
+    listing = list_images(str(path))
+    damage = failures(listing)
+    whole = [one for one in listing.table["image_id"].to_pylist() if one not in damage]
+    assert len(whole) >= 5
+    assert damage or len(whole) == 6  # a missing member at the end leaves no trace
+
+
+def test_damage_in_the_middle_of_a_tar_is_a_failure(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"004.jpg")
+    data[at : at + 512] = os.urandom(512)
+    path.write_bytes(data)
+    damage = failures(list_images(str(path)))
+    assert list(damage) == ["x"]
+    assert "no header of a member begins there" in damage["x"]
+
+
+def test_members_of_a_zip_fail_alone(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[data.index(IMAGES["002.jpg"]) + 5] ^= 1
+    path.write_bytes(data)
+    assert list(failures(list_images(str(path)))) == ["002"]
+    with zipfile.ZipFile(tmp_path / "y.zip", "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("000.jpg", IMAGES["000.jpg"])
+        file.writestr("001.jpg", IMAGES["001.jpg"], zipfile.ZIP_STORED)
+    assert "compression method 14" in failures(list_images(str(tmp_path / "y.zip")))["000"]
+    encrypted = bytearray(write_zip(tmp_path / "z.zip").read_bytes())
+    encrypted[encrypted.index(b"PK\1\2") + 8] |= 1
+    (tmp_path / "z.zip").write_bytes(encrypted)
+    assert "encrypted" in failures(list_images(str(tmp_path / "z.zip")))["000"]
+
+
+def test_a_member_that_lies_about_its_size_does_not_fill_the_memory(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("000.jpg", bytes(50_000_000))
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\1\2") + 24, 1000)
+    (tmp_path / "x.zip").write_bytes(data)
+    assert "damaged: 1,001 of 1,000 bytes" in failures(list_images(str(tmp_path / "x.zip")))["000"]
+    assert len(zips._inflate(b"\x03\x00", 5)) == 0
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.zip", "x.parquet"])
+def test_a_file_that_is_no_archive_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"not an archive, just text that is long enough" * 30)
+    with pytest.raises(ValueError, match=rf"{name}: the (archive|Parquet file) is damaged"):
+        list_images(str(tmp_path / name))
+
+
+def test_paths_out_of_an_archive_are_failures(tmp_path: Path) -> None:
+    names = {"../../a.jpg": b"a", "/etc/b.jpg": b"b", "000.jpg": IMAGES["000.jpg"]}
+    write_tar(tmp_path / "x.tar", images=names)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for name, data in names.items():
+            file.writestr(name, data)
+    for name in ("x.tar", "x.zip"):
+        damage = failures(list_images(str(tmp_path / name)))
+        assert sorted(damage) == ["a", "b"]
+        assert all("leads out of the archive" in reason for reason in damage.values())

@@ -1,0 +1,152 @@
+"""Extraction from archives: the rows of the folder, whatever holds the photographs."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from vlray.config.cluster import ClusterSection
+from vlray.config.detector import DetectorSection
+from vlray.config.extract import ExtractConfig
+from vlray.config.images import ImagesSection
+from vlray.config.output import OutputSection
+from vlray.images.find import list_images
+from vlray.images.sources.members import read_image
+from vlray.storage import files
+from vlray.stream.run import ExtractResult, extract
+
+
+def picture(seed: int) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 255, (8, 10, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).resize((120, 96)).save(data, "JPEG")
+    return data.getvalue()
+
+
+PICTURES = {f"{number}.jpg": picture(number) for number in range(5)}
+
+
+def write_tar(path: Path, pictures: dict[str, bytes], order: int = 1) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in list(pictures.items())[::order]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def write_all(folder: Path) -> None:
+    """Write the same pictures as a folder, a tar, a zip and a Parquet file."""
+    (folder / "photos").mkdir()
+    for name, data in PICTURES.items():
+        (folder / "photos" / name).write_bytes(data)
+    write_tar(folder / "photos.tar", PICTURES)
+    with zipfile.ZipFile(folder / "photos.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in PICTURES.items():
+            file.writestr(name, data)
+    rows = [{"bytes": data, "path": name} for name, data in PICTURES.items()]
+    pq.write_table(pa.table({"image": rows}), folder / "photos.parquet", row_group_size=2)
+
+
+def run(images: Path, out: Path, **output: str | bool) -> ExtractResult:
+    return extract(
+        ExtractConfig(
+            images=ImagesSection(root=str(images)),
+            detector=DetectorSection(name="lite"),
+            output=OutputSection.model_validate({"path": str(out), "shard_size": 2, **output}),
+            cluster=ClusterSection(address="none", progress="none"),
+        )
+    )
+
+
+def rows(out: Path) -> pa.Table:
+    return pq.read_table(out / "regions").sort_by("image_id").drop_columns(["path"])
+
+
+def test_every_source_gives_the_rows_of_the_folder(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    run(tmp_path / "photos", tmp_path / "out")
+    expected = rows(tmp_path / "out")
+    assert expected.num_rows == 5
+    for name in ("photos.tar", "photos.zip", "photos.parquet"):
+        out = tmp_path / f"out-{name}"
+        run(tmp_path / name, out)
+        assert rows(out).equals(expected)
+    assert run(tmp_path / "photos.zip", tmp_path / "out-photos.zip").images == 0
+
+
+def test_an_archive_that_grew_costs_its_new_members_only(tmp_path: Path) -> None:
+    archive, out = tmp_path / "photos.tar", tmp_path / "out"
+    write_tar(archive, dict(list(PICTURES.items())[:3]))
+    run(archive, out)
+    before = {path.name: path.read_bytes() for path in (out / "regions").iterdir()}
+    # The members move, because the archive is written again in another order.
+    write_tar(archive, PICTURES, order=-1)
+    result = run(archive, out)
+    assert (result.images, result.changed) == (2, 0)
+    assert before.items() <= {p.name: p.read_bytes() for p in (out / "regions").iterdir()}.items()
+    # A part that is lost is made again from the new places.
+    (out / "regions" / min(before)).unlink()
+    run(archive, out)
+    assert (out / "regions" / min(before)).read_bytes() == before[min(before)]
+
+
+def test_a_changed_member_is_done_again(tmp_path: Path) -> None:
+    archive, out = tmp_path / "photos.tar", tmp_path / "out"
+    write_tar(archive, PICTURES)
+    run(archive, out)
+    write_tar(archive, PICTURES | {"3.jpg": picture(33)})
+    result = run(archive, out, on_changed="redo")
+    assert (result.images, result.changed) == (1, 1)
+    run(archive, tmp_path / "again")
+    assert rows(out).equals(rows(tmp_path / "again"))
+
+
+def test_damaged_members_are_failures(tmp_path: Path) -> None:
+    archive, out = tmp_path / "photos.tar", tmp_path / "out"
+    write_tar(archive, PICTURES)
+    os.truncate(
+        archive, 5 * 512 + sum(len(data) + -len(data) % 512 for data in PICTURES.values()) - 600
+    )
+    result = run(archive, out)
+    assert (result.images, result.failed) == (4, 2)
+    failed = pq.read_table(out / "failures").to_pylist()
+    assert {row["image_id"] for row in failed} == {"4", "photos"}
+
+
+def test_only_the_bytes_of_members_come_from_a_bucket(
+    bucket: str, s3_server: str, tmp_path: Path
+) -> None:
+    fs, folder = files.resolve(bucket)
+    pictures = {f"{n}.jpg": os.urandom(300_000) for n in range(6)}
+    write_tar(tmp_path / "x.tar", pictures)
+    files.write_atomic(fs, f"{folder}/x.tar", (tmp_path / "x.tar").read_bytes())
+    program = Path(__file__).parents[1] / "failing_proxy.py"
+    with subprocess.Popen(
+        [sys.executable, str(program), s3_server], stdout=subprocess.PIPE, text=True
+    ) as proxy:
+        assert proxy.stdout is not None
+        try:
+            url = proxy.stdout.readline().strip()
+            listing = list_images(f"{bucket}/x.tar?endpoint_override={url}")
+            listed = listing.table.to_pylist()
+            two = [listed[4], listed[1]]
+            assert [row["image_id"] for row in two] == ["4", "1"]
+            for row in two:
+                data = read_image(listing.root, row["path"], row["place"])
+                assert data == pictures[row["path"].partition("!")[2]]
+        finally:
+            proxy.kill()
+        answers = [line.split() for line in proxy.stdout]
+    received = sum(int(size) for method, _, size in answers if method == "GET")
+    # Two members of 300,000 bytes, and the headers of all.
+    assert 600_000 <= received < 700_000

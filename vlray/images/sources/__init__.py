@@ -1,0 +1,1 @@
+"""Sources of images: what a listing reads, a module for each kind."""

@@ -1,0 +1,99 @@
+"""Open archives: read bytes at any place, from disk or object storage."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vlray.images.decode import ImageError
+from vlray.images.sources.entry import archive_kind
+from vlray.storage import files, fingerprint
+from vlray.storage.fingerprint import Fingerprint
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.fs as pafs
+
+MAX_OPEN = 4  # archives per thread
+
+
+class Handle:
+    """An open archive. It belongs to one thread.
+
+    Attributes:
+        opened: What a module keeps for the archive between two reads.
+    """
+
+    def __init__(self, fs: pafs.FileSystem, path: str) -> None:
+        """Open an archive.
+
+        Args:
+            fs: Filesystem of the archive.
+            path: Path of the archive on it.
+
+        Raises:
+            OSError: The archive is missing or unreadable.
+        """
+        with files.explained(path):
+            self.file: pa.NativeFile = fs.open_input_file(path)
+        self._unpacked: gzip.GzipFile | None = None
+        if archive_kind(path) == "tar.gz":
+            self._unpacked = gzip.GzipFile(fileobj=self.file)
+        self.opened: dict[str, Any] = {}
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from an offset: one request to object storage.
+
+        A compressed tar is read in order: a place before the previous one starts again from the
+        beginning of the archive.
+
+        Raises:
+            ImageError: The compressed data is damaged.
+            OSError: The archive cannot be read.
+        """
+        if self._unpacked is None:
+            size = max(0, min(size, self.file.size() - offset))
+            return bytes(self.file.read_at(size, offset)) if size else b""
+        try:
+            self._unpacked.seek(offset)
+            return self._unpacked.read(size)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ImageError(f"the archive is damaged or cut off ({error})") from error
+
+    def close(self) -> None:
+        """Close the archive."""
+        for opened in self.opened.values():
+            opened.close()
+        self.file.close()
+
+
+class _PerThread(threading.local):
+    def __init__(self) -> None:
+        self.handles: OrderedDict[tuple[str, str, Fingerprint], Handle] = OrderedDict()
+
+
+_THREAD = _PerThread()
+
+
+def open_handle(fs: pafs.FileSystem, path: str) -> Handle:
+    """Open an archive, or return the handle that this thread opened before.
+
+    An archive that has been replaced is opened again.
+    """
+    with files.explained(path):
+        key = (fs.type_name, path, fingerprint.of_info(fs.get_file_info(path)))
+    handles = _THREAD.handles
+    if key not in handles:
+        handles[key] = Handle(fs, path)
+        while len(handles) > MAX_OPEN:
+            # The one that has not been used for the longest time.
+            handles.popitem(last=False)[1].close()
+    handles.move_to_end(key)
+    return handles[key]
+
+
+Read = Callable[[Handle, str], bytes]
