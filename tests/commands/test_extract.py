@@ -243,7 +243,7 @@ def test_the_run_folder_repeats_the_run_and_holds_the_actors_words(
     assert "5 images" in log.read_text()
     assert "vlray" in (folder / "requirements.txt").read_text()
     settings = str(folder / "settings.yaml")
-    extract.main(["--config", settings, "--output.path", str(tmp_path / "two")])
+    extract.main(["--config", settings, "--trust-code", "--output.path", str(tmp_path / "two")])
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
@@ -277,7 +277,7 @@ def test_images_that_were_set_up_once_are_found_by_name_with_their_ids(
             tmp_path.glob("runs/default/*/settings.yaml"), key=lambda p: p.stat().st_mtime
         )
         with caplog.at_level(logging.INFO):
-            extract.main(["--config", str(settings[-1])])
+            extract.main(["--config", str(settings[-1]), "--trust-code"])
         assert "nothing to do: all images (2)" in caplog.text
         own = run("coco", tmp_path / "own", grid_detector, "--id-rule", "stem", "--split", "val")
         assert own.image_ids == ["COCO_val2014_000000000042"]

@@ -283,3 +283,8 @@ def test_each_config_file_loads_and_holds_only_what_differs(path) -> None:
 
     differs = set(flatten(config.changed()))
     assert set(flatten(yaml.safe_load(path.read_text()))) <= differs
+
+
+def test_a_uri_is_no_folder_of_runs() -> None:
+    with pytest.raises(UsageError, match=r"runs-dir is 's3://b/runs': runs need a local"):
+        from_cli(ExtractConfig, ["photos", "out", "--env.runs-dir", "s3://b/runs"])

@@ -54,3 +54,8 @@ def test_images_and_weights_are_told_how_they_become_regions(photos: Path, tmp_p
 def test_pickles_wait_for_trust(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"opening a pickle can run code.*pass --trust-pickle"):
         open_reader("lmdb", tmp_path, trust_pickle=False)
+
+
+def test_a_class_that_is_no_reader_is_refused() -> None:
+    with pytest.raises(ValueError, match="os:system is not a reader: it has no name and no pickl"):
+        reader_of("os:system")

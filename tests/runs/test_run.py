@@ -209,6 +209,8 @@ def test_a_run_within_another_program_is_repeated_by_its_settings(
     run = make_run(tmp_path / "train-20261124-201500", status={"argv": argv})
     settings = run.folder / "settings.yaml"
     assert " ".join(command_of(run).split(" \\\n  ")) == f"vlray train --config {settings}"
+    settings.write_text("model: {name: own.py:Mine}")
+    assert command_of(run, width=0) == f"vlray train --config {settings} --trust-code"
 
 
 @pytest.mark.usefixtures("processes")

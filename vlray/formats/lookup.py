@@ -19,10 +19,18 @@ def reader_of(name: str) -> type[Reader]:
     """Import the reader for a built-in format, or a user's reader from ``module:Class``.
 
     Raises:
-        ValueError: The name is not a format; the message lists all formats.
+        ValueError: The name is not a format (the message lists all formats), or the class is not a
+            reader.
     """
     if ":" in name:
-        return cast("type[Reader]", plugins.load(name))
+        reader = plugins.load(name)
+        lacking = [part for part in ("name", "pickled", "read") if not hasattr(reader, part)]
+        if lacking:
+            raise ValueError(
+                f"{name} is not a reader: it has no {' and no '.join(lacking)} "
+                "(vlray/formats/readers/protocol.py)"
+            )
+        return cast("type[Reader]", reader)
     if name not in FORMATS:
         raise ValueError(f"unknown format {name!r}; choose from {_NAMES}, or pass module:Class")
     return cast("type[Reader]", plugins.load(FORMATS[name].reader))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from vlray.runs.run import Run
+from vlray.settings.code import untrusted
 from vlray.settings.commands import COMMANDS, settings_of
-from vlray.settings.layers import read_yaml
+from vlray.settings.layers import Layer, read_yaml
 from vlray.settings.options import flatten
 
 WIDTH = 100
@@ -30,10 +32,10 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     """
     words = _called(run.status.get("argv") or [], run.command)
     if not words:
-        words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
+        words = _with_settings(run)
     folder = run.status.get("cwd", "")
     if folder and not Path(folder).is_dir():
-        words = ["vlray", run.command, "--config", str(run.folder.absolute() / "settings.yaml")]
+        words = _with_settings(run)
         # The shell ignores the comment.
         return f"{shlex.join(words)}  # {folder}, where relative paths began, no longer exists"
     lines = [f"cd {shlex.quote(folder)} &&"] if folder else []
@@ -41,6 +43,18 @@ def command_of(run: Run, width: int = WIDTH) -> str:
     if not width or len(whole) <= width:
         return " ".join([*lines, whole])
     return " \\\n  ".join([*lines, *_by_flag(words)])
+
+
+def _with_settings(run: Run) -> list[str]:
+    """Return the command that reads a run's settings, and trusts the classes that they name."""
+    path = run.folder.absolute() / "settings.yaml"
+    words = ["vlray", run.command, "--config", str(path)]
+    if run.command in COMMANDS and path.is_file():
+        with contextlib.suppress(ValueError):  # a damaged file
+            layer = Layer("key", flatten(read_yaml(path)), str(path))
+            if any(untrusted(settings_of(run.command), [layer])):
+                words.append("--trust-code")
+    return words
 
 
 def _called(argv: Sequence[str], command: str) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from vlray.settings.log_format import LogFormat
 from vlray.settings.section import Section
@@ -14,13 +14,19 @@ Level = Literal["debug", "info", "warning", "error"]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
+def _check_local(folder: Any) -> Any:
+    if "://" in str(folder):
+        raise ValueError("runs need a local folder, for their locks; pass one")
+    return folder
+
+
 class EnvironmentSection(Section):
     """Data folder, run folder and logging."""
 
     data_dir: Folder = Path()
     """Second folder to search for relative paths of data, after the current folder."""
 
-    runs_dir: Folder = Path("runs")
+    runs_dir: Annotated[Folder, BeforeValidator(_check_local)] = Path("runs")
     """Folder of all runs. Each run gets a subfolder with its settings and its log."""
 
     log_level: Level = "info"
