@@ -59,7 +59,11 @@ def shard_rows(
         NodesLostError: The cluster has lost nodes, and the run stalls.
         StalledError: No image makes progress.
     """
-    with forwarded(), quiet_loggers(_LOG_LEVELS), default_variables(_NO_USAGE):
+    with (
+        forwarded(restores=not current_run()),  # the API leaves Ray as it was
+        quiet_loggers(_LOG_LEVELS),
+        default_variables(_NO_USAGE),
+    ):
         resources = allocate(config.cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources)
         journal = start_journal()
