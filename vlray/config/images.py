@@ -55,8 +55,9 @@ class ImagesSection(Section):
     list file. In a directory, hidden files, ``@eaDir`` and ``__MACOSX`` are always left out."""
 
     id_column: str = ""
-    """Column of Parquet, CSV and TSV files with the ids. Empty: ``image_id``, ``img_id``, ``__key__`` or
-    ``key``, else the file names in Hugging Face's image column, else the number of the row."""
+    """Column of Parquet, CSV and TSV files with the ids. Empty: ``image_id``, ``img_id``,
+    ``__key__`` or ``key``, else the file names in Hugging Face's image column, else the number of
+    the row."""
 
     follow_symlinks: bool = True
     """Whether to follow symbolic links to directories."""
