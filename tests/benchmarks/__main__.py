@@ -14,6 +14,7 @@ import sys
 
 BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "startup": ["--rounds=1"],
+    "archives": ["--rounds=1", "--images=32", "--members=10000"],
     "listing": ["--rounds=1", "--sizes", "1000", "10000"],
     "memory": [],
     "engine": ["--images=40", "--rounds=1"],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 # isort: off
+from vlray.detect.d2 import compat
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.lite.detector import Lite
 from vlray.detect.lite.model import BOX_HEAD_DIM, REFIT_ONLY, STAGE_SCALES, STAGES, STRIDES
@@ -174,3 +177,20 @@ def test_weights_of_ones_own_need_the_same_network(tmp_path: Path) -> None:
 def test_unknown_options_of_lite_are_refused() -> None:
     with pytest.raises(ValueError, match=r"remove topk"):
         Lite(DetectorSection(options={"topk": 3}))
+
+
+@pytest.mark.usefixtures("processes")
+def test_loading_lite_imports_neither_torchs_compiler_nor_timm() -> None:
+    code = (
+        "import sys, vlray.detect.lite.model\n"
+        "slow = {'torch._dynamo', 'torch._dynamo.utils', 'sympy', 'timm', 'ray', 'pandas'}\n"
+        "assert 'torchvision.ops' in sys.modules\n"
+        "assert not slow & sys.modules.keys(), slow & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_placeholder_of_the_compiler_imports_it_when_it_is_used() -> None:
+    placeholder = compat._LazyCompiler("colorsys")
+    assert placeholder.rgb_to_hsv(1, 1, 1) == (0.0, 0.0, 1)
+    assert not hasattr(placeholder, "__path__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.fixtures.tiny import losses
 from vlray.config.train import TrainConfig
 from vlray.engine.stop import StopRequest
 from vlray.engine.work import work
+from vlray.installation.configs import shipped
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.load import load_checkpoint
 
@@ -166,6 +168,22 @@ def test_a_damaged_checkpoint_is_refused_by_name(make: Make, tmp_path: Path) -> 
             load_checkpoint(last, config.model.name)  # testing needs no state
         (last / name).write_bytes(whole)
     assert work(config, tmp_path / "run").ended
+
+
+@pytest.mark.parametrize(("small", "is_named"), [(101, True), (100, False)])
+def test_few_examples_name_the_settings_made_for_them(
+    make: Make,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    small: int,
+    is_named: bool,
+) -> None:
+    assert "train/small-data.yaml" in shipped()
+    monkeypatch.setattr("vlray.engine.work.SMALL", small)  # there are 100 examples
+    with caplog.at_level(logging.INFO, logger="vlray"):
+        work(make(training={"steps": 1}), tmp_path / "run")
+    assert ("configs/train/small-data.yaml" in caplog.text) == is_named
 
 
 def test_where_the_last_checkpoint_is_damaged_the_best_one_is_resumed(

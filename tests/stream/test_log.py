@@ -148,6 +148,12 @@ def test_only_the_log_gets_rays_messages_about_dead_workers(
     assert (record.getMessage(), getattr(record, FILE_ONLY)) == (f"raylet: {message}", True)
     ray._private.worker.print_to_stdstream(batch, ignore_prefix=False)
     assert message in capsys.readouterr().out  # as before
+    before = ray._private.worker.print_to_stdstream
+    with forwarded(restores=False):
+        pass
+    ray._private.worker.print_to_stdstream(batch, ignore_prefix=False)
+    assert capsys.readouterr().out == ""  # nothing after the summary of a command
+    ray._private.worker.print_to_stdstream = before
 
 
 @pytest.mark.parametrize(("log_format", "style"), [("text", "bar"), ("json", "lines")])

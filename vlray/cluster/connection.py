@@ -110,10 +110,10 @@ def _ray_init(address: str | None, **arguments: object) -> None:
 
 @contextmanager
 def _no_dashboard() -> Iterator[None]:
-    """Let ``ray.init`` start no process of the dashboard.
+    """Keep ``ray.init`` from starting the process of the dashboard.
 
-    Even with ``include_dashboard=False``, Ray starts this process for its usage statistics, and a
-    third of the time of ``ray.init`` is the wait for it.
+    Even with ``include_dashboard=False``, Ray starts this process for its usage statistics, and
+    waiting for it takes a third of the time of ``ray.init``.
     """
     # Private in Ray 2.60, which has no public option. (None, None) is what Ray's own function
     # returns if the dashboard cannot be started.

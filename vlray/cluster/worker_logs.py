@@ -80,12 +80,16 @@ REMEMBERED_LINES = 1_000
 
 
 @contextmanager
-def forwarded() -> Iterator[None]:
+def forwarded(*, restores: bool = True) -> Iterator[None]:
     """Redirect the output of tasks and actors to the logger ``vlray.worker``.
 
     The output then appears in the run's log and on the console, while Ray's own printing is off.
     Identical lines from several workers are logged once. Stack dumps of a worker that crashes, and
     what Ray itself writes, are in the log only; see also `ray_in_log`.
+
+    Args:
+        restores: Whether Ray prints again after the block. In a command, which ends soon, it would
+            print the last lines of its workers after the summary.
     """
     # Private in Ray 2.60, which has no public hook for workers' output. If the import fails,
     # the messages are only in Ray's own log files.
@@ -109,6 +113,8 @@ def forwarded() -> Iterator[None]:
     finally:
         dispatcher.remove_handler("vlray")
     # Skipped after an exception: Ray would print messages about the tasks that it cancels.
+    if not restores:
+        return
     for name, print_logs in printing:
         dispatcher.add_handler(name, print_logs)
     core.print_to_stdstream = print_notes

@@ -69,7 +69,8 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
     stop = StopRequest()
     stop.has_begun = True  # forward every signal: only the workers know whether steps have begun
     # Ray Train reads this variable in the driver's environment.
-    with default_variables({"RAY_CHDIR_TO_TRIAL_DIR": "0"}), forwarded(), on_signals(stop):
+    variables = default_variables({"RAY_CHDIR_TO_TRIAL_DIR": "0"})
+    with variables, forwarded(restores=False), on_signals(stop):
         return _wait(trainer, control, stop)
 
 

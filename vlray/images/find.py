@@ -166,7 +166,7 @@ def _in_directory(
     split: tuple[str, ...],
     id_column: str,
 ) -> _Found:
-    """List a directory: its image files, or if there are none the members of its archives."""
+    """List a directory: its image files, or, if there are none, the members of its archives."""
     folder, dataset = path if files.is_local(fs) else root, posixpath.basename(path)
     with files.explained(root):
         folders = set(filter(is_split, walk.folders()))
@@ -275,7 +275,7 @@ def _split_of(path: str) -> str:
 
 
 def _split_of_member(path: str) -> str:
-    """Return the split that a folder, the archive's name or a folder in the archive tells."""
+    """Return the split that a folder, the archive's name or a folder in the archive names."""
     archive, member = split_member(path)
     return _split_of(path) or split_prefix(archive_stem(archive)) or _split_of(member)
 

@@ -17,7 +17,7 @@ def is_split(folder: str) -> bool:
 
 
 def split_prefix(stem: str) -> str:
-    """Return the split that begins the name of an archive, as in ``train-00000-of-00005``.
+    """Return the split with which an archive's name begins, as in ``train-00000-of-00005``.
 
     Returns:
         The name of the split; empty if the name does not begin with one.

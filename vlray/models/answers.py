@@ -60,11 +60,11 @@ def load_answer_head(network: PreTrainedModel, options: ModelSection, goal: Goal
     rows = rows_by_answer(trained_labels, goal.labels)
     shared = sum(row >= 0 for row in rows)
     log.info(
-        "copied the classifier rows of %d of %d answers from the %d answers of %s",
+        "%d of the %d answers start from their classifier rows in %s, which has %d answers",
         shared,
         len(rows),
-        len(trained_labels),
         options.weights,
+        len(trained_labels),
     )
     if not shared:
         return frozenset()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -62,7 +61,7 @@ def check_shapes(
 
 
 def check_complete(
-    weights: str, missing: set[str], unexpected: Collection[str], mismatched: Mapping[str, Any]
+    weights: str, missing: set[str], unexpected: Collection[str], mismatched: Mapping[str, object]
 ) -> None:
     """Refuse a checkpoint if its tensors are not exactly those of the model."""
     for problem, names in (
@@ -88,7 +87,7 @@ def check_heads(source: Start, options: ModelSection) -> None:
         )
 
 
-def check_width(source: Start, options: ModelSection, fields: Mapping[str, Any]) -> None:
+def check_width(source: Start, options: ModelSection, fields: Mapping[str, object]) -> None:
     """Refuse weights that were trained on region vectors of a different length.
 
     They are accepted if ``model.architecture`` sets the vector length; the projection is then

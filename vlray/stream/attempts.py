@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
 from vlray.regions.batch import RegionBatch
 from vlray.settings.wording import counted
+from vlray.stream.block import ImageRow
 from vlray.stream.detector import ChildEndedError, LoadedDetector, SeparateDetector
 
 LOADING_S = 3600.0  # time limit for loading a detector, which may download its weights
@@ -37,9 +37,7 @@ class Attempts:
     image_timeout: float
     limited: Callable[[float], AbstractContextManager[None]]
 
-    def detect(
-        self, rows: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector
-    ) -> Results:
+    def detect(self, rows: list[ImageRow], detector: LoadedDetector | SeparateDetector) -> Results:
         """Return the regions of each row, or the exception that its image raised."""
         results: dict[int, RegionBatch | Exception] = {}
         for batch in _batches(rows, detector.batch_size):
@@ -49,7 +47,7 @@ class Attempts:
         return [results[id(row)] for row in rows]
 
     def _watched(
-        self, batch: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector
+        self, batch: list[ImageRow], detector: LoadedDetector | SeparateDetector
     ) -> Results:
         """Detect regions in a batch, unless it has ended the process around an isolated detector.
 
@@ -70,7 +68,7 @@ class Attempts:
         return results
 
     def _attempt(
-        self, batch: list[dict[str, Any]], detector: LoadedDetector | SeparateDetector
+        self, batch: list[ImageRow], detector: LoadedDetector | SeparateDetector
     ) -> Results:
         """Detect regions in a batch; if this raises, retry the batch, then each image separately.
 
@@ -101,9 +99,9 @@ def _child_s(detector: LoadedDetector | SeparateDetector) -> float:
     return LOADING_S if isinstance(detector, SeparateDetector) else 0.0
 
 
-def _batches(rows: list[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
+def _batches(rows: list[ImageRow], batch_size: int) -> Iterator[list[ImageRow]]:
     """Yield batches of equal-sized images, because padding could change the features."""
-    groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[int, ...], list[ImageRow]] = {}
     for row in rows:
         groups.setdefault(row["image"].shape, []).append(row)
     for group in groups.values():

@@ -15,6 +15,9 @@ import pyarrow as pa
 
 from vlray.regions.schema import BOX
 
+ImageRow = dict[str, Any]
+"""A row of `DECODED`, as `image_rows` yields it."""
+
 DECODED = pa.schema(
     [
         ("image_id", pa.string()),
@@ -57,7 +60,7 @@ def unpack(row: pa.Table) -> tuple[int, dict[str, pa.Table]]:
     return int(row["shard"][0].as_py()), tables
 
 
-def image_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+def image_rows(table: pa.Table) -> Iterator[ImageRow]:
     """Yield the rows of a `DECODED` table as dictionaries.
 
     ``image`` is a copy of the (H, W, C) pixels, which a detector may modify; None if decoding

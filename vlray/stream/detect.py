@@ -6,7 +6,6 @@ import contextlib
 import logging
 import traceback
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -15,10 +14,10 @@ from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
-from vlray.regions.schema import FAILURES, FeatureDtype, regions_schema, to_table
+from vlray.regions.schema import FAILURES, FeatureDtype, Identity, regions_schema, to_table
 from vlray.settings.environment import EnvironmentSection
 from vlray.stream.attempts import LOADING_S, Attempts, free_memory
-from vlray.stream.block import image_rows, pack, unpack
+from vlray.stream.block import ImageRow, image_rows, pack, unpack
 from vlray.stream.detector import (
     ChildEndedError,
     ChildError,
@@ -46,7 +45,7 @@ class DetectOptions:
     detector: DetectorSection
     dtype: FeatureDtype
     output: str
-    identity: dict[str, Any]
+    identity: Identity
     threads: int
     env: EnvironmentSection | None = None
     """Log level and format; None: in the driver, whose logging stays as it is."""
@@ -163,7 +162,7 @@ class DetectShard:
         return self._pack(shard, rows, dict(zip(map(id, good), results, strict=True)))
 
     def _pack(
-        self, shard: int, rows: list[dict[str, Any]], results: dict[int, RegionBatch | Exception]
+        self, shard: int, rows: list[ImageRow], results: dict[int, RegionBatch | Exception]
     ) -> pa.Table:
         """Pack the results, by the id of their rows, in the order of the shard."""
         complete, regions, failures = [], [], []
@@ -207,7 +206,7 @@ class DetectShard:
             self._detector.close()
         self._detector = None
 
-    def _table(self, rows: list[dict[str, Any]], regions: list[RegionBatch]) -> pa.Table:
+    def _table(self, rows: list[ImageRow], regions: list[RegionBatch]) -> pa.Table:
         if not rows:
             return self._schema.empty_table()
         image_ids, paths, splits = (
@@ -241,5 +240,5 @@ def _actor_id() -> str:
     return str(ray.get_runtime_context().get_actor_id())
 
 
-def _digests(rows: list[dict[str, Any]]) -> list[str]:
+def _digests(rows: list[ImageRow]) -> list[str]:
     return [row["digest"] or "" for row in rows]

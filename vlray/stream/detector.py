@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import DetectorInfo
 from vlray.regions.batch import RegionBatch
 from vlray.settings.environment import EnvironmentSection
+from vlray.stream.block import ImageRow
 
 __all__ = ["ChildEndedError", "ChildError", "LoadedDetector", "SeparateDetector"]
 
@@ -39,7 +39,7 @@ class LoadedDetector:
             torch.set_num_threads(threads)
             self.batch_size = batch_size_of(options)
 
-    def __call__(self, batch: list[dict[str, Any]]) -> RegionBatch:
+    def __call__(self, batch: list[ImageRow]) -> RegionBatch:
         """Detect regions in images of one size: rows of `vlray.stream.block.image_rows`."""
         image_hw = np.array(
             [(row["image_height"], row["image_width"]) for row in batch], np.int32
@@ -80,7 +80,7 @@ class SeparateDetector:
         self.info: DetectorInfo = self._child.call("info")
         self.batch_size: int = self._child.call("batch_size")
 
-    def __call__(self, batch: list[dict[str, Any]]) -> RegionBatch:
+    def __call__(self, batch: list[ImageRow]) -> RegionBatch:
         """Detect regions in images of one size.
 
         Raises:

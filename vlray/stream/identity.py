@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any
 
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import identify
 from vlray.images.find import Listing
-from vlray.regions.schema import SCHEMA_VERSION
+from vlray.regions.schema import SCHEMA_VERSION, Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.settings.secrets import redact, redact_all
 from vlray.version import __version__
@@ -20,7 +19,7 @@ _SELECTION = {"score_thresh", "nms_thresh", "post_nms_topk", "min_boxes", "max_b
 _FREE = {"device", "name", "weights"}
 
 
-def defaults(config: ExtractConfig) -> dict[str, Any]:
+def defaults(config: ExtractConfig) -> dict[str, object]:
     """Return the values to assume for settings that a stored identity lacks.
 
     A setting is missing if the output is older than the option, or if the setting has no
@@ -33,7 +32,7 @@ def defaults(config: ExtractConfig) -> dict[str, Any]:
 
 def identity_of(
     config: ExtractConfig, listing: Listing, user_boxes: UserBoxes | None = None
-) -> dict[str, Any]:
+) -> Identity:
     """Collect the detector and the settings that determine the rows of an output."""
     settings = {
         "images.id_rule": config.images.id_rule,

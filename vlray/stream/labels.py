@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from vlray.detect.protocol import DetectorInfo
 from vlray.regions import parts
+from vlray.regions.schema import Provenance
 from vlray.storage import files
 
 
-def provenance_of(info: DetectorInfo) -> dict[str, Any]:
+def provenance_of(info: DetectorInfo) -> Provenance:
     """Return what each part of an output records about its detector."""
     labels = json.dumps([info.obj_names, info.attr_names]).encode()
     return {

@@ -6,10 +6,9 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,15 +19,17 @@ from vlray.cluster.connection import is_cluster_configured
 from vlray.cluster.journal import Journal
 from vlray.config.cluster import ClusterSection
 from vlray.config.extract import ExtractConfig
+from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.storage import files
 from vlray.stream.detect import DetectShard
 from vlray.stream.plan import ShardPlan, shard_tables
 from vlray.stream.progress import ExtractProgress
 from vlray.stream.stages import build_stages, images_of, selects_regions
+from vlray.stream.write import ShardSummary
 
-# Measured on two CPU cores: until the first shard is done, Ray takes about 9 s longer.
-RAY_START_S = 9.0
+# Measured on two CPU cores: until the first shard is done, Ray takes about 7 s longer.
+RAY_START_S = 7.0
 SECONDS_PER_IMAGE = {"lite": 0.15, "vg-caffe": 8.0, "vg-pbua": 8.0}  # on one core
 UNKNOWN_S = 2.0  # of a detector that is not in the table
 
@@ -73,12 +74,12 @@ def runs_locally(config: ExtractConfig, images: int, fs: pafs.FileSystem, root: 
 def local_rows(
     config: ExtractConfig,
     images_root: str,
-    identity: dict[str, Any],
+    identity: Identity,
     plan: ShardPlan,
     todo: np.ndarray,
     user_boxes: UserBoxes | None,
     progress: ExtractProgress,
-) -> Generator[dict[str, Any]]:
+) -> Generator[ShardSummary]:
     """Run the shards in this process, and yield a summary of each written shard, in order.
 
     Arguments and results are those of `vlray.stream.pipeline.shard_rows`, and so are the bytes of
@@ -125,7 +126,7 @@ def local_rows(
 
 
 @contextmanager
-def _marked(fs: pafs.FileSystem, root: str) -> Iterator[Any]:
+def _marked(fs: pafs.FileSystem, root: str) -> Iterator[Callable[[], None]]:
     """Keep `MARKER` while the block runs, and also afterwards if an interrupt ended a stuck run."""
     path = files.join(root, MARKER)
     files.write_atomic(fs, path, pa.py_buffer(b""))

@@ -12,6 +12,8 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
+from vlray.stream.write import ShardSummary
+
 COUNTERS = {
     "vlray_images": "Images whose regions are written",
     "vlray_failures": "Images that failed",
@@ -56,7 +58,7 @@ class ExtractMetrics:
         self.callback = _queue_watch(self)
         self.show()
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: ShardSummary) -> None:
         """Add a written shard to the counters.
 
         Args:
@@ -99,19 +101,19 @@ def _queue_watch(metrics: ExtractMetrics) -> type:
         def __init__(self) -> None:
             self._next = 0.0
 
-        def before_execution_starts(self, executor: Any) -> None:
+        def before_execution_starts(self, executor: object) -> None:
             pass
 
-        def on_execution_step(self, executor: Any) -> None:
+        def on_execution_step(self, executor: object) -> None:
             if (now := time.monotonic()) < self._next:
                 return
             self._next = now + POLL_S
             metrics.show(_waiting(executor))
 
-        def after_execution_succeeds(self, executor: Any) -> None:
+        def after_execution_succeeds(self, executor: object) -> None:
             metrics.show(0)
 
-        def after_execution_fails(self, executor: Any, error: Exception) -> None:
+        def after_execution_fails(self, executor: object, error: Exception) -> None:
             pass
 
     return Callback

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from ray.data.exceptions import ExecutionTimeoutError
 
@@ -71,10 +70,10 @@ class Watch:
             def __init__(self) -> None:
                 self._checked = 0.0
 
-            def before_execution_starts(self, executor: Any) -> None:
+            def before_execution_starts(self, executor: object) -> None:
                 pass
 
-            def on_execution_step(self, executor: Any) -> None:
+            def on_execution_step(self, executor: object) -> None:
                 now = time.monotonic()
                 if now < max(last[0] + STALLED_S, self._checked + POLL_S):
                     return
@@ -87,10 +86,10 @@ class Watch:
                         "cause, or raise --cluster.image-timeout if the detector is that slow"
                     )
 
-            def after_execution_succeeds(self, executor: Any) -> None:
+            def after_execution_succeeds(self, executor: object) -> None:
                 pass
 
-            def after_execution_fails(self, executor: Any, error: Exception) -> None:
+            def after_execution_fails(self, executor: object, error: Exception) -> None:
                 pass
 
         self.callback = Callback

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import ray
@@ -16,6 +15,7 @@ from vlray.cluster.console import quiet_loggers
 from vlray.cluster.journal import start_journal
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
+from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.runs.folder import current_run
 from vlray.stream.detect import DetectShard
@@ -24,6 +24,7 @@ from vlray.stream.nodes import Watch, stall_limit
 from vlray.stream.plan import ShardPlan, shard_tables
 from vlray.stream.progress import ExtractProgress
 from vlray.stream.stages import Stages, build_stages, images_of, selects_regions
+from vlray.stream.write import ShardSummary
 
 _LOG_LEVELS = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
 
@@ -36,12 +37,12 @@ log = logging.getLogger("vlray.stream")
 def shard_rows(
     config: ExtractConfig,
     images_root: str,
-    identity: dict[str, Any],
+    identity: Identity,
     plan: ShardPlan,
     todo: np.ndarray,
     user_boxes: UserBoxes | None,
     progress: ExtractProgress,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ShardSummary]:
     """Run the shards on the connected cluster, and yield a summary of each, in any order.
 
     Args:
@@ -58,7 +59,11 @@ def shard_rows(
         NodesLostError: The cluster has lost nodes, and the run stalls.
         StalledError: No image makes progress.
     """
-    with forwarded(), quiet_loggers(_LOG_LEVELS), default_variables(_NO_USAGE):
+    with (
+        forwarded(restores=not current_run()),  # the API leaves Ray as it was
+        quiet_loggers(_LOG_LEVELS),
+        default_variables(_NO_USAGE),
+    ):
         resources = allocate(config.cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources)
         journal = start_journal()

@@ -13,6 +13,11 @@ from vlray.runs.progress import Bar, Style
 from vlray.settings.wording import counted
 
 SECONDS_BETWEEN_LINES = 10.0
+# tqdm's own format turns a speed below 1 image/s into seconds per image.
+BAR = (
+    "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images"
+    " [{rate_noinv_fmt}, {remaining} left{postfix}]"
+)
 POLL_S = 0.5  # between two looks inside the shards
 
 log = logging.getLogger("vlray.stream")
@@ -23,7 +28,7 @@ class ExtractProgress(Bar):
 
     def __init__(self, total: int, style: Style) -> None:
         """Start the display of ``total`` images."""
-        super().__init__(total, " images", SECONDS_BETWEEN_LINES, style)
+        super().__init__(total, " images", SECONDS_BETWEEN_LINES, style, form=BAR)
         self.done = self.failed = 0  # of complete shards
         self._shown = 0
         self._total = total

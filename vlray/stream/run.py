@@ -9,7 +9,6 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +21,7 @@ from vlray.images.find import Listing
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
+from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.settings.wording import counted
 from vlray.storage import files
@@ -32,6 +32,7 @@ from vlray.stream.inputs import list_inputs, read_user_boxes
 from vlray.stream.local import MARKER, local_rows, runs_locally
 from vlray.stream.plan import ShardPlan
 from vlray.stream.progress import ExtractProgress
+from vlray.stream.write import ShardSummary
 from vlray.tasks.image_sets import absolute, find_images, resolve_path
 
 log = logging.getLogger("vlray.stream")
@@ -53,7 +54,7 @@ class ExtractResult:
     unlisted: tuple[str, ...] = ()  # folders that cannot be listed; their images are missing
     seconds: float = 0.0  # duration of the pipeline, including its start
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: ShardSummary) -> None:
         """Add the counts of a written shard.
 
         Args:
@@ -69,7 +70,7 @@ class DetectorError(RuntimeError):
     advice = (
         "correct the detector or its options, and run the command again; written files are kept"
     )
-    """What the session advises: the same command alone would fail again."""
+    """Advice of the session; the same command alone would fail again."""
 
 
 class _Trace(Exception):  # noqa: N818 - only the text of another process's traceback
@@ -208,7 +209,7 @@ def _resolved(config: ExtractConfig) -> ExtractConfig:
 def _run_shards(
     config: ExtractConfig,
     images_root: str,
-    identity: dict[str, Any],
+    identity: Identity,
     plan: ShardPlan,
     todo: np.ndarray,
     user_boxes: UserBoxes | None,
@@ -237,12 +238,12 @@ def _run_shards(
 def _rows_of_cluster(
     config: ExtractConfig,
     images_root: str,
-    identity: dict[str, Any],
+    identity: Identity,
     plan: ShardPlan,
     todo: np.ndarray,
     user_boxes: UserBoxes | None,
     progress: ExtractProgress,
-) -> Generator[dict[str, Any]]:
+) -> Generator[ShardSummary]:
     """Run the shards on Ray, and yield a summary of each; continue if nodes are lost."""
     # Ray's start mostly waits, and importing Ray Data takes more than a second.
     with ThreadPoolExecutor(1) as pool:

@@ -17,6 +17,9 @@ SUMMARY = pa.schema(
     + [("problem", pa.string()), ("trace", pa.string())]
 )
 
+ShardSummary = dict[str, Any]
+"""A row of `SUMMARY`: the counts of a written shard, or the problem that ends the run."""
+
 
 @dataclass(frozen=True)
 class WriteShard:
@@ -59,7 +62,7 @@ class WriteShard:
         )
 
 
-def _summary(shard: int, **values: Any) -> pa.Table:
+def _summary(shard: int, **values: object) -> pa.Table:
     """Return the row for the driver: counts, or the problem of the detector that ends the run."""
     row = dict.fromkeys(SUMMARY.names, 0) | {"shard": shard, "problem": "", "trace": ""} | values
     return pa.Table.from_pylist([row], schema=SUMMARY)

@@ -98,7 +98,10 @@ class Search:
         trainable = tune.with_parameters(
             run_trial, function=self.function, objective=self.objective, env=self.env
         )
-        with Bar(trials, " trials", SECONDS_BETWEEN_LINES, self.progress) as bar, forwarded():
+        with (
+            Bar(trials, " trials", SECONDS_BETWEEN_LINES, self.progress) as bar,
+            forwarded(restores=False),
+        ):
             tune.Tuner(
                 tune.with_resources(
                     trainable, {"cpu": self.resources.cpus, "gpu": self.resources.gpus}

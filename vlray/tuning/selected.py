@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +23,7 @@ from vlray.regions.batch import RegionBatch
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
 from vlray.regions.reading import list_shards
-from vlray.regions.schema import PLAN, from_table, regions_schema, to_table
+from vlray.regions.schema import PLAN, Identity, Provenance, from_table, regions_schema, to_table
 from vlray.storage import files
 from vlray.stream.identity import defaults, identity_of
 
@@ -160,8 +159,8 @@ class _Head:
         collection: Path of the collection.
     """
 
-    about: dict[str, Any]
-    made_by: dict[str, Any]
+    about: Identity
+    made_by: Provenance
     collection: str
 
     @classmethod
@@ -171,7 +170,7 @@ class _Head:
         schema = pq.read_schema(files.join(root, parts.REGIONS, first), filesystem=fs)
         return cls(about, json.loads(schema.metadata[b"vlray"]), collection)
 
-    def identity(self, config: ExtractConfig) -> dict[str, Any]:
+    def identity(self, config: ExtractConfig) -> Identity:
         """Return the identity of an output with these settings and the collection's images."""
         collected = self.about["settings"]
         update = {
@@ -190,7 +189,7 @@ class _Head:
         listing = Listing(self.about["images_root"], self.about["dataset"], PLAN.empty_table())
         return identity_of(config.model_copy(update=update), listing)
 
-    def schema(self, config: ExtractConfig, identity: dict[str, Any]) -> pa.Schema:
+    def schema(self, config: ExtractConfig, identity: Identity) -> pa.Schema:
         """Return the schema for the parts of the new output.
 
         Raises:

@@ -20,7 +20,7 @@ class Walk:
 
     Attributes:
         names: Selects the images, and counts the other files.
-        archives: Relative path and fingerprint of each archive; they are no images.
+        archives: Relative path and fingerprint of each archive; they do not count as images.
         unreadable: Relative paths of folders that cannot be listed.
     """
 

@@ -3,7 +3,7 @@
 The path of a member of an archive is ``ARCHIVE!MEMBER``, such as ``shards/0001.tar!000000012.jpg``;
 that of a row of a Parquet file is ``FILE!ROW``. Paths do not show where the bytes are, so an entry
 also has a *place*: a short text that is stored in the plan, and that the module of the archive's
-kind reads (`vlray.images.sources.tars`, `zips`, `tables`).
+kind reads (`vlray.images.sources.tars`, `zips`, `rows`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vlray.storage.fingerprint import Fingerprint
 SEPARATOR = "!"
 
 _ARCHIVE = re.compile(r"\.(tar|tar\.gz|tgz|zip|parquet)$", re.IGNORECASE)
+# Lazy: the first archive in a path is the one to open, even if a member is an archive, too.
 _MEMBER = re.compile(r"(.+?\.(?:tar|tar\.gz|tgz|zip|parquet))!(.*)", re.IGNORECASE | re.DOTALL)
 _OTHERS = re.compile(r"\.(tar\.(bz2|xz|zst|lz4)|tbz2?|txz|tzst|7z|rar)$", re.IGNORECASE)
 _KINDS = {"tgz": "tar.gz"}

@@ -90,6 +90,7 @@ def open_handle(fs: pafs.FileSystem, path: str) -> Handle:
     if key not in handles:
         handles[key] = Handle(fs, path)
         while len(handles) > MAX_OPEN:
+            # The one that has not been used for the longest time.
             handles.popitem(last=False)[1].close()
     handles.move_to_end(key)
     return handles[key]

@@ -43,6 +43,7 @@ def list_members(
         ValueError: A Parquet file has no images.
     """
     with ThreadPoolExecutor(min(THREADS, len(archives) or 1)) as pool:
+        # Counts that threads share would be lost, so each archive has its own.
         filters = [names.fork() for _ in archives]
         jobs = [
             pool.submit(_listed, root, *archive, some, id_column)
@@ -118,6 +119,7 @@ def read_image(root: str, path: str, place: str | None = None) -> bytes:
     fs, full = files.locate(root, path)
     if place is None:
         try:
+            # A file's name may contain "!", so the path is tried as a file first.
             return files.read_bytes(fs, full)
         except FileNotFoundError:
             place = _place_of(root, path)

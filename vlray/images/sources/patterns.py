@@ -71,6 +71,7 @@ def expand(pattern: str) -> tuple[str, list[tuple[str, Fingerprint]]]:
             deep = "**" in name
             paths.update(
                 one
+                # fnmatch's * also matches slashes; the number of slashes is compared below.
                 for one in fnmatch.filter(names, name.replace("**/", "*"))
                 if deep or one.count("/") == name.count("/")
             )

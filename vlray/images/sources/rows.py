@@ -114,6 +114,7 @@ def _names(
     if dot and schema.field(top).type.get_field_index(_PATH) >= 0:
         values = file.read_row_group(group, columns=[f"{top}.{_PATH}"])[top].to_pylist()
         paths = [(value or {}).get(_PATH) or "" for value in values]
+        # If a name is missing, all rows are numbered instead.
         if all(paths):
             return paths, False
     return [], False

@@ -104,6 +104,7 @@ def _inflate(data: bytes, size: int) -> bytes:
     """Decompress at most the declared size, so that a small member cannot fill the memory."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
+        # One byte more than declared shows that the declared size is wrong.
         return stream.decompress(data, size + 1)
     except zlib.error as error:
         raise ImageError(f"the member is damaged ({error})") from error
