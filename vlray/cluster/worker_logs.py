@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -101,7 +101,9 @@ def forwarded(*, restores: bool = True) -> Iterator[None]:
     except (ImportError, AttributeError):
         yield
         return
-    forwarder = _Forwarder()
+    if isinstance(last := getattr(print_notes, "__self__", None), _Forwarder):
+        print_notes = last.print_notes  # the last block ended with an exception
+    forwarder = _Forwarder(print_notes)
     printing = [pair for pair in dispatcher.handlers if pair[0] == "ray_print_logs"]
     dispatcher.remove_handler("ray_print_logs")
     dispatcher.add_handler("vlray", forwarder.handle)
@@ -129,7 +131,8 @@ _CRASH = re.compile(
 class _Forwarder:
     """Logs batches of lines, as Ray's dispatcher passes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, print_notes: Callable[..., None] | None = None) -> None:
+        self.print_notes = print_notes  # Ray's own function, to be restored
         self._logged: set[str] = set()
         self._crashed: set[int] = set()  # process ids
 
