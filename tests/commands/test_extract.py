@@ -339,7 +339,7 @@ def test_replaced_photographs_are_done_again(
     with pytest.raises(SystemExit) as stop:
         run(images, out, grid_detector, *flags, "--on-changed", "refuse")
     assert stop.value.code == 2
-    assert "changed since their extraction" in caplog.text
+    assert "changed after being extracted to" in caplog.text
     with caplog.at_level(logging.INFO):
         output = run(images, out, grid_detector, *flags)
     assert "extracted again after a change: 3 images" in caplog.text

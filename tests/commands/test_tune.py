@@ -211,7 +211,7 @@ def test_an_objective_without_what_it_needs_is_refused(photos, arguments, words,
         ("max_boxes=2,3", ["--min-boxes", "5"], "no setting of the space is valid"),
         ("post_nms_topk=50,100", [], "post_nms_topk"),
         ("name=lite,no-such", [], "unknown detector 'no-such'"),
-        ("nms_thresh=0.3,0.5", ["--features", "grid"], "nothing is selected"),
+        ("nms_thresh=0.3,0.5", ["--features", "grid"], "turn off the selection"),
     ],
 )
 def test_a_space_that_is_impossible_is_refused(photos, space, behind, words, capsys) -> None:

@@ -112,10 +112,10 @@ def test_a_detector_without_scores_is_refused(
 
 def test_what_selects_nothing_is_refused_at_once(small_photos: Path, tmp_path: Path) -> None:
     settings = config(small_photos, "-", features="grid")
-    with pytest.raises(ValueError, match="features=grid nothing is selected"):
+    with pytest.raises(ValueError, match="features=grid turns off the selection"):
         collect(settings, tmp_path, with_feats=False)
     boxes = config(small_photos, "-").model_copy(update={"boxes": "b.json"})
-    with pytest.raises(ValueError, match=r"boxes=b\.json nothing is selected"):
+    with pytest.raises(ValueError, match=r"boxes=b\.json turns off the selection"):
         collect(boxes, tmp_path, with_feats=False)
     assert not list(tmp_path.iterdir())
     assert set(LIGHT) == {"score_thresh", "nms_thresh", "min_boxes", "max_boxes"}

@@ -56,7 +56,7 @@ def quiet_loggers(levels: Mapping[str, int]) -> Iterator[None]:
 
 @contextmanager
 def ray_in_log() -> Iterator[None]:
-    """Log what Ray itself writes to standard error, for the log file; all other output passes.
+    """Send what Ray itself writes to standard error to the log file; other output stays.
 
     Ray's core writes to file descriptor 2, which neither logging nor ``sys.stderr`` controls, so
     the descriptor is redirected through a pipe. Create progress bars before the block: inside it,

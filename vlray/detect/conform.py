@@ -178,9 +178,9 @@ def _check_user_boxes(batch: RegionBatch, boxes: Sequence[np.ndarray], who: str)
     counts = [len(boxes_of_image) for boxes_of_image in boxes]
     if batch.num_boxes.tolist() != counts or not np.array_equal(batch.boxes, np.concatenate(boxes)):
         raise ValueError(
-            f"{who}: pool_boxes received {_joined(counts)} boxes per image, but returned "
-            f"{_joined(batch.num_boxes.tolist())} or changed them; return all received boxes "
-            "unchanged and in the same order"
+            f"{who}: pool_boxes must return all received boxes, unchanged and in the same order; "
+            f"boxes per image: received {_joined(counts)}, returned "
+            f"{_joined(batch.num_boxes.tolist())}"
         )
 
 

@@ -186,9 +186,10 @@ class Collate:
             return encoded
         if len(choices) != len(examples) or len(set(map(len, choices))) != 1:
             raise ValueError(
-                f"{len(choices)} of the {len(examples)} examples of a batch have choices, from "
-                f"{min(map(len, choices))} to {max(map(len, choices))} of them; all examples must "
-                "have the same number: train on this dataset alone"
+                f"in this batch, {len(choices)} of {len(examples)} examples have choices (between "
+                f"{min(map(len, choices))} and {max(map(len, choices))} each), but all examples of "
+                "a batch must have the same number of choices; train on the dataset with choices "
+                "alone"
             )
         num_choices = len(choices[0])
         # Repeat each text once per choice: (B,) -> (B * C,).

@@ -101,8 +101,9 @@ def config_of(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     if not kind:
         raise ValueError(
             f"{source} has no weights of a BERT, LXMERT or VisualBERT: {_TOKENS} or the layers are "
-            f"missing. Its tensors are {', '.join(sorted(tensors)[:3])}, ...; vlray recognizes the "
-            f"names of transformers behind prefixes of {KNOWN_PREFIXES}"
+            f"missing. Its tensors are {', '.join(sorted(tensors)[:3])}, ...; vlray recognizes "
+            "tensors named as in the transformers library, also behind the prefixes "
+            f"{KNOWN_PREFIXES}"
         )
     try:
         config: dict[str, Any] = {"model_type": kind} | _sizes(shapes, kind)

@@ -22,7 +22,7 @@ from transformers.models.visual_bert.modeling_visual_bert import VisualBertRegio
 
 
 def embedding_head(config: PretrainedConfig, num_labels: int) -> nn.Sequential:
-    """Build an answer head with one vector per answer, of the hidden size, in the last layer."""
+    """Build an answer head whose last layer has one vector of the hidden size for each answer."""
     width = config.hidden_size
     return nn.Sequential(
         nn.Linear(width, width),

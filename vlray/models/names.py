@@ -22,8 +22,8 @@ def named(options: ModelSection, cache: Path | None = None) -> ModelSection:
     """Replace the model name ``auto`` with the name that fits the weights.
 
     A checkpoint from ``vlray train`` contains the name. For other weights, their ``model_type``
-    determines it. The name is ``lxmert`` for a BERT, which fits either model, and if there are no
-    weights.
+    determines it. BERT weights fit either model; for these, and without weights, the name is
+    ``lxmert``.
 
     Args:
         options: Uses ``name`` and ``weights``.

@@ -22,9 +22,9 @@ ABOUT = 28
 def command_of(run: Run, width: int = WIDTH) -> str:
     """Return a shell command that repeats a run.
 
-    This is the user's command line. If another program called vlray (a notebook, the demo), the
-    command reads the saved ``settings.yaml`` instead. So it does if the folder of the call does not
-    exist any more, as after a job of Ray.
+    This is the command line that the user typed. The command reads the saved ``settings.yaml``
+    instead if vlray was called from another program (a notebook, the demo), or if the working
+    directory of the run no longer exists, for example after a Ray job.
 
     Args:
         run: The run.

@@ -102,7 +102,7 @@ def _scalar(dtype: object, data: object = b"") -> object:
     """Return a NumPy number or string."""
     dtype = _Dtype.unwrap(dtype)
     if dtype.hasobject:
-        raise pickle.UnpicklingError("a scalar of objects is not allowed")
+        raise pickle.UnpicklingError("a NumPy scalar with an object dtype is not allowed")
     if not dtype.itemsize:
         return dtype.type()
     return np.frombuffer(bytes(_checked_bytes(data, dtype, 1)), dtype)[0]

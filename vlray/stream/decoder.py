@@ -55,7 +55,11 @@ class Decoder:
 
 
 class SeparateDecoder:
-    """A `Decoder` in a child process. An image that ends the child raises an error here."""
+    """A `Decoder` in a child process.
+
+    If an image crashes the child, or makes it exceed its limits, the parent process only gets an
+    exception.
+    """
 
     def __init__(
         self,

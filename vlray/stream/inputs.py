@@ -20,7 +20,10 @@ log = logging.getLogger("vlray.stream")
 
 
 def list_inputs(config: ExtractConfig) -> Listing:
-    """List the images, excluding the output folder, or only its gallery if it has images too."""
+    """List the images, without those in the output folder.
+
+    If the images and the output share a folder, only its subfolder ``gallery`` is left out.
+    """
     output = config.output.path
     if output == config.images.root and not files.is_uri(output):
         output = files.join(output, "gallery")  # images and output share a folder

@@ -153,9 +153,9 @@ def plan_images(
     _report(changes, config, listing.root)
     if changes.changed.num_rows and config.output.on_changed == "refuse":
         raise ImagesChangedError(
-            f"changed since their extraction to {config.output.path}: "
             f"{counted(changes.changed.num_rows, 'image')}, such as "
-            f"{_first(changes.changed['path'])}; pass another output folder, or extract them "
+            f"{_first(changes.changed['path'])}, changed after being extracted to "
+            f"{config.output.path}; pass another output folder, or extract the changed images "
             "again with --on-changed redo"
         )
     images = pa.concat_tables([changes.new, changes.changed, changes.moved])

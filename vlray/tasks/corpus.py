@@ -202,7 +202,8 @@ def open_corpus(
     Args:
         corpus: The spec, or the parts as text (``vqa:train,gqa:train``).
         data: Annotation folders, and whether problems in the annotations raise an error.
-        label_space: Label space to use unchanged, such as the one from training in an evaluation.
+        label_space: Label space to use unchanged; an evaluation passes the one from training, for
+            example. None: build it from the parts.
 
     Raises:
         ValueError: A dataset or split does not exist.

@@ -36,7 +36,8 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
     if config.boxes or config.detector.features == "grid":
         what = f"boxes={config.boxes}" if config.boxes else "features=grid"
         raise ValueError(
-            f"with {what} nothing is selected, so there are no thresholds to search; remove it"
+            f"{what} turns off the selection of regions, so there are no thresholds to search; "
+            f"remove {what}"
         )
     detector = settled(config.detector)
     check_weights(detector)

@@ -56,8 +56,8 @@ class ExtractSweep:
         base = cast(ExtractConfig, tuned.config({}, "-"))
         if base.detector.features == "grid" or base.boxes:
             raise ValueError(
-                "with features=grid or boxes nothing is selected, so there is nothing to search; "
-                "remove the option"
+                "features=grid and boxes turn off the selection of regions, so there are no "
+                "thresholds to search; remove the option"
             )
         self._check_objective()
         self.objective = make_objective(config.objective, config.mode)

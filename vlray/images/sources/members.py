@@ -134,8 +134,9 @@ def digests(root: str, paths: Sequence[str], places: Sequence[str | None]) -> li
 
     Args:
         root: Folder or URI that relative paths start from.
-        paths: Paths of a listing.
-        places: Places of the same listing.
+        paths: Paths of the images, from a listing.
+        places: For each path, where its bytes are in the archive, as in `Entry.place`; None: the
+            path is a file.
     """
 
     def read(path: str, place: str | None) -> str:

@@ -139,6 +139,6 @@ def examples(
     # A file with a single faulty entry may be a small but valid file.
     if bad > 1 and not good:
         raise ValueError(
-            f"{path} has another format: none of its {bad:,} entries is an example. "
+            f"{path} is not in the expected format: none of its {bad:,} entries is an example. "
             f"In the first entry: {reason}; it has the keys {', '.join(list(first)[:8])}"
         )

@@ -182,8 +182,8 @@ class _Annotations:
             boxes.extend(box)
         if number > 1 and not images:
             raise ValueError(
-                f"{path} has another format: none of its {number:,} annotations has image_id, "
-                "category_id and bbox; use an instances_*.json file"
+                f"{path} is not in the expected format: none of its {number:,} annotations has "
+                "image_id, category_id and bbox; use an instances_*.json file"
             )
         # Sort by image once, so that an image's boxes are one slice.
         every = np.array(images, np.int64)

@@ -73,6 +73,7 @@ def read(files: Files, problems: Problems, options: Mapping[str, str]) -> Iterat
             problems.add("no-annotation", f"at the end of {short_name(path)}")
         if first_unpaired and not number:
             raise ValueError(
-                f"{path} has another format: expected questions that name their image (... in "
-                f"the image12 ?) alternating with answers, found {first_unpaired!r:.60}"
+                f"{path} is not in DAQUAR's format: expected alternating lines of questions and "
+                "answers, where each question names its image (... in the image12 ?), but found "
+                f"{first_unpaired!r:.60}"
             )

@@ -141,7 +141,7 @@ def _check_form(path: str, where: str, *, is_list: bool) -> None:
     location = f"under {where!r}" if where else "as the whole document"
     keys = first_keys(path)
     raise ValueError(
-        f"{path} has another format: expected {kind} {location}, "
+        f"{path} is not in the expected format: expected {kind} {location}, "
         f"found {'the keys ' + ', '.join(keys) if keys else 'no keys at all'}"
     )
 
@@ -212,6 +212,6 @@ def json_lines(path: str, problems: Problems) -> Iterator[Entry]:
     if seen and not good:
         keys = ", ".join(first_keys(path)) or "none"
         raise ValueError(
-            f"{path} has another format: expected a JSON object on each line, found {first_bad} "
-            f"(keys of the document: {keys})"
+            f"{path} is not in the expected format: expected a JSON object on each line, found "
+            f"{first_bad} (keys of the document: {keys})"
         )

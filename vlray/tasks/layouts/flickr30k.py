@@ -58,7 +58,8 @@ def captions(files: Files, problems: Problems, options: Mapping[str, str]) -> It
             )
         if bad > 1 and not good:
             raise ValueError(
-                f"{path} has another format: expected lines of IMAGE.jpg#0, a tab and a caption"
+                f"{path} is not in the expected format: expected lines of IMAGE.jpg#0, a tab and a "
+                "caption"
             )
 
 

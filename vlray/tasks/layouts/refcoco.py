@@ -99,5 +99,7 @@ def _references(path: str) -> list[Entry]:
                 "or refs(umd).p"
             ) from error
     if not isinstance(references, list) or not all(isinstance(one, dict) for one in references):
-        raise ValueError(f"{path} has another format: expected a pickled list of references")
+        raise ValueError(
+            f"{path} is not in the expected format: expected a pickled list of references"
+        )
     return references
