@@ -264,7 +264,7 @@ def test_a_signal_during_an_extraction_stops_it_with_one_sentence(
     tmp_path: Path,
 ) -> None:
     flags = ["--detector.name", grid_detector, "--detector.options", "seconds=30"]
-    flags += ["--cluster.address", address]
+    flags += ["--cluster.address", address, "-v"]
     console = tmp_path / "console.txt"
     with console.open("w") as file:
         process = subprocess.Popen(

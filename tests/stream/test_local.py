@@ -136,7 +136,7 @@ def test_the_command_runs_without_ray(photos: Path, grid_detector: str, tmp_path
     )
     arguments = [str(photos), str(tmp_path / "out"), "--detector.name", grid_detector]
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments, "--cluster.address", "none"],
+        [sys.executable, "-c", code, *arguments, "--cluster.address", "none", "-v"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

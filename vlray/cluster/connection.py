@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vlray.cluster.console import to_log_file
 from vlray.config.cluster import ClusterSection
+from vlray.settings.log_format import DETAIL
 from vlray.settings.wording import counted
 
 log = logging.getLogger("vlray.cluster")
@@ -37,7 +38,7 @@ def connect(options: ClusterSection) -> None:
 
     if ray.is_initialized():
         return
-    log.info("starting Ray, or connecting to the running cluster")
+    log.info("starting Ray, or connecting to the running cluster", extra=DETAIL)
     with default_variables(_AT_START), _same_sigterm():
         _init(options)
     total = ray.cluster_resources()
@@ -47,6 +48,7 @@ def connect(options: ClusterSection) -> None:
         counted(sum(node["Alive"] for node in ray.nodes()), "node"),
         total.get("CPU", 0),
         total.get("GPU", 0),
+        extra=DETAIL,
     )
 
 

@@ -16,6 +16,9 @@ WORKER = "worker"
 FILE_ONLY = "is_for_file"
 """Attribute of log records that the console shows only with ``-v`` or as JSON."""
 
+DETAIL = {FILE_ONLY: True}
+"""Argument ``extra`` of messages that are details: the console shows one line of what starts."""
+
 
 class JsonFormatter(logging.Formatter):
     """Formatter that writes each record as one line of JSON.

@@ -12,6 +12,7 @@ from vlray.images.ids import image_ids
 from vlray.images.sources.names import OTHER_EXTENSIONS
 from vlray.images.splits import is_split
 from vlray.regions.user_boxes import UserBoxes, read_boxes
+from vlray.settings.log_format import DETAIL
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.stream.changes import MAX_NAMES
@@ -42,9 +43,11 @@ def list_inputs(config: ExtractConfig) -> Listing:
         config.images.root,
         counted(listing.table.num_rows, "image"),
         time.monotonic() - began,
+        extra=DETAIL,
     )
     if listing.archives:
-        log.info("the images are members of %s", counted(listing.archives, "archive"))
+        archives = counted(listing.archives, "archive")
+        log.info("the images are members of %s", archives, extra=DETAIL)
     first = listing.table["path"][0].as_py()
     if config.split and not is_split(first.partition("/")[0]):
         log.info("no split folders found: assigning all images to the split %s", *config.split)

@@ -21,6 +21,7 @@ from vlray.config.cluster import ClusterSection
 from vlray.config.extract import ExtractConfig
 from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
+from vlray.settings.log_format import DETAIL
 from vlray.storage import files
 from vlray.stream.detect import DetectShard
 from vlray.stream.plan import ShardPlan, shard_tables
@@ -107,6 +108,7 @@ def local_rows(
         "running in this process with %s compute threads, without Ray (--cluster.address local "
         "starts Ray)",
         resources.threads,
+        extra=DETAIL,
     )
     tables = iter(shard_tables(plan, todo))
     with _same_threads(), ThreadPoolExecutor(1) as pool, _marked(fs, root) as moved:

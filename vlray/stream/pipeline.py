@@ -18,6 +18,7 @@ from vlray.config.extract import ExtractConfig
 from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.runs.folder import current_run
+from vlray.settings.log_format import DETAIL
 from vlray.stream.detect import DetectShard
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch, stall_limit
@@ -65,7 +66,7 @@ def shard_rows(
         default_variables(_NO_USAGE),
     ):
         resources = allocate(config.cluster, living_nodes(), len(todo))
-        log.info("loading detectors: %s", resources)
+        log.info("loading detectors: %s", resources, extra=DETAIL)
         journal = start_journal()
         watch = Watch(resources, journal, stall_limit(config))
         metrics = ExtractMetrics(
