@@ -76,7 +76,7 @@ def test_flags_are_reported_with_counts_and_examples(
         (["few.tsv", "few.tsv"], "SOURCE and OUT are both 'few.tsv'"),
         (
             ["few.tsv", "out", "--id-rule", "number"],
-            "choose keep, stem, path, coco or regex:PATTERN",
+            "choose keep, stem, path, key, coco or regex:PATTERN",
         ),
         (["few.tsv", "out", "--labels", "a,b,c"], "pass two text files (objects, attributes)"),
         (["few.tsv", "out", "--labels", "missing.txt"], "--labels missing.txt cannot be read"),

@@ -217,7 +217,7 @@ def test_a_detector_that_always_raises_ends_the_run_with_its_error(
     assert stop.value.code == 1
     assert "so the fault is in the detector" in caplog.text
     assert "this detector always raises" in caplog.text
-    assert "run the same command again" in caplog.text
+    assert "correct the detector or its options" in caplog.text
 
 
 def test_more_actors_than_the_cluster_holds_are_refused_with_the_numbers(

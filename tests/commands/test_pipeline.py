@@ -21,6 +21,8 @@ from vlray.pipelines.state import Record, State
 
 Run = Callable[..., tuple[str, str]]
 
+TRUST = "--trust-code"  # the story names a class of the tests
+
 STORY = """\
 project: tiny
 values: {{data: {data}, regions: {data}/regions}}
@@ -60,7 +62,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def start(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-m", "vlray.pipeline", *args]
+    command = [sys.executable, "-W", "error", "-m", "vlray.pipeline", *args, TRUST]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
@@ -70,7 +72,7 @@ def run(call: Call, processes: None) -> Callable[..., tuple[str, str]]:
     """Run a pipeline; return its output and errors, and those of its steps."""
 
     def run_pipeline(*arguments: str, status: int = 0) -> tuple[str, str]:
-        done = call(pipeline.main, *arguments)
+        done = call(pipeline.main, *arguments, TRUST)
         assert done.status == status, f"{done.out}\n{done.err}"
         return done.out, done.err
 

@@ -25,7 +25,7 @@ steps:
 
 
 def call(*args: str, address: str, folder: Path) -> str:
-    command = [sys.executable, "-m", "vlray.pipeline", *args]
+    command = [sys.executable, "-m", "vlray.pipeline", *args, "--trust-code"]
     environment = os.environ | {"RAY_ADDRESS": address}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False

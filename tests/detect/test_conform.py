@@ -83,7 +83,7 @@ def test_given_boxes_come_back_all_of_them_and_in_their_order(change: Any) -> No
     boxes = np.array([[0, 0, 641, 480], [1, 2, 3, 4], [0, 0, 50, 100]], np.float32)
     regions = replace(GOOD, boxes=boxes)
     check_regions(regions, HW, INFO, [boxes[:1], boxes[1:]])
-    with pytest.raises(ValueError, match=r"pool_boxes received 1, . boxes per image, but"):
+    with pytest.raises(ValueError, match=r"boxes per image: received 1, ., returned"):
         check_regions(regions, HW, INFO, [boxes[:1], change(boxes[1:]).astype(np.float32)])
 
 

@@ -31,6 +31,8 @@ PATHS = st.lists(NAMES.filter(lambda name: name not in (".", "..")), min_size=1,
         ("train2017/000000000009.jpg", "coco", "9"),
         ("000000000000.jpg", "coco", "0"),
         ("7.jpg", "coco", "7"),
+        ("a.b/000012.seg.png", "key", "a.b/000012"),
+        ("000012.jpg", "key", "000012"),
         ("v2_0012", "coco", "12"),
         ("a/img-007.png", r"regex:\d+", "007"),
         ("a/img-007.png", r"regex:(\w+)-0*(\d+)", "img"),
@@ -47,7 +49,7 @@ def test_a_path_becomes_an_id(path: str, rule: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("paths", "rule", "message"),
     [
-        (["a.jpg"], "name", "id rule 'name' is unknown; choose stem, path, coco or regex:PATTERN"),
+        (["a.jpg"], "name", "id rule 'name' is unknown; choose stem, path, key, coco or "),
         (["a.jpg"], "regex:", "id rule 'regex:' is unknown"),
         (["a.jpg"], "regex:(", r"id rule regex:\( is not a valid pattern: missing \)"),
         (["a/b.jpg"], "coco", "'a/b.jpg' has no number at the end of its name"),

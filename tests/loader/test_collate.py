@@ -92,7 +92,7 @@ def test_pairs_of_images_and_choices_get_their_own_dimension(store: RegionStore)
     assert batch.input_ids.shape[:2] == (1, 4)
     assert batch.label_ids is not None
     assert batch.label_ids.tolist() == [2]
-    with pytest.raises(ValueError, match="1 of the 2 examples of a batch have choices"):
+    with pytest.raises(ValueError, match="1 of 2 examples have choices"):
         Collate()([choice, question(1)], np.array([0, 1]), store, None, rng)
 
 

@@ -153,7 +153,7 @@ class ConvertConfig(Command):
         try:
             ImagesSection(root=".", id_rule=rule or "?")  # only extract allows an empty rule
         except ValueError:
-            raise ValueError("choose keep, stem, path, coco or regex:PATTERN") from None
+            raise ValueError("choose keep, stem, path, key, coco or regex:PATTERN") from None
         return rule
 
     @field_validator("labels")

@@ -23,8 +23,10 @@ def check_id_rule(rule: str) -> str:
             re.compile(pattern)
         except re.error as error:
             raise ValueError(f"{pattern!r} is not a valid regular expression: {error}") from error
-    elif rule not in {"stem", "path", "coco"}:
-        raise ValueError(f"{rule!r} is not a valid id rule; use stem, path, coco or regex:PATTERN")
+    elif rule not in {"stem", "path", "key", "coco"}:
+        raise ValueError(
+            f"{rule!r} is not a valid id rule; use stem, path, key, coco or regex:PATTERN"
+        )
     return rule
 
 
@@ -44,7 +46,8 @@ class ImagesSection(Section):
 
     id_rule: str = ""
     """How to derive the image_id from the file name. ``stem``: without folder and extension.
-    ``path``: without extension. ``coco``: the number alone (COCO_train2014_000000084002.jpg
+    ``path``: without extension. ``key``: WebDataset's key, the path up to the first dot of the
+    file name. ``coco``: the number alone (COCO_train2014_000000084002.jpg
     becomes 84002). ``regex:PATTERN``: searched in the path; the id is the group ``id``, else the
     first group, else the whole match. Empty: the rule of the image set that IMAGES names, else
     ``stem``."""

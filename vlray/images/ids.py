@@ -18,10 +18,11 @@ def image_ids(paths: Sequence[str], rule: str, is_id: Sequence[bool] | None = No
     Args:
         paths: Paths relative to the image root (with ``/``), absolute paths, or URIs.
         rule: ``stem`` (file name without folder and extension), ``path`` (path without
-            extension), ``coco`` (the number at the end of the stem, without leading zeros), or
+            extension), ``key`` (WebDataset's ``__key__``: path up to the first dot of the file
+            name), ``coco`` (the number at the end of the stem, without leading zeros), or
             ``regex:PATTERN`` (searched for in the path; the id is the group ``id``, else the
             first group, else the whole match).
-        is_id: Whether each path is an id from a column, which ``stem`` and ``path`` keep as it is.
+        is_id: Whether each path is an id from a column, which ``stem``, ``path`` and ``key`` keep.
 
     Returns:
         One id per path, in the order of the paths. All ids are different.
@@ -32,7 +33,7 @@ def image_ids(paths: Sequence[str], rule: str, is_id: Sequence[bool] | None = No
     """
     name = _namer(rule)
     ids = [name(path) for path in paths]
-    if is_id is not None and rule in ("stem", "path"):
+    if is_id is not None and rule in ("stem", "path", "key"):
         ids = [path if one else own for path, one, own in zip(paths, is_id, ids, strict=True)]
     if len(set(ids)) < len(ids):
         raise ValueError(_describe_collisions(paths, ids, rule))
@@ -45,12 +46,14 @@ def _namer(rule: str) -> Callable[[str], str]:
         return _stem
     if rule == "path":
         return lambda path: posixpath.splitext(_plain(path))[0]
+    if rule == "key":
+        return _key
     if rule == "coco":
         return _coco
     kind, _, pattern = rule.partition(":")
     if kind == "regex" and pattern:
         return _by_pattern(pattern)
-    raise ValueError(f"id rule {rule!r} is unknown; choose stem, path, coco or regex:PATTERN")
+    raise ValueError(f"id rule {rule!r} is unknown; choose stem, path, key, coco or regex:PATTERN")
 
 
 def _plain(path: str) -> str:
@@ -66,6 +69,12 @@ def _stem(path: str) -> str:
     dot = name.rfind(".")
     # A leading dot begins a name, not an extension.
     return name[:dot] if dot > 0 else name
+
+
+def _key(path: str) -> str:
+    folder, slash, name = _plain(path).rpartition("/")
+    # A name that begins with a dot is hidden and never listed.
+    return folder + slash + name.partition(".")[0]
 
 
 def _coco(path: str) -> str:

@@ -42,5 +42,5 @@ def test_a_missing_answer_costs_one_question_and_shifts_no_other(tmp_path: Path)
 
 
 def test_a_text_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="questions that name their image"):
+    with pytest.raises(ValueError, match="each question names its image"):
         read(tmp_path / "qa.txt", "what is this ?\nlamp\n")
