@@ -75,7 +75,8 @@ def draw(data: Path, folder: Path, seed: int) -> tuple[list[Question], list[Ques
 
 def score(folder: Path, visual: str, seed: int) -> float:
     """Extract, train and test; return the exact match in percent."""
-    regions, out, tested = folder / "regions", folder / visual, folder / f"{visual}-tested"
+    regions, out = folder / "regions", folder / f"model-{visual}"
+    tested = folder / f"{visual}-tested"
     runs = ["--env.runs-dir", str(folder / "runs")]
     common = [*("--data.annotations", f"vqa-rad={folder}"), *runs]
     common += ["--data.images", f"vqa-rad={folder / 'images'}"]

@@ -184,6 +184,13 @@ def test_another_training_in_the_same_place_is_refused(
     )
 
 
+def test_a_training_does_not_write_into_regions(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refusal(flags(data, out=str(data / "regions")), capsys)
+    assert "has regions (vlray.json); pass another OUT for the training" in said
+
+
 def test_an_unfinished_training_may_get_more_steps(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

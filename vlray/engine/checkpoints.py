@@ -99,8 +99,10 @@ def find_whole(store: CheckpointStore) -> tuple[Which, Path] | None:
     Raises:
         DamagedCheckpointError: The last checkpoint is damaged, and the best one is the same or is
             damaged too.
+        ValueError: The output is not that of a training.
     """
     if not store.step_folder("last"):
+        store.check_free()
         return None
     last = store.locate("last")
     try:

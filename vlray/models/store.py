@@ -54,6 +54,19 @@ class CheckpointStore:
         except FileNotFoundError:
             return ""
 
+    def check_free(self) -> None:
+        """Check that a new training may write into the folder.
+
+        Raises:
+            ValueError: The folder is an output of ``vlray extract`` or ``vlray convert``.
+        """
+        # A training has this file in the folders of its checkpoints only.
+        path = files.join(self._root, FILE)
+        if self._fs.get_file_info(path).type == pafs.FileType.File:
+            raise ValueError(
+                f"{self.output} has regions (vlray.json); pass another OUT for the training"
+            )
+
     def read(self, which: Which, file: str) -> bytes:
         """Read one file of a checkpoint without downloading the other files.
 
