@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vlray.images.find import LISTING, Listing, list_images
+from vlray.images.find import list_images
+from vlray.images.listing import LISTING, Listing
 from vlray.storage import files, fingerprint
 from vlray.storage.fingerprint import ABSENT, Fingerprint
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlray.images.decode import ImageError
-from vlray.images.find import Listing, list_images
+from vlray.images.find import list_images
+from vlray.images.listing import Listing
 from vlray.images.sources import zips
 from vlray.images.sources.members import digests, read_image
 from vlray.storage import fingerprint
@@ -112,6 +113,29 @@ def test_a_folder_with_images_keeps_its_archives_out(tmp_path: Path) -> None:
     listing = list_images(str(tmp_path))
     assert listing.table["path"].to_pylist() == ["a.jpg"]
     assert listing.skipped == {".zip": 1}
+    assert listing.unread == ("backup.zip",)
+
+
+def test_members_of_the_same_name_get_ids_with_their_archives(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        write_tar(tmp_path / name, images=dict(list(IMAGES.items())[:1]))
+    with pytest.raises(
+        ValueError, match=r"'a\.tar!000\.jpg' and 'b\.tar!000\.jpg' .* --images.id-rule 'path'"
+    ):
+        list_images(str(tmp_path))
+    ids = list_images(str(tmp_path), id_rule="path").table["image_id"].to_pylist()
+    assert ids == ["a/000", "b/000"]
+
+
+def test_other_archives_and_outputs_are_named(tmp_path: Path) -> None:
+    (tmp_path / "x.tar.bz2").write_bytes(b"BZh")
+    with pytest.raises(ValueError, match="does not read such archives; unpack it"):
+        list_images(str(tmp_path / "x.tar.bz2"))
+    (tmp_path / "out" / "regions").mkdir(parents=True)
+    (tmp_path / "out" / "vlray.json").write_text("{}")
+    pq.write_table(pa.table({"image_id": ["1"]}), tmp_path / "out" / "regions" / "x.parquet")
+    with pytest.raises(ValueError, match="is an output of vlray; pass the images"):
+        list_images(str(tmp_path / "out"))
 
 
 def test_ids_of_rows_come_from_a_column(tmp_path: Path) -> None:
@@ -188,7 +212,8 @@ def test_a_tar_that_is_cut_off_costs_only_what_is_missing(tmp_path: Path, cut: i
     damage = failures(listing)
     whole = [one for one in listing.table["image_id"].to_pylist() if one not in damage]
     assert len(whole) >= 5
-    assert damage or len(whole) == 6  # a missing member at the end leaves no trace
+    # A missing member at the end leaves no trace.
+    assert damage or listing.damaged or len(whole) == 6
 
 
 def test_damage_in_the_middle_of_a_tar_is_a_failure(tmp_path: Path) -> None:
@@ -197,9 +222,12 @@ def test_damage_in_the_middle_of_a_tar_is_a_failure(tmp_path: Path) -> None:
     at = data.index(b"004.jpg")
     data[at : at + 512] = os.urandom(512)
     path.write_bytes(data)
-    damage = failures(list_images(str(path)))
-    assert list(damage) == ["x"]
-    assert "no header of a member begins there" in damage["x"]
+    listing = list_images(str(path))
+    assert failures(listing) == {}
+    assert listing.table.num_rows == 4
+    ((archive, problem),) = listing.damaged
+    assert archive == "x.tar"
+    assert "no header of a member begins there" in problem
 
 
 def test_members_of_a_zip_fail_alone(tmp_path: Path) -> None:

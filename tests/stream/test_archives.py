@@ -118,9 +118,28 @@ def test_damaged_members_are_failures(tmp_path: Path) -> None:
         archive, 5 * 512 + sum(len(data) + -len(data) % 512 for data in PICTURES.values()) - 600
     )
     result = run(archive, out)
-    assert (result.images, result.failed) == (4, 2)
+    assert (result.images, result.failed, result.damaged) == (4, 1, ("photos.tar",))
     failed = pq.read_table(out / "failures").to_pylist()
-    assert {row["image_id"] for row in failed} == {"4", "photos"}
+    assert [row["image_id"] for row in failed] == ["4"]
+
+
+def test_an_archive_that_is_cut_off_later_costs_no_row(tmp_path: Path) -> None:
+    archive, out = tmp_path / "photos.tar", tmp_path / "out"
+    write_tar(archive, PICTURES)
+    run(archive, out)
+    before = rows(out)
+    size = archive.stat().st_size
+    os.truncate(
+        archive,
+        4 * 512 + sum(len(data) + -len(data) % 512 for data in list(PICTURES.values())[:3]) + 100,
+    )
+    result = run(archive, out)
+    assert (result.images, result.failed, result.damaged) == (0, 0, ("photos.tar",))
+    assert rows(out).equals(before)
+    assert archive.stat().st_size < size
+    write_tar(archive, PICTURES)
+    assert run(archive, out).images == 0
+    assert rows(out).equals(before)
 
 
 def test_only_the_bytes_of_members_come_from_a_bucket(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
-from vlray.images.find import LISTING
+from vlray.images.listing import LISTING
 from vlray.regions import parts
 from vlray.regions.schema import FAILURES, PLAN
 from vlray.stream import plan as plans

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from vlray.images.find import Listing
 from vlray.images.ids import image_ids
+from vlray.images.listing import Listing
 from vlray.images.sources.names import EXTENSIONS
 from vlray.images.splits import ALL
 from vlray.storage import files

@@ -12,14 +12,15 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem, FileType
 
 from vlray.images.ids import image_ids
+from vlray.images.listing import LISTING, Listing
 from vlray.images.sources import path_tables
 from vlray.images.sources.directory import Walk
 from vlray.images.sources.entry import (
-    BROKEN,
     SEPARATOR,
     Entry,
     archive_kind,
     archive_stem,
+    is_other_archive,
     sorted_table,
     split_member,
     to_table,
@@ -33,45 +34,6 @@ from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.fingerprint import ABSENT, Fingerprint, of_paths
 
-LISTING = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("split", pa.string()),
-        ("file_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),
-        ("place", pa.string()),
-    ]
-)
-"""Columns of a listing; ``file_bytes`` and ``mtime_ns`` are the fingerprint of the file, ``place``
-is where a member's bytes are in its archive. `vlray.images.sources.entry` describes them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Listing:
-    """The images found below a root.
-
-    Attributes:
-        root: Folder or URI that the paths are relative to.
-        dataset: Name of the directory, or stem of the list file, archive or single image.
-        table: One row per image with the schema `LISTING`, sorted by path. Paths from a list file
-            may be absolute paths or URIs; ``files.locate(root, path)`` resolves them. Bytes that
-            are not UTF-8 are escaped as in ``files.escape_bytes``.
-        skipped: Number of non-image files in the directory, keyed by lower-case extension.
-        excluded: Number of files and folders, or of lines of a list file, that a pattern leaves
-            out.
-        unreadable: Folders that cannot be listed, relative to the root.
-        archives: Number of archives whose members are listed.
-    """
-
-    root: str
-    dataset: str
-    table: pa.Table
-    skipped: Counter[str] = field(default_factory=Counter)
-    excluded: int = 0
-    unreadable: tuple[str, ...] = ()
-    archives: int = 0
-
 
 @dataclass
 class _Found:
@@ -84,6 +46,8 @@ class _Found:
     names: NameFilter = field(default_factory=NameFilter)
     unreadable: Sequence[str] = ()
     archives: int = 0
+    unread: Sequence[str] = ()
+    damaged: Sequence[tuple[str, str]] = ()
 
 
 def list_images(
@@ -134,7 +98,10 @@ def list_images(
     elif kind == FileType.NotFound and is_pattern(root):
         found = _matching(root, split, NameFilter(exclude), id_column)
     elif kind == FileType.NotFound:
-        raise FileNotFoundError(f"{root} does not exist; pass a directory, a list file or an image")
+        raise FileNotFoundError(
+            f"{root} does not exist; pass a directory, an image, an archive, a table, a list file "
+            "or a pattern of files"
+        )
     else:
         found = _in_file(root, fs, path, split, exclude, id_column)
     paths = found.entries["path"].to_pylist()
@@ -142,7 +109,9 @@ def list_images(
         raise ValueError(_describe_nothing(root, split, found))
     is_member = found.archives > 0
     names, is_id = (found.entries[name].to_pylist() for name in ("name", "is_id"))
-    ids = pa.array(image_ids(names, id_rule, is_id), pa.string())
+    if id_rule == "path" and found.archives > 1:
+        names = list(map(_with_archive, names, paths, is_id))
+    ids = pa.array(image_ids(names, id_rule, is_id, paths), pa.string())
     split_of = _split_of_member if is_member else _split_of
     splits = pa.array([split_of(path) or found.split for path in paths], pa.string())
     columns = [ids, found.entries["path"], splits]
@@ -155,6 +124,8 @@ def list_images(
         found.names.excluded,
         tuple(found.unreadable),
         found.archives,
+        tuple(found.unread),
+        tuple(found.damaged),
     )
 
 
@@ -173,14 +144,20 @@ def _in_directory(
         # Without split folders, the names of archives may tell the splits.
         below, rest = choose_splits(folders, split) if folders else (frozenset(), ALL)
         entries = sorted_table(Entry(path, path, one) for path, one in walk.images(below))
-    if walk.archives and not entries.num_rows:
+    unread = sorted(path for path, _ in walk.archives)
+    if unread and not entries.num_rows:
+        if "vlray.json" in {path.rpartition("/")[2] for path in files.list_names(fs, path)}:
+            raise ValueError(f"{root} is an output of vlray; pass the images it was made from")
+        for archive in unread:
+            walk.names.skipped[posixpath.splitext(archive)[1].lower()] -= 1
+        walk.names.skipped += Counter()  # drops zeros
         found = _in_archives(
             folder, dataset, walk.archives, () if below else split, walk.names, id_column
         )
     else:
         if not folders:
             rest = choose_splits(folders, split)[1]
-        found = _Found(folder, dataset, entries, rest, walk.names)
+        found = _Found(folder, dataset, entries, rest, walk.names, unread=unread)
     found.unreadable = walk.unreadable
     return found
 
@@ -198,12 +175,16 @@ def _in_archives(
     Raises:
         ValueError: None of the archives has images, because they are damaged or have no such files.
     """
-    entries = sorted_table(list_members(folder, sorted(archives), names, id_column))
-    is_whole = pc.invert(pc.starts_with(entries["place"], f"{BROKEN} "))
-    if entries.num_rows and not pc.any(is_whole).as_py():
-        place = entries["place"][0].as_py().partition(" ")[2]
-        raise ValueError(f"{entries['path'][0].as_py().rstrip(SEPARATOR)}: {place}")
-    return _chosen_splits(_Found(folder, dataset, entries, ALL, names, (), len(archives)), split)
+    listed = sorted_table(list_members(folder, sorted(archives), names, id_column))
+    # An archive itself is no image: it would stay in the plan after it has been repaired.
+    is_archive = pc.ends_with(listed["path"], SEPARATOR)
+    rows = listed.filter(is_archive).select(["path", "place"]).to_pylist()
+    damaged = [(row["path"][:-1], row["place"].partition(" ")[2]) for row in rows]
+    entries = listed.filter(pc.invert(is_archive))
+    if damaged and not entries.num_rows:
+        raise ValueError(f"{damaged[0][0]}: {damaged[0][1]}")
+    found = _Found(folder, dataset, entries, ALL, names, (), len(archives), (), damaged)
+    return _chosen_splits(found, split)
 
 
 def _matching(root: str, split: tuple[str, ...], names: NameFilter, id_column: str) -> _Found:
@@ -249,6 +230,10 @@ def _in_file(
         paths = [path for path in listed if not names.is_below_excluded(path)]
     elif extension.lower() in EXTENSIONS:
         paths = [files.escape_bytes(name)]
+    elif is_other_archive(name):
+        raise ValueError(
+            f"{root}: vlray does not read such archives; unpack it and pass the folder"
+        )
     else:
         raise ValueError(
             f"{root} is not a directory, an image ({_names(EXTENSIONS)}), an archive (.tar .tar.gz "
@@ -267,6 +252,13 @@ def _chosen_splits(found: _Found, split: tuple[str, ...]) -> _Found:
     if below:
         found.entries = found.entries.filter(pa.array([one in below for one in splits], pa.bool_()))
     return found
+
+
+def _with_archive(name: str, path: str, is_id: bool) -> str:
+    """Return the name of a member below that of its archive, because others may have it too."""
+    archive, _ = split_member(path)
+    folder = archive.removesuffix(archive.rpartition("/")[2]) + archive_stem(archive)
+    return name if is_id or not archive else f"{folder}/{name}"
 
 
 def _split_of(path: str) -> str:

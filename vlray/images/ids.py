@@ -12,7 +12,12 @@ from vlray.storage.files import is_uri
 _COCO = re.compile(r"[0-9]+$")
 
 
-def image_ids(paths: Sequence[str], rule: str, is_id: Sequence[bool] | None = None) -> list[str]:
+def image_ids(
+    paths: Sequence[str],
+    rule: str,
+    is_id: Sequence[bool] | None = None,
+    shown: Sequence[str] | None = None,
+) -> list[str]:
     """Derive the id of each image from its path.
 
     Args:
@@ -23,6 +28,7 @@ def image_ids(paths: Sequence[str], rule: str, is_id: Sequence[bool] | None = No
             ``regex:PATTERN`` (searched for in the path; the id is the group ``id``, else the
             first group, else the whole match).
         is_id: Whether each path is an id from a column, which ``stem``, ``path`` and ``key`` keep.
+        shown: Names of the images in error messages; None: the paths.
 
     Returns:
         One id per path, in the order of the paths. All ids are different.
@@ -36,7 +42,7 @@ def image_ids(paths: Sequence[str], rule: str, is_id: Sequence[bool] | None = No
     if is_id is not None and rule in ("stem", "path", "key"):
         ids = [path if one else own for path, one, own in zip(paths, is_id, ids, strict=True)]
     if len(set(ids)) < len(ids):
-        raise ValueError(_describe_collisions(paths, ids, rule))
+        raise ValueError(_describe_collisions(shown or paths, ids, rule))
     return ids
 
 

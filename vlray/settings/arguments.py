@@ -155,7 +155,7 @@ def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Names
         advice = (
             "separate the entries of an option with commas: a=1,b=2"
             if re.match(r"[\w.]+=", extra[-1])
-            else "put quotes around a name with spaces"
+            else "put quotes around names with spaces and patterns"
         )
         raise ValueError(
             f"{extra[-1]!r} is an unexpected argument after {' '.join(cls.positionals)}; {advice}"

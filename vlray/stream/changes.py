@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from vlray.images.sources.entry import BROKEN
 from vlray.images.sources.members import digests as digests_now
 from vlray.regions import parts
 from vlray.settings.wording import counted
@@ -80,7 +81,7 @@ def compare(
 
     Args:
         plan: The plan of the output.
-        listing: Table with the schema `vlray.images.find.LISTING`.
+        listing: Table with the schema `vlray.images.listing.LISTING`.
         done: Numbers of the shards that have a part.
         every_split: Whether the listing covers all splits. If not, images in the missing splits
             do not count as vanished.
@@ -107,7 +108,9 @@ def compare(
     same_path = _equal(before["path"], there["path"])
     new_place = same_path & ~_equal(_places(before), _places(there))
     stays = _equal(before["split"], there["split"])
-    changed = differs & is_done
+    # A member that cannot be read now, as in an archive that is being copied, keeps its rows.
+    is_lost = pc.starts_with(_places(there), f"{BROKEN} ").to_numpy(zero_copy_only=False)
+    changed = differs & is_done & ~is_lost
     waiting = (differs | ~same_path | new_place) & ~is_done
     waits = (adopted | waiting) & ~is_done & stays
     return Changes(
@@ -119,7 +122,9 @@ def compare(
             [
                 # Extracted images keep the path and split that their rows have.
                 # A shard that is done may be done again, and reads its images at their new places.
-                _updated(before, there, (adopted | (new_place & ~differs)) & is_done, before),
+                _updated(
+                    before, there, (adopted | (new_place & ~differs & ~is_lost)) & is_done, before
+                ),
                 _updated(before, there, waits, there),
             ]
         ),

@@ -39,6 +39,10 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         names = ", ".join(result.unlisted[:MAX_NAMES])
         count = counted(len(result.unlisted), "folder")
         unlisted = [f"{count} could not be listed ({names}), so their images are missing"]
+    if result.damaged:
+        count = counted(len(result.damaged), "archive")
+        names = ", ".join(result.damaged[:MAX_NAMES])
+        unlisted.append(f"{count} damaged ({names}), so images may be missing")
     if not result.images + result.failed:
         nothing = f"nothing to do: all images ({result.planned:,}) are already in {result.output}"
         return [nothing, *unlisted]

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import identify
-from vlray.images.find import Listing
+from vlray.images.listing import Listing
 from vlray.regions.schema import SCHEMA_VERSION, Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.settings.secrets import redact, redact_all

@@ -7,8 +7,9 @@ import time
 
 from vlray.config.extract import ExtractConfig
 from vlray.images.decode import CONVERT
-from vlray.images.find import Listing, list_images
+from vlray.images.find import list_images
 from vlray.images.ids import image_ids
+from vlray.images.listing import Listing
 from vlray.images.sources.names import OTHER_EXTENSIONS
 from vlray.images.splits import is_split
 from vlray.regions.user_boxes import UserBoxes, read_boxes
@@ -53,6 +54,16 @@ def list_inputs(config: ExtractConfig) -> Listing:
         log.info("no split folders found: assigning all images to the split %s", *config.split)
     if listing.excluded:
         log.info("%s files and folders left out by patterns", f"{listing.excluded:,}")
+    for archive, problem in listing.damaged[:MAX_NAMES]:
+        log.warning("%s: %s; images behind this place are missing", archive, problem)
+    if listing.unread:
+        names = ", ".join(listing.unread[:MAX_NAMES])
+        log.warning(
+            "%s in the folder not read, because it also has image files: %s; pass archives by path "
+            "or pattern",
+            counted(len(listing.unread), "archive"),
+            names,
+        )
     if listing.unreadable:
         log.warning(
             "%s folders cannot be listed, and their images are left out, the first: %s",

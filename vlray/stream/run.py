@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 from vlray.cluster.connection import connect
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_modes, check_weights, settled
-from vlray.images.find import Listing
+from vlray.images.listing import Listing
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
@@ -52,6 +52,7 @@ class ExtractResult:
     short: int = 0  # images with fewer regions than min_boxes
     bytes: int = 0
     unlisted: tuple[str, ...] = ()  # folders that cannot be listed; their images are missing
+    damaged: tuple[str, ...] = ()  # archives; their images behind the damage are missing
     seconds: float = 0.0  # duration of the pipeline, including its start
 
     def add(self, row: ShardSummary) -> None:
@@ -125,6 +126,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
             plan.table.num_rows,
             changed=changes.changed.num_rows,
             unlisted=listing.unreadable,
+            damaged=tuple(archive for archive, _ in listing.damaged),
         )
         if len(todo):
             locally = runs_locally(config, images, fs, root)

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int32, Int64
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import detector_class, settled
 from vlray.detect.visual_genome.shapes import OBJECTS
-from vlray.images.find import Listing
+from vlray.images.listing import Listing
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.claim import claim

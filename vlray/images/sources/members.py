@@ -125,6 +125,9 @@ def read_image(root: str, path: str, place: str | None = None) -> bytes:
             place = _place_of(root, path)
             if place is None:
                 raise
+            if not place:
+                archive, member = split_member(path)
+                raise FileNotFoundError(f"{archive} has no member {member}") from None
     archive, _ = split_member(full)
     return read_member(fs, archive, place)
 
@@ -150,7 +153,9 @@ def digests(root: str, paths: Sequence[str], places: Sequence[str | None]) -> li
 
 
 def _place_of(root: str, path: str) -> str | None:
-    """Return the place of a member that is known by its path only; None if there is none.
+    """Return the place of a member that is known by its path only.
+
+    The place is empty if the archive has no such member, and None if there is no archive.
 
     The members of the last archives are remembered, so that a page of many members lists each
     archive once.
@@ -162,7 +167,7 @@ def _place_of(root: str, path: str) -> str | None:
     print_of = fingerprint.of_info(fs.get_file_info(full))
     if print_of == fingerprint.ABSENT:
         return None
-    return _places(root, archive, print_of).get(member)
+    return _places(root, archive, print_of).get(member, "")
 
 
 @lru_cache(maxsize=8)

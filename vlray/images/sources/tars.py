@@ -36,11 +36,12 @@ def entries(
         fingerprint: Fingerprint of the archive.
         names: Selects and counts the names.
     """
+    size = None if isinstance(stream, gzip.GzipFile) else stream.size()
     end = 0
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                end = max(end, member.offset_data + member.size)
+                end = member.offset_data + member.size
                 # It keeps all headers that it has read, about 1 kB each; there is no public way to
                 # drop them.
                 tar.members.clear()  # type: ignore[attr-defined]
@@ -51,13 +52,18 @@ def entries(
                 if leads_out(name):
                     if names.is_image(name):
                         yield broken(archive, name, LEADS_OUT, content)
-                elif names.takes(name):
+                elif not names.takes(name):
+                    continue
+                elif size is not None and end > size:
+                    yield broken(archive, name, "the archive is cut off in this member", content)
+                else:
                     path = f"{archive}{SEPARATOR}{name}"
                     yield Entry(path, name, content, f"tar {member.offset_data} {member.size}")
             problem = _problem_at(stream, tar.offset)
     # Python's reader raises several types for damaged headers and compressed data.
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        problem = f"the archive is damaged after {end:,} bytes ({error})"
+        after = end if size is None else min(end, size)
+        problem = f"the archive is damaged or cut off after {after:,} bytes ({error})"
     if problem:
         yield broken(archive, "", problem, fingerprint)
 

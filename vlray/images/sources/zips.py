@@ -93,10 +93,10 @@ def read(handle: Handle, place: str) -> bytes:
     content = data[begin : begin + stored]
     if method == zipfile.ZIP_DEFLATED:
         content = _inflate(content, size)
-    if len(content) != size or zlib.crc32(content) != crc:
-        raise ImageError(
-            f"the member is damaged: {len(content):,} of {size:,} bytes, or another checksum"
-        )
+    if len(content) != size:
+        raise ImageError(f"the member is damaged: {len(content):,} of {size:,} bytes")
+    if zlib.crc32(content) != crc:
+        raise ImageError("the member is damaged: its checksum (CRC-32) is wrong")
     return content
 
 
