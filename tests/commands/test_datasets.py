@@ -231,7 +231,7 @@ def test_a_spec_without_a_file_that_its_layout_needs_is_refused(vlray, mine, tmp
     assert (status, "names no file for questions" in err) == (2, True)
     Path(mine).write_text(yaml.safe_dump(spec | {"id_rule": "stemm"}))
     status, _, err = vlray("add", mine, "--trust-code")
-    assert (status, "use stem, path, coco or regex" in err) == (2, True)
+    assert (status, "use stem, path, key, coco or regex" in err) == (2, True)
 
 
 def test_predictions_for_other_examples_are_refused_and_numbers_are_texts(

@@ -309,7 +309,7 @@ def test_image_sets_are_also_looked_for_by_their_names_in_the_folder_of_all_data
         ("coc", "unknown image set or dataset 'coc'; did you mean coco? There are clevr, "),
         ("vqa", "vqa names the image set coco, but its folder "),
         ("vqa", "set it with: vlray env set data.images.coco FOLDER"),
-        ("./coco", "/coco does not exist; pass a directory, a list file or an image"),
+        ("./coco", "/coco does not exist; pass a directory, an image, an archive"),
     ],
 )
 def test_a_name_that_stands_for_no_images_is_answered_with_those_that_do(

@@ -174,6 +174,7 @@ def test_a_run_that_loses_a_node_goes_on_and_gives_the_unbroken_output(
                 str(many_photos),
                 str(tmp_path / "out"),
                 *flags,
+                "-v",
             ],
             cwd=tmp_path,
             env=os.environ | {"RAY_ADDRESS": cluster.address},
