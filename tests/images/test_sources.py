@@ -34,7 +34,7 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def write_tar(
     path: Path, mode: str = "w", images: dict[str, bytes] = IMAGES, **options: int
 ) -> Path:
-    with tarfile.open(path, mode, **options) as tar:  # type: ignore[call-overload]
+    with tarfile.open(path, mode, **options) as tar:  # type: ignore[call-overload] # the mode is a parameter
         for name, data in images.items():
             add(tar, name, data)
             add(tar, name.replace(".jpg", ".json"), b"{}")

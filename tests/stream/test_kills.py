@@ -220,7 +220,7 @@ def test_kills_while_an_image_is_singled_out_cost_no_other_image(
             moment = random.Random(seed)
             out = bench.folder / f"fatal-{seed}"
             process = bench.start(out)
-            wait_until(lambda: isolated() or process.poll() is not None, 240, every=0.05)  # noqa: B023
+            wait_until(lambda: isolated() or process.poll() is not None, 240, every=0.05)  # noqa: B023 - called before the next round
             for _ in range(3):
                 children = psutil.Process().children(recursive=True)
                 victims = [child for child in children if works(child)] + isolated()

@@ -210,7 +210,7 @@ def _serve(connection: Connection[Any, Any], watched: int) -> None:
             name, args, seconds = connection.recv()
             # Python's own threads cannot run while native code holds the interpreter's lock.
             faulthandler.dump_traceback_later(seconds, exit=True)
-            _answer(connection, lambda: _get(served, name, args))  # noqa: B023
+            _answer(connection, lambda: _get(served, name, args))  # noqa: B023 - called at once
             faulthandler.cancel_dump_traceback_later()
 
 

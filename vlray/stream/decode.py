@@ -181,7 +181,7 @@ def _check_file(path: str, max_bytes: int) -> None:
     try:
         status = os.stat(path)  # noqa: PTH116 - the path of each image
     except FileNotFoundError:
-        status = os.stat(files.restore_bytes(path))  # noqa: PTH116
+        status = os.stat(files.restore_bytes(path))  # noqa: PTH116 - likewise
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise ImageError("not a file but a device, a pipe or a socket")
     if status.st_size > max_bytes:

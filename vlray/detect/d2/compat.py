@@ -81,7 +81,7 @@ def prepare_detectron2() -> None:
         vars(detectron2)["_C"] = extension  # what `from detectron2 import _C` looks up
     if not hasattr(PIL.Image, "LINEAR"):
         # Removed in Pillow 10; Detectron2 0.6 uses it as a default argument.
-        PIL.Image.LINEAR = PIL.Image.Resampling.BILINEAR  # type: ignore[attr-defined]
+        PIL.Image.LINEAR = PIL.Image.Resampling.BILINEAR  # type: ignore[attr-defined] # not in its stubs
     with warnings.catch_warnings():
         # Loading the modules decorates a dozen functions with torch.jit.script, which is
         # deprecated; users of vlray can do nothing about it.

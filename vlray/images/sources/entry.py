@@ -101,12 +101,13 @@ LEADS_OUT = "the name of the member leads out of the archive; write the archive 
 
 
 def broken(archive: str, member: str, reason: str, fingerprint: Fingerprint) -> Entry:
-    """Return an entry that becomes a failure with a reason.
+    """Return an entry for a member that fails with a reason, or for a damaged archive.
 
     Args:
         archive: Path of the archive.
-        member: Name of the member; empty: the archive itself is damaged.
-        reason: Text for the failures table.
+        member: Name of the member; empty: the archive itself is damaged, which the summary of a run
+            names.
+        reason: What is wrong.
         fingerprint: Fingerprint of the archive or member.
     """
     path = f"{archive}{SEPARATOR}{member}"

@@ -6,7 +6,6 @@ import gzip
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vlray.images.decode import ImageError
@@ -94,6 +93,3 @@ def open_handle(fs: pafs.FileSystem, path: str) -> Handle:
             handles.popitem(last=False)[1].close()
     handles.move_to_end(key)
     return handles[key]
-
-
-Read = Callable[[Handle, str], bytes]

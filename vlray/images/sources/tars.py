@@ -28,7 +28,7 @@ def entries(
     """Yield the images in a tar, in their order.
 
     A damaged or cut-off archive yields the members before the damage, and then an entry for the
-    archive itself, which becomes a failure.
+    archive itself, without the name of a member.
 
     Args:
         stream: The archive, decompressed.
@@ -44,7 +44,7 @@ def entries(
                 end = member.offset_data + member.size
                 # It keeps all headers that it has read, about 1 kB each; there is no public way to
                 # drop them.
-                tar.members.clear()  # type: ignore[attr-defined]
+                tar.members.clear()  # type: ignore[attr-defined] # not in its stubs
                 name = _plain(member.name)
                 content = Fingerprint(member.size, fingerprint.mtime_ns)
                 if not member.isreg() or member.issparse():

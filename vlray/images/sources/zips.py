@@ -29,7 +29,7 @@ def entries(
 ) -> Iterator[Entry]:
     """Yield the images in a zip, in the order of its directory.
 
-    A damaged archive yields an entry for the archive itself, which becomes a failure.
+    A damaged archive yields one entry, for the archive itself, without the name of a member.
 
     Args:
         stream: The archive.
