@@ -15,7 +15,8 @@ from vlray.config.data import DataSection
 from vlray.config.test import TestConfig
 from vlray.engine.evaluate import evaluate
 from vlray.engine.group import Group
-from vlray.evaluation.predict import Predicted, Tally, headline, measure, merge, predict
+from vlray.evaluation.predict import headline, measure, predict
+from vlray.evaluation.predicted import Predicted, Tally, merge
 from vlray.evaluation.report import check_defined
 from vlray.loader.collate import Collate
 from vlray.loader.dataset import RegionDataset

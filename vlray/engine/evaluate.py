@@ -10,7 +10,8 @@ from torch import nn
 
 from vlray.config.training import Precision
 from vlray.engine.group import Group
-from vlray.evaluation.predict import headline, measure, merge, predict
+from vlray.evaluation.predict import headline, measure, predict
+from vlray.evaluation.predicted import merge
 from vlray.loader.loader import RegionLoader
 from vlray.models.protocol import VisionLanguageModel
 

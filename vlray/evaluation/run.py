@@ -19,7 +19,8 @@ from vlray.config.test import TestConfig
 from vlray.evaluation import submission
 from vlray.evaluation.inputs import Test, open_test
 from vlray.evaluation.page import render
-from vlray.evaluation.predict import Predicted, has_labels, predict, usable_examples
+from vlray.evaluation.predict import has_labels, predict, usable_examples
+from vlray.evaluation.predicted import Predicted
 from vlray.evaluation.report import MetricRow, as_json, check_defined, metric_rows
 from vlray.evaluation.retrieval import Ranking, rank, retrieval_samples
 from vlray.evaluation.sample_types import Sample
