@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import time
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,7 +139,11 @@ def figures_of(head: dict[str, str]) -> dict[str, float]:
         Path(head["HEAD_FOLDER"], "prom_metrics_service_discovery.json").read_text()
     )
     for target in targets[0]["targets"]:
-        for line in get(f"http://{target}/metrics").splitlines():
+        try:
+            metrics = get(f"http://{target}/metrics")
+        except urllib.error.URLError:
+            continue  # Ray announces an agent's address before the agent listens to it
+        for line in metrics.splitlines():
             if line.startswith("ray_vlray_") and 'project="story"' in line:
                 name, _, rest = line.partition("{")
                 found[name] = float(rest.rpartition(" ")[2])

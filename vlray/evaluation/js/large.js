@@ -57,7 +57,5 @@ function setUpLarge() {
   watchRegions($("grid"));
   watchRegions($("stage"), pointAt);
   $("region-list").addEventListener("pointerleave", () => pointAt(null, -1));
-  setUpDialog(step, () => {
-    $("grid").querySelector(`[data-example="${opened}"] .shots`)?.focus({ focusVisible: false });
-  });
+  setUpDialog(step, () => $("grid").querySelector(`[data-example="${opened}"] .shots`));
 }

@@ -121,9 +121,14 @@ function setUpFilters() {
   for (const option of $("sort").options) option.hidden = !hasLabels && /score/.test(option.text);
 
   let pending = 0;
+  let changes = {};
   const soon = (change) => {
     cancelAnimationFrame(pending);
-    pending = requestAnimationFrame(() => update(change));
+    Object.assign(changes, change);
+    pending = requestAnimationFrame(() => {
+      update(changes);
+      changes = {};
+    });
   };
   $("query").addEventListener("input", (event) => soon({ query: event.target.value }));
   $("score").addEventListener("input", (event) => soon({ score: Number(event.target.value) }));
@@ -133,6 +138,7 @@ function setUpFilters() {
   $("label-list").addEventListener("change", (event) => toggleLabel(Number(event.target.value), event.target.checked));
   $("filters").addEventListener("reset", () => {
     cancelAnimationFrame(pending);
+    changes = {};
     $("score").setAttribute("value", DATA.min_score);
     update({ query: "", score: DATA.min_score, labels: new Set(), split: "", sort: "order", few: false, missing: false });
   });

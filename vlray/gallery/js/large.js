@@ -98,10 +98,10 @@ function stepRegion(by) {
 function closedLarge() {
   history.replaceState(null, "", "#");
   const at = matches.indexOf(large.image);
-  if (at < 0) return;
+  if (at < 0) return null;
   // Open the page of the grid that has the last image.
   if (Math.floor(at / PAGE) !== state.page) goTo(Math.floor(at / PAGE));
-  $("grid").querySelector(`[data-image="${large.image}"]`)?.focus({ focusVisible: false });
+  return $("grid").querySelector(`[data-image="${large.image}"]`);
 }
 
 function setUpLarge() {

@@ -29,14 +29,21 @@ function setUpFolding() {
   $("filters").addEventListener("submit", (event) => event.preventDefault());
 }
 
-/** Set up the buttons of the large view; a click outside of it closes it. */
+/**
+ * Set up the buttons of the large view; a click outside of it closes it.
+ * `closed` returns the element of the grid that gets the focus, or null.
+ */
 function setUpDialog(step, closed) {
   const dialog = $("large");
   $("previous").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
   $("close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-  dialog.addEventListener("close", closed);
+  dialog.addEventListener("close", () => {
+    const element = closed();
+    // The event can come after the next key press: do not take the focus from a field reached by "/".
+    if (!document.activeElement?.matches("input, select")) element?.focus({ focusVisible: false });
+  });
 }
 
 /** Show the position in the grid of the item in the large view; -1: it is filtered out. */
