@@ -61,6 +61,8 @@ def test_fractions_of_a_gpu_and_of_a_cpu_are_counted_to_the_last() -> None:
 
 
 def test_what_is_asked_for_is_taken_as_it_is() -> None:
+    on_gpus = ClusterSection(cpus_per_actor=8)
+    assert allocate(on_gpus, [DGX], 99) == ResourcePlan(8, 8, 1, 1)  # 8 threads decode
     asked = ClusterSection(actors=2, cpus_per_actor=3, gpus_per_actor=0, threads_per_actor=5)
     assert allocate(asked, [DGX], 2) == ResourcePlan(2, 3, 0, 5)
     assert allocate(asked, [DGX], 1) == ResourcePlan(1, 3, 0, 5)  # one shard
@@ -84,7 +86,7 @@ def test_what_is_asked_for_is_taken_as_it_is() -> None:
         (
             [Node(8, 1)] * 2,
             {"actors": 1, "gpus_per_actor": 2},
-            r"1 actor with 1 CPUs and 2 GPUs each are requested, but only 0 fit on 2 nodes",
+            r"1 actor with 4 CPUs and 2 GPUs each are requested, but only 0 fit on 2 nodes",
         ),
         ([Node(0, 0)], {}, r"1 CPUs are requested .* has 0; .*or add nodes"),
     ],

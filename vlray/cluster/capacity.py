@@ -69,8 +69,9 @@ def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Res
     most, share = _shares(nodes, gpus_per_actor)
     cpus_per_actor = options.cpus_per_actor or share or 1.0
     # The number of threads changes the last digits of the features, so that it depends on the
-    # options only.
-    threads = options.threads_per_actor or max(int(options.cpus_per_actor), 1)
+    # options only. On a GPU, the CPUs decode.
+    cpus = 0 if gpus_per_actor else int(options.cpus_per_actor)
+    threads = options.threads_per_actor or max(cpus, 1)
     actors = options.actors or max(min(most, shards), 1)
     plan = ResourcePlan(actors, cpus_per_actor, gpus_per_actor, threads)
     # Shrink an automatic plan until it fits; a requested number of actors stays as it is.

@@ -29,7 +29,7 @@ class ClusterSection(Section):
     less so that every GPU can have a detector."""
 
     threads_per_actor: Annotated[int, Field(ge=0)] = 0
-    """Compute threads per detector. 0: ``cpus_per_actor`` rounded down; 1 if that is 0, too."""
+    """Compute threads per detector. 0: ``cpus_per_actor`` rounded down, at least 1; with GPUs 1."""
 
     decode_cpus: Annotated[float, Field(ge=0)] = 0
     """Has no effect, and will be removed: detectors decode their own images."""

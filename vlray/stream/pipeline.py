@@ -117,17 +117,15 @@ def _summaries(
         num_gpus=resources.gpus_per_actor,
         batch_size=1,
         batch_format="pyarrow",
-        zero_copy_batch=True,
     )
 
 
 def _data_context(*callbacks: type) -> ray.data.DataContext:
-    """Return Ray Data's settings for a run: no progress bars, and one block per shard."""
+    """Return Ray Data's settings for a run: no progress bars, and no time limit."""
     context = ray.data.DataContext.get_current().copy()
     context.custom_execution_callback_classes = list(callbacks)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # it counts only whole tasks; see `Watch`
-    context.target_max_block_size = None  # otherwise Ray splits large shards
     context.raise_original_map_exception = True
     return context
