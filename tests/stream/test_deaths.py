@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,27 @@ def test_a_hang_on_ray_ends_two_processes_and_costs_one_image(
     result = extract(config)
     assert (result.images, result.failed) == (4, 1)
     check(tmp_path / "out", "no result within 1.5 s")
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_time_limit_holds_while_other_threads_begin_and_end_theirs() -> None:
+    code = (
+        "import sys, threading, time\n"
+        "from vlray.stream.limits import time_limit\n"
+        "def others():\n"
+        "    for seconds in (50, 100):\n"
+        "        with time_limit(seconds): pass\n"
+        "with time_limit(100), time_limit(100): pass\n"  # ends in time
+        "print('first', flush=True)\n"
+        "with time_limit(0.3):\n"
+        "    thread = threading.Thread(target=others); thread.start(); thread.join()\n"
+        "    print('hangs', flush=True)\n"
+        "    time.sleep(100)\n"
+        "print('survived')"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()) == (1, ["first", "hangs"]), done.stderr
 
 
 def test_a_detector_that_cannot_be_loaded_ends_the_run_with_one_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import subprocess
@@ -34,6 +35,8 @@ from vlray.stream.detect import DetectOptions, DetectShard
 from vlray.stream.identity import identity_of
 from vlray.stream.progress import ExtractProgress
 from vlray.stream.rows import DecodedShard, DetectedShard, ImageRow, ShardTask
+from vlray.stream.shard import ExtractShard, ShardWork
+from vlray.stream.stages import Stages
 from vlray.stream.turns import Prefetch, Turns
 from vlray.stream.write import WriteShard
 
@@ -278,6 +281,37 @@ def test_an_isolated_shard_has_the_process_to_itself() -> None:
         list(pool.map(work, [False, False, True, True, False, False, True, False] * 3))
     assert [count for alone, count in seen if alone] == [1] * 9
     assert len(seen) == 24
+
+
+def test_an_actor_overlaps_shards_and_returns_only_counts(
+    many_photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    listing = list_images(str(many_photos))
+    images = listing.table.select(["image_id", "path", "split", "place"])
+    tables = [
+        pa.table({"shard": [n], "start": [7 * n], "count": [min(7, images.num_rows - 7 * n)]})
+        for n in range(-(-images.num_rows // 7))
+    ]
+
+    def stages_to(out: Path) -> Stages:
+        section = DetectorSection(name=grid_detector, options={"seconds": 0.001})
+        return Stages(
+            DecodeShard(images, listing.root, 10**6, resize_of(section), threads=2),
+            DetectOptions(section, "float16", str(out), {"schema_version": 1}, 1),
+            WriteShard(str(out), "zstd", min_boxes=1),
+        )
+
+    with contextlib.closing(ShardWork(stages_to(tmp_path / "one by one"))) as work:
+        work.load()
+        one_by_one = [work.write(work.detect(work.decode(work.begin(table)))) for table in tables]
+        assert work._prefetch.held == 0
+    actor = ExtractShard(stages_to(tmp_path / "at once"), "an actor")
+    with ThreadPoolExecutor(3) as pool:
+        rows = list(pool.map(actor, tables))
+    assert [row.to_pylist()[0] for row in rows] == one_by_one
+    assert sum(row.nbytes for row in rows) < 10 * images.num_rows
+    assert contents(tmp_path / "at once") == contents(tmp_path / "one by one")
+    assert actor._work._prefetch.held == 0
 
 
 def contents(out: Path) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,8 +36,6 @@ BROKEN_FROM = 4
 LAST_DEATHS = 20
 
 UNLOADABLE = "the detector cannot be loaded"
-
-log = logging.getLogger("vlray.stream")
 
 
 def work_of(shard: int) -> str:
@@ -153,7 +150,7 @@ class DetectShard:
         work = work_of(shard)
         self._journal.progress(work, len(rows) - len(good))
         try:
-            detector = self._detector_for(shard, deaths)
+            detector = self._detector_for(separate=self.is_separate or deaths >= DEATHS)
         except ChildError as error:
             return DetectedShard(shard, None, None, *_problem(UNLOADABLE, error))
         attempts = Attempts(self._journal, work, self._options.image_timeout, self._limited, done)
@@ -184,16 +181,8 @@ class DetectShard:
             shard, self._table(complete, regions), parts.with_digests(failed, _digests(failures))
         )
 
-    def _detector_for(self, shard: int, deaths: int) -> LoadedDetector | SeparateDetector:
-        """Return the detector in this process, or in a child process after several deaths."""
-        separate = self.is_separate or deaths >= DEATHS
-        if deaths >= DEATHS:
-            log.warning(
-                "shard %d: the detector's process ended %d times; its images now run in a process "
-                "of their own",
-                shard,
-                deaths,
-            )
+    def _detector_for(self, *, separate: bool) -> LoadedDetector | SeparateDetector:
+        """Return the detector in this process, or in a child process."""
         if self._detector is not None and isinstance(self._detector, SeparateDetector) != separate:
             # Two copies of the weights may not fit into the memory of the device.
             self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from vlray.stream.rows import DecodedShard, DetectedShard, ImageRow, ShardTask
 from vlray.stream.stages import Stages
 from vlray.stream.turns import Prefetch, Turns
 from vlray.stream.write import SUMMARY, ShardSummary
+
+log = logging.getLogger("vlray.stream")
 
 
 class ShardWork:
@@ -53,13 +56,24 @@ class ShardWork:
         return task._replace(deaths=self._journal.begin(work_of(task.shard)))
 
     def is_isolated(self, task: ShardTask) -> bool:
-        """Return whether the images of a shard are processed in child processes."""
+        """Return whether the images of a shard are decoded and detected in child processes."""
         return self._stages.is_isolated or task.deaths >= DEATHS
+
+    def has_children(self, task: ShardTask) -> bool:
+        """Return whether child processes work on a shard, so that it wants this one to itself."""
+        return self.is_isolated(task) or self._detect.is_separate
 
     def decode(self, task: ShardTask) -> DecodedShard:
         """Decode the images of a shard; only one thread may call this at a time."""
         if task.deaths >= LAST_DEATHS:
             return DecodedShard(task, [])
+        if task.deaths >= DEATHS:
+            log.warning(
+                "shard %d: the process that works on it ended %d times; its images are now decoded "
+                "and detected in processes of their own",
+                task.shard,
+                task.deaths,
+            )
         stage = self._stages.decode
         decoder = stage.decoder(
             self._journal,
@@ -106,8 +120,13 @@ class ExtractShard:
     stay in this process.
     """
 
-    def __init__(self, stages: Stages) -> None:
-        """Begin to load the detector, which may overlap with decoding."""
+    def __init__(self, stages: Stages, actor: str = "") -> None:
+        """Begin to load the detector, while the first images are decoded.
+
+        Args:
+            stages: The stages.
+            actor: Id of the actor; "": from Ray.
+        """
         env = stages.detect.env
         if env is not None:
             log_to_stderr(env)
@@ -116,12 +135,12 @@ class ExtractShard:
         self._decoding = ThreadPoolExecutor(1, "shard")
         # One thread for the device, not a lock: libraries keep contexts and workers by thread.
         self._device = ThreadPoolExecutor(1, "device")
-        self._device.submit(self._work.load, _actor_id())
+        self._device.submit(self._work.load, actor or _actor_id())
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """Process one shard, and return its summary: a row of `SUMMARY`."""
         task = self._work.begin(row)
-        with self._turns.take(alone=self._work.is_isolated(task)):
+        with self._turns.take(alone=self._work.has_children(task)):
             decoded = self._decoding.submit(self._work.decode, task).result()
             detected = self._device.submit(self._work.detect, decoded).result()
             summary = self._work.write(detected)
