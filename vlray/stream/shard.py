@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -127,9 +128,10 @@ class ExtractShard:
             stages: The stages.
             actor: Id of the actor; "": from Ray.
         """
-        env = stages.detect.env
-        if env is not None:
+        if (env := stages.detect.env) is not None:
             log_to_stderr(env)
+        # OpenCV would use all cores of the machine for each image; the actor has its own threads.
+        os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
         self._work = ShardWork(stages)
         self._turns = Turns()
         self._decoding = ThreadPoolExecutor(1, "shard")
