@@ -9,7 +9,8 @@ from pathlib import Path
 from vlray.config.detector import DetectorSection
 from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
 from vlray.detect.d2 import check_installed
-from vlray.detect.d2.config import check_grid, config_files, config_path, weights_of
+from vlray.detect.d2.config import check_grid
+from vlray.detect.d2.files import ZOO_PREFIX, config_files, config_path, weights_of
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.protocol import Detector, Resize
 from vlray.detect.weights.files import is_url, locate, sha256
@@ -150,6 +151,11 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
                 f"{options.name} cannot {task}: {target} has no method {method}; add the method "
                 f"(see vlray/detect/protocol.py), or choose {DETECTORS_WITH[method]}"
             )
+    if options.features in ("fc6", "fc7") and target != _DETECTRON:
+        raise ValueError(
+            f"detector.features={options.features} works only with a Detectron2 config.yaml or a "
+            f"{ZOO_PREFIX} name whose box head has fully connected layers, not with {options.name}"
+        )
     if options.features == "grid" and target == _DETECTRON:
         check_grid(options)
 
@@ -259,7 +265,8 @@ def _target(name: str) -> str:
 
 
 def _is_config(name: str) -> bool:
-    return name.partition("#sha256=")[0].endswith((".yaml", ".yml"))
+    is_yaml = name.partition("#sha256=")[0].endswith((".yaml", ".yml"))
+    return is_yaml or name.startswith(ZOO_PREFIX)
 
 
 def _choices(stored: Mapping[str, str]) -> str:
