@@ -5,21 +5,36 @@ from pathlib import Path
 
 import pytest
 
-from vlray.config.convert import EXPORTS, FORMATS
+from vlray.config.convert import ConvertConfig
+from vlray.config.formats import ALIASES, FORMATS, READ, WRITTEN
 from vlray.detect.lite import WEIGHTS
-from vlray.formats.exporting import _WRITERS
 from vlray.formats.lookup import open_reader, reader_of, recognize
+from vlray.formats.writers.base import Export
+from vlray.settings import plugins
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", READ)
 def test_each_form_has_a_reader_of_its_name(name: str) -> None:
     reader = reader_of(name)
     assert reader.name == name
     assert ("pickled" in FORMATS[name].about) == reader.pickled
 
 
-def test_what_can_be_written_is_what_the_help_says() -> None:
-    assert set(_WRITERS) == set(EXPORTS) <= set(FORMATS)
+@pytest.mark.parametrize("name", WRITTEN)
+def test_each_written_form_has_a_writer_and_a_way_back(name: str) -> None:
+    info = FORMATS[name]
+    assert issubclass(plugins.load(info.writer), Export)
+    back = info.read_as or name
+    assert back in READ
+    assert reader_of(back).name == back
+
+
+def test_former_names_lead_to_the_same_readers() -> None:
+    for former, name in ALIASES.items():
+        assert reader_of(former) is reader_of(name)
+        assert ConvertConfig(source="a", output="b", format=former).format == name
+    with pytest.raises(ValueError, match="mcan is written only; read its files with --format npz"):
+        reader_of("mcan")
 
 
 def test_an_unknown_form_is_answered_with_the_known_ones(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from vlray.config.convert import FORMATS
+from vlray.config.formats import ALIASES, FORMATS, READ
 from vlray.detect.inputs import explain_input
 from vlray.formats.readers.protocol import Reader
 from vlray.settings import plugins
 
-_NAMES = ", ".join(FORMATS)
+_NAMES = ", ".join(READ)
 
 
 def reader_of(name: str) -> type[Reader]:
@@ -31,8 +31,13 @@ def reader_of(name: str) -> type[Reader]:
                 "(vlray/formats/readers/protocol.py)"
             )
         return cast("type[Reader]", reader)
+    name = ALIASES.get(name, name)
     if name not in FORMATS:
         raise ValueError(f"unknown format {name!r}; choose from {_NAMES}, or pass module:Class")
+    if not FORMATS[name].reader:
+        raise ValueError(
+            f"{name} is written only; read its files with --format {FORMATS[name].read_as}"
+        )
     return cast("type[Reader]", plugins.load(FORMATS[name].reader))
 
 
@@ -42,7 +47,7 @@ def recognize(source: Path) -> str:
     Raises:
         ValueError: No format matches. For images or weights, the message names the command to use.
     """
-    for name in FORMATS:
+    for name in READ:
         if reader_of(name).recognizes(source):
             return name
     raise ValueError(

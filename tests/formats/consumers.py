@@ -1,0 +1,96 @@
+"""Readers of region files as the projects that consume them document them, for the tests.
+
+Each takes what vlray wrote and an image id, and returns what the project's loader would use: a
+mapping from names of columns to arrays. They share no code with vlray.
+
+Shapes: R: regions in one image; D: feature length.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+Arrays = dict[str, Any]
+
+
+def tsv6(place: Path, image_id: str) -> Arrays:
+    """Bottom-up attention's read_tsv.py: six columns, the width before the height."""
+    names = ["image_id", "image_w", "image_h", "num_boxes", "boxes", "features"]
+    csv.field_size_limit(sys.maxsize)
+    with place.open("r") as stream:
+        rows = csv.DictReader(stream, delimiter="\t", fieldnames=names)
+        (row,) = [row for row in rows if row["image_id"] == image_id]
+    arrays = {name: np.frombuffer(base64.b64decode(row[name]), np.float32) for name in names[4:]}
+    if count := int(row["num_boxes"]):  # the original fails for images without regions
+        arrays = {name: values.reshape(count, -1) for name, values in arrays.items()}
+    return {**arrays, "hw": (int(row["image_h"]), int(row["image_w"]))}
+
+
+def mcan(place: Path, image_id: str) -> Arrays:
+    """MCAN, and openvqa for VQA: the matrix of features is transposed."""
+    names = {str(int(p.name.split("_")[-1].split(".")[0])): p for p in place.glob("*.npz")}
+    archive = np.load(names[str(int(image_id))])
+    hw = (int(archive["image_h"]), int(archive["image_w"]))
+    return {"features": archive["x"].transpose((1, 0)), "boxes": archive["bbox"], "hw": hw}
+
+
+def openvqa(place: Path, image_id: str) -> Arrays:
+    """Openvqa for GQA."""
+    names = {p.name.split(".")[0]: p for p in place.glob("*.npz")}
+    archive = np.load(names[image_id])
+    hw = (int(archive["height"]), int(archive["width"]))
+    return {"features": archive["x"], "boxes": archive["bbox"], "hw": hw}
+
+
+def cocobu(place: Path, image_id: str) -> Arrays:
+    """Self-critical: an archive with one array, and two single arrays."""
+    mean = np.load(place / "cocobu_fc" / f"{image_id}.npy")
+    features = np.load(place / "cocobu_att" / f"{image_id}.npz")["feat"]
+    if len(features):
+        np.testing.assert_array_equal(mean, features.mean(0))
+    return {"features": features, "boxes": np.load(place / "cocobu_box" / f"{image_id}.npy")}
+
+
+def mmf(place: Path, image_id: str) -> Arrays:
+    """MMF: an array, and a dictionary in an array of objects."""
+    info = np.load(place / f"{image_id}_info.npy", allow_pickle=True).item()
+    assert info["num_boxes"] == len(info["bbox"])
+    return {
+        "features": np.load(place / f"{image_id}.npy", allow_pickle=True),
+        "boxes": info["bbox"],
+        "hw": (info["image_height"], info["image_width"]),
+        "obj_ids": info.get("objects"),
+    }
+
+
+def m2_hdf5(place: Path, image_id: str) -> Arrays:
+    """M2's ImageDetectionsField: names with the number of the image."""
+    with h5py.File(place, "r") as file:
+        return {
+            "features": file["%d_features" % int(image_id)][()],  # noqa: UP031 - as M2 has it
+            "boxes": file[f"{int(image_id)}_boxes"][()],
+        }
+
+
+def butd_hdf5(place: Path, image_id: str) -> Arrays:
+    """BUTD-VQA and BAN: rows of all images, and their numbers in a pickle of Python 2."""
+    index = pickle.loads(place.with_name(f"{place.stem}_imgid2idx.pkl").read_bytes())
+    row = index[int(image_id)]
+    with h5py.File(place, "r") as file:
+        rows = slice(*file["pos_boxes"][row]) if "pos_boxes" in file else row
+        boxes, spatial = file["image_bb"][rows], file["spatial_features"][rows]
+        features = file["image_features"][rows]
+    assert spatial.shape == (len(boxes), 6)
+    if len(boxes):  # the first box of each image in the tests spans it
+        width, height = boxes[0, 2:] / spatial[0, 2:4]
+        np.testing.assert_allclose(spatial[:, 4] * width, boxes[:, 2] - boxes[:, 0], atol=1e-2)
+        np.testing.assert_allclose(spatial[:, 5] * height, boxes[:, 3] - boxes[:, 1], atol=1e-2)
+    return {"features": features, "boxes": boxes}
