@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import base64
 import csv
+import json
 import pickle
 import sys
 from pathlib import Path
 from typing import Any
 
 import h5py
+import lmdb
+import msgpack
 import numpy as np
 
 Arrays = dict[str, Any]
@@ -94,3 +97,60 @@ def butd_hdf5(place: Path, image_id: str) -> Arrays:
         np.testing.assert_allclose(spatial[:, 4] * width, boxes[:, 2] - boxes[:, 0], atol=1e-2)
         np.testing.assert_allclose(spatial[:, 5] * height, boxes[:, 3] - boxes[:, 1], atol=1e-2)
     return {"features": features, "boxes": boxes}
+
+
+def uniter_npz(place: Path, image_id: str) -> Arrays:
+    """UNITER's load_npz: every array has one or two dimensions, and a row for each region."""
+    archive = np.load(place / f"{image_id}.npz")
+    assert all(array.ndim in (1, 2) for array in archive.values())
+    return _uniter(dict(archive))
+
+
+def lmdb_uniter(place: Path, image_id: str) -> Arrays:
+    """UNITER's DetectFeatLmdb: MessagePack with msgpack_numpy's arrays, cut to nbb rows."""
+    counts = json.loads((place / "nbb_th0.2_max100_min10.json").read_text())
+    name = f"{image_id}.npz"
+    with lmdb.open(str(place / "feat_th0.2_max100_min10"), readonly=True, create=False) as env:
+        txn = env.begin()
+        assert name in json.loads(txn.get(b"__keys__"))
+        value = msgpack.unpackb(txn.get(name.encode()), raw=False)
+    arrays = {
+        key: np.ndarray(item[b"shape"], item[b"type"], item[b"data"])[: counts[name]]
+        for key, item in value.items()
+    }
+    return _uniter(arrays)
+
+
+def _uniter(arrays: Arrays) -> Arrays:
+    boxes = arrays["norm_bb"]
+    assert boxes.shape[1] == 6
+    np.testing.assert_allclose(boxes[:, 4:], boxes[:, 2:4] - boxes[:, :2], atol=1e-6)
+    assert arrays["conf"].shape == (len(boxes),)
+    return {"features": np.float32(arrays["features"]), "fractions": boxes[:, :4]}
+
+
+def lmdb_volta(place: Path, image_id: str) -> Arrays:
+    """VOLTA's ImageFeaturesH5Reader, whose base64 is of float32."""
+    item = _pickled(place, image_id)
+    arrays = {
+        name: np.frombuffer(base64.b64decode(item[name]), np.float32)
+        for name in ("features", "boxes")
+    }
+    boxes = arrays["boxes"].reshape(-1, 4)
+    features = arrays["features"].reshape(len(boxes), -1 if len(boxes) else 0)
+    hw = (int(item["img_h"]), int(item["img_w"]))
+    return {"features": features, "boxes": boxes, "hw": hw}
+
+
+def lmdb_mmf(place: Path, image_id: str) -> Arrays:
+    """MMF's LMDBFeatureReader."""
+    item = _pickled(place, image_id)
+    hw = (item["image_height"], item["image_width"])
+    names = {"features": "features", "boxes": "bbox", "obj_ids": "objects"}
+    return {"hw": hw, **{name: item[key] for name, key in names.items()}}
+
+
+def _pickled(place: Path, image_id: str) -> Any:
+    with lmdb.open(str(place), readonly=True, lock=False) as env, env.begin() as txn:
+        assert image_id.encode() in pickle.loads(txn.get(b"keys"))
+        return pickle.loads(txn.get(image_id.encode()))

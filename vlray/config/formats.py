@@ -46,6 +46,8 @@ _LABELS = ("classes and scores", "attributes")
 _MILVLG = "x bbox num_bbox image_h image_w"
 _MMF = "bbox num_boxes objects cls_prob image_width image_height"
 _VOLTA = "features boxes img_h img_w obj_id obj_conf attr_id attr_conf"
+_UNITER = "features norm_bb conf soft_labels"
+_FRACTIONS = "boxes in pixels (it has fractions)"
 _ROWS = "image_features image_bb spatial_features pos_boxes"
 
 FORMATS = {
@@ -121,12 +123,52 @@ FORMATS = {
         class_probs=True,
         needs_trust=True,
     ),
+    "uniter-npz": FormatInfo(
+        "UNITER's .npz per image, boxes as fractions",
+        "UNITER (convert_imgdir.py)",
+        "npz",
+        _UNITER,
+        reader=_READERS + "uniter:UniterNpzReader",
+        writer=_WRITERS + "uniter:UniterNpzExport",
+        lacks=("image sizes", _FRACTIONS),
+        class_probs=True,
+    ),
+    "lmdb-uniter": FormatInfo(
+        "UNITER's LMDB of these arrays",
+        "UNITER",
+        "lmdb",
+        _UNITER,
+        reader=_READERS + "uniter:UniterLmdbReader",
+        writer=_WRITERS + "lmdb_file:UniterLmdbExport",
+        lacks=("image sizes", _FRACTIONS),
+        class_probs=True,
+    ),
     "lmdb": FormatInfo(
         "LMDB of MMF, VOLTA, ViLBERT (pickled)",
         "MMF, VOLTA, ViLBERT",
         "lmdb",
         f"{_MMF} {_VOLTA}",
         reader=_READERS + "lmdb_file:LmdbReader",
+    ),
+    "lmdb-volta": FormatInfo(
+        "VOLTA's and ViLBERT's LMDB",
+        "VOLTA, ViLBERT",
+        "lmdb",
+        _VOLTA,
+        writer=_WRITERS + "lmdb_file:VoltaLmdbExport",
+        read_as="lmdb",
+        class_probs=True,
+        needs_trust=True,
+    ),
+    "lmdb-mmf": FormatInfo(
+        "MMF's LMDB (name OUT with .lmdb)",
+        "MMF",
+        "lmdb",
+        _MMF,
+        writer=_WRITERS + "lmdb_file:MmfLmdbExport",
+        read_as="lmdb",
+        class_probs=True,
+        needs_trust=True,
     ),
     "hdf5": FormatInfo(
         "VOLTA's HDF5, a group per image",
