@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import base64
 import csv
+import functools
+import io
 import json
 import pickle
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import datasets
 import h5py
 import lmdb
 import msgpack
@@ -154,3 +158,62 @@ def _pickled(place: Path, image_id: str) -> Any:
     with lmdb.open(str(place), readonly=True, lock=False) as env, env.begin() as txn:
         assert image_id.encode() in pickle.loads(txn.get(b"keys"))
         return pickle.loads(txn.get(image_id.encode()))
+
+
+def webdataset(place: Path, image_id: str) -> Arrays:
+    """WebDataset: the key ends at the first dot, and ``.npz`` is decoded by NumPy."""
+    for path in sorted(place.glob("*.tar")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                key, _, ending = member.name.partition(".")
+                if key == image_id:
+                    assert ending == "npz"
+                    data = archive.extractfile(member)
+                    assert data is not None
+                    item = np.load(io.BytesIO(data.read()))
+                    hw = (int(item["image_height"]), int(item["image_width"]))
+                    names = {"features": "visual_feats", "boxes": "boxes", "obj_ids": "obj_ids"}
+                    return {"hw": hw, **{name: item[column] for name, column in names.items()}}
+    raise KeyError(image_id)
+
+
+def coco_json(place: Path, image_id: str) -> Arrays:
+    """COCO's own API, results beside instances; as pycocotools indexes them."""
+    instances = json.loads((place / "instances.json").read_text())
+    results = json.loads((place / "results.json").read_text())
+    (image,) = [image for image in instances["images"] if image["id"] == int(image_id)]
+    found = [item for item in instances["annotations"] if item["image_id"] == int(image_id)]
+    assert all(item["category_id"] in {c["id"] for c in instances["categories"]} for item in found)
+    assert [item["bbox"] for item in results if item["image_id"] == int(image_id)] == [
+        item["bbox"] for item in found
+    ]
+    boxes = np.array([item["bbox"] for item in found]).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return {
+        "boxes": boxes.astype(np.float32),
+        "hw": (image["height"], image["width"]),
+        "obj_ids": [item["category_id"] - 1 for item in found],
+    }
+
+
+def hf(place: Path, image_id: str) -> Arrays:
+    """Hugging Face's ``datasets``, with the features that the files describe."""
+    rows = [row for split in _load_dataset(place).values() for row in split]
+    (row,) = [row for row in rows if row["image_id"] == image_id]
+    return {
+        "features": np.array(row["visual_feats"], np.float32),
+        "boxes": np.array(row["boxes"], np.float32).reshape(-1, 4),
+        "hw": (row["image_height"], row["image_width"]),
+        "obj_ids": row["obj_ids"],
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _load_dataset(place: Path) -> Any:
+    cache = str(place.parent / "cache")
+    loaded = datasets.load_dataset(str(place), cache_dir=cache)
+    for split in loaded.values():
+        assert split.features["obj_ids"].feature.int2str(0) == "o0"
+        assert split.features["visual_feats"].feature.length > 0
+        assert split.features["boxes"].feature.length == 4
+    return loaded
