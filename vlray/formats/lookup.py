@@ -9,6 +9,7 @@ from typing import cast
 
 from vlray.config.formats import ALIASES, FORMATS, READ
 from vlray.detect.inputs import explain_input
+from vlray.formats.describe import describe, nearest
 from vlray.formats.readers.protocol import Reader
 from vlray.settings import plugins
 
@@ -50,10 +51,14 @@ def recognize(source: Path) -> str:
     for name in READ:
         if reader_of(name).recognizes(source):
             return name
+    if hint := explain_input(str(source)):
+        raise ValueError(hint)
+    description = describe(source)
+    near = [f"{name} ({FORMATS[name].about})" for name in nearest(description)]
     raise ValueError(
-        explain_input(str(source))
-        or f"the content of {source} matches no supported format ({_NAMES}); pass --format NAME "
-        "to see why a format does not match"
+        f"{source} matches no supported format: it is {description.text}. The nearest formats are "
+        f"{'; '.join(near)}. Pass --format NAME to see why one does not match; `vlray convert "
+        "--formats` lists all"
     )
 
 
