@@ -72,6 +72,14 @@ class TrainingSection(Section):
     result is the same. In pretraining each batch has the same weight, however many tokens were
     masked."""
 
+    group_by_length: bool = False
+    """Let texts of similar lengths share a batch: less padding and faster steps, in an order that
+    is a little less random."""
+
+    word_masking: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Share of the tokens that each step of a fine-tuning replaces by [MASK], against overfitting;
+    evaluations see the whole text."""
+
     precision: Precision = "fp32"
     """``bf16`` and ``fp16``: compute in 16 bits (loss and parameters stay in 32). ``tf32``: faster
     matrix products on NVIDIA GPUs, A100 or newer."""

@@ -19,6 +19,7 @@ from vlray.engine.group import Group
 from vlray.engine.hooks.protocol import Hooks
 from vlray.engine.optim import lr_factor, set_lr
 from vlray.engine.training import Training
+from vlray.engine.word_masking import mask_words
 from vlray.loader.loader import RegionLoader
 from vlray.models.precision import autocast
 from vlray.models.protocol import Loss
@@ -41,6 +42,7 @@ def train(training: Training, hooks: Hooks) -> None:
     save_every = options.save_every or evaluate_every
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
+    tokenizer = training.data.train.collate.tokenizer
     clock = Clock(training.loader)
     training.stop.has_begun = True  # from here on, a signal ends the training with a checkpoint
 
@@ -53,8 +55,10 @@ def train(training: Training, hooks: Hooks) -> None:
         batch_losses: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
             with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
+                inputs = batch.to(group.device, non_blocking=True)
+                inputs = mask_words(inputs, options.word_masking, tokenizer)
                 with autocast(options.precision, group.device):
-                    outputs = wrapped(batch.to(group.device, non_blocking=True))
+                    outputs = wrapped(inputs)
                 loss, means = weight_losses(outputs.losses, group)
                 scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
             batch_losses.append(means)

@@ -208,7 +208,14 @@ def _loaders(
 ) -> tuple[RegionLoader, RegionLoader | None]:
     """Create this worker's loaders for training and evaluation; the latter may be None."""
     rank, world = group.rank, group.world
-    train = RegionLoader(data.train, size, seed=config.training.seed, rank=rank, world=world)
+    train = RegionLoader(
+        data.train,
+        size,
+        seed=config.training.seed,
+        group_by_length=config.training.group_by_length,
+        rank=rank,
+        world=world,
+    )
     if data.valid is None:
         return train, None
     return train, RegionLoader(data.valid, size, shuffle=False, rank=rank, world=world)
