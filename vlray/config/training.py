@@ -50,6 +50,10 @@ class OptimSection(Section):
     clip: Annotated[float, Field(ge=0)] = 5.0
     """Maximum norm of the gradients; 0: no clipping."""
 
+    clip_each: Annotated[float, Field(ge=0)] = 0
+    """Maximum norm of each parameter tensor's gradient, after ``clip``. VisualBERT: 1, without
+    ``clip``, as its BertAdam does. 0: no clipping."""
+
     ema: Annotated[float, Field(ge=0, lt=1)] = 0
     """Exponential moving average of the weights: the share that each step keeps, such as 0.98
     for some hundred steps. Evaluations and checkpoints have the average. 0: off."""

@@ -17,7 +17,7 @@ from vlray.engine.evaluate import Evaluation, evaluate
 from vlray.engine.failures import check_finite
 from vlray.engine.group import Group
 from vlray.engine.hooks.protocol import Hooks
-from vlray.engine.optim import lr_factor, set_lr
+from vlray.engine.optim import clip_each, lr_factor, set_lr
 from vlray.engine.training import Training
 from vlray.engine.word_masking import mask_words
 from vlray.loader.loader import RegionLoader
@@ -67,6 +67,8 @@ def train(training: Training, hooks: Hooks) -> None:
         scaler.unscale_(optimizer)
         # If clip is 0, the norm is measured, but the gradients are not clipped.
         norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
+        if config.optim.clip_each:
+            clip_each(parameters, config.optim.clip_each)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
