@@ -63,9 +63,10 @@ class DetectorSection(Section):
     the column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
     cells of a feature map, row by row, without classes; for ``vg-*`` and Detectron2's ResNets."""
 
-    grid_layer: Literal["res5", "c4"] = "res5"
+    grid_layer: Literal["res5", "c4", "stages"] = "res5"
     """Feature map for ``features=grid``: ``c4`` has one cell per 16 x 16 pixels of the resized
-    image; ``res5`` is that map after the network's last stage."""
+    image; ``res5`` is the map after the network's last stage; ``stages`` (``lite`` only) is several
+    maps behind one another, from shapes to ImageNet's classes."""
 
     grid_size: Annotated[int, Field(ge=0)] = 0
     """Number of rows and of columns that the map of ``features=grid`` is averaged to. 0: the map's
