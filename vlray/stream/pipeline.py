@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import ray
 import ray.data
 
-from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan, allocate, living_nodes
+from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan
 from vlray.cluster.connection import default_variables
 from vlray.cluster.console import quiet_loggers
+from vlray.cluster.growth import Growth, RayCluster, plan_actors
 from vlray.cluster.journal import start_journal
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
@@ -64,11 +66,12 @@ def shard_rows(
         forwarded(restores=not current_run()),  # the API leaves Ray as it was
         quiet_loggers(_LOG_LEVELS),
         default_variables(_NO_USAGE),
+        _planned(config, len(todo)) as (resources, growth),
     ):
-        resources = allocate(config.cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources, extra=DETAIL)
         journal = start_journal()
-        watch = Watch(resources, journal, stall_limit(config))
+        labels = config.cluster.label_selector
+        watch = Watch(resources, growth, journal, stall_limit(config), labels)
         metrics = ExtractMetrics(
             config.project, current_run(), int(plan.sizes()[todo].sum()), len(todo)
         )
@@ -83,7 +86,7 @@ def shard_rows(
         )
         with ray.data.DataContext.current(_data_context(watch.callback, metrics.callback)):
             shards = ray.data.from_arrow(shard_tables(plan, todo))
-            rows = _chain(shards, stages, resources).iter_rows()
+            rows = _chain(shards, stages, resources, growth, labels).iter_rows()
         iterator = iter(rows)
         with progress.inside(journal.images):
             row = next(iterator, None)
@@ -98,15 +101,37 @@ def shard_rows(
         journal.close()
 
 
-def _chain(shards: ray.data.Dataset, stages: Stages, resources: ResourcePlan) -> ray.data.Dataset:
+@contextmanager
+def _planned(config: ExtractConfig, shards: int) -> Iterator[tuple[ResourcePlan, Growth | None]]:
+    """Plan the actors, and withdraw the request for nodes at the end."""
+    cluster = RayCluster(config.cluster.label_selector)
+    on_cpu = config.detector.device == "cpu"
+    plan, growth = plan_actors(config.cluster, shards, cluster, on_cpu=on_cpu)
+    try:
+        yield plan, growth
+    finally:
+        if growth:
+            growth.close()
+
+
+def _chain(
+    shards: ray.data.Dataset,
+    stages: Stages,
+    resources: ResourcePlan,
+    growth: Growth | None,
+    label_selector: dict[str, str],
+) -> ray.data.Dataset:
     """Chain the three stages: decode, detect, write."""
     one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
+    if label_selector:
+        one_shard["label_selector"] = label_selector
+    most = growth.most if growth else resources.actors
     return (
         shards.map_batches(stages.decode, num_cpus=resources.decode_cpus, **one_shard)
         .map_batches(
             DetectShard,
             fn_constructor_args=(stages.detect,),
-            compute=ray.data.ActorPoolStrategy(size=resources.actors),
+            compute=ray.data.ActorPoolStrategy(min_size=resources.actors, max_size=most),
             num_cpus=resources.cpus_per_actor,
             num_gpus=resources.gpus_per_actor,
             **one_shard,
