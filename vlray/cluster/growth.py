@@ -22,6 +22,7 @@ from vlray.settings.wording import counted
 MOST = 1000  # actors that are requested unless the options name a number
 WAIT_S = 1800.0  # default of ``cluster.wait`` where nodes are started on demand
 ASK_S = 10.0  # between two requests; Ray Data's own requests replace them
+_ON_CPUS = "--detector.device cpu extracts on CPUs"
 POLL_S = 1.0  # between two looks at a cluster that has no room yet
 _GROUP = "ray.io/node-group"
 """Label of nodes that a cluster launcher, KubeRay or an autoscaler has started."""
@@ -234,7 +235,8 @@ def _first_plan(
             if int(waited / 60) > minutes:
                 minutes = int(waited / 60)
                 limit = counted(math.ceil(seconds / 60), "minute")
-                log.info("waiting for nodes: %s (%d of %s)", _reason(error), minutes, limit)
+                hint = f"; {_ON_CPUS}" if options.gpus_per_actor and not minutes else ""
+                log.info("waiting for nodes: %s (%d of %s)%s", _reason(error), minutes, limit, hint)
             cluster.pause(POLL_S)
         else:
             growth.ask(plan.actors)
@@ -258,7 +260,7 @@ def _gave_up(error: ValueError, seconds: float, gpus: float) -> str:
         "lower --cluster.gpus-per-actor or --cluster.cpus-per-actor"
     )
     if gpus:
-        advice += "; --detector.device cpu extracts on CPUs"
+        advice += f"; {_ON_CPUS}"
     return (
         f"no node with room for a detector has joined in {seconds:g} seconds: {_reason(error)}; "
         f"{advice}"
