@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vlray.config.cluster import ClusterSection
+from vlray.settings.labels import matches
 from vlray.settings.wording import counted
 
 GPU_CPUS = 4  # most CPUs that a detector on a GPU gets, unless the options say otherwise
@@ -42,11 +43,15 @@ class ResourcePlan:
         )
 
 
-def living_nodes() -> list[Node]:
-    """Return the nodes of the cluster that are alive."""
+def living_nodes(label_selector: Mapping[str, str] | None = None) -> list[Node]:
+    """Return the nodes of the cluster that are alive, and whose labels match a selector."""
     import ray  # extractions without Ray plan their threads with this module
 
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    resources = [
+        node["Resources"]
+        for node in ray.nodes()
+        if node["Alive"] and matches(label_selector or {}, node["Labels"])
+    ]
     return [Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in resources]
 
 

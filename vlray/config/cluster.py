@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from vlray.settings.labels import check_selector
 from vlray.settings.section import Section
 
 
@@ -19,6 +20,16 @@ class ClusterSection(Section):
 
     actors: Annotated[int, Field(ge=0)] = 0
     """Number of detectors that run in parallel, each in a Ray actor. 0: as many as fit."""
+
+    wait: Annotated[float, Field(ge=-1)] = -1
+    """Seconds to wait for the first node with room for a detector, on a cluster that starts nodes
+    on demand: vlray requests nodes for all ``actors``, begins on those that are up, and uses the
+    others as they join. 0: use only the nodes that are up. -1: 1800 on a cluster that KubeRay or
+    Ray's cluster launcher has started, else 0."""
+
+    label_selector: Annotated[dict[str, str], AfterValidator(check_selector)] = {}  # noqa: RUF012 - pydantic copies it
+    """Labels of the nodes to use, such as ``ray.io/accelerator-type=H100``; values may be
+    ``!VALUE``, ``in(A,B)`` or ``!in(A,B)``."""
 
     gpus_per_actor: Annotated[float, Field(ge=-1)] = -1
     """GPUs per detector; with a fraction, detectors share a GPU. -1: 1 if the cluster has GPUs,

@@ -61,7 +61,8 @@ class DetectorSection(Section):
     """``pooled``: a feature vector for each region. ``fc6``, ``fc7``: that layer of a box head with
     fully connected layers, such as a feature pyramid's. ``none``: boxes and classes only, without
     the column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
-    cells of a feature map, row by row, without classes; for ``vg-*`` and Detectron2's ResNets."""
+    cells of a feature map, row by row, without classes; for ``lite``, ``vg-*`` and ResNets of
+    Detectron2."""
 
     grid_layer: Literal["res5", "c4", "stages"] = "res5"
     """Feature map for ``features=grid``: ``c4`` has one cell per 16 x 16 pixels of the resized

@@ -12,6 +12,7 @@ from torch.amp import GradScaler
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
 from vlray.engine.checkpoints import Resumed, check_same, find_whole, has_other_length, restore
+from vlray.engine.compiler import check_compiler
 from vlray.engine.data import TrainingData, open_data, with_local_weights
 from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group
@@ -168,6 +169,7 @@ def _model(
     if config.model.activation_checkpointing:
         recompute_layers(model)
     if config.model.compile:
+        check_compiler(torch.cuda.is_available() and config.cluster.use_gpu != "no")
         # Compile in place: torch.compile(model) would rename the parameters in checkpoints.
         model.compile()
     return model, new
