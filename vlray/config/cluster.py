@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from vlray.settings.section import Section
+
+
+def _check_gpus(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(
+            f"{gpus:g} GPUs: Ray assigns a fraction of one GPU (0.5) or whole GPUs (2), nothing in "
+            "between"
+        )
+    return gpus
+
+
+Gpus = Annotated[float, Field(ge=-1), AfterValidator(_check_gpus)]
+"""GPUs of an actor or a trial; -1: automatic."""
 
 
 class ClusterSection(Section):
@@ -20,7 +33,7 @@ class ClusterSection(Section):
     actors: Annotated[int, Field(ge=0)] = 0
     """Number of detectors that run in parallel, each in a Ray actor. 0: as many as fit."""
 
-    gpus_per_actor: Annotated[float, Field(ge=-1)] = -1
+    gpus_per_actor: Gpus = -1
     """GPUs per detector; with a fraction, detectors share a GPU. -1: 1 if the cluster has GPUs,
     else 0."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -16,14 +16,16 @@ from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, Identity, regions_schema, to_table
 from vlray.settings.environment import EnvironmentSection
-from vlray.stream.attempts import LOADING_S, Attempts, free_memory
+from vlray.stream.attempts import LOADING_S, Attempts
 from vlray.stream.block import ImageRow, image_rows, pack, unpack
 from vlray.stream.detector import (
     ChildEndedError,
     ChildError,
     LoadedDetector,
     SeparateDetector,
+    with_device,
 )
+from vlray.stream.device import DeviceError, free_memory
 from vlray.stream.labels import provenance_of, write_labels
 from vlray.stream.limits import time_limit
 
@@ -87,7 +89,7 @@ class DetectShard:
         """
         if options.env is not None:
             log_to_stderr(options.env)
-        self._options = options
+        self._options = replace(options, detector=with_device(options.detector))
         self._journal = options.journal or journal or Journal()
         self._detector: LoadedDetector | SeparateDetector | None = None
         self._is_separate = options.is_separate
@@ -150,7 +152,11 @@ class DetectShard:
             problem = _problem("the detector cannot be loaded", error)
             return pack(shard, problem=pa.Table.from_pylist([problem]))
         attempts = Attempts(self._journal, work, self._options.image_timeout, self._limited)
-        results = attempts.detect(good, detector)
+        try:
+            results = attempts.detect(good, detector)
+        except DeviceError as error:
+            problem = _problem("the GPU can no longer be used; run the command again", error)
+            return pack(shard, problem=pa.Table.from_pylist([problem]))
         self._journal.end(work)
         errors = [result for result in results if isinstance(result, Exception)]
         if len(errors) >= BROKEN_FROM and len(errors) == len(results):

@@ -65,7 +65,10 @@ def shard_rows(
         quiet_loggers(_LOG_LEVELS),
         default_variables(_NO_USAGE),
     ):
-        resources = allocate(config.cluster, living_nodes(), len(todo))
+        cluster = config.cluster
+        if config.detector.device == "cpu" and cluster.gpus_per_actor < 0:
+            cluster = cluster.model_copy(update={"gpus_per_actor": 0.0})  # it would hold them idle
+        resources = allocate(cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources, extra=DETAIL)
         journal = start_journal()
         watch = Watch(resources, journal, stall_limit(config))

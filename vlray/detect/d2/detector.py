@@ -20,7 +20,7 @@ from vlray.detect.d2.checkpoint import load_weights
 from vlray.detect.d2.config import check_grid, load_config, weights_of
 from vlray.detect.d2.features import feature_dim_of, find_regions_of, pool_boxes_of
 from vlray.detect.d2.grid import grid_dim_of, grid_of
-from vlray.detect.device import device_of
+from vlray.detect.device import open_device
 from vlray.detect.protocol import DetectorInfo, Resize
 from vlray.detect.weights.files import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
@@ -68,7 +68,7 @@ class Detectron:
                 f"{', '.join(sorted(unknown))}; the only supported option is obj_names"
             )
         cfg = load_config(options)
-        cfg.MODEL.DEVICE = str(device_of(options))
+        cfg.MODEL.DEVICE = str(open_device(options))
         weights = locate(weights_of(options))
         self._options = options
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"

@@ -7,8 +7,7 @@ Shapes: N: images; h, w: height and width of the images; H, W: height and width 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 # isort: off
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_pool
 
+from vlray.cluster.tf32 import tf32
 from vlray.detect.visual_genome.cpu.kernels import PoolRes5, use_kernels
 from vlray.detect.visual_genome.shapes import ANCHORS, ATTRIBUTES, C4_DIM, FEATURE_DIM, OBJECTS
 
@@ -146,20 +146,6 @@ class VgNetwork(nn.Module):
             cells = roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
             vectors.append(self.res5(cells).mean(dim=(2, 3), dtype=torch.float32))
         return torch.cat(vectors)
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 on the GPU within this context."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def build_vg(

@@ -20,7 +20,7 @@ from vlray.detect.conventions import Conventions
 from vlray.detect.grid import grid_regions
 from vlray.detect.selection.per_class import survivors_of
 from vlray.detect.selection.rules import most_confident, select_one
-from vlray.detect.visual_genome.model import VgNetwork, tf32
+from vlray.detect.visual_genome.model import VgNetwork
 from vlray.detect.visual_genome.proposals import anchors_of, clip, decode, propose, widened
 from vlray.detect.visual_genome.shapes import ATTRIBUTES, BOX_WEIGHTS, OBJECTS, PIXEL_MEAN
 from vlray.regions.batch import RegionBatch
@@ -61,18 +61,17 @@ class RegionFinder:
                 features.
         """
         network = self._network
-        with tf32(False):  # TF32 would change the order of proposals with nearly equal scores
-            maps, (height, width) = self._maps(images)
-            logits, deltas = network.objectness(maps)
-            anchors = anchors_of(self._rules.anchors, *maps.shape[2:]).to(network.device)
-            boxes = decode(deltas, anchors, self._rules.clamp_deltas)
-            batches = []
-            for index, (original_height, original_width) in enumerate(image_hw.tolist()):
-                scales = self._scales((height, width), (original_height, original_width))
-                # Only vg-caffe's rule min_side needs a scale, and its two scales are equal.
-                rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
-                one = maps[index : index + 1]
-                batches.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
+        maps, (height, width) = self._maps(images)
+        logits, deltas = network.objectness(maps)
+        anchors = anchors_of(self._rules.anchors, *maps.shape[2:]).to(network.device)
+        boxes = decode(deltas, anchors, self._rules.clamp_deltas)
+        batches = []
+        for index, (original_height, original_width) in enumerate(image_hw.tolist()):
+            scales = self._scales((height, width), (original_height, original_width))
+            # Only vg-caffe's rule min_side needs a scale, and its two scales are equal.
+            rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
+            one = maps[index : index + 1]
+            batches.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
         return RegionBatch.concat(batches)
 
     @torch.inference_mode()
@@ -93,18 +92,15 @@ class RegionFinder:
             ValueError: The images differ in size.
         """
         network, batches = self._network, []
-        with tf32(False):
-            maps, resized_hw = self._maps(images)
-            for index, image_boxes in enumerate(boxes):
-                height, width = image_hw[index].tolist()
-                scales = self._scales(resized_hw, (height, width))
-                rois = torch.tensor(image_boxes, device=network.device) * _per_axis(scales, maps)
-                visual_feats = network.pool(maps[index : index + 1], rois)
-                logits = network.predictor.cls_score(visual_feats)
-                best = logits.softmax(dim=1)[:, :OBJECTS].max(dim=1)
-                batches.append(
-                    self._batch(image_hw[index], image_boxes, visual_feats, logits, *best)
-                )
+        maps, resized_hw = self._maps(images)
+        for index, image_boxes in enumerate(boxes):
+            height, width = image_hw[index].tolist()
+            scales = self._scales(resized_hw, (height, width))
+            rois = torch.tensor(image_boxes, device=network.device) * _per_axis(scales, maps)
+            visual_feats = network.pool(maps[index : index + 1], rois)
+            logits = network.predictor.cls_score(visual_feats)
+            best = logits.softmax(dim=1)[:, :OBJECTS].max(dim=1)
+            batches.append(self._batch(image_hw[index], image_boxes, visual_feats, logits, *best))
         return RegionBatch.concat(batches)
 
     @torch.inference_mode()
@@ -122,11 +118,10 @@ class RegionFinder:
             In Defense of Grid Features (arXiv:2001.03615); facebookresearch/grid-feats-vqa,
             extract_grid_feature.py.
         """
-        with tf32(False):
-            maps, _ = self._maps(images)
-            if self._options.grid_layer == "res5":
-                maps = self._network.res5(maps)
-            return grid_regions(maps, image_hw, self._options.grid_size)
+        maps, _ = self._maps(images)
+        if self._options.grid_layer == "res5":
+            maps = self._network.res5(maps)
+        return grid_regions(maps, image_hw, self._options.grid_size)
 
     def _maps(
         self, images: Sequence[np.ndarray]
