@@ -99,7 +99,7 @@ def _shares(nodes: Sequence[Node], gpus: float) -> tuple[int, float]:
     """
     most, share = 0, float(GPU_CPUS if gpus else 1)
     for node in nodes:
-        here = _times(node.gpus, gpus) if gpus else int(node.cpus)
+        here = _on_gpus(node.gpus, gpus) if gpus else int(node.cpus)
         most += here
         # All actors get equal shares, so the node with the least CPUs per actor decides.
         if here:
@@ -125,7 +125,7 @@ def shortage(plan: ResourcePlan, nodes: Sequence[Node]) -> str:
         return (
             f"{counted(actors, 'actor')} with {cpus:g} CPUs and {gpus:g} GPUs each are requested, "
             f"but only {capacity} fit on {counted(len(nodes), 'node')}: all resources of an actor "
-            "must be on the same node"
+            f"must be on the same node{', a fraction of a GPU on one GPU' if 0 < gpus < 1 else ''}"
         )
     return ""
 
@@ -134,11 +134,15 @@ def capacity_of(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int
     """Return how many actors fit on the nodes; an actor cannot span two nodes."""
     capacity = 0
     for node in nodes:
-        fitting = [
-            _times(there, part) for there, part in zip(node, (cpus, gpus), strict=True) if part
-        ]
+        fitting = [_times(node.cpus, cpus)] if cpus else []
+        fitting += [_on_gpus(node.gpus, gpus)] if gpus else []
         capacity += min(fitting, default=at_most)
     return min(capacity, at_most)
+
+
+def _on_gpus(there: float, part: float) -> int:
+    """Return how many actors fit on a node's GPUs; Ray never splits a fraction over two GPUs."""
+    return int(there) * _times(1, part) if part < 1 else _times(there, part)
 
 
 def _times(there: float, part: float) -> int:

@@ -10,6 +10,19 @@ from vlray.settings.labels import check_selector
 from vlray.settings.section import Section
 
 
+def _check_gpus(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(
+            f"{gpus:g} GPUs: Ray assigns a fraction of one GPU (0.5) or whole GPUs (2), nothing in "
+            "between"
+        )
+    return gpus
+
+
+Gpus = Annotated[float, Field(ge=-1), AfterValidator(_check_gpus)]
+"""GPUs of an actor or a trial; -1: automatic."""
+
+
 class ClusterSection(Section):
     """Resources of the Ray cluster, or of this machine."""
 
@@ -31,7 +44,7 @@ class ClusterSection(Section):
     """Labels of the nodes to use, such as ``ray.io/accelerator-type=H100``; values may be
     ``!VALUE``, ``in(A,B)`` or ``!in(A,B)``."""
 
-    gpus_per_actor: Annotated[float, Field(ge=-1)] = -1
+    gpus_per_actor: Gpus = -1
     """GPUs per detector; with a fraction, detectors share a GPU. -1: 1 if the cluster has GPUs,
     else 0."""
 

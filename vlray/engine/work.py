@@ -33,7 +33,7 @@ from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import loss_in_words, new_parameters
 from vlray.models.load import load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
-from vlray.models.precision import warn_without_effect
+from vlray.models.precision import set_precision
 from vlray.models.store import CheckpointStore
 
 SMALL = 1_000  # examples, below which the defaults learn little more than the most frequent answer
@@ -61,7 +61,7 @@ def work(
     """
     set_threads()
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
-    warn_without_effect(config.training.precision, group.device)
+    set_precision(config.training.precision, group.device)
     batch_size = _batch_size_of_worker(config, group)
     hooks = hooks_of(config)
     store = CheckpointStore(config.output, config.data.cache_folder())
