@@ -22,6 +22,7 @@ from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError
 from vlray.images.sources.entry import split_member
+from vlray.images.sources.handles import look_again
 from vlray.images.sources.members import read_member
 from vlray.regions.user_boxes import describe_invalid_box
 from vlray.settings.environment import EnvironmentSection
@@ -87,6 +88,7 @@ class DecodeShard:
         shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
         images = self._images().slice(start, count).to_pylist()
         fs, root = files.resolve(self.images_root)
+        look_again()
         journal = self.journal or Journal()
         work = f"decode shard {shard}"
         rows, reported = [], time.monotonic()
