@@ -63,7 +63,7 @@ def run(images: Path, out: Path, **output: str | bool) -> ExtractResult:
     return extract(
         ExtractConfig(
             images=ImagesSection(root=str(images)),
-            detector=DetectorSection(name="lite"),
+            detector=DetectorSection(name="lite", min_size=64, max_size=128),
             output=OutputSection.model_validate({"path": str(out), "shard_size": 2, **output}),
             cluster=ClusterSection(address="none", progress="none"),
         )
