@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from vlray.stream.block import unpack
 
 from vlray.config.cluster import ClusterSection
 from vlray.config.detector import DetectorSection
@@ -23,7 +24,6 @@ from vlray.config.output import OutputSection
 from vlray.images.decode import MAX_PIXELS
 from vlray.images.find import list_images
 from vlray.storage import files, fingerprint
-from vlray.stream.block import unpack
 from vlray.stream.decode import DecodeShard
 from vlray.stream.run import ExtractResult, extract
 
