@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import ray
@@ -150,4 +151,9 @@ def _data_context(*callbacks: type) -> ray.data.DataContext:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # it counts only whole tasks; see `Watch`
     context.raise_original_map_exception = True
+    # A pool that may grow does so when its actors are busy; by default, when shards also queue
+    # inside them, which none does.
+    context.autoscaling_config = replace(
+        context.autoscaling_config, actor_pool_util_upscaling_threshold=1.0
+    )
     return context
