@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from vlray.stream.block import unpack
 
 from tests.fixtures.decoding import decode
 from vlray.config.cluster import ClusterSection
