@@ -92,7 +92,7 @@ def test_a_request_is_withdrawn_when_nothing_came_of_it() -> None:
 @pytest.mark.parametrize("options", [{"wait": 0}, {}])
 def test_a_cluster_that_does_not_grow_is_asked_for_nothing(options: dict[str, float]) -> None:
     cluster = Cluster(on_demand=bool(options))
-    with pytest.raises(ValueError, match=r"0.75 CPUs are requested .* has 0; lower"):
+    with pytest.raises(ValueError, match=r"1 CPUs are requested .* has 0; lower"):
         planned(cluster, **options)
     assert cluster.requests == []
 
