@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -17,6 +18,9 @@ from vlray.models.standardize import Standardize
 
 class TransformersModel(nn.Module):
     """Model around a transformers ``network``, with optional standardization of region vectors."""
+
+    uses_all_parameters: ClassVar[bool] = True
+    """Whether every loss trains every parameter that is not frozen, whatever the batch."""
 
     network: PreTrainedModel
     standardize: Standardize | None
