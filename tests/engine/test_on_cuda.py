@@ -33,6 +33,7 @@ from vlray.loader.inputs import ModelInputs
 from vlray.models.load import load_model
 from vlray.models.protocol import Goal
 
+TOKENIZER = SimpleNamespace(id_of={"[CLS]": 1, "[SEP]": 2, "[MASK]": 3}.__getitem__)
 CASES = [(model, task) for model in LAYERS for task in (*GOALS, "pretraining", "matching")]
 
 
@@ -60,8 +61,10 @@ def case_of(model: str, task: str) -> tuple[Any, ModelInputs]:
 def training_of(model: nn.Module, device: torch.device, precision: str) -> Any:
     return SimpleNamespace(
         config=SimpleNamespace(
-            training=SimpleNamespace(precision=precision), optim=SimpleNamespace(clip=5.0)
+            training=SimpleNamespace(precision=precision, word_masking=0.2),
+            optim=SimpleNamespace(clip=5.0, clip_each=0.25),
         ),
+        data=SimpleNamespace(train=SimpleNamespace(collate=SimpleNamespace(tokenizer=TOKENIZER))),
         group=Group(0, 1, device),
         optimizer=make_optimizer(model, OptimSection(), frozenset()),
         # A scale at which the gradients of these models do not overflow.
@@ -81,8 +84,9 @@ def test_a_step_never_waits_and_learns_what_it_learns_on_a_cpu(
     model, batch = case_of(name, task)
     on_cpu = training_of(model, torch.device("cpu"), "fp32")
     before = [parameter.detach().clone() for parameter in trained(model)]
+    torch.manual_seed(1)
     losses, norm = run_step(on_cpu, model, trained(model), [batch])
-    expected, expected_norm, _ = read_step(losses, norm, False, on_cpu.group)
+    expected, expected_norm, *_ = read_step(losses, norm, (False, True), on_cpu.group)
     # Where this does not hold, DistributedDataParallel has to look for unused parameters.
     moved = [not torch.equal(one, two) for one, two in zip(before, trained(model), strict=True)]
     assert all(moved) or not model.uses_all_parameters
@@ -93,17 +97,20 @@ def test_a_step_never_waits_and_learns_what_it_learns_on_a_cpu(
         model.to(cuda)
         training = training_of(model, cuda, precision)
         pinned = batch_pinned(batch)
+        torch.manual_seed(1)
         counts.reset()
         losses, norm = run_step(training, model, trained(model), [pinned])
         # The scaler of fp16 has to know whether the gradients overflowed.
         assert sum(counts.waits.values()) == (precision == "fp16"), counts.waits
-        found, found_norm, _ = read_step(losses, norm, False, training.group)
+        found, found_norm, *asked = read_step(losses, norm, (False, True), training.group)
+        assert asked == [False, True]
         assert sum(counts.waits.values()) == 1 + (precision == "fp16"), counts.waits
         del counts.launches["zeros_like"]  # the first step's: the optimizer's state
         limit = 1250 if task == "pretraining" else 1050
         assert sum(counts.launches.values()) <= limit, counts.launches
     assert found == pytest.approx(expected, rel=0.03, abs=0.03)
-    assert found_norm == pytest.approx(expected_norm, rel=0.1)
+    if expected_norm < 1000:  # beyond that, the scaled gradients overflow in fp16
+        assert found_norm == pytest.approx(expected_norm, rel=0.1)
 
 
 def batch_pinned(batch: ModelInputs) -> ModelInputs:

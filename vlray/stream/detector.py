@@ -15,8 +15,8 @@ from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import DetectorInfo
 from vlray.regions.batch import RegionBatch
 from vlray.settings.environment import EnvironmentSection
-from vlray.stream.block import ImageRow
 from vlray.stream.device import DeviceError, check_device, release
+from vlray.stream.rows import ImageRow
 
 __all__ = ["ChildEndedError", "ChildError", "LoadedDetector", "SeparateDetector", "with_device"]
 
@@ -52,7 +52,7 @@ class LoadedDetector:
             self.batch_size = batch_size_of(options)
 
     def __call__(self, batch: list[ImageRow]) -> RegionBatch:
-        """Detect regions in images of one size: rows of `vlray.stream.block.image_rows`.
+        """Detect regions in images of one size: see `ImageRow`.
 
         Raises:
             DeviceError: The detector raised because the GPU can no longer be used.
