@@ -20,6 +20,7 @@ from vlray.engine.hooks.protocol import Hooks
 from vlray.engine.optim import clip_each, lr_factor, set_lr
 from vlray.engine.training import Training
 from vlray.engine.word_masking import mask_words
+from vlray.loader.inputs import ModelInputs
 from vlray.loader.loader import RegionLoader
 from vlray.models.precision import autocast
 from vlray.models.protocol import Loss
@@ -37,41 +38,20 @@ def train(training: Training, hooks: Hooks) -> None:
             lists the examples.
     """
     config, progress, group = training.config, training.progress, training.group
-    options, optimizer, scaler = config.training, training.optimizer, training.scaler
+    options, scaler = config.training, training.scaler
     evaluate_every = options.evaluate_every or steps_of_epoch(training.loader, options.accumulate)
     save_every = options.save_every or evaluate_every
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
-    tokenizer = training.data.train.collate.tokenizer
     clock = Clock(training.loader)
     training.stop.has_begun = True  # from here on, a signal ends the training with a checkpoint
 
     for batches in batches_of_steps(training.loader, options.accumulate):
-        lr = set_lr(optimizer, lr_factor(progress.step, progress.steps, config.optim))
+        lr = set_lr(training.optimizer, lr_factor(progress.step, progress.steps, config.optim))
         seed_step(options.seed, group.rank, progress.step)
         training.model.train()
 
-        # Forward and backward passes; the workers exchange gradients only in the last batch's.
-        batch_losses: list[dict[str, Tensor]] = []
-        for number, batch in enumerate(batches, start=1):
-            with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
-                inputs = batch.to(group.device, non_blocking=True)
-                inputs = mask_words(inputs, options.word_masking, tokenizer)
-                with autocast(options.precision, group.device):
-                    outputs = wrapped(inputs)
-                loss, means = weight_losses(outputs.losses, group)
-                scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
-            batch_losses.append(means)
-
-        # Optimizer step, which the scaler skips if fp16 gradients overflowed.
-        scaler.unscale_(optimizer)
-        # If clip is 0, the norm is measured, but the gradients are not clipped.
-        norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
-        if config.optim.clip_each:
-            clip_each(parameters, config.optim.clip_each)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
+        batch_losses, norm = run_step(training, wrapped, parameters, batches)
         progress.step += 1
 
         # The only point of a step that waits for the device: read the losses and the norm, and
@@ -113,6 +93,50 @@ def train(training: Training, hooks: Hooks) -> None:
             break
 
 
+def run_step(
+    training: Training,
+    wrapped: nn.Module,
+    parameters: Sequence[nn.Parameter],
+    batches: Sequence[ModelInputs],
+) -> tuple[list[dict[str, Tensor]], Tensor]:
+    """Run a step's passes and the optimizer, without waiting for the device (except in fp16).
+
+    Args:
+        training: Optimizer, scaler and options.
+        wrapped: The model, or DistributedDataParallel around it.
+        parameters: The model's trained parameters.
+        batches: The batches whose gradients are accumulated.
+
+    Returns:
+        The losses of each batch, by name, and the norm of the gradients before clipping.
+    """
+    config, group = training.config, training.group
+    tokenizer = training.data.train.collate.tokenizer
+    optimizer, scaler = training.optimizer, training.scaler
+    # Forward and backward passes; the workers exchange gradients only in the last batch's.
+    batch_losses: list[dict[str, Tensor]] = []
+    for number, batch in enumerate(batches, start=1):
+        with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
+            inputs = mask_words(batch, config.training.word_masking, tokenizer)
+            inputs = inputs.to(group.device, non_blocking=True)
+            with autocast(config.training.precision, group.device):
+                outputs = wrapped(inputs)
+            loss, means = weight_losses(outputs.losses, group)
+            scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
+        batch_losses.append(means)
+
+    # Optimizer step, which the scaler skips if fp16 gradients overflowed.
+    scaler.unscale_(optimizer)
+    # If clip is 0, the norm is measured, but the gradients are not clipped.
+    norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
+    if config.optim.clip_each:
+        clip_each(parameters, config.optim.clip_each)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    return batch_losses, norm
+
+
 def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dict[str, Tensor]]:
     """Weight the losses so that the averaged gradients equal those of one large batch.
 
@@ -147,7 +171,8 @@ def read_step(
     names = sorted({name for means in batch_losses for name in means})
     values = [torch.stack([m[name] for m in batch_losses if name in m]).mean() for name in names]
     # A signal may reach only some workers, but all must stop or save after the same step.
-    counts = group.all_reduce(torch.tensor(asked, dtype=torch.float32, device=group.device))
+    numbers = [torch.full((), float(flag), device=group.device) for flag in asked]
+    counts = group.all_reduce(torch.stack(numbers))
     *losses, grad_norm, stops, saves = torch.stack([*values, norm.float(), *counts]).tolist()
     return dict(zip(names, losses, strict=True)), grad_norm, stops > 0, saves > 0
 
@@ -170,8 +195,13 @@ def distributed(model: nn.Module, group: Group) -> nn.Module:
     """Wrap the model in DistributedDataParallel if there is more than one worker."""
     if group.world == 1:
         return model
-    # In the heads of transformers' LXMERT and VisualBERT, some losses leave parameters unused.
-    return DistributedDataParallel(model, find_unused_parameters=True)
+    # The search for unused parameters costs a walk through the graph in each step, and the buffers
+    # of vlray's own models never change.
+    return DistributedDataParallel(
+        model,
+        find_unused_parameters=not getattr(model, "uses_all_parameters", False),
+        broadcast_buffers=not hasattr(model, "uses_all_parameters"),
+    )
 
 
 def no_gradient_sync(model: nn.Module) -> AbstractContextManager[None]:
