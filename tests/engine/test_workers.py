@@ -77,5 +77,12 @@ def test_what_the_cluster_does_not_hold_is_refused() -> None:
         allocate(WorkersSection(workers=2, cpus_per_worker=3), nodes)
     with pytest.raises(ValueError, match=r"3 workers .* 1 GPUs .* 2 GPUs hold 2"):
         allocate(WorkersSection(workers=3), [Node(8, 2)])
+    elastic = WorkersSection.model_validate({"workers": "2:8"})
+    assert (elastic.min_workers, elastic.workers) == (2, 8)
+    assert allocate(elastic, nodes) == (8, 0)  # six at first
+    with pytest.raises(ValueError, match=r"2 workers .* hold 1; lower"):
+        allocate(elastic, [Node(1, 0)])
+    with pytest.raises(ValueError, match=r"min_workers=9 exceeds workers=8; pass MIN:MAX"):
+        WorkersSection(workers=8, min_workers=9)
     with pytest.raises(ValueError, match="none of the cluster's 2 nodes has a GPU"):
         allocate(WorkersSection(use_gpu="yes"), nodes)

@@ -15,8 +15,9 @@ from vlray.engine.batches import batches_of_steps, seed_step, steps_of_epoch
 from vlray.engine.checkpoints import save
 from vlray.engine.evaluate import Evaluation, evaluate
 from vlray.engine.failures import check_finite
-from vlray.engine.group import Group
+from vlray.engine.group import Group, listener
 from vlray.engine.optim import lr_factor, set_lr
+from vlray.engine.ray_train import Preemption, report
 from vlray.engine.training import Training
 from vlray.loader.loader import RegionLoader
 from vlray.models.precision import autocast
@@ -36,7 +37,7 @@ def train(training: Training) -> None:
     save_every = options.save_every or evaluate_every
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
-    clock = Clock(training.loader)
+    clock, preemption = Clock(training.loader), Preemption()
     training.stop.has_begun = True  # from here on, a signal ends the training with a checkpoint
 
     for batches in batches_of_steps(training.loader, options.accumulate):
@@ -64,9 +65,9 @@ def train(training: Training) -> None:
         progress.step += 1
 
         # The only point of a step that waits for the device: read the losses and the norm, and
-        # learn whether any worker was asked to stop.
-        is_stopped = training.stop.requested()
-        losses, grad_norm, is_stopped = read_step(batch_losses, norm, is_stopped, group)
+        # learn whether any worker was asked to stop, or is to look for nodes about to go.
+        flags = [training.stop.requested(), preemption.is_due()]
+        losses, grad_norm, (is_stopped, is_asking) = read_step(batch_losses, norm, flags, group)
         # An infinite norm is no error yet if the scaler can still lower its scale.
         may_overflow = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = 0.0 if may_overflow else grad_norm
@@ -84,6 +85,7 @@ def train(training: Training) -> None:
         # Evaluation and checkpoint.
         is_last = progress.step == progress.steps
         is_best = training.valid is None  # without evaluations, the last checkpoint is the best
+        evaluated = None
         if training.valid and (is_last or progress.step % evaluate_every == 0):
             evaluated = evaluate(training.model, training.valid, group, options.precision)
             is_best = record_evaluation(training, evaluated)
@@ -92,9 +94,14 @@ def train(training: Training) -> None:
         progress.ended = is_last or is_early
         # Without evaluations every step counts as the best, which must not save at every step.
         is_due = progress.step % save_every == 0 or (is_best and training.valid is not None)
+        is_due |= is_asking and preemption.is_new()
+        step_folder = ""
         if progress.ended or is_stopped or is_due:
-            save(training, is_best=is_best)
+            step_folder = save(training, is_best=is_best)
             clock.restart()
+        if evaluated or step_folder:
+            metrics = {"step": progress.step, "train_loss": sum(losses.values())}
+            report(metrics | progress.metrics, training.run_folder, step_folder, group)
         if progress.ended or is_stopped:
             break
 
@@ -122,20 +129,25 @@ def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dic
 
 
 def read_step(
-    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, is_stopped: bool, group: Group
-) -> tuple[dict[str, float], float, bool]:
+    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, flags: Sequence[bool], group: Group
+) -> tuple[dict[str, float], float, list[bool]]:
     """Copy the results of a step from the device in one transfer.
 
     Returns:
         The losses by name, each averaged over the batches in which it occurs; the norm of the
-        gradients before clipping; and whether any worker was asked to stop.
+        gradients before clipping; and for each flag whether any worker has set it.
     """
     names = sorted({name for means in batch_losses for name in means})
     values = [torch.stack([m[name] for m in batch_losses if name in m]).mean() for name in names]
     # A signal may reach only some workers, but all must stop after the same step.
-    stops = group.all_reduce(torch.tensor(float(is_stopped), device=group.device))
-    *losses, grad_norm, stop_count = torch.stack([*values, norm.float(), stops]).tolist()
-    return dict(zip(names, losses, strict=True)), grad_norm, stop_count > 0
+    counts = group.all_reduce(torch.tensor(flags, dtype=torch.float32, device=group.device))
+    results = torch.cat([torch.stack([*values, norm.float()]), counts]).tolist()
+    losses, grad_norm, totals = (
+        results[: len(names)],
+        results[len(names)],
+        results[len(names) + 1 :],
+    )
+    return dict(zip(names, losses, strict=True)), grad_norm, [total > 0 for total in totals]
 
 
 def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
@@ -148,7 +160,8 @@ def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
     progress.metrics = evaluated.values
     if training.watch:
         training.watch.evaluated(progress.step, evaluated.values, best=is_best)
-    training.group.report({"step": progress.step, **evaluated.values})
+    if listen := listener.get():
+        listen({"step": progress.step, **evaluated.values})
     return is_best
 
 

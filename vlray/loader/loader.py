@@ -42,6 +42,7 @@ class RegionLoader:
         drop_last: bool | None = None,
         rank: int | None = None,
         world: int | None = None,
+        global_batch: int | None = None,
         prefetch: int = 2,
     ) -> None:
         """Open the loader.
@@ -57,6 +58,8 @@ class RegionLoader:
                 ``shuffle``.
             rank: Index of this worker. None: from Ray Train or torch.distributed, else 0.
             world: Number of workers. None: from Ray Train or torch.distributed, else 1.
+            global_batch: Examples per batch of all workers together; their shares differ by at most
+                one. None: ``batch_size`` times ``world``.
             prefetch: Number of batches to read ahead. 0: read each batch on demand.
 
         Raises:
@@ -77,6 +80,7 @@ class RegionLoader:
             drop_last=drop_last,
             rank=rank,
             world=world,
+            global_batch=global_batch,
         )
 
     def __len__(self) -> int:
