@@ -41,6 +41,9 @@ def test_a_worker_is_killed_and_the_losses_are_those_of_one_worker(
     assert progress.best == pytest.approx(expected.best, rel=1e-4)
     ones, twos = (CheckpointInfo.read(Path(config.output, "last")) for config in (one, two))
     assert (ones.step, ones.epoch) == (twos.step, twos.epoch) == (12, 1.2)
+    # Ray Train knows where each checkpoint is, and has no copy of it.
+    (pointer,) = (tmp_path / "run-2" / "ray").glob("step-00000012/*")
+    assert pointer.read_text() == f"{two.output}/step-00000012\n"
 
 
 @pytest.mark.usefixtures("ray_cluster")
