@@ -16,16 +16,22 @@ from vlray.engine.checkpoints import save
 from vlray.engine.evaluate import Evaluation, evaluate
 from vlray.engine.failures import check_finite
 from vlray.engine.group import Group, listener
-from vlray.engine.optim import lr_factor, set_lr
+from vlray.engine.hooks.protocol import Hooks
+from vlray.engine.optim import clip_each, lr_factor, set_lr
 from vlray.engine.ray_train import Preemption, report
 from vlray.engine.training import Training
+from vlray.engine.word_masking import mask_words
 from vlray.loader.loader import RegionLoader
 from vlray.models.precision import autocast
 from vlray.models.protocol import Loss
 
 
-def train(training: Training) -> None:
+def train(training: Training, hooks: Hooks) -> None:
     """Run the remaining steps, until the last one, early stopping or a stop request.
+
+    Args:
+        training: Options, data, model, optimizer and progress.
+        hooks: Extensions, which have begun.
 
     Raises:
         FloatingPointError: A loss or a gradient is not finite; ``nan-batch.json`` in the run folder
@@ -37,6 +43,7 @@ def train(training: Training) -> None:
     save_every = options.save_every or evaluate_every
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
+    tokenizer = training.data.train.collate.tokenizer
     clock, preemption = Clock(training.loader), Preemption()
     training.stop.has_begun = True  # from here on, a signal ends the training with a checkpoint
 
@@ -49,8 +56,10 @@ def train(training: Training) -> None:
         batch_losses: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
             with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
+                inputs = batch.to(group.device, non_blocking=True)
+                inputs = mask_words(inputs, options.word_masking, tokenizer)
                 with autocast(options.precision, group.device):
-                    outputs = wrapped(batch.to(group.device, non_blocking=True))
+                    outputs = wrapped(inputs)
                 loss, means = weight_losses(outputs.losses, group)
                 scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
             batch_losses.append(means)
@@ -59,27 +68,30 @@ def train(training: Training) -> None:
         scaler.unscale_(optimizer)
         # If clip is 0, the norm is measured, but the gradients are not clipped.
         norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
+        if config.optim.clip_each:
+            clip_each(parameters, config.optim.clip_each)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
 
         # The only point of a step that waits for the device: read the losses and the norm, and
-        # learn whether any worker was asked to stop, or is to look for nodes about to go.
-        flags = [training.stop.requested(), preemption.is_due()]
-        losses, grad_norm, (is_stopped, is_asking) = read_step(batch_losses, norm, flags, group)
+        # learn whether a worker was asked to stop or save, or is to look for nodes about to go.
+        flags = [training.stop.requested(), hooks.want_save(training), preemption.is_due()]
+        losses, grad_norm, totals = read_step(batch_losses, norm, flags, group)
+        is_stopped, is_wanted, is_asking = totals
         # An infinite norm is no error yet if the scaler can still lower its scale.
         may_overflow = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = 0.0 if may_overflow else grad_norm
         check_finite(losses, checked, batches, progress.step, group, training.run_folder)
         clock.add(options.batch_size)  # all workers together
+        parts = {f"loss/{name}": value for name, value in losses.items()}
+        values = {"loss": sum(losses.values()), **(parts if len(parts) > 1 else {})}
+        values |= {"lr": lr, "grad_norm": grad_norm, "epoch": training.epoch()}
+        hooks.after_step(training, values)
         if training.watch:
-            total = sum(losses.values())
-            training.watch.progress(progress.step, total, lr, options.batch_size)
+            training.watch.progress(progress.step, values["loss"], lr, options.batch_size)
             if progress.step % options.log_every == 0 or progress.step == progress.steps:
-                parts = {f"loss/{name}": value for name, value in losses.items()}
-                values = {"loss": total, **(parts if len(parts) > 1 else {})}
-                values |= {"lr": lr, "grad_norm": grad_norm, "epoch": training.epoch()}
                 training.watch.step(progress.step, values | clock.read())
 
         # Evaluation and checkpoint.
@@ -87,17 +99,20 @@ def train(training: Training) -> None:
         is_best = training.valid is None  # without evaluations, the last checkpoint is the best
         evaluated = None
         if training.valid and (is_last or progress.step % evaluate_every == 0):
-            evaluated = evaluate(training.model, training.valid, group, options.precision)
+            with hooks.reading(training):
+                evaluated = evaluate(training.model, training.valid, group, options.precision)
+                hooks.after_evaluation(training, evaluated.values)
             is_best = record_evaluation(training, evaluated)
             clock.restart()
         is_early = bool(options.patience) and progress.since_best >= options.patience
         progress.ended = is_last or is_early
         # Without evaluations every step counts as the best, which must not save at every step.
         is_due = progress.step % save_every == 0 or (is_best and training.valid is not None)
-        is_due |= is_asking and preemption.is_new()
+        is_due |= is_wanted or (is_asking and preemption.is_new())
         step_folder = ""
         if progress.ended or is_stopped or is_due:
-            step_folder = save(training, is_best=is_best)
+            with hooks.reading(training):
+                step_folder = save(training, hooks.state_dict(), is_best=is_best)
             clock.restart()
         if evaluated or step_folder:
             metrics = {"step": progress.step, "train_loss": sum(losses.values())}
@@ -142,12 +157,9 @@ def read_step(
     # A signal may reach only some workers, but all must stop after the same step.
     counts = group.all_reduce(torch.tensor(flags, dtype=torch.float32, device=group.device))
     results = torch.cat([torch.stack([*values, norm.float()]), counts]).tolist()
-    losses, grad_norm, totals = (
-        results[: len(names)],
-        results[len(names)],
-        results[len(names) + 1 :],
-    )
-    return dict(zip(names, losses, strict=True)), grad_norm, [total > 0 for total in totals]
+    *losses, grad_norm = results[: -len(flags)]
+    is_set = [count > 0 for count in results[-len(flags) :]]
+    return dict(zip(names, losses, strict=True)), grad_norm, is_set
 
 
 def record_evaluation(training: Training, evaluated: Evaluation) -> bool:

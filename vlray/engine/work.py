@@ -18,6 +18,8 @@ from vlray.engine.compiler import check_compiler
 from vlray.engine.data import TrainingData, open_data, with_local_weights
 from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group
+from vlray.engine.hooks.load import hooks_of
+from vlray.engine.hooks.protocol import Hooks
 from vlray.engine.layers import recompute_layers
 from vlray.engine.loop import train
 from vlray.engine.optim import freeze, make_optimizer
@@ -33,7 +35,7 @@ from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import loss_in_words, new_parameters
 from vlray.models.load import load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
-from vlray.models.precision import warn_without_effect
+from vlray.models.precision import set_precision
 from vlray.models.store import CheckpointStore
 from vlray.settings.wording import counted
 
@@ -62,8 +64,9 @@ def work(
     """
     set_threads()
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
-    warn_without_effect(config.training.precision, group.device)
+    set_precision(config.training.precision, group.device)
     size = _global_batch(config, group)
+    hooks = hooks_of(config)
     store = CheckpointStore(config.output, config.data.cache_folder())
     whole = find_whole(store)
     folder = whole[1] if whole else None
@@ -96,28 +99,30 @@ def work(
         stop=stop or StopRequest(),
         watch=_watch(config, run_folder, progress, resumed) if group.rank == 0 else None,
     )
-    if resumed and folder:
-        restore(training, resumed, folder)
+    states = restore(training, resumed, folder) if resumed and folder else {}
+    hooks.begin(training, states)
     if training.watch is None:
-        _train(training)
+        _train(training, hooks)
         return progress
     _log_start(training)
     with training.watch as watch:
-        _train(training)
+        _train(training, hooks)
         watch.close(_summary(training))
     return progress
 
 
-def _train(training: Training) -> None:
+def _train(training: Training, hooks: Hooks) -> None:
     """Train; if memory runs out, raise an error that names the options that reduce memory use."""
     try:
-        train(training)
+        train(training, hooks)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         options, world = training.config.training, training.group.world
         message = explain_out_of_memory(error, options.batch_size, world, options.accumulate)
         raise MemoryError(message) from error
+    finally:
+        hooks.end(training)
 
 
 def _steps(config: TrainConfig, loader: RegionLoader) -> int:
@@ -215,7 +220,8 @@ def _loaders(
         world=group.world,
         global_batch=size,
     )
-    train = loader(data.train, seed=config.training.seed)
+    options = config.training
+    train = loader(data.train, seed=options.seed, group_by_length=options.group_by_length)
     return train, None if data.valid is None else loader(data.valid, shuffle=False)
 
 

@@ -1,4 +1,4 @@
-"""The Ray Data pipeline: decode tasks feed detector actors, which feed write tasks."""
+"""The Ray Data pipeline: a pool of actors, each of which decodes, detects and writes shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import ray
 import ray.data
 
-from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan
+from vlray.cluster.capacity import ResourcePlan
 from vlray.cluster.connection import default_variables
 from vlray.cluster.console import quiet_loggers
 from vlray.cluster.growth import Growth, RayCluster, plan_actors
@@ -21,11 +21,11 @@ from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.runs.folder import current_run
 from vlray.settings.log_format import DETAIL
-from vlray.stream.detect import DetectShard
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch, stall_limit
 from vlray.stream.plan import ShardPlan, shard_tables
 from vlray.stream.progress import ExtractProgress
+from vlray.stream.shard import ExtractShard
 from vlray.stream.stages import Stages, build_stages, images_of, selects_regions
 from vlray.stream.write import ShardSummary
 
@@ -80,13 +80,13 @@ def shard_rows(
             ray.put(images_of(plan, user_boxes)),
             images_root,
             identity,
-            resources.threads,
+            resources,
             selects=selects_regions(config, user_boxes),
             journal=journal,
         )
         with ray.data.DataContext.current(_data_context(watch.callback, metrics.callback)):
             shards = ray.data.from_arrow(shard_tables(plan, todo))
-            rows = _chain(shards, stages, resources, growth, labels).iter_rows()
+            rows = _summaries(shards, stages, resources, growth, labels).iter_rows()
         iterator = iter(rows)
         with progress.inside(journal.images):
             row = next(iterator, None)
@@ -114,39 +114,40 @@ def _planned(config: ExtractConfig, shards: int) -> Iterator[tuple[ResourcePlan,
             growth.close()
 
 
-def _chain(
+def _summaries(
     shards: ray.data.Dataset,
     stages: Stages,
     resources: ResourcePlan,
     growth: Growth | None,
     label_selector: dict[str, str],
 ) -> ray.data.Dataset:
-    """Chain the three stages: decode, detect, write."""
-    one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
-    if label_selector:
-        one_shard["label_selector"] = label_selector
-    most = growth.most if growth else resources.actors
-    return (
-        shards.map_batches(stages.decode, num_cpus=resources.decode_cpus, **one_shard)
-        .map_batches(
-            DetectShard,
-            fn_constructor_args=(stages.detect,),
-            compute=ray.data.ActorPoolStrategy(min_size=resources.actors, max_size=most),
-            num_cpus=resources.cpus_per_actor,
-            num_gpus=resources.gpus_per_actor,
-            **one_shard,
-        )
-        .map_batches(stages.write, num_cpus=WRITE_CPUS, **one_shard)
+    """Run the shards in a pool of actors; only the summaries come back."""
+    # A GPU must not wait for an image: besides its shard, one is decoded and one is written.
+    in_flight = 3 if resources.gpus_per_actor else 2
+    return shards.map_batches(
+        ExtractShard,
+        fn_constructor_args=(stages,),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=resources.actors,
+            max_size=growth.most if growth else resources.actors,
+            max_tasks_in_flight_per_actor=in_flight,
+            max_concurrent_calls_per_actor=in_flight,
+            enable_true_multi_threading=True,
+        ),
+        num_cpus=resources.cpus_per_actor,
+        num_gpus=resources.gpus_per_actor,
+        batch_size=1,
+        batch_format="pyarrow",
+        **({"label_selector": label_selector} if label_selector else {}),
     )
 
 
 def _data_context(*callbacks: type) -> ray.data.DataContext:
-    """Return Ray Data's settings for a run: no progress bars, and one block per shard."""
+    """Return Ray Data's settings for a run: no progress bars, and no time limit."""
     context = ray.data.DataContext.get_current().copy()
     context.custom_execution_callback_classes = list(callbacks)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # it counts only whole tasks; see `Watch`
-    context.target_max_block_size = None  # otherwise Ray splits large shards
     context.raise_original_map_exception = True
     return context
