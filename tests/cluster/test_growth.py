@@ -59,7 +59,7 @@ def test_a_cluster_scaled_to_zero_is_asked_for_gpus_and_waited_for(
     cluster = Cluster(GPU, GPU)
     with caplog.at_level(logging.INFO):
         plan, most = planned(cluster)
-    assert plan == ResourcePlan(1, 1, 1, 1, 0.5)  # begins with the first node
+    assert plan == ResourcePlan(1, 4, 1, 1)  # begins with the first node
     assert most == 100  # and uses all that join, up to one for each shard
     assert cluster.requests == [({"CPU": 1, "GPU": 1}, 100)]
     assert "waiting for nodes: 1 GPUs are requested (1 actors x 1)" in caplog.text
@@ -78,7 +78,7 @@ def test_cpu_nodes_that_live_are_no_substitute_for_gpus_that_are_gone() -> None:
     with pytest.raises(ValueError, match=r"in 0.01 seconds: 1 GPUs .*device cpu extracts on CPUs"):
         planned(Cluster(CPU, CPU), wait=0.01)
     cluster = Cluster(CPU)
-    assert planned(cluster, on_cpu=True) == (ResourcePlan(2, 0.62, 0, 1, 0.5), 100)
+    assert planned(cluster, on_cpu=True) == (ResourcePlan(2, 1, 0, 1), 100)
     assert cluster.requests == [({"CPU": 1}, 100)]
 
 
@@ -92,7 +92,7 @@ def test_a_request_is_withdrawn_when_nothing_came_of_it() -> None:
 @pytest.mark.parametrize("options", [{"wait": 0}, {}])
 def test_a_cluster_that_does_not_grow_is_asked_for_nothing(options: dict[str, float]) -> None:
     cluster = Cluster(on_demand=bool(options))
-    with pytest.raises(ValueError, match=r"0.75 CPUs are requested .* has 0; lower"):
+    with pytest.raises(ValueError, match=r"1 CPUs are requested .* has 0; lower"):
         planned(cluster, **options)
     assert cluster.requests == []
 
