@@ -9,12 +9,13 @@ import pytest
 import ray
 
 from tests.deadlines import wait_until
+from tests.fixtures.growing import GrowingCluster
 from tests.fixtures.tiny import losses
 from vlray.cluster.capacity import Node
 from vlray.config.training import WorkersSection
 from vlray.engine.trainer import run_training
 from vlray.engine.work import work
-from vlray.engine.workers import RemoteStop, TrainControl, allocate
+from vlray.engine.workers import RemoteStop, TrainControl, _allocate_when_up, allocate
 from vlray.models.checkpoint import CheckpointInfo
 
 TWO = {"workers": 2, "cpus_per_worker": 0.5}
@@ -69,6 +70,16 @@ def test_workers_hear_that_they_are_to_stop() -> None:
     assert not stop.requested()
     ray.get(control.request_stop.remote())
     wait_until(stop.requested)
+
+
+def test_workers_wait_for_the_gpus_of_a_cluster_that_grows() -> None:
+    cluster = GrowingCluster([Node(0, 0)], [Node(0, 0), Node(32, 8)])
+    assert _allocate_when_up(WorkersSection(), cluster) == (8, 1)
+    assert cluster.requests == [({"CPU": 1, "GPU": 1}, 1), ({"CPU": 1, "GPU": 1}, 0)]
+    cluster = GrowingCluster([Node(4, 0)])
+    assert _allocate_when_up(WorkersSection(workers=3, use_gpu="no"), cluster) == (3, 0)
+    with pytest.raises(ValueError, match=r"none of .* has a GPU; .*use-gpu no trains on CPUs"):
+        _allocate_when_up(WorkersSection(wait=0.01), cluster)
 
 
 def test_what_the_cluster_does_not_hold_is_refused() -> None:

@@ -124,6 +124,11 @@ class WorkersSection(Section):
     after the loss of a node, and with more when nodes join. The batch size stays, and so do the
     losses. 0: the number of workers is fixed."""
 
+    wait: Annotated[float, Field(ge=-1)] = -1
+    """Seconds to wait for the nodes of the workers, on a cluster that starts nodes on demand; GPUs
+    are then used unless ``use_gpu`` is ``no``. 0: use only the nodes that are up. -1: 1800 on a
+    cluster that KubeRay or Ray's cluster launcher has started, else 0."""
+
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """CPUs per worker."""
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from vlray.cluster.capacity import Node, capacity_of, living_nodes
+from vlray.cluster.capacity import Node, capacity_of
 from vlray.cluster.connection import connect, default_variables
 from vlray.cluster.gpus import REMEDY, usable_gpus
+from vlray.cluster.growth import Cluster, Growth, RayCluster, first_fit, wait_limit
 from vlray.cluster.worker_logs import forwarded, log_to_stderr
 from vlray.config.cluster import ClusterSection
 from vlray.config.train import TrainConfig
@@ -45,7 +46,7 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     connect(ClusterSection(address=config.cluster.address))
-    workers, gpus = allocate(config.cluster, living_nodes())
+    workers, gpus = _allocate_when_up(config.cluster, RayCluster({}))
     least = config.cluster.min_workers or workers
     if gpus:
         # NCCL would end the workers with an error that names neither the driver nor CUDA.
@@ -113,6 +114,29 @@ def _wait(trainer: TorchTrainer, control: ActorHandle, stop: StopRequest) -> Tra
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
+
+
+def _allocate_when_up(options: WorkersSection, cluster: Cluster) -> tuple[int, int]:
+    """Allocate the workers; on a cluster that may grow, request nodes for them and wait.
+
+    Raises:
+        ValueError: The cluster is too small, also after ``cluster.wait`` seconds.
+    """
+    seconds = wait_limit(options.wait, cluster)
+    if not seconds:
+        return allocate(options, cluster.nodes())
+    hint = ""
+    if options.use_gpu == "auto":
+        # GPU nodes may not be up yet. Without the user's word, a run never falls back to CPUs.
+        options = options.model_copy(update={"use_gpu": "yes"})
+        hint = "--cluster.use-gpu no trains on CPUs"
+    gpus = 0 if options.use_gpu == "no" else 1
+    most = max(options.workers, 1)
+    growth = Growth(cluster, options.cpus_per_worker, gpus, most, explicit=True)
+    try:
+        return first_fit(lambda nodes: allocate(options, nodes), cluster, growth, seconds, hint)
+    finally:
+        growth.close()
 
 
 def allocate(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
