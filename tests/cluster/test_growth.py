@@ -63,12 +63,17 @@ def test_a_request_is_withdrawn_when_nothing_came_of_it() -> None:
     assert cluster.requests == [({"CPU": 1, "GPU": 1}, 3), ({"CPU": 1, "GPU": 1}, 0)]
 
 
-@pytest.mark.parametrize("options", [{"wait": 0}, {}])
-def test_a_cluster_that_does_not_grow_is_asked_for_nothing(options: dict[str, float]) -> None:
+@pytest.mark.parametrize("options", [{"wait": 0}, {"address": "local"}, {}])
+def test_a_cluster_that_does_not_grow_is_asked_for_nothing(options: dict[str, object]) -> None:
     cluster = GrowingCluster([HEAD], on_demand=bool(options))
     with pytest.raises(ValueError, match=r"1 CPUs are requested .* has 0; lower"):
         planned(cluster, **options)
     assert cluster.requests == []
+
+
+def test_labels_that_no_node_has_are_named() -> None:
+    with pytest.raises(ValueError, match=r"no living node has the labels kind=big \(--cluster"):
+        planned(GrowingCluster([], on_demand=False), label_selector={"kind": "big"})
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.booleans())

@@ -17,6 +17,7 @@ import ray
 
 from vlray.cluster.capacity import Node, ResourcePlan, allocate, capacity_of, living_nodes
 from vlray.config.cluster import ClusterSection
+from vlray.config.training import WorkersSection
 from vlray.settings.wording import counted
 
 MOST = 1000  # actors that are requested unless the options name a number
@@ -209,9 +210,14 @@ def plan_actors(
     """
     if on_cpu and options.gpus_per_actor < 0:
         options = options.model_copy(update={"gpus_per_actor": 0.0})
-    seconds = wait_limit(options.wait, cluster)
+    seconds = wait_limit(options, cluster)
     if not seconds:
-        return allocate(options, cluster.nodes(), shards), None
+        if not (nodes := cluster.nodes()) and options.label_selector:
+            labels = ", ".join(
+                f"{label}={value}" for label, value in options.label_selector.items()
+            )
+            raise ValueError(f"no living node has the labels {labels} (--cluster.label-selector)")
+        return allocate(options, nodes, shards), None
     # GPU nodes may not be up yet. Without the user's word, a run never falls back to CPUs.
     gpus = 1.0 if options.gpus_per_actor < 0 else options.gpus_per_actor
     most = min(options.actors or MOST, max(shards, 1))
@@ -261,16 +267,12 @@ def first_fit(
         cluster.pause(POLL_S)
 
 
-def wait_limit(wait: float, cluster: Cluster) -> float:
-    """Return how many seconds to wait for nodes; 0: the cluster does not grow.
-
-    Args:
-        wait: The option ``cluster.wait``; -1: automatic.
-        cluster: The cluster.
-    """
-    if wait >= 0:
-        return wait
-    return WAIT_S if cluster.starts_on_demand() else 0.0
+def wait_limit(options: ClusterSection | WorkersSection, cluster: Cluster) -> float:
+    """Return how many seconds to wait for nodes; 0: the cluster does not grow."""
+    if options.wait >= 0:
+        return options.wait
+    # A local Ray inside a pod of KubeRay has the pod's labels.
+    return WAIT_S if options.address != "local" and cluster.starts_on_demand() else 0.0
 
 
 def _gave_up(reason: str, seconds: float, hint: str) -> str:

@@ -122,7 +122,7 @@ def _allocate_when_up(options: WorkersSection, cluster: Cluster) -> tuple[int, i
     Raises:
         ValueError: The cluster is too small, also after ``cluster.wait`` seconds.
     """
-    seconds = wait_limit(options.wait, cluster)
+    seconds = wait_limit(options, cluster)
     if not seconds:
         return allocate(options, cluster.nodes())
     hint = ""

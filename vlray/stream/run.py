@@ -282,6 +282,6 @@ def _on_remaining_nodes(config: ExtractConfig, gpus_per_actor: float) -> Extract
     from vlray.cluster.growth import RayCluster, wait_limit
 
     fewer = {"gpus_per_actor": gpus_per_actor}
-    if not wait_limit(config.cluster.wait, RayCluster(config.cluster.label_selector)):
+    if not wait_limit(config.cluster, RayCluster(config.cluster.label_selector)):
         fewer["actors"] = 0  # otherwise other nodes may replace the lost ones
     return config.model_copy(update={"cluster": config.cluster.model_copy(update=fewer)})
