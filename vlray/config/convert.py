@@ -58,6 +58,7 @@ EXPORTS = {
     "tsv10": "OUT.tsv",
     "hdf5": "OUT.h5 or OUT.hdf5",
     "npz": "any other OUT, a folder",
+    "pth": "only with --format pth: grid features, a folder like grid-feats-vqa's",
 }
 """Formats that can be exported, and the names of OUT that select them."""
 

@@ -43,7 +43,9 @@ _WRITERS = {
     "tsv10": "vlray.formats.writers.tsv:TsvExport",
     "hdf5": "vlray.formats.writers.hdf5:Hdf5Export",
     "npz": "vlray.formats.writers.npz:NpzExport",
+    "pth": "vlray.formats.writers.pth:PthExport",
 }
+_FOLDERS = ("npz", "pth")  # formats with one file per image
 
 _EXPORT_OPTIONS = {"source", "output", "format", "split", "project", "env"}
 
@@ -94,10 +96,11 @@ class ExportResult:
             lines.append(f"already exported by earlier runs: {counted(self.existing, 'image')}")
         # The labels of an npz file are a pickled dictionary, as in the layout's original.
         trust = " --trust-pickle" if self.format == "npz" else ""
-        lines.append(
-            f"names of the label ids: {self.path}{SIDECAR}; to import the file again: "
-            f"vlray convert {shlex.quote(str(self.path))} OUT{trust}"
-        )
+        if self.format != "pth":  # grids have no labels, and are not imported
+            lines.append(
+                f"names of the label ids: {self.path}{SIDECAR}; to import the file again: "
+                f"vlray convert {shlex.quote(str(self.path))} OUT{trust}"
+            )
         return lines
 
 
@@ -148,8 +151,8 @@ def _export(
     result: ExportResult,
 ) -> None:
     """Write the missing images, then rename the data to its final path."""
-    # The .npz files are written in place, each atomically; OUT.part holds only their state.
-    data = result.path if result.format == "npz" else work / "data"
+    # Files of single images are written in place, each atomically; OUT.part has only their state.
+    data = result.path if result.format in _FOLDERS else work / "data"
     state = read_state(work, identity, data)
     try:
         writer: Export = plugins.load(_WRITERS[result.format])(data, output, image_ids, state)
