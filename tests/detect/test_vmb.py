@@ -152,7 +152,7 @@ def test_grid_features_and_other_options_are_refused(files: Files) -> None:
         check_modes(files.options(features="grid"), boxes_given=False)
     with pytest.raises(ValueError, match="fully connected"):
         check_modes(DetectorSection(features="fc6"), boxes_given=False)
-    with pytest.raises(ValueError, match="lists 2 names, but .* has 20 classes"):
+    with pytest.raises(ValueError, match=r"lists 2 names, but .* has 20 classes"):
         Vmb(files.options(options={"obj_names": ["a", "b"]}))
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlray.config.convert import ConvertConfig
+from vlray.detect.grid import grid_regions
 from vlray.formats import exporting
 from vlray.formats.exporting import ExportResult, export_output
 from vlray.formats.importing import import_file
@@ -276,3 +277,25 @@ def test_the_way_back_of_npz_trusts_pickles(tmp_path: Path) -> None:
     assert result.lines()[-1].endswith("out OUT --trust-pickle")
     result = ExportResult(tmp_path / "out.tsv", "tsv10", images=1, seconds=1.0)
     assert result.lines()[-1].endswith("out.tsv OUT")
+
+
+def test_grids_become_a_map_for_each_image(tmp_path: Path) -> None:
+    import torch
+
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(2, DIM, 3, 5)).astype(np.float16).astype(np.float32)
+    grids = grid_regions(torch.from_numpy(maps), np.array([[60, 90]] * 2, np.int32), size=0)
+    out = write_output(tmp_path / "grids", dict(zip("ab", grids, strict=True)))
+    with pytest.raises(ValueError, match=r"features=unknown, but --format pth holds grid features"):
+        export(out, tmp_path / "maps", format="pth")
+    about = json.loads((out / parts.SETTINGS).read_text())
+    about["settings"]["detector.features"] = "grid"
+    (out / parts.SETTINGS).write_text(json.dumps(about))
+    assert not any(
+        "import the file" in line for line in export(out, tmp_path / "maps", format="pth").lines()
+    )
+    for image_id, expected in zip("ab", maps, strict=True):
+        tensor = torch.load(tmp_path / "maps" / f"{image_id}.pth", weights_only=True)
+        assert tensor.dtype == torch.float32
+        np.testing.assert_array_equal(tensor, expected[None])
+    assert export(out, tmp_path / "maps", format="pth").images == 0
