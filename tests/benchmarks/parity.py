@@ -1,10 +1,15 @@
 """Whether a detector finds what its peer's own code finds, with the same random weights.
 
-    python -m tests.benchmarks.parity --peer vinvl --code FOLDER [--narrow] [--images N]
+    python -m tests.benchmarks.parity --peer vmb --code FOLDER [--narrow] [--images N]
 
-No code of a peer is part of vlray; FOLDER is your own copy of
+No code of a peer is part of vlray; FOLDER holds your own copies of
 
-    vinvl   https://github.com/microsoft/scene_graph_benchmark
+    grid    https://github.com/facebookresearch/grid-feats-vqa, as grid-feats-vqa/, and
+            https://github.com/facebookresearch/detectron2 at ffff8ac, as detectron2/
+    vmb     https://github.com/ronghanghu/vqa-maskrcnn-benchmark-m4c (a copy of
+            vedanuj/vqa-maskrcnn-benchmark), as vqa-maskrcnn-benchmark-m4c/, and
+            https://github.com/facebookresearch/mmf, as mmf/
+    vinvl   https://github.com/microsoft/scene_graph_benchmark: FOLDER is the copy itself
 
 ``--narrow`` compares a network of few channels instead of the real size, in seconds instead of
 minutes a photograph. Regions are compared row by row, in order, in fp32.
@@ -23,7 +28,11 @@ import pytest
 from tests.benchmarks.report import print_header
 
 PHOTOGRAPHS = Path(__file__).parents[2].parent / "shared" / "fixtures" / "butd"
-PEERS = {"vinvl": "tests.benchmarks.vinvl_parity"}
+PEERS = {
+    "grid": "tests.benchmarks.grid_parity",
+    "vinvl": "tests.benchmarks.vinvl_parity",
+    "vmb": "tests.benchmarks.vmb_parity",
+}
 
 
 def main() -> None:

@@ -68,14 +68,17 @@ class DetectorSection(Section):
     """Largest number of regions kept per image; ``vinvl``: 100. Raised to ``min_boxes`` if only
     that is set."""
 
-    features: Literal["pooled", "grid", "none"] = "pooled"
-    """``pooled``: a feature vector for each region. ``none``: boxes and classes only, without the
-    column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
-    cells of a feature map, row by row, without classes; for ``vg-*`` and Detectron2's ResNets."""
+    features: Literal["pooled", "fc6", "fc7", "grid", "none"] = "pooled"
+    """``pooled``: a feature vector for each region. ``fc6``, ``fc7``: that layer of a box head with
+    fully connected layers, such as a feature pyramid's. ``none``: boxes and classes only, without
+    the column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
+    cells of a feature map, row by row, without classes; for ``lite``, ``vg-*`` and ResNets of
+    Detectron2."""
 
-    grid_layer: Literal["res5", "c4"] = "res5"
+    grid_layer: Literal["res5", "c4", "stages"] = "res5"
     """Feature map for ``features=grid``: ``c4`` has one cell per 16 x 16 pixels of the resized
-    image; ``res5`` is that map after the network's last stage."""
+    image; ``res5`` is the map after the network's last stage; ``stages`` (``lite`` only) is several
+    maps behind one another, from shapes to ImageNet's classes."""
 
     grid_size: Annotated[int, Field(ge=0)] = 0
     """Number of rows and of columns that the map of ``features=grid`` is averaged to. 0: the map's

@@ -19,8 +19,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from vlray.cluster.tf32 import tf32
 from vlray.detect.vinvl.layout import ANCHORS, Layout
-from vlray.detect.visual_genome.model import DTYPES, tf32
+from vlray.detect.visual_genome.model import DTYPES
 
 STRIDE = 16
 POOL_SIZE = 14

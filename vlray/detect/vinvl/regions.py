@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
+from vlray.cluster.tf32 import tf32
 from vlray.config.detector import DetectorSection
 from vlray.detect.conventions import VinvlConventions
 from vlray.detect.grid import grid_regions
@@ -21,7 +22,6 @@ from vlray.detect.selection.per_class import survivors_of
 from vlray.detect.selection.rules import select_one
 from vlray.detect.vinvl.layout import ANCHOR_SCALES, PIXEL_MEAN
 from vlray.detect.vinvl.model import STRIDE, VinvlNetwork
-from vlray.detect.visual_genome.model import tf32
 from vlray.detect.visual_genome.proposals import clip, decode
 from vlray.detect.visual_genome.shapes import caffe_anchors
 from vlray.regions.batch import RegionBatch
