@@ -454,7 +454,7 @@ def _rewrite(
     output: RegionOutput, folder: Path, change: Callable[[int, RegionBatch], RegionBatch]
 ) -> RegionOutput:
     """Write an output with changed regions."""
-    from tests.fixtures.outputs import write_output
+    from tests.fixtures.made_up import write_output
 
     images = {i: change(n, output[i]) for n, i in enumerate(output.image_ids)}
     return open_output(str(write_output(folder, images, "float32")))

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from tests.fixtures.outputs import DIM, image, write_output
+from tests.fixtures.made_up import DIM, image, write_output
 from tests.formats import consumers
 from vlray.config.convert import ConvertConfig
 from vlray.config.formats import FORMATS, WRITTEN
