@@ -127,13 +127,12 @@ def kill_workers(process: subprocess.Popen[bytes], moment: random.Random) -> Non
 
 
 def works(child: psutil.Process) -> bool:
-    """Tell whether a process is an actor or task of a stage; one that just ended is none."""
+    """Return whether a process is an actor of the run; one that just ended is not."""
     try:
         names = child.name() + "".join(child.cmdline()[:1])
     except psutil.NoSuchProcess:
         return False
-    stages = ("MapWorker", "DetectShard", "WriteShard", "DecodeShard")
-    return any(stage in names for stage in stages)
+    return "MapWorker" in names or "ExtractShard" in names
 
 
 KINDS: dict[str, Callable[[subprocess.Popen[bytes], random.Random], None]] = {

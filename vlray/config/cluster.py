@@ -25,13 +25,14 @@ class ClusterSection(Section):
     else 0."""
 
     cpus_per_actor: Annotated[float, Field(ge=0)] = 0
-    """CPUs per detector. 0: 1, or slightly less so that every CPU or GPU can have a detector."""
+    """CPUs per detector, which also decode its images. 0: 1 without GPUs; with GPUs up to 4, or
+    less so that every GPU can have a detector."""
 
     threads_per_actor: Annotated[int, Field(ge=0)] = 0
-    """Compute threads per detector. 0: ``cpus_per_actor`` rounded down, at least 1."""
+    """Compute threads per detector. 0: ``cpus_per_actor`` rounded down, at least 1; with GPUs 1."""
 
-    decode_cpus: Annotated[float, Field(ge=0.01)] = 0.5
-    """CPUs reserved for each task that reads and decodes images."""
+    decode_cpus: Annotated[float, Field(ge=0)] = 0
+    """Has no effect, and will be removed: detectors decode their own images."""
 
     image_timeout: Annotated[float, Field(gt=0)] = 600
     """Time limit in seconds for decoding an image, and for detecting in it; the limit of a batch is

@@ -57,11 +57,11 @@ class DetectorSection(Section):
     max_boxes: Annotated[int, Field(ge=1)] = BOXES
     """Largest number of regions kept per image. Raised to ``min_boxes`` if only that is set."""
 
-    features: Literal["pooled", "grid", "none"] = "pooled"
-    """``pooled``: a feature vector for each region. ``none``: boxes and classes only, without the
-    column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
-    cells of a feature map, row by row, without classes; for ``lite``, ``vg-*`` and Detectron2's
-    ResNets."""
+    features: Literal["pooled", "fc6", "fc7", "grid", "none"] = "pooled"
+    """``pooled``: a feature vector for each region. ``fc6``, ``fc7``: that layer of a box head with
+    fully connected layers, such as a feature pyramid's. ``none``: boxes and classes only, without
+    the column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
+    cells of a feature map, row by row, without classes; for ``vg-*`` and Detectron2's ResNets."""
 
     grid_layer: Literal["res5", "c4", "stages"] = "res5"
     """Feature map for ``features=grid``: ``c4`` has one cell per 16 x 16 pixels of the resized

@@ -13,8 +13,8 @@ from PIL import Image
 class ResizeShortestEdge:
     """Resize the shorter side to ``min_size`` pixels, but limit the longer side to ``max_size``.
 
-    The object is small and picklable. The decoding tasks call it, so that detector actors receive
-    images of bounded size, however large the photographs are.
+    The object is small and picklable. The threads that decode call it, so that decoded images have
+    a bounded size, however large the photographs are.
 
     Source:
         detectron2/data/transforms/augmentation_impl.py (``ResizeShortestEdge``) and

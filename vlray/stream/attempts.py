@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
 from vlray.regions.batch import RegionBatch
 from vlray.settings.wording import counted
-from vlray.stream.block import ImageRow
 from vlray.stream.detector import ChildEndedError, LoadedDetector, SeparateDetector
+from vlray.stream.rows import ImageRow
 
 LOADING_S = 3600.0  # time limit for loading a detector, which may download its weights
 
@@ -30,12 +30,14 @@ class Attempts:
         work: Name of the shard in the journal.
         image_timeout: Time limit of the detector for one image, seconds.
         limited: Returns a context that ends this process after some seconds.
+        done: Called with rows whose images are no longer needed.
     """
 
     journal: Journal | ClusterJournal
     work: str
     image_timeout: float
     limited: Callable[[float], AbstractContextManager[None]]
+    done: Callable[[list[ImageRow]], None]
 
     def detect(self, rows: list[ImageRow], detector: LoadedDetector | SeparateDetector) -> Results:
         """Return the regions of each row, or the exception that its image raised."""
@@ -44,6 +46,7 @@ class Attempts:
             for row, result in zip(batch, self._watched(batch, detector), strict=True):
                 results[id(row)] = result
             self.journal.progress(self.work, len(batch))
+            self.done(batch)
         return [results[id(row)] for row in rows]
 
     def _watched(

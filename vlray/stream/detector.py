@@ -14,7 +14,7 @@ from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import DetectorInfo
 from vlray.regions.batch import RegionBatch
 from vlray.settings.environment import EnvironmentSection
-from vlray.stream.block import ImageRow
+from vlray.stream.rows import ImageRow
 
 __all__ = ["ChildEndedError", "ChildError", "LoadedDetector", "SeparateDetector"]
 
@@ -40,7 +40,7 @@ class LoadedDetector:
             self.batch_size = batch_size_of(options)
 
     def __call__(self, batch: list[ImageRow]) -> RegionBatch:
-        """Detect regions in images of one size: rows of `vlray.stream.block.image_rows`."""
+        """Detect regions in images of one size: see `ImageRow`."""
         image_hw = np.array(
             [(row["image_height"], row["image_width"]) for row in batch], np.int32
         ).reshape(-1, 2)

@@ -49,9 +49,8 @@ class Watch:
     progress for a long time: resources never become free, or storage does not respond.
 
     Ray restarts the actors of a lost node where resources are free, and waits without a limit for
-    resources to become free. On a cluster without GPUs, restarted actors may also take the CPUs of
-    the other stages. As long as shards are completed, the pipeline continues, because a new node
-    may join.
+    resources to become free. As long as shards are completed, the pipeline continues, because a new
+    node may join.
     """
 
     def __init__(self, plan: ResourcePlan, journal: ClusterJournal, limit: float) -> None:

@@ -98,6 +98,11 @@ def extract(config: ExtractConfig) -> ExtractResult:
         DetectorError: The detector cannot be loaded, or fails on all images of a shard.
     """
     config = _resolved(config)
+    if config.cluster.decode_cpus:
+        log.warning(
+            "cluster.decode_cpus has no effect, because detectors decode their own images; remove "
+            "it, and set cluster.cpus_per_actor instead if a detector on a GPU waits for images"
+        )
     check_modes(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
     listing = list_inputs(config)
