@@ -15,14 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tests.fixtures.decoding import decode
 from vlray.config.cluster import ClusterSection
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.config.images import ImagesSection
 from vlray.config.output import OutputSection
+from vlray.images.decode import MAX_PIXELS
 from vlray.images.find import list_images
-from vlray.images.sources.members import read_image
-from vlray.storage import files
+from vlray.storage import files, fingerprint
+from vlray.stream.decode import DecodeShard
 from vlray.stream.run import ExtractResult, extract
 
 
@@ -61,7 +63,7 @@ def run(images: Path, out: Path, **output: str | bool) -> ExtractResult:
     return extract(
         ExtractConfig(
             images=ImagesSection(root=str(images)),
-            detector=DetectorSection(name="lite"),
+            detector=DetectorSection(name="lite", min_size=64, max_size=128),
             output=OutputSection.model_validate({"path": str(out), "shard_size": 2, **output}),
             cluster=ClusterSection(address="none", progress="none"),
         )
@@ -142,12 +144,12 @@ def test_an_archive_that_is_cut_off_later_costs_no_row(tmp_path: Path) -> None:
     assert rows(out).equals(before)
 
 
-def test_only_the_bytes_of_members_come_from_a_bucket(
+def test_a_member_costs_one_request_to_a_bucket(
     bucket: str, s3_server: str, tmp_path: Path
 ) -> None:
     fs, folder = files.resolve(bucket)
-    pictures = {f"{n}.jpg": os.urandom(300_000) for n in range(6)}
-    write_tar(tmp_path / "x.tar", pictures)
+    noise = {f"{n}.jpg": os.urandom(300_000) for n in range(6)}
+    write_tar(tmp_path / "x.tar", noise)
     files.write_atomic(fs, f"{folder}/x.tar", (tmp_path / "x.tar").read_bytes())
     program = Path(__file__).parents[1] / "failing_proxy.py"
     with subprocess.Popen(
@@ -157,15 +159,20 @@ def test_only_the_bytes_of_members_come_from_a_bucket(
         try:
             url = proxy.stdout.readline().strip()
             listing = list_images(f"{bucket}/x.tar?endpoint_override={url}")
-            listed = listing.table.to_pylist()
-            two = [listed[4], listed[1]]
-            assert [row["image_id"] for row in two] == ["4", "1"]
-            for row in two:
-                data = read_image(listing.root, row["path"], row["place"])
-                assert data == pictures[row["path"].partition("!")[2]]
+            stage = DecodeShard(listing.table, listing.root, MAX_PIXELS, None)
+            rows = decode(stage, 0, 3) + decode(stage, 3, 3)
         finally:
             proxy.kill()
         answers = [line.split() for line in proxy.stdout]
+    # Noise is no image, but it has been read.
+    read = [row["digest"] for row in rows]
+    assert read == [fingerprint.digest(data) for data in noise.values()]
+    members = [size for method, _, size in answers if (method, size) == ("GET", "300000")]
+    assert len(members) == 6
+    # The headers of all members, and little else.
     received = sum(int(size) for method, _, size in answers if method == "GET")
-    # Two members of 300,000 bytes, and the headers of all.
-    assert 600_000 <= received < 700_000
+    assert received - 6 * 300_000 < 100_000
+    # Its time is asked twice for the listing and once a shard; opening it asks for its size, once
+    # for the listing and once for each thread that decodes: `decode` starts one.
+    looks = [path for method, path, _ in answers if method == "HEAD"]
+    assert len(looks) == 7

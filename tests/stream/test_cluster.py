@@ -56,6 +56,8 @@ def test_fewer_shards_mean_fewer_actors_but_nothing_else() -> None:
 
 def test_fractions_of_a_gpu_and_of_a_cpu_are_counted_to_the_last() -> None:
     assert automatic(DGX, gpus_per_actor=0.5).actors == 16
+    assert automatic(DGX, gpus_per_actor=0.3).actors == 24  # three on each GPU
+    assert automatic(Node(64, 4), gpus_per_actor=0.6).actors == 4  # none on two halves
     assert automatic(Node(8, 1), gpus_per_actor=0.1, cpus_per_actor=0.1).actors == 10
     assert automatic(Node(8, 2), gpus_per_actor=0).actors == 8
 
@@ -88,6 +90,12 @@ def test_what_is_asked_for_is_taken_as_it_is() -> None:
             {"actors": 1, "gpus_per_actor": 2},
             r"1 actor with 4 CPUs and 2 GPUs each are requested, but only 0 fit on 2 nodes",
         ),
+        (
+            [Node(64, 4)],
+            {"actors": 5, "gpus_per_actor": 0.6},
+            r"but only 4 fit on 1 node: .*, a fraction of a GPU on one GPU;",
+        ),
+        ([DGX], {"gpus_per_actor": 1.5}, r"1.5 GPUs: Ray assigns a fraction of one GPU \(0.5\) or"),
         ([Node(0, 0)], {}, r"1 CPUs are requested .* has 0; .*or add nodes"),
     ],
 )

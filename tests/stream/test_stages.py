@@ -20,6 +20,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from tests.deadlines import wait_until
+from tests.fixtures.decoding import decode
 from vlray.cluster.journal import Journal
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
@@ -197,16 +198,6 @@ def test_the_labels_lie_beside_the_regions(grid_detector: str, tmp_path: Path) -
     stage(tmp_path, grid_detector)
     labels = json.loads((tmp_path / parts.LABELS).read_text())
     assert labels == {"obj_names": ["dark", "bright"], "attr_names": []}
-
-
-def decode(stage: DecodeShard, start: int, count: int) -> list[ImageRow]:
-    """Decode images of the plan, as a process does that keeps nothing else."""
-    journal, prefetch = Journal(), Prefetch()
-    decoder = stage.decoder(journal, separate=False, limited=False)
-    with ThreadPoolExecutor(stage.threads) as pool:
-        rows = stage(ShardTask(5, start, count, 0), decoder, pool, prefetch, journal)
-    assert prefetch.held == sum(row["image"].nbytes for row in rows if row["image"] is not None)
-    return rows
 
 
 def test_files_become_arrays_or_reasons(many_photos: Path) -> None:

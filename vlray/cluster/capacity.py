@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vlray.config.cluster import ClusterSection
+from vlray.settings.labels import matches
 from vlray.settings.wording import counted
 
 GPU_CPUS = 4  # most CPUs that a detector on a GPU gets, unless the options say otherwise
@@ -42,11 +43,15 @@ class ResourcePlan:
         )
 
 
-def living_nodes() -> list[Node]:
-    """Return the nodes of the cluster that are alive."""
+def living_nodes(label_selector: Mapping[str, str] | None = None) -> list[Node]:
+    """Return the nodes of the cluster that are alive, and whose labels match a selector."""
     import ray  # extractions without Ray plan their threads with this module
 
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    resources = [
+        node["Resources"]
+        for node in ray.nodes()
+        if node["Alive"] and matches(label_selector or {}, node["Labels"])
+    ]
     return [Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in resources]
 
 
@@ -94,7 +99,7 @@ def _shares(nodes: Sequence[Node], gpus: float) -> tuple[int, float]:
     """
     most, share = 0, float(GPU_CPUS if gpus else 1)
     for node in nodes:
-        here = _times(node.gpus, gpus) if gpus else int(node.cpus)
+        here = _on_gpus(node.gpus, gpus) if gpus else int(node.cpus)
         most += here
         # All actors get equal shares, so the node with the least CPUs per actor decides.
         if here:
@@ -120,7 +125,7 @@ def shortage(plan: ResourcePlan, nodes: Sequence[Node]) -> str:
         return (
             f"{counted(actors, 'actor')} with {cpus:g} CPUs and {gpus:g} GPUs each are requested, "
             f"but only {capacity} fit on {counted(len(nodes), 'node')}: all resources of an actor "
-            "must be on the same node"
+            f"must be on the same node{', a fraction of a GPU on one GPU' if 0 < gpus < 1 else ''}"
         )
     return ""
 
@@ -129,11 +134,15 @@ def capacity_of(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int
     """Return how many actors fit on the nodes; an actor cannot span two nodes."""
     capacity = 0
     for node in nodes:
-        fitting = [
-            _times(there, part) for there, part in zip(node, (cpus, gpus), strict=True) if part
-        ]
+        fitting = [_times(node.cpus, cpus)] if cpus else []
+        fitting += [_on_gpus(node.gpus, gpus)] if gpus else []
         capacity += min(fitting, default=at_most)
     return min(capacity, at_most)
+
+
+def _on_gpus(there: float, part: float) -> int:
+    """Return how many actors fit on a node's GPUs; Ray never splits a fraction over two GPUs."""
+    return int(there) * _times(1, part) if part < 1 else _times(there, part)
 
 
 def _times(there: float, part: float) -> int:

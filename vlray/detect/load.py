@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
+from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options, refuse_vinvl_options
 from vlray.detect.d2 import check_installed
 from vlray.detect.d2.config import check_grid
 from vlray.detect.d2.files import ZOO_PREFIX, config_files, config_path, weights_of
@@ -36,12 +36,14 @@ PRESETS = {
     "lite": "vlray.detect.lite.detector:Lite",
     "vg-caffe": "vlray.detect.visual_genome.detector:VgCaffe",
     "vg-pbua": "vlray.detect.visual_genome.detector:VgPbua",
+    "vinvl": "vlray.detect.vinvl.detector:Vinvl",
 }
 DEFAULT_NMS_THRESH = 0.5
 VG_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: the preset tries several thresholds
+VINVL = "vinvl"  # its threshold depends on nms_filter
 DETECTORS_WITH = {  # detectors with each optional method, for an error message
-    "pool_boxes": "lite, vg-caffe, vg-pbua or a Detectron2 config.yaml",
-    "grid": "vg-caffe, vg-pbua or a Detectron2 config.yaml",
+    "pool_boxes": "lite, vg-caffe, vg-pbua, vinvl or a Detectron2 config.yaml",
+    "grid": "vg-caffe, vg-pbua, vinvl or a Detectron2 config.yaml",
 }
 _DETECTRON = "vlray.detect.d2.detector:Detectron"
 _VMB = "vlray.detect.vmb.detector:Vmb"
@@ -74,11 +76,12 @@ def settled(options: DetectorSection) -> DetectorSection:
         name = f"{_absolute(file)}:{attribute}"
     elif _is_config(name):
         name = _absolute(name)
-    weights, mark, digest = options.weights.partition("#sha256=")
+    nms_thresh = 0.0 if name == VINVL else VG_NMS_THRESH.get(name, DEFAULT_NMS_THRESH)
     updates: dict[str, object] = {
         "name": name,
-        "weights": f"{_absolute(weights)}{mark}{digest}",
-        "nms_thresh": options.nms_thresh or VG_NMS_THRESH.get(name, DEFAULT_NMS_THRESH),
+        "weights": _absolute_file(options.weights),
+        "labels": _absolute_file(options.labels),
+        "nms_thresh": options.nms_thresh or nms_thresh,
     }
     # MMF's features have another number of boxes than this option's default.
     if not {"min_boxes", "max_boxes"} & options.model_fields_set and _target(name) == _VMB:
@@ -147,6 +150,8 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
         check_installed()  # before an actor imports it
     if target in (PRESETS["lite"], _DETECTRON, _VMB):
         refuse_vg_options(options)
+    if options.name != VINVL and not is_own(options):
+        refuse_vinvl_options(options)
     cls = detector_class(options)
     for method, is_needed, task in (
         ("pool_boxes", boxes_given, "pool boxes that you supply"),
@@ -182,6 +187,10 @@ def check_weights(options: DetectorSection) -> None:
         from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         check_vg(locate(vg_weights_of(options)))
+    elif options.name == VINVL:
+        from vlray.detect.vinvl.detector import check_files
+
+        check_files(options)
     elif options.weights and _target(options.name) == PRESETS["lite"]:
         check_lite(locate(options.weights))
     elif _target(options.name) in (_DETECTRON, _VMB):
@@ -227,6 +236,12 @@ def identify(options: DetectorSection) -> dict[str, str]:
         from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         identity["weights_sha256"] = sha256(locate(vg_weights_of(options)))
+    elif options.name == VINVL:
+        from vlray.detect.vinvl.detector import weights_of as vinvl_weights_of
+
+        identity["weights_sha256"] = sha256(locate(vinvl_weights_of(options)))
+        if options.labels:
+            identity["labels_sha256"] = sha256(locate(options.labels))
     elif options.weights:  # for lite, or for the user's own class
         identity |= _identify_weights(options.weights)
     elif target == PRESETS["lite"]:
@@ -288,6 +303,12 @@ def _choices(stored: Mapping[str, str]) -> str:
         f"one of {names}, a Detectron2 config.yaml, or a class of your own: "
         "module:Class or path/to/file.py:Class"
     )
+
+
+def _absolute_file(source: str) -> str:
+    """Make the path in ``PATH#sha256=DIGEST`` absolute, if it is an existing file."""
+    file, mark, digest = source.partition("#sha256=")
+    return f"{_absolute(file)}{mark}{digest}"
 
 
 def _absolute(file: str) -> str:

@@ -12,6 +12,7 @@ from torch.amp import GradScaler
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
 from vlray.engine.checkpoints import Resumed, check_same, find_whole, has_other_length, restore
+from vlray.engine.compiler import check_compiler
 from vlray.engine.data import TrainingData, open_data, with_local_weights
 from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group
@@ -33,7 +34,7 @@ from vlray.models.conform import loss_in_words, new_parameters
 from vlray.models.load import is_built_in, load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
 from vlray.models.plain import left_out
-from vlray.models.precision import warn_without_effect
+from vlray.models.precision import set_precision
 from vlray.models.store import CheckpointStore
 
 SMALL = 1_000  # examples, below which the defaults learn little more than the most frequent answer
@@ -61,7 +62,7 @@ def work(
     """
     set_threads()
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
-    warn_without_effect(config.training.precision, group.device)
+    set_precision(config.training.precision, group.device)
     batch_size = _batch_size_of_worker(config, group)
     hooks = hooks_of(config)
     store = CheckpointStore(config.output, config.data.cache_folder())
@@ -169,6 +170,7 @@ def _model(
     if config.model.activation_checkpointing:
         recompute_layers(model)
     if config.model.compile:
+        check_compiler(torch.cuda.is_available() and config.cluster.use_gpu != "no")
         # Compile in place: torch.compile(model) would rename the parameters in checkpoints.
         model.compile()
     return model, new

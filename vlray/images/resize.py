@@ -43,6 +43,28 @@ class ResizeShortestEdge:
 
 
 @dataclass(frozen=True)
+class ResizeTruncated(ResizeShortestEdge):
+    """The same, but the longer side is truncated to whole pixels instead of rounded.
+
+    Source:
+        maskrcnn-benchmark, data/transforms/transforms.py (``Resize.get_size``).
+    """
+
+    def output_hw(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width, in pixels, of the resized image."""
+        shorter, longer = min(height, width), max(height, width)
+        size = self.min_size
+        if longer / shorter * size > self.max_size:
+            size = round(self.max_size * shorter / longer)
+        if shorter == size:
+            return height, width
+        size = max(size, 1)  # an image 2,000 times as long as wide
+        if width < height:
+            return int(size * height / width), size
+        return size, int(size * width / height)
+
+
+@dataclass(frozen=True)
 class ResizeLikeCaffe:
     """Resize to float32 with one scale for both axes, as for the published Caffe features.
 

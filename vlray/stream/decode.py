@@ -22,6 +22,7 @@ from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError
 from vlray.images.sources.entry import split_member
+from vlray.images.sources.handles import look_again
 from vlray.images.sources.members import read_member
 from vlray.regions.user_boxes import describe_invalid_box
 from vlray.storage import files, fingerprint
@@ -95,6 +96,7 @@ class DecodeShard:
         """
         images = self._images().slice(task.start, task.images).to_pylist()
         fs, root = files.resolve(self.images_root)
+        look_again()
         threads = self.threads if isinstance(decoder, Decoder) else 1
         pending: deque[Future[ImageRow]] = deque()
         rows: list[ImageRow] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -16,13 +16,15 @@ from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, Identity, regions_schema, to_table
 from vlray.settings.environment import EnvironmentSection
-from vlray.stream.attempts import LOADING_S, Attempts, free_memory
+from vlray.stream.attempts import LOADING_S, Attempts
 from vlray.stream.detector import (
     ChildEndedError,
     ChildError,
     LoadedDetector,
     SeparateDetector,
+    with_device,
 )
+from vlray.stream.device import DeviceError, free_memory
 from vlray.stream.labels import provenance_of, write_labels
 from vlray.stream.limits import time_limit
 from vlray.stream.rows import DecodedShard, DetectedShard, ImageRow
@@ -92,6 +94,7 @@ class DetectShard:
         Args:
             process: Id of the actor, which stays the same when Ray restarts it.
         """
+        self._options = replace(self._options, detector=with_device(self._options.detector))
         self._problem = self._load(f"load {process}")
 
     def _load(self, work: str) -> _Problem | None:
@@ -154,7 +157,11 @@ class DetectShard:
         except ChildError as error:
             return DetectedShard(shard, None, None, *_problem(UNLOADABLE, error))
         attempts = Attempts(self._journal, work, self._options.image_timeout, self._limited, done)
-        results = attempts.detect(good, detector)
+        try:
+            results = attempts.detect(good, detector)
+        except DeviceError as error:
+            problem = _problem("the GPU can no longer be used; run the command again", error)
+            return DetectedShard(shard, None, None, *problem)
         errors = [result for result in results if isinstance(result, Exception)]
         if len(errors) >= BROKEN_FROM and len(errors) == len(results):
             text = (

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import ray
 import ray.data
 
-from vlray.cluster.capacity import ResourcePlan, allocate, living_nodes
+from vlray.cluster.capacity import ResourcePlan
 from vlray.cluster.connection import default_variables
 from vlray.cluster.console import quiet_loggers
+from vlray.cluster.growth import Growth, RayCluster, plan_actors
 from vlray.cluster.journal import start_journal
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
@@ -64,11 +66,12 @@ def shard_rows(
         forwarded(restores=not current_run()),  # the API leaves Ray as it was
         quiet_loggers(_LOG_LEVELS),
         default_variables(_NO_USAGE),
+        _planned(config, len(todo)) as (resources, growth),
     ):
-        resources = allocate(config.cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources, extra=DETAIL)
         journal = start_journal()
-        watch = Watch(resources, journal, stall_limit(config))
+        labels = config.cluster.label_selector
+        watch = Watch(resources, growth, journal, stall_limit(config), labels)
         metrics = ExtractMetrics(
             config.project, current_run(), int(plan.sizes()[todo].sum()), len(todo)
         )
@@ -83,7 +86,7 @@ def shard_rows(
         )
         with ray.data.DataContext.current(_data_context(watch.callback, metrics.callback)):
             shards = ray.data.from_arrow(shard_tables(plan, todo))
-            rows = _summaries(shards, stages, resources).iter_rows()
+            rows = _summaries(shards, stages, resources, growth, labels).iter_rows()
         iterator = iter(rows)
         with progress.inside(journal.images):
             row = next(iterator, None)
@@ -98,8 +101,25 @@ def shard_rows(
         journal.close()
 
 
+@contextmanager
+def _planned(config: ExtractConfig, shards: int) -> Iterator[tuple[ResourcePlan, Growth | None]]:
+    """Plan the actors, and withdraw the request for nodes at the end."""
+    cluster = RayCluster(config.cluster.label_selector)
+    on_cpu = config.detector.device == "cpu"
+    plan, growth = plan_actors(config.cluster, shards, cluster, on_cpu=on_cpu)
+    try:
+        yield plan, growth
+    finally:
+        if growth:
+            growth.close()
+
+
 def _summaries(
-    shards: ray.data.Dataset, stages: Stages, resources: ResourcePlan
+    shards: ray.data.Dataset,
+    stages: Stages,
+    resources: ResourcePlan,
+    growth: Growth | None,
+    label_selector: dict[str, str],
 ) -> ray.data.Dataset:
     """Run the shards in a pool of actors; only the summaries come back."""
     # A GPU must not wait for an image: besides its shard, one is decoded and one is written.
@@ -108,7 +128,8 @@ def _summaries(
         ExtractShard,
         fn_constructor_args=(stages,),
         compute=ray.data.ActorPoolStrategy(
-            size=resources.actors,
+            min_size=resources.actors,
+            max_size=growth.most if growth else resources.actors,
             max_tasks_in_flight_per_actor=in_flight,
             max_concurrent_calls_per_actor=in_flight,
             enable_true_multi_threading=True,
@@ -117,6 +138,7 @@ def _summaries(
         num_gpus=resources.gpus_per_actor,
         batch_size=1,
         batch_format="pyarrow",
+        **({"label_selector": label_selector} if label_selector else {}),
     )
 
 

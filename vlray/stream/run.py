@@ -275,9 +275,13 @@ def _rows_of_cluster(
 
 
 def _on_remaining_nodes(config: ExtractConfig, gpus_per_actor: float) -> ExtractConfig:
-    """Return settings with as many actors as fit on the remaining nodes.
+    """Return settings with as many actors as fit on the remaining nodes, or on new ones.
 
     Actors still get GPUs, because the last digits of the features differ on CPUs.
     """
-    fewer = {"actors": 0, "gpus_per_actor": gpus_per_actor}
+    from vlray.cluster.growth import RayCluster, wait_limit
+
+    fewer = {"gpus_per_actor": gpus_per_actor}
+    if not wait_limit(config.cluster, RayCluster(config.cluster.label_selector)):
+        fewer["actors"] = 0  # otherwise other nodes may replace the lost ones
     return config.model_copy(update={"cluster": config.cluster.model_copy(update=fewer)})

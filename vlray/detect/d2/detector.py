@@ -23,7 +23,7 @@ from vlray.detect.d2.config import check_grid, load_config
 from vlray.detect.d2.features import find_regions_of, pool_boxes_of
 from vlray.detect.d2.files import weights_of
 from vlray.detect.d2.grid import grid_dim_of, grid_of
-from vlray.detect.device import device_of
+from vlray.detect.device import open_device
 from vlray.detect.protocol import DetectorInfo, Resize
 from vlray.detect.weights.files import locate, sha256
 from vlray.images.resize import ResizeShortestEdge
@@ -74,7 +74,7 @@ class Detectron:
                 f"{', '.join(sorted(unknown))}; supported are obj_names and attr_names"
             )
         cfg = load_config(options)
-        cfg.MODEL.DEVICE = str(device_of(options))
+        cfg.MODEL.DEVICE = str(open_device(options))
         weights = locate(weights_of(options))
         self._options = options
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"

@@ -50,14 +50,14 @@ class Lite:
             )
         # Torch and Detectron2 take seconds to import, and the driver needs only `resize`.
         from vlray.detect.d2.features import find_regions_of, pool_boxes_of
-        from vlray.detect.device import device_of
+        from vlray.detect.device import open_device
         from vlray.detect.lite.grid import grid_dim, grid_of
         from vlray.detect.lite.model import FEATURE_DIM
         from vlray.detect.lite.weights import load_lite
 
         path = locate(options.weights) if options.weights else WEIGHTS
         self.model, obj_names = load_lite(path)
-        self.model.to(device_of(options))
+        self.model.to(open_device(options))
         self._find = functools.partial(find_regions_of, self.model, options=options)
         self._pool = functools.partial(pool_boxes_of, self.model)
         self._grid = functools.partial(grid_of, self.model, options=options)

@@ -54,7 +54,7 @@ class VmbRegions:
         levels, padded_hw = self._pyramid(images)
         outputs = [self._network.rpn["head"](level) for level in levels]
         anchors = [
-            grid_anchors(table, *level.shape[2:], stride)
+            grid_anchors(table, level.shape[2], level.shape[3], stride)
             for table, level, stride in zip(
                 self._network.anchor_tables(),
                 levels,

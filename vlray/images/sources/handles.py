@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import threading
 import zlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vlray.images.decode import ImageError
 from vlray.images.sources.entry import archive_kind
@@ -70,26 +71,49 @@ class Handle:
         self.file.close()
 
 
+class _Opened(NamedTuple):
+    handle: Handle
+    fingerprint: Fingerprint
+    look: int  # number of the look at which the fingerprint was compared
+
+
 class _PerThread(threading.local):
     def __init__(self) -> None:
-        self.handles: OrderedDict[tuple[str, str, Fingerprint], Handle] = OrderedDict()
+        self.opened: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
 
 
 _THREAD = _PerThread()
+_LOOKS = itertools.count(1)
+_look = 0
+
+
+def look_again() -> None:
+    """Compare the fingerprints of open archives once more, when each is next read.
+
+    To be called before a group of reads, such as a shard: object storage takes a request for each
+    fingerprint.
+    """
+    global _look
+    _look = next(_LOOKS)
 
 
 def open_handle(fs: pafs.FileSystem, path: str) -> Handle:
     """Open an archive, or return the handle that this thread opened before.
 
-    An archive that has been replaced is opened again.
+    An archive that has been replaced before the last `look_again` is opened again.
     """
-    with files.explained(path):
-        key = (fs.type_name, path, fingerprint.of_info(fs.get_file_info(path)))
-    handles = _THREAD.handles
-    if key not in handles:
-        handles[key] = Handle(fs, path)
-        while len(handles) > MAX_OPEN:
+    key, opened, look = (fs.type_name, path), _THREAD.opened, _look
+    known = opened.get(key)
+    if known is None or known.look != look:
+        with files.explained(path):
+            now = fingerprint.of_info(fs.get_file_info(path))
+        if known is not None and known.fingerprint != now:
+            opened.pop(key).handle.close()
+            known = None
+        handle = known.handle if known is not None else Handle(fs, path)
+        opened[key] = _Opened(handle, now, look)
+        while len(opened) > MAX_OPEN:
             # The one that has not been used for the longest time.
-            handles.popitem(last=False)[1].close()
-    handles.move_to_end(key)
-    return handles[key]
+            opened.popitem(last=False)[1].handle.close()
+    opened.move_to_end(key)
+    return opened[key].handle

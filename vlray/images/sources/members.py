@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vlray.images.decode import ImageError
 from vlray.images.sources import rows, tars, zips
 from vlray.images.sources.entry import BROKEN, Entry, archive_kind, split_member
-from vlray.images.sources.handles import open_handle
+from vlray.images.sources.handles import look_again, open_handle
 from vlray.images.sources.names import NameFilter
 from vlray.storage import files, fingerprint
 from vlray.storage.fingerprint import Fingerprint
@@ -71,7 +71,9 @@ def _listed(
 
 
 def read_member(fs: pafs.FileSystem, archive: str, place: str, max_bytes: int = 0) -> bytes:
-    """Return the bytes of a member.
+    """Return the bytes of a member: one request to object storage.
+
+    Before a group of reads, `vlray.images.sources.handles.look_again` has to be called.
 
     Args:
         fs: Filesystem of the archive.
@@ -116,6 +118,11 @@ def read_image(root: str, path: str, place: str | None = None) -> bytes:
         ImageError: The member is damaged or cannot be read by vlray.
         OSError: The file or archive is missing or unreadable.
     """
+    look_again()
+    return _read_image(root, path, place)
+
+
+def _read_image(root: str, path: str, place: str | None) -> bytes:
     fs, full = files.locate(root, path)
     if place is None:
         try:
@@ -144,10 +151,11 @@ def digests(root: str, paths: Sequence[str], places: Sequence[str | None]) -> li
 
     def read(path: str, place: str | None) -> str:
         try:
-            return fingerprint.digest(read_image(root, path, place))
+            return fingerprint.digest(_read_image(root, path, place))
         except (OSError, ImageError):
             return ""
 
+    look_again()
     with ThreadPoolExecutor(fingerprint.THREADS) as pool:
         return list(pool.map(read, paths, places))
 
