@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 import tarfile
@@ -16,48 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
 
+from tests.images.archives import IMAGES, add, content, write_parquet, write_tar, write_zip
 from vlray.images.decode import ImageError
 from vlray.images.find import list_images
 from vlray.images.listing import Listing
 from vlray.images.sources import known, zips
 from vlray.images.sources.members import digests, read_image
 from vlray.storage import fingerprint
-
-IMAGES = {f"{number:03d}.jpg": bytes([number]) * (700 + 300 * number) for number in range(7)}
-
-
-def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
-
-
-def write_tar(
-    path: Path, mode: str = "w", images: dict[str, bytes] = IMAGES, **options: int
-) -> Path:
-    with tarfile.open(path, mode, **options) as tar:  # type: ignore[call-overload] # the mode is a parameter
-        for name, data in images.items():
-            add(tar, name, data)
-            add(tar, name.replace(".jpg", ".json"), b"{}")
-    return path
-
-
-def write_zip(path: Path, method: int = zipfile.ZIP_DEFLATED, folder: str = "") -> Path:
-    with zipfile.ZipFile(path, "w", method) as file:
-        for name, data in IMAGES.items():
-            file.writestr(folder + name, data)
-        file.writestr("__MACOSX/._000.jpg", b"metadata")
-    return path
-
-
-def write_parquet(path: Path, *, rows_per_group: int = 3) -> Path:
-    """Write Hugging Face's form: a struct of the file's bytes and name."""
-    images = [{"bytes": data, "path": name} for name, data in IMAGES.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"image": images, "label": list(range(len(images)))})
-    pq.write_table(table, path, row_group_size=rows_per_group)
-    return path
-
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "ustar": lambda folder: write_tar(folder / "x.tar", format=tarfile.USTAR_FORMAT),
@@ -69,11 +33,6 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "parquet": lambda folder: write_parquet(folder / "x.parquet"),
     "hugging face": lambda folder: write_parquet(folder / "hf/data/x-00000-of-00001.parquet"),
 }
-
-
-def content(listing: Listing) -> dict[str, bytes]:
-    rows = listing.table.to_pylist()
-    return {row["image_id"]: read_image(listing.root, row["path"], row["place"]) for row in rows}
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -35,6 +35,8 @@ from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.fingerprint import ABSENT, of_paths
 
+NO_FOLDERS = "; web servers cannot list a folder"
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -115,7 +117,7 @@ def list_images(
     elif kind == FileType.NotFound:
         raise FileNotFoundError(
             f"{root} does not exist; pass a directory, an image, an archive, a table, a list file "
-            "or a pattern of files"
+            f"or a pattern of files{NO_FOLDERS if files.is_web(fs) else ''}"
         )
     else:
         found = _in_file(root, fs, path, wanted)
@@ -246,6 +248,7 @@ def _in_file(root: str, fs: FileSystem, path: str, wanted: _Wanted) -> _Found:
         raise ValueError(
             f"{root} is not a directory, an image ({_names(EXTENSIONS)}), an archive (.tar .tar.gz "
             f".zip), a table (.parquet .csv .tsv) or a list file ({_names(LIST_EXTENSIONS)})"
+            f"{NO_FOLDERS if files.is_web(fs) else ''}"
         )
     prints = of_paths(folder, paths)
     entries = to_table(Entry(path, path, one) for path, one in zip(paths, prints, strict=True))

@@ -30,6 +30,8 @@ def list_inputs(config: ExtractConfig) -> Listing:
         ValueError: The output is the folder of the images, or there are no images.
     """
     output = config.output.path
+    if files.is_read_only(output):
+        raise ValueError(f"{output}: vlray only reads there; choose a folder, s3:// or gs://")
     if files.resolve(output) == files.resolve(config.images.root):
         raise ValueError(
             f"{output} is the folder of the images; choose another folder for the output, such as "
