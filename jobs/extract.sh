@@ -9,8 +9,7 @@ set -euo pipefail
 
 : "${ACTORS:=0}"           # number of detectors that run in parallel; 0: as many as fit
 : "${GPUS_PER_ACTOR:=-1}"  # GPUs per detector, also a fraction; -1: 1 if the cluster has GPUs
-: "${CPUS_PER_ACTOR:=0}"   # CPUs per detector; 0: 1, or slightly less so that each CPU has one
-: "${DECODE_CPUS:=0.5}"    # CPUs of each task that reads and decodes images
+: "${CPUS_PER_ACTOR:=0}"   # CPUs per detector, which also decode; 0: 1, with GPUs up to 4
 
 # shellcheck source=jobs/submit.bash
 source "$(dirname -- "${BASH_SOURCE[0]}")/submit.bash"
@@ -26,5 +25,4 @@ submit extract "$images" "$out" \
   --cluster.actors "$ACTORS" \
   --cluster.gpus-per-actor "$GPUS_PER_ACTOR" \
   --cluster.cpus-per-actor "$CPUS_PER_ACTOR" \
-  --cluster.decode-cpus "$DECODE_CPUS" \
   "$@"

@@ -4,6 +4,7 @@
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
 #SBATCH --exclusive
+#SBATCH --mem=0
 #SBATCH --time=24:00:00
 #SBATCH --signal=B:TERM@120
 #
@@ -33,12 +34,16 @@ PYTHONPATH=$VLRAY_CHECKOUT${PYTHONPATH:+:$PYTHONPATH}
 RAY_AUTH_MODE=token  # keeps other users of these nodes out of the cluster
 RAY_AUTH_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 RAY_USAGE_STATS_ENABLED=0
+# Over these interfaces, the nodes of a cluster do not reach each other.
+: "${NCCL_SOCKET_IFNAME:=^lo,docker,virbr,veth}"
+export NCCL_SOCKET_IFNAME
 export PATH PYTHONPATH RAY_AUTH_MODE RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}                              # where this script runs
 address=$(python -c "import ray; print(ray.util.get_node_ip_address())")
-port=$((20000 + SLURM_JOB_ID % 10000 * 4))    # jobs on one node need different ports
+# Jobs on one node need different ports. These lie below those that Linux hands out (from 32768).
+port=$((20000 + SLURM_JOB_ID % 3000 * 4))
 folder=/tmp/vlray-$SLURM_JOB_ID               # short, because paths of Ray's sockets are limited
 started=()
 command_pid=
@@ -48,8 +53,11 @@ command_pid=
 start_ray() {
   local count=$1 which=$2
   shift 2
-  srun --nodes="$count" --ntasks="$count" --ntasks-per-node=1 --overlap "$which" \
-    ray start --block --disable-usage-stats "$@" &
+  # Without --cpu-bind=none and --mem=0, Slurm may confine a step to one core and to the memory of
+  # one core.
+  srun --nodes="$count" --ntasks="$count" --ntasks-per-node=1 --overlap --cpu-bind=none --mem=0 \
+    "$which" ray start --block --disable-usage-stats \
+    --dashboard-agent-listen-port="$((port + 2))" "$@" &
   started+=($!)
 }
 
@@ -69,7 +77,7 @@ trap finish EXIT
 trap '[[ -z $command_pid ]] || kill -TERM "$command_pid"' TERM INT
 
 start_ray 1 "--nodelist=$head" --head --node-ip-address="$address" --port="$port" \
-  --temp-dir="$folder" --include-dashboard=false
+  --ray-client-server-port="$((port + 1))" --temp-dir="$folder" --include-dashboard=false
 if [[ ${#nodes[@]} -gt 1 ]]; then
   start_ray $((${#nodes[@]} - 1)) "--exclude=$head" --address="$address:$port"
 fi

@@ -67,5 +67,5 @@ submit() {
   cd -- "$root" || exit  # this folder is sent to the nodes, except for .rayignore
   # At level info, the client also lists the files that it leaves out ("Ignoring upload").
   exec ray --logging-level warning job submit --working-dir . "${job_options[@]}" -- \
-    "${python[@]}" -m "vlray.$command" --env.runs-dir "$runs" "$@"
+    ${environment[@]+"${environment[@]}"} "${python[@]}" -m "vlray.$command" --env.runs-dir "$runs" "$@"
 }

@@ -24,6 +24,11 @@ if [[ $# -gt 0 && $1 != -* ]]; then
   shift
 fi
 
-[[ $GPUS == 0 ]] || wants_gpus "$GPUS"
+if [[ $GPUS == 0 ]]; then
+  # Ray leaves all GPUs visible to a job that asks for none.
+  environment=(env CUDA_VISIBLE_DEVICES=)
+else
+  wants_gpus "$GPUS"
+fi
 job_options=(--entrypoint-num-cpus "$CPUS" --entrypoint-num-gpus "$GPUS")
 submit test "${places[@]}" "$@"

@@ -45,6 +45,7 @@ os.environ.update(
 )
 
 pytest_plugins = [
+    "tests.fixtures.autoscaler",
     "tests.fixtures.browser",
     "tests.fixtures.clusters",
     "tests.fixtures.commands",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from vlray.runs.session import Session
 
 
@@ -12,6 +14,11 @@ def main(argv: list[str] | None = None) -> None:
         from vlray.config.convert import ConvertConfig
         from vlray.settings.reader import from_cli
 
+        if "--formats" in (sys.argv[1:] if argv is None else argv):
+            from vlray.config.formats import list_formats
+
+            print(list_formats())
+            return
         config = from_cli(ConvertConfig, argv)
         # After the options, so that --help and mistakes need neither torch nor Ray.
         from vlray.formats.command import run

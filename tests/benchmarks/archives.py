@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,11 +25,14 @@ import pyarrow.parquet as pq
 
 from tests.benchmarks.photographs import link_photographs
 from tests.benchmarks.report import print_header, print_table, verdict
+from vlray.cluster.journal import Journal
 from vlray.config.detector import DetectorSection
 from vlray.detect.load import resize_of, settled
 from vlray.images.decode import MAX_PIXELS
 from vlray.images.find import list_images
 from vlray.stream.decode import DecodeShard
+from vlray.stream.rows import ShardTask
+from vlray.stream.turns import Prefetch
 
 SHARD = 32
 RATIO, SECONDS, GIB = 0.95, 60.0, 1.5
@@ -93,11 +97,13 @@ def images_per_second(source: Path) -> float:
     images = listing.table.select(["image_id", "path", "split", "place"])
     resize = resize_of(settled(DetectorSection()))
     stage = DecodeShard(images, listing.root, MAX_PIXELS, resize)
+    journal = Journal()
+    decoder = stage.decoder(journal, separate=False, limited=False)
     began = time.perf_counter()
-    for start in range(0, images.num_rows, SHARD):
-        count = min(SHARD, images.num_rows - start)
-        columns = {"shard": [0], "start": [start], "count": [count]}
-        stage(pa.table(columns))
+    with ThreadPoolExecutor(1) as pool:
+        for start in range(0, images.num_rows, SHARD):
+            task = ShardTask(0, start, min(SHARD, images.num_rows - start), 0)
+            stage(task, decoder, pool, Prefetch(), journal)
     return images.num_rows / (time.perf_counter() - began)
 
 

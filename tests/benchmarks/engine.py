@@ -9,6 +9,8 @@ gives the medians of their rounds.
                        of the loop: all photographs / its seconds after the weights are loaded.
                        Their ratio is what is judged: it counts every decoded and written image,
                        which a rate between two shards would not (decoding runs ahead).
+    CPU s an image     of all processes, without start-up: what is left to compare where others use
+                       the same cores
     between shards     from the first finished file to the last, in whole rounds of the actors
 
 ``--compare`` also measures other shares of the same two cores: actors, threads, batches, shards.
@@ -28,6 +30,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tests.benchmarks.commands import extract_command, run, shown
+from tests.benchmarks.nodes import Clock
 from tests.benchmarks.photographs import link_photographs
 from tests.benchmarks.report import print_header, print_table, verdict
 
@@ -49,10 +52,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Rates:
-    """Images a second of one run, and the seconds of its start."""
+    """Images a second of one run, its CPU seconds an image, and the seconds of its start."""
 
     whole: float
     steady: float
+    cpu: float
     between: float = 0.0
     start: float = 0.0
 
@@ -88,7 +92,8 @@ def main() -> None:
     for variant, measured in pipelines.items():
         rows += _rows(f"pipeline, {variant}", measured, loops)
     columns = ["images/s (medians)", "without start-up", "ratio", "with start-up", "ratio"]
-    print_table([*columns, "between shards", "start-up, s"], rows)
+    columns += ["CPU s an image", "ratio", "between shards", "start-up, s"]
+    print_table(columns, rows)
     ratio = _median(pipelines[names[0]], "steady") / _median(loops, "steady")
     print(f"pipeline, {names[0]}: {ratio:.3f}, {verdict(ratio, TARGET, at_least=True)}")
 
@@ -101,6 +106,7 @@ def measure_loop(folder: Path, threads: int) -> Rates:
     return Rates(
         said["images"] / finished.seconds,
         said["images"] / said["seconds"],
+        said["cpu"] / said["images"],
         start=finished.seconds - said["seconds"],
     )
 
@@ -108,9 +114,11 @@ def measure_loop(folder: Path, threads: int) -> Rates:
 def measure_pipeline(folder: Path, name: str, variant: str) -> Rates:
     """Run the command on two photographs, then on all of them."""
     flags = VARIANTS[variant]
-    few = run(extract_command(folder / "few", folder / f"few-{name}", *flags), folder)
-    out = folder / f"out-{name}"
-    finished = run(extract_command(folder / "photographs", out, *flags), folder)
+    out, clocks = folder / f"out-{name}", [Clock(), Clock()]
+    command = extract_command(folder / "few", folder / f"few-{name}", *flags)
+    few = run(command, folder, clocks[0], 0.5)
+    command = extract_command(folder / "photographs", out, "-v", *flags)
+    finished = run(command, folder, clocks[1], 0.5)
     parts = _parts(out)
     images = sum(rows for _, rows in parts)
     said = re.search(r"detectors: (\d+) x", finished.output)
@@ -118,6 +126,7 @@ def measure_pipeline(folder: Path, name: str, variant: str) -> Rates:
     return Rates(
         images / finished.seconds,
         (images - FEW) / (finished.seconds - few.seconds),
+        (clocks[1].seconds - clocks[0].seconds) / (images - FEW),
         _between_shards(parts, actors),
         few.seconds,
     )
@@ -148,6 +157,8 @@ def _rows(name: str, measured: list[Rates], loops: list[Rates]) -> list[list[obj
             steady / _median(loops, "steady"),
             whole,
             whole / _median(loops, "whole"),
+            _median(measured, "cpu"),
+            _median(measured, "cpu") / _median(loops, "cpu"),
             _median(measured, "between"),
             _median(measured, "start"),
         ]

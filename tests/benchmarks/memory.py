@@ -117,7 +117,7 @@ def _role(process: psutil.Process, driver: psutil.Process) -> str:
     if process.pid == driver.pid:
         return "driver"
     title = " ".join(process.cmdline())
-    return f"actor {process.pid}" if "DetectShard" in title and "MapWorker" in title else ""
+    return f"actor {process.pid}" if "ExtractShard" in title and "MapWorker" in title else ""
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

@@ -84,7 +84,7 @@ def main() -> None:
 def command(folder: Path, images: str, out: str, address: str) -> list[str]:
     """Give the arguments of ``vlray extract`` on a cluster that runs."""
     made = [sys.executable, "-m", "vlray.extract", str(folder / images), str(folder / out)]
-    made += ["--cluster.address", address, "--shard-size", str(SHARD)]
+    made += ["--cluster.address", address, "--shard-size", str(SHARD), "-v"]
     return [*made, "--env.runs-dir", str(folder / "runs")]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.formats.written_text import Image, write
 from vlray import convert, extract, view
+from vlray.config.formats import FORMATS
 from vlray.regions.output import open_output
 
 
@@ -111,8 +112,13 @@ def test_the_help_shows_examples_and_every_form(capsys: pytest.CaptureFixture[st
     assert status_of("--help") == 0
     shown = capsys.readouterr().out
     assert "vlray convert train2014_obj36.tsv regions/ --images coco/train2014" in shown
-    for line in ("  tsv6        the original TSV of six columns", "  npz         any other OUT"):
-        assert line in shown
+    assert "import formats, detected from the content: tsv10, tsv6, vinvl" in shown
+    assert "vlray convert --formats lists the formats" in shown
+    convert.main(["--formats"])
+    table = capsys.readouterr().out
+    for name, info in FORMATS.items():
+        assert f"{name} " in table
+        assert f"used by {info.used_by}" in table
 
 
 def test_the_published_features_are_viewed_with_their_labels(

@@ -179,7 +179,7 @@ def test_a_job_is_followed_by_its_json_log_and_its_figures(
     assert there["levelname"] == "WARNING"
     assert there["message"].startswith("the detector raised")
     assert there["name"] == "vlray.stream"
-    assert there["actor_name"] == "MapWorker(MapBatches(DetectShard))"
+    assert there["actor_name"] == "MapWorker(MapBatches(ExtractShard))"
     assert {"timestamp_ns", "process", "node_ip", "node_id", "worker_id", "job_id"} <= there.keys()
     assert Run(run).state == "finished"
     assert Run(run).result.startswith(f"{len(open_output(tmp_path / 'out'))} images, ")

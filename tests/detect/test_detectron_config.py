@@ -10,7 +10,8 @@ import pytest
 
 import vlray.detect.d2.compat  # noqa: F401  for its stand-in of what is not compiled
 from vlray.config.detector import DetectorSection
-from vlray.detect.d2.config import config_files, config_path, load_config, weights_of
+from vlray.detect.d2.config import load_config
+from vlray.detect.d2.files import config_files, config_path, weights_of
 
 
 def write(path: Path, text: str) -> Path:
@@ -44,7 +45,7 @@ def test_identifying_a_configuration_needs_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from vlray.config.detector import DetectorSection\n"
-        "from vlray.detect.d2.config import config_files, config_path, weights_of\n"
+        "from vlray.detect.d2.files import config_files, config_path, weights_of\n"
         f"name = {str(top)!r}\n"
         "config_files(config_path(name)), weights_of(DetectorSection(name=name))\n"
         "assert not {'torch', 'detectron2'} & sys.modules.keys()\n"
@@ -84,28 +85,45 @@ def test_an_architecture_is_named_even_if_its_configuration_holds_code(tmp_path:
         load_config(DetectorSection(name=str(path)))
 
 
-def test_deformable_convolutions_are_refused_where_they_are_not_compiled(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "dconv.yaml",
-        "MODEL: {RESNETS: {DEFORM_ON_PER_STAGE: [False, True, True, True]}}\nVERSION: 2\n",
-    )
-    options = DetectorSection(name=str(path))
-    if hasattr(sys.modules["detectron2._C"], "__file__"):
-        assert load_config(options).MODEL.RESNETS.DEFORM_ON_PER_STAGE[1]
-        return
-    with pytest.raises(ValueError, match=r"dconv\.yaml needs deformable convolutions.*compiled"):
-        load_config(options)
-
-
 def test_a_configuration_without_weights_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "top.yaml", "VERSION: 2\n")
     with pytest.raises(ValueError, match=r"does not set MODEL\.WEIGHTS.*set detector\.weights"):
         weights_of(DetectorSection(name=str(path)))
 
 
-def test_a_name_of_the_model_zoo_that_is_not_there_says_where_it_is() -> None:
+def test_a_name_of_the_model_zoo_that_is_not_there_names_others() -> None:
     with pytest.raises(ValueError, match=r"no configuration file 'COCO-Detection/none\.yaml'"):
         config_path("COCO-Detection/none.yaml")
+    with pytest.raises(ValueError, match="d2:COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x"):
+        config_path("d2:COCO-InstanceSegmentation/mask_rcnn_R_101_FPN")
+
+
+def test_the_model_zoo_is_there_by_name() -> None:
+    name = "d2:COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x"
+    assert config_path(f"{name}.yaml") == config_path(name)
+    assert weights_of(DetectorSection(name=name)).endswith("138205316/model_final_a3ec72.pkl")
+    model = load_config(DetectorSection(name=name)).MODEL
+    assert (*(101, 2, 1024),) == (
+        model.RESNETS.DEPTH,
+        model.ROI_BOX_HEAD.NUM_FC,
+        model.ROI_BOX_HEAD.FC_DIM,
+    )
+
+
+def test_keys_of_training_are_ignored_and_all_others_refused_at_once(tmp_path: Path) -> None:
+    training = "SOLVER: {STEPS: no, NEW: 1}\nTEST: {NEW: 1}\nDATASETS: {NEW: 1, TEST: [a]}\n"
+    path = write(tmp_path / "good.yaml", f"{training}VERSION: 2\n")
+    assert load_config(DetectorSection(name=str(path))).DATASETS.TEST == ("a",)
+    model = "MODEL: {BUA: {ATTRIBUTE_ON: true}, RPN: {NMS_TRESH: 0.7}, POINT_HEAD: {}}\n"
+    path = write(tmp_path / "bad.yaml", f"{model}{training}INPUT: {{X: 1}}\nVERSION: 2\n")
+    with pytest.raises(ValueError, match="belong to other projects") as error:
+        load_config(DetectorSection(name=str(path)))
+    lines = [line.strip() for line in str(error.value).splitlines() if line.startswith("  ")]
+    assert [line.partition(":")[0] for line in lines] == [
+        *("MODEL.BUA", "MODEL.RPN.NMS_TRESH", "MODEL.POINT_HEAD", "INPUT.X"),
+    ]
+    assert "vg-caffe" in lines[0]
+    assert lines[2].endswith("PointRend")
 
 
 def test_grids_follow_grid_feats_vqa_in_keys_heads_and_stride(tmp_path: Path) -> None:

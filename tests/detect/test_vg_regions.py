@@ -83,16 +83,18 @@ def test_suppression_is_that_of_one_nms_for_each_class(
 def test_caffe_sorts_regions_only_where_their_number_is_clamped(
     limits: tuple[int, int], expected: list[int]
 ) -> None:
-    confidence = torch.tensor([0.01, 0.2, 0.02, 0.3, 0.03, 0.4, 0.04, 0.5, 0.05, 0.6])
-    probs = torch.stack([confidence / 2, confidence], 1)
+    confidence = np.array([0.01, 0.2, 0.02, 0.3, 0.03, 0.4, 0.04, 0.5, 0.05, 0.6], np.float32)
+    probs = np.stack([confidence / 2, confidence], 1)
     section = options("vg-caffe", min_boxes=limits[0], max_boxes=limits[1])
-    found = _each_class(torch.tensor(ROWS), probs, CAFFE, section)
+    found = _each_class(np.array(ROWS, np.float32), probs, CAFFE, section)
     assert found.tolist() == expected
 
 
 def test_a_region_that_loses_its_best_class_stays_by_another() -> None:
-    boxes = torch.tensor([[0.0, 0, 99, 99], [0, 0, 99, 90]])
-    probs = torch.tensor([[0.8, 0.1], [0.7, 0.3]])  # the second survives in its second class
+    boxes = np.array([[0, 0, 99, 99], [0, 0, 99, 90]], np.float32)
+    probs = np.array(
+        [[0.8, 0.1], [0.7, 0.3]], np.float32
+    )  # the second survives in its second class
     section = options("vg-caffe", min_boxes=0, max_boxes=10, score_thresh=0.25)
     assert _each_class(boxes, probs, CAFFE, section).tolist() == [0, 1]
     section = options("vg-caffe", min_boxes=0, max_boxes=10, score_thresh=0.35)
@@ -100,8 +102,8 @@ def test_a_region_that_loses_its_best_class_stays_by_another() -> None:
 
 
 def test_overlap_counts_whole_pixels_under_caffe() -> None:
-    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 2]])  # 30 of 100 pixels, not 18 of 81
-    probs = torch.tensor([[0.8], [0.7]])
+    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 2]], np.float32)  # 30 of 100 pixels, not 18 of 81
+    probs = np.array([[0.8], [0.7]], np.float32)
     section = options("vg-caffe", min_boxes=0, max_boxes=10)
     strict = replace(CAFFE, nms_thresh=(0.29,))
     assert _each_class(boxes, probs, strict, section).tolist() == [0]
@@ -110,8 +112,8 @@ def test_overlap_counts_whole_pixels_under_caffe() -> None:
 
 def test_pbua_tries_higher_thresholds_until_there_are_enough() -> None:
     # Each covers 0.55, 0.65, ... of the first.
-    boxes = torch.tensor([[0.0, 0, 100, height] for height in (100, 55, 65, 75, 85, 95)])
-    scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    boxes = np.array([[0, 0, 100, high] for high in (100, 55, 65, 75, 85, 95)], np.float32)
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], np.float32)
 
     def found(number: int) -> list[int]:
         section = options("vg-pbua", min_boxes=number, max_boxes=number)

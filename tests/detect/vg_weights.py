@@ -49,23 +49,22 @@ def random_vg_state(seed: int = 0, with_attributes: bool = True) -> State:
             same with it and without.
     """
     state = {
-        name: _random(shape, seed, name)
-        for name, shape in canonical_shapes(with_attributes).items()
+        name: random(shape, seed, name) for name, shape in canonical_shapes(with_attributes).items()
     }
     x = max_pool2d(
-        _norm_fitted(state, "backbone.stem.conv1", _crops(), 1, 2, 3).relu(), 3, 2, 0, 1, True
+        _norm_fitted(state, "backbone.stem.conv1", crops(), 1, 2, 3).relu(), 3, 2, 0, 1, True
     )
     for stage, blocks, stride in (("res2", 3, 1), ("res3", 4, 2), ("res4", 23, 2)):
         x = _stage(state, f"backbone.{stage}", blocks, x, stride)
     _fit_rpn(state, x)
     # A dilated stage of 14x14 is four undilated ones of 7x7 each; one of them tells enough.
-    pooled = roi_pool(x, _rois(seed), (14, 14), 1 / 16)[:, :, ::2, ::2]
+    pooled = roi_pool(x, rois(seed), (14, 14), 1 / 16)[:, :, ::2, ::2]
     features = _stage(state, "roi_heads.res5", 3, pooled, 1).mean((2, 3))
     _fit_predictor(state, features, with_attributes, seed)
     return {name: value.float().contiguous() for name, value in state.items()}
 
 
-def _random(shape: tuple[int, ...], seed: int, name: str) -> Tensor:
+def random(shape: tuple[int, ...], seed: int, name: str) -> Tensor:
     """Draw weights of variance 2 / fan_in; vectors are zero. Integers are the same everywhere."""
     if len(shape) == 1:
         return torch.zeros(shape, dtype=torch.double)
@@ -75,13 +74,13 @@ def _random(shape: tuple[int, ...], seed: int, name: str) -> Tensor:
     return values * ((2 / fan_in) ** 0.5 / 73.3)
 
 
-def _rounded(values: Tensor) -> Tensor:
+def rounded(values: Tensor) -> Tensor:
     """Keep so few bits that the last ones of float64, which differ between CPUs, do not count."""
     mantissa, exponent = torch.frexp(values)
     return torch.ldexp((mantissa * 2**_BITS).round() / 2**_BITS, exponent)
 
 
-def _crops() -> Tensor:
+def crops() -> Tensor:
     """Give parts of photographs as the network takes them: BGR, without the mean."""
     crops = []
     for name, left, top, side in _CROPS:
@@ -95,7 +94,7 @@ def _crops() -> Tensor:
     return torch.cat(crops) - torch.tensor([102.9801, 115.9465, 122.7717]).view(1, 3, 1, 1)
 
 
-def _rois(seed: int) -> Tensor:
+def rois(seed: int) -> Tensor:
     generator = np.random.default_rng([seed, 1])
     count = len(_CROPS) * _ROIS
     corners = torch.from_numpy(generator.integers(0, _SIDE * 3 // 5, (count, 2)))
@@ -109,8 +108,8 @@ def _norm_fitted(
 ) -> Tensor:
     """Convolve, and fit the norm so that what comes out has mean 0 and deviation ``gain``."""
     y = conv2d(x, state[f"{name}.weight"].double(), None, stride, padding)
-    mean = _rounded(y.mean((0, 2, 3)))
-    var = _rounded(y.var((0, 2, 3), correction=0) + 1e-3)
+    mean = rounded(y.mean((0, 2, 3)))
+    var = rounded(y.var((0, 2, 3), correction=0) + 1e-3)
     state[f"{name}.norm.running_mean"], state[f"{name}.norm.running_var"] = mean, var
     state[f"{name}.norm.weight"] = torch.full_like(mean, gain)
     shape = (1, -1, 1, 1)
@@ -134,15 +133,15 @@ def _fit_rpn(state: State, x: Tensor) -> None:
     for name, gain in (("objectness_logits", _OBJECTNESS), ("anchor_deltas", _DELTAS)):
         weight = state[f"{_HEAD}.{name}.weight"].double()
         found = conv2d(hidden, weight)
-        scale = _rounded(gain / found.std((0, 2, 3)))
+        scale = rounded(gain / found.std((0, 2, 3)))
         bias = -(found.mean((0, 2, 3)) * scale)
         if name == "anchor_deltas":
             bias.view(-1, 4)[:, 2:] += _GROWTH
-        state[f"{_HEAD}.{name}.weight"] = _rounded(weight * scale.view(-1, 1, 1, 1))
-        state[f"{_HEAD}.{name}.bias"] = _rounded(bias)
+        state[f"{_HEAD}.{name}.weight"] = rounded(weight * scale.view(-1, 1, 1, 1))
+        state[f"{_HEAD}.{name}.bias"] = rounded(bias)
 
 
-def _whitener(features: Tensor, gain: float) -> tuple[Tensor, Tensor]:
+def whitener(features: Tensor, gain: float) -> tuple[Tensor, Tensor]:
     """Give (rows, mean): random mixtures of rows score regions with a deviation near ``gain``."""
     mean = features.mean(0)
     centered = features - mean
@@ -170,11 +169,11 @@ def _fit_predictor(state: State, x: Tensor, with_attributes: bool, seed: int) ->
 
 
 def _fit_layer(state: State, layer: str, inputs: Tensor, gain: float, seed: int) -> None:
-    rows, mean = _whitener(inputs, gain)
+    rows, mean = whitener(inputs, gain)
     count = len(state[f"{_PREDICTOR}.{layer}.bias"])
-    mixture = _random((count, len(rows)), seed, layer).double() * (len(rows) / 2) ** 0.5
+    mixture = random((count, len(rows)), seed, layer).double() * (len(rows) / 2) ** 0.5
     weight = mixture @ rows
     if layer == "bbox_pred":
         weight *= torch.tensor(BOX_WEIGHTS).repeat(count // 4)[:, None]
-    state[f"{_PREDICTOR}.{layer}.weight"] = _rounded(weight)
-    state[f"{_PREDICTOR}.{layer}.bias"] = _rounded(-weight @ mean)
+    state[f"{_PREDICTOR}.{layer}.weight"] = rounded(weight)
+    state[f"{_PREDICTOR}.{layer}.bias"] = rounded(-weight @ mean)

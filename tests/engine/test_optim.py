@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vlray.config.training import OptimSection
-from vlray.engine.optim import BertAdam, freeze, lr_factor, make_optimizer, set_lr
+from vlray.engine.optim import BertAdam, clip_each, freeze, lr_factor, make_optimizer, set_lr
 
 
 def test_bert_adam_is_the_formula_of_bert() -> None:
@@ -77,3 +77,11 @@ def test_frozen_parameters_are_not_among_those_of_the_optimizer() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
     with pytest.raises(ValueError, match="freezes all parameters"):
         freeze(model, ["*"])
+
+
+def test_each_gradient_is_scaled_down_to_the_norm_alone() -> None:
+    large, small, none = (nn.Parameter(torch.zeros(4)) for _ in range(3))
+    large.grad, small.grad = torch.full((4,), 3.0), torch.full((4,), 0.1)
+    clip_each([large, small, none], 1.0)
+    torch.testing.assert_close(large.grad, torch.full((4,), 0.5))
+    torch.testing.assert_close(small.grad, torch.full((4,), 0.1))

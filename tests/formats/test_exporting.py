@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -8,68 +7,17 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fixtures.outputs import DIM, image, write_output
 from vlray.config.convert import ConvertConfig
 from vlray.formats import exporting
 from vlray.formats.exporting import ExportResult, export_output
 from vlray.formats.importing import import_file
-from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput, open_output
-from vlray.regions.schema import regions_schema, to_table
-
-SHARD = 4
-DIM = 6
-
-
-def image(seed: int, count: int, heads: str = "oa") -> RegionBatch:
-    """Regions as a detector gives them: inside the image, scores above 0."""
-    rng = np.random.default_rng(seed)
-    height, width = (int(side) for side in rng.integers(20, 900, 2))
-    ends = np.sort(rng.uniform(0, 1, (2, count, 2)), axis=0) * [width, height]
-    boxes = np.minimum(np.concatenate(ends, axis=1), [width, height] * 2).astype(np.float32)
-    if count:
-        boxes[0] = [0, 0, width - 1, height - 1]
-    probs = rng.uniform(0.01, 1, (2, count)).astype(np.float32)
-    ids = rng.integers(0, 400, (2, count)).astype(np.int32)
-    return RegionBatch(
-        np.array([[height, width]], np.int32),
-        np.array([count], np.int32),
-        boxes,
-        rng.normal(0, 9, (count, DIM)).astype(np.float32),
-        *((ids[0], probs[0]) if "o" in heads else (None, None)),
-        *((ids[1], probs[1]) if "a" in heads else (None, None)),
-    )
-
-
-def write_output(out: Path, images: dict[str, RegionBatch], dtype: str = "float16") -> Path:
-    """Write an output as extract does, in files of a few images."""
-    (out / parts.REGIONS).mkdir(parents=True)
-    schema = regions_schema(DIM, dtype)
-    rows = iter(images.items())
-    for shard, some in enumerate(iter(lambda: list(islice(rows, SHARD)), [])):
-        tables = [to_table(r, [i], ["p"], [f"s{n % 2}"], schema) for n, (i, r) in enumerate(some)]
-        encoded = parts.encode_regions(pa.concat_tables(tables).combine_chunks(), "zstd")
-        (out / parts.REGIONS / parts.part_name(shard)).write_bytes(encoded)
-    about = {
-        "dataset": "made up",
-        "images_root": "",
-        "detector": {"name": "made-up"},
-        "settings": {},
-        "vlray_version": "0",
-        "schema_version": 1,
-    }
-    (out / parts.SETTINGS).write_text(json.dumps(about))
-    names = {
-        "obj_names": [f"o{n}" for n in range(400)],
-        "attr_names": [f"a{n}" for n in range(400)],
-    }
-    (out / parts.LABELS).write_text(json.dumps(names))
-    return out
 
 
 def export(out: Path, place: Path, **options: Any) -> ExportResult:
@@ -210,7 +158,7 @@ def test_a_split_is_exported_alone(output: Path, tmp_path: Path) -> None:
 
 def test_forms_that_are_only_read_are_refused_by_name(output: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="vinvl is supported for imports only; choose from: tsv10, hdf5, npz"
+        ValueError, match="vinvl is supported for imports only; choose from: tsv10, tsv6, npz, mcan"
     ):
         export(output, tmp_path / "there.tsv", format="vinvl")
     with pytest.raises(ValueError, match="export to a local file or folder"):

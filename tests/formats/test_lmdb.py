@@ -15,7 +15,7 @@ import pytest
 
 from tests.formats import written
 from tests.formats.written import Image, assert_resumes, assert_same, read_all, some_images
-from vlray.formats.readers import lmdb_file
+from vlray.formats.readers import lmdb_database
 from vlray.formats.readers.lmdb_file import LmdbReader
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
@@ -52,7 +52,7 @@ def test_every_form_of_values_is_read(form: str, subdir: bool, tmp_path: Path) -
 def test_two_readings_at_once_do_not_disturb_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lmdb_file, "_CHUNK", 1)  # opened anew for each value
+    monkeypatch.setattr(lmdb_database, "_CHUNK", 1)  # opened anew for each value
     images = some_images(5)
     written.save_lmdb(tmp_path / "a", {image.image_id: mmf(image) for image in images})
     reader = LmdbReader(tmp_path / "a", trust_pickle=True)

@@ -55,7 +55,7 @@ FORMS: dict[str, tuple[Callable[[Path, list[Image]], Path], str]] = {
     "lmdb-tsv": (database(written.volta_of_tsv), "oOaA"),
     "lmdb-hdf5": (database(written.volta_of_hdf5), "oOaA"),
     "hdf5": (written.hdf5_volta, "oOaA"),
-    "hdf5-butd": (lambda p, i: written.hdf5_butd(p.with_suffix(".hdf5"), i, False), ""),
+    "butd-hdf5": (lambda p, i: written.hdf5_butd(p.with_suffix(".hdf5"), i, False), ""),
     "hdf5-ban": (lambda p, i: written.hdf5_butd(p.with_suffix(".hdf5"), i, True), ""),
     "arrow-hf": (hugging_face, "oOaA"),
     "arrow-vltk": (lambda p, i: written.save_stream(p, written.vltk_table(i)), "oa"),

@@ -209,7 +209,7 @@ INPUTS = (
     _convert("npz caffe", _npz(written.npz_caffe), "in", "--trust-pickle"),
     _convert("npz boxes", _npz(written.npz_boxes), "in"),
     _convert("npz mcan", _npz(written.npz_mcan), "in"),
-    _convert("npy", _npy, "in", "--trust-pickle", *SIZES),
+    _convert("mmf", _npy, "in", "--trust-pickle", *SIZES),
     _convert("lmdb", _lmdb, "in.lmdb", "--trust-pickle"),
     _convert("hdf5", _hdf5, "in.h5"),
     _convert("butd", _butd, "train36.hdf5", "--trust-pickle"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vlray.cluster.gpus import driver_version
 from vlray.config.doctor import DoctorConfig
 from vlray.installation import checks, detectron2
 from vlray.installation.versions import versions_line
@@ -36,12 +37,12 @@ def test_torch_is_compared_with_the_driver(cuda, driver, gpus, state, words) -> 
 
 def test_the_version_of_the_driver_is_read(tmp_path: Path) -> None:
     path = tmp_path / "version"
-    assert checks.driver_version(path) == ""
+    assert driver_version(path) == ""
     path.write_text(
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n"
         "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
     )
-    assert checks.driver_version(path) == "580.65.06"
+    assert driver_version(path) == "580.65.06"
 
 
 def test_this_installation_has_no_problem(tmp_path, monkeypatch) -> None:

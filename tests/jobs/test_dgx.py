@@ -21,7 +21,7 @@ def config() -> ExtractConfig:
 @pytest.mark.parametrize("cpus", [224, 256], ids=["DGX H100", "DGX A100"])
 def test_a_dgx_holds_a_detector_on_each_gpu(cpus: int) -> None:
     plan = allocate(config().cluster, [Node(cpus, 8)], shards=10_000)
-    assert plan == ResourcePlan(8, 2.0, 1, 2, 0.5)
+    assert plan == ResourcePlan(8, 8.0, 1, 1)
 
 
 def test_half_a_dgx_is_refused_with_both_numbers() -> None:

@@ -104,9 +104,27 @@ def test_rays_autoscaler_reads_the_clusters_resources(path: Path) -> None:
     kinds = config["available_node_types"]
     (worker,) = [kinds[name] for name in kinds if name != config["head_node_type"]]
     assert kinds[config["head_node_type"]]["resources"]["CPU"] == 0
-    assert worker["resources"]["GPU"] == 1
-    # What a GPU's detector, decoding and writing take at least, so that a node has work to do.
-    assert worker["resources"]["CPU"] >= 1 + 0.5 + 0.25
+    assert worker["resources"]["GPU"] == 8  # NCCL leaves a pod over the network only
+    # What the detectors, decoding and writing take at least, so that a node has work to do.
+    assert worker["resources"]["CPU"] >= 8 + 0.5 + 0.25
+
+
+@manifests
+def test_a_workers_shared_memory_holds_rays_object_store_and_its_cache_is_shared(
+    path: Path,
+) -> None:
+    _, worker = groups_of(yaml.safe_load(path.read_text()))
+    pod = worker["template"]["spec"]
+    (container,) = pod["containers"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    size = int(volumes["shm"]["emptyDir"]["sizeLimit"].removesuffix("Gi"))
+    memory = int(container["resources"]["limits"]["memory"].removesuffix("Gi"))
+    assert mounts["/dev/shm"]["name"] == "shm"
+    assert size >= 0.3 * memory + 16  # Ray's share of the memory, and room for NCCL
+    assert mounts["/home/vlray/.cache"]["name"] == "data"
+    (cache,) = [one["value"] for one in container["env"] if one["name"] == "TRITON_CACHE_DIR"]
+    assert cache.startswith("/home/vlray/.cache/")
 
 
 @manifests

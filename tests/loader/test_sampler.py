@@ -172,3 +172,24 @@ def test_five_million_examples_take_four_bytes_each() -> None:
     assert len(step.indices) == 32
     assert sampler._orders is not None
     assert sampler._orders[1][0].nbytes == 4 * 5_400_000
+
+
+@given(st.integers(1, 300), st.integers(1, 7), st.integers(1, 3))
+def test_texts_of_similar_lengths_share_a_batch_and_every_example_comes_once(
+    size: int, batch_size: int, world: int
+) -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, size)
+    workers = [
+        Sampler(
+            parts_of(size), batch_size, lengths=lengths, drop_last=False, rank=rank, world=world
+        )
+        for rank in range(world)
+    ]
+    assert sorted(seen(*workers)) == list(range(size))
+    plain = Sampler(parts_of(size), batch_size * world, drop_last=False)
+    grouped = Sampler(parts_of(size), batch_size * world, lengths=lengths, drop_last=False)
+
+    def padded(sampler: Sampler) -> int:
+        return sum(int(lengths[step.indices].max()) * len(step.indices) for step in sampler)
+
+    assert padded(grouped) <= padded(plain)

@@ -30,6 +30,7 @@ class GridDetector:
         trouble: A file; while it exists, one image in two raises.
         always: Raise on every image.
         poison: Raise on every image whose mean colour is above this.
+        hold: A folder; each process leaves its number there, and waits while it has a file "wait".
         fatal: A file; while it exists, abort on images whose mean colour is above its number.
     """
 
@@ -109,6 +110,10 @@ class GridDetector:
 
     def _misbehave(self, image: np.ndarray) -> None:
         time.sleep(self._options.get("seconds", 0))
+        if hold := self._options.get("hold"):
+            Path(hold, str(os.getpid())).touch()
+            while Path(hold, "wait").exists():
+                time.sleep(0.05)
         if self._options.get("always"):
             raise RuntimeError("this detector always raises")
         if image.mean() > self._options.get("poison", 256):

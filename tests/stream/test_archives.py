@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.fixtures.decoding import decode
 from vlray.config.cluster import ClusterSection
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
@@ -24,7 +25,6 @@ from vlray.config.output import OutputSection
 from vlray.images.decode import MAX_PIXELS
 from vlray.images.find import list_images
 from vlray.storage import files, fingerprint
-from vlray.stream.block import unpack
 from vlray.stream.decode import DecodeShard
 from vlray.stream.run import ExtractResult, extract
 
@@ -193,14 +193,12 @@ def test_a_member_costs_one_request_to_a_bucket(
             url = proxy.stdout.readline().strip()
             listing = list_images(f"{bucket}/x.tar?endpoint_override={url}")
             stage = DecodeShard(listing.table, listing.root, MAX_PIXELS, None)
-            shards = [
-                stage(pa.table({"shard": [0], "start": [start], "count": [3]})) for start in (0, 3)
-            ]
+            rows = decode(stage, 0, 3) + decode(stage, 3, 3)
         finally:
             proxy.kill()
         answers = [line.split() for line in proxy.stdout]
     # Noise is no image, but it has been read.
-    read = [row["digest"] for one in shards for row in unpack(one)[1]["images"].to_pylist()]
+    read = [row["digest"] for row in rows]
     assert read == [fingerprint.digest(data) for data in noise.values()]
     members = [size for method, _, size in answers if (method, size) == ("GET", "300000")]
     assert len(members) == 6
@@ -208,6 +206,6 @@ def test_a_member_costs_one_request_to_a_bucket(
     received = sum(int(size) for method, _, size in answers if method == "GET")
     assert received - 6 * 300_000 < 100_000
     # Its time is asked twice for the listing and once a shard; opening it asks for its size, once
-    # for the listing and once for the shards.
+    # for the listing and once for each thread that decodes: `decode` starts one.
     looks = [path for method, path, _ in answers if method == "HEAD"]
-    assert len(looks) == 6
+    assert len(looks) == 7

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -21,11 +22,11 @@ from vlray.config.images import ImagesSection
 from vlray.config.output import OutputSection
 from vlray.images.decode import ImageError
 from vlray.regions.output import open_output
-from vlray.stream.block import DECODED, pack, unpack
 from vlray.stream.decoder import SeparateDecoder
 from vlray.stream.detect import LAST_DEATHS, DetectOptions, DetectShard
 from vlray.stream.local import MARKER
 from vlray.stream.nodes import STALL_S, stall_limit
+from vlray.stream.rows import DecodedShard, ImageRow, ShardTask
 from vlray.stream.run import DetectorError, ExtractResult, extract
 
 FATAL = f"{Path(__file__).with_name('fatal_detector.py')}:FatalDetector"
@@ -109,6 +110,27 @@ def test_a_hang_on_ray_ends_two_processes_and_costs_one_image(
     check(tmp_path / "out", "no result within 1.5 s")
 
 
+@pytest.mark.usefixtures("processes")
+def test_a_time_limit_holds_while_other_threads_begin_and_end_theirs() -> None:
+    code = (
+        "import sys, threading, time\n"
+        "from vlray.stream.limits import time_limit\n"
+        "def others():\n"
+        "    for seconds in (50, 100):\n"
+        "        with time_limit(seconds): pass\n"
+        "with time_limit(100), time_limit(100): pass\n"  # ends in time
+        "print('first', flush=True)\n"
+        "with time_limit(0.3):\n"
+        "    thread = threading.Thread(target=others); thread.start(); thread.join()\n"
+        "    print('hangs', flush=True)\n"
+        "    time.sleep(100)\n"
+        "print('survived')"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()) == (1, ["first", "hangs"]), done.stderr
+
+
 def test_a_detector_that_cannot_be_loaded_ends_the_run_with_one_line(
     ray_cluster: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -133,32 +155,37 @@ def test_only_the_image_that_also_ends_the_process_around_its_own_is_given_up(
     options = DetectOptions(
         DetectorSection(name=FATAL, batch_size=2), "float32", str(tmp_path), {}, 1
     )
-    shard = DetectShard(options)
-    images = [{"image_id": name, "path": name, "split": "all"} for name in "abcd"]
-    shape = {"image_height": 1, "image_width": 1, "pixels": b"abc", "shape": [1, 1, 3]}
-    table = pa.Table.from_pylist([i | shape | {"dtype": "uint8"} for i in images], schema=DECODED)
+    journal = Journal()
+    detect = DetectShard(options, journal)
+    detect.load()
+
+    def shard(deaths: int) -> DecodedShard:
+        image = {"image_height": 1, "image_width": 1, "boxes": None}
+        rows: list[ImageRow] = [
+            {"image_id": name, "path": name, "split": "all", "image": np.ones((1, 1, 3), np.uint8)}
+            | image
+            for name in "abcd"
+        ]
+        return DecodedShard(ShardTask(7, 0, 4, deaths), rows)
+
     # Actors died twice without isolation; twice with c and d; and twice with c alone.
-    deaths(shard._journal, "shard 7", 3 * DEATHS)
-    deaths(shard._journal, "detect c and 1 more", DEATHS)
-    deaths(shard._journal, "detect c and 0 more", DEATHS)
-    with contextlib.closing(shard):
-        _, tables = unpack(shard(pack(7, images=table)))
-        assert tables["regions"]["image_id"].to_pylist() == ["a", "b", "d"]
-        assert tables["failures"].select(["image_id", "stage", "reason"]).to_pylist() == [
+    deaths(journal, "detect c and 1 more", DEATHS)
+    deaths(journal, "detect c and 0 more", DEATHS)
+    with contextlib.closing(detect):
+        detected = detect(shard(3 * DEATHS), lambda rows: None)
+        assert detected.regions["image_id"].to_pylist() == ["a", "b", "d"]
+        assert detected.failures.select(["image_id", "stage", "reason"]).to_pylist() == [
             {
                 "image_id": "c",
                 "stage": "process",
                 "reason": "the detector's process, and the one around it, ended 2 times on it",
             }
         ]
-    _, tables = unpack(shard(pack(7, images=table)))  # the ends of the work are recorded
-    assert tables["regions"].num_rows == 4
+    detected = detect(shard(0), lambda rows: None)  # the ends of the work are recorded
+    assert detected.regions.num_rows == 4
     # Innocent images do not become failures because their actors are killed all the time.
-    deaths(shard._journal, "shard 7", LAST_DEATHS)
-    _, tables = unpack(shard(pack(7, images=table)))
-    assert tables["problem"]["problem"].to_pylist() == [
-        "shard 7 ended its process 20 times, also with isolated images"
-    ]
+    detected = detect(shard(LAST_DEATHS), lambda rows: None)
+    assert detected.problem == "shard 7 ended its process 20 times, also with isolated images"
 
 
 @pytest.mark.usefixtures("processes")

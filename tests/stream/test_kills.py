@@ -55,6 +55,10 @@ class Bench:
     def words(self) -> str:
         return (self.folder / "words.txt").read_text()
 
+    def ended(self, process: subprocess.Popen[bytes], *statuses: int) -> None:
+        """Wait for the end of a run, and show its last lines if its exit status is another one."""
+        assert process.wait() in statuses, self.words()[-5000:]
+
 
 def files_of(out: Path) -> dict[str, bytes]:
     return {
@@ -104,18 +108,18 @@ def wait_for_parts(out: Path, process: subprocess.Popen[bytes], count: int) -> N
     wait_until(lambda: are_there() or process.poll() is not None, 240, every=0.02)
 
 
-def kill_driver(process: subprocess.Popen[bytes], moment: random.Random) -> None:
+def kill_driver(bench: Bench, process: subprocess.Popen[bytes], moment: random.Random) -> None:
     process.kill()
     process.wait()
 
 
-def interrupt_driver(process: subprocess.Popen[bytes], moment: random.Random) -> None:
+def interrupt_driver(bench: Bench, process: subprocess.Popen[bytes], moment: random.Random) -> None:
     process.send_signal(signal.SIGINT)
     # 1 and -2: while Python itself was still starting, where nobody can catch it.
-    assert process.wait() in (130, 0, 1, -signal.SIGINT)
+    bench.ended(process, 130, 0, 1, -signal.SIGINT)
 
 
-def kill_workers(process: subprocess.Popen[bytes], moment: random.Random) -> None:
+def kill_workers(bench: Bench, process: subprocess.Popen[bytes], moment: random.Random) -> None:
     """Kill an actor or task of the run three times; the run itself goes on to its end."""
     for _ in range(3):
         victims = [child for child in psutil.Process().children(recursive=True) if works(child)]
@@ -123,20 +127,19 @@ def kill_workers(process: subprocess.Popen[bytes], moment: random.Random) -> Non
             with contextlib.suppress(psutil.NoSuchProcess):
                 moment.choice(victims).send_signal(signal.SIGKILL)
         time.sleep(moment.random())
-    assert process.wait() == 0
+    bench.ended(process, 0)
 
 
 def works(child: psutil.Process) -> bool:
-    """Tell whether a process is an actor or task of a stage; one that just ended is none."""
+    """Return whether a process is an actor of the run; one that just ended is not."""
     try:
         names = child.name() + "".join(child.cmdline()[:1])
     except psutil.NoSuchProcess:
         return False
-    stages = ("MapWorker", "DetectShard", "WriteShard", "DecodeShard")
-    return any(stage in names for stage in stages)
+    return "MapWorker" in names or "ExtractShard" in names
 
 
-KINDS: dict[str, Callable[[subprocess.Popen[bytes], random.Random], None]] = {
+KINDS: dict[str, Callable[[Bench, subprocess.Popen[bytes], random.Random], None]] = {
     "the driver is killed": kill_driver,
     "the driver is interrupted": interrupt_driver,
     "actors and tasks are killed": kill_workers,
@@ -154,7 +157,7 @@ def test_after_a_kill_the_next_run_gives_the_unbroken_output(
             process = bench.start(out)
             wait_for_parts(out, process, moment.randrange(0, 8))
             time.sleep(moment.random() * 0.3)
-            KINDS[kind](process, moment)
+            KINDS[kind](bench, process, moment)
         bench.finish(out)
         assert files_of(out) == unbroken, f"round {seed}"
 
@@ -197,12 +200,12 @@ def test_a_killed_rerun_with_replaced_images_ends_as_if_it_were_the_first(
         if seed % 2:  # every second one was killed in its first run as well
             process = bench.start(out)
             wait_for_parts(out, process, moment.randrange(3, 8))
-            kill_driver(process, moment)
+            kill_driver(bench, process, moment)
         else:
             shutil.copytree(bench.folder / "unbroken", out)
         process = fresh.start(out)
         time.sleep(moment.random() * 8)
-        KINDS[kind](process, moment)
+        KINDS[kind](bench, process, moment)
         fresh.finish(out)
         assert rows_of(out) == expected, f"round {seed}"
 
@@ -229,9 +232,9 @@ def test_kills_while_an_image_is_singled_out_cost_no_other_image(
                         moment.choice(victims).kill()
                 time.sleep(moment.random())
             if seed % 2:
-                kill_driver(process, moment)
+                kill_driver(bench, process, moment)
                 bench.finish(out)
-            assert process.wait() == (-signal.SIGKILL if seed % 2 else 0)
+            bench.ended(process, -signal.SIGKILL if seed % 2 else 0)
             rows = rows_of(out)
             (culprit,) = (row for row in rows["failures"] if row["stage"] == "process")
             assert culprit["error"] == "ProcessEnded"
@@ -271,7 +274,7 @@ def test_after_a_raising_detector_the_next_run_gives_the_unbroken_output(
         wait_for_parts(out, process, moment.randrange(0, 6))
         trouble.touch()
         try:
-            assert process.wait() in (0, 1)
+            bench.ended(process, 0, 1)
         finally:
             trouble.unlink()
         bench.finish(out)
@@ -298,7 +301,7 @@ def test_a_full_disk_ends_the_run_with_its_name_and_loses_nothing(
         with ballast.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
             while True:
                 stream.write(bytes(4096))
-        assert process.wait() == 1
+        bench.ended(process, 1)
         assert "No space left on device" in bench.words()
         assert not list((out / "regions").glob(".tmp-*"))
         ballast.unlink()

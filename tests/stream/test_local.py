@@ -52,16 +52,16 @@ def test_an_interrupted_run_is_finished_by_the_next(
     extract(config_of(many_photos, whole, grid_detector, address="none"))
 
     written: list[int] = []
-    write = local.DetectShard.__call__
+    detect = local.ShardWork.detect
 
-    def interrupted(self: Any, row: Any) -> Any:
+    def interrupted(self: Any, decoded: Any) -> Any:
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(0)
-        return write(self, row)
+        return detect(self, decoded)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local.DetectShard, "__call__", interrupted)
+        patch.setattr(local.ShardWork, "detect", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extract(config_of(many_photos, out, grid_detector, address="none"))
     assert len(list((out / "regions").iterdir())) == 3

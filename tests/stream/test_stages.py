@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
+from tests.deadlines import wait_until
+from tests.fixtures.decoding import decode
+from vlray.cluster.journal import Journal
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import resize_of
@@ -27,16 +31,18 @@ from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
 from vlray.regions.schema import FAILURES, from_table
 from vlray.stream import progress
-from vlray.stream.block import DECODED, image_rows, pack, unpack
-from vlray.stream.decode import DecodeShard
+from vlray.stream.decode import DecodeShard, size_of
 from vlray.stream.detect import DetectOptions, DetectShard
 from vlray.stream.identity import identity_of
 from vlray.stream.progress import ExtractProgress
+from vlray.stream.rows import DecodedShard, DetectedShard, ImageRow, ShardTask
+from vlray.stream.shard import ExtractShard, ShardWork
+from vlray.stream.stages import Stages
+from vlray.stream.turns import Prefetch, Turns
 from vlray.stream.write import WriteShard
 
 FS = LocalFileSystem()
 SIZES = ((120, 160), (160, 120), (140, 140))
-TABLES = st.lists(st.tuples(st.text(), st.binary(), st.none() | st.floats(allow_nan=False)))
 
 
 def table_of(rows: list[tuple[str, bytes, float | None]]) -> pa.Table:
@@ -44,49 +50,26 @@ def table_of(rows: list[tuple[str, bytes, float | None]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip("abc", row, strict=True)) for row in rows], schema)
 
 
-@given(st.integers(0, 2**31 - 1), TABLES, TABLES)
-def test_what_is_packed_is_unpacked(shard: int, one: list[Any], two: list[Any]) -> None:
-    tables = {"images": table_of(one), "failures": table_of(two)}
-    row = pack(shard, **tables)
-    assert row.num_rows == 1
-    again, found = unpack(row)
-    assert again == shard
-    assert found == tables
-
-
-def test_a_table_is_unpacked_without_a_copy_and_its_images_may_be_written_to() -> None:
-    image = np.full((2, 3, 3), 7, np.uint8)
-    row = pa.concat_tables([pack(n, images=decoded([image])) for n in range(2)]).combine_chunks()
-    memory = row["images"].chunk(0).buffers()[2]
-    for number in range(2):
-        shard, tables = unpack(row.slice(number, 1))
-        assert shard == number
-        pixels = tables["images"]["pixels"].chunk(0).buffers()[2]
-        assert memory.address < pixels.address < memory.address + memory.size
-        (found,) = (row["image"] for row in image_rows(tables["images"]))
-        found += 1
-        assert found.tolist() == (image + 1).tolist()
-        assert next(image_rows(tables["images"]))["image"].tolist() == image.tolist()
-
-
 def test_shards_are_never_mixed() -> None:
-    row = pack(0, images=decoded([]))
+    row = pa.table({"shard": [4], "start": [7], "count": [2]})
+    assert ShardTask.of(row) == ShardTask(4, 7, 2, 0)
     with pytest.raises(AssertionError, match="2 shards at once"):
-        unpack(pa.concat_tables([row, row]))
+        ShardTask.of(pa.concat_tables([row, row]))
 
 
-def decoded(images: list[np.ndarray | None]) -> pa.Table:
-    """Give what the first stage makes of images; None: a file that is none."""
+def decoded(images: list[np.ndarray | None], shard: int = 3) -> DecodedShard:
+    """Return what the first stage makes of images; None: a file that is not an image."""
     rows: list[dict[str, Any]] = []
     for index, image in enumerate(images):
         row: dict[str, Any] = {"image_id": f"{index}", "path": f"{index}.png", "split": "all"}
+        row |= {"boxes": None, "image": None}
         if image is None:
             row |= {"stage": "decode", "error": "ImageError", "reason": "no image at all"}
         else:
             row |= {"image_height": image.shape[0], "image_width": image.shape[1]}
-            row |= {"pixels": image.tobytes(), "shape": list(image.shape), "dtype": "uint8"}
+            row |= {"image": image.copy()}
         rows.append(row)
-    return pa.Table.from_pylist(rows, schema=DECODED)
+    return DecodedShard(ShardTask(shard, 0, len(rows), 0), rows)
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +90,26 @@ def images() -> list[np.ndarray]:
 
 def stage(out: Path, name: str, **options: Any) -> DetectShard:
     section = DetectorSection(name=name, **options)
-    return DetectShard(DetectOptions(section, "float32", str(out), {"schema_version": 1}, 1))
+    detect = DetectShard(
+        DetectOptions(section, "float32", str(out), {"schema_version": 1}, 1), Journal()
+    )
+    detect.load()
+    return detect
+
+
+def run(detect: DetectShard, shard: DecodedShard) -> DetectedShard:
+    done: list[str] = []
+    detected = detect(shard, lambda rows: done.extend(row["image_id"] for row in rows))
+    good = [row["image_id"] for row in shard.rows if row["image"] is not None]
+    assert sorted(done) == good  # each image is released once
+    return detected
 
 
 def detect(
     out: Path, name: str, images: list[np.ndarray | None], **options: Any
 ) -> tuple[pa.Table, pa.Table]:
-    _, tables = unpack(stage(out, name, **options)(pack(3, images=decoded(images))))
-    return tables["regions"], tables["failures"]
+    detected = run(stage(out, name, **options), decoded(images))
+    return detected.regions, detected.failures
 
 
 def test_a_batch_changes_no_feature(
@@ -134,10 +129,10 @@ def test_a_batch_changes_no_feature_of_lite_but_for_the_last_digits(
     resize = resize_of(DetectorSection(min_size=64, max_size=96))
     assert resize is not None
     small = [np.ascontiguousarray(resize(image)) for image in images[:5]]
-    row = pack(0, images=decoded([*small]))
-    eight = from_table(unpack(shard(row))[1]["regions"])
-    shard._batch_size = 1
-    one = from_table(unpack(shard(row))[1]["regions"])
+    eight = from_table(run(shard, decoded([*small])).regions)
+    assert shard._detector is not None
+    shard._detector.batch_size = 1
+    one = from_table(run(shard, decoded([*small])).regions)
     np.testing.assert_array_equal(one.num_boxes, eight.num_boxes)
     np.testing.assert_allclose(one.boxes, eight.boxes, atol=1e-2)
     np.testing.assert_allclose(one.visual_feats, eight.visual_feats, rtol=1e-3, atol=1e-4)
@@ -192,9 +187,7 @@ def test_a_detector_that_raises_on_a_whole_shard_is_taken_for_broken(
     images: list[np.ndarray], grid_detector: str, tmp_path: Path
 ) -> None:
     options = {"always": True}
-    shard = stage(tmp_path, grid_detector, options=options)
-    _, tables = unpack(shard(pack(3, images=decoded([*images]))))
-    (problem,) = tables["problem"]["problem"].to_pylist()
+    problem = run(stage(tmp_path, grid_detector, options=options), decoded([*images])).problem
     assert "an exception on all 9 images of shard 3" in problem
     assert problem.endswith("RuntimeError: this detector always raises")
     regions, failures = detect(tmp_path, grid_detector, [*images[:3]], options=options)
@@ -207,37 +200,109 @@ def test_the_labels_lie_beside_the_regions(grid_detector: str, tmp_path: Path) -
     assert labels == {"obj_names": ["dark", "bright"], "attr_names": []}
 
 
-def test_files_become_arrays_or_reasons(ray_cluster: str, many_photos: Path) -> None:
-    import ray
-
+def test_files_become_arrays_or_reasons(many_photos: Path) -> None:
     listing = list_images(str(many_photos))
     images = listing.table.select(["image_id", "path", "split"])
     gone = pa.table([["gone"], ["gone.jpg"], [images["split"][0].as_py()]], schema=images.schema)
-    plan = ray.put(pa.concat_tables([images, gone]).combine_chunks())
-    decode = DecodeShard(plan, listing.root, 10**6, None)
-    row = pa.table({"shard": [5], "start": [images.num_rows - 56], "count": [57]})
-    shard, tables = unpack(decode(row))
-    assert shard == 5
-    rows = list(image_rows(tables["images"]))
+    plan = pa.concat_tables([images, gone]).combine_chunks()
+    start = images.num_rows - 56
+    rows = decode(DecodeShard(plan, listing.root, 10**6, None, threads=3), start, 57)
+    assert [row["path"] for row in rows] == plan["path"][start:].to_pylist()  # in their order
     bad = {row["path"]: (row["error"], row["reason"]) for row in rows if row["image"] is None}
     assert bad.keys() == {"crop 007b.jpg", "crop 030b.jpg", "gone.jpg"}
     assert bad["gone.jpg"][0] == "FileNotFoundError"
     assert "gone.jpg" in bad["gone.jpg"][1]
-    assert {row["image"].shape for row in rows if row["image"] is not None} == {
-        (*size, 3) for size in SIZES
-    }
+    good = [row["image"] for row in rows if row["image"] is not None]
+    assert {image.shape for image in good} == {(*size, 3) for size in SIZES}
+    assert all(image.flags.writeable for image in good)
     resize = resize_of(DetectorSection(min_size=60, max_size=100))
-    _, tables = unpack(DecodeShard(plan, listing.root, 10**6, resize)(row.slice(0, 1)))
-    for row in image_rows(tables["images"]):
+    for row in decode(DecodeShard(plan, listing.root, 10**6, resize), start, 57):
         if row["image"] is not None:
             assert min(row["image"].shape[:2]) == 60
+            assert row["image"].flags.writeable  # detectors may modify it
             assert (row["image_height"], row["image_width"]) in SIZES
-    _, tables = unpack(DecodeShard(plan, listing.root, 1000, None)(row_of(0, 2)))
-    assert tables["images"]["error"].to_pylist() == ["ImageError"] * 2
+    rows = decode(DecodeShard(plan, listing.root, 1000, None), 0, 2)
+    assert [row["error"] for row in rows] == ["ImageError"] * 2
 
 
-def row_of(start: int, count: int) -> pa.Table:
-    return pa.table({"shard": [0], "start": [start], "count": [count]})
+def test_only_so_many_bytes_are_decoded_ahead(many_photos: Path) -> None:
+    listing = list_images(str(many_photos))
+    stage = DecodeShard(listing.table, listing.root, 10**6, None, threads=2)
+    decoder = stage.decoder(Journal(), separate=False, limited=False)
+    prefetch = Prefetch(limit=100_000)
+    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(1) as other:
+
+        def begin(start: int) -> list[ImageRow]:
+            return stage(ShardTask(0, start, 8, 0), decoder, pool, prefetch, Journal())
+
+        held = sum(map(size_of, begin(0)))
+        assert prefetch.held == held > 300_000  # a shard alone is decoded in any case
+        following = other.submit(begin, 8)
+        time.sleep(0.1)
+        assert prefetch.held == held  # waits for the shard before it
+        prefetch.release(held - 50_000)  # all but the last of its images are detected
+        wait_until(lambda: prefetch.held >= 100_000, 60)
+        time.sleep(0.1)
+        assert not following.done()
+        assert prefetch.held < 100_000 + 2 * 140 * 160 * 3
+        prefetch.release(50_000)
+        assert prefetch.held <= sum(map(size_of, following.result())) == prefetch.held
+        waiting = other.submit(begin, 16)
+        prefetch.close()
+        with pytest.raises(CancelledError):
+            waiting.result()
+
+
+def test_an_isolated_shard_has_the_process_to_itself() -> None:
+    turns, running, seen = Turns(), [0], []
+    lock = threading.Lock()
+
+    def work(alone: bool) -> None:
+        with turns.take(alone=alone):
+            with lock:
+                running[0] += 1
+            time.sleep(0.002)
+            with lock:
+                seen.append((alone, running[0]))
+            time.sleep(0.002)
+            with lock:
+                running[0] -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [False, False, True, True, False, False, True, False] * 3))
+    assert [count for alone, count in seen if alone] == [1] * 9
+    assert len(seen) == 24
+
+
+def test_an_actor_overlaps_shards_and_returns_only_counts(
+    many_photos: Path, grid_detector: str, tmp_path: Path
+) -> None:
+    listing = list_images(str(many_photos))
+    images = listing.table.select(["image_id", "path", "split", "place"])
+    tables = [
+        pa.table({"shard": [n], "start": [7 * n], "count": [min(7, images.num_rows - 7 * n)]})
+        for n in range(-(-images.num_rows // 7))
+    ]
+
+    def stages_to(out: Path) -> Stages:
+        section = DetectorSection(name=grid_detector, options={"seconds": 0.001})
+        return Stages(
+            DecodeShard(images, listing.root, 10**6, resize_of(section), threads=2),
+            DetectOptions(section, "float16", str(out), {"schema_version": 1}, 1),
+            WriteShard(str(out), "zstd", min_boxes=1),
+        )
+
+    with contextlib.closing(ShardWork(stages_to(tmp_path / "one by one"))) as work:
+        work.load()
+        one_by_one = [work.write(work.detect(work.decode(work.begin(table)))) for table in tables]
+        assert work._prefetch.held == 0
+    actor = ExtractShard(stages_to(tmp_path / "at once"), "an actor")
+    with ThreadPoolExecutor(3) as pool:
+        rows = list(pool.map(actor, tables))
+    assert [row.to_pylist()[0] for row in rows] == one_by_one
+    assert sum(row.nbytes for row in rows) < 10 * images.num_rows
+    assert contents(tmp_path / "at once") == contents(tmp_path / "one by one")
+    assert actor._work._prefetch.held == 0
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -248,18 +313,18 @@ def contents(out: Path) -> dict[str, bytes]:
 def test_a_shard_written_twice_is_the_same_file(
     images: list[np.ndarray], grid_detector: str, tmp_path: Path
 ) -> None:
-    detected = stage(tmp_path, grid_detector)(pack(3, images=decoded([*images[:4], None])))
+    detected = run(stage(tmp_path, grid_detector), decoded([*images[:4], None]))
     write = WriteShard(str(tmp_path), "zstd", min_boxes=20)
-    first = write(detected).to_pylist()
+    first = write(detected)
     before = contents(tmp_path)
     assert before.keys() == {
         "failures/part-00003.parquet",
         "labels.json",
         "regions/part-00003.parquet",
     }
-    assert write(detected).to_pylist() == first
+    assert write(detected) == first
     assert contents(tmp_path) == before
-    (counts,) = first
+    counts = dict(first)
     assert counts["bytes"] == len(before["regions/part-00003.parquet"])
     assert (counts.pop("problem"), counts.pop("trace")) == ("", "")
     del counts["bytes"]
@@ -276,8 +341,8 @@ def test_a_shard_written_twice_is_the_same_file(
 def test_a_shard_without_any_good_image_is_done_and_tells_why(
     grid_detector: str, tmp_path: Path
 ) -> None:
-    detected = stage(tmp_path, grid_detector)(pack(3, images=decoded([None, None])))
-    (counts,) = WriteShard(str(tmp_path), "none", min_boxes=1)(detected).to_pylist()
+    detected = run(stage(tmp_path, grid_detector), decoded([None, None]))
+    counts = WriteShard(str(tmp_path), "none", min_boxes=1)(detected)
     assert (counts["images"], counts["regions"], counts["failed"]) == (0, 0, 2)
     regions = pq.read_table(tmp_path / "regions" / "part-00003.parquet")
     assert regions.num_rows == 0
@@ -292,8 +357,8 @@ def test_a_shard_that_came_out_well_has_no_failures_left(
 ) -> None:
     write = WriteShard(str(tmp_path), "zstd", min_boxes=1)
     detector = stage(tmp_path, grid_detector)
-    write(detector(pack(3, images=decoded([images[0], None]))))
-    write(detector(pack(3, images=decoded([images[0], images[1]]))))
+    write(run(detector, decoded([images[0], None])))
+    write(run(detector, decoded([images[0], images[1]])))
     assert contents(tmp_path).keys() == {"labels.json", "regions/part-00003.parquet"}
 
 

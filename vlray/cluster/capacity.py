@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vlray.config.cluster import ClusterSection
+from vlray.settings.labels import matches
 from vlray.settings.wording import counted
 
-WRITE_CPUS = 0.25  # per write task
+GPU_CPUS = 4  # most CPUs that a detector on a GPU gets, unless the options say otherwise
 _EPSILON = 1e-6  # absorbs rounding errors: 0.3 / 0.1 is 2.9999...
 
 
@@ -23,13 +24,17 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class ResourcePlan:
-    """Resources for the detector actors, and CPUs for decoding."""
+    """Resources for the actors, which decode images and detect regions."""
 
     actors: int
     cpus_per_actor: float
     gpus_per_actor: float
     threads: int  # torch threads per actor
-    decode_cpus: float
+
+    @property
+    def decode_threads(self) -> int:
+        """Threads per actor that decode: on CPUs one, which shares the detector's CPUs."""
+        return max(int(self.cpus_per_actor), 1) if self.gpus_per_actor else 1
 
     def __str__(self) -> str:
         return (
@@ -38,11 +43,15 @@ class ResourcePlan:
         )
 
 
-def living_nodes() -> list[Node]:
-    """Return the nodes of the cluster that are alive."""
+def living_nodes(label_selector: Mapping[str, str] | None = None) -> list[Node]:
+    """Return the nodes of the cluster that are alive, and whose labels match a selector."""
     import ray  # extractions without Ray plan their threads with this module
 
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    resources = [
+        node["Resources"]
+        for node in ray.nodes()
+        if node["Alive"] and matches(label_selector or {}, node["Labels"])
+    ]
     return [Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in resources]
 
 
@@ -62,13 +71,14 @@ def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Res
     gpus_per_actor = options.gpus_per_actor
     if gpus_per_actor < 0:
         gpus_per_actor = 1 if sum(node.gpus for node in nodes) >= 1 else 0
-    most, share = _shares(nodes, gpus_per_actor, options.decode_cpus + WRITE_CPUS)
-    cpus_per_actor = options.cpus_per_actor or share
-    # The number of threads changes the last digits of the features. Derive it from the share, not
-    # from the number of actors, which is smaller when few shards are left.
-    threads = options.threads_per_actor or max(int(cpus_per_actor), 1)
+    most, share = _shares(nodes, gpus_per_actor)
+    cpus_per_actor = options.cpus_per_actor or share or 1.0
+    # The number of threads changes the last digits of the features, so that it depends on the
+    # options only. On a GPU, the CPUs decode.
+    cpus = 0 if gpus_per_actor else int(options.cpus_per_actor)
+    threads = options.threads_per_actor or max(cpus, 1)
     actors = options.actors or max(min(most, shards), 1)
-    plan = ResourcePlan(actors, cpus_per_actor, gpus_per_actor, threads, options.decode_cpus)
+    plan = ResourcePlan(actors, cpus_per_actor, gpus_per_actor, threads)
     # Shrink an automatic plan until it fits; a requested number of actors stays as it is.
     while (missing := shortage(plan, nodes)) and not options.actors and plan.actors > 1:
         plan = replace(plan, actors=plan.actors - 1)
@@ -81,76 +91,58 @@ def allocate(options: ClusterSection, nodes: Sequence[Node], shards: int) -> Res
     return replace(plan, actors=min(plan.actors, max(shards, 1)))
 
 
-def _shares(nodes: Sequence[Node], gpus: float, stages: float) -> tuple[int, float]:
+def _shares(nodes: Sequence[Node], gpus: float) -> tuple[int, float]:
     """Return the largest useful number of actors, and the CPUs for each actor.
 
-    One single-threaded detector per CPU makes the best use of CPUs. The other stages need few CPUs,
-    which are taken from the detectors' shares on every node, because Ray chooses where the other
-    stages run.
+    One single-threaded detector per CPU makes the best use of CPUs. A GPU needs several CPUs, which
+    decode its images.
     """
-    most, share = 0, 1.0
+    most, share = 0, float(GPU_CPUS if gpus else 1)
     for node in nodes:
-        here = _times(node.gpus, gpus) if gpus else int(node.cpus)
+        here = _on_gpus(node.gpus, gpus) if gpus else int(node.cpus)
         most += here
         # All actors get equal shares, so the node with the least CPUs per actor decides.
         if here:
-            share = min(share, (node.cpus - stages) / here)
+            share = min(share, node.cpus / here)
     if not most:
-        share = min(share, sum(node.cpus for node in nodes) - stages)
-    return most, math.floor(max(share, 0) * 100 + _EPSILON) / 100
+        share = min(share, sum(node.cpus for node in nodes))
+    return most, math.floor(share * 100 + _EPSILON) / 100
 
 
 def shortage(plan: ResourcePlan, nodes: Sequence[Node]) -> str:
     """Describe the resources that the nodes lack for a plan; return "" if the plan fits."""
     actors, cpus, gpus = plan.actors, plan.cpus_per_actor, plan.gpus_per_actor
-    stages = f"{plan.decode_cpus:g} to decode and {WRITE_CPUS:g} to write"
-    for resource, needed, there, parts in (
-        ("GPUs", actors * gpus, sum(node.gpus for node in nodes), f"{actors} actors x {gpus:g}"),
-        (
-            "CPUs",
-            actors * cpus + plan.decode_cpus + WRITE_CPUS,
-            sum(node.cpus for node in nodes),
-            f"{actors} actors x {cpus:g}, {stages}",
-        ),
+    for resource, per_actor, there in (
+        ("GPUs", gpus, sum(node.gpus for node in nodes)),
+        ("CPUs", cpus, sum(node.cpus for node in nodes)),
     ):
-        if needed > there + _EPSILON:
-            return f"{needed:g} {resource} are requested ({parts}), but the cluster has {there:g}"
+        if actors * per_actor > there + _EPSILON:
+            return (
+                f"{actors * per_actor:g} {resource} are requested ({actors} actors x "
+                f"{per_actor:g}), but the cluster has {there:g}"
+            )
     if (capacity := capacity_of(nodes, cpus, gpus, at_most=actors)) < actors:
         return (
             f"{counted(actors, 'actor')} with {cpus:g} CPUs and {gpus:g} GPUs each are requested, "
             f"but only {capacity} fit on {counted(len(nodes), 'node')}: all resources of an actor "
-            "must be on the same node"
-        )
-    if _may_block(plan, nodes):
-        return (
-            f"{counted(actors, 'actor')} with {cpus:g} CPUs each are requested, but Ray may place "
-            f"them so that no node has enough CPUs left ({stages})"
+            f"must be on the same node{', a fraction of a GPU on one GPU' if 0 < gpus < 1 else ''}"
         )
     return ""
-
-
-def _may_block(plan: ResourcePlan, nodes: Sequence[Node]) -> bool:
-    """Return whether Ray may place the actors so that no node has CPUs left for another stage."""
-    task = max(plan.decode_cpus, WRITE_CPUS)
-    enough = 0  # smallest number of actors that can block all nodes
-    for node in nodes:
-        actors_here = capacity_of([node], plan.cpus_per_actor, plan.gpus_per_actor, at_most=10**9)
-        if node.cpus - actors_here * plan.cpus_per_actor > task - _EPSILON:
-            return False
-        if node.cpus > task - _EPSILON:
-            enough += _times(node.cpus - task, plan.cpus_per_actor) + 1
-    return plan.actors >= enough
 
 
 def capacity_of(nodes: Sequence[Node], cpus: float, gpus: float, *, at_most: int) -> int:
     """Return how many actors fit on the nodes; an actor cannot span two nodes."""
     capacity = 0
     for node in nodes:
-        fitting = [
-            _times(there, part) for there, part in zip(node, (cpus, gpus), strict=True) if part
-        ]
+        fitting = [_times(node.cpus, cpus)] if cpus else []
+        fitting += [_on_gpus(node.gpus, gpus)] if gpus else []
         capacity += min(fitting, default=at_most)
     return min(capacity, at_most)
+
+
+def _on_gpus(there: float, part: float) -> int:
+    """Return how many actors fit on a node's GPUs; Ray never splits a fraction over two GPUs."""
+    return int(there) * _times(1, part) if part < 1 else _times(there, part)
 
 
 def _times(there: float, part: float) -> int:

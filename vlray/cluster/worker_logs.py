@@ -69,8 +69,9 @@ def _worker_context() -> dict[str, str]:
     context = ray.get_runtime_context()
     ids = {"job_id": context.get_job_id(), "worker_id": context.get_worker_id()}
     ids |= {"node_id": context.get_node_id(), "actor_id": context.get_actor_id()}
-    ids |= {"task_id": context.get_task_id(), "task_name": context.get_task_name()}
-    ids |= {"actor_name": context.get_actor_name()}
+    ids |= {"actor_name": context.get_actor_name(), "task_name": context.get_task_name()}
+    if ids["task_name"]:  # in an actor's own threads, Ray invents an id
+        ids["task_id"] = context.get_task_id()
     return {name: value for name, value in ids.items() if value}
 
 

@@ -1,73 +1,26 @@
-"""Options of ``vlray convert``, and the file formats that it supports."""
+"""Options of ``vlray convert``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import textwrap
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from vlray.config.formats import ALIASES, FORMATS, READ, WRITTEN
 from vlray.config.images import ImagesSection
 from vlray.settings.base import Command, Splits
 from vlray.settings.section import Code
 
 
-@dataclass(frozen=True)
-class FormatInfo:
-    """A format of region files: its reader (``module:Class``) and a description."""
-
-    reader: str
-    about: str
-
-
-FORMATS = {
-    "tsv10": FormatInfo(
-        "vlray.formats.readers.tsv:Tsv10Reader", "LXMERT's TSV of ten columns, base64"
-    ),
-    "tsv6": FormatInfo(
-        "vlray.formats.readers.tsv:Tsv6Reader", "the original TSV of six columns, no labels"
-    ),
-    "vinvl": FormatInfo(
-        "vlray.formats.readers.vinvl:VinvlReader", "VinVL's predictions.tsv, Oscar's feature.tsv"
-    ),
-    "npz": FormatInfo(
-        "vlray.formats.readers.npz:NpzReader", "one .npz per image: MILVLG, MCAN, openvqa"
-    ),
-    "npy": FormatInfo(
-        "vlray.formats.readers.npy:NpyReader", "MMF's X.npy and X_info.npy (pickled)"
-    ),
-    "lmdb": FormatInfo(
-        "vlray.formats.readers.lmdb_file:LmdbReader", "LMDB of MMF, VOLTA, ViLBERT (pickled)"
-    ),
-    "hdf5": FormatInfo("vlray.formats.readers.hdf5:Hdf5Reader", "VOLTA's HDF5, a group per image"),
-    "hdf5-butd": FormatInfo(
-        "vlray.formats.readers.hdf5:Hdf5RowsReader",
-        "HDF5 rows of BUTD-VQA and BAN (ids are pickled)",
-    ),
-    "arrow-hf": FormatInfo(
-        "vlray.formats.readers.arrow_stream:HfArrowReader",
-        "Arrow stream of Hugging Face's LXMERT demo",
-    ),
-    "arrow-vltk": FormatInfo(
-        "vlray.formats.readers.arrow_stream:VltkArrowReader", "Arrow stream of vltk"
-    ),
-}
-"""Formats that can be imported, in the order in which they are tried on a file."""
-
-EXPORTS = {
-    "tsv10": "OUT.tsv",
-    "hdf5": "OUT.h5 or OUT.hdf5",
-    "npz": "any other OUT, a folder",
-}
-"""Formats that can be exported, and the names of OUT that select them."""
-
-
-def _list_formats() -> str:
-    lines = [f"  {name:11} {info.about}" for name, info in FORMATS.items()]
-    exports = [f"  {name:11} {where}" for name, where in EXPORTS.items()]
-    return "\n".join(
-        ["import formats, detected from the content:", *lines, "export formats:", *exports]
+def _list_names() -> str:
+    lines = (
+        f"import formats, detected from the content: {', '.join(READ)}",
+        f"export formats: {', '.join(WRITTEN)}; without --format, OUT.tsv is tsv10, OUT.h5 and "
+        "OUT.hdf5 are hdf5, and any other OUT is npz",
+        "vlray convert --formats lists the formats with the projects that read each",
     )
+    return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
 
 
 class ConvertConfig(Command):
@@ -81,8 +34,9 @@ class ConvertConfig(Command):
         "mmf_features/ regions/ --trust-pickle --sizes instances_train2014.json",
         "regions/ train2014_obj36.tsv",
         "regions/ features.h5 --split val",
+        "regions/ coco_detections.hdf5 --format m2-hdf5",
     )
-    notes: ClassVar[str] = _list_formats()
+    notes: ClassVar[str] = _list_names()
 
     source: Annotated[str, Field(min_length=1)]
     """File or folder of region features to import, or an output of vlray to export."""
@@ -93,7 +47,8 @@ class ConvertConfig(Command):
 
     format: Code = ""
     """Format of the file: one of those below, or ``module:Class`` of your own reader. Empty:
-    detected from the content of SOURCE for an import, from the name of OUT for an export."""
+    detected from the content of SOURCE for an import, from the name of OUT for an export.
+    ``vlray convert --formats`` lists all of them."""
 
     trust_pickle: bool = False
     """Whether to open pickled files. Use it only for files from a source that you trust."""
@@ -141,9 +96,9 @@ class ConvertConfig(Command):
     @field_validator("format")
     @classmethod
     def _check_format(cls, name: str) -> str:
-        if name and name not in FORMATS and ":" not in name:
+        if name and name not in FORMATS and name not in ALIASES and ":" not in name:
             raise ValueError(f"choose from {', '.join(FORMATS)}, or pass module:Class of a reader")
-        return name
+        return ALIASES.get(name, name)
 
     @field_validator("id_rule")
     @classmethod

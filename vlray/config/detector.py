@@ -9,20 +9,26 @@ from pydantic import Field, model_validator
 from vlray.settings.section import Code, Section
 
 BOXES = 36  # regions per image in the features that LXMERT was trained on
+PRESET_BOXES = {"vinvl": (10, 100)}
+"""Fewest and most regions per image, keyed by the presets for which they are not ``BOXES``."""
 
 
 class DetectorSection(Section):
     """The detector, and the rules that select its regions."""
 
     name: Code = "lite"
-    """A preset (``lite``, ``vg-caffe``, ``vg-pbua``), a stored name (``vlray env set models.NAME
-    ...``), a Detectron2 ``config.yaml``, or a class of your own: ``module:Class`` or
+    """A preset (``lite``, ``vg-caffe``, ``vg-pbua``, ``vinvl``), a stored name (``vlray env set
+    models.NAME ...``), a Detectron2 ``config.yaml``, or a class of your own: ``module:Class`` or
     ``path/to/file.py:Class``."""
 
     weights: str = ""
     """Weights: a local file, a URL or a name on the Hugging Face Hub
     (``unc-nlp/frcnn-vg-finetuned``). ``vg-*`` load each of the three published files. Empty: the
     detector's default weights."""
+
+    labels: str = ""
+    """Class names for weights that have none: for ``vinvl``, the label map that was published with
+    them, ``VG-SGG-dicts-vgoi6-clipped.json``. Empty: classes are numbered."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` uses CUDA if the detector's actor has a GPU, otherwise the CPU."""
@@ -44,34 +50,42 @@ class DetectorSection(Section):
     nms_thresh: Annotated[float, Field(ge=0, le=1)] = 0
     """IoU above which a box suppresses another box of the same class and a lower score. 0: the
     detector's default (``vg-caffe`` 0.3; ``vg-pbua`` 0.5, 0.6, ... 0.9 in turn until ``min_boxes``
-    regions are left, across classes; others 0.5)."""
+    regions are left, across classes; ``vinvl`` 0.3, or 0.5 with ``nms_filter=2``; others 0.5)."""
+
+    nms_filter: Literal[0, 1, 2] = 0
+    """VinVL's selection rule, only for ``vinvl``. 1: NMS within each class, as for the released
+    features. 2: one NMS over all classes, which is faster. 0: the detector's default, 1."""
 
     post_nms_topk: Annotated[int, Field(ge=0)] = 0
     """Largest number of proposals that are pooled per image. 0: the detector's default (``vg-*``
-    300)."""
+    and ``vinvl`` 300)."""
 
     min_boxes: Annotated[int, Field(ge=0)] = BOXES
     """Smallest number of regions kept per image, however low their scores. An image with fewer
-    regions keeps all of them. Lowered to ``max_boxes`` if only that is set."""
+    regions keeps all of them. Lowered to ``max_boxes`` if only that is set. ``vinvl``: 10."""
 
     max_boxes: Annotated[int, Field(ge=1)] = BOXES
-    """Largest number of regions kept per image. Raised to ``min_boxes`` if only that is set."""
+    """Largest number of regions kept per image. Raised to ``min_boxes`` if only that is set.
+    ``vinvl``: 100."""
 
-    features: Literal["pooled", "grid", "none"] = "pooled"
-    """``pooled``: a feature vector for each region. ``none``: boxes and classes only, without the
-    column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
-    cells of a feature map, row by row, without classes; for ``vg-*`` and Detectron2's ResNets."""
+    features: Literal["pooled", "fc6", "fc7", "grid", "none"] = "pooled"
+    """``pooled``: a feature vector for each region. ``fc6``, ``fc7``: that layer of a box head with
+    fully connected layers, such as a feature pyramid's. ``none``: boxes and classes only, without
+    the column ``visual_feats``. ``grid``: grid features (arXiv:2001.03615) instead of regions, the
+    cells of a feature map, row by row, without classes; for ``lite``, ``vg-*`` and ResNets of
+    Detectron2."""
 
-    grid_layer: Literal["res5", "c4"] = "res5"
+    grid_layer: Literal["res5", "c4", "stages"] = "res5"
     """Feature map for ``features=grid``: ``c4`` has one cell per 16 x 16 pixels of the resized
-    image; ``res5`` is that map after the network's last stage."""
+    image; ``res5`` is the map after the network's last stage; ``stages`` (``lite`` only) is several
+    maps behind one another, from shapes to ImageNet's classes."""
 
     grid_size: Annotated[int, Field(ge=0)] = 0
     """Number of rows and of columns that the map of ``features=grid`` is averaged to. 0: the map's
     own size, about 38 x 50 for ``vg-caffe``."""
 
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """Precision of the last stage of ``vg-*``, which is most of the work. The backbone and all that
+    """Precision of the last stage of ``vg-*`` and ``vinvl``. The backbone and all that
     decides the boxes stay in float32. ``tf32`` needs a GPU; ``bf16`` is fast on CPUs that support
     it."""
 
@@ -81,21 +95,20 @@ class DetectorSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _follow(cls, values: object) -> object:
-        """Set the missing one of the two limits to the other if its default would contradict it."""
-        # Only `--max-boxes 10` would otherwise be refused, as the default min_boxes is 36.
-        if not isinstance(values, dict) or len({"min_boxes", "max_boxes"} & values.keys()) != 1:
+        """Set missing limits: to the preset's own, or to the other limit if it would contradict."""
+        if not isinstance(values, dict):
             return values
-        (limit,) = {"min_boxes", "max_boxes"} & values.keys()
+        fewest, most = PRESET_BOXES.get(str(values.get("name")), (BOXES, BOXES))
         try:
-            # The value may still be text, since this runs before validation.
-            number = int(values[limit])
+            # The values may still be text, since this runs before validation.
+            fewest = min(fewest, int(values.get("max_boxes", most)))
+            most = max(most, int(values.get("min_boxes", fewest)))
         except (TypeError, ValueError):
             return values  # validation of the field reports the error
-        if limit == "max_boxes" and number < BOXES:
-            return {**values, "min_boxes": number}
-        if limit == "min_boxes" and number > BOXES:
-            return {**values, "max_boxes": number}
-        return values
+        if (fewest, most) == (BOXES, BOXES):
+            return values  # the fields' own defaults
+        # Only `--max-boxes 10` would otherwise be refused, as the default min_boxes is 36.
+        return {"min_boxes": fewest, "max_boxes": most} | values
 
     @model_validator(mode="after")
     def _check_grid(self) -> Self:

@@ -52,12 +52,23 @@ class ModelSection(Section):
     answer, behind a hidden layer as wide as the model; rare answers then start near answers of
     similar meaning."""
 
+    cross_start: Literal["random", "text"] = "random"
+    """Initialization of LXMERT's cross-modal layers, if the weights do not fill them. ``text``:
+    outputs so small that the model begins with the states of its text layers."""
+
     loss: Literal["model", "bce", "kl", "cross-entropy"] = "model"
     """Loss over answers and classes. ``bce``: binary cross-entropy of each label against its soft
     score, summed over the labels (LXMERT on VQA, GQA). ``kl``: Kullback-Leibler divergence of the
     softmax from the soft scores (VisualBERT on VQA). ``cross-entropy``: softmax cross-entropy of
     the best label (both on NLVR2; VisualBERT on answers that are right or wrong). ``model``: as
     published for this kind of task; the log names it."""
+
+    auxiliary: str = ""
+    """Field of the examples to predict as well, from the mean of the projected regions, such as
+    ``organ`` of VQA-RAD; for small datasets. Empty: none."""
+
+    auxiliary_weight: Annotated[float, Field(gt=0)] = 0.3
+    """Weight of the loss of ``auxiliary``."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0
     """Share of the target that is spread equally over all labels, for ``kl`` and ``cross-entropy``

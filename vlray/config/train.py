@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from vlray.config.data import DataSection
 from vlray.config.loader import ModelLoaderSection
@@ -15,6 +15,7 @@ from vlray.config.training import (
     WorkersSection,
 )
 from vlray.settings.base import Command, Splits
+from vlray.settings.section import CODE
 
 Objective = Literal["labels", "choices", "phrases", "matching", "pretraining"]
 
@@ -75,6 +76,11 @@ output files:
     texts (VCR). ``phrases``: the regions of phrases (Flickr30k Entities). ``matching``: whether
     text and image belong together (retrieval). ``pretraining``: masked tokens and regions.
     ``auto``: according to the labels of the dataset."""
+
+    hooks: Annotated[Splits, CODE] = ()
+    """Extensions of the training loop: ``save-on-signal`` (a checkpoint on SIGUSR1), ``trackio``
+    (metrics for Trackio), or your own classes: ``module:Class`` or ``path/to/file.py:Class``
+    (protocol in ``vlray/engine/hooks/protocol.py``)."""
 
     model: ModelSection = ModelSection()
     validation: HoldoutSection = HoldoutSection()

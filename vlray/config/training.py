@@ -50,6 +50,14 @@ class OptimSection(Section):
     clip: Annotated[float, Field(ge=0)] = 5.0
     """Maximum norm of the gradients; 0: no clipping."""
 
+    clip_each: Annotated[float, Field(ge=0)] = 0
+    """Maximum norm of each parameter tensor's gradient, after ``clip``. VisualBERT: 1, without
+    ``clip``, as its BertAdam does. 0: no clipping."""
+
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Exponential moving average of the weights: the share that each step keeps, such as 0.98
+    for some hundred steps. Evaluations and checkpoints have the average. 0: off."""
+
 
 class TrainingSection(Section):
     """Training loop."""
@@ -67,6 +75,14 @@ class TrainingSection(Section):
     """Gradient accumulation: batches per step, computed one after another. Needs less memory; the
     result is the same. In pretraining each batch has the same weight, however many tokens were
     masked."""
+
+    group_by_length: bool = False
+    """Let texts of similar lengths share a batch: less padding and faster steps, in an order that
+    is a little less random."""
+
+    word_masking: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Share of the tokens that each step of a fine-tuning replaces by [MASK], against overfitting;
+    evaluations see the whole text."""
 
     precision: Precision = "fp32"
     """``bf16`` and ``fp16``: compute in 16 bits (loss and parameters stay in 32). ``tf32``: faster

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from vlray.config.cluster import Gpus
 from vlray.settings.base import Command, Splits
 from vlray.settings.options import flatten
 from vlray.settings.section import CODE, Section
@@ -37,7 +38,7 @@ class TrialsSection(Section):
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1
     """CPUs of each trial."""
 
-    gpus_per_trial: Annotated[float, Field(ge=-1)] = -1
+    gpus_per_trial: Gpus = -1
     """GPUs of each trial that trains; a fraction shares a GPU. -1: 1 if the cluster has GPUs,
     otherwise 0. With ``--workers`` after ``--``, each worker of Ray Train gets its own GPU."""
 

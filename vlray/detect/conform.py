@@ -70,21 +70,35 @@ def build_detector(cls: Any, options: DetectorSection, target: str) -> Detector:
 
 
 def refuse_vg_options(options: DetectorSection) -> None:
-    """Refuse options that only the Visual Genome detector supports.
+    """Refuse options that only the Visual Genome detectors and VinVL's support.
 
     Raises:
         ValueError: ``precision`` or ``post_nms_topk`` is not the default.
     """
     if options.precision != "fp32":
         raise ValueError(
-            f"detector.precision={options.precision} works only with vg-caffe and vg-pbua; remove "
-            "it: this detector runs in fp32"
+            f"detector.precision={options.precision} works only with vg-caffe, vg-pbua and vinvl; "
+            "remove it: this detector runs in fp32"
         )
     if options.post_nms_topk:
         raise ValueError(
-            f"detector.post_nms_topk={options.post_nms_topk} works only with vg-caffe and "
-            "vg-pbua; set MODEL.RPN.POST_NMS_TOPK_TEST in a Detectron2 configuration instead"
+            f"detector.post_nms_topk={options.post_nms_topk} works only with vg-caffe, "
+            "vg-pbua and vinvl; set MODEL.RPN.POST_NMS_TOPK_TEST in a Detectron2 configuration "
+            "instead"
         )
+
+
+def refuse_vinvl_options(options: DetectorSection) -> None:
+    """Refuse options that only VinVL's detector supports.
+
+    Raises:
+        ValueError: ``nms_filter`` or ``labels`` is not the default.
+    """
+    for name in ("nms_filter", "labels"):
+        if value := getattr(options, name):
+            raise ValueError(
+                f"detector.{name}={value} works only with vinvl; remove it, or pass --name vinvl"
+            )
 
 
 def check_regions(

@@ -21,9 +21,10 @@ class Conventions:
     max_size: int
     """Maximum length of the longer side after resizing."""
 
-    resize: Literal["opencv", "pillow"]
+    resize: Literal["opencv", "pillow", "pillow truncated"]
     """``opencv``: bilinear on float32, one scale for both axes, no rounding. ``pillow``: bilinear
-    with antialiasing on uint8, sides rounded to whole pixels, one scale for each axis."""
+    with antialiasing on uint8, sides rounded to whole pixels, one scale for each axis. ``pillow
+    truncated``: the same, but the longer side is truncated instead of rounded."""
 
     anchors: Literal["caffe", "centered"]
     """``caffe``: rounded corners around (7.5, 7.5). ``centered``: Detectron2's, around (0, 0)."""
@@ -112,3 +113,46 @@ PBUA = Conventions(
 Source: airsplay/py-bottom-up-attention, its notebooks and detectron2_mscoco_proposal_maxnms.py;
 huggingface/transformers-research-projects, modeling_frcnn.py.
 """
+
+
+@dataclass(frozen=True)
+class VinvlConventions(Conventions):
+    """Rules that only VinVL's detector has."""
+
+    nms_filter: Literal[1, 2]
+    """VinVL's number of the rule in ``nms``: 1 for ``each class``, 2 for ``best class``."""
+
+    nms_plus_one: bool
+    """Whether NMS counts a box from 0 to 15 as 16 pixels wide, too."""
+
+    attribute_thresh: float
+    """Attributes with a probability of at most this count as absent; their probability is 0."""
+
+
+VINVL = VinvlConventions(
+    min_size=600,
+    max_size=1000,
+    resize="pillow truncated",
+    anchors="caffe",
+    plus_one=True,
+    clamp_deltas=True,
+    min_side=0,
+    rpn_nms_thresh=0.7,
+    pre_nms_topk=6000,
+    post_nms_topk=300,
+    nms="each class",
+    nms_thresh=(0.3,),
+    regressed_boxes=False,
+    attribute_background=True,
+    nms_filter=1,
+    nms_plus_one=False,
+    attribute_thresh=0.05,
+)
+"""VinVL (arXiv:2101.00529) as its README extracts features: MODEL.ROI_HEADS.NMS_FILTER 1.
+
+Source: microsoft/scene_graph_benchmark, sgg_configs/vgattr/vinvl_x152c4.yaml, AttrRCNN.py and
+box_head/inference.py. According to issue 8 there, the released features were made with this filter.
+"""
+
+VINVL_NMS_THRESH = {1: 0.3, 2: 0.5}
+"""IoU threshold of each of VinVL's two filters."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from vlray.cluster.gpus import REMEDY, describe_build, usable_gpus
+from vlray.cluster.tf32 import set_tf32
 from vlray.config.detector import DetectorSection
 
 
@@ -11,17 +13,33 @@ def device_of(options: DetectorSection) -> torch.device:
     """Return the device that ``options.device`` selects in this process.
 
     Raises:
-        ValueError: ``device=cuda``, but this process sees no CUDA device.
+        ValueError: This process has no CUDA device, although ``device=cuda`` or Ray assigned a GPU
+            to it.
     """
-    available = torch.cuda.is_available()
-    if options.device == "cuda" and not available:
+    if options.device == "cpu":
+        return torch.device("cpu")
+    try:
+        gpus = usable_gpus()
+    except ValueError as error:
+        raise ValueError(f"{error}; {REMEDY}; --detector.device cpu computes on the CPU") from error
+    if options.device == "cuda" and not gpus:
         raise ValueError(
             "device=cuda, but this process has no CUDA device; assign a GPU to the detector's "
-            "actors, or set device=auto or device=cpu"
+            f"actors, or set device=auto or device=cpu ({describe_build()})"
         )
-    if options.device == "auto":
-        return torch.device("cuda" if available else "cpu")
-    return torch.device(options.device)
+    return torch.device("cuda" if gpus else "cpu")
+
+
+def open_device(options: DetectorSection) -> torch.device:
+    """Return the detector's device, and make float32 full float32 in this process.
+
+    By default, torch rounds the inputs of convolutions to TF32 on NVIDIA GPUs.
+
+    Raises:
+        ValueError: See `device_of`.
+    """
+    set_tf32(False)
+    return device_of(options)
 
 
 def batch_size_of(options: DetectorSection) -> int:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options
+from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options, refuse_vinvl_options
 from vlray.detect.d2 import check_installed
-from vlray.detect.d2.config import check_grid, config_files, config_path, weights_of
+from vlray.detect.d2.config import check_grid
+from vlray.detect.d2.files import ZOO_PREFIX, config_files, config_path, weights_of
 from vlray.detect.lite import WEIGHTS
 from vlray.detect.protocol import Detector, Resize
+from vlray.detect.vmb.config import BOXES as VMB_BOXES
+from vlray.detect.vmb.config import is_vmb
 from vlray.detect.weights.files import is_url, locate, sha256
 from vlray.detect.weights_check import check_lite, check_vg
 from vlray.settings import plugins
@@ -33,14 +36,17 @@ PRESETS = {
     "lite": "vlray.detect.lite.detector:Lite",
     "vg-caffe": "vlray.detect.visual_genome.detector:VgCaffe",
     "vg-pbua": "vlray.detect.visual_genome.detector:VgPbua",
+    "vinvl": "vlray.detect.vinvl.detector:Vinvl",
 }
 DEFAULT_NMS_THRESH = 0.5
 VG_NMS_THRESH = {"vg-caffe": 0.3, "vg-pbua": 0.0}  # 0: the preset tries several thresholds
+VINVL = "vinvl"  # its threshold depends on nms_filter
 DETECTORS_WITH = {  # detectors with each optional method, for an error message
-    "pool_boxes": "lite, vg-caffe, vg-pbua or a Detectron2 config.yaml",
-    "grid": "vg-caffe, vg-pbua or a Detectron2 config.yaml",
+    "pool_boxes": "lite, vg-caffe, vg-pbua, vinvl or a Detectron2 config.yaml",
+    "grid": "vg-caffe, vg-pbua, vinvl or a Detectron2 config.yaml",
 }
 _DETECTRON = "vlray.detect.d2.detector:Detectron"
+_VMB = "vlray.detect.vmb.detector:Vmb"
 _CANDIDATES = "vlray.detect.visual_genome.candidates:VgCaffeCandidates"
 
 # Outputs record built-in detectors under these names. The names are part of the file format, so
@@ -70,12 +76,16 @@ def settled(options: DetectorSection) -> DetectorSection:
         name = f"{_absolute(file)}:{attribute}"
     elif _is_config(name):
         name = _absolute(name)
-    weights, mark, digest = options.weights.partition("#sha256=")
-    updates = {
+    nms_thresh = 0.0 if name == VINVL else VG_NMS_THRESH.get(name, DEFAULT_NMS_THRESH)
+    updates: dict[str, object] = {
         "name": name,
-        "weights": f"{_absolute(weights)}{mark}{digest}",
-        "nms_thresh": options.nms_thresh or VG_NMS_THRESH.get(name, DEFAULT_NMS_THRESH),
+        "weights": _absolute_file(options.weights),
+        "labels": _absolute_file(options.labels),
+        "nms_thresh": options.nms_thresh or nms_thresh,
     }
+    # MMF's features have another number of boxes than this option's default.
+    if not {"min_boxes", "max_boxes"} & options.model_fields_set and _target(name) == _VMB:
+        updates |= {"min_boxes": VMB_BOXES, "max_boxes": VMB_BOXES}
     return options.model_copy(update=updates)
 
 
@@ -106,7 +116,7 @@ def is_own(options: DetectorSection) -> bool:
     Raises:
         ValueError: There is no detector with that name.
     """
-    return _target(settled(options).name) not in (*PRESETS.values(), _DETECTRON)
+    return _target(settled(options).name) not in (*PRESETS.values(), _DETECTRON, _VMB)
 
 
 def resize_of(options: DetectorSection) -> Resize | None:
@@ -138,8 +148,10 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
     target = _target(options.name)
     if not is_own(options):
         check_installed()  # before an actor imports it
-    if target in (PRESETS["lite"], _DETECTRON):
+    if target in (PRESETS["lite"], _DETECTRON, _VMB):
         refuse_vg_options(options)
+    if options.name != VINVL and not is_own(options):
+        refuse_vinvl_options(options)
     cls = detector_class(options)
     for method, is_needed, task in (
         ("pool_boxes", boxes_given, "pool boxes that you supply"),
@@ -150,6 +162,12 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
                 f"{options.name} cannot {task}: {target} has no method {method}; add the method "
                 f"(see vlray/detect/protocol.py), or choose {DETECTORS_WITH[method]}"
             )
+    if options.features in ("fc6", "fc7") and target not in (_DETECTRON, _VMB):
+        raise ValueError(
+            f"detector.features={options.features} works only with a config.yaml of Detectron2 or "
+            f"maskrcnn-benchmark or a {ZOO_PREFIX} name, whose box head has fully connected "
+            f"layers, not with {options.name}"
+        )
     if options.features == "grid" and target == _DETECTRON:
         check_grid(options)
 
@@ -169,9 +187,13 @@ def check_weights(options: DetectorSection) -> None:
         from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         check_vg(locate(vg_weights_of(options)))
+    elif options.name == VINVL:
+        from vlray.detect.vinvl.detector import check_files
+
+        check_files(options)
     elif options.weights and _target(options.name) == PRESETS["lite"]:
         check_lite(locate(options.weights))
-    elif _target(options.name) == _DETECTRON:
+    elif _target(options.name) in (_DETECTRON, _VMB):
         from vlray.detect.d2.checkpoint import read_checkpoint
 
         read_checkpoint(locate(weights_of(options)))
@@ -191,12 +213,16 @@ def identify(options: DetectorSection) -> dict[str, str]:
     """
     options = settled(options)
     target = _target(options.name)
-    if target == _DETECTRON:
+    if target in (_DETECTRON, _VMB):
         # The digest covers the configuration and all _BASE_ files that it is built on.
         files = config_files(config_path(options.name))
         digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
         weights = sha256(locate(weights_of(options)))
-        return {"target": _RECORDED_AS[target], "config_sha256": digest, "weights_sha256": weights}
+        return {
+            "target": _RECORDED_AS.get(target, target),
+            "config_sha256": digest,
+            "weights_sha256": weights,
+        }
     identity = {"target": _RECORDED_AS.get(target, target)}
     file, _, attribute = target.rpartition(":")
     if file.endswith(".py"):
@@ -210,6 +236,12 @@ def identify(options: DetectorSection) -> dict[str, str]:
         from vlray.detect.visual_genome.detector import weights_of as vg_weights_of
 
         identity["weights_sha256"] = sha256(locate(vg_weights_of(options)))
+    elif options.name == VINVL:
+        from vlray.detect.vinvl.detector import weights_of as vinvl_weights_of
+
+        identity["weights_sha256"] = sha256(locate(vinvl_weights_of(options)))
+        if options.labels:
+            identity["labels_sha256"] = sha256(locate(options.labels))
     elif options.weights:  # for lite, or for the user's own class
         identity |= _identify_weights(options.weights)
     elif target == PRESETS["lite"]:
@@ -255,11 +287,14 @@ def _full_name(name: str) -> str:
 
 def _target(name: str) -> str:
     """Return the class that a resolved name stands for, in the format for ``plugins.load``."""
-    return PRESETS.get(name) or (_DETECTRON if _is_config(name) else name)
+    if _is_config(name):
+        return _VMB if is_vmb(name) else _DETECTRON
+    return PRESETS.get(name, name)
 
 
 def _is_config(name: str) -> bool:
-    return name.partition("#sha256=")[0].endswith((".yaml", ".yml"))
+    is_yaml = name.partition("#sha256=")[0].endswith((".yaml", ".yml"))
+    return is_yaml or name.startswith(ZOO_PREFIX)
 
 
 def _choices(stored: Mapping[str, str]) -> str:
@@ -268,6 +303,12 @@ def _choices(stored: Mapping[str, str]) -> str:
         f"one of {names}, a Detectron2 config.yaml, or a class of your own: "
         "module:Class or path/to/file.py:Class"
     )
+
+
+def _absolute_file(source: str) -> str:
+    """Make the path in ``PATH#sha256=DIGEST`` absolute, if it is an existing file."""
+    file, mark, digest = source.partition("#sha256=")
+    return f"{_absolute(file)}{mark}{digest}"
 
 
 def _absolute(file: str) -> str:

@@ -45,9 +45,9 @@ class Detector(Protocol):
     batch may run again on another actor. The same images must always produce the same regions.
 
     A class may also have a classmethod ``resize(options) -> Resize``, which returns the function
-    that resizes an image to the detector's input size. vlray then runs it in the decoding tasks,
-    and the images of one call all have the same size after resizing. Without it, images arrive in
-    their original size.
+    that resizes an image to the detector's input size. vlray then runs it while it decodes, in
+    several threads at once and beside the detector, and the images of one call all have the same
+    size after resizing. Without it, images arrive in their original size.
 
     Two more methods are optional; vlray refuses options that need a missing method:
 
@@ -87,4 +87,5 @@ class Detector(Protocol):
 
 
 Resize = Callable[[np.ndarray], np.ndarray]
-"""Picklable function from a decoded image (height, width, 3) to the detector's input array."""
+"""Picklable function from a decoded image (height, width, 3) to the detector's input array, which
+it must not reuse for another image. Several threads call it at once."""

@@ -37,6 +37,7 @@ MAY_DIFFER = (
     "data.",
     "cluster.",
     "watch.",
+    "hooks",
     "model.weights",
     "model.compile",
     "model.activation_checkpointing",
@@ -153,7 +154,7 @@ def has_other_length(config: TrainConfig, resumed: Resumed) -> bool:
     )
 
 
-def save(training: Training, *, is_best: bool) -> None:
+def save(training: Training, hook_states: dict[str, Any], *, is_best: bool) -> None:
     """Write a checkpoint; only the first worker does so, as all workers have the same state."""
     if training.watch is None:
         return
@@ -183,6 +184,7 @@ def save(training: Training, *, is_best: bool) -> None:
     tensors = {
         "optimizer": training.optimizer.state_dict(),
         "scaler": training.scaler.state_dict(),
+        "hooks": hook_states,
     }
 
     def write(folder: Path) -> None:
@@ -196,13 +198,16 @@ def save(training: Training, *, is_best: bool) -> None:
     training.store.save(progress.step, write, is_best=is_best)
 
 
-def restore(training: Training, resumed: Resumed, folder: Path) -> None:
+def restore(training: Training, resumed: Resumed, folder: Path) -> dict[str, Any]:
     """Restore the optimizer, the gradient scaler and the loader from a checkpoint.
 
     Args:
         training: A new training. Its model has already been loaded from the checkpoint.
         resumed: State of the interrupted run, read from the checkpoint.
         folder: Folder of the checkpoint.
+
+    Returns:
+        The states of the hooks, by name.
     """
     device = training.group.device
     # weights_only: a pickle with arbitrary objects could run code when it is loaded.
@@ -212,3 +217,5 @@ def restore(training: Training, resumed: Resumed, folder: Path) -> None:
     if training.scaler.is_enabled() and state["scaler"]:
         training.scaler.load_state_dict(state["scaler"])
     training.loader.load_state_dict(resumed.loader)
+    states: dict[str, Any] = state.get("hooks", {})  # older checkpoints have none
+    return states

@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from vlray.config.loader import LoaderSection, PretrainingSection
 from vlray.config.train import Objective, TrainConfig
@@ -154,9 +156,31 @@ def goal_of(config: TrainConfig, corpus: Corpus, stores: dict[str, RegionStore])
         num_images=len(first.image_ids) if first else 1,
         soft=any(table.spec.soft_score != "exact" for table in corpus.tables),
         classes=all(table.spec.labels == "classes" for table in corpus.tables),
+        auxiliary=_values_of(config.model.auxiliary, corpus),
         num_objects=objects,
         num_attributes=attributes,
     )
+
+
+def _values_of(field: str, corpus: Corpus) -> tuple[str, ...]:
+    """Return the values of a field of the examples, sorted; empty if no field is named.
+
+    Raises:
+        ValueError: No example has the field, or all have the same value.
+    """
+    if not field:
+        return ()
+    values: set[str] = set()
+    for table in corpus.tables:
+        column = pc.map_lookup(table.column("about"), pa.scalar(field), "first")
+        values.update(pc.unique(column.drop_null()).to_pylist())
+    if len(values) < 2:
+        fields = sorted(corpus.take(np.array([0]))[0].about)
+        raise ValueError(
+            f"model.auxiliary={field}: the examples of {corpus.spec} have {len(values)} different "
+            f"values of it; their fields are {', '.join(fields) or 'none'}"
+        )
+    return tuple(sorted(values))
 
 
 def objective_of(config: TrainConfig, corpus: Corpus) -> Objective:

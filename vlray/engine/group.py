@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vlray.cluster.gpus import usable_gpus
 from vlray.loader.loader import own_share
 
 T = TypeVar("T")
@@ -37,13 +38,16 @@ class Group:
         Args:
             use_gpu: Whether to use a GPU if there is one. Ignored in Ray Train, which assigns the
                 device.
+
+        Raises:
+            ValueError: Ray assigned a GPU to this process, but torch cannot use it.
         """
         rank, world = own_share()
         if in_ray_train():
             from ray.train.torch import get_device
 
             return cls(rank, world, get_device())
-        return cls(rank, world, torch.device("cuda" if use_gpu and has_gpu() else "cpu"))
+        return cls(rank, world, torch.device("cuda" if use_gpu and usable_gpus() else "cpu"))
 
     def all_reduce(self, values: Tensor) -> Tensor:
         """Sum a tensor over all workers in place, and return it."""
@@ -76,11 +80,6 @@ class Group:
             ray.train.report(metrics)
         if listen := listener.get():
             listen(metrics)
-
-
-def has_gpu() -> bool:
-    """Return whether torch can use a GPU."""
-    return torch.cuda.is_available()
 
 
 def in_ray_train() -> bool:

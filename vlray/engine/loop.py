@@ -16,15 +16,21 @@ from vlray.engine.checkpoints import save
 from vlray.engine.evaluate import Evaluation, evaluate
 from vlray.engine.failures import check_finite
 from vlray.engine.group import Group
-from vlray.engine.optim import lr_factor, set_lr
+from vlray.engine.hooks.protocol import Hooks
+from vlray.engine.optim import clip_each, lr_factor, set_lr
 from vlray.engine.training import Training
+from vlray.engine.word_masking import mask_words
 from vlray.loader.loader import RegionLoader
 from vlray.models.precision import autocast
 from vlray.models.protocol import Loss
 
 
-def train(training: Training) -> None:
+def train(training: Training, hooks: Hooks) -> None:
     """Run the remaining steps, until the last one, early stopping or a stop request.
+
+    Args:
+        training: Options, data, model, optimizer and progress.
+        hooks: Extensions, which have begun.
 
     Raises:
         FloatingPointError: A loss or a gradient is not finite; ``nan-batch.json`` in the run folder
@@ -36,6 +42,7 @@ def train(training: Training) -> None:
     save_every = options.save_every or evaluate_every
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
+    tokenizer = training.data.train.collate.tokenizer
     clock = Clock(training.loader)
     training.stop.has_begun = True  # from here on, a signal ends the training with a checkpoint
 
@@ -48,8 +55,10 @@ def train(training: Training) -> None:
         batch_losses: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
             with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
+                inputs = batch.to(group.device, non_blocking=True)
+                inputs = mask_words(inputs, options.word_masking, tokenizer)
                 with autocast(options.precision, group.device):
-                    outputs = wrapped(batch.to(group.device, non_blocking=True))
+                    outputs = wrapped(inputs)
                 loss, means = weight_losses(outputs.losses, group)
                 scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
             batch_losses.append(means)
@@ -58,42 +67,47 @@ def train(training: Training) -> None:
         scaler.unscale_(optimizer)
         # If clip is 0, the norm is measured, but the gradients are not clipped.
         norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
+        if config.optim.clip_each:
+            clip_each(parameters, config.optim.clip_each)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
 
         # The only point of a step that waits for the device: read the losses and the norm, and
-        # learn whether any worker was asked to stop.
-        is_stopped = training.stop.requested()
-        losses, grad_norm, is_stopped = read_step(batch_losses, norm, is_stopped, group)
+        # learn whether any worker was asked to stop or to save.
+        asked = training.stop.requested(), hooks.want_save(training)
+        losses, grad_norm, is_stopped, is_wanted = read_step(batch_losses, norm, asked, group)
         # An infinite norm is no error yet if the scaler can still lower its scale.
         may_overflow = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = 0.0 if may_overflow else grad_norm
         check_finite(losses, checked, batches, progress.step, group, training.run_folder)
         clock.add(options.batch_size)  # all workers together
+        parts = {f"loss/{name}": value for name, value in losses.items()}
+        values = {"loss": sum(losses.values()), **(parts if len(parts) > 1 else {})}
+        values |= {"lr": lr, "grad_norm": grad_norm, "epoch": training.epoch()}
+        hooks.after_step(training, values)
         if training.watch:
-            total = sum(losses.values())
-            training.watch.progress(progress.step, total, lr, options.batch_size)
+            training.watch.progress(progress.step, values["loss"], lr, options.batch_size)
             if progress.step % options.log_every == 0 or progress.step == progress.steps:
-                parts = {f"loss/{name}": value for name, value in losses.items()}
-                values = {"loss": total, **(parts if len(parts) > 1 else {})}
-                values |= {"lr": lr, "grad_norm": grad_norm, "epoch": training.epoch()}
                 training.watch.step(progress.step, values | clock.read())
 
         # Evaluation and checkpoint.
         is_last = progress.step == progress.steps
         is_best = training.valid is None  # without evaluations, the last checkpoint is the best
         if training.valid and (is_last or progress.step % evaluate_every == 0):
-            evaluated = evaluate(training.model, training.valid, group, options.precision)
+            with hooks.reading(training):
+                evaluated = evaluate(training.model, training.valid, group, options.precision)
+                hooks.after_evaluation(training, evaluated.values)
             is_best = record_evaluation(training, evaluated)
             clock.restart()
         is_early = bool(options.patience) and progress.since_best >= options.patience
         progress.ended = is_last or is_early
         # Without evaluations every step counts as the best, which must not save at every step.
         is_due = progress.step % save_every == 0 or (is_best and training.valid is not None)
-        if progress.ended or is_stopped or is_due:
-            save(training, is_best=is_best)
+        if progress.ended or is_stopped or is_wanted or is_due:
+            with hooks.reading(training):
+                save(training, hooks.state_dict(), is_best=is_best)
             clock.restart()
         if progress.ended or is_stopped:
             break
@@ -122,20 +136,20 @@ def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dic
 
 
 def read_step(
-    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, is_stopped: bool, group: Group
-) -> tuple[dict[str, float], float, bool]:
+    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, asked: tuple[bool, bool], group: Group
+) -> tuple[dict[str, float], float, bool, bool]:
     """Copy the results of a step from the device in one transfer.
 
     Returns:
         The losses by name, each averaged over the batches in which it occurs; the norm of the
-        gradients before clipping; and whether any worker was asked to stop.
+        gradients before clipping; and whether any worker was asked to stop, and to save.
     """
     names = sorted({name for means in batch_losses for name in means})
     values = [torch.stack([m[name] for m in batch_losses if name in m]).mean() for name in names]
-    # A signal may reach only some workers, but all must stop after the same step.
-    stops = group.all_reduce(torch.tensor(float(is_stopped), device=group.device))
-    *losses, grad_norm, stop_count = torch.stack([*values, norm.float(), stops]).tolist()
-    return dict(zip(names, losses, strict=True)), grad_norm, stop_count > 0
+    # A signal may reach only some workers, but all must stop or save after the same step.
+    counts = group.all_reduce(torch.tensor(asked, dtype=torch.float32, device=group.device))
+    *losses, grad_norm, stops, saves = torch.stack([*values, norm.float(), *counts]).tolist()
+    return dict(zip(names, losses, strict=True)), grad_norm, stops > 0, saves > 0
 
 
 def record_evaluation(training: Training, evaluated: Evaluation) -> bool:

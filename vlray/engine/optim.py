@@ -136,6 +136,20 @@ def make_optimizer(
     return torch.optim.AdamW(param_groups, options.lr, betas=options.betas, eps=options.eps)
 
 
+@torch.no_grad()
+def clip_each(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
+    """Scale each parameter's gradient down to a norm of ``max_norm``.
+
+    Source:
+        BertAdam of pytorch_pretrained_bert, in uclanlp/visualbert.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norms = torch._foreach_norm(gradients)
+    # The same small number as in torch's clip_grad_norm_.
+    scales = [(max_norm / (norm + 1e-6)).clamp(max=1) for norm in norms]
+    torch._foreach_mul_(gradients, scales)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
     """Set each group's learning rate to its peak times ``factor``; return the first group's."""
     for group in optimizer.param_groups:

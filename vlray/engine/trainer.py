@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 from vlray.cluster.connection import is_cluster_configured
+from vlray.cluster.gpus import usable_gpus
 from vlray.config.train import TrainConfig
 from vlray.engine.checkpoints import Resumed, check_same, find_whole
-from vlray.engine.group import has_gpu
 from vlray.engine.stop import StopRequest, on_signals
 from vlray.engine.training import TrainingProgress
 from vlray.engine.watch import check as check_trackers
@@ -125,8 +125,4 @@ def is_alone(config: TrainConfig) -> bool:
     cluster = config.cluster
     if cluster.workers or cluster.address or os.environ.get("RAY_ADDRESS"):
         return False
-    if cluster.use_gpu != "no" and has_gpu():
-        import torch
-
-        return torch.cuda.device_count() == 1
-    return True
+    return cluster.use_gpu == "no" or usable_gpus() <= 1

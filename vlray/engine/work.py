@@ -12,9 +12,12 @@ from torch.amp import GradScaler
 from vlray.config.train import TrainConfig
 from vlray.engine.batches import steps_of_epoch
 from vlray.engine.checkpoints import Resumed, check_same, find_whole, has_other_length, restore
+from vlray.engine.compiler import check_compiler
 from vlray.engine.data import TrainingData, open_data, with_local_weights
 from vlray.engine.failures import explain_out_of_memory
 from vlray.engine.group import Group
+from vlray.engine.hooks.load import hooks_of
+from vlray.engine.hooks.protocol import Hooks
 from vlray.engine.layers import recompute_layers
 from vlray.engine.loop import train
 from vlray.engine.optim import freeze, make_optimizer
@@ -30,7 +33,7 @@ from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import loss_in_words, new_parameters
 from vlray.models.load import load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
-from vlray.models.precision import warn_without_effect
+from vlray.models.precision import set_precision
 from vlray.models.store import CheckpointStore
 
 SMALL = 1_000  # examples, below which the defaults learn little more than the most frequent answer
@@ -58,8 +61,9 @@ def work(
     """
     set_threads()
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
-    warn_without_effect(config.training.precision, group.device)
+    set_precision(config.training.precision, group.device)
     batch_size = _batch_size_of_worker(config, group)
+    hooks = hooks_of(config)
     store = CheckpointStore(config.output, config.data.cache_folder())
     whole = find_whole(store)
     folder = whole[1] if whole else None
@@ -92,28 +96,30 @@ def work(
         stop=stop or StopRequest(),
         watch=_watch(config, run_folder, progress, resumed) if group.rank == 0 else None,
     )
-    if resumed and folder:
-        restore(training, resumed, folder)
+    states = restore(training, resumed, folder) if resumed and folder else {}
+    hooks.begin(training, states)
     if training.watch is None:
-        _train(training)
+        _train(training, hooks)
         return progress
     _log_start(training)
     with training.watch as watch:
-        _train(training)
+        _train(training, hooks)
         watch.close(_summary(training))
     return progress
 
 
-def _train(training: Training) -> None:
+def _train(training: Training, hooks: Hooks) -> None:
     """Train; if memory runs out, raise an error that names the options that reduce memory use."""
     try:
-        train(training)
+        train(training, hooks)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         options, world = training.config.training, training.group.world
         message = explain_out_of_memory(error, options.batch_size, world, options.accumulate)
         raise MemoryError(message) from error
+    finally:
+        hooks.end(training)
 
 
 def _steps(config: TrainConfig, loader: RegionLoader) -> int:
@@ -163,6 +169,7 @@ def _model(
     if config.model.activation_checkpointing:
         recompute_layers(model)
     if config.model.compile:
+        check_compiler(torch.cuda.is_available() and config.cluster.use_gpu != "no")
         # Compile in place: torch.compile(model) would rename the parameters in checkpoints.
         model.compile()
     return model, new
@@ -203,7 +210,14 @@ def _loaders(
 ) -> tuple[RegionLoader, RegionLoader | None]:
     """Create this worker's loaders for training and evaluation; the latter may be None."""
     rank, world = group.rank, group.world
-    train = RegionLoader(data.train, size, seed=config.training.seed, rank=rank, world=world)
+    train = RegionLoader(
+        data.train,
+        size,
+        seed=config.training.seed,
+        group_by_length=config.training.group_by_length,
+        rank=rank,
+        world=world,
+    )
     if data.valid is None:
         return train, None
     return train, RegionLoader(data.valid, size, shuffle=False, rank=rank, world=world)

@@ -13,6 +13,7 @@ import ray
 
 from vlray.cluster.capacity import Node, capacity_of, living_nodes
 from vlray.cluster.connection import connect, default_variables
+from vlray.cluster.gpus import REMEDY, usable_gpus
 from vlray.cluster.worker_logs import forwarded, log_to_stderr
 from vlray.config.cluster import ClusterSection
 from vlray.config.train import TrainConfig
@@ -44,6 +45,11 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
 
     connect(ClusterSection(address=config.cluster.address))
     workers, gpus = allocate(config.cluster, living_nodes())
+    if gpus:
+        # NCCL would end the workers with an error that names neither the driver nor CUDA.
+        problem = ray.get(ray.remote(num_cpus=0, num_gpus=1)(_gpu_problem).remote())
+        if problem:
+            raise ValueError(problem)
     # The actor must not take a CPU that the workers need.
     control = ray.remote(num_cpus=0)(TrainControl).remote()
     inputs = {"config": config, "run_folder": run_folder, "control": control, "cwd": Path.cwd()}
@@ -200,6 +206,15 @@ def is_permanent(error: Exception) -> bool:
     return isinstance(
         error, ValueError | FloatingPointError | ImportError | FileNotFoundError
     ) or is_out_of_memory(error)
+
+
+def _gpu_problem() -> str:
+    """Return why torch cannot use the GPU that Ray assigned to this task; '' if it can."""
+    try:
+        usable_gpus()
+    except ValueError as error:
+        return f"{error}; {REMEDY}; --cluster.use-gpu no trains on CPUs"
+    return ""
 
 
 def _picklable(error: Exception) -> Exception:

@@ -15,6 +15,7 @@ from textwrap import shorten
 import torch
 from tqdm import tqdm
 
+from vlray.cluster.gpus import usable_gpus
 from vlray.config.test import TestConfig
 from vlray.evaluation import submission
 from vlray.evaluation.inputs import Test, open_test
@@ -27,7 +28,7 @@ from vlray.evaluation.sample_types import Sample
 from vlray.evaluation.samples import choose, inspect
 from vlray.loader.loader import RegionLoader
 from vlray.loader.pairs import PairLoader
-from vlray.models.precision import warn_without_effect
+from vlray.models.precision import set_precision
 from vlray.regions.provenance import provenance_of
 from vlray.settings.json_value import JsonObject
 from vlray.settings.wording import counted
@@ -93,8 +94,8 @@ def test(config: TestConfig, output: str) -> TestResult:
     started = time.monotonic()
     fs, folder = files.resolve(output)
     tested = open_test(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    warn_without_effect(config.precision, device)
+    device = torch.device("cuda" if usable_gpus() else "cpu")
+    set_precision(config.precision, device)
     tested.model.to(device)
     ranking: Ranking | None = None
     metrics: Metrics | None

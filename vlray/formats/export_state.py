@@ -10,15 +10,13 @@ import pyarrow.fs as pafs
 
 from vlray.config.convert import ConvertConfig
 from vlray.formats.labels import SIDECAR
+from vlray.formats.writers.base import State
 from vlray.regions import parts
 from vlray.regions.output import RegionOutput
 from vlray.settings.json_value import JsonObject
 from vlray.storage import files
 from vlray.storage.fingerprint import of_folder, summary
 from vlray.version import __version__
-
-State = dict[str, int]
-"""State of a writer after its last commit."""
 
 
 def export_identity(

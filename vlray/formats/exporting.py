@@ -8,15 +8,15 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import cast
 
 import pyarrow.fs as pafs
 
-from vlray.config.convert import EXPORTS, ConvertConfig
+from vlray.config.convert import ConvertConfig
+from vlray.config.formats import FORMATS, WRITTEN
 from vlray.formats.export_state import (
-    State,
     check_finished,
     export_identity,
     is_taken,
@@ -25,6 +25,7 @@ from vlray.formats.export_state import (
 )
 from vlray.formats.labels import SIDECAR
 from vlray.formats.progress import ConversionProgress
+from vlray.formats.writers.base import Export
 from vlray.regions.batch import RegionBatch
 from vlray.regions.lock import only_writer
 from vlray.regions.output import RegionOutput, open_output
@@ -39,35 +40,7 @@ log = logging.getLogger("vlray.formats")
 IMAGES_READ_AT_ONCE = 32  # one row group
 IMAGES_PER_COMMIT = 256  # an interrupted export repeats at most this many
 
-_WRITERS = {
-    "tsv10": "vlray.formats.writers.tsv:TsvExport",
-    "hdf5": "vlray.formats.writers.hdf5:Hdf5Export",
-    "npz": "vlray.formats.writers.npz:NpzExport",
-}
-
 _EXPORT_OPTIONS = {"source", "output", "format", "split", "project", "env"}
-
-
-class Export(Protocol):
-    """Writer for one format, which appends images to a file or folder."""
-
-    def __init__(
-        self, path: Path, output: RegionOutput, image_ids: list[str], state: State | None
-    ) -> None:
-        """Start an export, or resume from a ``state`` that an earlier ``commit`` returned.
-
-        Raises:
-            ValueError: The format cannot represent an image id; the message names the first one.
-        """
-
-    def add(self, image_id: str, regions: RegionBatch) -> None:
-        """Write the next image."""
-
-    def commit(self) -> State:
-        """Flush the written images to disk, and return a state to resume from."""
-
-    def close(self) -> None:
-        """Close the writer; committed images are kept."""
 
 
 @dataclass
@@ -80,6 +53,7 @@ class ExportResult:
     existing: int = 0  # written by earlier runs
     bytes: int = 0
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)  # what the format cannot hold
 
     def lines(self) -> list[str]:
         """Return the summary as lines for the log."""
@@ -92,11 +66,14 @@ class ExportResult:
         ]
         if self.existing:
             lines.append(f"already exported by earlier runs: {counted(self.existing, 'image')}")
-        # The labels of an npz file are a pickled dictionary, as in the layout's original.
-        trust = " --trust-pickle" if self.format == "npz" else ""
+        info = FORMATS[self.format]
+        lines += self.notes
+        options = " --trust-pickle" if info.needs_trust else ""
+        if "image sizes" in info.lacks:
+            options += " --images PHOTOGRAPHS"
         lines.append(
             f"names of the label ids: {self.path}{SIDECAR}; to import the file again: "
-            f"vlray convert {shlex.quote(str(self.path))} OUT{trust}"
+            f"vlray convert {shlex.quote(str(self.path))} OUT{options}"
         )
         return lines
 
@@ -123,7 +100,7 @@ def export_output(config: ConvertConfig) -> ExportResult:
     output = open_output(config.source)
     image_ids = _images(output, config.split)
     identity = export_identity(config, output, format_name, image_ids)
-    result = ExportResult(path, format_name)
+    result = ExportResult(path, format_name, notes=_notes(output, image_ids, format_name))
     # OUT.part holds the data, state and lock of an unfinished export.
     work = path.with_name(path.name + ".part")
     # If the path exists, it must be this export, complete; anything else is an error.
@@ -132,6 +109,7 @@ def export_output(config: ConvertConfig) -> ExportResult:
         remove_work(work)
         result.existing = len(image_ids)
         return result
+    _check_companions(path, work, format_name)
     with only_writer(pafs.LocalFileSystem(), str(work), str(work)):
         began = time.monotonic()
         _export(output, image_ids, work, identity, result)
@@ -148,11 +126,12 @@ def _export(
     result: ExportResult,
 ) -> None:
     """Write the missing images, then rename the data to its final path."""
-    # The .npz files are written in place, each atomically; OUT.part holds only their state.
-    data = result.path if result.format == "npz" else work / "data"
+    make = _writer_of(result.format)
+    # Files written in place are written atomically; OUT.part holds only their state.
+    data = result.path if make.in_place else work / "data"
     state = read_state(work, identity, data)
     try:
-        writer: Export = plugins.load(_WRITERS[result.format])(data, output, image_ids, state)
+        writer = make(data, output, image_ids, state)
     except ValueError:
         # Leave nothing behind if a new export is refused.
         if state is None:
@@ -161,6 +140,7 @@ def _export(
     result.existing = state["images"] if state else 0
     try:
         _write(output, image_ids[result.existing :], writer, work, identity, result)
+        writer.finish(result.path)
     finally:
         writer.close()
     # Write the sidecar before the rename: without a sidecar, the next run could not tell that
@@ -174,12 +154,45 @@ def _export(
 
 def _format_of(name: str, path: Path) -> str:
     if name:
-        if name not in EXPORTS:
+        if name not in WRITTEN:
             raise ValueError(
-                f"--format {name} is supported for imports only; choose from: {', '.join(EXPORTS)}"
+                f"--format {name} is supported for imports only; choose from: {', '.join(WRITTEN)}"
             )
         return name
     return {".tsv": "tsv10", ".h5": "hdf5", ".hdf5": "hdf5"}.get(path.suffix.lower(), "npz")
+
+
+def _writer_of(name: str) -> type[Export]:
+    return cast("type[Export]", plugins.load(FORMATS[name].writer))
+
+
+def _notes(output: RegionOutput, image_ids: list[str], name: str) -> list[str]:
+    """Return what the format leaves out, and what its users may miss in the output."""
+    info = FORMATS[name]
+    has_probs = "cls_probs" in output.read(image_ids[:1]).column_names
+    lacks = [*info.lacks, *(["class probabilities"] if has_probs and not info.class_probs else [])]
+    notes = [f"{name} cannot hold: {', '.join(lacks)}"] if lacks else []
+    if info.class_probs and not has_probs:
+        notes.append(
+            "the probabilities of all classes are left out, because the output has none; `vlray "
+            "extract --class-probs` stores them"
+        )
+    return notes
+
+
+def _check_companions(path: Path, work: Path, name: str) -> None:
+    """Refuse to replace the user's files beside OUT.
+
+    Raises:
+        ValueError: A file that the export would write last exists, but OUT was never begun.
+    """
+    for suffix in _writer_of(name).suffixes:
+        companion = path.with_name(path.stem + suffix)
+        if companion.exists() and not (work / "state.json").is_file():
+            raise ValueError(
+                f"{companion} exists, and the export would replace it; remove it, or choose "
+                "another name"
+            )
 
 
 def _images(output: RegionOutput, split: str) -> list[str]:

@@ -74,13 +74,19 @@ def read_labels_json(path: Path) -> Labels:
         ) from error
 
 
-def infer_labels(source: Path, largest: tuple[int, int], feature_dim: int) -> Labels:
+def infer_labels(
+    source: Path,
+    largest: tuple[int, int],
+    feature_dim: int,
+    vocabulary: tuple[Names, Names] | None = None,
+) -> Labels:
     """Infer the names of the ids in a file that has only ids.
 
     Args:
         source: The file; an export by vlray has a sidecar file with the names.
         largest: Largest object id and largest attribute id in the first images; -1 for no ids.
         feature_dim: Length of the feature vectors; 2048 for the Visual Genome detector.
+        vocabulary: Object and attribute names that the file itself has; None if it has none.
 
     Raises:
         ValueError: The sidecar file cannot be read.
@@ -88,6 +94,8 @@ def infer_labels(source: Path, largest: tuple[int, int], feature_dim: int) -> La
     beside = source.with_name(source.name + SIDECAR)
     if beside.is_file():
         return read_labels_json(beside)
+    if vocabulary is not None:
+        return Labels(*vocabulary, "names in the file")
     objects, attributes = visual_genome_objects(), visual_genome_attributes()
     if largest == (-1, -1):
         return Labels((), (), "the file has no labels")

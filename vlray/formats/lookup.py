@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from vlray.config.convert import FORMATS
+from vlray.config.formats import ALIASES, FORMATS, READ
 from vlray.detect.inputs import explain_input
+from vlray.formats.describe import describe, nearest
 from vlray.formats.readers.protocol import Reader
 from vlray.settings import plugins
 
-_NAMES = ", ".join(FORMATS)
+_NAMES = ", ".join(READ)
 
 
 def reader_of(name: str) -> type[Reader]:
@@ -31,8 +32,13 @@ def reader_of(name: str) -> type[Reader]:
                 "(vlray/formats/readers/protocol.py)"
             )
         return cast("type[Reader]", reader)
+    name = ALIASES.get(name, name)
     if name not in FORMATS:
         raise ValueError(f"unknown format {name!r}; choose from {_NAMES}, or pass module:Class")
+    if not FORMATS[name].reader:
+        raise ValueError(
+            f"{name} is written only; read its files with --format {FORMATS[name].read_as}"
+        )
     return cast("type[Reader]", plugins.load(FORMATS[name].reader))
 
 
@@ -42,13 +48,17 @@ def recognize(source: Path) -> str:
     Raises:
         ValueError: No format matches. For images or weights, the message names the command to use.
     """
-    for name in FORMATS:
+    for name in READ:
         if reader_of(name).recognizes(source):
             return name
+    if hint := explain_input(str(source)):
+        raise ValueError(hint)
+    description = describe(source)
+    near = [f"{name} ({FORMATS[name].about})" for name in nearest(description)]
     raise ValueError(
-        explain_input(str(source))
-        or f"the content of {source} matches no supported format ({_NAMES}); pass --format NAME "
-        "to see why a format does not match"
+        f"{source} matches no supported format: it is {description.text}. The nearest formats are "
+        f"{'; '.join(near)}. Pass --format NAME to see why one does not match; `vlray convert "
+        "--formats` lists all"
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlray.config.convert import ConvertConfig
+from vlray.config.formats import ALIASES
 from vlray.formats.readers.checked import list_files
 from vlray.formats.sizes import Photographs
 from vlray.formats.survey import Survey
@@ -17,6 +18,9 @@ from vlray.version import __version__
 
 SPELLING = ("utf-8", "surrogateescape")  # encoding of file names
 HASHED = 64 * 2**20  # for a large file, the digest covers the size and this many bytes at each end
+
+# An import that an older version began is resumed, although its format has a new name.
+_FORMER = {name: former for former, name in ALIASES.items()}
 
 
 def identity_of(
@@ -37,6 +41,7 @@ def identity_of(
         photographs: Photographs and sizes of the images.
         companions: Further files that the reader reads.
     """
+    format_name = _FORMER.get(format_name, format_name)
     labels = "\n".join([*seen.labels.objects, "", *seen.labels.attributes])
     settings = {
         "convert.format": format_name,

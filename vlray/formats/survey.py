@@ -107,7 +107,12 @@ def survey(
     elif tally.words:
         names = Labels((), (), "names in the file")
     else:
-        names = infer_labels(source, (tally.largest[0], tally.largest[1]), feature_dim)
+        names = infer_labels(
+            source,
+            (tally.largest[0], tally.largest[1]),
+            feature_dim,
+            getattr(reader, "vocabulary", None),
+        )
     return Survey(
         feature_dim,
         frame,

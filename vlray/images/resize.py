@@ -13,8 +13,8 @@ from PIL import Image
 class ResizeShortestEdge:
     """Resize the shorter side to ``min_size`` pixels, but limit the longer side to ``max_size``.
 
-    The object is small and picklable. The decoding tasks call it, so that detector actors receive
-    images of bounded size, however large the photographs are.
+    The object is small and picklable. The threads that decode call it, so that decoded images have
+    a bounded size, however large the photographs are.
 
     Source:
         detectron2/data/transforms/augmentation_impl.py (``ResizeShortestEdge``) and
@@ -40,6 +40,28 @@ class ResizeShortestEdge:
             return image
         resized = Image.fromarray(image).resize((new_w, new_h), Image.Resampling.BILINEAR)
         return np.asarray(resized)
+
+
+@dataclass(frozen=True)
+class ResizeTruncated(ResizeShortestEdge):
+    """The same, but the longer side is truncated to whole pixels instead of rounded.
+
+    Source:
+        maskrcnn-benchmark, data/transforms/transforms.py (``Resize.get_size``).
+    """
+
+    def output_hw(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width, in pixels, of the resized image."""
+        shorter, longer = min(height, width), max(height, width)
+        size = self.min_size
+        if longer / shorter * size > self.max_size:
+            size = round(self.max_size * shorter / longer)
+        if shorter == size:
+            return height, width
+        size = max(size, 1)  # an image 2,000 times as long as wide
+        if width < height:
+            return int(size * height / width), size
+        return size, int(size * width / height)
 
 
 @dataclass(frozen=True)

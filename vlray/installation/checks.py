@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import sys
 import warnings
@@ -15,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from vlray.cluster.gpus import driver_version
 from vlray.config.doctor import DoctorConfig
 from vlray.installation import detectron2
 from vlray.installation.versions import DETECTRON2, version_of
@@ -26,7 +26,6 @@ MATCHING = "install torch and torchvision of one release with the command that p
 DRIVERS = {11: 450, 12: 525, 13: 580}
 """Oldest NVIDIA driver of each CUDA version, on Linux (NVIDIA's CUDA compatibility guide)."""
 
-DRIVER_FILE = Path("/proc/driver/nvidia/version")
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 UV_RECEIPT = "uv-receipt.toml"
 """File in the environments of ``uv tool install``."""
@@ -121,14 +120,6 @@ def judge_torch(version: str, cuda: str, driver: str, gpus: list[str]) -> Check:
         return Check("torch", "problem", f"{detail}: CUDA {cuda} needs driver {oldest}", remedy)
     remedy = "look at CUDA_VISIBLE_DEVICES, and whether the container was given GPUs (nvidia-smi)"
     return Check("torch", "note", detail, remedy)
-
-
-def driver_version(path: Path = DRIVER_FILE) -> str:
-    """Return the version of NVIDIA's kernel driver, such as ``580.65.06``; '' without one."""
-    if not path.is_file():
-        return ""
-    match = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", path.read_text(errors="replace"))
-    return match[1] if match else ""
 
 
 def check_torchvision() -> Check:

@@ -94,6 +94,7 @@ class Collate:
         common: dict[str, Any] = {
             "example_ids": tuple(example.example_id for example in examples),
             "image_ids": tuple(example.image_ids for example in examples),
+            "about": tuple(example.about for example in examples),
         }
         if self.options.pretraining is None:
             label_ids = label_ids_of(examples, goals)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from vlray.loader.boxes import check_store
@@ -187,6 +188,14 @@ class RegionDataset:
         corpus_indices = subset.join.corpus_indices(self.corpus)
         subset._assembly = Assembly(self.corpus, self.collate, corpus_indices)
         return subset
+
+    def text_lengths(self) -> Int64[np.ndarray, N]:
+        """Return the number of characters in the text of each usable example."""
+        lengths = []
+        for part, table in zip(self.join.parts, self.corpus.tables, strict=True):
+            characters = pc.utf8_length(table.column("text")).to_numpy().astype(np.int64)
+            lengths.append(characters if part.examples is None else characters[part.examples])
+        return np.concatenate(lengths)
 
     def parts(self) -> list[Part]:
         """Return the parts of the corpus, as input for a `Sampler`."""

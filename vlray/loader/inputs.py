@@ -7,6 +7,7 @@ per box; L: labels; Q: phrases per example, including padding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -81,6 +82,7 @@ class ModelInputs:
         pretraining: Targets for pretraining; None in fine-tuning.
         phrases: Phrases of grounding datasets; None for other datasets and in pretraining.
         regions: Name of the region output that the batch was read from.
+        about: Further fields of each example, such as ``question_type``.
     """
 
     example_ids: tuple[str, ...]
@@ -96,6 +98,7 @@ class ModelInputs:
     pretraining: PretrainingTargets | None = None
     phrases: PhraseTargets | None = None
     regions: str = ""
+    about: tuple[Mapping[str, str], ...] = ()
 
     def __len__(self) -> int:
         """Return the number of examples."""

@@ -40,6 +40,7 @@ class RegionLoader:
         seed: int = 0,
         shuffle: bool = True,
         drop_last: bool | None = None,
+        group_by_length: bool = False,
         rank: int | None = None,
         world: int | None = None,
         prefetch: int = 2,
@@ -55,6 +56,7 @@ class RegionLoader:
             drop_last: Leave out the last examples of an epoch if they do not fill a batch for every
                 worker. With ``shuffle``, they differ between epochs. None: the value of
                 ``shuffle``.
+            group_by_length: With ``shuffle``, let texts of similar lengths share a batch.
             rank: Index of this worker. None: from Ray Train or torch.distributed, else 0.
             world: Number of workers. None: from Ray Train or torch.distributed, else 1.
             prefetch: Number of batches to read ahead. 0: read each batch on demand.
@@ -75,6 +77,7 @@ class RegionLoader:
             seed=seed,
             shuffle=shuffle,
             drop_last=drop_last,
+            lengths=dataset.text_lengths() if group_by_length else None,
             rank=rank,
             world=world,
         )

@@ -4,7 +4,7 @@ The order depends only on the examples, the seed and the epoch. It is divided in
 and each worker takes a slice of each global batch. The position in an epoch is the number of
 examples used so far, which does not depend on the number of workers.
 
-Shapes: B: examples in a batch of one worker; N: examples of an epoch.
+Shapes: B: examples in a batch of one worker; N: examples of an epoch; M: examples of the corpus.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import numpy as np
 from jaxtyping import Int64, UInt32
 
 from vlray.tasks.corpus import Mix
+
+WINDOW = 16
+"""Global batches among which examples are sorted by length; few enough to keep the order random."""
 
 LoaderState = dict[str, Any]
 """Position in an epoch, as a dict of plain Python types; all workers have the same."""
@@ -63,6 +66,7 @@ class Sampler:
         seed: int = 0,
         shuffle: bool = True,
         drop_last: bool | None = None,
+        lengths: Int64[np.ndarray, M] | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -76,6 +80,8 @@ class Sampler:
             shuffle: True for training: a new order each epoch. False: each example once, in order.
             drop_last: Leave out the last examples if they do not fill a global batch, so that every
                 batch is full on all workers. None: the value of ``shuffle``.
+            lengths: Length of the text of each example. Not None: with ``shuffle``, examples of
+                similar lengths share a batch, which leaves less padding.
             rank: Index of this worker, from 0.
             world: Number of workers.
 
@@ -90,6 +96,7 @@ class Sampler:
         self.parts, self.mix, self.seed = tuple(parts), mix, seed
         self.batch_size, self.shuffle, self.rank, self.world = batch_size, shuffle, rank, world
         self.drop_last = shuffle if drop_last is None else drop_last
+        self._lengths = lengths if shuffle else None
         counts = _counts(self.parts, mix if shuffle else "size")
         kinds = max((part.kind for part in self.parts), default=0) + 1
         self._counts = counts
@@ -176,6 +183,10 @@ class Sampler:
         """Return the order of the examples of each kind; the last computed epoch is cached."""
         if self._orders is None or self._orders[0] != epoch:
             orders = [self._order_of(kind, epoch) for kind in range(len(self._totals))]
+            if self._lengths is not None:
+                size = self.batch_size * self.world
+                rng = np.random.default_rng((self.seed, epoch, len(orders) + len(self.parts)))
+                orders = [_by_length(order, self._lengths[order], size, rng) for order in orders]
             self._orders = (epoch, orders)
         return self._orders[1]
 
@@ -243,6 +254,25 @@ def _counts(parts: Sequence[Part], mix: Mix) -> list[int]:
     for index in np.argsort(counts - exact, kind="stable")[: sum(sizes) - int(counts.sum())]:
         counts[index] += 1
     return [int(count) for count in counts]
+
+
+def _by_length(
+    order: UInt32[np.ndarray, N],
+    lengths: Int64[np.ndarray, N],
+    batch_size: int,
+    rng: np.random.Generator,
+) -> UInt32[np.ndarray, N]:
+    """Sort examples by length within windows of some batches, and shuffle the batches of each.
+
+    The examples of an incomplete last batch stay the last ones of the order.
+    """
+    whole = len(order) // batch_size * batch_size
+    pieces = []
+    for start in range(0, whole, WINDOW * batch_size):
+        end = min(start + WINDOW * batch_size, whole)
+        by_length = np.argsort(lengths[start:end], kind="stable")
+        pieces.append(rng.permutation(order[start:end][by_length].reshape(-1, batch_size)))
+    return np.concatenate([*(piece.reshape(-1) for piece in pieces), order[whole:]])
 
 
 def _draw(part: Part, count: int, rng: np.random.Generator | None) -> UInt32[np.ndarray, N]:

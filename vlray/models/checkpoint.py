@@ -83,7 +83,13 @@ class CheckpointInfo:
             return cls(
                 model=ModelSection.model_validate(values.pop("model")),
                 # JSON turns tuples into lists, and goals are compared with ==.
-                goal=Goal(**goal | {"labels": tuple(goal["labels"])}),
+                goal=Goal(
+                    **goal
+                    | {
+                        "labels": tuple(goal["labels"]),
+                        "auxiliary": tuple(goal.get("auxiliary", ())),
+                    }
+                ),
                 loader=loader,
                 **values,
             )

@@ -15,6 +15,7 @@ from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
 from vlray.models.answers import load_answer_head
 from vlray.models.build import label_fields, load_network
+from vlray.models.cross_start import start_near_text
 from vlray.models.heads import LxmertForAnswers, LxmertForPairs, LxmertForPhrases
 from vlray.models.losses import choose_loss, describe_loss, label_losses, phrase_losses
 from vlray.models.network import (
@@ -31,6 +32,8 @@ from vlray.models.transformers_model import TransformersModel
 
 HEAD_PREFIXES = ("answer_head.", "pair_head.", "attention.")
 """Name prefixes of the parameters that depend on the labels or the objective."""
+
+CROSS_LAYERS = "lxmert.encoder.x_layers."
 
 
 class Lxmert(TransformersModel):
@@ -76,6 +79,8 @@ class Lxmert(TransformersModel):
         elif answers and not from_text:
             # Parameters copied from the trained head are not new.
             new -= load_answer_head(self.network, options, goal)
+        if options.cross_start == "text" and any(name.startswith(CROSS_LAYERS) for name in new):
+            start_near_text(self.network.lxmert)
         self._set_up(options, goal, new)
         # The published model predicts from the pooled [CLS] token.
         self._pooling: Literal["first", "mean"] = "mean" if options.pooling == "mean" else "first"
@@ -120,6 +125,9 @@ class Lxmert(TransformersModel):
                 weighted_sum(token_weights, attention_probs), batch.visual_attention_mask
             )
         losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
+        if self.auxiliary and losses:
+            embed = self.network.lxmert.encoder.visn_fc
+            losses |= self.auxiliary(embed(inputs["visual_feats"], inputs["visual_pos"]), batch)
         return ModelOutputs(losses, scores.float(), region_attention)
 
     def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:

@@ -42,6 +42,9 @@ class Goal:
     classes: bool = False
     """Whether the labels are the task's own classes (NLVR2, SNLI-VE) instead of answers."""
 
+    auxiliary: tuple[str, ...] = field(default=(), repr=False)
+    """Values of the examples' field ``model.auxiliary`` in the training data, sorted."""
+
     num_objects: int = 0
     """Number of object classes in the region labels; 0 if the regions have no class labels."""
 

@@ -1,4 +1,4 @@
-"""Base class of the built-in models: a transformers network and optional standardization."""
+"""Base class of the built-in models: a transformers network and optional parts around it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from transformers import PreTrainedModel
 
 from vlray.config.model import ModelSection
 from vlray.loader.inputs import ModelInputs
+from vlray.models.auxiliary import Auxiliary
 from vlray.models.build import save_network
 from vlray.models.protocol import Goal
 from vlray.models.standardize import Standardize
 
 
 class TransformersModel(nn.Module):
-    """Model around a transformers ``network``, with optional standardization of region vectors."""
+    """Model around a transformers ``network``.
+
+    It may standardize the region vectors, and learn a field of the examples as well.
+    """
 
     network: PreTrainedModel
     standardize: Standardize | None
+    auxiliary: Auxiliary | None
     _new: frozenset[str]
 
     def _set_up(self, options: ModelSection, goal: Goal, new: frozenset[str]) -> None:
@@ -27,12 +32,17 @@ class TransformersModel(nn.Module):
         # The network is a submodule, so this prefix is part of its parameter names.
         self._new = frozenset(f"network.{name}" for name in new)
         self.standardize = Standardize.of(options, goal.feature_dim)
+        self.auxiliary = Auxiliary.of(options, goal, self.network.config.hidden_size)
+        if self.auxiliary and not self.auxiliary.is_loaded:
+            names = (name for name, _ in self.auxiliary.named_parameters())
+            self._new |= {f"auxiliary.{name}" for name in names}
 
     def save(self, folder: Path) -> None:
-        """Write the network in transformers' format, and the standardization statistics if any."""
+        """Write the network in transformers' format, and the parts that it does not have."""
         save_network(self.network, folder)
-        if self.standardize:
-            self.standardize.save(folder)
+        for part in (self.standardize, self.auxiliary):
+            if part:
+                part.save(folder)
 
     def new_parameters(self) -> frozenset[str]:
         """Return the names of the parameters that ``weights`` did not fill."""

@@ -129,6 +129,9 @@ class VisualBert(TransformersModel):
                 weighted_sum(token_weights, attention_probs), batch.visual_attention_mask
             )
         losses = label_losses(self._loss, scores, batch, self.options.label_smoothing)
+        if self.auxiliary and losses:
+            embed = self.network.visual_bert.embeddings.visual_projection
+            losses |= self.auxiliary(embed(inputs["visual_embeds"]), batch)
         return ModelOutputs(losses, scores.float(), region_attention)
 
     def _inputs(self, batch: ModelInputs) -> dict[str, Tensor]:

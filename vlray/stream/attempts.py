@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
 from vlray.regions.batch import RegionBatch
 from vlray.settings.wording import counted
-from vlray.stream.block import ImageRow
 from vlray.stream.detector import ChildEndedError, LoadedDetector, SeparateDetector
+from vlray.stream.device import DeviceError, is_out_of_memory
+from vlray.stream.rows import ImageRow
 
 LOADING_S = 3600.0  # time limit for loading a detector, which may download its weights
 
@@ -30,20 +31,23 @@ class Attempts:
         work: Name of the shard in the journal.
         image_timeout: Time limit of the detector for one image, seconds.
         limited: Returns a context that ends this process after some seconds.
+        done: Called with rows whose images are no longer needed.
     """
 
     journal: Journal | ClusterJournal
     work: str
     image_timeout: float
     limited: Callable[[float], AbstractContextManager[None]]
+    done: Callable[[list[ImageRow]], None]
 
     def detect(self, rows: list[ImageRow], detector: LoadedDetector | SeparateDetector) -> Results:
         """Return the regions of each row, or the exception that its image raised."""
         results: dict[int, RegionBatch | Exception] = {}
-        for batch in _batches(rows, detector.batch_size):
+        for batch in _batches(rows, detector):
             for row, result in zip(batch, self._watched(batch, detector), strict=True):
                 results[id(row)] = result
             self.journal.progress(self.work, len(batch))
+            self.done(batch)
         return [results[id(row)] for row in rows]
 
     def _watched(
@@ -72,26 +76,57 @@ class Attempts:
     ) -> Results:
         """Detect regions in a batch; if this raises, retry the batch, then each image separately.
 
-        The retry uses the same batch, so that a transient error does not change the features.
+        The retry uses the same batch, so that a transient error does not change the features. Only
+        if the GPU has too little memory, batches become smaller from then on.
         A single image needs the least memory, and shows which image causes the error.
         """
         for attempt in range(2):
-            try:
-                with self.limited(self.image_timeout * len(batch) + _child_s(detector)):
-                    return list(detector(batch))
-            except Exception as error:
+            results = self._once(batch, detector)
+            if not isinstance(results, Exception):
+                return results
+            has_ended = isinstance(results, ChildEndedError)
+            if len(batch) == 1 and (attempt or has_ended):
+                return [results]
+            if has_ended:
+                break
+            if is_out_of_memory(results) and len(batch) > 1:
+                detector.batch_size = len(batch) // 2
                 log.warning(
-                    "the detector raised an exception on %s: %r",
-                    counted(len(batch), "image"),
-                    error,
+                    "the GPU has too little memory for %d images of %s pixels at once; from now on "
+                    "this detector gets %d (--detector.batch-size)",
+                    len(batch),
+                    "x".join(map(str, batch[0]["image"].shape[1::-1])),
+                    detector.batch_size,
                 )
-                has_ended = isinstance(error, ChildEndedError)
-                if len(batch) == 1 and (attempt or has_ended):
-                    return [error]
-                if has_ended:
-                    break
-                free_memory()
+                return [
+                    r for half in _batches(batch, detector) for r in self._attempt(half, detector)
+                ]
         return [result for row in batch for result in self._attempt([row], detector)]
+
+    def _once(
+        self, batch: list[ImageRow], detector: LoadedDetector | SeparateDetector
+    ) -> Results | Exception:
+        """Return the regions of a batch, or the detector's exception.
+
+        If the GPU can no longer be used, an actor ends itself: Ray then restarts it, and repeats
+        the shard.
+
+        Raises:
+            DeviceError: The GPU can no longer be used, and this process is no actor.
+        """
+        try:
+            with self.limited(self.image_timeout * len(batch) + _child_s(detector)):
+                return list(detector(batch))
+        except DeviceError as error:
+            log.error("the GPU can no longer be used by this process: %s", error)
+            if isinstance(self.journal, ClusterJournal):
+                os._exit(1)
+            raise
+        except Exception as error:
+            log.warning(
+                "the detector raised an exception on %s: %r", counted(len(batch), "image"), error
+            )
+            return error
 
 
 def _child_s(detector: LoadedDetector | SeparateDetector) -> float:
@@ -99,18 +134,19 @@ def _child_s(detector: LoadedDetector | SeparateDetector) -> float:
     return LOADING_S if isinstance(detector, SeparateDetector) else 0.0
 
 
-def _batches(rows: list[ImageRow], batch_size: int) -> Iterator[list[ImageRow]]:
-    """Yield batches of equal-sized images, because padding could change the features."""
+def _batches(
+    rows: list[ImageRow], detector: LoadedDetector | SeparateDetector
+) -> Iterator[list[ImageRow]]:
+    """Yield batches of equal-sized images, because padding could change the features.
+
+    The detector's batch size may become smaller in between.
+    """
     groups: dict[tuple[int, ...], list[ImageRow]] = {}
     for row in rows:
         groups.setdefault(row["image"].shape, []).append(row)
     for group in groups.values():
-        for start in range(0, len(group), batch_size):
-            yield group[start : start + batch_size]
-
-
-def free_memory() -> None:
-    """Release the memory that torch caches on the GPU."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        start = 0
+        while start < len(group):
+            batch = group[start : start + detector.batch_size]
+            yield batch
+            start += len(batch)

@@ -1,13 +1,14 @@
-"""First stage: read and decode image files, in Ray tasks on CPUs."""
+"""First stage: read and decode image files, in threads."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import posixpath
 import stat
 import time
+from collections import deque
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from vlray.cluster.expendable import ChildEndedError, available
-from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
-from vlray.cluster.worker_logs import log_to_stderr
+from vlray.cluster.journal import ClusterJournal, Journal
 from vlray.config.detector import DetectorSection
 from vlray.detect.protocol import Resize
 from vlray.images.decode import ImageError
@@ -25,10 +25,10 @@ from vlray.images.sources.entry import split_member
 from vlray.images.sources.handles import look_again
 from vlray.images.sources.members import read_member
 from vlray.regions.user_boxes import describe_invalid_box
-from vlray.settings.environment import EnvironmentSection
 from vlray.storage import files, fingerprint
-from vlray.stream.block import DECODED, pack
 from vlray.stream.decoder import Decoder, SeparateDecoder
+from vlray.stream.rows import ImageRow, ShardTask
+from vlray.stream.turns import Prefetch
 
 if TYPE_CHECKING:
     import ray
@@ -45,14 +45,10 @@ class StorageError(OSError):
 
 @dataclass(frozen=True)
 class DecodeShard:
-    """Read, decode and resize the images of one shard.
+    """Read, decode and resize the images of a shard, in threads of the process that detects.
 
-    Images are resized here and not in the detector's actor, because resizing needs CPUs.
-    Resizing here also limits the size of decoded images to that of the detector's input.
-
-    An image may end the task: by a crash in native code, by the time limit, or because the system
-    runs out of memory. Ray then repeats the task. After `DEATHS` such deaths, images are decoded in
-    a child process, so that the image which ends the child is found and fails alone.
+    Images are resized here, because that limits the memory of decoded images to the detector's
+    input, and because it needs CPUs.
 
     Attributes:
         plan: The whole plan, or a reference to it in the object store, which each node fetches
@@ -62,61 +58,87 @@ class DecodeShard:
         max_pixels: Limit on height x width; larger images fail, as possible decompression bombs.
         resize: The detector's resizing, or the detector whose class constructs it; None: keep the
             original size.
-        env: Log level and format; None: in the driver, whose logging stays as it is.
-        journal: Journal of the run on Ray, which is told that a slow shard makes progress.
-        image_timeout: Time limit for decoding one image, seconds; in Ray's tasks and in child
+        threads: Number of images to decode at once.
+        image_timeout: Time limit for decoding one image, seconds; in Ray's actors and in child
             processes only.
         image_memory_gb: Memory limit of a child process for one image, GiB. 0: half of the free
             memory.
-        is_separate: Whether images are always decoded in a child process.
     """
 
     plan: pa.Table | ray.ObjectRef
     images_root: str
     max_pixels: int
     resize: Resize | DetectorSection | None
-    env: EnvironmentSection | None = None
-    journal: ClusterJournal | None = None
+    threads: int = 1
     image_timeout: float = 600.0
     image_memory_gb: float = 0.0
-    is_separate: bool = False
 
-    def __call__(self, row: pa.Table) -> pa.Table:
-        """Return the decoded images of one shard, packed."""
-        if self.env is not None:
-            log_to_stderr(self.env)
-        shard, start, count = (row[name][0].as_py() for name in ("shard", "start", "count"))
-        images = self._images().slice(start, count).to_pylist()
+    def __call__(
+        self,
+        task: ShardTask,
+        decoder: Decoder | SeparateDecoder,
+        pool: Executor,
+        prefetch: Prefetch,
+        journal: Journal | ClusterJournal,
+    ) -> list[ImageRow]:
+        """Return the images of one shard, in the order of the plan.
+
+        Args:
+            task: The shard.
+            decoder: Result of `decoder`; a child process decodes one image at a time.
+            pool: Its threads decode.
+            prefetch: Limits the decoded images in this process, to which these are added.
+            journal: Journal of the run, which is told that a slow shard makes progress.
+
+        Raises:
+            StorageError: Object storage does not respond.
+            CancelledError: ``prefetch`` was closed.
+        """
+        images = self._images().slice(task.start, task.images).to_pylist()
         fs, root = files.resolve(self.images_root)
         look_again()
-        journal = self.journal or Journal()
-        work = f"decode shard {shard}"
-        rows, reported = [], time.monotonic()
-        with contextlib.closing(self._decoder(shard, journal.begin(work))) as decoder:
-            for image in images:
-                rows.append(self._row(image, fs, root, decoder))
-                if time.monotonic() - reported > PROGRESS_S:
-                    journal.progress()
-                    reported = time.monotonic()
-        journal.end(work)
-        return pack(shard, images=pa.Table.from_pylist(rows, schema=DECODED))
+        threads = self.threads if isinstance(decoder, Decoder) else 1
+        pending: deque[Future[ImageRow]] = deque()
+        rows: list[ImageRow] = []
+        held, reported = 0, time.monotonic()
 
-    def _decoder(self, shard: int, deaths: int) -> Decoder | SeparateDecoder:
-        """Return the decoder in this process, or in a child process after several deaths."""
+        def collect() -> None:
+            nonlocal held, reported
+            rows.append(row := pending.popleft().result())
+            size = size_of(row)
+            held += size
+            prefetch.add(size)
+            if time.monotonic() - reported > PROGRESS_S:
+                journal.progress()
+                reported = time.monotonic()
+
+        try:
+            for image in images:
+                if len(pending) == threads:
+                    collect()
+                prefetch.wait(held)
+                pending.append(pool.submit(self._row, image, fs, root, decoder))
+            while pending:
+                collect()
+        except BaseException:
+            prefetch.release(held)
+            raise
+        return rows
+
+    def decoder(
+        self, journal: Journal | ClusterJournal, *, separate: bool, limited: bool
+    ) -> Decoder | SeparateDecoder:
+        """Return a decoder in this process, or one in a child process.
+
+        Args:
+            journal: Journal of the run.
+            separate: Whether to decode in a child process.
+            limited: Whether the time limit ends this process.
+        """
         seconds = self.image_timeout
-        if not self.is_separate and deaths < DEATHS:
-            limit = None if self.journal is None else seconds
-            return Decoder(self.max_pixels, self.resize, limit)
-        if deaths:
-            log.warning(
-                "shard %d: the process that decodes its images ended %d times; its images are now "
-                "decoded in a process of their own",
-                shard,
-                deaths,
-            )
-        return SeparateDecoder(
-            self.max_pixels, self.resize, self.journal or Journal(), seconds, self.image_memory_gb
-        )
+        if not separate:
+            return Decoder(self.max_pixels, self.resize, seconds if limited else None)
+        return SeparateDecoder(self.max_pixels, self.resize, journal, seconds, self.image_memory_gb)
 
     def _images(self) -> pa.Table:
         if isinstance(self.plan, pa.Table):
@@ -133,12 +155,13 @@ class DecodeShard:
 
     def _row(
         self, image: dict[str, Any], fs: Any, root: str, decoder: Decoder | SeparateDecoder
-    ) -> dict[str, Any]:
+    ) -> ImageRow:
         row = {name: image[name] for name in ("image_id", "path", "split")}
+        row |= {"boxes": None, "image": None}
         if "boxes" in image:
-            row["boxes"] = image["boxes"]
-            if row["boxes"] is None:
+            if image["boxes"] is None:
                 return row | _boxes_error("the boxes file has no boxes for this image")
+            row["boxes"] = np.array(image["boxes"], np.float32).reshape(-1, 4)
         try:
             data = _read(image["path"], image.get("place"), fs, root, self._max_bytes())
             row["digest"] = fingerprint.digest(data)
@@ -156,17 +179,15 @@ class DecodeShard:
                 "reason": str(error),
             }
         # Boxes are in pixels of the original image, not of the resized one.
-        if "boxes" in row:
-            boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
-            if problem := describe_invalid_box(boxes, height, width):
-                return row | _boxes_error(problem)
-        return row | {
-            "image_height": height,
-            "image_width": width,
-            "pixels": pixels.tobytes(),
-            "shape": list(pixels.shape),
-            "dtype": str(pixels.dtype),
-        }
+        boxes = row["boxes"]
+        if boxes is not None and (problem := describe_invalid_box(boxes, height, width)):
+            return row | _boxes_error(problem)
+        return row | {"image_height": height, "image_width": width, "image": pixels}
+
+
+def size_of(row: ImageRow) -> int:
+    """Return the bytes of an image's pixels."""
+    return 0 if row["image"] is None else int(row["image"].nbytes)
 
 
 def _boxes_error(reason: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ Decoded = tuple[int, int, np.ndarray]
 
 
 class Decoder:
-    """Decodes and resizes images in this process."""
+    """Decodes and resizes images in this process, in any number of threads."""
 
     def __init__(
         self,
@@ -48,7 +48,8 @@ class Decoder:
         with contextlib.nullcontext() if self._seconds is None else time_limit(self._seconds):
             original = decode(data, max_pixels=self._max_pixels)
             pixels = original if self._resize is None else self._resize(original)
-            return original.shape[0], original.shape[1], np.ascontiguousarray(pixels)
+            # Without a copy where possible; Pillow's arrays are read-only.
+            return *original.shape[:2], np.require(pixels, requirements=["C", "W"])
 
     def close(self) -> None:
         """Do nothing: the decoder ends with its process."""

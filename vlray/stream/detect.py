@@ -1,31 +1,33 @@
-"""Second stage: detect regions in decoded images, in Ray actors with one detector each."""
+"""Second stage: detect regions in decoded images, with one detector in each process."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
-from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import FAILURES, FeatureDtype, Identity, regions_schema, to_table
 from vlray.settings.environment import EnvironmentSection
-from vlray.stream.attempts import LOADING_S, Attempts, free_memory
-from vlray.stream.block import ImageRow, image_rows, pack, unpack
+from vlray.stream.attempts import LOADING_S, Attempts
 from vlray.stream.detector import (
     ChildEndedError,
     ChildError,
     LoadedDetector,
     SeparateDetector,
+    with_device,
 )
+from vlray.stream.device import DeviceError, free_memory
 from vlray.stream.labels import provenance_of, write_labels
 from vlray.stream.limits import time_limit
+from vlray.stream.rows import DecodedShard, DetectedShard, ImageRow
 
 # If the detector raises on all images of a shard with at least this many images, the detector is
 # considered broken, and the run fails. Otherwise only the images fail.
@@ -35,12 +37,17 @@ BROKEN_FROM = 4
 # no single image is to blame.
 LAST_DEATHS = 20
 
-log = logging.getLogger("vlray.stream")
+UNLOADABLE = "the detector cannot be loaded"
+
+
+def work_of(shard: int) -> str:
+    """Return the name of a shard in the journal."""
+    return f"shard {shard}"
 
 
 @dataclass(frozen=True)
 class DetectOptions:
-    """Options that each detector actor receives."""
+    """Options of the detector in each process."""
 
     detector: DetectorSection
     dtype: FeatureDtype
@@ -64,53 +71,49 @@ class DetectOptions:
 
 
 class DetectShard:
-    """Detect regions in a shard's decoded images.
+    """Detect regions in the decoded images of shards. One thread calls all methods but the first.
 
-    Ray creates one instance per actor, so that each actor loads the weights once. The instance has
-    no state between shards: after a failure, Ray may rerun a shard on another actor.
-
-    An image may end the actor: by a crash in native code, by the time limit, or because the system
-    runs out of memory. Ray then repeats the shard. After `DEATHS` such deaths, the detector runs in
-    a child process, so that the image which ends the child is found and fails alone. Such an image
-    may end the actor around the child, too; after `DEATHS` of these deaths, it fails.
+    The instance has no state between shards: after a failure, a shard may run again in another
+    process.
     """
 
-    def __init__(self, options: DetectOptions, journal: Journal | None = None) -> None:
-        """Load the detector. If this raises, all shards have a problem instead of regions.
+    def __init__(self, options: DetectOptions, journal: Journal | ClusterJournal) -> None:
+        """Set the options; `load` loads the detector."""
+        self._options = options
+        self._journal = journal
+        self._detector: LoadedDetector | SeparateDetector | None = None
+        self.is_separate = options.is_separate
+        self._problem: _Problem | None = None
+
+    def load(self, process: str = "") -> None:
+        """Load the detector. If this fails, all shards have a problem instead of regions.
 
         An exception would reach the driver through several layers of Ray, with all their
         tracebacks.
 
         Args:
-            options: Options of the actor.
-            journal: Journal of a run without Ray.
+            process: Id of the actor, which stays the same when Ray restarts it.
         """
-        if options.env is not None:
-            log_to_stderr(options.env)
-        self._options = options
-        self._journal = options.journal or journal or Journal()
-        self._detector: LoadedDetector | SeparateDetector | None = None
-        self._is_separate = options.is_separate
-        self._problem = self._load()
+        self._options = replace(self._options, detector=with_device(self._options.detector))
+        self._problem = self._load(f"load {process}")
 
-    def _load(self) -> dict[str, str] | None:
+    def _load(self, work: str) -> _Problem | None:
         """Load the detector, and return a description of the problem if this fails."""
-        work = f"load {_actor_id()}" if self._options.journal else "load"
         deaths = self._journal.begin(work)
         # A child that dies shows why; the actors may also have been killed for another reason.
-        self._is_separate |= deaths >= DEATHS
+        self.is_separate |= deaths >= DEATHS
         try:
             if deaths >= LAST_DEATHS:
                 raise ChildEndedError(f"its process ended {deaths} times")
             with self._limited(LOADING_S):
-                self._detector = self._open(separate=self._is_separate)
+                self._detector = self._open(separate=self.is_separate)
             info = self._detector.info
             self._schema = regions_schema(
                 info.feature_dim, self._options.dtype, self._options.identity | provenance_of(info)
             )
             write_labels(self._options.output, info)
         except (Exception, SystemExit) as error:
-            return _problem("the detector cannot be loaded", error)
+            return _problem(UNLOADABLE, error)
         finally:
             self._journal.end(work)
         return None
@@ -131,40 +134,47 @@ class DetectShard:
         """Return a context that ends an actor of Ray after some time; the driver has no limit."""
         return time_limit(seconds) if self._options.journal else contextlib.nullcontext()
 
-    def __call__(self, row: pa.Table) -> pa.Table:
-        """Return the regions and failures of one shard, packed; or the detector's problem."""
-        shard, tables = unpack(row)
+    def __call__(
+        self, decoded: DecodedShard, done: Callable[[list[ImageRow]], None]
+    ) -> DetectedShard:
+        """Return the regions and failures of one shard, or the detector's problem.
+
+        Args:
+            decoded: The shard.
+            done: Called with rows whose images are no longer needed.
+        """
+        (shard, _, _, deaths), rows = decoded
         if self._problem:
-            return pack(shard, problem=pa.Table.from_pylist([self._problem]))
-        work = f"shard {shard}"
-        deaths = self._journal.begin(work)
-        rows = list(image_rows(tables["images"]))
-        good = [row for row in rows if row["image"] is not None]
-        self._journal.progress(work, len(rows) - len(good))
+            return DetectedShard(shard, None, None, *self._problem)
         if deaths >= LAST_DEATHS:
             text = f"shard {shard} ended its process {deaths} times, also with isolated images"
-            return pack(shard, problem=pa.Table.from_pylist([{"problem": text, "trace": ""}]))
+            return DetectedShard(shard, problem=text)
+        good = [row for row in rows if row["image"] is not None]
+        work = work_of(shard)
+        self._journal.progress(work, len(rows) - len(good))
         try:
-            detector = self._detector_for(shard, deaths)
+            detector = self._detector_for(separate=self.is_separate or deaths >= DEATHS)
         except ChildError as error:
-            problem = _problem("the detector cannot be loaded", error)
-            return pack(shard, problem=pa.Table.from_pylist([problem]))
-        attempts = Attempts(self._journal, work, self._options.image_timeout, self._limited)
-        results = attempts.detect(good, detector)
-        self._journal.end(work)
+            return DetectedShard(shard, None, None, *_problem(UNLOADABLE, error))
+        attempts = Attempts(self._journal, work, self._options.image_timeout, self._limited, done)
+        try:
+            results = attempts.detect(good, detector)
+        except DeviceError as error:
+            problem = _problem("the GPU can no longer be used; run the command again", error)
+            return DetectedShard(shard, None, None, *problem)
         errors = [result for result in results if isinstance(result, Exception)]
         if len(errors) >= BROKEN_FROM and len(errors) == len(results):
             text = (
                 f"the detector raised an exception on all {len(good)} images of shard {shard}, so "
                 "the fault is in the detector"
             )
-            return pack(shard, problem=pa.Table.from_pylist([_problem(text, errors[-1])]))
-        return self._pack(shard, rows, dict(zip(map(id, good), results, strict=True)))
+            return DetectedShard(shard, None, None, *_problem(text, errors[-1]))
+        return self._tables(shard, rows, dict(zip(map(id, good), results, strict=True)))
 
-    def _pack(
+    def _tables(
         self, shard: int, rows: list[ImageRow], results: dict[int, RegionBatch | Exception]
-    ) -> pa.Table:
-        """Pack the results, by the id of their rows, in the order of the shard."""
+    ) -> DetectedShard:
+        """Return the tables of the results, by the id of their rows, in the order of the shard."""
         complete, regions, failures = [], [], []
         for row in rows:
             result = results.get(id(row))
@@ -173,24 +183,13 @@ class DetectShard:
                 regions.append(result)
             else:
                 failures.append(row if result is None else row | _failure(result))
-        return pack(
-            shard,
-            regions=self._table(complete, regions),
-            failures=parts.with_digests(
-                pa.Table.from_pylist(failures, schema=FAILURES), _digests(failures)
-            ),
+        failed = pa.Table.from_pylist(failures, schema=FAILURES)
+        return DetectedShard(
+            shard, self._table(complete, regions), parts.with_digests(failed, _digests(failures))
         )
 
-    def _detector_for(self, shard: int, deaths: int) -> LoadedDetector | SeparateDetector:
-        """Return the detector in this process, or in a child process after several deaths."""
-        separate = self._is_separate or deaths >= DEATHS
-        if deaths >= DEATHS:
-            log.warning(
-                "shard %d: the detector's process ended %d times; its images now run in a process "
-                "of their own",
-                shard,
-                deaths,
-            )
+    def _detector_for(self, *, separate: bool) -> LoadedDetector | SeparateDetector:
+        """Return the detector in this process, or in a child process."""
         if self._detector is not None and isinstance(self._detector, SeparateDetector) != separate:
             # Two copies of the weights may not fit into the memory of the device.
             self.close()
@@ -227,18 +226,19 @@ def _failure(error: Exception) -> dict[str, str]:
     return {"stage": stage, "error": kind, "reason": str(error) or repr(error)}
 
 
-def _problem(text: str, error: BaseException) -> dict[str, str]:
+class _Problem(NamedTuple):
+    """An error that ends the run."""
+
+    text: str
+    trace: str
+
+
+def _problem(text: str, error: BaseException) -> _Problem:
     """Describe an error that ends the run, with its traceback."""
     kind = error.kind if isinstance(error, ChildError) else type(error).__name__
     trace = "".join(traceback.format_exception(error))
-    return {"problem": f"{text}: {kind}: {str(error).strip()}", "trace": trace}
-
-
-def _actor_id() -> str:
-    import ray
-
-    return str(ray.get_runtime_context().get_actor_id())
+    return _Problem(f"{text}: {kind}: {str(error).strip()}", trace)
 
 
 def _digests(rows: list[ImageRow]) -> list[str]:
-    return [row["digest"] or "" for row in rows]
+    return [row.get("digest", "") for row in rows]

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from vlray.cluster.expendable import ChildEndedError, ChildError, Expendable
+from vlray.cluster.gpus import assigned_gpus
 from vlray.cluster.worker_logs import log_to_stderr
 from vlray.config.detector import DetectorSection
 from vlray.detect.load import load_detector
@@ -14,9 +15,20 @@ from vlray.detect.modes import info_of, regions_of
 from vlray.detect.protocol import DetectorInfo
 from vlray.regions.batch import RegionBatch
 from vlray.settings.environment import EnvironmentSection
-from vlray.stream.block import ImageRow
+from vlray.stream.device import DeviceError, check_device, release
+from vlray.stream.rows import ImageRow
 
-__all__ = ["ChildEndedError", "ChildError", "LoadedDetector", "SeparateDetector"]
+__all__ = ["ChildEndedError", "ChildError", "LoadedDetector", "SeparateDetector", "with_device"]
+
+
+def with_device(options: DetectorSection) -> DetectorSection:
+    """Replace ``device=auto`` by the device that Ray assigned to this process, if it is a worker.
+
+    A child process of the worker does not know what Ray assigned.
+    """
+    if options.device != "auto" or (assigned := assigned_gpus()) is None:
+        return options
+    return options.model_copy(update={"device": "cuda" if assigned else "cpu"})
 
 
 class LoadedDetector:
@@ -40,7 +52,19 @@ class LoadedDetector:
             self.batch_size = batch_size_of(options)
 
     def __call__(self, batch: list[ImageRow]) -> RegionBatch:
-        """Detect regions in images of one size: rows of `vlray.stream.block.image_rows`."""
+        """Detect regions in images of one size: see `ImageRow`.
+
+        Raises:
+            DeviceError: The detector raised because the GPU can no longer be used.
+        """
+        try:
+            return self._detect(batch)
+        except Exception as error:
+            release(error)
+            check_device()
+            raise
+
+    def _detect(self, batch: list[ImageRow]) -> RegionBatch:
         image_hw = np.array(
             [(row["image_height"], row["image_width"]) for row in batch], np.int32
         ).reshape(-1, 2)
@@ -84,12 +108,18 @@ class SeparateDetector:
         """Detect regions in images of one size.
 
         Raises:
-            ChildEndedError: The child crashed, or exceeded its time or memory.
+            ChildEndedError: The child crashed, exceeded its time or memory, or lost its GPU.
             ChildError: The detector raised.
         """
         names = ("image", "image_height", "image_width", "boxes")
         rows = [{name: row[name] for name in names} for row in batch]
-        regions: RegionBatch = self._child.call("__call__", rows, units=len(batch))
+        try:
+            regions: RegionBatch = self._child.call("__call__", rows, units=len(batch))
+        except ChildError as error:
+            if error.kind != DeviceError.__name__:
+                raise
+            self._child.close()  # the next call starts a child that can use the GPU again
+            raise ChildEndedError(str(error)) from error
         return regions
 
     def close(self) -> None:

@@ -14,9 +14,11 @@ from vlray.settings.secrets import redact, redact_all
 from vlray.version import __version__
 
 # Options of region selection; they have no effect on grid features and user boxes.
-_SELECTION = {"score_thresh", "nms_thresh", "post_nms_topk", "min_boxes", "max_boxes"}
-# The device is not part of the identity. `identify` adds name and weights by content.
-_FREE = {"device", "name", "weights"}
+_SELECTION = {
+    *("score_thresh", "nms_thresh", "nms_filter", "post_nms_topk", "min_boxes", "max_boxes"),
+}
+# The device is not part of the identity. `identify` adds name, weights and labels by content.
+_FREE = {"device", "name", "weights", "labels"}
 
 
 def defaults(config: ExtractConfig) -> dict[str, object]:

@@ -23,9 +23,9 @@ from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.settings.log_format import DETAIL
 from vlray.storage import files
-from vlray.stream.detect import DetectShard
 from vlray.stream.plan import ShardPlan, shard_tables
 from vlray.stream.progress import ExtractProgress
+from vlray.stream.shard import ShardWork
 from vlray.stream.stages import build_stages, images_of, selects_regions
 from vlray.stream.write import ShardSummary
 
@@ -56,7 +56,7 @@ def runs_locally(config: ExtractConfig, images: int, fs: pafs.FileSystem, root: 
     options = config.cluster
     if options.address:
         return options.address == "none"
-    no_resources = {"progress", "image_timeout", "image_memory_gb"}
+    no_resources = {"progress", "image_timeout", "image_memory_gb", "decode_cpus"}
     if options.model_dump(exclude=no_resources) != ClusterSection().model_dump(
         exclude=no_resources
     ):
@@ -84,7 +84,7 @@ def local_rows(
     """Run the shards in this process, and yield a summary of each written shard, in order.
 
     Arguments and results are those of `vlray.stream.pipeline.shard_rows`, and so are the bytes of
-    the output. A thread decodes the next shard while the detector works.
+    the output. Threads decode the next shard while the detector works.
     """
     here = [Node(float(os.cpu_count() or 1), 0.0)]
     resources = allocate(config.cluster.model_copy(update={"gpus_per_actor": 0.0}), here, len(todo))
@@ -95,7 +95,7 @@ def local_rows(
         images_of(plan, user_boxes),
         images_root,
         identity,
-        resources.threads,
+        resources,
         selects=selects_regions(config, user_boxes),
         is_isolated=has_crashed,
     )
@@ -110,21 +110,23 @@ def local_rows(
         resources.threads,
         extra=DETAIL,
     )
-    tables = iter(shard_tables(plan, todo))
-    with _same_threads(), ThreadPoolExecutor(1) as pool, _marked(fs, root) as moved:
-        decoded = pool.submit(stages.decode, next(tables))
-        journal = Journal()
-        # The detector is loaded while the first shard is decoded.
-        with (
-            closing(DetectShard(stages.detect, journal)) as detect,
-            progress.inside(journal.images),
-        ):
-            for following in [*tables, None]:
-                current = decoded.result()
-                if following is not None:
-                    decoded = pool.submit(stages.decode, following)
-                yield stages.write(detect(current)).to_pylist()[0]
-                moved()
+    journal = Journal()
+    with (
+        _same_threads(),
+        ThreadPoolExecutor(1) as pool,
+        _marked(fs, root) as moved,
+        closing(ShardWork(stages, journal)) as work,
+        progress.inside(journal.images),
+    ):
+        first, *others = shard_tables(plan, todo)
+        decoded = pool.submit(work.decode, work.begin(first))
+        work.load()  # while the first shard is decoded
+        for following in [*others, None]:
+            current = decoded.result()
+            if following is not None:
+                decoded = pool.submit(work.decode, work.begin(following))
+            yield work.write(work.detect(current))
+            moved()
 
 
 @contextmanager
@@ -149,7 +151,7 @@ def _marked(fs: pafs.FileSystem, root: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _same_threads() -> Iterator[None]:
-    """Restore torch's number of threads, which `DetectShard` sets, for the caller of the API."""
+    """Restore torch's number of threads, which the detector sets, for the caller of the API."""
     before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
     try:
         yield

@@ -23,8 +23,8 @@ COUNTERS = {
 GAUGES = {
     "vlray_images_per_second": "Images per second in the last minute",
     "vlray_images_left": "Images that the run has yet to process",
-    "vlray_shards_waiting": "Shards that have not entered the first stage",
-    "vlray_shards_in_flight": "Shards inside the pipeline",
+    "vlray_shards_waiting": "Shards that no actor has begun",
+    "vlray_shards_in_flight": "Shards that actors have begun",
 }
 TAGS = ("project", "run")
 WINDOW_S = 60.0  # the speed is averaged over this time
@@ -36,7 +36,7 @@ log = logging.getLogger("vlray.stream")
 class ExtractMetrics:
     """Metrics of the shards that a pipeline writes. Requires a connection to Ray.
 
-    The driver counts and not the stages, so that work is counted once if Ray repeats it.
+    The driver counts and not the actors, so that work is counted once if Ray repeats it.
     """
 
     def __init__(self, project: str, run: str, images: int, shards: int) -> None:
@@ -76,7 +76,7 @@ class ExtractMetrics:
         """Set the gauges, which the endpoint drops unless they are set repeatedly.
 
         Args:
-            waiting: Shards that have not entered the first stage; None: the previous number.
+            waiting: Shards that no actor has begun; None: the previous number.
         """
         now = time.monotonic()
         while len(self._done) > 1 and self._done[0][0] < now - WINDOW_S:
@@ -120,7 +120,7 @@ def _queue_watch(metrics: ExtractMetrics) -> type:
 
 
 def _waiting(executor: Any) -> int | None:
-    """Return the number of shards waiting for the first stage; None if Ray does not report it."""
+    """Return the number of shards waiting for an actor; None if Ray does not report it."""
     # Internal API of Ray: a change in it must not make the run fail.
     try:
         states = executor._topology.values()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from ray.data.exceptions import ExecutionTimeoutError
 
 from vlray.cluster.capacity import ResourcePlan, living_nodes, shortage
+from vlray.cluster.growth import Growth
 from vlray.cluster.journal import ClusterJournal
 from vlray.config.extract import ExtractConfig
 
@@ -49,18 +51,26 @@ class Watch:
     progress for a long time: resources never become free, or storage does not respond.
 
     Ray restarts the actors of a lost node where resources are free, and waits without a limit for
-    resources to become free. On a cluster without GPUs, restarted actors may also take the CPUs of
-    the other stages. As long as shards are completed, the pipeline continues, because a new node
-    may join.
+    resources to become free. As long as shards are completed, the pipeline continues, because a new
+    node may join.
     """
 
-    def __init__(self, plan: ResourcePlan, journal: ClusterJournal, limit: float) -> None:
+    def __init__(
+        self,
+        plan: ResourcePlan,
+        growth: Growth | None,
+        journal: ClusterJournal,
+        limit: float,
+        label_selector: Mapping[str, str],
+    ) -> None:
         """Watch a run.
 
         Args:
             plan: Resources of the actors.
+            growth: Request for more nodes, which is repeated during the run.
             journal: Journal of the run.
             limit: Seconds without progress after which the run ends.
+            label_selector: Labels of the nodes that the run uses.
         """
         self._last = last = [time.monotonic()]
 
@@ -74,11 +84,13 @@ class Watch:
                 pass
 
             def on_execution_step(self, executor: object) -> None:
+                if growth:
+                    growth.check(plan)
                 now = time.monotonic()
                 if now < max(last[0] + STALLED_S, self._checked + POLL_S):
                     return
                 self._checked = now
-                if missing := shortage(plan, living_nodes()):
+                if missing := shortage(plan, living_nodes(label_selector)):
                     raise NodesLostError(missing, plan)
                 if now > last[0] + limit and (idle := journal.idle_s()) > limit:
                     raise StalledError(

@@ -1,17 +1,19 @@
-"""The Ray Data pipeline: decode tasks feed detector actors, which feed write tasks."""
+"""The Ray Data pipeline: a pool of actors, each of which decodes, detects and writes shards."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import ray
 import ray.data
 
-from vlray.cluster.capacity import WRITE_CPUS, ResourcePlan, allocate, living_nodes
+from vlray.cluster.capacity import ResourcePlan
 from vlray.cluster.connection import default_variables
 from vlray.cluster.console import quiet_loggers
+from vlray.cluster.growth import Growth, RayCluster, plan_actors
 from vlray.cluster.journal import start_journal
 from vlray.cluster.worker_logs import forwarded
 from vlray.config.extract import ExtractConfig
@@ -19,11 +21,11 @@ from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.runs.folder import current_run
 from vlray.settings.log_format import DETAIL
-from vlray.stream.detect import DetectShard
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch, stall_limit
 from vlray.stream.plan import ShardPlan, shard_tables
 from vlray.stream.progress import ExtractProgress
+from vlray.stream.shard import ExtractShard
 from vlray.stream.stages import Stages, build_stages, images_of, selects_regions
 from vlray.stream.write import ShardSummary
 
@@ -64,11 +66,12 @@ def shard_rows(
         forwarded(restores=not current_run()),  # the API leaves Ray as it was
         quiet_loggers(_LOG_LEVELS),
         default_variables(_NO_USAGE),
+        _planned(config, len(todo)) as (resources, growth),
     ):
-        resources = allocate(config.cluster, living_nodes(), len(todo))
         log.info("loading detectors: %s", resources, extra=DETAIL)
         journal = start_journal()
-        watch = Watch(resources, journal, stall_limit(config))
+        labels = config.cluster.label_selector
+        watch = Watch(resources, growth, journal, stall_limit(config), labels)
         metrics = ExtractMetrics(
             config.project, current_run(), int(plan.sizes()[todo].sum()), len(todo)
         )
@@ -77,13 +80,13 @@ def shard_rows(
             ray.put(images_of(plan, user_boxes)),
             images_root,
             identity,
-            resources.threads,
+            resources,
             selects=selects_regions(config, user_boxes),
             journal=journal,
         )
         with ray.data.DataContext.current(_data_context(watch.callback, metrics.callback)):
             shards = ray.data.from_arrow(shard_tables(plan, todo))
-            rows = _chain(shards, stages, resources).iter_rows()
+            rows = _summaries(shards, stages, resources, growth, labels).iter_rows()
         iterator = iter(rows)
         with progress.inside(journal.images):
             row = next(iterator, None)
@@ -98,30 +101,53 @@ def shard_rows(
         journal.close()
 
 
-def _chain(shards: ray.data.Dataset, stages: Stages, resources: ResourcePlan) -> ray.data.Dataset:
-    """Chain the three stages: decode, detect, write."""
-    one_shard = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
-    return (
-        shards.map_batches(stages.decode, num_cpus=resources.decode_cpus, **one_shard)
-        .map_batches(
-            DetectShard,
-            fn_constructor_args=(stages.detect,),
-            compute=ray.data.ActorPoolStrategy(size=resources.actors),
-            num_cpus=resources.cpus_per_actor,
-            num_gpus=resources.gpus_per_actor,
-            **one_shard,
-        )
-        .map_batches(stages.write, num_cpus=WRITE_CPUS, **one_shard)
+@contextmanager
+def _planned(config: ExtractConfig, shards: int) -> Iterator[tuple[ResourcePlan, Growth | None]]:
+    """Plan the actors, and withdraw the request for nodes at the end."""
+    cluster = RayCluster(config.cluster.label_selector)
+    on_cpu = config.detector.device == "cpu"
+    plan, growth = plan_actors(config.cluster, shards, cluster, on_cpu=on_cpu)
+    try:
+        yield plan, growth
+    finally:
+        if growth:
+            growth.close()
+
+
+def _summaries(
+    shards: ray.data.Dataset,
+    stages: Stages,
+    resources: ResourcePlan,
+    growth: Growth | None,
+    label_selector: dict[str, str],
+) -> ray.data.Dataset:
+    """Run the shards in a pool of actors; only the summaries come back."""
+    # A GPU must not wait for an image: besides its shard, one is decoded and one is written.
+    in_flight = 3 if resources.gpus_per_actor else 2
+    return shards.map_batches(
+        ExtractShard,
+        fn_constructor_args=(stages,),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=resources.actors,
+            max_size=growth.most if growth else resources.actors,
+            max_tasks_in_flight_per_actor=in_flight,
+            max_concurrent_calls_per_actor=in_flight,
+            enable_true_multi_threading=True,
+        ),
+        num_cpus=resources.cpus_per_actor,
+        num_gpus=resources.gpus_per_actor,
+        batch_size=1,
+        batch_format="pyarrow",
+        **({"label_selector": label_selector} if label_selector else {}),
     )
 
 
 def _data_context(*callbacks: type) -> ray.data.DataContext:
-    """Return Ray Data's settings for a run: no progress bars, and one block per shard."""
+    """Return Ray Data's settings for a run: no progress bars, and no time limit."""
     context = ray.data.DataContext.get_current().copy()
     context.custom_execution_callback_classes = list(callbacks)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # it counts only whole tasks; see `Watch`
-    context.target_max_block_size = None  # otherwise Ray splits large shards
     context.raise_original_map_exception = True
     return context

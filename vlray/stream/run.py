@@ -103,6 +103,11 @@ def extract(config: ExtractConfig) -> ExtractResult:
         DetectorError: The detector cannot be loaded, or fails on all images of a shard.
     """
     config = _resolved(config)
+    if config.cluster.decode_cpus:
+        log.warning(
+            "cluster.decode_cpus has no effect, because detectors decode their own images; remove "
+            "it, and set cluster.cpus_per_actor instead if a detector on a GPU waits for images"
+        )
     check_modes(config.detector, boxes_given=bool(config.boxes))
     fs, root = files.resolve(config.output.path)
     listing = list_inputs(config)
@@ -256,9 +261,13 @@ def _rows_of_cluster(
 
 
 def _on_remaining_nodes(config: ExtractConfig, gpus_per_actor: float) -> ExtractConfig:
-    """Return settings with as many actors as fit on the remaining nodes.
+    """Return settings with as many actors as fit on the remaining nodes, or on new ones.
 
     Actors still get GPUs, because the last digits of the features differ on CPUs.
     """
-    fewer = {"actors": 0, "gpus_per_actor": gpus_per_actor}
+    from vlray.cluster.growth import RayCluster, wait_limit
+
+    fewer = {"gpus_per_actor": gpus_per_actor}
+    if not wait_limit(config.cluster, RayCluster(config.cluster.label_selector)):
+        fewer["actors"] = 0  # otherwise other nodes may replace the lost ones
     return config.model_copy(update={"cluster": config.cluster.model_copy(update=fewer)})

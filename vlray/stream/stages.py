@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from vlray.cluster.capacity import ResourcePlan
 from vlray.cluster.journal import ClusterJournal
 from vlray.config.detector import DetectorSection
 from vlray.config.extract import ExtractConfig
@@ -14,6 +15,7 @@ from vlray.detect.load import is_own, resize_of
 from vlray.detect.protocol import Resize
 from vlray.regions.user_boxes import UserBoxes
 from vlray.settings import plugins
+from vlray.storage import files
 from vlray.stream.decode import DecodeShard
 from vlray.stream.detect import DetectOptions
 from vlray.stream.plan import ShardPlan
@@ -23,13 +25,21 @@ if TYPE_CHECKING:
     import ray
 
 
+REMOTE_READS = 4  # images of object storage per decoding thread: most of the time they wait
+
+
 @dataclass(frozen=True)
 class Stages:
-    """Decode, detect (its options: each actor constructs its own detector) and write."""
+    """Decode, detect (its options: each process loads its own detector) and write.
+
+    Attributes:
+        is_isolated: Whether images are always decoded and detected in child processes.
+    """
 
     decode: DecodeShard
     detect: DetectOptions
     write: WriteShard
+    is_isolated: bool = False
 
 
 def images_of(plan: ShardPlan, user_boxes: UserBoxes | None) -> pa.Table:
@@ -45,7 +55,7 @@ def build_stages(
     images: pa.Table | ray.ObjectRef,
     images_root: str,
     identity: dict[str, Any],
-    threads: int,
+    resources: ResourcePlan,
     *,
     selects: bool,
     journal: ClusterJournal | None = None,
@@ -58,12 +68,11 @@ def build_stages(
         images: Result of `images_of`, or a reference to it in Ray's object store.
         images_root: Base of the plan's relative paths.
         identity: Identity of the output, which each file stores.
-        threads: Compute threads per detector.
+        resources: Resources of each process.
         selects: Whether the detector selects its regions: neither grid cells nor user boxes.
         journal: Journal of the run on Ray; None: the stages run in the driver, whose logging stays
             as it is.
-        is_isolated: Whether images are always decoded, and the detector always runs, in child
-            processes.
+        is_isolated: Whether images are always decoded and detected in child processes.
     """
     env = None if journal is None else config.env
     output, cluster = config.output, config.cluster
@@ -73,18 +82,16 @@ def build_stages(
             images_root,
             config.images.max_pixels,
             _portable_resize(config.detector),
-            env,
-            journal,
+            resources.decode_threads * (REMOTE_READS if files.is_uri(images_root) else 1),
             cluster.image_timeout,
             cluster.image_memory_gb,
-            is_isolated,
         ),
         DetectOptions(
             config.detector,
             output.dtype,
             output.path,
             identity,
-            threads,
+            resources.threads,
             env,
             journal,
             cluster.image_timeout,
@@ -93,6 +100,7 @@ def build_stages(
             is_separate=is_isolated or (journal is None and is_own(config.detector)),
         ),
         WriteShard(output.path, output.compression, config.detector.min_boxes if selects else 0),
+        is_isolated,
     )
 
 

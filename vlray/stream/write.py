@@ -1,4 +1,4 @@
-"""Third stage: write the files of a shard, in Ray tasks on CPUs."""
+"""Third stage: write the files of a shard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from vlray.regions import parts
 from vlray.storage import files
-from vlray.stream.block import unpack
+from vlray.stream.rows import DetectedShard
 
 SUMMARY = pa.schema(
     [(n, pa.int64()) for n in ("shard", "images", "regions", "failed", "raised", "short", "bytes")]
@@ -33,15 +33,14 @@ class WriteShard:
     compression: parts.Compression
     min_boxes: int
 
-    def __call__(self, row: pa.Table) -> pa.Table:
-        """Write one shard, and return a summary row for the driver."""
-        shard, tables = unpack(row)
-        if "problem" in tables:
-            return _summary(shard, **tables["problem"].to_pylist()[0])
+    def __call__(self, detected: DetectedShard) -> ShardSummary:
+        """Write one shard, and return its summary for the driver."""
+        shard, regions, failures = detected.shard, detected.regions, detected.failures
+        if regions is None or failures is None:
+            return _summary(shard, problem=detected.problem, trace=detected.trace)
         fs, root = files.resolve(self.output)
         name = parts.part_name(shard)
         failures_path = files.join(root, parts.FAILURES, name)
-        regions, failures = tables["regions"], tables["failures"]
         if failures.num_rows:
             files.write_atomic(fs, failures_path, parts.encode_plain(failures))
         else:
@@ -62,7 +61,6 @@ class WriteShard:
         )
 
 
-def _summary(shard: int, **values: object) -> pa.Table:
+def _summary(shard: int, **values: object) -> ShardSummary:
     """Return the row for the driver: counts, or the problem of the detector that ends the run."""
-    row = dict.fromkeys(SUMMARY.names, 0) | {"shard": shard, "problem": "", "trace": ""} | values
-    return pa.Table.from_pylist([row], schema=SUMMARY)
+    return dict.fromkeys(SUMMARY.names, 0) | {"shard": shard, "problem": "", "trace": ""} | values

@@ -198,7 +198,7 @@ class _Head:
         """
         options, dtype = settled(config.detector), config.output.dtype
         dim = 0
-        if options.features == "pooled":
+        if options.features != "none":
             # In a collection for vg-caffe, each vector begins with the class probabilities.
             dim = int(self.made_by["feature_dim"]) - (OBJECTS if options.name == "vg-caffe" else 0)
             stored_dtype = self.about["settings"]["output.dtype"]

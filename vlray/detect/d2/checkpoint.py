@@ -7,8 +7,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from vlray.settings.wording import counted
-
 # isort: off
 import vlray.detect.d2.compat  # noqa: F401  before detectron2
 # isort: on
@@ -19,6 +17,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vlray.detect.weights.differences import refuse_differences
 from vlray.detect.weights.finite import check_finite
 from vlray.storage.pickles import ArrayUnpickler
 
@@ -29,7 +28,6 @@ _UNUSED_PREFIXES = (
     "roi_heads.attribute_predictor.",  # grid-feats-vqa
 )
 _UNUSED_ENDINGS = ("num_batches_tracked", "pixel_mean", "pixel_std")
-_LISTED = 8  # maximum number of tensor names in an error message
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -56,23 +54,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
     ]
     # A tensor with the wrong shape is listed as such, not as missing too.
     missing = [n for n in missing if n not in {name for name, *_ in result.incorrect_shapes}]
-    problems = [
-        f"{problem} ({counted(len(names), 'tensor')}): {', '.join(names[:_LISTED])}"
-        + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
-        for problem, names in (
-            ("wrong shape", shapes),
-            ("missing from the file", missing),
-            ("not part of the network", unexpected),
-        )
-        if names
-    ]
-    if problems:
-        raise ValueError(
-            f"the weights {path} do not fit the configuration:\n  "
-            + "\n  ".join(problems)
-            + "\nUse the weights that were trained with this configuration (if the box predictor "
-            "has another shape, check MODEL.ROI_HEADS.NUM_CLASSES)."
-        )
+    refuse_differences(
+        path,
+        shapes,
+        missing,
+        unexpected,
+        "Use the weights that were trained with this configuration (if the box predictor has "
+        "another shape, check MODEL.ROI_HEADS.NUM_CLASSES).",
+    )
     check_finite(model.state_dict(), path)
 
 

@@ -28,8 +28,8 @@ class _MissingExtension(ModuleType):
             raise AttributeError(name)
         raise NotImplementedError(
             f"detectron2._C.{name} is a compiled operation, and this Detectron2 has no compiled "
-            "extension (rotated boxes, deformable convolutions, the fast COCO evaluator); install "
-            "it from the official source: "
+            "extension (rotated boxes, the fast COCO evaluator); install it from the official "
+            "source: "
             "`pip install git+https://github.com/facebookresearch/detectron2`"
         )
 
@@ -87,10 +87,35 @@ def prepare_detectron2() -> None:
         # deprecated; users of vlray can do nothing about it.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.script`")
         importlib.import_module("detectron2.modeling")
+        if not has_extension:
+            _use_torchvision_deformable()
         # Detectron2's anchor generator calls torch.meshgrid without `indexing`. torch warns about
         # that once per process, so the first call is made here, where the warning is ignored.
         warnings.filterwarnings("ignore", message=r"torch\.meshgrid")
         torch.meshgrid(torch.zeros(1), torch.zeros(1))
+
+
+def _use_torchvision_deformable() -> None:
+    """Replace the compiled deformable convolutions with torchvision's, which compute the same.
+
+    torchvision derives both numbers of groups from the shapes of the weight and the offset.
+    Detectron2 itself uses it on CPUs, except for modulated convolutions.
+    """
+    from torchvision.ops import deform_conv2d
+
+    def deform_conv(
+        x: Any, offset: Any, weight: Any, stride: Any, padding: Any, dilation: Any, *_groups: int
+    ) -> Any:
+        return deform_conv2d(x, offset, weight, None, stride, padding, dilation)
+
+    def modulated_deform_conv(
+        x: Any, offset: Any, mask: Any, weight: Any, bias: Any, stride: Any, padding: Any,
+        dilation: Any, *_groups: int,
+    ) -> Any:  # fmt: skip
+        return deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask)
+
+    layers = importlib.import_module("detectron2.layers.deform_conv")
+    vars(layers).update(deform_conv=deform_conv, modulated_deform_conv=modulated_deform_conv)
 
 
 prepare_detectron2()

@@ -1,13 +1,13 @@
 """Detectron2's R-CNN inference, step by step, so that it also returns the feature vectors.
 
 Shapes: N: images; P: proposals of one image; M: proposals of all images; R: user boxes of one
-image; K: classes; D: feature length.
+image; K: classes; D: feature length; E: input length of the box predictor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # isort: off
@@ -19,10 +19,12 @@ import torch
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Float, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from vlray.config.detector import DetectorSection
+from vlray.detect.d2.attributes import best_attributes
+from vlray.detect.d2.box_head import run_box_layers
 from vlray.detect.selection import boxes_of_class, select_regions
 from vlray.regions.batch import RegionBatch
 
@@ -34,20 +36,15 @@ class BoxHeadOutput:
     Attributes:
         boxes: Regressed boxes in pixels of the resized image; one per class, or one for all.
         probs: Class probabilities, without the background.
-        visual_feats: Input vectors of the box predictor.
+        visual_feats: The regions' feature vectors.
+        inputs: Input vectors of the box predictor, which are the feature vectors of
+            ``features=pooled``.
     """
 
     boxes: Float[Tensor, "P K 4"] | Float[Tensor, "P 4"]
     probs: Float[Tensor, "P K"]
     visual_feats: Float[Tensor, "P D"]
-
-
-def feature_dim_of(model: GeneralizedRCNN) -> int:
-    """Return the length of a region's feature vector."""
-    predictor = model.roi_heads.box_predictor
-    if isinstance(model.roi_heads, CascadeROIHeads):
-        predictor = predictor[-1]
-    return int(predictor.cls_score.in_features)
+    inputs: Float[Tensor, "P E"]
 
 
 @torch.inference_mode()
@@ -73,22 +70,22 @@ def find_regions_of(
             features.
     """
     pixels, resized_hw = normalized(model, images)
-    outputs = run_box_head(model, pixels)
-    regions = [
+    outputs = run_box_head(model, pixels, options.features)
+    selected = [
         _select(output, resized_hw, original_hw, options)
         for output, original_hw in zip(outputs, image_hw.tolist(), strict=True)
     ]
-    boxes, visual_feats, obj_ids, obj_probs = (
-        torch.cat(parts) for parts in zip(*regions, strict=True)
+    boxes, visual_feats, inputs, obj_ids, obj_probs = (
+        torch.cat(parts) for parts in zip(*selected, strict=True)
     )
-    return RegionBatch(
+    num_boxes = np.array([len(boxes) for boxes, *_ in selected], np.int32)
+    regions = RegionBatch(
         image_hw=image_hw,
-        num_boxes=np.array([len(boxes) for boxes, *_ in regions], np.int32),
-        boxes=boxes.float().cpu().numpy(),
-        visual_feats=visual_feats.float().cpu().numpy(),
-        obj_ids=obj_ids.int().cpu().numpy(),
-        obj_probs=obj_probs.float().cpu().numpy(),
+        num_boxes=num_boxes,
+        boxes=_array(boxes),
+        visual_feats=_array(visual_feats),
     )
+    return _labeled(model, regions, inputs, obj_ids, obj_probs)
 
 
 @torch.inference_mode()
@@ -97,6 +94,7 @@ def pool_boxes_of(
     images: Sequence[UInt8[np.ndarray, "h w 3"]],
     image_hw: Int32[np.ndarray, "N 2"],
     user_boxes: Sequence[Float32[np.ndarray, "R 4"]],
+    features: str = "pooled",
 ) -> RegionBatch:
     """Pool the user's boxes, unchanged, from images of one size.
 
@@ -108,6 +106,7 @@ def pool_boxes_of(
         images: Resized images, with channels in the network's order.
         image_hw: Height and width of the original images, in pixels.
         user_boxes: Boxes of each image, in pixels of the original image.
+        features: As in ``feature_dim_of``.
 
     Raises:
         ValueError: The images differ in size.
@@ -117,16 +116,18 @@ def pool_boxes_of(
     for boxes_of_image, original_hw in zip(user_boxes, image_hw.tolist(), strict=True):
         tensor = torch.tensor(boxes_of_image, device=model.device)
         boxes.append(tensor * _scale(original_hw, resized_hw, tensor))
-    outputs = run_box_head(model, pixels, boxes)
+    outputs = run_box_head(model, pixels, features, boxes)
     obj_probs, obj_ids = torch.cat([output.probs for output in outputs]).max(dim=1)
-    return RegionBatch(
+    visual_feats = torch.cat([output.visual_feats for output in outputs])
+    num_boxes = np.array([len(boxes_of_image) for boxes_of_image in user_boxes], np.int32)
+    regions = RegionBatch(
         image_hw=image_hw,
-        num_boxes=np.array([len(boxes_of_image) for boxes_of_image in user_boxes], np.int32),
+        num_boxes=num_boxes,
         boxes=np.concatenate(user_boxes),
-        visual_feats=torch.cat([o.visual_feats for o in outputs]).float().cpu().numpy(),
-        obj_ids=obj_ids.int().cpu().numpy(),
-        obj_probs=obj_probs.float().cpu().numpy(),
+        visual_feats=_array(visual_feats),
     )
+    inputs = torch.cat([output.inputs for output in outputs])
+    return _labeled(model, regions, inputs, obj_ids, obj_probs)
 
 
 def normalized(
@@ -154,6 +155,7 @@ def normalized(
 def run_box_head(
     model: GeneralizedRCNN,
     images: ImageList,
+    features: str = "pooled",
     user_boxes: Sequence[Float[Tensor, "P 4"]] | None = None,
 ) -> list[BoxHeadOutput]:
     """Run a network from normalized images to the output of its box head.
@@ -161,6 +163,7 @@ def run_box_head(
     Args:
         model: A network in evaluation mode.
         images: Images of one size.
+        features: As in ``feature_dim_of``.
         user_boxes: Boxes in pixels of the resized images, used instead of proposals; a cascade
             does not move them.
 
@@ -182,33 +185,42 @@ def run_box_head(
         # Each stage of a cascade pools the boxes that the stage before it regressed.
         if stage and user_boxes is None:
             proposals = _as_proposals(boxes, images.image_sizes)
-        predictor, vectors = _pool(roi_heads, stage, feature_maps, proposals)
-        predictions = predictor(vectors)
+        predictor, visual_feats, inputs = _pool(roi_heads, stage, feature_maps, proposals, features)
+        predictions = predictor(inputs)
         stage_probs.append(predictor.predict_probs(predictions, proposals))
         boxes = predictor.predict_boxes(predictions, proposals)
     probs = [sum(parts) / num_stages for parts in zip(*stage_probs, strict=True)]
-    per_image = torch.split(vectors, [len(p) for p in proposals])
+    counts = [len(p) for p in proposals]
     return [
-        BoxHeadOutput(_by_class(b), p[:, :-1], v)  # the last class is the background
-        for b, p, v in zip(boxes, probs, per_image, strict=True)
+        BoxHeadOutput(_by_class(b), p[:, :-1], v, i)  # the last class is the background
+        for b, p, v, i in zip(
+            boxes,
+            probs,
+            torch.split(visual_feats, counts),
+            torch.split(inputs, counts),
+            strict=True,
+        )
     ]
 
 
 def _pool(
-    roi_heads: Any, stage: int, feature_maps: dict[str, Tensor], proposals: list[Instances]
-) -> tuple[Any, Float[Tensor, "M D"]]:
-    """Pool all proposals; return a stage's box predictor and its input vectors."""
+    roi_heads: Any,
+    stage: int,
+    feature_maps: dict[str, Tensor],
+    proposals: list[Instances],
+    features: str,
+) -> tuple[Any, Float[Tensor, "M D"], Float[Tensor, "M E"]]:
+    """Pool all proposals; return a stage's box predictor, feature vectors and predictor inputs."""
     regions = [p.proposal_boxes for p in proposals]
     maps = [feature_maps[name] for name in roi_heads.in_features]
     if isinstance(roi_heads, Res5ROIHeads):
         vectors = roi_heads.res5(roi_heads.pooler(maps, regions)).mean(dim=[2, 3])
-        return roi_heads.box_predictor, vectors
+        return roi_heads.box_predictor, vectors, vectors
     assert isinstance(roi_heads, StandardROIHeads)
     head, predictor = roi_heads.box_head, roi_heads.box_predictor
     if isinstance(roi_heads, CascadeROIHeads):
         head, predictor = head[stage], predictor[stage]
-    # If a head ends in a convolution, its output is flattened here, as the predictor would do.
-    return predictor, head(roi_heads.box_pooler(maps, regions)).flatten(1)
+    return predictor, *run_box_layers(head, roi_heads.box_pooler(maps, regions), features)
 
 
 def _as_proposals(
@@ -237,11 +249,12 @@ def _select(
     resized_hw: tuple[int, int],
     original_hw: tuple[int, int],
     options: DetectorSection,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Select one image's regions.
 
     Returns:
-        Boxes in pixels of the original image, feature vectors, classes and probabilities.
+        Boxes in pixels of the original image, feature vectors, inputs of the box predictor,
+        classes and probabilities.
     """
     best = boxes_of_class(output.boxes, output.probs.max(dim=1).indices)
     scale = _scale(resized_hw, original_hw, best)
@@ -249,7 +262,27 @@ def _select(
     # same regions again from the output.
     boxes = _clip(_clip(best, resized_hw) * scale, original_hw)
     indices, obj_ids, obj_probs = select_regions(boxes, output.probs, options)
-    return boxes[indices], output.visual_feats[indices], obj_ids, obj_probs
+    return boxes[indices], output.visual_feats[indices], output.inputs[indices], obj_ids, obj_probs
+
+
+def _labeled(
+    model: GeneralizedRCNN,
+    regions: RegionBatch,
+    inputs: Float[Tensor, "R E"],
+    obj_ids: Int64[Tensor, " R"],
+    obj_probs: Float[Tensor, " R"],
+) -> RegionBatch:
+    """Add classes, and attributes if the network predicts them, to regions of all images."""
+    regions = replace(regions, obj_ids=obj_ids.int().cpu().numpy(), obj_probs=_array(obj_probs))
+    best = best_attributes(model, inputs, obj_ids)
+    if best is None:
+        return regions
+    attr_ids, attr_probs = best
+    return replace(regions, attr_ids=attr_ids.int().cpu().numpy(), attr_probs=_array(attr_probs))
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.float().cpu().numpy()
 
 
 def _scale(from_hw: Sequence[int], to_hw: Sequence[int], like: Tensor) -> Float[Tensor, " 4"]:

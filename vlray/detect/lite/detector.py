@@ -50,17 +50,23 @@ class Lite:
             )
         # Torch and Detectron2 take seconds to import, and the driver needs only `resize`.
         from vlray.detect.d2.features import find_regions_of, pool_boxes_of
-        from vlray.detect.device import device_of
+        from vlray.detect.device import open_device
+        from vlray.detect.lite.grid import grid_dim, grid_of
         from vlray.detect.lite.model import FEATURE_DIM
         from vlray.detect.lite.weights import load_lite
 
         path = locate(options.weights) if options.weights else WEIGHTS
         self.model, obj_names = load_lite(path)
-        self.model.to(device_of(options))
+        self.model.to(open_device(options))
         self._find = functools.partial(find_regions_of, self.model, options=options)
         self._pool = functools.partial(pool_boxes_of, self.model)
+        self._grid = functools.partial(grid_of, self.model, options=options)
+        is_grid = options.features == "grid"
         self.info = DetectorInfo(
-            name="lite", feature_dim=FEATURE_DIM, obj_names=obj_names, weights_sha256=sha256(path)
+            name="lite",
+            feature_dim=grid_dim(options.grid_layer) if is_grid else FEATURE_DIM,
+            obj_names=obj_names,
+            weights_sha256=sha256(path),
         )
         _log_purpose()
 
@@ -83,6 +89,13 @@ class Lite:
     ) -> RegionBatch:
         """Pool the user's boxes, in pixels of the original images, from images of one size."""
         regions: RegionBatch = self._pool(images, image_hw, boxes)
+        return regions
+
+    def grid(
+        self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]
+    ) -> RegionBatch:
+        """Compute grid features: the cells of ``options.grid_layer``, of images of one size."""
+        regions: RegionBatch = self._grid(images, image_hw)
         return regions
 
 

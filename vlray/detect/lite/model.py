@@ -75,16 +75,8 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute the pyramid's levels, ``semantic`` and the stages: (N, channels, H, W) each."""
-        x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
-        x = self.body.bn1(self.body.conv_stem(x))
-        stages = []
-        for index, block in enumerate(self.body.blocks):
-            # No gradient flows back through the blocks above the trained ones: it would cost a
-            # third of the time and degrade ImageNet's classes.
-            x = block(x.detach() if index == TRAINED_BLOCKS[-1] + 1 else x)
-            stages.append(x)
-        semantic = self.body.bn2(self.body.conv_head(x))
-        inputs = (stages[2], stages[4], stages[6])
+        maps = self.stages_of(images)
+        inputs = [maps[name] for name in STAGES]
         merged: list[Tensor] = []
         for lateral, stage in zip(reversed(self.lateral), reversed(inputs), strict=True):
             level = lateral(stage)
@@ -93,8 +85,20 @@ class LiteBackbone(Backbone):  # type: ignore[misc] # Detectron2 is untyped
             merged.insert(0, level)
         levels = [output(level) for output, level in zip(self.output, merged, strict=True)]
         levels.append(functional.max_pool2d(levels[-1], kernel_size=1, stride=2))
-        maps = dict(zip(LEVELS, levels, strict=True)) | {"semantic": semantic}
-        return maps | dict(zip(STAGES, inputs, strict=True))
+        return dict(zip(LEVELS, levels, strict=True)) | maps
+
+    def stages_of(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute the stages and ``semantic``, the last ImageNet features: (N, channels, H, W)."""
+        x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
+        x = self.body.bn1(self.body.conv_stem(x))
+        stages = []
+        for index, block in enumerate(self.body.blocks):
+            # No gradient flows back through the blocks above the trained ones: it would cost a
+            # third of the time and degrade ImageNet's classes.
+            x = block(x.detach() if index == TRAINED_BLOCKS[-1] + 1 else x)
+            stages.append(x)
+        maps = dict(zip(STAGES, (stages[2], stages[4], stages[6]), strict=True))
+        return maps | {"semantic": self.body.bn2(self.body.conv_head(x))}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Return the channels and the stride of each map that ``forward`` returns."""

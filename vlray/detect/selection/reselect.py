@@ -50,12 +50,13 @@ def collecting(options: DetectorSection, *, with_feats: bool) -> DetectorSection
         options: Options that ``load.settled`` returned.
         with_feats: Whether the proposals' feature vectors are needed.
     """
+    layer = options.features if options.features in ("fc6", "fc7") else "pooled"
     updates: dict[str, object] = {
         "score_thresh": 0.0,
         "nms_thresh": 1.0,  # no IoU is above it, so NMS suppresses nothing
         "min_boxes": 0,
         "max_boxes": EVERY,
-        "features": "pooled" if with_feats else "none",
+        "features": layer if with_feats else "none",
     }
     if options.name == "vg-caffe":
         updates |= {

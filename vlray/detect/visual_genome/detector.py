@@ -87,14 +87,14 @@ class VgDetector:
             ValueError: The weights are missing, or do not fit this network.
         """
         # Torch and Detectron2 take seconds to import, and the driver needs only `resize`.
-        from vlray.detect.device import device_of
+        from vlray.detect.device import open_device
         from vlray.detect.visual_genome.checkpoint import load_vg
         from vlray.detect.visual_genome.model import build_vg
         from vlray.detect.visual_genome.regions import RegionFinder
 
         rules = self.rules(options)
         checkpoint = load_vg(weights_of(options))
-        network = build_vg(checkpoint.tensors, options.precision, device_of(options))
+        network = build_vg(checkpoint.tensors, options.precision, open_device(options))
         self._find = RegionFinder(network, rules, options, self.with_class_probs)
         on_c4 = options.features == "grid" and options.grid_layer == "c4"
         self.info = DetectorInfo(

@@ -1,14 +1,13 @@
 """The Visual Genome detector's network, built from Detectron2's modules, with fast inference.
 
 Shapes: N: images; h, w: height and width of the images; H, W: height and width of the C4 map
-(stride 16); M: anchors of the map; R: regions of one image.
+(stride 16); R: regions of one image; M: regions of all images, or anchors of the map.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # isort: off
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_pool
 
+from vlray.cluster.tf32 import tf32
 from vlray.detect.visual_genome.cpu.kernels import PoolRes5, use_kernels
 from vlray.detect.visual_genome.shapes import ANCHORS, ATTRIBUTES, C4_DIM, FEATURE_DIM, OBJECTS
 
@@ -37,7 +37,9 @@ DTYPES = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-CHUNK = 300  # maximum number of regions in one pass through res5
+CHUNK = {"cpu": 300, "cuda": 1200}
+"""Maximum number of regions in one pass through res5; in float32 each takes about 6 MB."""
+
 USUAL_HW = (800, 1072)  # a typical resized photograph, for which CPU kernels are prepared
 
 
@@ -135,31 +137,28 @@ class VgNetwork(nn.Module):
         return out
 
     def pool(
-        self, c4: Float[Tensor, "1 1024 H W"], boxes: Float[Tensor, "R 4"]
-    ) -> Float[Tensor, "R 2048"]:
-        """Pool one image's boxes, in resized pixels, into the input vectors for the heads."""
+        self, c4: Float[Tensor, "N 1024 H W"], boxes: Sequence[Float[Tensor, "R 4"]]
+    ) -> Float[Tensor, "M 2048"]:
+        """Pool the boxes of N images, in resized pixels, into the input vectors for the heads.
+
+        The boxes of several images share a pass through res5.
+        """
         if self.fast_res5 is not None:
             # Max pooling commutes with rounding, so the map can be rounded before it is pooled.
-            return self.fast_res5(c4.to(DTYPES[self.precision]), boxes, POOL_SIZE, 1 / STRIDE)
-        plane, vectors = c4.contiguous(), [boxes.new_zeros(0, FEATURE_DIM)]
-        for chunk in torch.split(boxes, CHUNK):
-            cells = roi_pool(plane, [chunk], POOL_SIZE, 1 / STRIDE)
+            maps = torch.split(c4.to(DTYPES[self.precision]), 1)
+            pairs = zip(maps, boxes, strict=True)
+            return torch.cat([self.fast_res5(*pair, POOL_SIZE, 1 / STRIDE) for pair in pairs])
+        plane, vectors = c4.contiguous(), [c4.new_zeros(0, FEATURE_DIM)]
+        numbered = [
+            torch.cat([one.new_full((len(one), 1), number), one], dim=1)
+            for number, one in enumerate(boxes)
+        ]
+        for chunk in torch.split(torch.cat(numbered), CHUNK[c4.device.type]):
+            # In float32, because half precision would round the boxes, too. It is a small part of
+            # the work, and max pooling commutes with the rounding that follows.
+            cells = roi_pool(plane, chunk, POOL_SIZE, 1 / STRIDE)
             vectors.append(self.res5(cells).mean(dim=(2, 3), dtype=torch.float32))
         return torch.cat(vectors)
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 on the GPU within this context."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def build_vg(

@@ -9,7 +9,7 @@ import functools
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torchvision.ops import nms
 
@@ -64,13 +64,15 @@ def clip(
     boxes: Float[Tensor, "*M 4"], height: float, width: float, plus_one: bool
 ) -> Float[Tensor, "*M 4"]:
     """Clip boxes to an image: with ``plus_one``, to ``width - 1`` and ``height - 1``."""
-    limit = boxes.new_tensor([width, height, width, height]) - int(plus_one)
-    return boxes.clamp(min=0).minimum(limit)
+    # Numbers as arguments, because a tensor of them would have to be copied to the device.
+    x = boxes[..., 0::2].clamp(0, width - int(plus_one))
+    y = boxes[..., 1::2].clamp(0, height - int(plus_one))
+    return torch.stack([x, y], dim=-1).flatten(-2)
 
 
 def widened(boxes: Float[Tensor, "P 4"], plus_one: bool) -> Float[Tensor, "P 4"]:
     """With ``plus_one``, move right and lower edges out by 1: plain IoU then equals Caffe's."""
-    return boxes + boxes.new_tensor([0, 0, 1, 1]) if plus_one else boxes
+    return torch.cat([boxes[:, :2], boxes[:, 2:] + 1], dim=1) if plus_one else boxes
 
 
 def propose(
@@ -80,8 +82,10 @@ def propose(
     width: int,
     scale: float,
     rules: Conventions,
-) -> Float[Tensor, "P 4"]:
+) -> tuple[Float[Tensor, "P 4"], Bool[Tensor, ""]]:
     """Select the proposals of one image, in descending order of objectness.
+
+    On a GPU, only NMS makes the host wait: until then, unusable boxes stay among the others.
 
     Args:
         logits: Objectness logit of each anchor.
@@ -90,19 +94,27 @@ def propose(
         width: Width of the resized image.
         scale: Pixels of the resized image per pixel of the original image.
         rules: Conventions of the preset.
+
+    Returns:
+        The proposals, and whether any box was usable; if none was, there is one meaningless
+        proposal.
     """
     if rules.min_side:
         boxes = clip(boxes, height, width, rules.plus_one)
         sides = boxes[:, 2:] - boxes[:, :2] + int(rules.plus_one)
-        large = (sides >= rules.min_side * scale).all(dim=1).nonzero().squeeze(1)
-        order = large[logits[large].argsort(descending=True, stable=True)[: rules.pre_nms_topk]]
-        boxes = boxes[order]
+        usable = (sides >= rules.min_side * scale).all(dim=1)
+        # The large boxes come first, by their logits, and the limit applies to them only.
+        logits = logits.masked_fill(~usable, -torch.inf)
+        order = logits.argsort(descending=True, stable=True)[: rules.pre_nms_topk]
+        boxes, usable = boxes[order], usable[order]
     else:
         order = logits.argsort(descending=True, stable=True)[: rules.pre_nms_topk]
         boxes = clip(boxes[order], height, width, rules.plus_one)
-        filled = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-        boxes, order = boxes[filled], order[filled]
+        usable = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    # The best usable box takes the place of all unusable ones, and therefore suppresses them.
+    best = boxes.index_select(0, usable.byte().argmax(dim=0, keepdim=True))
+    boxes = boxes.where(usable[:, None], best)
     # Ranks replace the logits as scores, so that equal logits keep their order on any device.
     ranks = torch.arange(len(boxes), 0, -1, dtype=boxes.dtype, device=boxes.device)
-    survivors = nms(widened(boxes, rules.plus_one), ranks, rules.rpn_nms_thresh)
-    return boxes[survivors[: rules.post_nms_topk]]
+    survivors = nms(widened(boxes, rules.plus_one), ranks * usable, rules.rpn_nms_thresh)
+    return boxes[survivors[: rules.post_nms_topk]], usable.any()

@@ -1,7 +1,7 @@
 """Detect, pool and select regions with the Visual Genome network, under a preset's conventions.
 
 Shapes: N: images; P: proposals of one image; K: 1,600 classes; R: selected regions of one image;
-H, W: height and width of the C4 map.
+M: selected regions of all images; H, W: height and width of the C4 map.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int32, Int64
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.conventions import Conventions
 from vlray.detect.grid import grid_regions
-from vlray.detect.selection.per_class import survivors_of
+from vlray.detect.selection.per_class import confidence_of
 from vlray.detect.selection.rules import most_confident, select_one
-from vlray.detect.visual_genome.model import VgNetwork, tf32
-from vlray.detect.visual_genome.proposals import anchors_of, clip, decode, propose, widened
+from vlray.detect.transfer import stacked, to_device
+from vlray.detect.visual_genome.model import VgNetwork
+from vlray.detect.visual_genome.proposals import anchors_of, clip, decode, propose
 from vlray.detect.visual_genome.shapes import ATTRIBUTES, BOX_WEIGHTS, OBJECTS, PIXEL_MEAN
 from vlray.regions.batch import RegionBatch
+
+_CACHED_SIZES = 256  # sizes of maps whose anchors are cached, up to 1 MB each
 
 
 class RegionFinder:
@@ -49,6 +51,8 @@ class RegionFinder:
         self._network = network
         self._rules = rules
         self._options = options
+        self._mean = torch.tensor(PIXEL_MEAN, device=network.device)
+        self._cached_anchors: dict[tuple[int, int], Tensor] = {}
 
     @torch.inference_mode()
     def __call__(
@@ -61,18 +65,19 @@ class RegionFinder:
                 features.
         """
         network = self._network
-        with tf32(False):  # TF32 would change the order of proposals with nearly equal scores
-            maps, (height, width) = self._maps(images)
-            logits, deltas = network.objectness(maps)
-            anchors = anchors_of(self._rules.anchors, *maps.shape[2:]).to(network.device)
-            boxes = decode(deltas, anchors, self._rules.clamp_deltas)
-            batches = []
-            for index, (original_height, original_width) in enumerate(image_hw.tolist()):
-                scales = self._scales((height, width), (original_height, original_width))
+        maps, resized_hw = self._maps(images)
+        logits, deltas = network.objectness(maps)
+        boxes = decode(deltas, self._anchors(*maps.shape[2:]), self._rules.clamp_deltas)
+        batches = []
+        for part in self._parts(len(images)):
+            rois, usable = [], []
+            for index in range(part.start, part.stop):
                 # Only vg-caffe's rule min_side needs a scale, and its two scales are equal.
-                rois = propose(logits[index], boxes[index], height, width, min(scales), self._rules)
-                one = maps[index : index + 1]
-                batches.append(self._regions(one, rois, (height, width), scales, image_hw[index]))
+                scale = min(self._scales(resized_hw, image_hw[index]))
+                found = propose(logits[index], boxes[index], *resized_hw, scale, self._rules)
+                rois.append(found[0])
+                usable.append(found[1])
+            batches.append(self._regions(maps[part], rois, usable, resized_hw, image_hw[part]))
         return RegionBatch.concat(batches)
 
     @torch.inference_mode()
@@ -93,18 +98,18 @@ class RegionFinder:
             ValueError: The images differ in size.
         """
         network, batches = self._network, []
-        with tf32(False):
-            maps, resized_hw = self._maps(images)
-            for index, image_boxes in enumerate(boxes):
-                height, width = image_hw[index].tolist()
-                scales = self._scales(resized_hw, (height, width))
-                rois = torch.tensor(image_boxes, device=network.device) * _per_axis(scales, maps)
-                visual_feats = network.pool(maps[index : index + 1], rois)
-                logits = network.predictor.cls_score(visual_feats)
-                best = logits.softmax(dim=1)[:, :OBJECTS].max(dim=1)
-                batches.append(
-                    self._batch(image_hw[index], image_boxes, visual_feats, logits, *best)
-                )
+        maps, resized_hw = self._maps(images)
+        for part in self._parts(len(images)):
+            rois = []
+            for image_boxes, hw in zip(boxes[part], image_hw[part], strict=True):
+                factors = _per_axis(self._scales(resized_hw, hw))
+                rois.append(to_device(image_boxes * factors, network.device))
+            visual_feats = network.pool(maps[part], rois)
+            logits = network.predictor.cls_score(visual_feats)
+            best = logits.softmax(dim=1)[:, :OBJECTS].max(dim=1)
+            batches.append(
+                self._batch(image_hw[part], list(boxes[part]), visual_feats, logits, *best)
+            )
         return RegionBatch.concat(batches)
 
     @torch.inference_mode()
@@ -122,11 +127,10 @@ class RegionFinder:
             In Defense of Grid Features (arXiv:2001.03615); facebookresearch/grid-feats-vqa,
             extract_grid_feature.py.
         """
-        with tf32(False):
-            maps, _ = self._maps(images)
-            if self._options.grid_layer == "res5":
-                maps = self._network.res5(maps)
-            return grid_regions(maps, image_hw, self._options.grid_size)
+        maps, _ = self._maps(images)
+        if self._options.grid_layer == "res5":
+            maps = self._network.res5(maps)
+        return grid_regions(maps, image_hw, self._options.grid_size)
 
     def _maps(
         self, images: Sequence[np.ndarray]
@@ -139,116 +143,180 @@ class RegionFinder:
                 f"all images in one call must have the same size, but got {names}; "
                 "group them by size"
             )
-        # A copy, because Ray's arrays are read-only and torch warns about those.
-        pixels = torch.from_numpy(np.stack(images).astype(np.float32)).to(self._network.device)
-        pixels -= pixels.new_tensor(PIXEL_MEAN)
+        pixels = stacked(images, self._network.device).float()
+        pixels -= self._mean
         return self._network.c4(pixels.permute(0, 3, 1, 2)), shapes[0][:2]
 
+    def _anchors(self, height: int, width: int) -> Float[Tensor, "M 4"]:
+        """Return the anchors of a map on the network's device, cached by the map's size."""
+        if (height, width) not in self._cached_anchors:
+            if len(self._cached_anchors) == _CACHED_SIZES:
+                self._cached_anchors.clear()
+            anchors = anchors_of(self._rules.anchors, height, width)
+            self._cached_anchors[height, width] = anchors.to(self._network.device)
+        return self._cached_anchors[height, width]
+
+    def _parts(self, images: int) -> list[slice]:
+        """Divide a batch into the images whose regions are processed together.
+
+        On a CPU, this is each image by itself, so that a batch changes no feature.
+        """
+        if self._network.device.type == "cuda":
+            return [slice(0, images)]
+        return [slice(index, index + 1) for index in range(images)]
+
     def _scales(
-        self, resized_hw: tuple[int, int], original_hw: tuple[int, int]
+        self, resized_hw: tuple[int, int], original_hw: Int32[np.ndarray, " 2"]
     ) -> tuple[float, float]:
         """Return the scales from original to resized pixels, vertical and horizontal."""
+        height, width = original_hw.tolist()
         if self._rules.resize == "opencv":
-            return (_caffe_scale(*original_hw, self._rules),) * 2
-        return resized_hw[0] / original_hw[0], resized_hw[1] / original_hw[1]
+            return (_caffe_scale(height, width, self._rules),) * 2
+        return resized_hw[0] / height, resized_hw[1] / width
 
     def _regions(
         self,
-        c4: Float[Tensor, "1 1024 H W"],
-        rois: Float[Tensor, "P 4"],
+        maps: Float[Tensor, "N 1024 H W"],
+        rois: Sequence[Float[Tensor, "P 4"]],
+        usable: Sequence[Bool[Tensor, ""]],
         resized_hw: tuple[int, int],
-        scales: tuple[float, float],
-        image_hw: Int32[np.ndarray, " 2"],
+        image_hw: Int32[np.ndarray, "N 2"],
     ) -> RegionBatch:
-        """Pool, classify and select the proposals of one image."""
-        predictor, rules = self._network.predictor, self._rules
-        visual_feats = self._network.pool(c4, rois)
+        """Pool, classify and select the proposals of N images.
+
+        On a GPU, the host waits twice: for what the selection needs, and for the result.
+        """
+        predictor, rules, device = self._network.predictor, self._rules, self._network.device
+        counts = [len(image_rois) for image_rois in rois]
+        factors = [_per_axis(self._scales(resized_hw, hw)) for hw in image_hw]
+        per_axis = to_device(np.repeat(np.stack(factors), counts, axis=0), device)
+        limits = image_hw[:, [1, 0, 1, 0]].astype(np.float32)  # width and height, twice
+        limit = to_device(np.repeat(limits, counts, axis=0), device)
+        proposals = torch.cat([*rois])
+        visual_feats = self._network.pool(maps, rois)
         class_logits = predictor.cls_score(visual_feats)
         probs = class_logits.softmax(dim=1)[:, :OBJECTS]  # without the background
         obj_probs, obj_ids = probs.max(dim=1)
-        per_axis = _per_axis(scales, rois)
         if rules.regressed_boxes:
             # Only the best class's deltas: the work for the other 1,599 classes would be wasted.
             deltas = predictor.deltas(visual_feats, obj_ids)
-            boxes = decode(deltas / deltas.new_tensor(BOX_WEIGHTS), rois, rules.clamp_deltas)
+            centers, _, sides, _ = BOX_WEIGHTS
+            deltas = torch.cat([deltas[:, :2] / centers, deltas[:, 2:] / sides], dim=1)
+            boxes = decode(deltas, proposals, rules.clamp_deltas)
             boxes = clip(boxes, *resized_hw, rules.plus_one) / per_axis
         else:
-            boxes = rois / per_axis
+            boxes = proposals / per_axis
         # NMS gets the boxes exactly as an output stores them, so that ``vlray tune`` can select
         # the same regions again from the output.
-        boxes = clip(boxes, int(image_hw[0]), int(image_hw[1]), plus_one=False)
-        if rules.nms == "best class":
-            rows = _best_class(boxes, obj_probs, rules, self._options)
-        else:
-            rows = _each_class(boxes, probs, rules, self._options)
+        boxes = boxes.clamp(min=0).minimum(limit)
+        is_usable = [flag.expand(count) for flag, count in zip(usable, counts, strict=True)]
+        needs_all = rules.nms == "each class" or self._with_class_probs
+        host = _on_host(torch.cat(is_usable), boxes, probs if needs_all else obj_probs)
+        rows: list[Int64[np.ndarray, " R"]] = []
+        selected: list[Float32[np.ndarray, "R 4"]] = []
+        start = 0
+        for count in counts:
+            flags, image_boxes, scores = (values[start : start + count] for values in host)
+            chosen = self._select(image_boxes, scores) if flags.all() else np.zeros(0, np.int64)
+            rows.append(start + chosen)
+            selected.append(image_boxes[chosen])
+            start += count
+        every = np.concatenate(rows)
+        indices = to_device(every, device)
         regions = self._batch(
             image_hw,
-            boxes[rows].cpu().numpy(),
-            visual_feats[rows],
-            class_logits[rows],
-            obj_probs[rows],
-            obj_ids[rows],
+            selected,
+            visual_feats[indices],
+            class_logits[indices],
+            obj_probs[indices],
+            obj_ids[indices],
         )
         if self._with_class_probs:
-            vectors = torch.cat([probs[rows], visual_feats[rows]], dim=1)
-            return replace(regions, visual_feats=vectors.cpu().numpy())
+            vectors = np.concatenate([host[2][every], regions.visual_feats], axis=1)
+            return replace(regions, visual_feats=vectors)
         return regions
+
+    def _select(
+        self, boxes: Float32[np.ndarray, "P 4"], scores: Float32[np.ndarray, P * K]
+    ) -> Int64[np.ndarray, " R"]:
+        """Select the regions of one image, given the probabilities that the preset's rule needs."""
+        if self._rules.nms == "best class":
+            best = scores if scores.ndim == 1 else scores.max(axis=1)
+            return _best_class(boxes, best, self._rules, self._options)
+        return _each_class(boxes, scores, self._rules, self._options)
 
     def _batch(
         self,
-        image_hw: Int32[np.ndarray, " 2"],
-        boxes: Float32[np.ndarray, "R 4"],
-        visual_feats: Float[Tensor, "R 2048"],
-        class_logits: Float[Tensor, "R 1601"],
-        obj_probs: Float[Tensor, " R"],
-        obj_ids: Int64[Tensor, " R"],
+        image_hw: Int32[np.ndarray, "N 2"],
+        boxes: Sequence[Float32[np.ndarray, "R 4"]],
+        visual_feats: Float[Tensor, "M 2048"],
+        class_logits: Float[Tensor, "M 1601"],
+        obj_probs: Float[Tensor, " M"],
+        obj_ids: Int64[Tensor, " M"],
     ) -> RegionBatch:
-        """Predict the attributes of one image's regions, and build their ``RegionBatch``."""
+        """Predict the attributes of the regions of N images, and build their ``RegionBatch``."""
         predictor = self._network.predictor
-        attr_ids = attr_probs = None
+        columns = [visual_feats, obj_probs, obj_ids]
         if predictor.with_attributes:
             scores = predictor.attributes(visual_feats, class_logits)
             if not self._rules.attribute_background:
                 scores = scores[:, :-1]  # the last column is "no attribute"
-            probs_of_attributes = scores.softmax(dim=1)
-            best = probs_of_attributes[:, :ATTRIBUTES].max(dim=1)
-            attr_probs, attr_ids = (values.cpu().numpy() for values in best)
+            columns += scores.softmax(dim=1)[:, :ATTRIBUTES].max(dim=1)
+        feats, probs, ids, *attributes = _on_host(*columns)
+        attr_probs, attr_ids = attributes or (None, None)
         return RegionBatch(
-            image_hw=image_hw[None],
-            num_boxes=np.array([len(boxes)], np.int32),
-            boxes=boxes,
-            visual_feats=visual_feats.cpu().numpy(),
-            obj_ids=obj_ids.int().cpu().numpy(),
-            obj_probs=obj_probs.cpu().numpy(),
+            image_hw=image_hw,
+            num_boxes=np.array([len(image_boxes) for image_boxes in boxes], np.int32),
+            boxes=np.concatenate([*boxes]),
+            visual_feats=feats,
+            obj_ids=ids.astype(np.int32),
+            obj_probs=probs,
             attr_ids=None if attr_ids is None else attr_ids.astype(np.int32),
             attr_probs=attr_probs,
         )
 
 
+def _on_host(*columns: Tensor) -> list[np.ndarray]:
+    """Copy columns of one table to the host in one transfer, as float32.
+
+    Ids up to 2^24 and flags keep their values.
+    """
+    wide = [column[:, None] if column.dim() == 1 else column for column in columns]
+    table = torch.cat([column.float() for column in wide], dim=1).cpu().numpy()
+    ends = np.cumsum([column.shape[1] for column in wide])[:-1]
+    # Copies, because a result would keep the whole table alive.
+    parts = [np.ascontiguousarray(part) for part in np.split(table, ends, axis=1)]
+    pairs = zip(columns, parts, strict=True)
+    return [part[:, 0] if column.dim() == 1 else part for column, part in pairs]
+
+
 def _each_class(
-    boxes: Float[Tensor, "P 4"],
-    probs: Float[Tensor, "P K"],
+    boxes: Float32[np.ndarray, "P 4"],
+    probs: Float32[np.ndarray, "P K"],
     rules: Conventions,
     options: DetectorSection,
-) -> Int64[Tensor, " R"]:
-    """Select proposals by the rule ``EachClass``, on the network's device.
+) -> Int64[np.ndarray, " R"]:
+    """Select proposals by the rule ``EachClass``.
+
+    On the CPU, also of a GPU's proposals: a GPU would need thousands of launches, one core needs
+    3 ms.
 
     Source:
         generate_tsv.py of bottom-up attention.
     """
     (nms_thresh,) = rules.nms_thresh  # only presets with "best class" have several
-    overlaps = box_iou(*(widened(boxes.double(), rules.plus_one),) * 2) > nms_thresh
-    confidence = (probs * survivors_of(overlaps, probs)).amax(dim=1)
-    rows = most_confident(confidence.cpu().numpy(), options)
-    return torch.from_numpy(rows).to(boxes.device)
+    exact = boxes.astype(np.float64)
+    if rules.plus_one:  # as visual_genome.proposals.widened
+        exact[:, 2:] += 1
+    return most_confident(confidence_of(exact, probs, nms_thresh), options)
 
 
 def _best_class(
-    boxes: Float[Tensor, "P 4"],
-    scores: Float[Tensor, " P"],
+    boxes: Float32[np.ndarray, "P 4"],
+    scores: Float32[np.ndarray, " P"],
     rules: Conventions,
     options: DetectorSection,
-) -> Int64[Tensor, " R"]:
+) -> Int64[np.ndarray, " R"]:
     """Select proposals by the rule ``BestClass``, with NMS across classes.
 
     If no threshold leaves ``min_boxes`` survivors, the survivors of the last one are selected, and
@@ -257,20 +325,19 @@ def _best_class(
     Source:
         detectron2_mscoco_proposal_maxnms.py of py-bottom-up-attention.
     """
-    rows = select_one(
-        boxes.cpu().numpy(),
+    return select_one(
+        boxes,
         np.zeros(len(scores), np.int64),
-        scores.cpu().numpy(),
+        scores,
         options.model_copy(update={"nms_thresh": 0}),
         nms_thresh=rules.nms_thresh,
         within_class=False,
         filled=False,
     )
-    return torch.from_numpy(rows).to(boxes.device)
 
 
-def _per_axis(scales: tuple[float, float], like: Tensor) -> Float[Tensor, " 4"]:
-    return torch.tensor([scales[1], scales[0]] * 2, device=like.device)
+def _per_axis(scales: tuple[float, float]) -> Float32[np.ndarray, " 4"]:
+    return np.array([scales[1], scales[0]] * 2, np.float32)
 
 
 def _caffe_scale(height: int, width: int, rules: Conventions) -> float:

@@ -7,6 +7,7 @@ with index ``a // 3`` and the aspect ratio with index ``a % 3``. Does not import
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 OBJECTS = 1600
 ATTRIBUTES = 400
@@ -75,8 +76,13 @@ def d2_anchors() -> list[tuple[float, float, float, float]]:
     return anchors
 
 
-def caffe_anchors() -> list[tuple[float, float, float, float]]:
+def caffe_anchors(
+    scales: Sequence[int] = _CAFFE_SCALES,
+) -> list[tuple[float, float, float, float]]:
     """Return Caffe's anchors around (7.5, 7.5), ratio-major; x2 and y2 are the last pixels inside.
+
+    Args:
+        scales: Sides of the square anchors, in units of 16 pixels.
 
     Source:
         Table in py-faster-rcnn, lib/rpn/generate_anchors.py, with base size 16 and scales 4 to 32.
@@ -86,7 +92,7 @@ def caffe_anchors() -> list[tuple[float, float, float, float]]:
     for ratio in RATIOS:
         width = round(math.sqrt(_CAFFE_BASE**2 / ratio))
         height = round(width * ratio)  # rounds halves to even, as NumPy does
-        for scale in _CAFFE_SCALES:
+        for scale in scales:
             x, y = (width * scale - 1) / 2, (height * scale - 1) / 2
             anchors.append((center - x, center - y, center + x, center + y))
     return anchors

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -42,6 +44,22 @@ def declared_bytes(file: BinaryIO) -> int:
     else:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     return 0 if dtype.hasobject else array_bytes(shape, dtype)
+
+
+def load_npy(path: Path, what: str) -> np.ndarray:
+    """Load a ``.npy`` file after a check of its declared size, without unpickling.
+
+    Raises:
+        ValueError: The file is damaged, too large, or holds objects; the message names ``what``.
+    """
+    with path.open("rb") as file:
+        declared = declared_bytes(file)
+        check_bytes(declared, what)
+        held = os.fstat(file.fileno()).st_size
+        if declared > held:
+            raise ValueError(f"{what} declares {declared:,} bytes, but has {held:,}")
+    array: np.ndarray = np.load(path, allow_pickle=False)
+    return array
 
 
 def check_lists(value: Any, what: str) -> None:

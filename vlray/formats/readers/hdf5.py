@@ -54,7 +54,7 @@ class Hdf5Reader:
 
     def __init__(self, source: Path) -> None:
         self._source = source
-        with _opened(source) as file:
+        with opened(source) as file:
             self._names = sorted(
                 file, key=os.fsencode
             )  # encoded, since h5py returns bytes for names that are not UTF-8
@@ -70,7 +70,7 @@ class Hdf5Reader:
     def recognizes(cls, source: Path) -> bool:
         """Return whether the first member of the file is a group with features or boxes."""
         try:
-            with _opened(source) as file:
+            with opened(source) as file:
                 member = file[next(iter(file))] if len(file) else None
                 return isinstance(member, h5py.Group) and bool({"features", "boxes"} & set(member))
         except ValueError:
@@ -81,7 +81,7 @@ class Hdf5Reader:
         with h5py.File(self._source, "r") as file:
             for index in range(position, self.end):
                 name = self._names[index]
-                yield index + 1, attempt(_id_of(name), _read_group, file, name)
+                yield index + 1, attempt(id_of(name), _read_group, file, name)
 
 
 class Hdf5RowsReader:
@@ -106,12 +106,12 @@ class Hdf5RowsReader:
         jnhwkim/ban-vqa, tools/adaptive_detection_features_converter.py.
     """
 
-    name: ClassVar[str] = "hdf5-butd"
+    name: ClassVar[str] = "butd-hdf5"
     pickled: ClassVar[bool] = True
 
     def __init__(self, source: Path, trust_pickle: bool = False) -> None:
         self._source = source
-        with _opened(source) as file:
+        with opened(source) as file:
             missing = [name for name in _ROWS if name not in file]
         if missing:
             raise ValueError(f"{source} lacks {' and '.join(missing)} at its top level")
@@ -131,7 +131,7 @@ class Hdf5RowsReader:
     def recognizes(cls, source: Path) -> bool:
         """Return whether the file has both arrays."""
         try:
-            with _opened(source) as file:
+            with opened(source) as file:
                 return all(name in file for name in _ROWS)
         except ValueError:
             return False
@@ -145,7 +145,7 @@ class Hdf5RowsReader:
 
 
 @contextlib.contextmanager
-def _opened(source: Path) -> Iterator[h5py.File]:
+def opened(source: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading.
 
     Raises:
@@ -158,7 +158,7 @@ def _opened(source: Path) -> Iterator[h5py.File]:
         raise ValueError(f"{source} cannot be opened as HDF5: {error}") from error
 
 
-def _check_link(group: h5py.Group, name: str | bytes) -> None:
+def check_link(group: h5py.Group, name: str | bytes) -> None:
     """Refuse data that HDF5 would read from other files.
 
     Raises:
@@ -167,36 +167,37 @@ def _check_link(group: h5py.Group, name: str | bytes) -> None:
     key = name if isinstance(name, bytes) else name.encode()
     # The high-level get(getlink=True) fails for names that are not UTF-8.
     if group.id.links.get_info(key).type == h5py.h5l.TYPE_EXTERNAL:
-        raise ValueError(f"{_id_of(name)} is a link to another file, which vlray does not follow")
+        raise ValueError(f"{id_of(name)} is a link to another file, which vlray does not follow")
     entry = group.get(name)
     if isinstance(entry, h5py.Dataset) and (entry.external or entry.is_virtual):
-        raise ValueError(f"{_id_of(name)} is stored in other files, which vlray does not read")
+        raise ValueError(f"{id_of(name)} is stored in other files, which vlray does not read")
 
 
-def _id_of(name: str | bytes) -> str:
+def id_of(name: str | bytes) -> str:
+    """Return the name of an entry as an image id; undecodable bytes are escaped."""
     return escape_bytes(os.fsdecode(name))
 
 
 def _list(names: Iterable[str | bytes]) -> str:
-    return ", ".join(map(_id_of, names)) or "nothing"
+    return ", ".join(map(id_of, names)) or "nothing"
 
 
 def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
-    _check_link(file, name)
+    check_link(file, name)
     group = file[name]
     if not isinstance(group, h5py.Group):
         raise ValueError("the entry for this image is not a group of arrays")
     for key in group:
-        _check_link(group, key)
+        check_link(group, key)
     keys = (*_LABELS.values(), "img_h", "img_w")
-    values = {key: _taken(group[key], ()) for key in keys if key in group}
+    values = {key: taken(group[key], ()) for key in keys if key in group}
     for key in ("features", "boxes"):
         if key not in group:
             raise ValueError(f"the group lacks {key}; it contains {_list(group)}")
     return raw_regions(
-        _id_of(name),
-        _taken(group["boxes"], ()),
-        _taken(group["features"], ()),
+        id_of(name),
+        taken(group["boxes"], ()),
+        taken(group["features"], ()),
         image_hw=size(values.get("img_h"), values.get("img_w")),
         labels={label: values.get(key) for label, key in _LABELS.items()},
     )
@@ -205,7 +206,7 @@ def _read_group(file: h5py.File, name: str | bytes) -> RawRegions:
 def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
     for name in ("pos_boxes", *_ROWS):
         if name in file:
-            _check_link(file, name)
+            check_link(file, name)
     index: Any = row
     # Files with an adaptive number of boxes have pos_boxes.
     if "pos_boxes" in file:
@@ -220,21 +221,21 @@ def _read_rows(file: h5py.File, row: int, image_id: str) -> RawRegions:
         raise ValueError(
             f"row {row} is out of range: image_bb has {counted(len(file['image_bb']), 'row')}"
         )
-    boxes = _taken(file["image_bb"], index)
+    boxes = taken(file["image_bb"], index)
     image_hw = None
     if "spatial_features" in file:
-        image_hw = _size_of_ratio(boxes, _taken(file["spatial_features"], index))
+        image_hw = _size_of_ratio(boxes, taken(file["spatial_features"], index))
     remarks = () if image_hw is None else ("size-from-ratio",)
     return raw_regions(
         image_id,
         boxes,
-        _taken(file["image_features"], index),
+        taken(file["image_features"], index),
         image_hw=image_hw,
         remarks=remarks,
     )
 
 
-def _taken(dataset: h5py.Dataset, index: Any) -> Any:
+def taken(dataset: h5py.Dataset, index: Any) -> Any:
     """Read a dataset, or the rows of one image, after a check of the declared size.
 
     Chunks that a file does not hold are read as zeros, so that a small file may declare any size.
@@ -242,7 +243,7 @@ def _taken(dataset: h5py.Dataset, index: Any) -> Any:
     shape = dataset.shape or ()
     if index != ():
         shape = (index.stop - index.start if isinstance(index, slice) else 1, *shape[1:])
-    check_bytes(array_bytes(shape, dataset.dtype), _id_of(dataset.name or "the array"))
+    check_bytes(array_bytes(shape, dataset.dtype), id_of(dataset.name or "the array"))
     return dataset[index]
 
 

@@ -10,8 +10,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike
 
+from vlray.formats.readers.streams import open_stream
+
 LONGEST = 256 * 2**20  # bytes of a line, enough for 20,000 regions
-BUFFER = 2**20
+
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class DamagedError(ValueError):
@@ -21,11 +24,13 @@ class DamagedError(ValueError):
 def lines(source: Path, position: int = 0) -> Iterator[tuple[int, bytes]]:
     """Yield non-empty lines without line ends, each with the byte position after it.
 
+    Compressed files and UTF-16 are decoded, and positions refer to the decoded text.
+
     Raises:
-        ValueError: A line is too long (`LONGEST`) for any format with one image per line.
+        ValueError: A line is too long (`LONGEST`) for any format with one image per line, or a
+            compressed file is damaged.
     """
-    with source.open("rb", buffering=BUFFER) as stream:
-        stream.seek(position)
+    with open_stream(source, position) as stream:
         while line := _line(stream, source):
             position += len(line)
             text = line.rstrip(b"\r\n")
@@ -48,7 +53,7 @@ def first_lines(source: Path, count: int) -> list[bytes]:
 
 
 def _head(source: Path) -> bytes:
-    with source.open("rb") as stream:
+    with open_stream(source) as stream:
         return stream.read(512)
 
 
@@ -70,6 +75,8 @@ def decode_base64(name: str, text: bytes) -> bytes:
     """
     if text[:2] in (b"b'", b'b"'):  # some writers store Python 3's str(bytes)
         text = text[2:-1]
+    if b"-" in text or b"_" in text:  # the URL-safe alphabet, whose writers may drop the padding
+        text = text.translate(_URL_SAFE) + b"=" * (-len(text) % 4)
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:

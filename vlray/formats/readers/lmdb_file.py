@@ -7,22 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import lmdb
 import numpy as np
 
 from vlray.formats.readers.checked import attempt, numbers, raw_regions, size
+from vlray.formats.readers.lmdb_database import Database, has_magic
 from vlray.formats.readers.npy import read_mmf
 from vlray.formats.readers.pickles import require_trust, unpickle_dict
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 
-_DATA = "data.mdb"
-_MAGIC = b"\xde\xc0\xef\xbe"  # after the header of the first page
-_MAGIC_AT = 16
 _KEYS = b"keys"
 _TENSORPACK = b"__keys__"
-# Bytes of values to copy before the database is closed and reopened: the pages that were read
-# count towards this process's memory as long as the database is open.
-_CHUNK = 8 * 2**20
 
 _LABELS: dict[str, tuple[tuple[str, ...], type[np.generic]]] = {
     "obj_ids": (("objects_id", "obj_id"), np.int64),
@@ -62,90 +56,25 @@ class LmdbReader:
 
     def __init__(self, source: Path, trust_pickle: bool = False) -> None:
         require_trust(trust_pickle, source, "an LMDB database of region features")
-        self._source = source
-        with self._open() as env, env.begin() as txn:
-            self._check_whole(env)
-            if txn.get(_TENSORPACK) is not None:
-                raise ValueError(
-                    f"{source} is a tensorpack database, whose serialization is not supported; "
-                    "pass the HDF5 file that it was made from with VOLTA's h5_to_td-lmdb.py"
-                )
-            self.end = txn.stat()["entries"] - (txn.get(_KEYS) is not None)
+        self._database = Database(source, _KEYS)
+        if self._database.get(_TENSORPACK) is not None:
+            raise ValueError(
+                f"{source} is a tensorpack database, whose serialization is not supported; "
+                "pass the HDF5 file that it was made from with VOLTA's h5_to_td-lmdb.py"
+            )
+        self.end = self._database.images
 
     @classmethod
     def recognizes(cls, source: Path) -> bool:
         """Return whether the file has LMDB's magic number; its content is not checked."""
-        path = source / _DATA if source.is_dir() else source
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+        return has_magic(source)
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
         """Yield the images from a position on, in key order."""
-        last: bytes | None = None
-        while chunk := self._read_chunk(last, 0 if last is not None else position):
-            for key, value in chunk:
-                position += 1
-                image_id = key.decode("utf-8", "backslashreplace")
-                yield position, attempt(image_id, _read, image_id, value)
-            last = chunk[-1][0]
-
-    def _open(self) -> lmdb.Environment:
-        try:
-            return lmdb.open(
-                str(self._source),
-                subdir=self._source.is_dir(),
-                readonly=True,
-                create=False,
-                lock=False,  # the database is only read
-                readahead=False,
-                max_readers=1,
-            )
-        except lmdb.Error as error:
-            raise ValueError(f"{self._source} cannot be opened as LMDB: {error}") from error
-
-    def _check_whole(self, env: lmdb.Environment) -> None:
-        """Refuse a truncated file: reading past the end would crash the process (SIGBUS).
-
-        Raises:
-            ValueError: The file is shorter than its header states.
-        """
-        path = self._source / _DATA if self._source.is_dir() else self._source
-        actual = path.stat().st_size
-        expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-        if actual < expected:
-            raise ValueError(
-                f"{path} is truncated ({actual:,} of {expected:,} bytes); copy it again"
-            )
-
-    def _read_chunk(self, last: bytes | None, skip: int) -> list[tuple[bytes, bytes]]:
-        """Copy the next keys and values.
-
-        Args:
-            last: Start after this key; None: at the first key.
-            skip: Number of images to skip first.
-        """
-        chunk: list[tuple[bytes, bytes]] = []
-        copied = 0
-        with self._open() as env, env.begin() as txn, txn.cursor() as cursor:
-            if last is None:
-                more = cursor.first()
-            else:
-                more = cursor.set_range(last)
-                if more and cursor.key() == last:
-                    more = cursor.next()
-            # Only the keys of skipped images are read, not the values.
-            while more and copied < _CHUNK:
-                if cursor.key() == _KEYS:
-                    pass
-                elif skip:
-                    skip -= 1
-                else:
-                    chunk.append(cursor.item())
-                    copied += len(chunk[-1][1])
-                more = cursor.next()
-        return chunk
+        for key, value in self._database.items(position):
+            position += 1
+            image_id = key.decode("utf-8", "backslashreplace")
+            yield position, attempt(image_id, _read, image_id, value)
 
 
 def _read(image_id: str, value: bytes) -> RawRegions:
@@ -155,8 +84,8 @@ def _read(image_id: str, value: bytes) -> RawRegions:
     boxes = _array(item.get("boxes"), "boxes", np.float32)
     boxes = boxes.reshape(-1, 4) if boxes.ndim == 1 else boxes
     feats = _array(item.get("features"), "features", np.float32)
-    if feats.ndim == 1 and len(boxes):
-        feats = feats.reshape(len(boxes), -1)
+    if feats.ndim == 1 and bool(len(boxes)) == bool(feats.size):  # of base64
+        feats = feats.reshape(len(boxes), -1 if len(boxes) else 0)
     height = _number(item.get("img_h", item.get("image_h")))
     width = _number(item.get("img_w", item.get("image_w")))
     if "objects" in item:  # MMF's content under VOLTA's names

@@ -5,14 +5,13 @@ Shapes: R: regions in one image; D: feature length; C: classes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from vlray.formats.readers.bounds import check_bytes, declared_bytes
+from vlray.formats.readers.bounds import load_npy
 from vlray.formats.readers.checked import (
     attempt,
     class_labels,
@@ -29,6 +28,7 @@ _ENDING = ".npy"
 _INFO = "_info.npy"
 _FULL = "_full.npy"
 _MAGIC = b"\x93NUMPY"
+_EXPORTED = {"obj_probs": "objects_conf", "attr_ids": "attrs_id", "attr_probs": "attrs_conf"}
 
 
 class NpyReader:
@@ -45,7 +45,7 @@ class NpyReader:
         ValueError: Pickles are not trusted, or there is no ``X.npy``.
     """
 
-    name: ClassVar[str] = "npy"
+    name: ClassVar[str] = "mmf"
     pickled: ClassVar[bool] = True
 
     def __init__(self, source: Path, trust_pickle: bool = False) -> None:
@@ -78,13 +78,7 @@ class NpyReader:
         info_path = self._folder / _info_of(name)
         if not info_path.is_file():
             raise ValueError(f"{info_path.name}, which contains the boxes, is missing")
-        with (self._folder / name).open("rb") as file:
-            declared = declared_bytes(file)
-            check_bytes(declared, name)
-            held = os.fstat(file.fileno()).st_size
-            if declared > held:
-                raise ValueError(f"{name} declares {declared:,} bytes, but has {held:,}")
-        feats = np.load(self._folder / name, allow_pickle=False)
+        feats = load_npy(self._folder / name, name)
         with info_path.open("rb") as file:
             info = read_object_npy(file, info_path.name)
         return read_mmf(image_id_of(name, _ENDING), feats, info)
@@ -124,6 +118,8 @@ def read_mmf(image_id: str, feats: object, info: Mapping[str, Any]) -> RawRegion
         remarks += ("resized-size",)
         feats = feats[: len(boxes)]
     labels, more = class_labels(info.get("objects"), cls_prob)
+    # vlray's exports have the labels and scores under bottom-up attention's names, too.
+    labels |= {name: info[key] for name, key in _EXPORTED.items() if key in info}
     # The vinvl script writes six columns.
     if boxes.ndim == 2 and boxes.shape[1] == 6:
         remarks += ("normalized-boxes", "other-vocabulary")

@@ -94,7 +94,7 @@ class NpzReader:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError(f"{name} must be an archive of arrays, but is a single array")
             assert archive.zip is not None  # numpy closes it only with the archive
-            _check_sizes(archive.zip, name)
+            check_sizes(archive.zip, name)
             boxes = archive.get("bbox")
             if boxes is None:
                 raise ValueError(
@@ -129,7 +129,7 @@ class NpzReader:
         return labels, remarks
 
 
-def _check_sizes(archive: zipfile.ZipFile, name: str) -> None:
+def check_sizes(archive: zipfile.ZipFile, name: str) -> None:
     """Check the declared sizes before NumPy allocates memory for them.
 
     Raises:

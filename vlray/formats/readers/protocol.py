@@ -68,8 +68,9 @@ class Reader(Protocol):
     Reading from a position must yield the same images as reading from 0 and skipping, so that an
     interrupted conversion can resume. Memory use must not grow with the file.
 
-    Two attributes are optional: ``unit = "B"`` declares that positions are bytes, for the progress
-    bar; ``companions`` lists the paths of further files that belong to the source.
+    Three attributes are optional: ``unit = "B"`` declares that positions are bytes, for the
+    progress bar; ``companions`` lists the paths of further files that belong to the source;
+    ``vocabulary`` is a pair of object and attribute names, indexed by id, if the file has them.
     """
 
     name: ClassVar[str]

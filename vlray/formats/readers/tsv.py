@@ -20,6 +20,7 @@ import numpy as np
 from vlray.formats.readers.float_types import FloatType, float_type
 from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines, numbers
 from vlray.formats.readers.protocol import RawRegions, Unreadable
+from vlray.formats.readers.streams import text_size
 
 COLUMNS_10 = (
     *("img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf"),
@@ -51,8 +52,10 @@ class _TsvReader:
         """Open the file.
 
         Raises:
-            ValueError: None of the first lines has this format; the message includes the reason.
+            ValueError: None of the first lines has this format (the message includes the reason),
+                or a compressed file is damaged.
         """
+        self.end = text_size(source)
         rows = [self._parse(line) for line in first_lines(source, _LOOKED_AT)]
         samples = [row for row in rows if isinstance(row, RawRegions)]
         if not samples:
@@ -63,7 +66,6 @@ class _TsvReader:
             )
         self.float_type = float_type([row.visual_feats.tobytes() for row in samples])
         self._source = source
-        self.end = source.stat().st_size
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
         """Yield the images from a position on, each with the byte offset after its line."""

@@ -17,6 +17,7 @@ import numpy as np
 from vlray.formats.readers.float_types import FloatType, float_type
 from vlray.formats.readers.lines import DamagedError, decode_base64, first_lines, lines
 from vlray.formats.readers.protocol import RawRegions, Unreadable
+from vlray.formats.readers.streams import text_size
 from vlray.settings.wording import counted
 
 _LOOKED_AT = 5  # lines
@@ -42,8 +43,10 @@ class VinvlReader:
         """Open the file.
 
         Raises:
-            ValueError: None of the first lines has this format; the message includes the reason.
+            ValueError: None of the first lines has this format (the message includes the reason),
+                or a compressed file is damaged.
         """
+        self.end = text_size(source)
         rows = [_parse(line) for line in first_lines(source, _LOOKED_AT)]
         if not any(isinstance(row, RawRegions) for row in rows):
             reasons = (row.reason for row in rows if isinstance(row, Unreadable))
@@ -54,7 +57,6 @@ class VinvlReader:
         samples = [row.visual_feats.tobytes() for row in rows if isinstance(row, RawRegions)]
         self._float_type = float_type(samples)
         self._source = source
-        self.end = source.stat().st_size
 
     def read(self, position: int = 0) -> Iterator[tuple[int, RawRegions | Unreadable]]:
         """Yield the images from a position on, each with the byte offset after its line."""

@@ -1,59 +1,25 @@
-"""Writer for a folder of ``.npz`` files in the layout of MILVLG's Caffe modes.
-
-Source:
-    MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py (save_roi_features).
-"""
+"""Writers for folders of ``.npz`` files: MILVLG's, MCAN's and openvqa's."""
 
 from __future__ import annotations
 
-import io
-import posixpath
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
-from pyarrow.fs import LocalFileSystem
 
+from vlray.formats.writers.base import FolderExport, file_name_problem, npz, sizes_of
 from vlray.regions.batch import RegionBatch
-from vlray.regions.output import RegionOutput
-from vlray.storage import files
-
-LONGEST = 200  # bytes of a file name; most file systems allow 255
 
 
-class NpzExport:
-    """Writer that creates one file per image, each atomically."""
+class NpzExport(FolderExport):
+    """Writer for the layout of MILVLG's Caffe modes; the labels are a pickled dictionary.
 
-    def __init__(
-        self,
-        path: Path,
-        output: RegionOutput,
-        image_ids: list[str],
-        state: dict[str, int] | None,
-    ) -> None:
-        """Start or resume an export.
+    Source:
+        MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py (save_roi_features).
+    """
 
-        Raises:
-            ValueError: An image id cannot be a file name.
-        """
-        for image_id in image_ids:
-            # Refuse ids that would leave the folder, be hidden or be too long.
-            if (
-                posixpath.normpath(image_id) != image_id
-                or image_id.startswith((".", "/"))
-                or "\0" in image_id
-                or any(len(name.encode()) > LONGEST for name in image_id.split("/"))
-            ):
-                raise ValueError(
-                    f"the image id {image_id!r} is not a valid file name; export to OUT.tsv instead"
-                )
-        self._images = state["images"] if state else 0
-        self._folder, self._fs = path, LocalFileSystem()
-        path.mkdir(parents=True, exist_ok=True)
-        files.remove_temporaries(self._fs, str(path))
-
-    def add(self, image_id: str, regions: RegionBatch) -> None:
-        """Write the file of the next image."""
-        height, width = regions.image_hw[0].tolist()
+    def files_of(self, image_id: str, regions: RegionBatch) -> Iterator[tuple[str, memoryview]]:
+        """Yield the file of one image."""
+        height, width = sizes_of(regions)
         count = len(regions.boxes)
         info: dict[str, object] = {
             "image_id": image_id,
@@ -69,22 +35,63 @@ class NpzExport:
             info["attrs_id"] = regions.attr_ids.astype(np.int64)
         if regions.attr_probs is not None:
             info["attrs_conf"] = regions.attr_probs
-        sink = io.BytesIO()
-        np.savez(
-            sink,
-            x=regions.visual_feats.astype(np.float32),
-            bbox=regions.boxes,
-            num_bbox=count,
-            image_h=height,
-            image_w=width,
-            info=np.array(info, object),
-        )
-        files.write_atomic(self._fs, str(self._folder / f"{image_id}.npz"), sink.getbuffer())
-        self._images += 1
+        arrays = {
+            "x": regions.visual_feats.astype(np.float32),
+            "bbox": regions.boxes,
+            "num_bbox": count,
+            "image_h": height,
+            "image_w": width,
+            "info": np.array(info, object),
+        }
+        yield f"{image_id}.npz", npz(arrays)
 
-    def commit(self) -> dict[str, int]:
-        """Return a state to resume from; the images' files are on disk already."""
-        return {"images": self._images}
 
-    def close(self) -> None:
-        """Do nothing; no file is open."""
+class McanExport(FolderExport):
+    """Writer for MCAN's layout, whose feature matrix is transposed.
+
+    MCAN takes the number after the last underscore of a file name as the image's id.
+
+    Source:
+        MILVLG/mcan-vqa, core/data/data_utils.py (img_feat_load); MILVLG/openvqa,
+        openvqa/datasets/vqa/vqa_loader.py.
+    """
+
+    @staticmethod
+    def problem(image_id: str) -> str:
+        """Refuse ids that do not end with a number."""
+        number = image_id.rpartition("/")[2].rpartition("_")[2]
+        if not (number.isascii() and number.isdigit()):
+            return (
+                "does not end with a number, by which MCAN looks up images; use --id-rule coco "
+                "when you extract, or choose another format"
+            )
+        return file_name_problem(image_id)
+
+    def files_of(self, image_id: str, regions: RegionBatch) -> Iterator[tuple[str, memoryview]]:
+        """Yield the file of one image."""
+        height, width = sizes_of(regions)
+        features = np.ascontiguousarray(regions.visual_feats.T, np.float32)
+        boxes = {"bbox": regions.boxes, "num_bbox": len(regions.boxes)}
+        yield f"{image_id}.npz", npz({"x": features, **boxes, "image_h": height, "image_w": width})
+
+
+class OpenvqaExport(FolderExport):
+    """Writer for the layout that openvqa has for GQA.
+
+    Source:
+        MILVLG/openvqa, data/gqa/gqa_feat_preproc.py, openvqa/datasets/gqa/gqa_loader.py.
+    """
+
+    @staticmethod
+    def problem(image_id: str) -> str:
+        """Refuse ids with a dot, which openvqa would cut off there."""
+        if "." in image_id:
+            return "has a dot, at which openvqa ends an image's id; choose another format"
+        return file_name_problem(image_id)
+
+    def files_of(self, image_id: str, regions: RegionBatch) -> Iterator[tuple[str, memoryview]]:
+        """Yield the file of one image."""
+        height, width = sizes_of(regions)
+        features = regions.visual_feats.astype(np.float32)
+        arrays = {"x": features, "bbox": regions.boxes, "width": width, "height": height}
+        yield f"{image_id}.npz", npz(arrays)

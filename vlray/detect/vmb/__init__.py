@@ -1,0 +1,1 @@
+"""maskrcnn-benchmark's Faster R-CNNs with a feature pyramid: the fc6 features of MMF."""

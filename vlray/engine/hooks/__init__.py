@@ -1,0 +1,1 @@
+"""Hooks: extensions of the training loop that keep their own state."""
