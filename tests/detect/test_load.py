@@ -252,6 +252,6 @@ def test_options_of_the_visual_genome_detector_are_refused_before_another_is_loa
     given: dict[str, Any],
 ) -> None:
     (name,) = given
-    with pytest.raises(ValueError, match=rf"detector\.{name}=.* works only with vg-caffe and"):
+    with pytest.raises(ValueError, match=rf"detector\.{name}=.* works only with vg-caffe(,| and)"):
         check_modes(DetectorSection(**given), boxes_given=False)
     check_modes(DetectorSection(name="vg-caffe", **given), boxes_given=False)
