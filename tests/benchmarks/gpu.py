@@ -142,6 +142,9 @@ def main() -> None:
             traceback.print_exc()
             failed.append(part)
             continue
+        if not rows:
+            print(f"\n{part}: left out, as the time is over (--minutes)")
+            continue
         result["parts"][part] = rows
         print(f"\n{part}")
         print_table([*rows[0]], [[*row.values()] for row in rows])

@@ -169,7 +169,7 @@ def test_settled_options_hold_in_other_folders_and_processes(
         ("mime", r"unknown detector 'mime'; did you mean 'mine'\?"),
         (
             "something",
-            r"unknown detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Det",
+            r"unknown detector .something.; choose one of lite, vg-caffe, vg-pbua, vinvl, mine, a",
         ),
         ("none.yaml", r"no configuration file 'none\.yaml'"),
         ("none.py:Mine", r"no such file"),

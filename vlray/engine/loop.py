@@ -15,9 +15,10 @@ from vlray.engine.batches import batches_of_steps, seed_step, steps_of_epoch
 from vlray.engine.checkpoints import save
 from vlray.engine.evaluate import Evaluation, evaluate
 from vlray.engine.failures import check_finite
-from vlray.engine.group import Group
+from vlray.engine.group import Group, listener
 from vlray.engine.hooks.protocol import Hooks
 from vlray.engine.optim import clip_each, lr_factor, set_lr
+from vlray.engine.ray_train import Preemption, report
 from vlray.engine.training import Training
 from vlray.engine.word_masking import mask_words
 from vlray.loader.inputs import ModelInputs
@@ -43,7 +44,7 @@ def train(training: Training, hooks: Hooks) -> None:
     save_every = options.save_every or evaluate_every
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
-    clock = Clock(training.loader)
+    clock, preemption = Clock(training.loader), Preemption()
     training.stop.has_begun = True  # from here on, a signal ends the training with a checkpoint
 
     for batches in batches_of_steps(training.loader, options.accumulate):
@@ -55,9 +56,10 @@ def train(training: Training, hooks: Hooks) -> None:
         progress.step += 1
 
         # The only point of a step that waits for the device: read the losses and the norm, and
-        # learn whether any worker was asked to stop or to save.
-        asked = training.stop.requested(), hooks.want_save(training)
-        losses, grad_norm, is_stopped, is_wanted = read_step(batch_losses, norm, asked, group)
+        # learn whether a worker was asked to stop or save, or is to look for nodes about to go.
+        flags = [training.stop.requested(), hooks.want_save(training), preemption.is_due()]
+        losses, grad_norm, totals = read_step(batch_losses, norm, flags, group)
+        is_stopped, is_wanted, is_asking = totals
         # An infinite norm is no error yet if the scaler can still lower its scale.
         may_overflow = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = 0.0 if may_overflow else grad_norm
@@ -75,6 +77,7 @@ def train(training: Training, hooks: Hooks) -> None:
         # Evaluation and checkpoint.
         is_last = progress.step == progress.steps
         is_best = training.valid is None  # without evaluations, the last checkpoint is the best
+        evaluated = None
         if training.valid and (is_last or progress.step % evaluate_every == 0):
             with hooks.reading(training):
                 evaluated = evaluate(training.model, training.valid, group, options.precision)
@@ -85,10 +88,15 @@ def train(training: Training, hooks: Hooks) -> None:
         progress.ended = is_last or is_early
         # Without evaluations every step counts as the best, which must not save at every step.
         is_due = progress.step % save_every == 0 or (is_best and training.valid is not None)
-        if progress.ended or is_stopped or is_wanted or is_due:
+        is_due |= is_wanted or (is_asking and preemption.is_new())
+        step_folder = ""
+        if progress.ended or is_stopped or is_due:
             with hooks.reading(training):
-                save(training, hooks.state_dict(), is_best=is_best)
+                step_folder = save(training, hooks.state_dict(), is_best=is_best)
             clock.restart()
+        if evaluated or step_folder:
+            metrics = {"step": progress.step, "train_loss": sum(losses.values())}
+            report(metrics | progress.metrics, training.run_folder, step_folder, group)
         if progress.ended or is_stopped:
             break
 
@@ -160,21 +168,23 @@ def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dic
 
 
 def read_step(
-    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, asked: tuple[bool, bool], group: Group
-) -> tuple[dict[str, float], float, bool, bool]:
+    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, flags: Sequence[bool], group: Group
+) -> tuple[dict[str, float], float, list[bool]]:
     """Copy the results of a step from the device in one transfer.
 
     Returns:
         The losses by name, each averaged over the batches in which it occurs; the norm of the
-        gradients before clipping; and whether any worker was asked to stop, and to save.
+        gradients before clipping; and for each flag whether any worker has set it.
     """
     names = sorted({name for means in batch_losses for name in means})
     values = [torch.stack([m[name] for m in batch_losses if name in m]).mean() for name in names]
     # A signal may reach only some workers, but all must stop or save after the same step.
-    numbers = [torch.full((), float(flag), device=group.device) for flag in asked]
+    numbers = [torch.full((), float(flag), device=group.device) for flag in flags]
     counts = group.all_reduce(torch.stack(numbers))
-    *losses, grad_norm, stops, saves = torch.stack([*values, norm.float(), *counts]).tolist()
-    return dict(zip(names, losses, strict=True)), grad_norm, stops > 0, saves > 0
+    results = torch.stack([*values, norm.float(), *counts]).tolist()
+    *losses, grad_norm = results[: -len(flags)]
+    is_set = [count > 0 for count in results[-len(flags) :]]
+    return dict(zip(names, losses, strict=True)), grad_norm, is_set
 
 
 def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
@@ -187,7 +197,8 @@ def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
     progress.metrics = evaluated.values
     if training.watch:
         training.watch.evaluated(progress.step, evaluated.values, best=is_best)
-    training.group.report({"step": progress.step, **evaluated.values})
+    if listen := listener.get():
+        listen({"step": progress.step, **evaluated.values})
     return is_best
 
 
