@@ -89,6 +89,10 @@ class DetectorSection(Section):
     decides the boxes stay in float32. ``tf32`` needs a GPU; ``bf16`` is fast on CPUs that support
     it."""
 
+    backbone_precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Precision of the backbone of ``vg-*``. Anything but ``fp32`` is faster on a GPU and changes
+    which boxes are proposed; see vlray/detect/README.md for how many."""
+
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Options that only your own detector class knows, by name."""
 
