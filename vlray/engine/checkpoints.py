@@ -19,6 +19,8 @@ from vlray.loader.sampler import LoaderState
 from vlray.loader.word_pieces import TOKENIZER
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.checksums import STATE, DamagedCheckpointError, verify
+from vlray.models.load import is_built_in
+from vlray.models.plain import card, notes
 from vlray.models.protocol import VisionLanguageModel
 from vlray.models.store import CheckpointStore, Which
 from vlray.runs.metrics import Record
@@ -195,6 +197,10 @@ def save(training: Training, hook_states: dict[str, Any], *, is_best: bool) -> s
     def write(folder: Path) -> None:
         cast(VisionLanguageModel, training.model).save(folder)
         info.write(folder)
+        if is_built_in(config.model, data.goal):
+            network_class = type(training.model.network).__name__
+            sentences = notes(config.model, data.goal)
+            (folder / "README.md").write_text(card(info, sentences, network_class), "utf-8")
         if tokenizer:
             data.train.collate.tokenizer.save(folder)
         (folder / FILE).write_text(json.dumps(asdict(state_before)) + "\n", encoding="utf-8")

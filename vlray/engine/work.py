@@ -33,8 +33,9 @@ from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import loss_in_words, new_parameters
-from vlray.models.load import load_checkpoint, load_model
+from vlray.models.load import is_built_in, load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
+from vlray.models.plain import left_out
 from vlray.models.precision import set_precision
 from vlray.models.store import CheckpointStore
 from vlray.settings.wording import counted
@@ -245,6 +246,11 @@ def _log_start(training: Training) -> None:
         progress.steps / epoch,
     )
     log.info("loss: %s", loss_in_words(training.model))
+    if is_built_in(config.model, data.goal) and (parts := left_out(config.model, data.goal)):
+        log.info(
+            "plain transformers does not have %s; `vlray export` writes what it can load",
+            " and ".join(parts),
+        )
     is_small = len(data.train) < SMALL and data.goal.objective == "labels"
     if is_small and not config.model.standardize:  # a sign of settings for small data
         log.info(
