@@ -276,7 +276,7 @@ def _full_name(name: str) -> str:
     if name not in stored:
         close = nearest(name, [*PRESETS, *stored])
         raise ValueError(
-            f"unknown detector {name!r}{f'; did you mean {close!r}?' if close else ''}; "
+            f"unknown detector {name!r}{f' (did you mean {close!r}?)' if close else ''}; "
             f"choose {_choices(stored)}. {HOW_TO}"
         )
     model = stored[name]
