@@ -46,6 +46,8 @@ class Form:
 TRUST = {"trust_pickle": True}
 FORMS = {
     "tsv6": Form(consumers.tsv6, "out.tsv"),
+    "vinvl-tsv": Form(consumers.vinvl_tsv, "out.tsv"),
+    "oscar": Form(consumers.oscar, "out.tsv"),
     "mcan": Form(consumers.mcan),
     "openvqa": Form(consumers.openvqa),
     "cocobu": Form(consumers.cocobu),

@@ -20,7 +20,7 @@ import torch
 from PIL import Image as Picture
 
 from tests.fixtures import made_up
-from tests.fixtures.outputs import write_output
+from tests.fixtures.random_outputs import write_output
 from tests.formats import written, written_text
 from tests.fuzz.mutate import mutate
 from vlray import compare, convert, datasets, env, extract, pipeline, view
