@@ -14,7 +14,7 @@ import torch
 import vlray
 from tests.benchmarks.vinvl_parity import find
 from tests.detect import vinvl_goldens
-from tests.detect.vinvl_weights import NARROW, random_vinvl_state, write_labels, write_vinvl
+from tests.detect.vinvl_weights import NARROW, write_labels, write_vinvl
 from vlray.config.detector import DetectorSection
 from vlray.detect import notebook
 from vlray.detect.load import check_modes, check_weights, identify, settled
@@ -26,17 +26,12 @@ _COPY = "attribute.feature_extractor.head.layer4.0.conv1.weight"
 
 
 @pytest.fixture(scope="module")
-def state() -> State:
-    return random_vinvl_state()
-
-
-@pytest.fixture(scope="module")
-def weights(state: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def weights(vinvl_state: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A published file of a narrow network, whose converted form is kept for the module."""
     folder = tmp_path_factory.mktemp("vinvl")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        yield write_vinvl(state, folder / "vinvl.pth")
+        yield write_vinvl(vinvl_state, folder / "vinvl.pth")
     notebook._load.cache_clear()
 
 
@@ -95,9 +90,11 @@ def test_a_wrong_label_map_is_refused(
         check_weights(DetectorSection(name="vinvl", weights=str(weights), labels=str(path)))
 
 
-def test_neither_prefix_nor_copies_matter(state: State, tmp_path: Path, cache: Path) -> None:
-    plain = {name: value for name, value in state.items() if not name.startswith("attribute.f")}
-    one = load_vinvl(str(write_vinvl(state, tmp_path / "a.pth", "module.module.")))
+def test_neither_prefix_nor_copies_matter(vinvl_state: State, tmp_path: Path, cache: Path) -> None:
+    plain = {
+        name: value for name, value in vinvl_state.items() if not name.startswith("attribute.f")
+    }
+    one = load_vinvl(str(write_vinvl(vinvl_state, tmp_path / "a.pth", "module.module.")))
     other = load_vinvl(str(write_vinvl(plain, tmp_path / "b.pth", "")))
     again = load_vinvl(str(tmp_path / "b.pth"))  # from the cache
     assert one.layout == other.layout == again.layout == NARROW
@@ -119,9 +116,9 @@ def test_neither_prefix_nor_copies_matter(state: State, tmp_path: Path, cache: P
     ],
 )
 def test_other_weights_are_refused_with_the_differences(
-    change: Callable[[State], object], reason: str, state: State, tmp_path: Path, cache: Path
+    change: Callable[[State], object], reason: str, vinvl_state: State, tmp_path: Path, cache: Path
 ) -> None:
-    other = {name: value.clone() for name, value in state.items()}
+    other = {name: value.clone() for name, value in vinvl_state.items()}
     change(other)
     path = write_vinvl(other, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=reason):
