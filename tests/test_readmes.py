@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.commands import Call
-from tests.fixtures.outputs import write_output
+from tests.fixtures.random_outputs import write_output
 from tests.fixtures.tiny import write_questions
 from vlray import cli, env
 from vlray.config.pipeline import PipelineConfig

@@ -15,7 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from PIL import Image as Picture
 
-from tests.fixtures.outputs import write_output
+from tests.fixtures.random_outputs import write_output
 from tests.formats import written, written_text
 from tests.fuzz.mutate import mutate
 from vlray import compare, convert, datasets, env, extract, pipeline, view
