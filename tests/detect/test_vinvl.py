@@ -17,9 +17,13 @@ from tests.detect import vinvl_goldens
 from tests.detect.vinvl_weights import NARROW, write_labels, write_vinvl
 from vlray.config.detector import DetectorSection
 from vlray.detect import notebook
-from vlray.detect.load import check_modes, check_weights, identify, settled
+from vlray.detect.load import check_modes, check_weights, identify, load_detector, settled
+from vlray.detect.selection.reselect import collecting, rule_of
+from vlray.detect.selection.rules import Proposals
 from vlray.detect.vinvl.checkpoint import load_vinvl
+from vlray.detect.vinvl.detector import Vinvl
 from vlray.images.resize import ResizeTruncated
+from vlray.regions.batch import RegionBatch
 
 State = dict[str, torch.Tensor]
 _COPY = "attribute.feature_extractor.head.layer4.0.conv1.weight"
@@ -58,6 +62,31 @@ def test_its_own_boxes_yield_its_features_again(weights: Path) -> None:
     regions = vlray.find_regions(image, "vinvl", max_boxes=10, **options)
     pooled = vlray.find_regions(image, "vinvl", boxes=regions.boxes, **options)
     np.testing.assert_allclose(pooled.visual_feats, regions.visual_feats, rtol=1e-3, atol=1e-4)
+
+
+def test_tune_selects_again_what_filter_2_selects(weights: Path) -> None:
+    options = settled(
+        DetectorSection(name="vinvl", weights=str(weights), nms_filter=2, **vinvl_goldens.SIZES)
+    )
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    hw = np.array([image.shape[:2]], np.int32)
+
+    def detect(section: DetectorSection) -> RegionBatch:
+        return load_detector(section)([Vinvl.resize(section)(image)], hw)
+
+    every = detect(collecting(options, with_feats=False))
+    assert every.obj_ids is not None
+    assert every.obj_probs is not None
+    ends = np.array([0, len(every.boxes)])
+    proposals = Proposals(ends, every.boxes, every.obj_ids, every.obj_probs)
+    for changes in ({}, {"score_thresh": 0.6, "nms_thresh": 0.3, "min_boxes": 2, "max_boxes": 20}):
+        section = options.model_copy(update=changes)
+        rows, _ = rule_of("vinvl", proposals).select(section)
+        direct = detect(section)
+        np.testing.assert_array_equal(every.boxes[rows], direct.boxes)
+        np.testing.assert_array_equal(every.obj_ids[rows], direct.obj_ids)
+    with pytest.raises(ValueError, match="pass --nms-filter 2"):
+        collecting(options.model_copy(update={"nms_filter": 1}), with_feats=False)
 
 
 def test_a_label_map_names_the_classes(weights: Path, tmp_path: Path) -> None:
