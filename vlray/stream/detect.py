@@ -12,9 +12,17 @@ import pyarrow as pa
 
 from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
 from vlray.config.detector import DetectorSection
+from vlray.detect.protocol import wide_columns
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
-from vlray.regions.schema import FAILURES, FeatureDtype, Identity, regions_schema, to_table
+from vlray.regions.schema import (
+    FAILURES,
+    FeatureDtype,
+    Identity,
+    regions_schema,
+    to_table,
+    with_tags,
+)
 from vlray.settings.environment import EnvironmentSection
 from vlray.stream.attempts import LOADING_S, Attempts
 from vlray.stream.detector import (
@@ -69,6 +77,9 @@ class DetectOptions:
     is_separate: bool = False
     """Whether the detector always runs in a child process."""
 
+    tags: bool = False
+    """Whether the tables have the column ``tags``."""
+
 
 class DetectShard:
     """Detect regions in the decoded images of shards. One thread calls all methods but the first.
@@ -109,8 +120,12 @@ class DetectShard:
                 self._detector = self._open(separate=self.is_separate)
             info = self._detector.info
             self._schema = regions_schema(
-                info.feature_dim, self._options.dtype, self._options.identity | provenance_of(info)
+                info.feature_dim,
+                self._options.dtype,
+                self._options.identity | provenance_of(info),
+                wide_columns(info, self._options.detector),
             )
+            self._names = info.obj_names
             write_labels(self._options.output, info)
         except (Exception, SystemExit) as error:
             return _problem(UNLOADABLE, error)
@@ -232,11 +247,14 @@ class DetectShard:
 
     def _table(self, rows: list[ImageRow], regions: list[RegionBatch]) -> pa.Table:
         if not rows:
-            return self._schema.empty_table()
+            empty = self._schema.empty_table()
+            return with_tags(empty, self._names) if self._options.tags else empty
         image_ids, paths, splits = (
             [row[name] for row in rows] for name in ("image_id", "path", "split")
         )
         table = to_table(RegionBatch.concat(regions), image_ids, paths, splits, self._schema)
+        if self._options.tags:
+            table = with_tags(table, self._names)
         return parts.with_digests(table, _digests(rows))
 
 

@@ -100,6 +100,7 @@ def build_stages(
             cluster.image_memory_gb,
             # Without Ray, a crash in code that vlray does not know would end the whole command.
             is_separate=is_isolated or (journal is None and is_own(config.detector)),
+            tags=output.tags,
         ),
         WriteShard(output.path, output.compression, config.detector.min_boxes if selects else 0),
         is_isolated,
