@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fixtures.outputs import DIM, image, write_output
+from tests.fixtures.made_up import DIM, image, write_output
 from vlray.config.convert import ConvertConfig
 from vlray.formats import exporting
 from vlray.formats.exporting import ExportResult, export_output

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from tests.fixtures.outputs import DIM, image, write_output
+from tests.fixtures.made_up import DIM, image, write_output
 from tests.formats import consumers
 from vlray.config.convert import ConvertConfig
 from vlray.config.formats import FORMATS, WRITTEN
 from vlray.formats import exporting
 from vlray.formats.exporting import ExportResult, export_output
 from vlray.formats.importing import import_file
+from vlray.formats.writers.hf import split_name
 from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput, open_output
 
@@ -43,6 +44,8 @@ class Form:
 TRUST = {"trust_pickle": True}
 FORMS = {
     "tsv6": Form(consumers.tsv6, "out.tsv"),
+    "vinvl-tsv": Form(consumers.vinvl_tsv, "out.tsv"),
+    "oscar": Form(consumers.oscar, "out.tsv"),
     "mcan": Form(consumers.mcan),
     "openvqa": Form(consumers.openvqa),
     "cocobu": Form(consumers.cocobu),
@@ -172,6 +175,11 @@ def test_what_broke_off_is_finished_by_the_same_command(
     for image_id in first.image_ids:
         assert_read(form.read(place, image_id), first[image_id])
     assert export(output, place, name).images == 0  # nothing is left to do
+
+
+def test_splits_have_names_that_datasets_accepts() -> None:
+    names = [split_name(split) for split in ("val", "", "all", "test-dev 2015")]
+    assert names == ["val", "train", "train", "test_dev_2015"]
 
 
 def test_every_written_form_is_tried_here() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 import tarfile
@@ -14,49 +13,15 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem
 
+from tests.images.archives import IMAGES, add, content, write_parquet, write_tar, write_zip
 from vlray.images.decode import ImageError
 from vlray.images.find import list_images
 from vlray.images.listing import Listing
-from vlray.images.sources import zips
+from vlray.images.sources import known, zips
 from vlray.images.sources.members import digests, read_image
 from vlray.storage import fingerprint
-
-IMAGES = {f"{number:03d}.jpg": bytes([number]) * (700 + 300 * number) for number in range(7)}
-
-
-def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
-
-
-def write_tar(
-    path: Path, mode: str = "w", images: dict[str, bytes] = IMAGES, **options: int
-) -> Path:
-    with tarfile.open(path, mode, **options) as tar:  # type: ignore[call-overload] # the mode is a parameter
-        for name, data in images.items():
-            add(tar, name, data)
-            add(tar, name.replace(".jpg", ".json"), b"{}")
-    return path
-
-
-def write_zip(path: Path, method: int = zipfile.ZIP_DEFLATED, folder: str = "") -> Path:
-    with zipfile.ZipFile(path, "w", method) as file:
-        for name, data in IMAGES.items():
-            file.writestr(folder + name, data)
-        file.writestr("__MACOSX/._000.jpg", b"metadata")
-    return path
-
-
-def write_parquet(path: Path, *, rows_per_group: int = 3) -> Path:
-    """Write Hugging Face's form: a struct of the file's bytes and name."""
-    images = [{"bytes": data, "path": name} for name, data in IMAGES.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"image": images, "label": list(range(len(images)))})
-    pq.write_table(table, path, row_group_size=rows_per_group)
-    return path
-
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "ustar": lambda folder: write_tar(folder / "x.tar", format=tarfile.USTAR_FORMAT),
@@ -68,11 +33,6 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "parquet": lambda folder: write_parquet(folder / "x.parquet"),
     "hugging face": lambda folder: write_parquet(folder / "hf/data/x-00000-of-00001.parquet"),
 }
-
-
-def content(listing: Listing) -> dict[str, bytes]:
-    rows = listing.table.to_pylist()
-    return {row["image_id"]: read_image(listing.root, row["path"], row["place"]) for row in rows}
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -87,6 +47,67 @@ def test_a_source_has_the_images_and_ids_of_the_folder(tmp_path: Path, kind: str
         assert read_image(listing.root, row["path"]) == IMAGES[row["image_id"] + ".jpg"]
     rows = [listing.table[name].to_pylist() for name in ("path", "place")]
     assert digests(listing.root, *rows) == [fingerprint.digest(data) for data in IMAGES.values()]
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_members_are_where_tarfile_finds_them(tmp_path: Path, form: int) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=form) as tar:
+        for number in range(40):
+            folder = "long/" * (number % 3 * 13)
+            add(
+                tar,
+                f"{folder}{number}-é.jpg",
+                bytes(number * 50_000 if number % 7 == 0 else number),
+            )
+            if number % 9 == 0:
+                for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
+                    info = tarfile.TarInfo(f"{number}-{kind!r}.jpg")
+                    info.type, info.linkname = kind, "0-é.jpg"
+                    tar.addfile(info)
+    with tarfile.open(path) as tar:
+        places = {m.name: f"tar {m.offset_data} {m.size}" for m in tar if m.isreg()}
+    rows = list_images(str(path), id_rule="path").table.to_pylist()
+    assert {row["path"].partition("!")[2]: row["place"] for row in rows} == places
+    assert len(rows) == 40
+
+
+@pytest.mark.parametrize(("kind", "name"), [("ustar", "x.zip"), ("deflated", "x.tar")])
+def test_an_archive_is_known_by_its_content(tmp_path: Path, kind: str, name: str) -> None:
+    path = WRITERS[kind](tmp_path).rename(tmp_path / name)
+    assert content(list_images(str(path))) == {n[:-4]: data for n, data in IMAGES.items()}
+    with tarfile.open(tmp_path / "plain.tar.gz", "w") as tar:
+        add(tar, "000.jpg", IMAGES["000.jpg"])
+    assert content(list_images(str(tmp_path / "plain.tar.gz"))) == {"000": IMAGES["000.jpg"]}
+
+
+def test_archives_that_have_not_changed_are_not_read_again(tmp_path: Path) -> None:
+    some = list(IMAGES.items())
+    archives = [tmp_path / name for name in ("a.tar", "b.zip", "c.parquet")]
+    write_tar(archives[0], images={f"a{name}": data for name, data in some})
+    write_zip(archives[1])
+    write_parquet(archives[2], rows_per_group=2)
+    first = list_images(str(tmp_path), id_rule="path")
+    fs, path = LocalFileSystem(), str(tmp_path / ".known")
+    known.store(fs, path, first.members)
+    written = (tmp_path / ".known").read_bytes()
+    for archive in archives:
+        status = archive.stat()
+        archive.write_bytes(b"x" * status.st_size)
+        os.utime(archive, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = list_images(str(tmp_path), id_rule="path", known=known.load(fs, path))
+    assert again.table.equals(first.table)
+    assert again.skipped == first.skipped
+    known.store(fs, path, again.members)
+    assert (tmp_path / ".known").read_bytes() == written
+    # What has another time, or would be listed otherwise, is read; damage is not kept.
+    os.utime(archives[0], ns=(1, 1))
+    grown = list_images(str(tmp_path), id_rule="path", known=known.load(fs, path))
+    assert [archive for archive, _ in grown.damaged] == ["a.tar"]
+    known.store(fs, path, grown.members)
+    assert {name for name, _ in known.load(fs, path).archives} == {"b.zip", "c.parquet"}
+    with pytest.raises(ValueError, match=r"a\.tar: the archive is damaged"):
+        list_images(str(tmp_path), exclude=("x",), known=known.load(fs, path))
 
 
 def test_archives_of_a_folder_and_of_a_pattern_are_one_source(tmp_path: Path) -> None:

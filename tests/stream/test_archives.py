@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from tests.fixtures.decoding import decode
@@ -86,6 +87,35 @@ def test_every_source_gives_the_rows_of_the_folder(tmp_path: Path) -> None:
     assert run(tmp_path / "photos.zip", tmp_path / "out-photos.zip").images == 0
 
 
+def test_images_from_another_source_keep_their_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_all(tmp_path)
+    out = tmp_path / "out"
+    run(tmp_path / "photos.tar", out)
+    before = {path.name: path.read_bytes() for path in (out / "regions").iterdir()}
+    for again in range(2):
+        caplog.clear()
+        assert run(tmp_path / "photos.zip", out).images == 0
+        named = "5 images are now found at another path, such as photos.zip!0.jpg, before photos."
+        assert (named in caplog.text) == (not again)
+    assert before == {path.name: path.read_bytes() for path in (out / "regions").iterdir()}
+    # A part that is lost is made again from the images' new places.
+    expected = rows(out)
+    (out / "regions" / min(before)).unlink()
+    assert run(tmp_path / "photos.zip", out).images == 2
+    assert rows(out).equals(expected)
+
+
+def test_an_output_is_a_folder_of_its_own(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    with pytest.raises(ValueError, match=r"photos is the folder of the images; choose another"):
+        run(tmp_path / "photos", tmp_path / "photos")
+    for file in (tmp_path / "photos.tar", tmp_path / "photos.tar" / "out"):
+        with pytest.raises(ValueError, match=r"is a file, or below a file; choose a folder"):
+            run(tmp_path / "photos", file)
+
+
 def test_an_archive_that_grew_costs_its_new_members_only(tmp_path: Path) -> None:
     archive, out = tmp_path / "photos.tar", tmp_path / "out"
     write_tar(archive, dict(list(PICTURES.items())[:3]))
@@ -123,6 +153,9 @@ def test_damaged_members_are_failures(tmp_path: Path) -> None:
     assert (result.images, result.failed, result.damaged) == (4, 1, ("photos.tar",))
     failed = pq.read_table(out / "failures").to_pylist()
     assert [row["image_id"] for row in failed] == ["4"]
+    assert result.failure == "photos.tar!4.jpg: the archive is cut off in this member"
+    again = run(archive, out)
+    assert (again.failed, again.failed_before, again.failure) == (0, 1, result.failure)
 
 
 def test_an_archive_that_is_cut_off_later_costs_no_row(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def explain_disjoint(a: Side, b: Side) -> str:
         f"A and B have no image ids in common: A has {counted(len(a.image_ids), 'image')} such as "
         f"{a.image_ids[0]!r}, B has {counted(len(b.image_ids), 'image')} such as "
         f"{b.image_ids[0]!r}. Images are matched by id: make both outputs from the same images, "
-        "with the same --id-rule in extract and convert"
+        "with the same --id-rule (or, for tables, --images.id-column) in extract and convert"
     )
 
 

@@ -61,12 +61,12 @@ class DetectorSection(Section):
     and ``vinvl`` 300)."""
 
     min_boxes: Annotated[int, Field(ge=0)] = BOXES
-    """Smallest number of regions kept per image, however low their scores. An image with fewer
-    regions keeps all of them. Lowered to ``max_boxes`` if only that is set. ``vinvl``: 10."""
+    """Smallest number of regions kept per image, however low their scores; ``vinvl``: 10. An image
+    with fewer regions keeps all of them. Lowered to ``max_boxes`` if only that is set."""
 
     max_boxes: Annotated[int, Field(ge=1)] = BOXES
-    """Largest number of regions kept per image. Raised to ``min_boxes`` if only that is set.
-    ``vinvl``: 100."""
+    """Largest number of regions kept per image; ``vinvl``: 100. Raised to ``min_boxes`` if only
+    that is set."""
 
     features: Literal["pooled", "fc6", "fc7", "grid", "none"] = "pooled"
     """``pooled``: a feature vector for each region. ``fc6``, ``fc7``: that layer of a box head with

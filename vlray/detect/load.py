@@ -83,9 +83,12 @@ def settled(options: DetectorSection) -> DetectorSection:
         "labels": _absolute_file(options.labels),
         "nms_thresh": options.nms_thresh or nms_thresh,
     }
-    # MMF's features have another number of boxes than this option's default.
-    if not {"min_boxes", "max_boxes"} & options.model_fields_set and _target(name) == _VMB:
-        updates |= {"min_boxes": VMB_BOXES, "max_boxes": VMB_BOXES}
+    if _target(name) == _VMB:
+        # MMF's features have another number of boxes than these options' defaults, and are fc6.
+        if not {"min_boxes", "max_boxes"} & options.model_fields_set:
+            updates |= {"min_boxes": VMB_BOXES, "max_boxes": VMB_BOXES}
+        if options.features == "pooled":
+            updates["features"] = "fc6"
     return options.model_copy(update=updates)
 
 
@@ -273,7 +276,7 @@ def _full_name(name: str) -> str:
     if name not in stored:
         close = nearest(name, [*PRESETS, *stored])
         raise ValueError(
-            f"unknown detector {name!r}{f'; did you mean {close!r}?' if close else ''}; "
+            f"unknown detector {name!r}{f' (did you mean {close!r}?)' if close else ''}; "
             f"choose {_choices(stored)}. {HOW_TO}"
         )
     model = stored[name]

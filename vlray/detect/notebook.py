@@ -144,7 +144,7 @@ def _settle(detector: str, options: dict[str, Any]) -> DetectorSection:
     for name in options.keys() - names:
         close = nearest(name, names)
         raise ValueError(
-            f"the detector has no option {name!r}{f'; did you mean {close!r}?' if close else ''}; "
+            f"the detector has no option {name!r}{f' (did you mean {close!r}?)' if close else ''}; "
             f"its options are {', '.join(sorted(names))}"
         )
     try:

@@ -156,10 +156,15 @@ def has_other_length(config: TrainConfig, resumed: Resumed) -> bool:
     )
 
 
-def save(training: Training, hook_states: dict[str, Any], *, is_best: bool) -> None:
-    """Write a checkpoint; only the first worker does so, as all workers have the same state."""
+def save(training: Training, hook_states: dict[str, Any], *, is_best: bool) -> str:
+    """Write a checkpoint; only the first worker does so, as all workers have the same state.
+
+    Returns:
+        The folder or URI of the checkpoint, on all workers.
+    """
+    step_folder = training.store.location(training.progress.step)
     if training.watch is None:
-        return
+        return step_folder
     config, data, progress = training.config, training.data, training.progress
     # A checkpoint keeps its vocabulary: the file of the user may be changed or moved.
     tokenizer = TOKENIZER if data.loader.tokenizer else ""
@@ -202,6 +207,7 @@ def save(training: Training, hook_states: dict[str, Any], *, is_best: bool) -> N
         torch.save(tensors, folder / STATE)
 
     training.store.save(progress.step, write, is_best=is_best)
+    return step_folder
 
 
 def restore(training: Training, resumed: Resumed, folder: Path) -> dict[str, Any]:

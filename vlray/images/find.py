@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +25,7 @@ from vlray.images.sources.entry import (
     split_member,
     to_table,
 )
+from vlray.images.sources.known import Archive, KnownMembers, key_of
 from vlray.images.sources.list_file import LIST_EXTENSIONS, read_list
 from vlray.images.sources.members import list_members
 from vlray.images.sources.names import EXTENSIONS, NameFilter
@@ -32,7 +33,19 @@ from vlray.images.sources.patterns import expand, is_pattern
 from vlray.images.splits import ALL, choose_splits, is_split, split_prefix
 from vlray.settings.wording import counted
 from vlray.storage import files
-from vlray.storage.fingerprint import ABSENT, Fingerprint, of_paths
+from vlray.storage.fingerprint import ABSENT, of_paths
+
+NO_FOLDERS = "; web servers cannot list a folder"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the caller of `list_images` wants of a source."""
+
+    split: tuple[str, ...]
+    exclude: Collection[str]
+    id_column: str
+    known: KnownMembers
 
 
 @dataclass
@@ -45,7 +58,7 @@ class _Found:
     split: str = ALL  # of images outside all split folders
     names: NameFilter = field(default_factory=NameFilter)
     unreadable: Sequence[str] = ()
-    archives: int = 0
+    members: KnownMembers = field(default_factory=KnownMembers)
     unread: Sequence[str] = ()
     damaged: Sequence[tuple[str, str]] = ()
 
@@ -59,6 +72,7 @@ def list_images(
     leave_out: str = "",
     exclude: Collection[str] = (),
     id_column: str = "",
+    known: KnownMembers | None = None,
 ) -> Listing:
     """List the images below a root, sorted by path.
 
@@ -82,37 +96,40 @@ def list_images(
             In directories and archives, ``names.EXCLUDED`` is left out, too.
         id_column: Column of Parquet files with the ids; empty: see
             `vlray.images.sources.rows.entries`.
+        known: `Listing.members` of an earlier listing; archives that have not changed since are
+            not read.
 
     Raises:
         FileNotFoundError: The root does not exist.
         ValueError: The root is a file of another type, there are no images, a split is unknown, a
             list file repeats a path, the id rule does not apply, or two files have the same id.
     """
+    wanted = _Wanted(split, exclude, id_column, known or KnownMembers())
     fs, path = files.resolve(root)
     with files.explained(root):
         kind = fs.get_file_info(path).type
     if kind == FileType.Directory:
         left_out = files.resolve(leave_out)[1] if leave_out else ""
         walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=left_out, exclude=exclude)
-        found = _in_directory(root, fs, path, walk, split, id_column)
+        found = _in_directory(root, fs, path, walk, wanted)
     elif kind == FileType.NotFound and is_pattern(root):
-        found = _matching(root, split, NameFilter(exclude), id_column)
+        found = _matching(root, wanted)
     elif kind == FileType.NotFound:
         raise FileNotFoundError(
             f"{root} does not exist; pass a directory, an image, an archive, a table, a list file "
-            "or a pattern of files"
+            f"or a pattern of files{NO_FOLDERS if files.is_web(fs) else ''}"
         )
     else:
-        found = _in_file(root, fs, path, split, exclude, id_column)
+        found = _in_file(root, fs, path, wanted)
     paths = found.entries["path"].to_pylist()
     if not paths:
         raise ValueError(_describe_nothing(root, split, found))
-    is_member = found.archives > 0
+    archives = len(found.members.archives)
     names, is_id = (found.entries[name].to_pylist() for name in ("name", "is_id"))
-    if id_rule == "path" and found.archives > 1:
+    if id_rule == "path" and archives > 1:
         names = list(map(_with_archive, names, paths, is_id))
     ids = pa.array(image_ids(names, id_rule, is_id, paths), pa.string())
-    split_of = _split_of_member if is_member else _split_of
+    split_of = _split_of_member if archives else _split_of
     splits = pa.array([split_of(path) or found.split for path in paths], pa.string())
     columns = [ids, found.entries["path"], splits]
     columns += [found.entries[name] for name in ("file_bytes", "mtime_ns", "place")]
@@ -123,26 +140,20 @@ def list_images(
         found.names.skipped,
         found.names.excluded,
         tuple(found.unreadable),
-        found.archives,
+        archives,
         tuple(found.unread),
         tuple(found.damaged),
+        found.members,
     )
 
 
-def _in_directory(
-    root: str,
-    fs: FileSystem,
-    path: str,
-    walk: Walk,
-    split: tuple[str, ...],
-    id_column: str,
-) -> _Found:
+def _in_directory(root: str, fs: FileSystem, path: str, walk: Walk, wanted: _Wanted) -> _Found:
     """List a directory: its image files, or, if there are none, the members of its archives."""
     folder, dataset = path if files.is_local(fs) else root, posixpath.basename(path)
     with files.explained(root):
         folders = set(filter(is_split, walk.folders()))
         # Without split folders, the names of archives may tell the splits.
-        below, rest = choose_splits(folders, split) if folders else (frozenset(), ALL)
+        below, rest = choose_splits(folders, wanted.split) if folders else (frozenset(), ALL)
         entries = sorted_table(Entry(path, path, one) for path, one in walk.images(below))
     unread = sorted(path for path, _ in walk.archives)
     if unread and not entries.num_rows:
@@ -151,12 +162,12 @@ def _in_directory(
         for archive in unread:
             walk.names.skipped[posixpath.splitext(archive)[1].lower()] -= 1
         walk.names.skipped += Counter()  # drops zeros
-        found = _in_archives(
-            folder, dataset, walk.archives, () if below else split, walk.names, id_column
-        )
+        if below:
+            wanted = replace(wanted, split=())
+        found = _in_archives(folder, dataset, walk.archives, wanted, walk.names)
     else:
         if not folders:
-            rest = choose_splits(folders, split)[1]
+            rest = choose_splits(folders, wanted.split)[1]
         found = _Found(folder, dataset, entries, rest, walk.names, unread=unread)
     found.unreadable = walk.unreadable
     return found
@@ -165,17 +176,20 @@ def _in_directory(
 def _in_archives(
     folder: str,
     dataset: str,
-    archives: Sequence[tuple[str, Fingerprint]],
-    split: tuple[str, ...],
+    archives: Sequence[Archive],
+    wanted: _Wanted,
     names: NameFilter,
-    id_column: str,
 ) -> _Found:
     """List the members of archives.
 
     Raises:
         ValueError: None of the archives has images, because they are damaged or have no such files.
     """
-    listed = sorted_table(list_members(folder, sorted(archives), names, id_column))
+    key = key_of(folder, wanted.exclude, wanted.id_column)
+    known = wanted.known.archives if wanted.known.key == key else {}
+    members = list_members(folder, sorted(archives), names, wanted.id_column, known)
+    tables = [one.entries for one in members.values()]
+    listed = pa.concat_tables(tables).sort_by("path").combine_chunks()
     # An archive itself is no image: it would stay in the plan after it has been repaired.
     is_archive = pc.ends_with(listed["path"], SEPARATOR)
     rows = listed.filter(is_archive).select(["path", "place"]).to_pylist()
@@ -183,12 +197,15 @@ def _in_archives(
     entries = listed.filter(pc.invert(is_archive))
     if damaged and not entries.num_rows:
         raise ValueError(f"{damaged[0][0]}: {damaged[0][1]}")
-    found = _Found(folder, dataset, entries, ALL, names, (), len(archives), (), damaged)
-    return _chosen_splits(found, split)
+    found = _Found(
+        folder, dataset, entries, ALL, names, (), KnownMembers(key, members), (), damaged
+    )
+    return _chosen_splits(found, wanted.split)
 
 
-def _matching(root: str, split: tuple[str, ...], names: NameFilter, id_column: str) -> _Found:
+def _matching(root: str, wanted: _Wanted) -> _Found:
     """List the files of a pattern: archives, or images."""
+    names = NameFilter(wanted.exclude)
     folder, matches = expand(root)
     dataset = posixpath.basename(folder.partition("?")[0].rstrip("/"))
     if not matches:
@@ -200,33 +217,26 @@ def _matching(root: str, split: tuple[str, ...], names: NameFilter, id_column: s
             f"{'does' if len(missing) == 1 else 'do'} not exist, such as {missing[0]}"
         )
     if archives:
-        return _in_archives(folder, dataset, archives, split, names, id_column)
+        return _in_archives(folder, dataset, archives, wanted, names)
     rows = (Entry(path, path, one) for path, one in matches if names.takes(path))
-    return _Found(folder, dataset, sorted_table(rows), choose_splits((), split)[1], names)
+    return _Found(folder, dataset, sorted_table(rows), choose_splits((), wanted.split)[1], names)
 
 
-def _in_file(
-    root: str,
-    fs: FileSystem,
-    path: str,
-    split: tuple[str, ...],
-    exclude: Collection[str],
-    id_column: str,
-) -> _Found:
+def _in_file(root: str, fs: FileSystem, path: str, wanted: _Wanted) -> _Found:
     """List a single file: an archive, a list file or an image."""
     folder, name = files.parent(path if files.is_local(fs) else root)
     dataset, extension = posixpath.splitext(name)
-    names = NameFilter(exclude)
+    names = NameFilter(wanted.exclude)
     if extension.lower() in path_tables.EXTENSIONS or path_tables.is_path_table(fs, path):
         table = path_tables.read_table(fs, path, root)
-        entries = sorted_table(path_tables.entries(table, root, folder, id_column))
-        return _chosen_splits(_Found(folder, dataset, entries), split)
+        entries = sorted_table(path_tables.entries(table, root, folder, wanted.id_column))
+        return _chosen_splits(_Found(folder, dataset, entries), wanted.split)
     if archive_kind(name):
         archive = (files.escape_bytes(name), of_paths(folder, [name])[0])
-        return _in_archives(folder, archive_stem(name), [archive], split, names, id_column)
+        return _in_archives(folder, archive_stem(name), [archive], wanted, names)
     if extension.lower() in LIST_EXTENSIONS:
         listed = sorted(read_list(files.read_bytes(fs, path), root, folder))
-        names = NameFilter(exclude, always=())  # what a list names is wanted
+        names = NameFilter(wanted.exclude, always=())  # what a list names is wanted
         paths = [path for path in listed if not names.is_below_excluded(path)]
     elif extension.lower() in EXTENSIONS:
         paths = [files.escape_bytes(name)]
@@ -238,15 +248,16 @@ def _in_file(
         raise ValueError(
             f"{root} is not a directory, an image ({_names(EXTENSIONS)}), an archive (.tar .tar.gz "
             f".zip), a table (.parquet .csv .tsv) or a list file ({_names(LIST_EXTENSIONS)})"
+            f"{NO_FOLDERS if files.is_web(fs) else ''}"
         )
     prints = of_paths(folder, paths)
     entries = to_table(Entry(path, path, one) for path, one in zip(paths, prints, strict=True))
-    return _chosen_splits(_Found(folder, dataset, entries, ALL, names), split)
+    return _chosen_splits(_Found(folder, dataset, entries, ALL, names), wanted.split)
 
 
 def _chosen_splits(found: _Found, split: tuple[str, ...]) -> _Found:
     """Keep the images of the chosen splits, which the listed paths and archives tell."""
-    split_of = _split_of_member if found.archives else _split_of
+    split_of = _split_of_member if found.members.archives else _split_of
     splits = [split_of(path) for path in found.entries["path"].to_pylist()]
     below, found.split = choose_splits({one for one in splits if one}, split)
     if below:

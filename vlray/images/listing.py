@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from vlray.images.sources.known import KnownMembers
+
 LISTING = pa.schema(
     [
         ("image_id", pa.string()),
@@ -38,6 +40,7 @@ class Listing:
         archives: Number of archives whose members are listed.
         unread: Archives of a directory that are not listed, because it has image files.
         damaged: Path of each damaged archive, and what is wrong with it.
+        members: The members of the archives, for the next listing.
     """
 
     root: str
@@ -49,3 +52,4 @@ class Listing:
     archives: int = 0
     unread: tuple[str, ...] = ()
     damaged: tuple[tuple[str, str], ...] = ()
+    members: KnownMembers = field(default_factory=KnownMembers)

@@ -134,7 +134,7 @@ def _target(name: str, goal: Goal) -> str:
         close = nearest(name, [*presets, *stored])
         names = ", ".join([*presets, *stored])
         raise ValueError(
-            f"there is no model {name!r}{f'; did you mean {close!r}?' if close else ''}; pass one "
+            f"there is no model {name!r}{f' (did you mean {close!r}?)' if close else ''}; pass one "
             f"of {names}, or your own class: module:Class or path/to/file.py:Class. {HOW_TO}"
         )
     if model in presets:

@@ -34,6 +34,10 @@ def only_writer(fs: pafs.FileSystem, root: str, uri: str) -> Iterator[None]:
                 f"another vlray process is writing to {uri}; wait for it to end, or choose "
                 "another folder"
             ) from None
+        except (FileExistsError, NotADirectoryError):
+            raise ValueError(
+                f"{uri} is a file, or below a file; choose a folder for the output"
+            ) from None
         except OSError as error:
             raise ValueError(
                 f"{uri} is not writable ({error.strerror}); choose a writable folder"

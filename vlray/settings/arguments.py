@@ -155,7 +155,8 @@ def _parse(cls: type[Command], parser: ArgumentParser, args: list[str]) -> Names
         advice = (
             "separate the entries of an option with commas: a=1,b=2"
             if re.match(r"[\w.]+=", extra[-1])
-            else "put quotes around names with spaces and patterns"
+            else "put quotes around names with spaces, and around patterns such as 'shards/*.tar', "
+            "which the shell otherwise replaces with the names of the files"
         )
         raise ValueError(
             f"{extra[-1]!r} is an unexpected argument after {' '.join(cls.positionals)}; {advice}"

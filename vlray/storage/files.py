@@ -1,7 +1,7 @@
 """Files on disk and in object storage, behind one ``pyarrow`` filesystem.
 
-A *URI* is the user's notation (a local path, ``file://``, ``s3://`` or ``gs://``); a *path* is the
-notation of the filesystem. vlray writes all files through ``write_atomic``, or through
+A *URI* is the user's notation (a local path, ``file://``, ``s3://``, ...); a *path* is the notation
+of the filesystem. vlray writes all files through ``write_atomic``, or through
 `vlray.settings.atomic` for local files that a library writes itself.
 """
 
@@ -12,7 +12,6 @@ import functools
 import os
 import posixpath
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +20,17 @@ from urllib.parse import unquote
 from vlray.settings import atomic
 from vlray.settings.atomic import TEMPORARY
 from vlray.settings.secrets import has_credentials, redact
+from vlray.storage.errors import explained as explained
 
 if TYPE_CHECKING:
     from pyarrow import Buffer
     from pyarrow.fs import FileSystem
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_REMOTE = ("s3", "gs", "gcs")
+_BUCKETS = ("s3", "gs", "gcs")
+_WEB = ("http", "https")  # read only
+_PACKAGES = ("az", "abfs", "abfss", "hf")  # of `vlray.storage.packages`; read only
+_SUPPORTED = "pass a local path, file://, s3://, gs://, az://, hf://, http:// or https://"
 _ESCAPED_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
@@ -46,22 +49,40 @@ def check_scheme(uri: str) -> None:
         raise ValueError(
             f"{redact(uri)}: credentials in a URI would be written to logs and outputs; use "
             "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3://), or "
-            "GOOGLE_APPLICATION_CREDENTIALS (gs://)"
+            "GOOGLE_APPLICATION_CREDENTIALS (gs://), or download the files (http://)"
         )
     match = _SCHEME.match(uri)
-    if match and match[1].lower() not in (*_REMOTE, "file"):
+    if match and match[1].lower() not in (*_BUCKETS, *_WEB, *_PACKAGES, "file"):
+        raise ValueError(f"{uri!r}: vlray does not support {match[1]}://; {_SUPPORTED}")
+
+
+def check_listed(uri: str) -> None:
+    """Check the URI of an image, which the rows of an output will store, like `check_scheme`.
+
+    Raises:
+        ValueError: The scheme is not supported, or the URI has credentials or a token.
+    """
+    check_scheme(uri)
+    if redact(uri) != uri:
         raise ValueError(
-            f"{uri!r}: vlray does not support {match[1]}://; "
-            "pass a local path, file://, s3:// or gs://"
+            f"{redact(uri)}: the rows of the output would store the token of this URI; list URIs "
+            "without tokens, or download the images"
         )
+
+
+def is_read_only(uri: str) -> bool:
+    """Return whether vlray only reads from the storage of a URI."""
+    match = _SCHEME.match(uri)
+    return match is not None and match[1].lower() in (*_WEB, *_PACKAGES)
 
 
 def resolve(uri: str | Path) -> tuple[FileSystem, str]:
     """Open the filesystem of a URI.
 
     Args:
-        uri: A local path (absolute, relative or with ``~``), ``file://``, ``s3://`` or ``gs://``.
-            Options such as ``?endpoint_override=http://host:9000&region=...`` go to
+        uri: A local path (absolute, relative or with ``~``), ``file://``, ``s3://``, ``gs://``,
+            ``http(s)://``, or ``az://`` and ``hf://``, whose packages have to be installed.
+            Options of ``s3://`` such as ``?endpoint_override=http://host:9000&region=...`` go to
             ``pyarrow.fs.S3FileSystem``, which also reads ``AWS_ENDPOINT_URL``, ``AWS_PROFILE`` and
             the other usual environment variables.
 
@@ -76,7 +97,7 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
 
     text = os.fspath(uri)
     if not text:
-        raise ValueError("the path is empty; pass a local path, file://, s3:// or gs://")
+        raise ValueError(f"the path is empty; {_SUPPORTED}")
     check_scheme(text)
     match = _SCHEME.match(text)
     if match is None:  # abspath, because resolve() follows links
@@ -93,6 +114,15 @@ def resolve(uri: str | Path) -> tuple[FileSystem, str]:
     bucket, _, key = plain[match.end() :].partition("/")
     if not bucket:
         raise ValueError(f"{text!r} does not name a bucket; write {match[0]}bucket/folder")
+    scheme, path = match[1].lower(), join(bucket, *filter(None, [unquote(key).strip("/")]))
+    if scheme in _WEB:
+        from vlray.storage.web import open_web
+
+        return open_web(scheme, options), path
+    if scheme in _PACKAGES:
+        from vlray.storage.packages import open_package
+
+        return open_package(scheme), path
     environment = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
     if match[1].lower() == "s3" and "allow_delayed_open" not in options:
         # Delayed opening saves requests for small objects, and leaves no open upload after a kill.
@@ -123,6 +153,11 @@ def _open_bucket(uri: str, environment: tuple[tuple[str, str], ...]) -> tuple[Fi
 def is_local(fs: FileSystem) -> bool:
     """Return whether a filesystem is a local disk and not object storage."""
     return bool(fs.type_name == "local")
+
+
+def is_web(fs: FileSystem) -> bool:
+    """Return whether the files of a filesystem are at http(s):// URLs."""
+    return fs.type_name.removeprefix("py::") in _WEB
 
 
 def join(folder: str, *names: str) -> str:
@@ -157,6 +192,10 @@ def read_bytes(fs: FileSystem, path: str) -> bytes:
     Raises:
         OSError: The file is missing or unreadable, or the storage cannot be reached.
     """
+    if is_web(fs):
+        from vlray.storage.web import read_whole
+
+        return read_whole(fs, path)
     if not is_local(fs):
         with explained(_name(fs, path)), fs.open_input_file(path) as stream:
             return stream.read()  # type: ignore[no-any-return] # pyarrow's
@@ -241,36 +280,3 @@ def remove_temporaries(fs: FileSystem, folder: str) -> int:
 
 def _name(fs: FileSystem, path: str) -> str:
     return path if is_local(fs) else f"{fs.type_name}://{path}"
-
-
-@contextlib.contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Convert object storage errors to errors that name the URI and suggest a solution."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:  # errors from the operating system already name the file
-            raise
-        text = str(error)
-        for code, kind, advice in _ADVICE:
-            if re.search(code, text):
-                raise kind(f"{uri}: {advice} ({text})") from error
-        raise OSError(f"{uri}: {text}") from error
-
-
-_ADVICE: tuple[tuple[str, type[OSError], str], ...] = (
-    ("NO_SUCH_BUCKET|[Bb]ucket.*not (exist|found)", FileNotFoundError, "the bucket does not exist"),
-    (
-        "ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID"
-        "|UNRECOGNIZED_CLIENT|MISSING_AUTHENTICATION_TOKEN|HTTP status (401|403)"
-        "|PermissionDenied|Unauthenticated",
-        PermissionError,
-        "access is denied; check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, "
-        "GOOGLE_APPLICATION_CREDENTIALS) and the bucket's policy",
-    ),
-    (
-        "NETWORK_CONNECTION|Could not (connect|resolve)|Connection refused",
-        ConnectionError,
-        "the storage cannot be reached; check the network, AWS_ENDPOINT_URL and the region",
-    ),
-)

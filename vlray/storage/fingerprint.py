@@ -87,10 +87,8 @@ def of_paths(root: str, paths: Sequence[str]) -> list[Fingerprint]:
         for chunk, some in zip(chunks, looks, strict=True):
             for index, fingerprint in zip(chunk, some, strict=True):
                 fingerprints[index] = fingerprint
-    # Group files in buckets by folder, because one listing covers many files.
-    for folder, members in _folders(paths, remote).items():
-        for index, fingerprint in _of_remote(root, folder, members):
-            fingerprints[index] = fingerprint
+    for index, fingerprint in _of_remote(root, paths, remote):
+        fingerprints[index] = fingerprint
     return fingerprints
 
 
@@ -201,24 +199,37 @@ def _folders(paths: Sequence[str], indices: Iterable[int]) -> dict[str, dict[str
 
 
 def _of_remote(
-    root: str, folder: str, members: dict[str, int]
+    root: str, paths: Sequence[str], indices: Sequence[int]
 ) -> Iterator[tuple[int, Fingerprint]]:
-    """Yield the index and fingerprint of each file in one folder of a bucket.
+    """Yield the index and fingerprint of each file that is not on a local disk.
 
-    Up to `CHUNK` files are requested one by one. More files are read from the folder's listing,
-    which has a thousand objects per response. If the storage does not answer, the generator ends;
-    reading the images will then report the error.
+    Up to `CHUNK` files of a folder are requested one by one. More files are read from the listing
+    of their folder, which has a thousand objects per response; web servers have no listings. Files
+    of a storage that does not answer are left out; reading the images will then report the error.
     """
-    try:
-        fs, path = files.locate(root, folder)
-        if len(members) > CHUNK:
-            there = of_folder(fs, path)
-            yield from ((index, there.get(name, ABSENT)) for name, index in members.items())
-            return
-        with ThreadPoolExecutor(THREADS) as pool:
-            names = [files.join(path, name) for name in members]
-            infos = pool.map(lambda name: fs.get_file_info(name), names)
-            for index, info in zip(members.values(), infos, strict=True):
-                yield index, of_info(info)
-    except (OSError, ValueError):
-        return
+    singles: list[tuple[int, FileSystem, str]] = []
+    for folder, members in _folders(paths, indices).items():
+        try:
+            fs, path = files.locate(root, folder)
+            if len(members) > CHUNK and not files.is_web(fs):
+                there = of_folder(fs, path)
+                yield from ((index, there.get(name, ABSENT)) for name, index in members.items())
+                continue
+        except (OSError, ValueError):
+            continue
+        singles += ((index, fs, files.join(path, name)) for name, index in members.items())
+    gone: set[str] = set()  # storages that do not answer, so that not every file waits for them
+
+    def look(fs: FileSystem, name: str) -> Fingerprint:
+        if fs.type_name in gone:
+            return UNKNOWN
+        try:
+            return of_info(fs.get_file_info(name))
+        except OSError:
+            if not files.is_web(fs):  # other servers may answer
+                gone.add(fs.type_name)
+            return UNKNOWN
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        prints = pool.map(lambda one: look(*one[1:]), singles)
+        yield from ((index, one) for (index, *_), one in zip(singles, prints, strict=True))

@@ -106,12 +106,12 @@ def compare(
     adopted = (old_bytes == _UNKNOWN) & (new_bytes != _UNKNOWN)
     is_done = plans.is_among(done, plan.shards)[before["shard"].to_numpy()]
     same_path = _equal(before["path"], there["path"])
-    new_place = same_path & ~_equal(_places(before), _places(there))
+    has_moved = ~same_path | ~_equal(_places(before), _places(there))
     stays = _equal(before["split"], there["split"])
     # A member that cannot be read now, as in an archive that is being copied, keeps its rows.
     is_lost = pc.starts_with(_places(there), f"{BROKEN} ").to_numpy(zero_copy_only=False)
     changed = differs & is_done & ~is_lost
-    waiting = (differs | ~same_path | new_place) & ~is_done
+    waiting = (differs | has_moved) & ~is_done
     waits = (adopted | waiting) & ~is_done & stays
     return Changes(
         new,
@@ -120,10 +120,10 @@ def compare(
         there.filter(pa.array(waiting & ~stays)),
         pa.concat_tables(
             [
-                # Extracted images keep the path and split that their rows have.
-                # A shard that is done may be done again, and reads its images at their new places.
+                # Extracted images keep the split that their rows have. A shard that is done may be
+                # done again, and reads its images where they are now.
                 _updated(
-                    before, there, (adopted | (new_place & ~differs & ~is_lost)) & is_done, before
+                    before, there, (adopted | (has_moved & ~differs & ~is_lost)) & is_done, before
                 ),
                 _updated(before, there, waits, there),
             ]
@@ -148,20 +148,20 @@ def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
     return equal
 
 
-def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, named: pa.Table) -> pa.Table:
-    """Return plan rows with the listing's fingerprints; the shards stay the same.
+def _updated(before: pa.Table, there: pa.Table, chosen: np.ndarray, splits: pa.Table) -> pa.Table:
+    """Return plan rows with the listing's paths, places and fingerprints, in the same shards.
 
     Args:
         before: Rows of the plan.
         there: Listing rows of the same images.
         chosen: Mask of the rows to return.
-        named: The table that supplies path and split, ``before`` or ``there``.
+        splits: The table that supplies the split, ``before`` or ``there``.
     """
     columns = [
         before["shard"],
         before["image_id"],
-        named["path"],
-        named["split"],
+        there["path"],
+        splits["split"],
         there["file_bytes"],
         there["mtime_ns"],
         there["place"],

@@ -29,7 +29,8 @@ def run(config: ExtractConfig, session: Session) -> None:
         log.info("%s", line)
     if result.failed and not result.images:
         raise Failed(
-            f"all images failed ({result.failed:,}); failures/ in {result.output} lists the reasons"
+            f"all images failed ({result.failed:,}), the first: {result.failure}; failures/ in "
+            f"{result.output} lists the reasons"
         )
 
 
@@ -45,7 +46,7 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         unlisted.append(f"{count} damaged ({names}), so images may be missing")
     if not result.images + result.failed:
         nothing = f"nothing to do: all images ({result.planned:,}) are already in {result.output}"
-        return [nothing, *unlisted]
+        return [nothing, *_failed_before(result), *unlisted]
     done = result.images + result.failed
     lines = [
         f"{counted(result.images, 'image')}, {counted(result.regions, 'region')}, "
@@ -61,8 +62,8 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
         )
     if result.failed:
         lines.append(
-            f"{counted(result.failed, 'image')} failed; failures/ in {result.output} lists the "
-            "reasons"
+            f"{counted(result.failed, 'image')} failed, the first: {result.failure}; failures/ in "
+            f"{result.output} lists the reasons"
         )
     if result.raised:
         lines.append(
@@ -72,3 +73,12 @@ def _summary(result: ExtractResult, config: ExtractConfig) -> list[str]:
     lines += unlisted
     lines.append(f"to see the regions: vlray view {shlex.quote(result.output)}")
     return lines
+
+
+def _failed_before(result: ExtractResult) -> list[str]:
+    if not result.failed_before:
+        return []
+    return [
+        f"{counted(result.failed_before, 'image')} failed in an earlier run, the first: "
+        f"{result.failure}; failures/ lists the reasons, and --retry-failures tries them again"
+    ]

@@ -231,7 +231,9 @@ def _read(path: str, place: str | None, fs: pafs.FileSystem, root: str, max_byte
                 return read_member(fs, archive, place, max_bytes)
             return files.read_bytes(fs, full)
         except OSError as error:
-            if isinstance(error, FileNotFoundError) or files.is_local(fs):
+            # A list may name many web servers, some of which are gone; requests were repeated.
+            is_one_server = place is not None or not files.is_web(fs)
+            if isinstance(error, FileNotFoundError) or files.is_local(fs) or not is_one_server:
                 raise
             if pause is None:
                 # The image is not at fault: end the run, so that the next run resumes here.

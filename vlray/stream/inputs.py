@@ -10,8 +10,10 @@ from vlray.images.decode import CONVERT
 from vlray.images.find import list_images
 from vlray.images.ids import image_ids
 from vlray.images.listing import Listing
+from vlray.images.sources import known
 from vlray.images.sources.names import OTHER_EXTENSIONS
 from vlray.images.splits import is_split
+from vlray.regions import parts
 from vlray.regions.user_boxes import UserBoxes, read_boxes
 from vlray.settings.log_format import DETAIL
 from vlray.settings.wording import counted
@@ -24,12 +26,19 @@ log = logging.getLogger("vlray.stream")
 def list_inputs(config: ExtractConfig) -> Listing:
     """List the images, without those in the output folder.
 
-    If the images and the output share a folder, only its subfolder ``gallery`` is left out.
+    Raises:
+        ValueError: The output is the folder of the images, or there are no images.
     """
     output = config.output.path
-    if output == config.images.root and not files.is_uri(output):
-        output = files.join(output, "gallery")  # images and output share a folder
+    if files.is_read_only(output):
+        raise ValueError(f"{output}: vlray only reads there; choose a folder, s3:// or gs://")
+    if files.resolve(output) == files.resolve(config.images.root):
+        raise ValueError(
+            f"{output} is the folder of the images; choose another folder for the output, such as "
+            f"{files.join(output.partition('?')[0], 'regions')}"
+        )
     began = time.monotonic()
+    out, root = files.resolve(output)
     listing = list_images(
         config.images.root,
         id_rule=config.images.id_rule,
@@ -38,6 +47,7 @@ def list_inputs(config: ExtractConfig) -> Listing:
         leave_out=output,
         exclude=config.images.exclude,
         id_column=config.images.id_column,
+        known=known.load(out, files.join(root, parts.PLAN, known.FILE)),
     )
     log.info(
         "%s: listed %s in %.1f s",

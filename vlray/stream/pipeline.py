@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import ray
 import ray.data
+from ray.data.context import AutoscalingConfig
 
 from vlray.cluster.capacity import ResourcePlan
 from vlray.cluster.connection import default_variables
@@ -150,4 +151,9 @@ def _data_context(*callbacks: type) -> ray.data.DataContext:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # it counts only whole tasks; see `Watch`
     context.raise_original_map_exception = True
+    # An actor takes as many shards as it works on, so the default of 1.75 would never be reached.
+    # With 0.5, up to as many actors start at a time as are running.
+    context.autoscaling_config = AutoscalingConfig(
+        actor_pool_util_upscaling_threshold=0.5, actor_pool_util_downscaling_threshold=0.1
+    )
     return context

@@ -18,6 +18,7 @@ from vlray.cluster.connection import connect
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_modes, check_weights, settled
 from vlray.images.listing import Listing
+from vlray.images.sources import known
 from vlray.regions import parts
 from vlray.regions.claim import claim
 from vlray.regions.lock import only_writer
@@ -26,10 +27,12 @@ from vlray.regions.user_boxes import UserBoxes
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.stream import plan as plans
-from vlray.stream.changes import MAX_NAMES, Changes, ImagesChangedError, clear, compare, confirm
+from vlray.stream.changes import Changes, ImagesChangedError, clear, compare, confirm
+from vlray.stream.failures import count_failures, first_failure
 from vlray.stream.identity import defaults, identity_of
 from vlray.stream.inputs import list_inputs, read_user_boxes
 from vlray.stream.local import MARKER, local_rows, runs_locally
+from vlray.stream.notices import first_names, report
 from vlray.stream.plan import ShardPlan
 from vlray.stream.progress import ExtractProgress
 from vlray.stream.write import ShardSummary
@@ -49,6 +52,8 @@ class ExtractResult:
     regions: int = 0
     failed: int = 0  # images that failed; rows of failures/
     raised: int = 0  # failed images on which the detector raised
+    failed_before: int = 0  # images that failed in earlier runs, if there is nothing to do
+    failure: str = ""  # path of an image that failed, and the reason
     short: int = 0  # images with fewer regions than min_boxes
     bytes: int = 0
     unlisted: tuple[str, ...] = ()  # folders that cannot be listed; their images are missing
@@ -114,6 +119,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
         # The lock is held, so any temporary file is left from a killed writer.
         for folder in (parts.REGIONS, parts.FAILURES, parts.PLAN):
             files.remove_temporaries(fs, files.join(root, folder))
+        known.store(fs, files.join(root, parts.PLAN, known.FILE), listing.members)
         plan, changes = plan_images(config, fs, root, listing)
         todo = plans.shards_to_do(fs, root, plan, retry_failures=config.output.retry_failures)
         images = int(plan.sizes()[todo].sum())
@@ -133,10 +139,14 @@ def extract(config: ExtractConfig) -> ExtractResult:
             unlisted=listing.unreadable,
             damaged=tuple(archive for archive, _ in listing.damaged),
         )
-        if len(todo):
+        if not len(todo):
+            result.failed_before, result.failure = count_failures(fs, root)
+        else:
             locally = runs_locally(config, images, fs, root)
             _run_shards(config, listing.root, identity, plan, todo, user_boxes, result, locally)
             files.remove(fs, files.join(root, MARKER))  # of an earlier run that was cut off
+            if result.failed:
+                result.failure = first_failure(fs, root, set(todo.tolist()))
         return result
 
 
@@ -157,11 +167,11 @@ def plan_images(
     plan, done = plans.load(fs, root), plans.done_shards(fs, root)
     changes = compare(plan, listing.table, done, every_split=not config.split)
     changes = confirm(fs, root, listing.root, plan, changes)
-    _report(changes, config, listing.root)
+    report(plan, changes, done, config.output.path, listing.root)
     if changes.changed.num_rows and config.output.on_changed == "refuse":
         raise ImagesChangedError(
             f"{counted(changes.changed.num_rows, 'image')}, such as "
-            f"{_first(changes.changed['path'])}, changed after being extracted to "
+            f"{first_names(changes.changed['path'])}, changed after being extracted to "
             f"{config.output.path}; pass another output folder, or extract the changed images "
             "again with --on-changed redo"
         )
@@ -171,30 +181,6 @@ def plan_images(
     plan = plans.store(fs, root, plan, pa.concat_tables([changes.updated, rows]))
     clear(fs, root, plan, done, config.output.compression)
     return plan, changes
-
-
-def _report(changes: Changes, config: ExtractConfig, images_root: str) -> None:
-    """Warn about images without a fingerprint, and about images that have vanished."""
-    output = config.output.path
-    if changes.adopted:
-        log.warning(
-            "%s lacks the file size and modification time for %s, because an older version wrote "
-            "it or the files could not be read; vlray assumes that the files have not changed",
-            output,
-            counted(changes.adopted, "image"),
-        )
-    if vanished := len(changes.vanished):
-        log.warning(
-            "%s from %s no longer found in %s, such as %s; the output keeps their rows",
-            counted(vanished, "image"),
-            output,
-            images_root,
-            _first(changes.vanished),
-        )
-
-
-def _first(names: pa.ChunkedArray) -> str:
-    return ", ".join(names[:MAX_NAMES].to_pylist())
 
 
 def _resolved(config: ExtractConfig) -> ExtractConfig:

@@ -108,7 +108,8 @@ def describe_missing(spec: DatasetSpec, split: str, missing: list[AnnotationFile
     lines += [f"  {file.role}: {' or '.join(file.candidates)}" for file in missing]
     if sources := spec.splits[split].download or ((spec.home,) if spec.home else ()):
         lines.append(f"  download them from {', '.join(sources)}")
-    lines.append(f"  or set their folder: vlray env set data.annotations.{spec.name} FOLDER")
+    lines.append(f"  set their folder: vlray env set data.annotations.{spec.name} FOLDER")
+    lines.append("  `vlray datasets list` names the datasets and their folders")
     return "\n".join(lines)
 
 

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vlray.images.decode import ImageError
-from vlray.images.sources.entry import archive_kind
 from vlray.storage import files, fingerprint
 from vlray.storage.fingerprint import Fingerprint
 
@@ -28,12 +27,13 @@ class Handle:
         opened: What a module keeps for the archive between two reads.
     """
 
-    def __init__(self, fs: pafs.FileSystem, path: str) -> None:
+    def __init__(self, fs: pafs.FileSystem, path: str, is_packed: bool) -> None:
         """Open an archive.
 
         Args:
             fs: Filesystem of the archive.
             path: Path of the archive on it.
+            is_packed: Whether the archive is compressed as a whole.
 
         Raises:
             OSError: The archive is missing or unreadable.
@@ -41,7 +41,7 @@ class Handle:
         with files.explained(path):
             self.file: pa.NativeFile = fs.open_input_file(path)
         self._unpacked: gzip.GzipFile | None = None
-        if archive_kind(path) == "tar.gz":
+        if is_packed:
             self._unpacked = gzip.GzipFile(fileobj=self.file)
         self.opened: dict[str, Any] = {}
 
@@ -79,7 +79,7 @@ class _Opened(NamedTuple):
 
 class _PerThread(threading.local):
     def __init__(self) -> None:
-        self.opened: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
+        self.opened: OrderedDict[tuple[str, str, bool], _Opened] = OrderedDict()
 
 
 _THREAD = _PerThread()
@@ -97,12 +97,12 @@ def look_again() -> None:
     _look = next(_LOOKS)
 
 
-def open_handle(fs: pafs.FileSystem, path: str) -> Handle:
+def open_handle(fs: pafs.FileSystem, path: str, *, is_packed: bool = False) -> Handle:
     """Open an archive, or return the handle that this thread opened before.
 
     An archive that has been replaced before the last `look_again` is opened again.
     """
-    key, opened, look = (fs.type_name, path), _THREAD.opened, _look
+    key, opened, look = (fs.type_name, path, is_packed), _THREAD.opened, _look
     known = opened.get(key)
     if known is None or known.look != look:
         with files.explained(path):
@@ -110,7 +110,7 @@ def open_handle(fs: pafs.FileSystem, path: str) -> Handle:
         if known is not None and known.fingerprint != now:
             opened.pop(key).handle.close()
             known = None
-        handle = known.handle if known is not None else Handle(fs, path)
+        handle = known.handle if known is not None else Handle(fs, path, is_packed)
         opened[key] = _Opened(handle, now, look)
         while len(opened) > MAX_OPEN:
             # The one that has not been used for the longest time.

@@ -34,7 +34,7 @@ def read_list(data: bytes, root: str, folder: str) -> list[str]:
         if not path.isascii():
             path = files.escape_bytes(path)
         if files.is_uri(path):
-            files.check_scheme(path)
+            files.check_listed(path)
         else:
             path = posixpath.normpath(path.removeprefix(below))
         if path in lines:

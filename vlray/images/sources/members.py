@@ -3,71 +3,93 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Sequence
+import tarfile
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vlray.images.decode import ImageError
 from vlray.images.sources import rows, tars, zips
-from vlray.images.sources.entry import BROKEN, Entry, archive_kind, split_member
+from vlray.images.sources.entry import BROKEN, archive_kind, split_member, to_table
 from vlray.images.sources.handles import look_again, open_handle
+from vlray.images.sources.known import Archive, Members
 from vlray.images.sources.names import NameFilter
 from vlray.storage import files, fingerprint
 from vlray.storage.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.fs as pafs
 
 THREADS = 8  # archives listed at the same time; they mostly wait for storage
 
-_READERS = {"tar": tars.read, "zip": zips.read, "parquet": rows.read}
+_READERS = {tars.KIND: tars.read, tars.PACKED: tars.read, "zip": zips.read, "parquet": rows.read}
+_MAGIC = {
+    "zip": (0, b"PK"),
+    "parquet": (0, b"PAR1"),
+    tars.PACKED: (0, b"\x1f\x8b"),
+    tars.KIND: (257, b"ustar"),
+}
 
 
 def list_members(
     root: str,
-    archives: Sequence[tuple[str, Fingerprint]],
+    archives: Sequence[Archive],
     names: NameFilter,
     id_column: str = "",
-) -> Iterator[Entry]:
-    """Yield the images in archives, which are listed in parallel.
+    known: Mapping[Archive, Members] = MappingProxyType({}),
+) -> dict[Archive, Members]:
+    """List the images in archives, several archives at the same time.
 
     Args:
         root: Folder or URI that the paths of the archives are relative to.
         archives: Path and fingerprint of each archive.
-        names: Selects and counts the names of the members.
+        names: Selects the names of the members, and counts the others.
         id_column: Column of Parquet files with the ids; see `vlray.images.sources.rows.entries`.
+        known: Archives that need not be listed again.
 
     Raises:
         OSError: An archive is unreadable.
         ValueError: A Parquet file has no images.
     """
-    with ThreadPoolExecutor(min(THREADS, len(archives) or 1)) as pool:
-        # Counts that threads share would be lost, so each archive has its own.
-        filters = [names.fork() for _ in archives]
-        jobs = [
-            pool.submit(_listed, root, *archive, some, id_column)
-            for archive, some in zip(archives, filters, strict=True)
-        ]
-        for job, some in zip(jobs, filters, strict=True):
-            yield from job.result()
-            names.join(some)
+    new = [one for one in archives if one not in known]
+    with ThreadPoolExecutor(min(THREADS, len(new) or 1)) as pool:
+        jobs = [pool.submit(_listed, root, *one, names.fork(), id_column) for one in new]
+        listed = {one: job.result() for one, job in zip(new, jobs, strict=True)}
+    found = {one: known.get(one) or listed[one] for one in archives}
+    for members in found.values():
+        names.skipped += members.skipped
+        names.excluded += members.excluded
+    return found
 
 
 def _listed(
     root: str, archive: str, print_of: Fingerprint, names: NameFilter, id_column: str
-) -> list[Entry]:
+) -> Members:
     fs, path = files.locate(root, archive)
-    kind = archive_kind(archive)
     with files.explained(archive), fs.open_input_file(path) as stream:
+        kind = _content_kind(stream) or archive_kind(archive)
         if kind == "parquet":
-            return list(rows.entries(stream, archive, print_of, id_column))
-        if kind == "zip":
-            return list(zips.entries(stream, archive, print_of, names))
-        if kind == "tar.gz":
-            with gzip.GzipFile(fileobj=stream) as unpacked:
-                return list(tars.entries(unpacked, archive, print_of, names))
-        return list(tars.entries(stream, archive, print_of, names))
+            entries = rows.entries(stream, archive, print_of, id_column)
+        elif kind == "zip":
+            entries = zips.entries(stream, archive, print_of, names)
+        elif kind == tars.PACKED:
+            entries = tars.entries(gzip.GzipFile(fileobj=stream), archive, print_of, names)
+        else:
+            entries = tars.entries(stream, archive, print_of, names)
+        return Members(to_table(entries), names.skipped, names.excluded)
+
+
+def _content_kind(stream: pa.NativeFile) -> str:
+    """Return the kind of an archive by its first bytes, because names may be wrong."""
+    begin = stream.read(tarfile.BLOCKSIZE)
+    stream.seek(0)
+    for kind, (offset, magic) in _MAGIC.items():
+        if begin[offset : offset + len(magic)] == magic:
+            return kind
+    return ""
 
 
 def read_member(fs: pafs.FileSystem, archive: str, place: str, max_bytes: int = 0) -> bytes:
@@ -78,7 +100,7 @@ def read_member(fs: pafs.FileSystem, archive: str, place: str, max_bytes: int = 
     Args:
         fs: Filesystem of the archive.
         archive: Path of the archive on it.
-        place: Place of the member, from its `Entry`.
+        place: Place of the member, from its `vlray.images.sources.entry.Entry`.
         max_bytes: Largest member to read; 0: any.
 
     Raises:
@@ -94,13 +116,14 @@ def read_member(fs: pafs.FileSystem, archive: str, place: str, max_bytes: int = 
         raise ImageError(
             f"the member has {size:,} bytes, more than the limit of {max_bytes:,} bytes"
         )
-    return _READERS[kind](open_handle(fs, archive), place)
+    handle = open_handle(fs, archive, is_packed=kind == tars.PACKED)
+    return _READERS[kind](handle, place)
 
 
 def _size(place: str) -> int:
     """Return the larger of a member's sizes in the archive and unpacked; 0: unknown."""
     kind, *numbers = place.split(" ")
-    if kind == "tar":
+    if kind in (tars.KIND, tars.PACKED):
         return int(numbers[1])
     return max(int(numbers[1]), int(numbers[3])) if kind == "zip" else 0
 
@@ -111,8 +134,8 @@ def read_image(root: str, path: str, place: str | None = None) -> bytes:
     Args:
         root: Folder or URI that relative paths start from.
         path: Path of the file or member.
-        place: Place of a member, from its `Entry`. None: `path` is a file, or a member that is
-            looked for.
+        place: Place of a member, from its `vlray.images.sources.entry.Entry`. None: `path` is a
+            file, or a member that is looked for.
 
     Raises:
         ImageError: The member is damaged or cannot be read by vlray.
@@ -180,5 +203,6 @@ def _place_of(root: str, path: str) -> str | None:
 
 @lru_cache(maxsize=8)
 def _places(root: str, archive: str, print_of: Fingerprint) -> dict[str, str]:
-    found = _listed(root, archive, print_of, NameFilter(), "")
-    return {split_member(entry.path)[1]: entry.place or "" for entry in found}
+    found = _listed(root, archive, print_of, NameFilter(), "").entries
+    names = (split_member(path)[1] for path in found["path"].to_pylist())
+    return dict(zip(names, found["place"].to_pylist(), strict=True))

@@ -86,8 +86,3 @@ class NameFilter:
         fork = copy.copy(self)
         fork.skipped, fork.excluded = Counter(), 0
         return fork
-
-    def join(self, fork: NameFilter) -> None:
-        """Add the counts of a fork."""
-        self.skipped += fork.skipped
-        self.excluded += fork.excluded

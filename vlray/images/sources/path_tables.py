@@ -116,7 +116,7 @@ def entries(table: pa.Table, root: str, folder: str, id_column: str = "") -> Ite
         )
     for path in paths:
         if files.is_uri(path):
-            files.check_scheme(path)
+            files.check_listed(path)
     ids = pc.cast(table[chosen], pa.string()).to_pylist() if chosen else paths
     prints = of_paths(folder, paths)
     for path, name, one in zip(paths, ids, prints, strict=True):
