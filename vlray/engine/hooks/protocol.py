@@ -13,8 +13,8 @@ class Hook:
     """Extension of the training loop: override what you need.
 
     The loop calls each hook on every worker, in this order: `begin`; then for each step
-    `wants_save` and `after_step`, and, where they are due, `after_evaluation` and `state_dict`, both
-    inside of `reading`; at the end of the run `end`, also after an error.
+    `wants_save` and `after_step`, and, where they are due, `after_evaluation` and `state_dict`,
+    both inside of `reading`; at the end of the run `end`, also after an error.
     """
 
     def begin(self, training: Training) -> None:
