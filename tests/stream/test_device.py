@@ -68,7 +68,10 @@ def test_out_of_memory_frees_halves_and_is_remembered(model, monkeypatch, caplog
     monkeypatch.setattr(
         torch.cuda, "empty_cache", lambda: alive.append(model.tensors[-1]() is not None)
     )
-    work, found = Attempts(Journal(), "work", 1, lambda s: nullcontext()), loaded(8)
+    work, found = (
+        Attempts(Journal(), "work", 1, lambda s: nullcontext(), lambda rows: None),
+        loaded(8),
+    )
     with caplog.at_level(logging.WARNING):
         results = work.detect(rows(10), found)
     assert [float(r.visual_feats[0, 0]) for r in results] == [*map(float, range(10))]
@@ -83,7 +86,7 @@ def test_out_of_memory_frees_halves_and_is_remembered(model, monkeypatch, caplog
 def test_an_image_that_fits_in_no_batch_fails_alone(model, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     model.most = 0
-    work = Attempts(Journal(), "work", 1, lambda s: nullcontext())
+    work = Attempts(Journal(), "work", 1, lambda s: nullcontext(), lambda rows: None)
     results = work.detect(rows(2), loaded(2))
     assert [type(result) for result in results] == [torch.OutOfMemoryError] * 2
 
@@ -100,12 +103,14 @@ def test_a_broken_gpu_ends_the_actor_and_no_image_fails(model, monkeypatch, capl
     monkeypatch.setattr(attempts.os, "_exit", end)
     model.most, model.error = 0, RuntimeError("cuDNN error: CUDNN_STATUS_MAPPING_ERROR")
     on_ray = ClusterJournal(None, "run")
-    work = Attempts(on_ray, "work", 1, lambda s: nullcontext())
+    work = Attempts(on_ray, "work", 1, lambda s: nullcontext(), lambda rows: None)
     with pytest.raises(SystemExit), caplog.at_level(logging.ERROR):
         work.detect(rows(2), loaded(2))
     assert "CUDA error: an illegal memory access was encountered" in caplog.text
     with pytest.raises(DeviceError, match="illegal memory access"):  # without Ray, the run ends
-        Attempts(Journal(), "work", 1, lambda s: nullcontext()).detect(rows(2), loaded(2))
+        Attempts(Journal(), "work", 1, lambda s: nullcontext(), lambda rows: None).detect(
+            rows(2), loaded(2)
+        )
 
 
 def test_a_child_that_lost_its_gpu_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
