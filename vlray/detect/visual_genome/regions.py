@@ -238,7 +238,7 @@ class RegionFinder:
         return regions
 
     def _select(
-        self, boxes: Float32[np.ndarray, "P 4"], scores: Float32[np.ndarray, P * K]
+        self, boxes: Float32[np.ndarray, "P 4"], scores: Float32[np.ndarray, "P ..."]
     ) -> Int64[np.ndarray, " R"]:
         """Select the regions of one image, given the probabilities that the preset's rule needs."""
         if self._rules.nms == "best class":
