@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -53,6 +54,9 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
         problem = ray.get(ray.remote(num_cpus=0, num_gpus=1)(_gpu_problem).remote())
         if problem:
             raise ValueError(problem)
+    # Of an earlier run in this folder, as in a trial: its list of checkpoints would be continued,
+    # but not all of its nodes may have them.
+    shutil.rmtree(run_folder / RAY_FOLDER, ignore_errors=True)
     # The actor must not take a CPU that the workers need.
     control = ray.remote(num_cpus=0)(TrainControl).remote()
     inputs = {"config": config, "run_folder": run_folder, "control": control, "cwd": Path.cwd()}
