@@ -104,7 +104,7 @@ def write_weights(peer: Peer, path: Path, file: Path) -> Path:
     return file
 
 
-def find(path: Path, config: Path, weights: Path, **options: object) -> Regions:
+def find(path: Path, config: Path, weights: Path, **options: Any) -> Regions:
     """Detect with vlray, in this process."""
     with Image.open(path) as image:
         batch = vlray.find_regions(
