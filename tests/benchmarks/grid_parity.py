@@ -106,7 +106,7 @@ def write_weights(config: Path, path: Path, file: Path) -> Path:
 
 
 def _narrowed(config: Path, file: Path) -> Path:
-    values = {"_BASE_": str(config), "MODEL": {"RESNETS": dict(SMALL)}}
+    values: dict[str, Any] = {"_BASE_": str(config), "MODEL": {"RESNETS": dict(SMALL)}}
     if config.stem.startswith("X"):
         values["MODEL"]["RESNETS"]["NUM_GROUPS"] = 2
     file.write_text(yaml.safe_dump(values))

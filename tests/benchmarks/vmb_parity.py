@@ -22,7 +22,8 @@ COLUMNS = (
     "features",
     "images",
     "regions",
-    "same rows",  # images with the same number of boxes, each within 0.01 px, and the same ids
+    "same regions",  # images with the same number of boxes, each within 0.01 px, and the same ids
+    "same order",
     "max box, px",
     "max prob",
     "max features",  # |a - b| / |b|
@@ -42,6 +43,7 @@ def compare(code: Path, paths: list[Path], folder: Path, *, narrow: bool) -> Non
     for name in ("X-101",) if narrow else ("X-101", "X-152"):
         config = folder / f"{name}.yaml"
         config.write_text(yaml.safe_dump(configuration(name, narrow=narrow)))
+        torch.manual_seed(0)
         peer = Peer(code, config, {"R-152-FPN": BLOCKS["R-152-FPN"]})
         weights = write_weights(peer, paths[0], folder / f"{name}.pth")
         rows += [_row(name, f, peer, paths, config, weights) for f in ("fc6", "fc7")[: 1 + narrow]]
@@ -103,7 +105,7 @@ def write_weights(peer: Peer, path: Path, file: Path) -> Path:
     return file
 
 
-def find(path: Path, config: Path, weights: Path, **options: object) -> Regions:
+def find(path: Path, config: Path, weights: Path, **options: Any) -> Regions:
     """Detect with vlray, in this process."""
     with Image.open(path) as image:
         batch = vlray.find_regions(
@@ -123,7 +125,7 @@ def _row(
     name: str, features: str, peer: Peer, paths: list[Path], config: Path, weights: Path
 ) -> list[object]:
     worst = dict.fromkeys(("boxes", "obj_probs", "visual_feats"), 0.0)
-    regions = same = 0
+    regions = same = in_order = 0
     seconds = [0.0, 0.0]
     peer.load(torch.load(weights, weights_only=True)["model"])
     find(paths[0], config, weights, features=features)  # loads the network
@@ -135,18 +137,33 @@ def _row(
         seconds[0] += between - began
         seconds[1] += time.perf_counter() - between
         regions += len(theirs["boxes"])
-        same += is_same(path.name, ours, theirs, worst)
+        outcome = compare_regions(path.name, ours, theirs, worst)
+        same += outcome[0]
+        in_order += outcome[1]
     means = (value / len(paths) for value in seconds)
     differences = (f"{value:.1e}" for value in worst.values())
-    return [name, features, len(paths), regions, f"{same}/{len(paths)}", *differences, *means]
+    counts = f"{same}/{len(paths)}", f"{in_order}/{len(paths)}"
+    return [name, features, len(paths), regions, *counts, *differences, *means]
 
 
-def is_same(name: str, ours: Regions, theirs: Regions, worst: dict[str, float]) -> bool:
-    """Compare row by row; add the largest differences to ``worst``."""
+def compare_regions(
+    name: str, ours: Regions, theirs: Regions, worst: dict[str, float]
+) -> tuple[bool, bool]:
+    """Compare with the nearest region of the peer; add the largest differences to ``worst``.
+
+    Returns:
+        Whether the regions are the same, and whether their order is, too. Confidences that differ
+        by less than rounding may change places.
+    """
     if len(ours["boxes"]) != len(theirs["boxes"]):
         print(f"{name}: {len(ours['boxes'])} regions, theirs {len(theirs['boxes'])}")
-        return False
-    same = np.abs(ours["boxes"] - theirs["boxes"]).max(axis=1) < 0.01
+        return False, False
+    distances = np.abs(ours["boxes"][:, None] - theirs["boxes"][None]).max(axis=2)
+    # Boxes that were clipped to the same one are told apart by their probabilities.
+    gaps = np.abs(ours["obj_probs"][:, None] - theirs["obj_probs"][None])
+    nearest = (distances + gaps).argmin(axis=1)
+    theirs = {field: values[nearest] for field, values in theirs.items()}
+    same = distances[np.arange(len(nearest)), nearest] < 0.01
     same &= ours["obj_ids"] == theirs["obj_ids"]
     if not same.all():
         print(f"{name}: rows {np.flatnonzero(~same).tolist()} of {len(same)} differ")
@@ -156,4 +173,6 @@ def is_same(name: str, ours: Regions, theirs: Regions, worst: dict[str, float]) 
             norms = np.linalg.norm(theirs[field][same], axis=1)
             difference = np.linalg.norm(difference, axis=1) / norms
         worst[field] = max(worst[field], float(difference.max(initial=0)))
-    return bool(same.all())
+    is_permutation = len(set(nearest.tolist())) == len(nearest)
+    is_same = bool(same.all()) and is_permutation
+    return is_same, is_same and bool((np.diff(nearest) > 0).all())
