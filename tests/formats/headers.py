@@ -19,6 +19,12 @@ import torch
 
 def header(name: str, place: Path) -> list[str]:
     """Return a line for each array of the image "0", and for each file that belongs to the form."""
+    if name in ("vinvl-tsv", "oscar"):
+        key, text = place.read_text().splitlines()[0].split("\t")
+        item = json.loads(text)
+        items = {"": item, **{k: v[0] for k, v in item.items() if isinstance(v, list) and v}}
+        names = sorted(path.name for path in place.parent.glob(f"{place.stem}*.*"))
+        return [key, *(f"{k}: {', '.join(v)}" for k, v in items.items()), " ".join(names)]
     if name.startswith("tsv"):
         fields = place.read_bytes().split(b"\r\n")[0].split(b"\t")
         return [field.decode() if len(field) < 5 else f"{len(field)} letters" for field in fields]
