@@ -90,6 +90,10 @@ class DetectorSection(Section):
     decides the boxes stay in float32. ``tf32`` needs a GPU; ``bf16`` is fast on CPUs that support
     it."""
 
+    backbone_precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Precision of the backbone of ``vg-*``. Anything but ``fp32`` is faster on a GPU and changes
+    which boxes are proposed; see vlray/detect/README.md for how many."""
+
     class_probs: Literal["none", "top5", "all"] = "none"
     """Class probabilities to store in float16. ``all``: the column ``cls_probs`` with all classes,
     as for ViLBERT, VOLTA and M2. ``top5``: ``top_obj_ids`` and ``top_obj_probs``."""
