@@ -23,6 +23,7 @@ from vlray.detect.vinvl.model import build_vinvl
 from vlray.detect.vinvl.regions import VinvlRegionFinder
 from vlray.regions.batch import RegionBatch
 
+TIE = 5e-4  # rounding changes the order of scores that are closer than this
 COLUMNS = (
     "filter",
     "images",
@@ -164,6 +165,15 @@ def _is_same(name: str, ours: Regions, theirs: Regions, worst: dict[str, float])
     if len(ours["boxes"]) != len(theirs["boxes"]):
         print(f"{name}: {len(ours['boxes'])} regions, theirs {len(theirs['boxes'])}")
         return False
+    # Its sort is not stable: equal and nearly equal scores may come in another order.
+    distance = np.abs(ours["boxes"][:, None] - theirs["boxes"]).max(axis=2)
+    distance += ours["obj_ids"][:, None] != theirs["obj_ids"]
+    order = distance.argmin(axis=1)
+    is_tie = np.abs(theirs["obj_probs"][order] - theirs["obj_probs"]) < TIE
+    order = np.where(is_tie, order, np.arange(len(order)))
+    theirs = {field: values[order] for field, values in theirs.items()}
+    if (order != np.arange(len(order))).any():
+        print(f"{name}: {int((order != np.arange(len(order))).sum())} rows differ in order only")
     has_attribute = theirs["attr_probs"] > 0  # the id of an attribute below the threshold is noise
     same = np.abs(ours["boxes"] - theirs["boxes"]).max(axis=1) < 0.01
     same &= ours["obj_ids"] == theirs["obj_ids"]

@@ -30,7 +30,7 @@ _HEAD = "roi_heads.box.feature_extractor"
 _PREDICTOR, _ATTRIBUTES = "roi_heads.box.predictor", "attribute.predictor"
 # Deviations over regions of objectness and boxes' deltas; of logits, keyed by the vectors' length.
 _OBJECTNESS, _DELTAS = 2.0, 0.12
-_LOGITS = {256: 2.0, 2048: 4.5}  # narrow vectors of other photographs differ more from the fitted
+_LOGITS = {256: 2.0, 2048: 3.5}  # narrow vectors of other photographs differ more from the fitted
 _GROWTH = 0.35  # of every box: so that more of them overlap
 
 
