@@ -53,7 +53,7 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("uri", "message"),
     [
         ("", "the path is empty; pass a local path"),
-        ("http://x.org/a.jpg", "vlray does not support http://; pass a local path"),
+        ("ftp://x.org/a.jpg", "vlray does not support ftp://; pass a local path"),
         ("s3:///key", r"does not name a bucket; write s3://bucket/folder"),
         ("file://server/x", "contains the host 'server', .*; write file:///folder"),
         ("s3://bucket/x?nonsense=1", "cannot be opened: Unexpected query parameter .* 'nonsense'"),

@@ -36,7 +36,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     ],
     "tune": ["--images=20"],
     "gallery": ["--images=500", "--rounds=1"],
-    "gpu": ["--steps=2", "--rounds=1"],
+    "gpu": ["--device=cpu", "--quick"],
 }
 
 

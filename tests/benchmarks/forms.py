@@ -78,17 +78,9 @@ def _command(home: Path, source: Path, out: Path, *flags: str) -> list[str]:
 def _row(name: str, images: int, place: Path, done: Finished) -> tuple[object, ...]:
     paths = place.rglob("*") if place.is_dir() else [place]
     size = sum(path.stat().st_size for path in paths if path.is_file())
-    rate = round(images / done.seconds, 1)
-    peak = round(done.peak_rss / 2**20)
-    return (
-        name,
-        images,
-        round(size / 1e6),
-        round(done.seconds, 1),
-        round(done.cpu_seconds, 1),
-        rate,
-        peak,
-    )
+    seconds = round(done.seconds, 1), round(done.cpu_seconds, 1)
+    rate, peak = round(images / done.seconds, 1), round(done.peak_rss / 2**20)
+    return name, images, round(size / 1e6), *seconds, rate, peak
 
 
 def _write(out: Path, images: int, *, is_grid: bool) -> None:

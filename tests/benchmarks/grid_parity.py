@@ -51,7 +51,8 @@ NETWORKS = {
 }
 SPREADS = {
     **{"objectness_logits": 2.0, "anchor_deltas": 0.3, "fc1": 1.0, "fc2": 1.0},
-    **{"cls_score": 4.0, "bbox_pred": 0.3, "conv2_offset": 1.0},
+    # Larger offsets on the rough maps of a random network amplify rounding from layer to layer.
+    **{"cls_score": 4.0, "bbox_pred": 0.3, "conv2_offset": 0.2},
     **{"attribute_predictor.fc.0": 1.0, "attr_score": 3.0},
 }
 SMALL: dict[str, Any] = {"STEM_OUT_CHANNELS": 8, "RES2_OUT_CHANNELS": 16, "WIDTH_PER_GROUP": 8}
@@ -74,6 +75,7 @@ def compare(code: Path, paths: list[Path], folder: Path, *, narrow: bool) -> Non
             subprocess.run(command, check=True)
             theirs = pickle.loads(out.read_bytes())
             rows.append([name, mode, *_row(mode, config, weights, paths, theirs)])
+            print(*rows[-1], flush=True)  # the real sizes take a while
     print_table(COLUMNS, rows)
     print(f"replaced in the peer: {REPLACED}")
 

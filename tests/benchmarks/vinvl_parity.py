@@ -49,7 +49,7 @@ def compare(code: Path, paths: list[Path], folder: Path, *, narrow: bool) -> Non
     network: Any = build_vinvl(load_vinvl(str(weights)).tensors, layout, "fp32")
     network.c4, network.pool = remembered(network.c4), remembered(network.pool)
     results = {number: Result() for number in (1, 2)}
-    for path in paths:
+    for path in [*paths, *_odd_shapes(paths[0], folder)]:
         for number, result in results.items():
             peer.use_filter(number)
             theirs = peer(path)
@@ -58,6 +58,15 @@ def compare(code: Path, paths: list[Path], folder: Path, *, narrow: bool) -> Non
         print(path.name, results[1].row(), results[2].row(), flush=True)
     print_table(COLUMNS, [[number, *result.row()] for number, result in results.items()])
     print(f"replaced in the peer: {REPLACED}")
+
+
+def _odd_shapes(path: Path, folder: Path) -> list[Path]:
+    """Write a tall, a flat and a tiny part of a photograph."""
+    boxes = {"tall": (200, 0, 290, 400), "flat": (0, 100, 480, 180), "tiny": (150, 150, 181, 174)}
+    with Image.open(path) as image:
+        for name, box in boxes.items():
+            image.crop(box).save(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in boxes]
 
 
 @dataclass

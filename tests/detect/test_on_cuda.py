@@ -210,4 +210,27 @@ def test_the_pretended_device_notices_what_a_gpu_would() -> None:
         here.to(cuda, non_blocking=True)  # not pinned
         assert sum(counts.waits.values()) == 4
         assert counts.launches["add_"] == 2
-    assert not torch.cuda.is_available() or torch.cuda.device_count()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("kind", [VgCaffe, VgPbua])
+def test_a_real_gpu_finds_what_a_cpu_finds(kind, make_vg, photographs) -> None:
+    small = {"min_size": 64, "max_size": 96, "min_boxes": 3, "max_boxes": 5}
+    images = [kind.resize(DetectorSection(**small))(image) for image in photographs]
+    on_cpu, on_gpu = (make_vg(kind, device, "fp32", **small) for device in ("cpu", "cuda"))
+    assert_close(on_gpu(images, HW), on_cpu(images, HW))
+    assert_close(on_gpu.pool_boxes(images, HW, BOXES), on_cpu.pool_boxes(images, HW, BOXES))
+    for precision in ("tf32", "bf16", "fp16"):
+        found = make_vg(kind, "cuda", precision, **small).pool_boxes(images, HW, BOXES)
+        assert_close(found, on_cpu.pool_boxes(images, HW, BOXES), tolerance=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_lite_on_a_real_gpu(photographs) -> None:
+    options = {"min_boxes": 5, "max_boxes": 10}
+    on_cpu, on_gpu = (Lite(DetectorSection(device=d, **options)) for d in ("cpu", "cuda"))
+    images = [Lite.resize(DetectorSection())(image) for image in photographs]
+    assert_close(on_gpu.pool_boxes(images, HW, BOXES), on_cpu.pool_boxes(images, HW, BOXES))
+    assert on_gpu(images, HW).num_boxes.tolist() == on_cpu(images, HW).num_boxes.tolist()

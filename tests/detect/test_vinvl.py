@@ -14,29 +14,28 @@ import torch
 import vlray
 from tests.benchmarks.vinvl_parity import find
 from tests.detect import vinvl_goldens
-from tests.detect.vinvl_weights import NARROW, random_vinvl_state, write_labels, write_vinvl
+from tests.detect.vinvl_weights import NARROW, write_labels, write_vinvl
 from vlray.config.detector import DetectorSection
 from vlray.detect import notebook
-from vlray.detect.load import check_modes, check_weights, identify, settled
+from vlray.detect.load import check_modes, check_weights, identify, load_detector, settled
+from vlray.detect.selection.reselect import collecting, rule_of
+from vlray.detect.selection.rules import Proposals
 from vlray.detect.vinvl.checkpoint import load_vinvl
+from vlray.detect.vinvl.detector import Vinvl
 from vlray.images.resize import ResizeTruncated
+from vlray.regions.batch import RegionBatch
 
 State = dict[str, torch.Tensor]
 _COPY = "attribute.feature_extractor.head.layer4.0.conv1.weight"
 
 
 @pytest.fixture(scope="module")
-def state() -> State:
-    return random_vinvl_state()
-
-
-@pytest.fixture(scope="module")
-def weights(state: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def weights(vinvl_state: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A published file of a narrow network, whose converted form is kept for the module."""
     folder = tmp_path_factory.mktemp("vinvl")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        yield write_vinvl(state, folder / "vinvl.pth")
+        yield write_vinvl(vinvl_state, folder / "vinvl.pth")
     notebook._load.cache_clear()
 
 
@@ -63,6 +62,31 @@ def test_its_own_boxes_yield_its_features_again(weights: Path) -> None:
     regions = vlray.find_regions(image, "vinvl", max_boxes=10, **options)
     pooled = vlray.find_regions(image, "vinvl", boxes=regions.boxes, **options)
     np.testing.assert_allclose(pooled.visual_feats, regions.visual_feats, rtol=1e-3, atol=1e-4)
+
+
+def test_tune_selects_again_what_filter_2_selects(weights: Path) -> None:
+    options = settled(
+        DetectorSection(name="vinvl", weights=str(weights), nms_filter=2, **vinvl_goldens.SIZES)
+    )
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    hw = np.array([image.shape[:2]], np.int32)
+
+    def detect(section: DetectorSection) -> RegionBatch:
+        return load_detector(section)([Vinvl.resize(section)(image)], hw)
+
+    every = detect(collecting(options, with_feats=False))
+    assert every.obj_ids is not None
+    assert every.obj_probs is not None
+    ends = np.array([0, len(every.boxes)])
+    proposals = Proposals(ends, every.boxes, every.obj_ids, every.obj_probs)
+    for changes in ({}, {"score_thresh": 0.6, "nms_thresh": 0.3, "min_boxes": 2, "max_boxes": 20}):
+        section = options.model_copy(update=changes)
+        rows, _ = rule_of("vinvl", proposals).select(section)
+        direct = detect(section)
+        np.testing.assert_array_equal(every.boxes[rows], direct.boxes)
+        np.testing.assert_array_equal(every.obj_ids[rows], direct.obj_ids)
+    with pytest.raises(ValueError, match="pass --nms-filter 2"):
+        collecting(options.model_copy(update={"nms_filter": 1}), with_feats=False)
 
 
 def test_a_label_map_names_the_classes(weights: Path, tmp_path: Path) -> None:
@@ -95,9 +119,11 @@ def test_a_wrong_label_map_is_refused(
         check_weights(DetectorSection(name="vinvl", weights=str(weights), labels=str(path)))
 
 
-def test_neither_prefix_nor_copies_matter(state: State, tmp_path: Path, cache: Path) -> None:
-    plain = {name: value for name, value in state.items() if not name.startswith("attribute.f")}
-    one = load_vinvl(str(write_vinvl(state, tmp_path / "a.pth", "module.module.")))
+def test_neither_prefix_nor_copies_matter(vinvl_state: State, tmp_path: Path, cache: Path) -> None:
+    plain = {
+        name: value for name, value in vinvl_state.items() if not name.startswith("attribute.f")
+    }
+    one = load_vinvl(str(write_vinvl(vinvl_state, tmp_path / "a.pth", "module.module.")))
     other = load_vinvl(str(write_vinvl(plain, tmp_path / "b.pth", "")))
     again = load_vinvl(str(tmp_path / "b.pth"))  # from the cache
     assert one.layout == other.layout == again.layout == NARROW
@@ -119,9 +145,9 @@ def test_neither_prefix_nor_copies_matter(state: State, tmp_path: Path, cache: P
     ],
 )
 def test_other_weights_are_refused_with_the_differences(
-    change: Callable[[State], object], reason: str, state: State, tmp_path: Path, cache: Path
+    change: Callable[[State], object], reason: str, vinvl_state: State, tmp_path: Path, cache: Path
 ) -> None:
-    other = {name: value.clone() for name, value in state.items()}
+    other = {name: value.clone() for name, value in vinvl_state.items()}
     change(other)
     path = write_vinvl(other, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=reason):

@@ -31,10 +31,10 @@ def summary(batch: RegionBatch) -> dict[str, Any]:
     assert batch.obj_probs is not None
     return {
         "num_boxes": int(batch.num_boxes[0]),
-        "boxes": batch.boxes[:FIRST].round(3).tolist(),
+        "boxes": batch.boxes[:FIRST].astype(float).round(3).tolist(),
         "obj_ids": batch.obj_ids[:FIRST].tolist(),
-        "obj_probs": batch.obj_probs[:FIRST].round(5).tolist(),
-        "norms": np.linalg.norm(batch.visual_feats[:FIRST], axis=1).round(4).tolist(),
+        "obj_probs": batch.obj_probs[:FIRST].astype(float).round(5).tolist(),
+        "norms": np.linalg.norm(batch.visual_feats[:FIRST], axis=1).astype(float).round(4).tolist(),
     }
 
 
@@ -46,7 +46,8 @@ def main() -> None:
         hw = np.array([image.shape[:2]], np.int32)
         batch = load_detector(options)([Vmb.resize(options)(image)], hw)
     about = {"about": "written by python -m tests.detect.vmb_goldens"}
-    FILE.write_text(json.dumps(about | summary(batch), indent=1) + "\n")
+    lines = json.dumps(about | summary(batch), indent=1).replace("\n   ", " ")
+    FILE.write_text(lines.replace("\n  ]", " ]") + "\n")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ A step must not wait for the device, and must not launch a kernel for each param
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from tests.fixtures.pretended_cuda import pretended_cuda
@@ -27,10 +29,11 @@ from tests.models.pretraining_batches import (
 from vlray.config.model import ModelSection
 from vlray.config.training import OptimSection
 from vlray.engine.group import Group
-from vlray.engine.loop import read_step, run_step
+from vlray.engine.loop import distributed, read_step, run_step
 from vlray.engine.optim import make_optimizer
 from vlray.loader.inputs import ModelInputs
 from vlray.models.load import load_model
+from vlray.models.precision import set_precision
 from vlray.models.protocol import Goal
 
 TOKENIZER = SimpleNamespace(id_of={"[CLS]": 1, "[SEP]": 2, "[MASK]": 3}.__getitem__)
@@ -130,3 +133,43 @@ def batch_pinned(batch: ModelInputs) -> ModelInputs:
         if getattr(batch, name) is not None
     }
     return replace(pinned(batch), **parts)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_step_on_a_real_gpu(name: str, task: str, precision: str) -> None:
+    found = []
+    for device, kind in ((torch.device("cpu"), "fp32"), (torch.device("cuda"), precision)):
+        model, batch = case_of(name, task)
+        model.to(device)
+        set_precision(kind, device)
+        training = training_of(model, device, kind)
+        torch.manual_seed(1)
+        losses, norm = run_step(training, model, trained(model), [batch])
+        found.append(read_step(losses, norm, (False, False), training.group)[0])
+    assert found[1] == pytest.approx(found[0], rel=0.03, abs=0.03)
+
+
+def join_and_step(rank: int, backend: str, address: str, folder: str) -> None:
+    """Train a step as one of two workers, and save the parameters."""
+    dist.init_process_group(backend, init_method=address, rank=rank, world_size=2)
+    device = torch.device("cuda", rank) if backend == "nccl" else torch.device("cpu")
+    model, batch = case_of("lxmert", "answers")
+    training = training_of(model.to(device), device, "fp32")
+    training.group = Group(rank, 2, device)
+    wrapped = distributed(model, training.group)
+    losses, norm = run_step(training, wrapped, trained(model), [batch])
+    read_step(losses, norm, (False, False), training.group)
+    torch.save([parameter.cpu() for parameter in trained(model)], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are not two GPUs")
+def test_two_workers_learn_the_same_over_nccl(tmp_path: Path, processes: None) -> None:
+    address = f"file://{tmp_path / 'meet'}"
+    torch.multiprocessing.spawn(join_and_step, ("nccl", address, str(tmp_path)), nprocs=2)
+    one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))

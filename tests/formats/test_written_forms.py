@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,6 +15,7 @@ import pytest
 
 from tests.fixtures.made_up import DIM, image, write_output
 from tests.formats import consumers
+from tests.formats.headers import header
 from vlray.config.convert import ConvertConfig
 from vlray.config.formats import FORMATS, WRITTEN
 from vlray.formats import exporting
@@ -61,6 +63,8 @@ FORMS = {
     "hf": Form(consumers.hf),
 }
 COUNTS = [5, 0, 7, 1]
+# What each form looks like; it was compared with the projects' documentation and loaders.
+GOLDEN = json.loads((Path(__file__).parent / "golden_headers.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +149,7 @@ def test_users_read_what_was_written_and_it_comes_back(
         first = open_output(str(source))
         for image_id in first.image_ids:
             assert_read(form.read(place, image_id), first[image_id])
+        assert source == even or header(name, place) == GOLDEN[name]
         back(place, place.parent / "back", first, form, info.lacks)
 
 
@@ -222,3 +227,9 @@ def test_vectors_have_their_length_in_each_form(even: Path, tmp_path: Path) -> N
         "image_bb": ((5, 3, 4), "<f4"),
         "spatial_features": ((5, 3, 6), "<f4"),
     }
+
+
+@pytest.mark.parametrize("name", ["npz", "tsv10"])
+def test_the_other_forms_have_their_golden_headers(name: str, output: Path, tmp_path: Path) -> None:
+    export(output, tmp_path / "out", name)
+    assert header(name, tmp_path / "out") == GOLDEN[name]

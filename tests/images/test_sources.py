@@ -19,7 +19,7 @@ from tests.images.archives import IMAGES, add, content, write_parquet, write_tar
 from vlray.images.decode import ImageError
 from vlray.images.find import list_images
 from vlray.images.listing import Listing
-from vlray.images.sources import known, zips
+from vlray.images.sources import handles, known, rows, zips
 from vlray.images.sources.members import digests, read_image
 from vlray.storage import fingerprint
 
@@ -45,8 +45,8 @@ def test_a_source_has_the_images_and_ids_of_the_folder(tmp_path: Path, kind: str
     # Also by the path alone, as `vlray view` has it, and in any order.
     for row in reversed(listing.table.to_pylist()):
         assert read_image(listing.root, row["path"]) == IMAGES[row["image_id"] + ".jpg"]
-    rows = [listing.table[name].to_pylist() for name in ("path", "place")]
-    assert digests(listing.root, *rows) == [fingerprint.digest(data) for data in IMAGES.values()]
+    columns = [listing.table[name].to_pylist() for name in ("path", "place")]
+    assert digests(listing.root, *columns) == [fingerprint.digest(data) for data in IMAGES.values()]
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
@@ -67,9 +67,9 @@ def test_members_are_where_tarfile_finds_them(tmp_path: Path, form: int) -> None
                     tar.addfile(info)
     with tarfile.open(path) as tar:
         places = {m.name: f"tar {m.offset_data} {m.size}" for m in tar if m.isreg()}
-    rows = list_images(str(path), id_rule="path").table.to_pylist()
-    assert {row["path"].partition("!")[2]: row["place"] for row in rows} == places
-    assert len(rows) == 40
+    listed = list_images(str(path), id_rule="path").table.to_pylist()
+    assert {row["path"].partition("!")[2]: row["place"] for row in listed} == places
+    assert len(listed) == 40
 
 
 @pytest.mark.parametrize(("kind", "name"), [("ustar", "x.zip"), ("deflated", "x.tar")])
@@ -108,6 +108,20 @@ def test_archives_that_have_not_changed_are_not_read_again(tmp_path: Path) -> No
     assert {name for name, _ in known.load(fs, path).archives} == {"b.zip", "c.parquet"}
     with pytest.raises(ValueError, match=r"a\.tar: the archive is damaged"):
         list_images(str(tmp_path), exclude=("x",), known=known.load(fs, path))
+
+
+@pytest.mark.parametrize("kind", ["gzip", "parquet"])
+def test_sources_in_order_are_read_in_any_order(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handles, "WINDOW", 1000)
+    monkeypatch.setattr(rows, "BATCH", 1)
+    listing = list_images(str(WRITERS[kind](tmp_path)))
+    table = listing.table.to_pylist()
+    for number in (0, 2, 1, 6, 5, 0, 3):
+        row = table[number]
+        data = read_image(listing.root, row["path"], row["place"])
+        assert data == IMAGES[f"{number:03d}.jpg"]
 
 
 def test_archives_of_a_folder_and_of_a_pattern_are_one_source(tmp_path: Path) -> None:

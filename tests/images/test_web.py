@@ -20,6 +20,7 @@ from vlray.storage import files, packages, web
 from vlray.storage.errors import WebError, WebMissingError
 from vlray.storage.fingerprint import ABSENT, UNKNOWN, of_paths
 from vlray.stream.decode import DecodeShard
+from vlray.stream.decoder import Decoder
 
 
 class Server(BaseHTTPRequestHandler):
@@ -159,14 +160,14 @@ def test_a_url_that_fails_costs_its_row_only(
     listing = list_images(str(tmp_path / "urls.txt"))
     stage = DecodeShard(listing.table, listing.root, 10**6, None)
     fs, root = files.resolve(listing.root)
-    rows = {
-        row["image_id"]: stage._row(row, fs, root, stage._decoder(0, 0))
+    failed = {
+        row["image_id"]: stage._row(row, fs, root, Decoder(10**6, None))
         for row in listing.table.to_pylist()
     }
     web._pool.cache_clear()
-    assert "404" in rows["no"]["reason"]
-    assert "403" in rows["forbidden"]["reason"]
-    assert "http://127.0.0.1:1/gone.jpg: the server cannot be reached" in rows["gone"]["reason"]
+    assert "404" in str(failed["no"])
+    assert "403" in str(failed["forbidden"])
+    assert "http://127.0.0.1:1/gone.jpg: the server cannot be reached" in str(failed["gone"])
 
 
 def test_storage_of_packages_is_read_where_they_are_installed(

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options, refuse_vinvl_options
+from vlray.detect.conform import (
+    HOW_TO,
+    build_detector,
+    refuse_backbone_precision,
+    refuse_vg_options,
+    refuse_vinvl_options,
+)
 from vlray.detect.d2 import check_installed
 from vlray.detect.d2.config import check_grid
 from vlray.detect.d2.files import ZOO_PREFIX, config_files, config_path, weights_of
@@ -153,6 +159,8 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
         check_installed()  # before an actor imports it
     if target in (PRESETS["lite"], _DETECTRON, _VMB):
         refuse_vg_options(options)
+    if target not in (PRESETS["vg-caffe"], PRESETS["vg-pbua"]) and not is_own(options):
+        refuse_backbone_precision(options)
     if options.name != VINVL and not is_own(options):
         refuse_vinvl_options(options)
     cls = detector_class(options)

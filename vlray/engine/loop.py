@@ -95,7 +95,7 @@ def train(training: Training, hooks: Hooks) -> None:
                 step_folder = save(training, hooks.state_dict(), is_best=is_best)
             clock.restart()
         if evaluated or step_folder:
-            metrics = {"step": progress.step, "train_loss": sum(losses.values())}
+            metrics = {"step": progress.step, "train_loss": values["loss"]}
             report(metrics | progress.metrics, training.run_folder, step_folder, group)
         if progress.ended or is_stopped:
             break

@@ -119,9 +119,10 @@ class VinvlExport(_IndexedExport):
         """Return the image's objects; ``attributes`` are its best first."""
         objects = []
         for index, item in enumerate(_objects(regions, self._names[0])):
-            if regions.attr_ids is not None and regions.attr_probs is not None:
-                item["attributes"] = [self._names[1][regions.attr_ids[index]]]
-                item["attr_scores"] = [float(regions.attr_probs[index])]
+            ids, probs = _attributes(regions, index)
+            if len(ids):
+                item["attributes"] = [self._names[1][attr_id] for attr_id in ids]
+                item["attr_scores"] = probs.tolist()
             if regions.visual_feats.shape[1]:
                 item["feature"] = _base64(regions.visual_feats[index])
             objects.append(item | {"bbox_id": index})
@@ -164,6 +165,21 @@ def _objects(regions: RegionBatch, names: tuple[str, ...]) -> list[dict[str, obj
         ):
             item |= {"class": names[obj_id], "conf": prob}
     return objects
+
+
+def _attributes(regions: RegionBatch, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and scores of a region's attributes: all that are stored, or else the best."""
+    none = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    if regions.attr_ids is None or regions.attr_probs is None:
+        return none
+    best = slice(index, index + 1)
+    if regions.top_attr_ids is None or regions.top_attr_probs is None:
+        return regions.attr_ids[best], regions.attr_probs[best]
+    others = np.flatnonzero(regions.top_attr_probs[index][1:] > 0) + 1
+    return (
+        np.concatenate([regions.attr_ids[best], regions.top_attr_ids[index][others]]),
+        np.concatenate([regions.attr_probs[best], regions.top_attr_probs[index][others]]),
+    )
 
 
 def _base64(values: np.ndarray) -> str:

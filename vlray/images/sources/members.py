@@ -116,8 +116,9 @@ def read_member(fs: pafs.FileSystem, archive: str, place: str, max_bytes: int = 
         raise ImageError(
             f"the member has {size:,} bytes, more than the limit of {max_bytes:,} bytes"
         )
-    handle = open_handle(fs, archive, is_packed=kind == tars.PACKED)
-    return _READERS[kind](handle, place)
+    in_order = kind in (tars.PACKED, "parquet")
+    with open_handle(fs, archive, is_packed=kind == tars.PACKED, in_order=in_order) as handle:
+        return _READERS[kind](handle, place)
 
 
 def _size(place: str) -> int:

@@ -125,27 +125,35 @@ def _text(value: Any) -> str:
 
 
 class _Rows:
-    """Reads the binary column of one row group in order, a few rows at a time."""
+    """Reads the binary column of one row group in order, a few rows at a time.
+
+    The rows before the last ones are kept, because threads ask in about the right order only.
+    """
 
     def __init__(self, file: pq.ParquetFile, group: int, column: str) -> None:
         self._batches = file.iter_batches(BATCH, row_groups=[group], columns=[column])
         self._column = column
-        self._begin = 0
-        self._values: pa.Array = pa.array([], pa.binary())
+        self._begin = 0  # row of the first value
+        self._values: list[pa.Array] = []
 
     def __contains__(self, index: int) -> bool:
         """Return whether the row has not been passed yet."""
         return index >= self._begin
 
     def value(self, index: int) -> bytes | None:
-        while index >= self._begin + len(self._values):
-            self._begin += len(self._values)
+        while index >= self._begin + sum(map(len, self._values)):
             batch = next(self._batches)
             top, dot, field = self._column.partition(".")
-            self._values = batch.column(top)
-            if dot:
-                self._values = self._values.field(field)
-        value: bytes | None = self._values[index - self._begin].as_py()
+            values = batch.column(top)
+            self._values.append(values.field(field) if dot else values)
+            if len(self._values) > 2:
+                self._begin += len(self._values.pop(0))
+        begin = self._begin
+        for values in self._values:
+            if index < begin + len(values):
+                break
+            begin += len(values)
+        value: bytes | None = values[index - begin].as_py()
         return value
 
     def close(self) -> None:
