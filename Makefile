@@ -71,7 +71,7 @@ browser: $(VENV)/.installed-dev  ## install Chromium for the tests of pages, if 
 # Folder of VQA-RAD, with images/, trainset.json and testset.json.
 RAD ?= ../shared/fixtures/vqa_rad
 
-rad: $(VENV)/.installed-dev  ## train and test VisualBERT and LXMERT on VQA-RAD
+rad: $(VENV)/.installed-dev  ## train and test LXMERT on VQA-RAD
 	$(BIN)/python -m tests.benchmarks.rad --data $(RAD)
 
 clean:  ## remove the installation and the demo, but no other outputs

@@ -47,7 +47,10 @@ wants_gpus() {
     python3 -c '
 import json, sys
 script, asked = sys.argv[1], float(sys.argv[2])
-most = max([node["resources_total"].get("GPU", 0) for node in json.load(sys.stdin)], default=0)
+nodes = json.load(sys.stdin)
+if any((node.get("labels") or {}).get("ray.io/node-group") for node in nodes):
+    sys.exit()  # an autoscaler may start such a node
+most = max([node["resources_total"].get("GPU", 0) for node in nodes], default=0)
 if asked > most:
     sys.exit(f"{script}: {asked:g} GPUs are requested, but no node of the cluster has more than "
              f"{most:g}; lower GPUS or add a node")

@@ -17,6 +17,7 @@ COMMANDS = {
     "datasets": "List vision-language datasets, check their files, score predictions.",
     "train": "Train LXMERT, VisualBERT or your own model on regions.",
     "test": "Test a trained model: metrics, submission file, page of examples.",
+    "export": "Write a checkpoint as a folder for plain transformers.",
     "tune": "Search the best options of an extraction or a training.",
     "pipeline": "Run several commands as the steps of one YAML file.",
     "logs": "List the runs of a project, or show the log of one run.",

@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     "lite_accuracy": ["--images=20"],
     "lite_probe": ["--images=20"],
     "convert": ["--few=50", "--many=400"],
+    "forms": ["--images=64"],
     "loader": ["--images=500", "--questions=140000", "--rounds=1"],
     "vg_speed": ["--rounds=1"],
     "vg_precision": ["--images=1"],
@@ -35,7 +36,7 @@ BENCHMARKS: dict[str, list[str]] = {  # with the flags that make it quick
     ],
     "tune": ["--images=20"],
     "gallery": ["--images=500", "--rounds=1"],
-    "gpu": ["--steps=2", "--rounds=1"],
+    "gpu": ["--device=cpu", "--quick"],
 }
 
 

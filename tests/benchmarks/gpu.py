@@ -1,184 +1,316 @@
-"""How fast LXMERT-base learns VQA on one GPU, in each precision, and how much of the GPU it uses.
+"""Everything to measure on the day that a GPU comes: parity, extraction, training.
 
-No Ray, no files: one batch of made-up questions (20 tokens) and regions (36 x 2048 float16), 3,129
-answers, random parameters. A step is what `vlray.engine.loop` does with a batch: copied from pinned
-memory, forward, loss, backward, gradients clipped, BertAdam. Needs torch, transformers and
-vlray's settings (pydantic-settings, pyyaml, jaxtyping, pyarrow, tokenizers), but not Ray.
+    python -m tests.benchmarks.gpu --out gpu.json [--hf FOLDER]       # under 9 minutes on an H200
+    python -m tests.benchmarks.gpu --device cpu --quick               # tries the script out
 
-share of peak = examples/s * FLOP of an example / peak FLOP/s of the GPU in that precision
+Parts: ``parity`` compares the regions of each precision with those of the CPU in fp32. ``speed``
+detects in photographs of 600 x 1,000 pixels at each batch size, beside matrix products in the same
+precision, and beside Hugging Face's loop if FOLDER holds modeling_frcnn.py. ``actor`` runs the
+stages of ``vlray extract`` with their threads on files. ``training`` takes steps of LXMERT and
+VisualBERT. A part that fails is reported, and the others run. The numbers are printed as tables and
+written as JSON.
 
-FLOP are those of the matrix products, 2mnk for an m x k by k x n one, on the way forth and back, as
-``torch.utils.flop_counter`` counts them in a step: what is recomputed or not a matrix product is
-not counted (the "model FLOPs utilization" of PaLM, arXiv:2204.02311, appendix B). Peaks are those
-of the makers' data sheets, dense, without sparsity.
+It needs torch, torchvision, transformers, pyarrow and Detectron2's Python source, but neither Ray
+nor a network: install what the machine lacks into a folder (`uv pip install --target`), and carry
+it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import skimage
 import torch
-from torch import nn
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+import vlray
+from tests.benchmarks import gpu_training
 from tests.benchmarks.report import print_header, print_table
-from vlray.config.model import ModelSection
-from vlray.config.training import OptimSection, Precision
-from vlray.engine.optim import make_optimizer
-from vlray.loader.inputs import ModelInputs
-from vlray.models.load import load_model
-from vlray.models.precision import autocast
-from vlray.models.protocol import Goal
+from tests.benchmarks.vg_speed import peer
+from tests.detect.detectron_networks import write_network
+from tests.detect.vg_flavours import write_hf
+from tests.detect.vg_weights import State, random_vg_state
+from vlray.cluster.tf32 import set_tf32, tf32
+from vlray.comparison.matching import match
+from vlray.config.detector import DetectorSection
+from vlray.config.training import Precision
+from vlray.detect.d2.detector import Detectron
+from vlray.detect.lite.detector import Lite
+from vlray.detect.visual_genome.detector import VgCaffe, VgDetector, VgPbua
+from vlray.detect.visual_genome.model import DTYPES, build_vg
+from vlray.detect.visual_genome.regions import RegionFinder
+from vlray.images.decode import as_bgr
+from vlray.regions.batch import RegionBatch
 
-TOKENS, REGIONS, DIM, ANSWERS = 20, 36, 2048, 3129
+Rows = list[dict[str, Any]]
+Detect = Callable[[list[np.ndarray], np.ndarray], RegionBatch]
+
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16")
-WARM = 3  # steps before the clock runs: kernels are chosen, memory is found
+PRESETS: tuple[type[VgDetector], ...] = (VgCaffe, VgPbua)
+NAMES = ("coffee.png", "motorcycle_left.png")
+IOU = 0.9
 
-PEAKS: dict[str, dict[Precision, float]] = {
-    # TFLOP/s; the first whose name is in the device's. 16 bits accumulate in 32.
-    "H200": {"fp32": 67, "tf32": 495, "bf16": 989, "fp16": 989},
-    "H100 PCIe": {"fp32": 51, "tf32": 378, "bf16": 756, "fp16": 756},
-    "H100": {"fp32": 67, "tf32": 495, "bf16": 989, "fp16": 989},
-    "A100": {"fp32": 19.5, "tf32": 156, "bf16": 312, "fp16": 312},
-    "Tesla V100": {"fp32": 15.7, "fp16": 125},
-    "Tesla T4": {"fp32": 8.1, "fp16": 65},
-}
+
+class Bench:
+    """Options of a run, and the weights that its parts share."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.device = torch.device(args.device)
+        self.quick, self.hf, self.rounds = args.quick, args.hf, 1 if args.quick else args.rounds
+        self.precisions = PRECISIONS[:1] if args.quick else PRECISIONS
+        self.batches = (1, 2) if args.quick else (1, 8)
+        # As small as the presets' proposals allow, or as large as COCO's photographs become.
+        self.size = (
+            {"min_size": 96, "max_size": 160} if args.quick else {"min_size": 600, "max_size": 1000}
+        )
+        self.topk = {"post_nms_topk": 10} if args.quick else {}
+        self.ends = time.monotonic() + 60 * args.minutes
+        self._state: State = {}
+
+    @property
+    def state(self) -> State:
+        """Random weights that find regions with different scores."""
+        self._state = self._state or random_vg_state()
+        return self._state
+
+    def finder(
+        self, preset: type[VgDetector], precision: str, backbone: str, device: torch.device
+    ) -> tuple[RegionFinder, list[np.ndarray], np.ndarray]:
+        """Return a detector, and two resized photographs with their sizes."""
+        options = DetectorSection(name=preset.name, **self.size, **self.topk)
+        network = build_vg(self.state, precision, device, backbone)
+        images, hw = photographs(preset.resize(options))
+        return RegionFinder(network, preset.rules(options), options), images, hw
+
+    def seconds(self, call: Callable[[], object]) -> list[float]:
+        """Return the seconds of each round; the first call, which warms up, is not counted."""
+        took = []
+        for _ in range(self.rounds + 1):
+            began = time.perf_counter()
+            call()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            took.append(time.perf_counter() - began)
+        return took[1:]
 
 
 def main() -> None:
-    """Measure every precision at every batch size, and print the table."""
+    """Read the options, run the parts, print their tables and write the JSON."""
+    parts: dict[str, Callable[[Bench], Rows]] = {
+        "parity": parity,
+        "speed": speed,
+        "actor": actor,
+        "training": training,
+    }
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.benchmarks.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 256])
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
-    parser.add_argument("--steps", type=int, default=20, help="of a round")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=[*parts])
+    parser.add_argument("--hf", type=Path, help="folder with modeling_frcnn.py")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=8.5, help="then the rest is left out")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, help="file for the JSON")
     args = parser.parse_args()
-    device = torch.device(args.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("gpu: torch sees none here; --device cpu --batch-sizes 2 --steps 1 tries this out")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        print("gpu: torch sees none here; --device cpu --quick tries this out")
         return
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print_header(
-        f"gpu: LXMERT-base on VQA on one {name}, median of {args.rounds} rounds of {args.steps} "
-        "steps",
-        ["python", "-m", "tests.benchmarks.gpu", *sys.argv[1:]],
-    )
-    flop = count_flop()
-    print(f"{flop / 1e9:,.1f} GFLOP an example\n")
-    rows = []
-    for batch_size in args.batch_sizes:
-        for precision in args.precisions:
-            rates, gib = measure(device, batch_size, precision, args.steps, args.rounds)
-            rows.append([f"{batch_size}", precision, *describe(rates, gib, flop, precision, name)])
-    columns = ["batch", "precision", "examples/s", "least", "most", "TFLOP/s", "% of peak", "GiB"]
-    print_table(columns, rows)
+    bench = Bench(args)
+    name = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
+    print_header(f"gpu: one {name}", ["python", "-m", "tests.benchmarks.gpu", *sys.argv[1:]])
+    set_tf32(False)
+    result: dict[str, Any] = {"device": name, "torch": torch.__version__, "parts": {}}
+    failed = []
+    for part in args.parts:
+        try:
+            rows = parts[part](bench)
+        except Exception:
+            traceback.print_exc()
+            failed.append(part)
+            continue
+        if not rows:
+            print(f"\n{part}: left out, as the time is over (--minutes)")
+            continue
+        result["parts"][part] = rows
+        print(f"\n{part}")
+        print_table([*rows[0]], [[*row.values()] for row in rows])
+        if args.out:
+            args.out.write_text(json.dumps(result, indent=1))
+    if failed:
+        sys.exit(f"gpu: failed: {', '.join(failed)}")
 
 
-def describe(
-    rates: list[float], gib: float, flop: float, precision: Precision, device: str
-) -> list[object]:
-    """Give the cells of a row; no rates: there was not enough memory."""
-    if not rates:
-        return ["out of memory", *["-"] * 5]
-    rate = statistics.median(rates)
-    peaks = next((found for name, found in PEAKS.items() if name in device), {})
-    share = 100 * rate * flop / 1e12 / peaks[precision] if precision in peaks else "-"
-    return [rate, min(rates), max(rates), rate * flop / 1e12, share, gib or "-"]
+def photographs(resize: Callable[[np.ndarray], np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return two photographs of 300 x 500 pixels, resized, and their original sizes."""
+    data = Path(skimage.__file__).parent / "data"
+    raw = [np.ascontiguousarray(as_bgr(data / name)[:300, :500]) for name in NAMES]
+    return [resize(image) for image in raw], np.array([image.shape[:2] for image in raw], np.int32)
 
 
-def measure(
-    device: torch.device, batch_size: int, precision: Precision, steps: int, rounds: int
-) -> tuple[list[float], float]:
-    """Give the examples/s of each round, and the most memory that was in use, GiB."""
-    is_cuda = device.type == "cuda"
-    if is_cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-    try:
-        step = training_step(lxmert().to(device), batch_of(batch_size, pin=is_cuda), precision)
-        for _ in range(WARM):
-            step()
-        rates = []
-        for _ in range(rounds):
-            began = time.perf_counter()
-            for _ in range(steps):
-                loss = step()
-            # What a loss is is known when the device is done.
-            if not torch.isfinite(loss):
-                sys.exit(f"gpu: the loss in {precision} is {loss.item()}")
-            rates.append(steps * batch_size / (time.perf_counter() - began))
-    except torch.cuda.OutOfMemoryError:
-        return [], 0
-    return rates, torch.cuda.max_memory_allocated(device) / 2**30 if is_cuda else 0
+def parity(bench: Bench) -> Rows:
+    """Compare each precision with the CPU in fp32: boxes that match, and their vectors."""
+    rows: Rows = []
+    for preset in PRESETS:
+        find, images, hw = bench.finder(preset, "fp32", "fp32", torch.device("cpu"))
+        expected = find(images, hw)
+        for precision in bench.precisions:
+            for backbone in dict.fromkeys(("fp32", precision)):
+                find, *_ = bench.finder(preset, precision, backbone, bench.device)
+                found = find(images, hw)
+                rows.append(
+                    {"preset": preset.name, "res5": precision, "backbone": backbone}
+                    | compared(expected, found)
+                )
+    return rows
 
 
-def training_step(
-    model: nn.Module, batch: ModelInputs, precision: Precision
-) -> Callable[[], torch.Tensor]:
-    """Make the function that trains a step and gives its loss."""
-    device = next(model.parameters()).device
-    optimizer = make_optimizer(model, OptimSection(), frozenset())
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.train()
-
-    def step() -> torch.Tensor:
-        with autocast(precision, device):
-            outputs = model(batch.to(device, non_blocking=True))
-        loss: torch.Tensor = sum(loss.mean for loss in outputs.losses.values())
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(parameters, 5.0)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
-
-    return step
+def compared(expected: RegionBatch, found: RegionBatch) -> dict[str, float]:
+    """Return the share of boxes that match at an IoU of 0.9, and their vectors' mean cosine."""
+    matched, most, cosines = 0, 0, []
+    for one, two in zip(expected, found, strict=True):
+        pairs = match(one.boxes, two.boxes, one.obj_ids, two.obj_ids, IOU)
+        x, y = one.visual_feats[pairs.a], two.visual_feats[pairs.b]
+        norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+        cosines += ((x * y).sum(axis=1) / norms).tolist()
+        matched, most = matched + len(x), most + max(len(one.boxes), len(two.boxes))
+    return {"matched %": 100 * matched / most, "cosine": float(np.mean(cosines))}
 
 
-def count_flop() -> float:
-    """Count the FLOP of the matrix products of one example in a step."""
-    step = training_step(lxmert(), batch_of(2), "fp32")
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops() / 2
+def speed(bench: Bench) -> Rows:
+    """Measure images/s of each detector, precision and batch size, and TFLOP/s beside a matmul."""
+    products = {precision: matmul(bench, precision) for precision in bench.precisions}
+    rows: Rows = []
+    for preset in PRESETS:
+        for precision in bench.precisions:
+            for backbone in dict.fromkeys(("fp32", precision)):
+                find, images, hw = bench.finder(preset, precision, backbone, bench.device)
+                name = f"{preset.name} {precision}/{backbone}"
+                rows += rates(bench, name, find, images, hw, products[precision])
+    with tempfile.TemporaryDirectory() as folder:
+        fpn = write_network(Path(folder), "FPN").options(device=bench.device.type, **bench.size)
+        lite = DetectorSection(device=bench.device.type)
+        for name, detector, options in (("lite", Lite, lite), ("FPN, narrow", Detectron, fpn)):
+            images, hw = photographs(detector.resize(options))
+            rows += rates(bench, name, detector(options), images, hw, products["fp32"])
+        if bench.hf:
+            weights = write_hf(bench.state, Path(folder) / "pytorch_model.bin")
+            images, hw = photographs(VgPbua.resize(DetectorSection(**bench.size)))
+            took = bench.seconds(peer(bench.hf, weights, images[0], bench.device.type))
+            rows.append(row("Hugging Face's loop", 1, took, 0, 0))
+    return rows
 
 
-def lxmert() -> nn.Module:
-    """Build LXMERT-base with random parameters."""
-    torch.manual_seed(0)
-    labels = tuple(f"answer {number}" for number in range(ANSWERS))
-    goal = Goal("labels", DIM, labels=labels, soft=True)
-    model: nn.Module = load_model(ModelSection(name="lxmert"), goal)
-    return model
+def rates(
+    bench: Bench, name: str, find: Detect, images: list[np.ndarray], hw: np.ndarray, product: float
+) -> Rows:
+    """Measure a detector at each batch size; none where the time is over."""
+    rows: Rows = []
+    for size in bench.batches:
+        if time.monotonic() > bench.ends:
+            break
+        some = [images[0]] * size
+        sizes = np.repeat(hw[:1], size, axis=0)
+        with FlopCounterMode(display=False) as counter:
+            find(some, sizes)
+        flop = counter.get_total_flops() if bench.device.type == "cuda" else 0
+        took = bench.seconds(lambda some=some, sizes=sizes: find(some, sizes))  # type: ignore[misc]
+        rows.append(row(name, size, took, flop, product))
+    return rows
 
 
-def batch_of(size: int, *, pin: bool = False) -> ModelInputs:
-    """Draw a batch: every text as long as LXMERT's longest, every image with 36 regions."""
-    torch.manual_seed(1)
-    corners = torch.rand(size, REGIONS, 2, 2).sort(dim=2).values.flatten(2)
-    tensors = {
-        "input_ids": torch.randint(999, 30_000, (size, TOKENS)),
-        "attention_mask": torch.ones(size, TOKENS, dtype=torch.int64),
-        "token_type_ids": torch.zeros(size, TOKENS, dtype=torch.int64),
-        "visual_feats": torch.rand(size, REGIONS, DIM).half(),
-        "visual_pos": corners,
-        "visual_attention_mask": torch.ones(size, REGIONS, dtype=torch.int64),
-        "targets": (torch.rand(size, ANSWERS) > 0.999).float(),
-        "label_ids": torch.randint(ANSWERS, (size,)),
+def row(name: str, size: int, took: list[float], flop: float, product: float) -> dict[str, Any]:
+    """Return the cells of a detector: median, least and most images/s, and TFLOP/s."""
+    return {
+        "detector": name,
+        "batch": size,
+        "images/s": size / statistics.median(took),
+        "least": size / max(took),
+        "most": size / min(took),
+        "TFLOP/s": flop / statistics.median(took) / 1e12,
+        "of a matmul": product,
     }
-    if pin:
-        tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-    ids = tuple(map(str, range(size)))
-    return ModelInputs(example_ids=ids, image_ids=tuple((one,) for one in ids), **tensors)
+
+
+def matmul(bench: Bench, precision: Precision) -> float:
+    """Return the TFLOP/s of a product of two square matrices."""
+    side = 256 if bench.quick else 8192
+    with tf32(precision == "tf32"):
+        a = torch.rand(side, side, device=bench.device, dtype=DTYPES[precision])
+        took = bench.seconds(lambda: a @ a)
+    return 2 * side**3 / statistics.median(took) / 1e12
+
+
+def actor(bench: Bench) -> Rows:
+    """Measure ``vlray extract`` without Ray: files are decoded while the device computes.
+
+    The rate is that of the additional images of a larger run, without loading the detector.
+    """
+    preset, precision = VgPbua, bench.precisions[min(2, len(bench.precisions) - 1)]
+    seconds: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights = write_hf(bench.state, folder / "model.safetensors")
+        raw = Image.open(Path(skimage.__file__).parent / "data" / NAMES[0]).convert("RGB")
+        for count in (2, 8) if bench.quick else (64, 512):
+            source = folder / f"{count}"
+            source.mkdir()
+            for number in range(count):
+                crop = raw.crop((number % 50, number % 30, 500 + number % 50, 300 + number % 30))
+                crop.save(source / f"{number:05}.jpg", quality=90)
+            began = time.perf_counter()
+            vlray.extract(
+                str(source),
+                str(folder / f"out{count}"),
+                preset.name,
+                weights=str(weights),
+                device=bench.device.type,
+                precision=precision,
+                cluster={"address": "none"},
+                **bench.size,
+                **bench.topk,
+            )
+            seconds[count] = time.perf_counter() - began
+    few, many = seconds
+    rate = (many - few) / (seconds[many] - seconds[few])
+    return [{"detector": f"{preset.name} {precision}", "images": many, "images/s": rate}]
+
+
+def training(bench: Bench) -> Rows:
+    """Measure steps of LXMERT and VisualBERT at several batch sizes."""
+    name = torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU"
+    peaks = next((found for key, found in gpu_training.PEAKS.items() if key in name), {})
+    rows: Rows = []
+    for model in ("lxmert", "visualbert"):
+        flop = gpu_training.count_flop(model)
+        for size in (2,) if bench.quick else (32, 256):
+            for precision in bench.precisions:
+                if time.monotonic() > bench.ends:
+                    return rows
+                steps = 1 if bench.quick else 20
+                found, gib = gpu_training.measure(
+                    model, bench.device, size, precision, steps, bench.rounds
+                )
+                rate = statistics.median(found) if found else 0.0
+                share = 100 * rate * flop / 1e12 / peaks[precision] if precision in peaks else 0.0
+                rows.append(
+                    {"model": model, "batch": size, "precision": precision, "examples/s": rate}
+                    | {"TFLOP/s": rate * flop / 1e12, "% of peak": share, "GiB": gib}
+                )
+    return rows
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ No code of a peer is part of vlray; FOLDER holds your own copies of
     vmb     https://github.com/ronghanghu/vqa-maskrcnn-benchmark-m4c (a copy of
             vedanuj/vqa-maskrcnn-benchmark), as vqa-maskrcnn-benchmark-m4c/, and
             https://github.com/facebookresearch/mmf, as mmf/
+    vinvl   https://github.com/microsoft/scene_graph_benchmark: FOLDER is the copy itself
 
 ``--narrow`` compares a network of few channels instead of the real size, in seconds instead of
 minutes a photograph. Regions are compared row by row, in order, in fp32.
@@ -27,7 +28,11 @@ import pytest
 from tests.benchmarks.report import print_header
 
 PHOTOGRAPHS = Path(__file__).parents[2].parent / "shared" / "fixtures" / "butd"
-PEERS = {"grid": "tests.benchmarks.grid_parity", "vmb": "tests.benchmarks.vmb_parity"}
+PEERS = {
+    "grid": "tests.benchmarks.grid_parity",
+    "vinvl": "tests.benchmarks.vinvl_parity",
+    "vmb": "tests.benchmarks.vmb_parity",
+}
 
 
 def main() -> None:

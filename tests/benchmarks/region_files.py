@@ -61,7 +61,7 @@ def make(work: Path, images: int, questions: int, *, tsv: bool) -> None:
         _tsv(target, images)
 
 
-def _images(images: int) -> Iterator[RegionBatch]:
+def regions_of(images: int) -> Iterator[RegionBatch]:
     """Yield the images one after the other."""
     rng = np.random.default_rng(0)
     drawn = np.maximum(rng.normal(0.2, 1, (POOL, COUNT, DIM)), 0).astype(np.float16)
@@ -90,7 +90,7 @@ def _output(out: Path, images: int) -> None:
         "settings": {},
     }
     schema = regions_schema(DIM, "float16", about)
-    source = _images(images)
+    source = regions_of(images)
     for begin in tqdm(range(0, images, SHARD), desc="output", unit="part", disable=None):
         numbers = range(begin, min(begin + SHARD, images))
         batch = RegionBatch.concat([next(source) for _ in numbers])
@@ -112,7 +112,7 @@ def _tsv(path: Path, images: int) -> None:
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as stream:
         for image, regions in enumerate(
-            tqdm(_images(images), total=images, desc="TSV", unit="image", disable=None)
+            tqdm(regions_of(images), total=images, desc="TSV", unit="image", disable=None)
         ):
             assert regions.obj_ids is not None
             assert regions.attr_ids is not None

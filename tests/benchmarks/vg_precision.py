@@ -1,7 +1,8 @@
 """What half precision changes in the regions of the Visual Genome detector.
 
-    python -m tests.benchmarks.vg_precision [--photographs FOLDER] [--precisions bf16 fp16]
+    python -m tests.benchmarks.vg_precision [--photographs FOLDER] [--precisions bf16 bf16/bf16]
 
+A precision is that of res5; behind a slash, that of the backbone may follow, otherwise fp32.
 Each photograph is run in fp32 and in the others, under both presets, with random weights that give
 spread scores. Boxes are matched as ``vlray compare --iou-thresh 0.9`` does.
 """
@@ -22,7 +23,7 @@ from tests.detect.vg_weights import random_vg_state
 from vlray.comparison.matching import match
 from vlray.config.detector import DetectorSection
 from vlray.detect.visual_genome.detector import VgCaffe, VgDetector, VgPbua
-from vlray.detect.visual_genome.model import DTYPES, build_vg
+from vlray.detect.visual_genome.model import build_vg
 from vlray.detect.visual_genome.regions import RegionFinder
 from vlray.images.decode import as_bgr
 from vlray.regions.batch import RegionBatch
@@ -42,7 +43,7 @@ def main() -> None:
     )
     parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS)
     parser.add_argument("--images", type=int, default=0, help="use only this many; 0: all")
-    parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=["bf16"])
+    parser.add_argument("--precisions", nargs="+", default=["bf16"])
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     print_header("Half precision against fp32", sys.argv)
@@ -79,10 +80,11 @@ def main() -> None:
 
 def detected(precision: str, device: str, paths: list[Path]) -> dict[tuple[str, str], RegionBatch]:
     """Find the regions of every photograph under both presets."""
-    network = build_vg(random_vg_state(), precision, torch.device(device))
+    res5, _, backbone = precision.partition("/")
+    network = build_vg(random_vg_state(), res5, torch.device(device), backbone or "fp32")
     found = {}
     for preset in PRESETS:
-        options = DetectorSection(name=preset.name, precision=precision)
+        options = DetectorSection(name=preset.name)
         find, resize = RegionFinder(network, preset.rules(options), options), preset.resize(options)
         for path in paths:
             image = as_bgr(path)

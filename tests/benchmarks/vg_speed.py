@@ -75,7 +75,7 @@ def main() -> None:
     if args.hf:
         with tempfile.TemporaryDirectory() as name:
             weights = write_hf(state, Path(name) / "pytorch_model.bin")
-            parts[PEER] = _peer(args.hf, weights, photograph, args.device)
+            parts[PEER] = peer(args.hf, weights, photograph, args.device)
     seconds: Seconds = {name: [] for name in parts}
     for number in range(args.rounds + 1):  # the first one warms up
         for name, part in parts.items():
@@ -146,7 +146,7 @@ def _matmul(precision: str, device: str) -> Callable[[], object]:
     return product
 
 
-def _peer(folder: Path, weights: Path, photograph: np.ndarray, device: str) -> Callable[[], object]:
+def peer(folder: Path, weights: Path, photograph: np.ndarray, device: str) -> Callable[[], object]:
     _, model = hf_network(folder, str(weights))
     model.to(device)
     pixels = torch.from_numpy(photograph.astype(np.float32)) - torch.tensor(MEAN)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fixtures.growing import GrowingCluster
 from vlray.cluster.capacity import Node, ResourcePlan
 from vlray.cluster.growth import Size, plan_actors
 from vlray.config.cluster import ClusterSection
@@ -19,33 +19,8 @@ CPU = Node(2, 0)
 GPU = Node(4, 1)
 
 
-class Cluster:
-    """A head node without resources, and nodes that join one by one, each after a pause."""
-
-    def __init__(self, *coming: Node, on_demand: bool = True) -> None:
-        self.requests: list[tuple[dict[str, float], int]] = []
-        self._on_demand = on_demand
-        self._living, self._coming = [HEAD], list(coming)
-
-    def nodes(self) -> list[Node]:
-        return self._living
-
-    def starts_on_demand(self) -> bool:
-        return self._on_demand
-
-    def request(self, bundle: Mapping[str, float], actors: int) -> None:
-        self.requests.append((dict(bundle), actors))
-
-    def refused(self, bundle: Mapping[str, float]) -> int | None:
-        return None
-
-    def pause(self, seconds: float) -> None:
-        if self._coming:
-            self._living = [*self._living, self._coming.pop(0)]
-
-
 def planned(
-    cluster: Cluster, *, on_cpu: bool = False, shards: int = 100, **options: object
+    cluster: GrowingCluster, *, on_cpu: bool = False, shards: int = 100, **options: object
 ) -> tuple[ResourcePlan, int]:
     plan, growth = plan_actors(
         ClusterSection.model_validate(options), shards, cluster, on_cpu=on_cpu
@@ -56,10 +31,10 @@ def planned(
 def test_a_cluster_scaled_to_zero_is_asked_for_gpus_and_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cluster = Cluster(GPU, GPU)
+    cluster = GrowingCluster([HEAD], [HEAD, GPU])
     with caplog.at_level(logging.INFO):
         plan, most = planned(cluster)
-    assert plan == ResourcePlan(1, 1, 1, 1, 0.5)  # begins with the first node
+    assert plan == ResourcePlan(1, 4, 1, 1)  # begins with the first node
     assert most == 100  # and uses all that join, up to one for each shard
     assert cluster.requests == [({"CPU": 1, "GPU": 1}, 100)]
     assert "waiting for nodes: 1 GPUs are requested (1 actors x 1)" in caplog.text
@@ -67,8 +42,7 @@ def test_a_cluster_scaled_to_zero_is_asked_for_gpus_and_waited_for(
 
 
 def test_a_run_begins_on_the_nodes_that_live_and_asks_for_the_rest() -> None:
-    cluster = Cluster(GPU)
-    cluster.pause(0)
+    cluster = GrowingCluster([HEAD, GPU])
     plan, most = planned(cluster, actors=8)
     assert (plan.actors, most) == (1, 8)
     assert cluster.requests == [({"CPU": 1, "GPU": 1}, 8)]
@@ -76,25 +50,30 @@ def test_a_run_begins_on_the_nodes_that_live_and_asks_for_the_rest() -> None:
 
 def test_cpu_nodes_that_live_are_no_substitute_for_gpus_that_are_gone() -> None:
     with pytest.raises(ValueError, match=r"in 0.01 seconds: 1 GPUs .*device cpu extracts on CPUs"):
-        planned(Cluster(CPU, CPU), wait=0.01)
-    cluster = Cluster(CPU)
-    assert planned(cluster, on_cpu=True) == (ResourcePlan(2, 0.62, 0, 1, 0.5), 100)
+        planned(GrowingCluster([HEAD, CPU]), wait=0.01)
+    cluster = GrowingCluster([HEAD, CPU])
+    assert planned(cluster, on_cpu=True) == (ResourcePlan(2, 1, 0, 1), 100)
     assert cluster.requests == [({"CPU": 1}, 100)]
 
 
 def test_a_request_is_withdrawn_when_nothing_came_of_it() -> None:
-    cluster = Cluster()
-    with pytest.raises(ValueError, match=r"no node with room for a detector has joined in 0.01"):
+    cluster = GrowingCluster([HEAD])
+    with pytest.raises(ValueError, match=r"too few nodes have joined in 0.01"):
         planned(cluster, wait=0.01, actors=3)
     assert cluster.requests == [({"CPU": 1, "GPU": 1}, 3), ({"CPU": 1, "GPU": 1}, 0)]
 
 
-@pytest.mark.parametrize("options", [{"wait": 0}, {}])
-def test_a_cluster_that_does_not_grow_is_asked_for_nothing(options: dict[str, float]) -> None:
-    cluster = Cluster(on_demand=bool(options))
-    with pytest.raises(ValueError, match=r"0.75 CPUs are requested .* has 0; lower"):
+@pytest.mark.parametrize("options", [{"wait": 0}, {"address": "local"}, {}])
+def test_a_cluster_that_does_not_grow_is_asked_for_nothing(options: dict[str, object]) -> None:
+    cluster = GrowingCluster([HEAD], on_demand=bool(options))
+    with pytest.raises(ValueError, match=r"1 CPUs are requested .* has 0; lower"):
         planned(cluster, **options)
     assert cluster.requests == []
+
+
+def test_labels_that_no_node_has_are_named() -> None:
+    with pytest.raises(ValueError, match=r"no living node has the labels kind=big \(--cluster"):
+        planned(GrowingCluster([], on_demand=False), label_selector={"kind": "big"})
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.booleans())

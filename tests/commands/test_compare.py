@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlray import compare
+from vlray import compare, convert
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
 from vlray.regions.schema import regions_schema, to_table
@@ -98,7 +98,7 @@ def test_limits_that_are_not_reached_end_with_status_1(outputs, capsys) -> None:
     ("arguments", "words"),
     [
         (["nowhere", "fp32"], "A: nowhere does not exist"),
-        (["fp32", "fp32/labels.json"], "vlray convert fp32/labels.json NEW_FOLDER"),
+        (["fp32", "fp32/labels.json"], "fp32/labels.json matches no supported format: it is JSON"),
         (["fp32", "bf16", "--split", "valid"], "choose from: train"),
         (["fp32", "bf16", "--iou-thresh", "2"], "less than or equal to 1"),
         (["fp32"], "B (b) is missing"),
@@ -125,3 +125,22 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--iou-thresh" in done.stdout
+
+
+def test_files_of_other_tools_are_compared_as_they_are(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert.main(["fp32", "there.tsv"])
+    capsys.readouterr()
+    compare.main(["there.tsv", "fp32", "--report", "report"])
+    shown = capsys.readouterr()
+    assert "A: importing there.tsv (tsv10) for this command" in shown.err
+    result = json.loads((outputs / "report" / "compare.json").read_text())
+    assert result["a"]["path"] == "there.tsv"
+    assert result["overall"]["matched_share"] == 1
+    assert result["overall"]["cosine"]["min"] == pytest.approx(1, abs=1e-6)
+    (outputs / "notes.txt").write_text("nothing of that kind\n")
+    with pytest.raises(SystemExit) as ended:
+        compare.main(["fp32", "notes.txt"])
+    assert ended.value.code == 2
+    assert "B: notes.txt matches no supported format: it is text" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def test_what_is_set_is_shown_until_it_is_unset(env, tmp_path) -> None:
     status, out, _ = env()
     assert status == 0
     rows = [line.split(maxsplit=2) for line in out.splitlines()]
-    every = "extract, view, convert, compare, datasets, train, test, tune, pipeline, logs"
+    every = "extract, view, convert, compare, datasets, train, test, export, tune, pipeline, logs"
     every += ", configs, doctor"
     assert rows == [
         ["key", "value", "used by"],

@@ -226,7 +226,7 @@ def test_more_actors_than_the_cluster_holds_are_refused_with_the_numbers(
     with pytest.raises(SystemExit) as stop:
         run(photos, tmp_path / "out", grid_detector, "--actors", "8")
     assert stop.value.code == 2
-    assert "7.23 CPUs are requested (8 actors x 0.81," in caplog.text
+    assert "8 CPUs are requested (8 actors x 1), but the cluster has 4" in caplog.text
     with pytest.raises(SystemExit):
         run(photos, tmp_path / "out", grid_detector, "--gpus-per-actor", "2", "--actors", "1")
     assert "2 GPUs are requested" in caplog.text
@@ -239,7 +239,7 @@ def test_the_run_folder_repeats_the_run_and_holds_the_actors_words(
     run(photos, tmp_path / "one", grid_detector, "--project", "mine", "--max-boxes", "40")
     (folder,) = (tmp_path / "runs" / "mine").iterdir()
     (log,) = folder.glob("mine-extract-*.log")
-    assert "detectors: 1 x 0.81 CPUs" in log.read_text()
+    assert "detectors: 1 x 1 CPUs" in log.read_text()
     assert "5 images" in log.read_text()
     assert "vlray" in (folder / "requirements.txt").read_text()
     settings = str(folder / "settings.yaml")

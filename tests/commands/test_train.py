@@ -137,7 +137,10 @@ def test_a_training_that_is_stopped_leaves_a_checkpoint(
     [
         (["--objective", "choices"], "objective choices needs choices, but the labels of vqa-rad"),
         (["--validation.valid", "vqa-rad:dev"], "dev"),
-        (["--accumulate", "3"], "batch_size=8 is not divisible by 1 workers times accumulate=3"),
+        (
+            ["--accumulate", "3"],
+            "batch_size=8 cannot be divided into accumulate=3 batches for 1 worker",
+        ),
         (["--batch-size", "128"], "100 examples do not fill a single batch of 128"),
         (["--model.freeze", "nothing.*"], r"model.freeze nothing\.\* matches none"),
         (["--model.name", "lxmret"], "did you mean 'lxmert'"),

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from tests.detect.vg_flavours import write_hf
 from tests.detect.vg_weights import random_vg_state
+from tests.detect.vinvl_weights import random_vinvl_state
 from vlray.detect.visual_genome.checkpoint import load_vg
 
 
@@ -26,3 +28,9 @@ def vg_weights_file(build_once: Callable[..., Path], heavy: None) -> Path:
         converted.rename(folder / "vg.safetensors")
 
     return build_once("vg", fill) / "vg.safetensors"
+
+
+@pytest.fixture(scope="session")
+def vinvl_state() -> dict[str, Tensor]:
+    """Random tensors of a narrow VinVL detector, not to be changed."""
+    return random_vinvl_state()

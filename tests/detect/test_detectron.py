@@ -258,6 +258,24 @@ def test_a_panoptic_network_is_its_box_head(write: Write, photographs: list[np.n
     np.testing.assert_array_equal(one.visual_feats, two.visual_feats)
 
 
+def test_fc6_is_the_layer_before_the_predictors_input(
+    write: Write, photographs: list[np.ndarray]
+) -> None:
+    network = write("FPN")
+    image, hw = photographs[0][:128, :128], np.array([(128, 128)], np.int32)
+    fc6, fc7, pooled = (
+        Detectron(network.options(features=f))([image], hw) for f in ("fc6", "fc7", "pooled")
+    )
+    np.testing.assert_array_equal(fc7.visual_feats, pooled.visual_feats)
+    np.testing.assert_array_equal(fc6.boxes, pooled.boxes)
+    weights = torch.load(network.weights)["model"]
+    layer = [weights[f"roi_heads.box_head.fc2.{part}"] for part in ("weight", "bias")]
+    expected = torch.nn.functional.linear(torch.from_numpy(fc6.visual_feats), *layer).relu()
+    np.testing.assert_allclose(pooled.visual_feats, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="features=fc6 needs a box head with at least 1 fully"):
+        Detectron(write("C4").options(features="fc6"))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_cuda_is_refused(write: Write) -> None:
     with pytest.raises(ValueError, match="this process has no CUDA device"):

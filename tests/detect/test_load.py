@@ -169,7 +169,7 @@ def test_settled_options_hold_in_other_folders_and_processes(
         ("mime", r"unknown detector 'mime'; did you mean 'mine'\?"),
         (
             "something",
-            r"unknown detector 'something'; choose one of lite, vg-caffe, vg-pbua, mine, a Det",
+            r"unknown detector .something.; choose one of lite, vg-caffe, vg-pbua, vinvl, mine, a",
         ),
         ("none.yaml", r"no configuration file 'none\.yaml'"),
         ("none.py:Mine", r"no such file"),
@@ -245,11 +245,13 @@ def test_lite_is_identified_by_its_weights() -> None:
     assert own == identify(options("lite"))
 
 
-@pytest.mark.parametrize("given", [{"precision": "bf16"}, {"post_nms_topk": 100}])
+@pytest.mark.parametrize(
+    "given", [{"precision": "bf16"}, {"post_nms_topk": 100}, {"backbone_precision": "bf16"}]
+)
 def test_options_of_the_visual_genome_detector_are_refused_before_another_is_loaded(
     given: dict[str, Any],
 ) -> None:
     (name,) = given
-    with pytest.raises(ValueError, match=rf"detector\.{name}=.* works only with vg-caffe and"):
+    with pytest.raises(ValueError, match=rf"detector\.{name}=.* works only with vg-caffe(,| and)"):
         check_modes(DetectorSection(**given), boxes_given=False)
     check_modes(DetectorSection(name="vg-caffe", **given), boxes_given=False)

@@ -23,8 +23,8 @@ from vlray.detect.vinvl.layout import ANCHOR_SCALES, PIXEL_MEAN, STAGES, Layout,
 from vlray.detect.visual_genome.shapes import caffe_anchors
 
 PUBLISHED = Layout((3, 8, 36, 3), 64, 256, 32, 256, 1594, 524)
-NARROW = Layout((1, 1, 1, 1), 16, 32, 4, 32, 120, 40, 16, 32)
-"""A network for tests: 0.2 million weights, and feature vectors of 256 numbers."""
+NARROW = Layout((1, 1, 1, 3), 16, 32, 4, 32, 120, 40, 16, 32)
+"""A network for tests: 0.9 million weights, and feature vectors of 256 numbers."""
 
 _HEAD = "roi_heads.box.feature_extractor"
 _PREDICTOR, _ATTRIBUTES = "roi_heads.box.predictor", "attribute.predictor"

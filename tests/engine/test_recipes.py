@@ -18,7 +18,8 @@ RECIPES = {
     for name, path in shipped().items()
     if name.startswith(("train/lxmert-", "train/visualbert-", "train/volta-"))
 }
-SIZES = "hidden_size=16,num_attention_heads=2,intermediate_size=16"
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "is", "photo", "man", "number", "?")
+SIZES = f"vocab_size={len(WORDS)},hidden_size=16,num_attention_heads=2,intermediate_size=16"
 LAYERS = {"lxmert": "l_layers=1,x_layers=1,r_layers=1", "visualbert": "num_hidden_layers=1"}
 STEPS = 10
 
@@ -27,6 +28,7 @@ STEPS = 10
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("official")
     write_official(folder)
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS))
     return folder
 
 
@@ -46,7 +48,8 @@ def test_a_recipe_trains_on_data_in_the_official_layout(
             *("--model.name", model, "--model.weights", ""),
             *("--model.architecture", f"{SIZES},{LAYERS[model]}"),
             *("--batch-size", "4", "--steps", str(STEPS), "--log-every", "1"),
-            *("--loader.max-tokens", "16", "--evaluate-every", str(STEPS), "--patience", "0"),
+            *("--loader.max-tokens", "16", "--loader.tokenizer", str(official / "vocab.txt")),
+            *("--evaluate-every", str(STEPS), "--patience", "0"),
         ],
     )
     progress = work(config, tmp_path / "run")

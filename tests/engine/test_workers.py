@@ -9,12 +9,13 @@ import pytest
 import ray
 
 from tests.deadlines import wait_until
+from tests.fixtures.growing import GrowingCluster
 from tests.fixtures.tiny import losses
 from vlray.cluster.capacity import Node
 from vlray.config.training import WorkersSection
 from vlray.engine.trainer import run_training
 from vlray.engine.work import work
-from vlray.engine.workers import RemoteStop, TrainControl, allocate
+from vlray.engine.workers import RemoteStop, TrainControl, _allocate_when_up, allocate
 from vlray.models.checkpoint import CheckpointInfo
 
 TWO = {"workers": 2, "cpus_per_worker": 0.5}
@@ -41,6 +42,9 @@ def test_a_worker_is_killed_and_the_losses_are_those_of_one_worker(
     assert progress.best == pytest.approx(expected.best, rel=1e-4)
     ones, twos = (CheckpointInfo.read(Path(config.output, "last")) for config in (one, two))
     assert (ones.step, ones.epoch) == (twos.step, twos.epoch) == (12, 1.2)
+    # Ray Train knows where each checkpoint is, and has no copy of it.
+    (pointer,) = (tmp_path / "run-2" / "ray").glob("step-00000012/*")
+    assert pointer.read_text() == f"{two.output}/step-00000012\n"
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -68,6 +72,16 @@ def test_workers_hear_that_they_are_to_stop() -> None:
     wait_until(stop.requested)
 
 
+def test_workers_wait_for_the_gpus_of_a_cluster_that_grows() -> None:
+    cluster = GrowingCluster([Node(0, 0)], [Node(0, 0), Node(32, 8)])
+    assert _allocate_when_up(WorkersSection(), cluster) == (8, 1)
+    assert cluster.requests == [({"CPU": 1, "GPU": 1}, 1), ({"CPU": 1, "GPU": 1}, 0)]
+    cluster = GrowingCluster([Node(4, 0)])
+    assert _allocate_when_up(WorkersSection(workers=3, use_gpu="no"), cluster) == (3, 0)
+    with pytest.raises(ValueError, match=r"none of .* has a GPU; .*use-gpu no trains on CPUs"):
+        _allocate_when_up(WorkersSection(wait=0.01), cluster)
+
+
 def test_what_the_cluster_does_not_hold_is_refused() -> None:
     nodes = [Node(4, 0), Node(2, 0)]
     assert allocate(WorkersSection(), nodes) == (1, 0)
@@ -77,5 +91,12 @@ def test_what_the_cluster_does_not_hold_is_refused() -> None:
         allocate(WorkersSection(workers=2, cpus_per_worker=3), nodes)
     with pytest.raises(ValueError, match=r"3 workers .* 1 GPUs .* 2 GPUs hold 2"):
         allocate(WorkersSection(workers=3), [Node(8, 2)])
+    elastic = WorkersSection.model_validate({"workers": "2:8"})
+    assert (elastic.min_workers, elastic.workers) == (2, 8)
+    assert allocate(elastic, nodes) == (8, 0)  # six at first
+    with pytest.raises(ValueError, match=r"2 workers .* hold 1; lower"):
+        allocate(elastic, [Node(1, 0)])
+    with pytest.raises(ValueError, match=r"min_workers=9 exceeds workers=8; pass MIN:MAX"):
+        WorkersSection(workers=8, min_workers=9)
     with pytest.raises(ValueError, match="none of the cluster's 2 nodes has a GPU"):
         allocate(WorkersSection(use_gpu="yes"), nodes)

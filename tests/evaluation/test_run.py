@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.outputs import write_output
+from tests.fixtures.random_outputs import write_output
 from tests.fixtures.world import ANSWERS, TRUTH, World
 from vlray.evaluation.report import table
 from vlray.evaluation.run import test as run_test

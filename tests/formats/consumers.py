@@ -217,3 +217,40 @@ def _load_dataset(place: Path) -> Any:
         assert split.features["visual_feats"].feature.length > 0
         assert split.features["boxes"].feature.length == 4
     return loaded
+
+
+def _indexed(place: Path, image_id: str) -> Any:
+    """TSVFile of scene_graph_benchmark and Oscar: seek to a line by the .lineidx beside it."""
+    offsets = [int(line) for line in place.with_suffix(".lineidx").read_text().splitlines()]
+    with place.open() as stream:
+        for offset in reversed(offsets):
+            stream.seek(offset)
+            key, content = (part.strip() for part in stream.readline().split("\t"))
+            if key == image_id:
+                return json.loads(content)
+    raise KeyError(image_id)
+
+
+def vinvl_tsv(place: Path, image_id: str) -> Arrays:
+    """VinVL: the objects of predictions.tsv."""
+    objects = _indexed(place, image_id)["objects"]
+    features = [np.frombuffer(base64.b64decode(item["feature"]), np.float32) for item in objects]
+    return {
+        "features": np.array(features),
+        "boxes": np.array([item["rect"] for item in objects], np.float32),
+        "obj_ids": [int(item["class"].removeprefix("o")) for item in objects],
+    }
+
+
+def oscar(place: Path, image_id: str) -> Arrays:
+    """Oscar's run_captioning.py: vectors with boxes at their end, and labels in the same order."""
+    row = _indexed(place, image_id)
+    data = np.frombuffer(base64.b64decode(row["features"]), np.float32)
+    values = data.reshape(row["num_boxes"], -1) if row["num_boxes"] else np.zeros((0, 6))
+    labels = _indexed(place.with_name(place.stem + ".label.tsv"), image_id)
+    np.testing.assert_allclose(values[:, -2:], values[:, -4:-2] - values[:, -6:-4], atol=1e-6)
+    return {
+        "features": values[:, :-6],
+        "fractions": values[:, -6:-2],
+        "obj_ids": [int(item["class"].removeprefix("o")) for item in labels],
+    }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fixtures.outputs import write_output
+from tests.fixtures.made_up import write_output
 from tests.formats.written import assert_resumes, assert_same, read_all, some_images
 from vlray.config.convert import ConvertConfig
 from vlray.formats.exporting import export_output

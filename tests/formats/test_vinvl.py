@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.formats.written_text import Image, b64, write
+from vlray.formats.labels import read_labels
 from vlray.formats.readers.protocol import RawRegions, Unreadable
 from vlray.formats.readers.vinvl import VinvlReader
 
@@ -48,6 +49,22 @@ def test_oscars_vectors_end_with_their_boxes(tmp_path: Path) -> None:
     assert row.visual_feats.shape == (4, 2048)
     np.testing.assert_array_equal(row.boxes, fractions)
     assert row.remarks == ("normalized-boxes",)
+
+
+def test_vinvls_published_features_have_three_columns(tmp_path: Path) -> None:
+    fractions = IMAGE.boxes / np.float32([640, 480, 640, 480])
+    values = np.concatenate([np.ones((4, 8)), fractions, fractions[:, 2:] - fractions[:, :2]], 1)
+    (row,) = read(tmp_path, f"7\t4\t{b64(values, '<f4')}\n")
+    assert isinstance(row, RawRegions)
+    assert row.visual_feats.shape == (4, 8)
+    np.testing.assert_array_equal(row.boxes, fractions)
+
+
+def test_vinvls_label_map_gives_the_ids(tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    path.write_text('{"label_to_idx": {"dog": 2, "cat": 1}, "attribute_to_idx": {"old": 1}}')
+    labels = read_labels([str(path)])
+    assert (labels.objects, labels.attributes) == (("cat", "dog"), ("old",))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,13 +13,15 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from tests.fixtures.outputs import DIM, image, write_output
+from tests.fixtures.made_up import DIM, image, write_output
 from tests.formats import consumers
+from tests.formats.headers import header
 from vlray.config.convert import ConvertConfig
 from vlray.config.formats import FORMATS, WRITTEN
 from vlray.formats import exporting
 from vlray.formats.exporting import ExportResult, export_output
 from vlray.formats.importing import import_file
+from vlray.formats.writers.hf import split_name
 from vlray.regions.batch import RegionBatch
 from vlray.regions.output import RegionOutput, open_output
 
@@ -43,6 +46,8 @@ class Form:
 TRUST = {"trust_pickle": True}
 FORMS = {
     "tsv6": Form(consumers.tsv6, "out.tsv"),
+    "vinvl-tsv": Form(consumers.vinvl_tsv, "out.tsv"),
+    "oscar": Form(consumers.oscar, "out.tsv"),
     "mcan": Form(consumers.mcan),
     "openvqa": Form(consumers.openvqa),
     "cocobu": Form(consumers.cocobu),
@@ -58,6 +63,8 @@ FORMS = {
     "hf": Form(consumers.hf),
 }
 COUNTS = [5, 0, 7, 1]
+# What each form looks like; it was compared with the projects' documentation and loaders.
+GOLDEN = json.loads((Path(__file__).parent / "golden_headers.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +149,7 @@ def test_users_read_what_was_written_and_it_comes_back(
         first = open_output(str(source))
         for image_id in first.image_ids:
             assert_read(form.read(place, image_id), first[image_id])
+        assert source == even or header(name, place) == GOLDEN[name]
         back(place, place.parent / "back", first, form, info.lacks)
 
 
@@ -172,6 +180,11 @@ def test_what_broke_off_is_finished_by_the_same_command(
     for image_id in first.image_ids:
         assert_read(form.read(place, image_id), first[image_id])
     assert export(output, place, name).images == 0  # nothing is left to do
+
+
+def test_splits_have_names_that_datasets_accepts() -> None:
+    names = [split_name(split) for split in ("val", "", "all", "test-dev 2015")]
+    assert names == ["val", "train", "train", "test_dev_2015"]
 
 
 def test_every_written_form_is_tried_here() -> None:
@@ -214,3 +227,9 @@ def test_vectors_have_their_length_in_each_form(even: Path, tmp_path: Path) -> N
         "image_bb": ((5, 3, 4), "<f4"),
         "spatial_features": ((5, 3, 6), "<f4"),
     }
+
+
+@pytest.mark.parametrize("name", ["npz", "tsv10"])
+def test_the_other_forms_have_their_golden_headers(name: str, output: Path, tmp_path: Path) -> None:
+    export(output, tmp_path / "out", name)
+    assert header(name, tmp_path / "out") == GOLDEN[name]

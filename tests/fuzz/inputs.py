@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+import torch
 from PIL import Image as Picture
 
-from tests.fixtures.outputs import write_output
+from tests.fixtures import made_up
+from tests.fixtures.random_outputs import write_output
 from tests.formats import written, written_text
 from tests.fuzz.mutate import mutate
 from vlray import compare, convert, datasets, env, extract, pipeline, view
+from vlray.config.convert import ConvertConfig
+from vlray.formats.exporting import export_output
 
 GRID = Path(__file__).parents[1] / "stream" / "grid_detector.py"
 EXTRACT = ["--detector.name", f"{GRID}:GridDetector", "--cluster.address", "none"]
@@ -119,6 +126,55 @@ def _arrow(folder: Path) -> None:
     _sizes(folder, [image.image_id for image in written.some_images(3)])
 
 
+def _written(form: str, name: str) -> Callable[[Path], None]:
+    """Return what writes a form by its own writer."""
+
+    def write(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            images = {str(n): made_up.image(n, n + 1) for n in range(3)}
+            if form == "grid-pth":
+                images = {"0": made_up.image(0, 1)}  # one cell
+            source = made_up.write_output(Path(elsewhere) / "output", images)
+            place = str(folder / name)
+            export_output(ConvertConfig(source=str(source), output=place, format=form))
+        (folder / f"{name}.vlray.json").unlink()
+        _sizes(folder, list(images))
+
+    return write
+
+
+def _compressed(folder: Path) -> None:
+    _tsv10(folder)
+    data = (folder / "in.tsv").read_bytes()
+    (folder / "in.tsv").write_bytes(gzip.compress(data, mtime=0))
+
+
+def _chunk(folder: Path) -> None:
+    images = written.some_images(3)
+    values = {
+        f"{image.image_id}.jpg.npz": tuple(
+            torch.from_numpy(array) for array in (image.features, image.boxes, image.obj_probs)
+        )
+        for image in images
+    }
+    torch.save(values, folder / "in.th")
+    _sizes(folder, [image.image_id for image in images])
+
+
+def _visdial(folder: Path) -> None:
+    images = written.some_images(3, regions=4)
+    with h5py.File(folder / "in.h5", "w") as file:
+        file["image_ids"] = np.arange(len(images))
+        for name, values in {
+            "features": [image.features for image in images],
+            "boxes": [image.boxes for image in images],
+            "classes": [image.obj_ids + 1 for image in images],
+            "scores": [image.obj_probs for image in images],
+        }.items():
+            file[name] = np.stack(values)
+    _sizes(folder, [str(number) for number in range(len(images))])
+
+
 def _output(folder: Path) -> None:
     write_output(str(folder / "out"), [f"i{n}" for n in range(7)])
 
@@ -214,6 +270,14 @@ INPUTS = (
     _convert("hdf5", _hdf5, "in.h5"),
     _convert("butd", _butd, "train36.hdf5", "--trust-pickle"),
     _convert("arrow", _arrow, "in.arrow", *SIZES),
+    _convert("gzip", _compressed, "in.tsv"),
+    *(
+        _convert(form, _written(form, "in"), "in", *SIZES)
+        for form in ("cocobu", "uniter-npz", "m2-hdf5", "grid-pth", "coco-json", "webdataset", "hf")
+    ),
+    _convert("lmdb-uniter", _written("lmdb-uniter", "in.lmdb"), "in.lmdb", *SIZES),
+    _convert("visualbert-th", _chunk, "in.th", *SIZES),
+    _convert("visdial-hdf5", _visdial, "in.h5", *SIZES),
     Input("export", _output, convert.main, ("out", "new.tsv"), "*"),
     Input("view", _output, view.main, ("out",), "*"),
     Input("compare", _output, compare.main, ("out", "out"), "*"),

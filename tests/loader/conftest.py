@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.outputs import write_output
+from tests.fixtures.random_outputs import write_output
 from vlray.tasks.corpus import Corpus, CorpusSpec
 from vlray.tasks.example import Answers, Example
 from vlray.tasks.examples import ExampleTable, table_from

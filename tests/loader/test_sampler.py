@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -63,6 +64,20 @@ def test_training_workers_have_as_many_full_batches_and_share_no_example(
     drawn = seen(*workers)
     assert len(set(drawn)) == len(drawn) == size // (batch_size * world) * batch_size * world
     assert all(len(step.indices) == batch_size for worker in workers for step in worker)
+
+
+@given(st.integers(1, 7), st.integers(1, 7))
+def test_any_number_of_workers_trains_on_the_same_global_batches(world: int, other: int) -> None:
+    def batches(count: int) -> list[list[int]]:
+        workers = [
+            Sampler(parts_of(100), math.ceil(8 / count), rank=r, world=count, global_batch=8)
+            for r in range(count)
+        ]
+        steps = zip(*workers, strict=True)
+        return [[int(i) for one in step for i in one.indices] for step in steps]
+
+    assert batches(world) == batches(other)
+    assert [len(batch) for batch in batches(world)] == [8] * 12
 
 
 def test_one_worker_in_file_order_reads_as_the_file_is() -> None:

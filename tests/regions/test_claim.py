@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.outputs import write_output
+from tests.fixtures.random_outputs import write_output
 from vlray.regions.claim import claim
 from vlray.regions.output import open_output
 from vlray.storage import files

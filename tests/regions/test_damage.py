@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.fixtures.outputs import write_output
+from tests.fixtures.random_outputs import write_output
 from vlray.regions import open_output
 from vlray.regions.store import open_store
 

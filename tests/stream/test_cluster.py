@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -129,9 +130,14 @@ def test_a_run_that_loses_a_node_goes_on_and_gives_the_unbroken_output(
 ) -> None:
     from ray.cluster_utils import Cluster
 
-    flags = ["--detector.name", grid_detector, "--detector.options", '{"seconds": 0.3}']
+    hold = tmp_path / "hold"
+    hold.mkdir()
+    options = json.dumps({"hold": str(hold)})
+    flags = ["--detector.name", grid_detector, "--detector.options", options]
     flags += ["--shard-size", "4", "--env.runs-dir", str(tmp_path / "runs")]
     extract.main([str(many_photos), str(tmp_path / "unbroken"), *flags])
+    before = len(list(hold.iterdir()))
+    (hold / "wait").touch()
 
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
     # A node that is only slow to answer is not to be taken for a lost one.
@@ -163,10 +169,17 @@ def test_a_run_that_loses_a_node_goes_on_and_gives_the_unbroken_output(
         stack.callback(process.wait)
         stack.callback(process.kill)
         wait_until(
-            lambda: process.poll() is not None or list(tmp_path.glob("out/regions/part-*")), 240
+            lambda: process.poll() is not None or len(list(hold.iterdir())) == before + 5, 240
         )
         assert process.poll() is None, words.read_text()
         cluster.remove_node(node, allow_graceful=False)
+        # Otherwise the actors of the lost node may get the CPUs of others that are already done.
+        wait_until(
+            lambda: process.poll() is not None or "has lost nodes" in words.read_text(),
+            240,
+            failure=words.read_text,
+        )
+        (hold / "wait").unlink()
         assert process.wait() == 0, words.read_text()
     said = words.read_text()
     assert "detectors: 4 x 1 CPUs" in said

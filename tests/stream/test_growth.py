@@ -61,6 +61,6 @@ def test_a_cluster_without_nodes_starts_two_and_the_loss_of_one_changes_no_byte(
         process.kill()
         process.wait()
     lines = words.read_text()
-    assert "waiting for nodes: 0.75 CPUs are requested" in lines
+    assert "waiting for nodes: 1 CPUs are requested" in lines
     assert "60 images, 960 regions" in lines
     assert files_of(tmp_path / "out") == files_of(tmp_path / "unbroken")

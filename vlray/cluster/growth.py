@@ -10,22 +10,24 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
 import ray
 
 from vlray.cluster.capacity import Node, ResourcePlan, allocate, capacity_of, living_nodes
 from vlray.config.cluster import ClusterSection
+from vlray.config.training import WorkersSection
 from vlray.settings.wording import counted
 
 MOST = 1000  # actors that are requested unless the options name a number
 WAIT_S = 1800.0  # default of ``cluster.wait`` where nodes are started on demand
 ASK_S = 10.0  # between two requests; Ray Data's own requests replace them
-_ON_CPUS = "--detector.device cpu extracts on CPUs"
 POLL_S = 1.0  # between two looks at a cluster that has no room yet
 _GROUP = "ray.io/node-group"
 """Label of nodes that a cluster launcher, KubeRay or an autoscaler has started."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("vlray.cluster")
 
@@ -98,19 +100,22 @@ class RayCluster:
 class Growth:
     """The request of one run to the autoscaler, from the first node to the last shard."""
 
-    def __init__(self, cluster: Cluster, options: ClusterSection, gpus: float, most: int) -> None:
+    def __init__(
+        self, cluster: Cluster, cpus: float, gpus: float, most: int, *, explicit: bool
+    ) -> None:
         """Describe the request; `ask` sends it.
 
         Args:
             cluster: The cluster that may grow.
-            options: Resources of an actor.
+            cpus: CPUs of an actor.
             gpus: GPUs of an actor.
             most: Largest useful number of actors.
+            explicit: Whether a user has named this number.
         """
         self.most = most
         self._cluster = cluster
-        self._bundle = {"CPU": options.cpus_per_actor or 1} | ({"GPU": gpus} if gpus else {})
-        self._size = Size(most, explicit=options.actors > 0)
+        self._bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+        self._size = Size(most, explicit=explicit)
         self._capacity = 0
         self._asked_at = -math.inf
 
@@ -207,61 +212,73 @@ def plan_actors(
         options = options.model_copy(update={"gpus_per_actor": 0.0})
     seconds = wait_limit(options, cluster)
     if not seconds:
-        return allocate(options, cluster.nodes(), shards), None
+        if not (nodes := cluster.nodes()) and options.label_selector:
+            labels = ", ".join(
+                f"{label}={value}" for label, value in options.label_selector.items()
+            )
+            raise ValueError(f"no living node has the labels {labels} (--cluster.label-selector)")
+        return allocate(options, nodes, shards), None
     # GPU nodes may not be up yet. Without the user's word, a run never falls back to CPUs.
     gpus = 1.0 if options.gpus_per_actor < 0 else options.gpus_per_actor
-    growth = Growth(cluster, options, gpus, min(options.actors or MOST, max(shards, 1)))
+    most = min(options.actors or MOST, max(shards, 1))
+    cpus, explicit = options.cpus_per_actor or 1, options.actors > 0
+    growth = Growth(cluster, cpus, gpus, most, explicit=explicit)
     first = options.model_copy(update={"actors": 0, "gpus_per_actor": gpus})
+    hint = "--detector.device cpu extracts on CPUs" if gpus else ""
     try:
-        return _first_plan(first, cluster, growth, seconds), growth
+        plan = first_fit(lambda nodes: allocate(first, nodes, most), cluster, growth, seconds, hint)
+        growth.ask(plan.actors)
     except BaseException:
         growth.close()
         raise
+    return plan, growth
 
 
-def _first_plan(
-    options: ClusterSection, cluster: Cluster, growth: Growth, seconds: float
-) -> ResourcePlan:
-    """Wait until the cluster has room for an actor; then plan as many as fit."""
+def first_fit(
+    plan: Callable[[list[Node]], T], cluster: Cluster, growth: Growth, seconds: float, hint: str
+) -> T:
+    """Wait until a plan fits on the living nodes, and return it.
+
+    Args:
+        plan: Returns the plan for some nodes, or raises ValueError.
+        cluster: The cluster that may grow.
+        growth: Request for nodes, which is sent and repeated while waiting.
+        seconds: Longest wait.
+        hint: How to do without GPUs, or "".
+
+    Raises:
+        ValueError: Too few nodes have joined in this time.
+    """
     began, minutes = time.monotonic(), -1
     while True:
         try:
-            plan = allocate(options, cluster.nodes(), growth.most)
+            return plan(cluster.nodes())
         except ValueError as error:
+            reason = str(error).partition(";")[0]
             waited = time.monotonic() - began
             if waited >= seconds:
-                raise ValueError(_gave_up(error, seconds, options.gpus_per_actor)) from None
-            growth.ask(0)
-            if int(waited / 60) > minutes:
-                minutes = int(waited / 60)
-                limit = counted(math.ceil(seconds / 60), "minute")
-                hint = f"; {_ON_CPUS}" if options.gpus_per_actor and not minutes else ""
-                log.info("waiting for nodes: %s (%d of %s)%s", _reason(error), minutes, limit, hint)
-            cluster.pause(POLL_S)
-        else:
-            growth.ask(plan.actors)
-            return plan
+                raise ValueError(_gave_up(reason, seconds, hint)) from None
+        growth.ask(0)
+        if int(waited / 60) > minutes:
+            minutes = int(waited / 60)
+            limit = counted(math.ceil(seconds / 60), "minute")
+            more = f"; {hint}" if hint and not minutes else ""
+            log.info("waiting for nodes: %s (%d of %s)%s", reason, minutes, limit, more)
+        cluster.pause(POLL_S)
 
 
-def wait_limit(options: ClusterSection, cluster: Cluster) -> float:
+def wait_limit(options: ClusterSection | WorkersSection, cluster: Cluster) -> float:
     """Return how many seconds to wait for nodes; 0: the cluster does not grow."""
     if options.wait >= 0:
         return options.wait
-    return WAIT_S if cluster.starts_on_demand() else 0.0
+    # A local Ray inside a pod of KubeRay has the pod's labels.
+    return WAIT_S if options.address != "local" and cluster.starts_on_demand() else 0.0
 
 
-def _reason(error: ValueError) -> str:
-    return str(error).partition(";")[0]
-
-
-def _gave_up(error: ValueError, seconds: float, gpus: float) -> str:
+def _gave_up(reason: str, seconds: float, hint: str) -> str:
     advice = (
-        "raise --cluster.wait, look at `ray status` and the autoscaler's log for the reason, or "
-        "lower --cluster.gpus-per-actor or --cluster.cpus-per-actor"
+        "raise --cluster.wait, or look at `ray status` and the autoscaler's log for the cause; a "
+        "request that exceeds every kind of node is never fulfilled"
     )
-    if gpus:
-        advice += f"; {_ON_CPUS}"
-    return (
-        f"no node with room for a detector has joined in {seconds:g} seconds: {_reason(error)}; "
-        f"{advice}"
-    )
+    end = f"; {hint}" if hint else ""
+    return f"too few nodes have joined in {seconds:g} seconds: {reason}; {advice}{end}"

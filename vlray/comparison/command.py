@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from vlray.comparison.result import Comparison
 from vlray.comparison.run import JSON_NAME, PAGE_NAME, compare
@@ -15,8 +17,22 @@ from vlray.storage import files
 log = logging.getLogger("vlray.comparison")
 
 
-def run(config: CompareConfig, session: Session) -> None:
+def _as_they_are() -> AbstractContextManager[Mapping[str, str]]:
+    return nullcontext({})
+
+
+def run(
+    config: CompareConfig,
+    session: Session,
+    open_outputs: Callable[[], AbstractContextManager[Mapping[str, str]]] = _as_they_are,
+) -> None:
     """Compare two outputs and print the results.
+
+    Args:
+        config: Options of the command.
+        session: The command's session.
+        open_outputs: Function that imports files of other tools for the time of the comparison, and
+            returns their outputs by source.
 
     Raises:
         Failed: The result is below ``min_matched`` or ``min_cosine``, or no features were
@@ -24,15 +40,17 @@ def run(config: CompareConfig, session: Session) -> None:
     """
     folder = session.open(config)
     report = config.report or str(folder.path)
-    result = compare(
-        config.a,
-        config.b,
-        report=report,
-        split=config.split,
-        iou_thresh=config.iou_thresh,
-        worst=config.worst,
-        images_root=config.images_root,
-    )
+    with open_outputs() as imported:
+        result = compare(
+            config.a,
+            config.b,
+            report=report,
+            split=config.split,
+            iou_thresh=config.iou_thresh,
+            worst=config.worst,
+            images_root=config.images_root,
+            imported=imported,
+        )
     matched = percent(result.overall.share(result.overall.matched))
     folder.note(f"{matched} of the boxes in A and B have a partner")
     text = table(result)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import IO
 
 from tqdm import tqdm
@@ -40,6 +41,7 @@ def compare(
     iou_thresh: float = 0.5,
     worst: int = 20,
     images_root: str = "",
+    imported: Mapping[str, str] = MappingProxyType({}),
 ) -> Comparison:
     """Compare two outputs of the same images, box by box.
 
@@ -74,12 +76,14 @@ def compare(
         iou_thresh: Minimum IoU of a matched pair of boxes.
         worst: Number of images on the page for each sort order.
         images_root: Folder or URI of the images; empty: the folder they were extracted from.
+        imported: Outputs to read in the place of ``a`` or ``b``, by their names.
 
     Raises:
         ValueError: ``a`` or ``b`` is not an output or is empty, or they have no image in common.
         OSError: A file cannot be read or written.
     """
-    side_a, side_b = open_side("A", a, split), open_side("B", b, split)
+    side_a = open_side("A", a, split, imported.get(a, a))
+    side_b = open_side("B", b, split, imported.get(b, b))
     # Images are joined by id alone: paths may differ between machines.
     ids_a, ids_b = set(side_a.image_ids), set(side_b.image_ids)
     both = ids_a & ids_b

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
@@ -78,20 +78,21 @@ class Side:
         return {name: _plain(value) for name, value in provenance.items()}
 
 
-def open_side(letter: str, path: str, split: Sequence[str] = ()) -> Side:
+def open_side(letter: str, path: str, split: Sequence[str] = (), place: str = "") -> Side:
     """Open one side of the comparison.
 
     Args:
         letter: ``A`` or ``B``, used in messages.
         path: Folder or URI of the output.
         split: Splits to compare; empty means all.
+        place: Folder to read, if it is not the one of this name: an import of it.
 
     Raises:
         ValueError: The path is not an output of vlray, or no image (in these splits) has regions.
         OSError: The output cannot be read.
     """
     try:
-        output = open_output(path)
+        output = replace(open_output(place or path), path=path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"{letter}: {_explain_not_output(path)}") from error
     # An unfinished extraction may have no rows yet; the first row also carries the schema.

@@ -68,8 +68,8 @@ class ConvertConfig(Command):
 
     labels: Splits = ()
     """Names of the object ids and the attribute ids: two text files, separated by a comma (one name
-    per line, ids from 0), or the ``labels.json`` of an output. Empty: the sidecar file of an export
-    of vlray, else Visual Genome's names if the ids fit."""
+    per line, ids from 0), ``labels.json`` of an output, or VinVL's label map. Empty: the sidecar
+    file of an export of vlray, else Visual Genome's names if the ids fit."""
 
     split: str = ""
     """Import: the split of all images; empty: the split of each photograph's folder, or ``all``.

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from vlray.settings.section import Code, Section
 
 BOXES = 36  # regions per image in the features that LXMERT was trained on
+TOP_CLASSES = 5  # classes of class_probs=top5
 PRESET_BOXES = {"vinvl": (10, 100)}
 """Fewest and most regions per image, keyed by the presets for which they are not ``BOXES``."""
 
@@ -61,12 +62,12 @@ class DetectorSection(Section):
     and ``vinvl`` 300)."""
 
     min_boxes: Annotated[int, Field(ge=0)] = BOXES
-    """Smallest number of regions kept per image, however low their scores. An image with fewer
-    regions keeps all of them. Lowered to ``max_boxes`` if only that is set. ``vinvl``: 10."""
+    """Smallest number of regions kept per image, however low their scores; ``vinvl``: 10. An image
+    with fewer regions keeps all of them. Lowered to ``max_boxes`` if only that is set."""
 
     max_boxes: Annotated[int, Field(ge=1)] = BOXES
-    """Largest number of regions kept per image. Raised to ``min_boxes`` if only that is set.
-    ``vinvl``: 100."""
+    """Largest number of regions kept per image; ``vinvl``: 100. Raised to ``min_boxes`` if only
+    that is set."""
 
     features: Literal["pooled", "fc6", "fc7", "grid", "none"] = "pooled"
     """``pooled``: a feature vector for each region. ``fc6``, ``fc7``: that layer of a box head with
@@ -88,6 +89,18 @@ class DetectorSection(Section):
     """Precision of the last stage of ``vg-*`` and ``vinvl``. The backbone and all that
     decides the boxes stay in float32. ``tf32`` needs a GPU; ``bf16`` is fast on CPUs that support
     it."""
+
+    backbone_precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Precision of the backbone of ``vg-*``. Anything but ``fp32`` is faster on a GPU and changes
+    which boxes are proposed; see vlray/detect/README.md for how many."""
+
+    class_probs: Literal["none", "top5", "all"] = "none"
+    """Class probabilities to store in float16. ``all``: the column ``cls_probs`` with all classes,
+    as for ViLBERT, VOLTA and M2. ``top5``: ``top_obj_ids`` and ``top_obj_probs``."""
+
+    max_attributes: Annotated[int, Field(ge=1, le=16)] = 1
+    """Attributes stored for each region. More than 1: the columns ``top_attr_ids`` and
+    ``top_attr_probs``, with as many; VinVL's files have 16."""
 
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Options that only your own detector class knows, by name."""
@@ -116,6 +129,14 @@ class DetectorSection(Section):
             raise ValueError(
                 f"grid_layer={self.grid_layer} and grid_size={self.grid_size} have no effect with "
                 f"features={self.features}; set features=grid, or remove them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Self:
+        if self.features == "grid" and (self.class_probs != "none" or self.max_attributes > 1):
+            raise ValueError(
+                "grid cells have no classes; remove class_probs and max_attributes, or features"
             )
         return self
 

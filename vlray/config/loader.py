@@ -106,7 +106,7 @@ class _BatchSection(Section):
     ``bert-base-uncased``. Empty: that of ``model.weights``, or bert-base-uncased's if they have
     none."""
 
-    pin_memory: bool = False
+    pin_memory: bool = True
     """Allocate batches in pinned memory, which a GPU can copy while it computes; no effect without
     a GPU."""
 

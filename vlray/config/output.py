@@ -25,6 +25,10 @@ class OutputSection(Section):
     """Images per output file, which is also the unit of work: a crash loses at most the files that
     are unfinished."""
 
+    tags: bool = False
+    """Whether to add the column ``tags``: the names of an image's classes, in the order of its
+    regions, separated by spaces. Oscar and models on VinVL's features read them as text."""
+
     retry_failures: bool = False
     """Whether to retry images that failed in an earlier run."""
 

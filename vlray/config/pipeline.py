@@ -28,7 +28,7 @@ the file:
     regions: {command: extract, images: {root: $photos}}
     model:
       command: train
-      config: configs/train/rad-visualbert.yaml
+      config: configs/train/rad-lxmert.yaml
       corpus: vqa-rad:train
       regions: $regions
     scores: {command: test, checkpoint: $model, corpus: vqa-rad:test}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -116,7 +116,18 @@ class WorkersSection(Section):
 
     workers: Count = 0
     """Ray Train workers, each with a GPU if there are any. 0: one for each GPU of the cluster;
-    without a cluster and with one GPU at most, training runs in this process, without Ray."""
+    without a cluster and with one GPU at most, training runs in this process, without Ray. On the
+    command line, ``MIN:MAX`` also sets ``min_workers``."""
+
+    min_workers: Count = 0
+    """Minimum number of workers for elastic training: training continues with fewer ``workers``
+    after the loss of a node, and with more when nodes join. The batch size stays, and so do the
+    losses. 0: the number of workers is fixed."""
+
+    wait: Annotated[float, Field(ge=-1)] = -1
+    """Seconds to wait for the nodes of the workers, on a cluster that starts nodes on demand; GPUs
+    are then used unless ``use_gpu`` is ``no``. 0: use only the nodes that are up. -1: 1800 on a
+    cluster that KubeRay or Ray's cluster launcher has started, else 0."""
 
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """CPUs per worker."""
@@ -127,6 +138,25 @@ class WorkersSection(Section):
     max_failures: Annotated[int, Field(ge=-1)] = 3
     """Number of restarts from the last checkpoint after the loss of a worker or its node; -1:
     unlimited."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_range(cls, values: Any) -> Any:
+        """Split ``workers=MIN:MAX``."""
+        if isinstance(values, dict) and isinstance(text := values.get("workers"), str):
+            least, colon, most = text.partition(":")
+            if colon:
+                return values | {"min_workers": least, "workers": most}
+        return values
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.min_workers > self.workers:
+            raise ValueError(
+                f"min_workers={self.min_workers} exceeds workers={self.workers}; pass MIN:MAX, "
+                "such as --workers 4:8"
+            )
+        return self
 
 
 class WatchSection(Section):

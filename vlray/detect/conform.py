@@ -69,6 +69,19 @@ def build_detector(cls: Any, options: DetectorSection, target: str) -> Detector:
     return detector
 
 
+def refuse_backbone_precision(options: DetectorSection) -> None:
+    """Refuse a precision of the backbone, which only the Visual Genome detectors support.
+
+    Raises:
+        ValueError: ``backbone_precision`` is not the default.
+    """
+    if options.backbone_precision != "fp32":
+        raise ValueError(
+            f"detector.backbone_precision={options.backbone_precision} works only with vg-caffe "
+            "and vg-pbua; remove it"
+        )
+
+
 def refuse_vg_options(options: DetectorSection) -> None:
     """Refuse options that only the Visual Genome detectors and VinVL's support.
 

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.conform import HOW_TO, build_detector, refuse_vg_options, refuse_vinvl_options
+from vlray.detect.conform import (
+    HOW_TO,
+    build_detector,
+    refuse_backbone_precision,
+    refuse_vg_options,
+    refuse_vinvl_options,
+)
 from vlray.detect.d2 import check_installed
 from vlray.detect.d2.config import check_grid
 from vlray.detect.d2.files import ZOO_PREFIX, config_files, config_path, weights_of
@@ -83,9 +89,12 @@ def settled(options: DetectorSection) -> DetectorSection:
         "labels": _absolute_file(options.labels),
         "nms_thresh": options.nms_thresh or nms_thresh,
     }
-    # MMF's features have another number of boxes than this option's default.
-    if not {"min_boxes", "max_boxes"} & options.model_fields_set and _target(name) == _VMB:
-        updates |= {"min_boxes": VMB_BOXES, "max_boxes": VMB_BOXES}
+    if _target(name) == _VMB:
+        # MMF's features have another number of boxes than these options' defaults, and are fc6.
+        if not {"min_boxes", "max_boxes"} & options.model_fields_set:
+            updates |= {"min_boxes": VMB_BOXES, "max_boxes": VMB_BOXES}
+        if options.features == "pooled":
+            updates["features"] = "fc6"
     return options.model_copy(update=updates)
 
 
@@ -150,6 +159,8 @@ def check_modes(options: DetectorSection, *, boxes_given: bool) -> None:
         check_installed()  # before an actor imports it
     if target in (PRESETS["lite"], _DETECTRON, _VMB):
         refuse_vg_options(options)
+    if target not in (PRESETS["vg-caffe"], PRESETS["vg-pbua"]) and not is_own(options):
+        refuse_backbone_precision(options)
     if options.name != VINVL and not is_own(options):
         refuse_vinvl_options(options)
     cls = detector_class(options)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vlray.config.detector import DetectorSection
+from vlray.config.detector import TOP_CLASSES, DetectorSection
 from vlray.regions.batch import RegionBatch
 
 
@@ -38,6 +38,35 @@ class DetectorInfo:
     """Rules that turn an image into regions, as plain types; stored as an output's provenance."""
 
 
+def wide_columns(info: DetectorInfo, options: DetectorSection) -> dict[str, int]:
+    """Return the columns with several values for each region that the options ask for.
+
+    Returns:
+        The number of values, keyed by the column's name in ``vlray.regions.schema.WIDE``.
+
+    Raises:
+        ValueError: The detector has no classes or no attributes.
+    """
+    objects, attributes = len(info.obj_names), len(info.attr_names)
+    for option, is_set, number, what in (
+        ("class_probs", options.class_probs != "none", objects, "classes"),
+        ("max_attributes", options.max_attributes > 1, attributes, "attributes"),
+    ):
+        if is_set and not number:
+            raise ValueError(
+                f"detector.{option} is set, but {info.name} has no {what}; remove the option"
+            )
+    columns = {}
+    if options.class_probs == "all":
+        columns["cls_probs"] = objects
+    elif options.class_probs == "top5":
+        columns |= dict.fromkeys(("top_obj_ids", "top_obj_probs"), min(TOP_CLASSES, objects))
+    if options.max_attributes > 1:
+        number = min(options.max_attributes, attributes)
+        columns |= dict.fromkeys(("top_attr_ids", "top_attr_probs"), number)
+    return columns
+
+
 class Detector(Protocol):
     """A callable that takes decoded images and returns a ``RegionBatch``.
 
@@ -60,6 +89,9 @@ class Detector(Protocol):
       returns grid features: the cells of a feature map over the whole image, row by row, without
       labels. ``options.grid_layer`` and ``options.grid_size`` choose the map and its size;
       ``info.feature_dim`` is then the length of a cell's vector.
+
+    If ``options.class_probs`` or ``options.max_attributes`` is set, the result also needs the
+    columns that ``wide_columns`` names; a detector without them cannot be used with the option.
 
     ``vlray tune`` can search a detector's thresholds without running it again, provided that the
     detector selects regions with ``vlray.detect.selection.select_regions``. The boxes passed to

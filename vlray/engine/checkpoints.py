@@ -19,6 +19,8 @@ from vlray.loader.sampler import LoaderState
 from vlray.loader.word_pieces import TOKENIZER
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.checksums import STATE, DamagedCheckpointError, verify
+from vlray.models.load import is_built_in
+from vlray.models.plain import card, notes
 from vlray.models.protocol import VisionLanguageModel
 from vlray.models.store import CheckpointStore, Which
 from vlray.runs.metrics import Record
@@ -154,10 +156,15 @@ def has_other_length(config: TrainConfig, resumed: Resumed) -> bool:
     )
 
 
-def save(training: Training, hook_states: dict[str, Any], *, is_best: bool) -> None:
-    """Write a checkpoint; only the first worker does so, as all workers have the same state."""
+def save(training: Training, hook_states: dict[str, Any], *, is_best: bool) -> str:
+    """Write a checkpoint; only the first worker does so, as all workers have the same state.
+
+    Returns:
+        The folder or URI of the checkpoint, on all workers.
+    """
+    step_folder = training.store.location(training.progress.step)
     if training.watch is None:
-        return
+        return step_folder
     config, data, progress = training.config, training.data, training.progress
     # A checkpoint keeps its vocabulary: the file of the user may be changed or moved.
     tokenizer = TOKENIZER if data.loader.tokenizer else ""
@@ -190,12 +197,17 @@ def save(training: Training, hook_states: dict[str, Any], *, is_best: bool) -> N
     def write(folder: Path) -> None:
         cast(VisionLanguageModel, training.model).save(folder)
         info.write(folder)
+        if is_built_in(config.model, data.goal):
+            network_class = type(training.model.network).__name__
+            sentences = notes(config.model, data.goal)
+            (folder / "README.md").write_text(card(info, sentences, network_class), "utf-8")
         if tokenizer:
             data.train.collate.tokenizer.save(folder)
         (folder / FILE).write_text(json.dumps(asdict(state_before)) + "\n", encoding="utf-8")
         torch.save(tensors, folder / STATE)
 
     training.store.save(progress.step, write, is_best=is_best)
+    return step_folder
 
 
 def restore(training: Training, resumed: Resumed, folder: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ T = TypeVar("T")
 listener: ContextVar[Callable[[dict[str, float]], None] | None] = ContextVar(
     "listener", default=None
 )
-"""Function to call with the metrics of each evaluation in a training in this context, or None."""
+"""Function to call with the metrics of each evaluation in a training in this context, or None. A
+search sets it; the call may end the training."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,6 @@ class Group:
         """Wait until all workers have reached this call."""
         if self.world > 1:
             dist.barrier()
-
-    def report(self, metrics: dict[str, float]) -> None:
-        """Report metrics to Ray Train, if this is one of its workers, and to `listener`.
-
-        All workers must call this method. A search sets `listener`, whose call may end the
-        training.
-        """
-        if in_ray_train():
-            import ray.train
-
-            ray.train.report(metrics)
-        if listen := listener.get():
-            listen(metrics)
 
 
 def in_ray_train() -> bool:

@@ -15,11 +15,13 @@ from vlray.engine.batches import batches_of_steps, seed_step, steps_of_epoch
 from vlray.engine.checkpoints import save
 from vlray.engine.evaluate import Evaluation, evaluate
 from vlray.engine.failures import check_finite
-from vlray.engine.group import Group
+from vlray.engine.group import Group, listener
 from vlray.engine.hooks.protocol import Hooks
 from vlray.engine.optim import clip_each, lr_factor, set_lr
+from vlray.engine.ray_train import Preemption, report
 from vlray.engine.training import Training
 from vlray.engine.word_masking import mask_words
+from vlray.loader.inputs import ModelInputs
 from vlray.loader.loader import RegionLoader
 from vlray.models.precision import autocast
 from vlray.models.protocol import Loss
@@ -37,47 +39,27 @@ def train(training: Training, hooks: Hooks) -> None:
             lists the examples.
     """
     config, progress, group = training.config, training.progress, training.group
-    options, optimizer, scaler = config.training, training.optimizer, training.scaler
+    options, scaler = config.training, training.scaler
     evaluate_every = options.evaluate_every or steps_of_epoch(training.loader, options.accumulate)
     save_every = options.save_every or evaluate_every
     parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
     wrapped = distributed(training.model, group)
-    tokenizer = training.data.train.collate.tokenizer
-    clock = Clock(training.loader)
+    clock, preemption = Clock(training.loader), Preemption()
     training.stop.has_begun = True  # from here on, a signal ends the training with a checkpoint
 
     for batches in batches_of_steps(training.loader, options.accumulate):
-        lr = set_lr(optimizer, lr_factor(progress.step, progress.steps, config.optim))
+        lr = set_lr(training.optimizer, lr_factor(progress.step, progress.steps, config.optim))
         seed_step(options.seed, group.rank, progress.step)
         training.model.train()
 
-        # Forward and backward passes; the workers exchange gradients only in the last batch's.
-        batch_losses: list[dict[str, Tensor]] = []
-        for number, batch in enumerate(batches, start=1):
-            with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
-                inputs = batch.to(group.device, non_blocking=True)
-                inputs = mask_words(inputs, options.word_masking, tokenizer)
-                with autocast(options.precision, group.device):
-                    outputs = wrapped(inputs)
-                loss, means = weight_losses(outputs.losses, group)
-                scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
-            batch_losses.append(means)
-
-        # Optimizer step, which the scaler skips if fp16 gradients overflowed.
-        scaler.unscale_(optimizer)
-        # If clip is 0, the norm is measured, but the gradients are not clipped.
-        norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
-        if config.optim.clip_each:
-            clip_each(parameters, config.optim.clip_each)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
+        batch_losses, norm = run_step(training, wrapped, parameters, batches)
         progress.step += 1
 
         # The only point of a step that waits for the device: read the losses and the norm, and
-        # learn whether any worker was asked to stop or to save.
-        asked = training.stop.requested(), hooks.want_save(training)
-        losses, grad_norm, is_stopped, is_wanted = read_step(batch_losses, norm, asked, group)
+        # learn whether a worker was asked to stop or save, or is to look for nodes about to go.
+        flags = [training.stop.requested(), hooks.want_save(training), preemption.is_due()]
+        losses, grad_norm, totals = read_step(batch_losses, norm, flags, group)
+        is_stopped, is_wanted, is_asking = totals
         # An infinite norm is no error yet if the scaler can still lower its scale.
         may_overflow = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = 0.0 if may_overflow else grad_norm
@@ -95,6 +77,7 @@ def train(training: Training, hooks: Hooks) -> None:
         # Evaluation and checkpoint.
         is_last = progress.step == progress.steps
         is_best = training.valid is None  # without evaluations, the last checkpoint is the best
+        evaluated = None
         if training.valid and (is_last or progress.step % evaluate_every == 0):
             with hooks.reading(training):
                 evaluated = evaluate(training.model, training.valid, group, options.precision)
@@ -105,12 +88,61 @@ def train(training: Training, hooks: Hooks) -> None:
         progress.ended = is_last or is_early
         # Without evaluations every step counts as the best, which must not save at every step.
         is_due = progress.step % save_every == 0 or (is_best and training.valid is not None)
-        if progress.ended or is_stopped or is_wanted or is_due:
+        is_due |= is_wanted or (is_asking and preemption.is_new())
+        step_folder = ""
+        if progress.ended or is_stopped or is_due:
             with hooks.reading(training):
-                save(training, hooks.state_dict(), is_best=is_best)
+                step_folder = save(training, hooks.state_dict(), is_best=is_best)
             clock.restart()
+        if evaluated or step_folder:
+            metrics = {"step": progress.step, "train_loss": values["loss"]}
+            report(metrics | progress.metrics, training.run_folder, step_folder, group)
         if progress.ended or is_stopped:
             break
+
+
+def run_step(
+    training: Training,
+    wrapped: nn.Module,
+    parameters: Sequence[nn.Parameter],
+    batches: Sequence[ModelInputs],
+) -> tuple[list[dict[str, Tensor]], Tensor]:
+    """Run a step's passes and the optimizer, without waiting for the device (except in fp16).
+
+    Args:
+        training: Optimizer, scaler and options.
+        wrapped: The model, or DistributedDataParallel around it.
+        parameters: The model's trained parameters.
+        batches: The batches whose gradients are accumulated.
+
+    Returns:
+        The losses of each batch, by name, and the norm of the gradients before clipping.
+    """
+    config, group = training.config, training.group
+    tokenizer = training.data.train.collate.tokenizer
+    optimizer, scaler = training.optimizer, training.scaler
+    # Forward and backward passes; the workers exchange gradients only in the last batch's.
+    batch_losses: list[dict[str, Tensor]] = []
+    for number, batch in enumerate(batches, start=1):
+        with no_gradient_sync(wrapped) if number < len(batches) else nullcontext():
+            inputs = mask_words(batch, config.training.word_masking, tokenizer)
+            inputs = inputs.to(group.device, non_blocking=True)
+            with autocast(config.training.precision, group.device):
+                outputs = wrapped(inputs)
+            loss, means = weight_losses(outputs.losses, group)
+            scaler.scale(loss / len(batches)).backward()  # type: ignore[no-untyped-call] # torch's
+        batch_losses.append(means)
+
+    # Optimizer step, which the scaler skips if fp16 gradients overflowed.
+    scaler.unscale_(optimizer)
+    # If clip is 0, the norm is measured, but the gradients are not clipped.
+    norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
+    if config.optim.clip_each:
+        clip_each(parameters, config.optim.clip_each)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    return batch_losses, norm
 
 
 def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dict[str, Tensor]]:
@@ -136,20 +168,23 @@ def weight_losses(losses: Mapping[str, Loss], group: Group) -> tuple[Tensor, dic
 
 
 def read_step(
-    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, asked: tuple[bool, bool], group: Group
-) -> tuple[dict[str, float], float, bool, bool]:
+    batch_losses: Sequence[dict[str, Tensor]], norm: Tensor, flags: Sequence[bool], group: Group
+) -> tuple[dict[str, float], float, list[bool]]:
     """Copy the results of a step from the device in one transfer.
 
     Returns:
         The losses by name, each averaged over the batches in which it occurs; the norm of the
-        gradients before clipping; and whether any worker was asked to stop, and to save.
+        gradients before clipping; and for each flag whether any worker has set it.
     """
     names = sorted({name for means in batch_losses for name in means})
     values = [torch.stack([m[name] for m in batch_losses if name in m]).mean() for name in names]
     # A signal may reach only some workers, but all must stop or save after the same step.
-    counts = group.all_reduce(torch.tensor(asked, dtype=torch.float32, device=group.device))
-    *losses, grad_norm, stops, saves = torch.stack([*values, norm.float(), *counts]).tolist()
-    return dict(zip(names, losses, strict=True)), grad_norm, stops > 0, saves > 0
+    numbers = [torch.full((), float(flag), device=group.device) for flag in flags]
+    counts = group.all_reduce(torch.stack(numbers))
+    results = torch.stack([*values, norm.float(), *counts]).tolist()
+    *losses, grad_norm = results[: -len(flags)]
+    is_set = [count > 0 for count in results[-len(flags) :]]
+    return dict(zip(names, losses, strict=True)), grad_norm, is_set
 
 
 def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
@@ -162,7 +197,8 @@ def record_evaluation(training: Training, evaluated: Evaluation) -> bool:
     progress.metrics = evaluated.values
     if training.watch:
         training.watch.evaluated(progress.step, evaluated.values, best=is_best)
-    training.group.report({"step": progress.step, **evaluated.values})
+    if listen := listener.get():
+        listen({"step": progress.step, **evaluated.values})
     return is_best
 
 
@@ -170,8 +206,13 @@ def distributed(model: nn.Module, group: Group) -> nn.Module:
     """Wrap the model in DistributedDataParallel if there is more than one worker."""
     if group.world == 1:
         return model
-    # In the heads of transformers' LXMERT and VisualBERT, some losses leave parameters unused.
-    return DistributedDataParallel(model, find_unused_parameters=True)
+    # The search for unused parameters costs a walk through the graph in each step, and the buffers
+    # of vlray's own models never change.
+    return DistributedDataParallel(
+        model,
+        find_unused_parameters=not getattr(model, "uses_all_parameters", False),
+        broadcast_buffers=not hasattr(model, "uses_all_parameters"),
+    )
 
 
 def no_gradient_sync(model: nn.Module) -> AbstractContextManager[None]:

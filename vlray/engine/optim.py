@@ -146,8 +146,8 @@ def clip_each(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norms = torch._foreach_norm(gradients)
     # The same small number as in torch's clip_grad_norm_.
-    scales = [(max_norm / (norm + 1e-6)).clamp(max=1) for norm in norms]
-    torch._foreach_mul_(gradients, scales)
+    scales = (max_norm / (torch.stack(norms) + 1e-6)).clamp(max=1)
+    torch._foreach_mul_(gradients, scales.unbind())
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:

@@ -16,15 +16,15 @@ from vlray.loader.text import Tokenizer
 def mask_words(batch: ModelInputs, rate: float, tokenizer: Tokenizer) -> ModelInputs:
     """Replace each token of the texts by [MASK] with probability ``rate``.
 
-    [CLS], [SEP] and padding stay. The draws are those of torch's generator.
+    [CLS], [SEP] and padding stay. The draws are those of torch's generator for the CPU, where the
+    batch must be: so a seed masks the same words on every device.
     """
     if not rate:
         return batch
     ids = batch.input_ids
-    # Draw on the CPU, so that a seed masks the same words on every device.
-    is_drawn = torch.rand(ids.shape).to(ids.device) < rate
+    is_drawn = torch.rand(ids.shape) < rate
     is_kept = (batch.attention_mask == 0) | torch.isin(
-        ids, torch.tensor([tokenizer.id_of(name) for name in ("[CLS]", "[SEP]")], device=ids.device)
+        ids, torch.tensor([tokenizer.id_of(name) for name in ("[CLS]", "[SEP]")])
     )
     masked = ids.masked_fill(is_drawn & ~is_kept, tokenizer.id_of("[MASK]"))
-    return replace(batch, input_ids=masked)
+    return replace(batch, input_ids=masked.pin_memory() if ids.is_pinned() else masked)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 from pathlib import Path
 
 import torch
@@ -31,10 +33,12 @@ from vlray.engine.watch import Watch
 from vlray.loader.loader import RegionLoader
 from vlray.models.checkpoint import CheckpointInfo
 from vlray.models.conform import loss_in_words, new_parameters
-from vlray.models.load import load_checkpoint, load_model
+from vlray.models.load import is_built_in, load_checkpoint, load_model
 from vlray.models.memory import is_out_of_memory
+from vlray.models.plain import left_out
 from vlray.models.precision import set_precision
 from vlray.models.store import CheckpointStore
+from vlray.settings.wording import counted
 
 SMALL = 1_000  # examples, below which the defaults learn little more than the most frequent answer
 
@@ -62,7 +66,7 @@ def work(
     set_threads()
     group = Group.join(use_gpu=config.cluster.use_gpu != "no")
     set_precision(config.training.precision, group.device)
-    batch_size = _batch_size_of_worker(config, group)
+    size = _global_batch(config, group)
     hooks = hooks_of(config)
     store = CheckpointStore(config.output, config.data.cache_folder())
     whole = find_whole(store)
@@ -74,7 +78,7 @@ def work(
     else:
         local, info = with_local_weights(config), None
     data = open_data(local, info)
-    loader, valid = _loaders(config, data, group, batch_size)
+    loader, valid = _loaders(config, data, group, size)
     progress = resumed.progress if resumed else TrainingProgress(steps=_steps(config, loader))
     if resumed and has_other_length(config, resumed):
         progress.steps = _changed_steps(progress, _steps(config, loader))
@@ -187,20 +191,20 @@ def _watch(
     )
 
 
-def _batch_size_of_worker(config: TrainConfig, group: Group) -> int:
-    """Return the number of examples in each of a worker's batches.
+def _global_batch(config: TrainConfig, group: Group) -> int:
+    """Return the number of examples in each batch of all workers together.
 
     Raises:
-        ValueError: The batch size is not divisible by the number of workers times the number of
-            accumulated batches.
+        ValueError: The batch size is not divisible by the number of accumulated batches, or too
+            small for the workers.
     """
     options = config.training
-    size, rest = divmod(options.batch_size, group.world * options.accumulate)
-    if rest or not size:
+    size, rest = divmod(options.batch_size, options.accumulate)
+    if rest or size < group.world:
         raise ValueError(
-            f"batch_size={options.batch_size} is not divisible by {group.world} workers times "
-            f"accumulate={options.accumulate} batches; pass a multiple of "
-            f"{group.world * options.accumulate}"
+            f"batch_size={options.batch_size} cannot be divided into accumulate="
+            f"{options.accumulate} batches for {counted(group.world, 'worker')}; pass a multiple "
+            f"of {options.accumulate}, at least {options.accumulate * group.world}"
         )
     return size
 
@@ -209,18 +213,17 @@ def _loaders(
     config: TrainConfig, data: TrainingData, group: Group, size: int
 ) -> tuple[RegionLoader, RegionLoader | None]:
     """Create this worker's loaders for training and evaluation; the latter may be None."""
-    rank, world = group.rank, group.world
-    train = RegionLoader(
-        data.train,
-        size,
-        seed=config.training.seed,
-        group_by_length=config.training.group_by_length,
-        rank=rank,
-        world=world,
+    # The number of workers may differ after a restart, so their shares may be unequal.
+    loader = functools.partial(
+        RegionLoader,
+        batch_size=math.ceil(size / group.world),
+        rank=group.rank,
+        world=group.world,
+        global_batch=size,
     )
-    if data.valid is None:
-        return train, None
-    return train, RegionLoader(data.valid, size, shuffle=False, rank=rank, world=world)
+    options = config.training
+    train = loader(data.train, seed=options.seed, group_by_length=options.group_by_length)
+    return train, None if data.valid is None else loader(data.valid, shuffle=False)
 
 
 def _log_start(training: Training) -> None:
@@ -243,6 +246,11 @@ def _log_start(training: Training) -> None:
         progress.steps / epoch,
     )
     log.info("loss: %s", loss_in_words(training.model))
+    if is_built_in(config.model, data.goal) and (parts := left_out(config.model, data.goal)):
+        log.info(
+            "plain transformers does not have %s; `vlray export` writes what it can load",
+            " and ".join(parts),
+        )
     is_small = len(data.train) < SMALL and data.goal.objective == "labels"
     if is_small and not config.model.standardize:  # a sign of settings for small data
         log.info(

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from vlray.cluster.capacity import Node, capacity_of, living_nodes
+from vlray.cluster.capacity import Node, capacity_of
 from vlray.cluster.connection import connect, default_variables
 from vlray.cluster.gpus import REMEDY, usable_gpus
+from vlray.cluster.growth import Cluster, Growth, RayCluster, first_fit, wait_limit
 from vlray.cluster.worker_logs import forwarded, log_to_stderr
 from vlray.config.cluster import ClusterSection
 from vlray.config.train import TrainConfig
 from vlray.config.training import WorkersSection
+from vlray.engine.ray_train import RAY_FOLDER
 from vlray.engine.stop import StopRequest, on_signals
 from vlray.engine.training import TrainingProgress
 from vlray.engine.work import work
@@ -44,7 +46,8 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     connect(ClusterSection(address=config.cluster.address))
-    workers, gpus = allocate(config.cluster, living_nodes())
+    workers, gpus = _allocate_when_up(config.cluster, RayCluster({}))
+    least = config.cluster.min_workers or workers
     if gpus:
         # NCCL would end the workers with an error that names neither the driver nor CUDA.
         problem = ray.get(ray.remote(num_cpus=0, num_gpus=1)(_gpu_problem).remote())
@@ -58,11 +61,14 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
         _work,
         train_loop_config=inputs,
         scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+            # A range is elastic: Ray Train restarts with as many workers as there is room for.
+            num_workers=(least, workers) if least < workers else workers,
+            use_gpu=gpus > 0,
+            resources_per_worker=resources,
         ),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(
-            name="ray",
+            name=RAY_FOLDER,
             storage_path=str(run_folder.absolute()),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
             # Let Ray Train log only errors: vlray logs the progress itself.
@@ -71,7 +77,8 @@ def fit(config: TrainConfig, run_folder: Path) -> TrainingProgress:
             worker_runtime_env={"env_vars": {"TORCH_CPP_LOG_LEVEL": "ERROR"}},
         ),
     )
-    log.info("%d workers of Ray Train, %s", workers, f"{resources}")
+    count = f"{least} to {workers}" if least < workers else f"{workers}"
+    log.info("%s workers of Ray Train, %s", count, f"{resources}")
     stop = StopRequest()
     stop.has_begun = True  # forward every signal: only the workers know whether steps have begun
     # Ray Train reads this variable in the driver's environment.
@@ -109,8 +116,33 @@ def _wait(trainer: TorchTrainer, control: ActorHandle, stop: StopRequest) -> Tra
     return outcome[0]
 
 
+def _allocate_when_up(options: WorkersSection, cluster: Cluster) -> tuple[int, int]:
+    """Allocate the workers; on a cluster that may grow, request nodes for them and wait.
+
+    Raises:
+        ValueError: The cluster is too small, also after ``cluster.wait`` seconds.
+    """
+    seconds = wait_limit(options, cluster)
+    if not seconds:
+        return allocate(options, cluster.nodes())
+    hint = ""
+    if options.use_gpu == "auto":
+        # GPU nodes may not be up yet. Without the user's word, a run never falls back to CPUs.
+        options = options.model_copy(update={"use_gpu": "yes"})
+        hint = "--cluster.use-gpu no trains on CPUs"
+    gpus = 0 if options.use_gpu == "no" else 1
+    most = max(options.workers, 1)
+    growth = Growth(cluster, options.cpus_per_worker, gpus, most, explicit=True)
+    try:
+        return first_fit(lambda nodes: allocate(options, nodes), cluster, growth, seconds, hint)
+    finally:
+        growth.close()
+
+
 def allocate(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
     """Return the number of workers, and the number of GPUs per worker.
+
+    With ``min_workers``, the cluster may be too small for all of them.
 
     Raises:
         ValueError: The cluster is too small. Ray itself would wait for the resources forever.
@@ -123,10 +155,11 @@ def allocate(options: WorkersSection, nodes: list[Node]) -> tuple[int, int]:
         )
     gpus = 1 if total_gpus and options.use_gpu != "no" else 0
     workers = options.workers or (total_gpus if gpus else 1)
-    capacity = capacity_of(nodes, options.cpus_per_worker, gpus, at_most=workers)
-    if capacity < workers:
+    least = options.min_workers or workers
+    capacity = capacity_of(nodes, options.cpus_per_worker, gpus, at_most=least)
+    if capacity < least:
         raise ValueError(
-            f"{workers} workers with {options.cpus_per_worker:g} CPUs and {gpus} GPUs each were "
+            f"{least} workers with {options.cpus_per_worker:g} CPUs and {gpus} GPUs each were "
             f"requested, but the cluster's {len(nodes)} node(s) with {total_cpus:g} CPUs and "
             f"{total_gpus} GPUs hold {capacity}; lower --workers or --cluster.cpus-per-worker, or "
             "add nodes"

@@ -175,7 +175,7 @@ def _notes(output: RegionOutput, image_ids: list[str], name: str) -> list[str]:
     if info.class_probs and not has_probs:
         notes.append(
             "the probabilities of all classes are left out, because the output has none; `vlray "
-            "extract --class-probs` stores them"
+            "extract --class-probs all` stores them"
         )
     return notes
 

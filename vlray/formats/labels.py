@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlray.detect.vinvl.label_map import read_label_map
 from vlray.regions.vocabulary import visual_genome_attributes, visual_genome_objects
 
 SIDECAR = ".vlray.json"
@@ -48,6 +49,8 @@ class Vocabulary:
 def read_labels(paths: Sequence[str]) -> Labels:
     """Read the files passed as ``--labels``: one JSON file, or text files with one name per line.
 
+    The JSON file is the ``labels.json`` of an output, or VinVL's label map.
+
     Raises:
         ValueError: A file cannot be read, or has no names.
     """
@@ -65,6 +68,8 @@ def read_labels_json(path: Path) -> Labels:
     """
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
+        if "label_to_idx" in names:
+            return Labels(*read_label_map(path), path.name)
         objects, attributes = names["obj_names"], names.get("attr_names", [])
         return Labels(tuple(map(str, objects)), tuple(map(str, attributes)), path.name)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -72,6 +77,18 @@ def read_labels_json(path: Path) -> Labels:
             f"{path} contains no label names ({error!r}); pass a labels.json with obj_names and "
             "attr_names, or text files with one name per line"
         ) from error
+
+
+def infer_names(source: Path) -> Labels:
+    """Return the names whose ids are known for a file that has words instead of ids.
+
+    Args:
+        source: The file; an export by vlray has a sidecar file with the names.
+    """
+    beside = source.with_name(source.name + SIDECAR)
+    if beside.is_file():
+        return read_labels_json(beside)
+    return Labels((), (), "names in the file")
 
 
 def infer_labels(

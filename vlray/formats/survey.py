@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vlray.formats.frame import Frame, FrameVotes
-from vlray.formats.labels import Labels, infer_labels, read_labels
+from vlray.formats.labels import Labels, infer_labels, infer_names, read_labels
 from vlray.formats.readers.protocol import RawRegions, Reader, Unreadable
 from vlray.formats.sizes import Photographs
 from vlray.settings.wording import counted
@@ -105,7 +105,7 @@ def survey(
     if labels:
         names = read_labels(labels)
     elif tally.words:
-        names = Labels((), (), "names in the file")
+        names = infer_names(source)
     else:
         names = infer_labels(
             source,

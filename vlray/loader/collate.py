@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from vlray.cluster.gpus import usable_gpus
 from vlray.config.loader import LoaderSection, PretrainingSection
 from vlray.loader import pretraining
 from vlray.loader.boxes import encode_boxes
@@ -127,7 +128,7 @@ class Collate:
     @property
     def _pins(self) -> bool:
         # Only pinned memory can be copied to a GPU asynchronously.
-        return self.options.pin_memory and torch.cuda.is_available()
+        return self.options.pin_memory and usable_gpus() > 0
 
     def visual(self, rows: Int64[np.ndarray, "B I"], store: RegionStore) -> dict[str, Any]:
         """Read the regions of images into tensors, keyed by `ModelInputs` field.
@@ -260,10 +261,11 @@ class Collate:
         tokens = self.tokenizer(first, second)
         input_ids, mlm_labels = pretraining.mask_tokens(tokens, self.tokenizer, options, rng)
         feats = feat_targets = visual["visual_feats"]
-        feat_mask, labels = np.zeros(feats.shape[:2], np.float32), {}
+        feat_mask = np.zeros(feats.shape[:2], np.float32)
+        labels: dict[str, Any] = {}
         if self.options.visual == "regions":
             # Masking overwrites the features in place, so the targets are copied first.
-            feat_targets = feats.clone() if options.region_rate else feats
+            feat_targets = self._tensor(feats.numpy().copy()) if options.region_rate else feats
             feat_mask = pretraining.mask_regions(feats.numpy(), rows, store, options, rng)
             # LXMERT predicts the labels of all regions, not only of the masked ones.
             labels = self._region_labels(rows, store, feats.shape[1])

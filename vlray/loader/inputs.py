@@ -17,6 +17,24 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class PretrainingRows:
+    """Indices of the tokens and regions that the pretraining heads read, in flattened batches.
+
+    They are found on the host, because a device whose result has a size that depends on values
+    makes the host wait.
+
+    Attributes:
+        tokens: Masked tokens, as indices into B * T.
+        regions: Real regions, as indices into B * R.
+        masked: Masked regions, as indices into ``regions``.
+    """
+
+    tokens: Int64[Tensor, " K"]
+    regions: Int64[Tensor, " K"]
+    masked: Int64[Tensor, " K"]
+
+
+@dataclass(frozen=True, eq=False)
 class PretrainingTargets:
     """Targets for the pretraining objectives.
 
@@ -31,6 +49,8 @@ class PretrainingTargets:
         attr_labels, attr_weights: The same for attributes.
         answer_labels: Answer id of an image-QA example; -100 for other examples and unmatched
             texts. None if there is no label space.
+        rows: Tokens and regions that the heads read; None: `ModelInputs.pretraining_rows` finds
+            them.
     """
 
     mlm_labels: Int64[Tensor, "B T"]
@@ -42,6 +62,7 @@ class PretrainingTargets:
     attr_labels: Int64[Tensor, "B R"] | None = None
     attr_weights: Float[Tensor, "B R"] | None = None
     answer_labels: Int64[Tensor, B] | None = None
+    rows: PretrainingRows | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +127,27 @@ class ModelInputs:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ModelInputs:
         """Return a copy of the batch with all tensors on a device."""
-        return replace(self, **_moved(self, device, non_blocking))
+        batch = self
+        if self.pretraining is not None and self.pretraining.rows is None:
+            rows = self.pretraining_rows()
+            if self.visual_feats.is_pinned():
+                pinned = {name: tensor.pin_memory() for name, tensor in vars(rows).items()}
+                rows = PretrainingRows(**pinned)
+            batch = replace(self, pretraining=replace(self.pretraining, rows=rows))
+        return replace(batch, **_moved(batch, device, non_blocking))
+
+    def pretraining_rows(self) -> PretrainingRows:
+        """Return which tokens and regions the pretraining heads read."""
+        targets = self.pretraining
+        assert targets is not None
+        if targets.rows is not None:
+            return targets.rows
+        regions = self.visual_attention_mask.flatten().nonzero().squeeze(1)
+        return PretrainingRows(
+            tokens=(targets.mlm_labels.flatten() != -100).nonzero().squeeze(1),
+            regions=regions,
+            masked=targets.feat_mask.flatten()[regions].nonzero().squeeze(1),
+        )
 
 
 def _moved(batch: Any, device: torch.device | str, non_blocking: bool) -> dict[str, Any]:
@@ -116,6 +157,6 @@ def _moved(batch: Any, device: torch.device | str, non_blocking: bool) -> dict[s
         if isinstance(value, Tensor):
             moved[field.name] = value.to(device, non_blocking=non_blocking)
         # Nested targets are moved too; ids and spans are not tensors.
-        elif isinstance(value, PretrainingTargets | PhraseTargets):
+        elif isinstance(value, PretrainingTargets | PhraseTargets | PretrainingRows):
             moved[field.name] = replace(value, **_moved(value, device, non_blocking))
     return moved

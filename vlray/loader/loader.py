@@ -43,6 +43,7 @@ class RegionLoader:
         group_by_length: bool = False,
         rank: int | None = None,
         world: int | None = None,
+        global_batch: int | None = None,
         prefetch: int = 2,
     ) -> None:
         """Open the loader.
@@ -59,6 +60,8 @@ class RegionLoader:
             group_by_length: With ``shuffle``, let texts of similar lengths share a batch.
             rank: Index of this worker. None: from Ray Train or torch.distributed, else 0.
             world: Number of workers. None: from Ray Train or torch.distributed, else 1.
+            global_batch: Examples per batch of all workers together; their shares differ by at most
+                one. None: ``batch_size`` times ``world``.
             prefetch: Number of batches to read ahead. 0: read each batch on demand.
 
         Raises:
@@ -80,6 +83,7 @@ class RegionLoader:
             lengths=dataset.text_lengths() if group_by_length else None,
             rank=rank,
             world=world,
+            global_batch=global_batch,
         )
 
     def __len__(self) -> int:

@@ -69,6 +69,7 @@ class Sampler:
         lengths: Int64[np.ndarray, M] | None = None,
         rank: int = 0,
         world: int = 1,
+        global_batch: int | None = None,
     ) -> None:
         """Compute the number of examples of each part in an epoch.
 
@@ -84,6 +85,8 @@ class Sampler:
                 similar lengths share a batch, which leaves less padding.
             rank: Index of this worker, from 0.
             world: Number of workers.
+            global_batch: Examples per batch of all workers together, which may not be divisible by
+                ``world``. None: ``batch_size`` times ``world``.
 
         Raises:
             ValueError: A number is out of range, or an epoch has no step.
@@ -95,6 +98,7 @@ class Sampler:
             )
         self.parts, self.mix, self.seed = tuple(parts), mix, seed
         self.batch_size, self.shuffle, self.rank, self.world = batch_size, shuffle, rank, world
+        self.global_batch = global_batch or batch_size * world
         self.drop_last = shuffle if drop_last is None else drop_last
         self._lengths = lengths if shuffle else None
         counts = _counts(self.parts, mix if shuffle else "size")
@@ -124,7 +128,7 @@ class Sampler:
                 return
             position = sum(used)
             kind = next_kind(left, (self.seed, epoch, position) if self.shuffle else None)
-            take = min(self.batch_size * self.world, self._totals[kind] - used[kind])
+            take = min(self.global_batch, self._totals[kind] - used[kind])
             # The workers' slices differ by at most one example in length.
             low, high = (take * (self.rank + i) // self.world for i in (0, 1))
             indices = orders[kind][used[kind] + low : used[kind] + high].astype(np.int64)
@@ -176,7 +180,7 @@ class Sampler:
         }
 
     def _steps(self, examples: int) -> int:
-        whole, rest = divmod(examples, self.batch_size * self.world)
+        whole, rest = divmod(examples, self.global_batch)
         return whole + bool(rest and not self.drop_last)
 
     def _order(self, epoch: int) -> list[UInt32[np.ndarray, N]]:
@@ -184,7 +188,7 @@ class Sampler:
         if self._orders is None or self._orders[0] != epoch:
             orders = [self._order_of(kind, epoch) for kind in range(len(self._totals))]
             if self._lengths is not None:
-                size = self.batch_size * self.world
+                size = self.global_batch
                 rng = np.random.default_rng((self.seed, epoch, len(orders) + len(self.parts)))
                 orders = [_by_length(order, self._lengths[order], size, rng) for order in orders]
             self._orders = (epoch, orders)

@@ -145,4 +145,5 @@ def phrase_losses(scores: Float[Tensor, "B P R"], phrases: PhraseTargets | None)
 
 
 def _number(count: int, like: Tensor) -> Float[Tensor, ""]:
-    return torch.tensor(float(count), device=like.device)
+    # Filled on the device: a copy from the host would wait for it in the middle of a step.
+    return torch.full((), float(count), device=like.device)

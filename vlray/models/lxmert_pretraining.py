@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import LxmertForPreTraining
@@ -47,6 +47,8 @@ class LxmertPretraining(TransformersModel):
         LXMERT (arXiv:1908.07490); airsplay/lxmert src/pretrain/lxmert_pretrain.py,
         src/lxrt/modeling.py.
     """
+
+    uses_all_parameters: ClassVar[bool] = False  # a head without targets in a batch has no loss
 
     def __init__(self, options: ModelSection, goal: Goal) -> None:
         """Build the model; see `VisionLanguageModel`.
@@ -119,9 +121,10 @@ class LxmertPretraining(TransformersModel):
         losses: dict[str, Loss] = {}
         if targets is None:
             return losses
+        rows = batch.pretraining_rows()
         if config.task_mask_lm:
             losses["mlm"] = token_loss(
-                network.cls.predictions, outputs.language_output, targets.mlm_labels
+                network.cls.predictions, outputs.language_output, targets.mlm_labels, rows.tokens
             )
         if config.task_matched and targets.is_matched is not None:
             losses["match"] = cross_entropy(match_logits, targets.is_matched)
@@ -131,7 +134,7 @@ class LxmertPretraining(TransformersModel):
                 network.obj_predict_head.transform,
                 network.obj_predict_head.decoder_dict,
                 outputs.vision_output,
-                batch.visual_attention_mask > 0,
+                rows,
                 targets,
                 config.visual_loss_normalizer,
             )

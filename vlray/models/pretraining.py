@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vlray.config.loader import PretrainingSection
-from vlray.loader.inputs import PretrainingTargets
+from vlray.loader.inputs import PretrainingRows, PretrainingTargets
 from vlray.models.losses import IGNORE_INDEX, cross_entropy
 from vlray.models.protocol import Loss
 
@@ -28,6 +28,7 @@ def token_loss(
     head: Callable[[States], Float[Tensor, "K V"]],
     states: Float[Tensor, "B T H"],
     labels: Int64[Tensor, "B T"],
+    rows: Int64[Tensor, " K"],
 ) -> Loss:
     """Compute the loss of masked language modelling.
 
@@ -38,19 +39,19 @@ def token_loss(
         head: Function from token states to the scores of all word pieces.
         states: Last hidden states of the tokens.
         labels: Original ids of the masked tokens; -100 elsewhere.
+        rows: The masked tokens; see `PretrainingRows`.
 
     Source:
         BERT (arXiv:1810.04805); airsplay/lxmert src/lxrt/modeling.py, LXRTPretraining.
     """
-    masked = labels != IGNORE_INDEX
-    return cross_entropy(head(states[masked]), labels[masked])
+    return cross_entropy(head(states.flatten(0, 1)[rows]), labels.flatten()[rows])
 
 
 def region_losses(
     transform: Callable[[States], States],
     decoders: nn.ModuleDict,
     states: Float[Tensor, "B R H"],
-    real: Bool[Tensor, "B R"],
+    rows: PretrainingRows,
     targets: PretrainingTargets,
     normalizer: float,
 ) -> dict[str, Loss]:
@@ -66,16 +67,17 @@ def region_losses(
         decoders: Decoders, keyed by ``obj``, ``attr`` and ``feat``. A loss is computed for each
             decoder that has targets.
         states: Last hidden states of the regions.
-        real: False for padding regions, which do not count. LXMERT has no padding.
+        rows: Real and masked regions. Padding does not count; LXMERT has none.
         targets: Class and attribute labels, and the features before masking.
         normalizer: 1 / 0.15 in LXMERT, 6.67 in Hugging Face transformers.
 
     Source:
         airsplay/lxmert src/lxrt/modeling.py, LXRTPretraining and VisualConfig.
     """
+    real = rows.regions
     # Padding is removed before the heads run: (B, R, H) -> (K, H).
-    hidden = transform(states[real])
-    count = real.sum()
+    hidden = transform(states.flatten(0, 1)[real])
+    count = torch.full((), len(real), device=hidden.device)
     losses = {}
     for name in ("obj", "attr"):
         labels = getattr(targets, f"{name}_labels")
@@ -83,14 +85,13 @@ def region_losses(
             scores = decoders[name](hidden).float()
             # Not reduced yet, because each region is weighted by the detector's confidence.
             per_region = functional.cross_entropy(
-                scores, labels[real], ignore_index=IGNORE_INDEX, reduction="none"
+                scores, labels.flatten()[real], ignore_index=IGNORE_INDEX, reduction="none"
             )
-            weighted = (per_region * getattr(targets, f"{name}_weights")[real]).sum()
+            weighted = (per_region * getattr(targets, f"{name}_weights").flatten()[real]).sum()
             losses[name] = _mean(weighted * normalizer, count)
     if "feat" in decoders:
-        masked = targets.feat_mask[real] > 0
-        predicted = decoders["feat"](hidden[masked]).float()
-        expected = targets.feat_targets[real][masked].float()
+        predicted = decoders["feat"](hidden[rows.masked]).float()
+        expected = targets.feat_targets.flatten(0, 1)[real][rows.masked].float()
         per_region = functional.smooth_l1_loss(predicted, expected, reduction="none").mean(dim=1)
         losses["feat"] = _mean(per_region.sum() * normalizer, count)
     return losses

@@ -92,6 +92,10 @@ class CheckpointStore:
             return Path(folder)
         return self._download(folder, name)
 
+    def location(self, step: int) -> str:
+        """Return the folder or URI of the checkpoint after a step."""
+        return f"{self.output.rstrip('/')}/{STEP}{step:08d}"
+
     def save(self, step: int, write: Callable[[Path], None], *, is_best: bool) -> None:
         """Write a checkpoint, point ``last`` to it, and delete checkpoints no longer needed.
 

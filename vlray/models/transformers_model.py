@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -21,6 +22,9 @@ class TransformersModel(nn.Module):
 
     It may standardize the region vectors, and learn a field of the examples as well.
     """
+
+    uses_all_parameters: ClassVar[bool] = True
+    """Whether every loss trains every parameter that is not frozen, whatever the batch."""
 
     network: PreTrainedModel
     standardize: Standardize | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from transformers import VisualBertForPreTraining
@@ -39,6 +40,8 @@ class VisualBertPretraining(TransformersModel):
         VisualBERT (arXiv:1908.03557); uclanlp/visualbert visualbert/dataloaders/coco_dataset.py,
         bert_data_utils.py, visualbert/configs.
     """
+
+    uses_all_parameters: ClassVar[bool] = False  # a head without targets in a batch has no loss
 
     def __init__(self, options: ModelSection, goal: Goal) -> None:
         """Build the model; see `VisionLanguageModel`.
@@ -95,7 +98,8 @@ class VisualBertPretraining(TransformersModel):
         if targets is not None and self.goal.objective == "pretraining":
             # The sequence consists of the tokens, then the regions; only tokens are masked.
             text = outputs.last_hidden_state[:, : batch.input_ids.shape[1]]
-            losses["mlm"] = token_loss(heads.predictions, text, targets.mlm_labels)
+            rows = batch.pretraining_rows().tokens
+            losses["mlm"] = token_loss(heads.predictions, text, targets.mlm_labels, rows)
         if targets is not None and targets.is_matched is not None:
             losses["match"] = cross_entropy(match_logits, targets.is_matched)
         scores = matched_score(match_logits) if self.goal.objective == "matching" else None

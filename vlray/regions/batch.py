@@ -1,6 +1,7 @@
 """Regions of several images as plain arrays.
 
-Shapes: N: images; R: regions of all N images together, without padding; D: feature length.
+Shapes: N: images; R: regions of all N images together, without padding; D: feature length; K:
+object classes; T: classes or attributes that are stored of each region.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ class RegionBatch:
         attr_ids: Attribute of each region, as an index into the detector's ``attr_names``; None if
             there are no attributes, for example if the detector has no attribute head.
         attr_probs: Probability of the attribute; None if there are no probabilities.
+        cls_probs: Probabilities of all K object classes, without the background; None unless they
+            were asked for.
+        top_obj_ids: The best object classes, in descending order of probability; None unless they
+            were asked for.
+        top_obj_probs: Probabilities of ``top_obj_ids``.
+        top_attr_ids: The best attributes, in descending order of probability; None unless they
+            were asked for.
+        top_attr_probs: Probabilities of ``top_attr_ids``; 0 for an attribute that counts as absent.
     """
 
     image_hw: Int32[np.ndarray, "N 2"]
@@ -38,6 +47,11 @@ class RegionBatch:
     obj_probs: Float32[np.ndarray, R] | None = None
     attr_ids: Int32[np.ndarray, R] | None = None
     attr_probs: Float32[np.ndarray, R] | None = None
+    cls_probs: Float16[np.ndarray, "R K"] | None = None
+    top_obj_ids: Int32[np.ndarray, "R T"] | None = None
+    top_obj_probs: Float16[np.ndarray, "R T"] | None = None
+    top_attr_ids: Int32[np.ndarray, "R T"] | None = None
+    top_attr_probs: Float16[np.ndarray, "R T"] | None = None
 
     def __post_init__(self) -> None:
         if len(self.image_hw) != len(self.num_boxes):

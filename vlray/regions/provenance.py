@@ -135,7 +135,7 @@ def warn_of_differences(
 _NAMES = {
     "weights_sha256": "weights",
     "labels_sha256": "label names",
-    "config_sha256": "Detectron2's config",
+    "config_sha256": "the detector's config.yaml",
     "source_sha256": "source file",
 }
 

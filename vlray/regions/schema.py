@@ -28,6 +28,15 @@ Provenance = dict[str, Any]
 
 BOX = pa.list_(pa.float32(), 4)
 
+WIDE = {
+    "cls_probs": pa.float16(),
+    "top_obj_ids": pa.int32(),
+    "top_obj_probs": pa.float16(),
+    "top_attr_ids": pa.int32(),
+    "top_attr_probs": pa.float16(),
+}
+"""Columns with several values for each region, which an output has only if they were asked for."""
+
 FAILURES = pa.schema(
     [
         ("image_id", pa.string()),
@@ -55,6 +64,7 @@ def regions_schema(
     feature_dim: int,
     dtype: FeatureDtype = "float16",
     provenance: Mapping[str, object] | None = None,
+    wide: Mapping[str, int] | None = None,
 ) -> pa.Schema:
     """Return the schema of the regions table.
 
@@ -62,6 +72,7 @@ def regions_schema(
         feature_dim: Length D of a feature vector; if 0, there is no column ``visual_feats``.
         dtype: Dtype of the stored vectors.
         provenance: Provenance to store as JSON in the schema's metadata, under ``vlray``.
+        wide: Columns of ``WIDE`` that the table has, and their number of values for each region.
     """
     feature = pa.float16() if dtype == "float16" else pa.float32()
     metadata = None if provenance is None else {"vlray": json.dumps(provenance, sort_keys=True)}
@@ -80,6 +91,7 @@ def regions_schema(
             ("obj_probs", pa.list_(pa.float32())),
             ("attr_ids", pa.list_(pa.int32())),
             ("attr_probs", pa.list_(pa.float32())),
+            *((n, pa.list_(pa.list_(WIDE[n], width))) for n, width in (wide or {}).items()),
         ],
         metadata=metadata,
     )
@@ -121,7 +133,15 @@ def to_table(
     if "visual_feats" in schema.names:
         vectors = _vectors(batch.visual_feats, schema.field("visual_feats").type.value_type)
         columns["visual_feats"] = pa.ListArray.from_arrays(offsets, vectors)
+    for name in WIDE.keys() & set(schema.names):
+        columns[name] = pa.ListArray.from_arrays(offsets, _wide(batch, name, schema))
     return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def with_tags(table: pa.Table, obj_names: Sequence[str]) -> pa.Table:
+    """Add the column ``tags``: the class names of each image's regions, separated by spaces."""
+    tags = [" ".join(obj_names[index] for index in ids) for ids in table["obj_ids"].to_pylist()]
+    return table.append_column("tags", pa.array(tags, pa.string()))
 
 
 def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
@@ -141,6 +161,9 @@ def from_table(table: pa.Table | pa.RecordBatch) -> RegionBatch:
         values = _flat(table[name]).astype(dtype, copy=False)
         # If there are regions, but the column has no values, there are no such labels.
         optional[name] = values if len(values) == regions else None
+    for name in WIDE.keys() & set(table.schema.names):
+        width = table.schema.field(name).type.value_type.list_size
+        optional[name] = _flat(table[name]).reshape(-1, width)
     return RegionBatch(
         image_hw=np.stack(
             [table["image_height"].to_numpy(), table["image_width"].to_numpy()], axis=1
@@ -174,6 +197,20 @@ def _vectors(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     else:
         values = values.astype(np.float32)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
+
+
+def _wide(batch: RegionBatch, name: str, schema: pa.Schema) -> pa.Array:
+    kind = schema.field(name).type.value_type
+    values = getattr(batch, name)
+    expected = (len(batch.boxes), kind.list_size)
+    if values is None or values.shape != expected:
+        shape = "missing" if values is None else f"of shape {values.shape}"
+        raise ValueError(
+            f"{name} is {shape}, but the table expects {expected}; the detector does not support "
+            "detector.class_probs or detector.max_attributes: remove the option"
+        )
+    array = pa.array(values.astype(kind.value_type.to_pandas_dtype()).reshape(-1), kind.value_type)
+    return pa.FixedSizeListArray.from_arrays(array, type=kind)
 
 
 def _check_features(batch: RegionBatch, image_ids: Sequence[str], feature_dim: int) -> None:

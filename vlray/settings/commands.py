@@ -19,6 +19,7 @@ COMMANDS = {
     "datasets": "vlray.config.datasets:DatasetsConfig",
     "train": "vlray.config.train:TrainConfig",
     "test": "vlray.config.test:TestConfig",
+    "export": "vlray.config.export:ExportConfig",
     "tune": "vlray.config.tune:TuneConfig",
     "pipeline": "vlray.config.pipeline:PipelineConfig",
     "logs": "vlray.config.logs:LogsConfig",

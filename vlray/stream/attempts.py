@@ -50,6 +50,10 @@ class Attempts:
             self.done(batch)
         return [results[id(row)] for row in rows]
 
+    def batch(self, rows: list[ImageRow], detector: LoadedDetector | SeparateDetector) -> Results:
+        """Return the regions of images of one size, or the exceptions that they raised."""
+        return self._watched(rows, detector)
+
     def _watched(
         self, batch: list[ImageRow], detector: LoadedDetector | SeparateDetector
     ) -> Results:

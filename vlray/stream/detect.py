@@ -12,9 +12,17 @@ import pyarrow as pa
 
 from vlray.cluster.journal import DEATHS, ClusterJournal, Journal
 from vlray.config.detector import DetectorSection
+from vlray.detect.protocol import wide_columns
 from vlray.regions import parts
 from vlray.regions.batch import RegionBatch
-from vlray.regions.schema import FAILURES, FeatureDtype, Identity, regions_schema, to_table
+from vlray.regions.schema import (
+    FAILURES,
+    FeatureDtype,
+    Identity,
+    regions_schema,
+    to_table,
+    with_tags,
+)
 from vlray.settings.environment import EnvironmentSection
 from vlray.stream.attempts import LOADING_S, Attempts
 from vlray.stream.detector import (
@@ -69,6 +77,9 @@ class DetectOptions:
     is_separate: bool = False
     """Whether the detector always runs in a child process."""
 
+    tags: bool = False
+    """Whether the tables have the column ``tags``."""
+
 
 class DetectShard:
     """Detect regions in the decoded images of shards. One thread calls all methods but the first.
@@ -80,7 +91,7 @@ class DetectShard:
     def __init__(self, options: DetectOptions, journal: Journal | ClusterJournal) -> None:
         """Set the options; `load` loads the detector."""
         self._options = options
-        self._journal = journal
+        self.journal = journal
         self._detector: LoadedDetector | SeparateDetector | None = None
         self.is_separate = options.is_separate
         self._problem: _Problem | None = None
@@ -99,7 +110,7 @@ class DetectShard:
 
     def _load(self, work: str) -> _Problem | None:
         """Load the detector, and return a description of the problem if this fails."""
-        deaths = self._journal.begin(work)
+        deaths = self.journal.begin(work)
         # A child that dies shows why; the actors may also have been killed for another reason.
         self.is_separate |= deaths >= DEATHS
         try:
@@ -109,13 +120,17 @@ class DetectShard:
                 self._detector = self._open(separate=self.is_separate)
             info = self._detector.info
             self._schema = regions_schema(
-                info.feature_dim, self._options.dtype, self._options.identity | provenance_of(info)
+                info.feature_dim,
+                self._options.dtype,
+                self._options.identity | provenance_of(info),
+                wide_columns(info, self._options.detector),
             )
+            self._names = info.obj_names
             write_labels(self._options.output, info)
         except (Exception, SystemExit) as error:
             return _problem(UNLOADABLE, error)
         finally:
-            self._journal.end(work)
+            self.journal.end(work)
         return None
 
     def _open(self, *, separate: bool) -> LoadedDetector | SeparateDetector:
@@ -143,33 +158,58 @@ class DetectShard:
             decoded: The shard.
             done: Called with rows whose images are no longer needed.
         """
+        if (refused := self.begin(decoded)) is not None:
+            return refused
+        (shard, _, _, deaths), rows = decoded
+        good = [row for row in rows if row["image"] is not None]
+        try:
+            detector = self._detector_for(separate=self.is_separate or deaths >= DEATHS)
+        except ChildError as error:
+            return DetectedShard(shard, None, None, *_problem(UNLOADABLE, error))
+        try:
+            results = self._attempts(work_of(shard), done).detect(good, detector)
+        except DeviceError as error:
+            problem = _problem("the GPU can no longer be used; run the command again", error)
+            return DetectedShard(shard, None, None, *problem)
+        return self.finish(decoded, dict(zip(map(id, good), results, strict=True)))
+
+    @property
+    def batch_size(self) -> int:
+        """Number of images of one size in a pass of the detector."""
+        return self._detector.batch_size if self._detector is not None else 1
+
+    def begin(self, decoded: DecodedShard) -> DetectedShard | None:
+        """Record the images of a shard that could not be decoded; return why it cannot be done."""
         (shard, _, _, deaths), rows = decoded
         if self._problem:
             return DetectedShard(shard, None, None, *self._problem)
         if deaths >= LAST_DEATHS:
             text = f"shard {shard} ended its process {deaths} times, also with isolated images"
             return DetectedShard(shard, problem=text)
-        good = [row for row in rows if row["image"] is not None]
-        work = work_of(shard)
-        self._journal.progress(work, len(rows) - len(good))
-        try:
-            detector = self._detector_for(separate=self.is_separate or deaths >= DEATHS)
-        except ChildError as error:
-            return DetectedShard(shard, None, None, *_problem(UNLOADABLE, error))
-        attempts = Attempts(self._journal, work, self._options.image_timeout, self._limited, done)
-        try:
-            results = attempts.detect(good, detector)
-        except DeviceError as error:
-            problem = _problem("the GPU can no longer be used; run the command again", error)
-            return DetectedShard(shard, None, None, *problem)
-        errors = [result for result in results if isinstance(result, Exception)]
+        self.journal.progress(work_of(shard), sum(row["image"] is None for row in rows))
+        return None
+
+    def batch(self, rows: list[ImageRow]) -> list[RegionBatch | Exception]:
+        """Detect regions in images of one size, of any shards."""
+        detector = self._detector_for(separate=self.is_separate)
+        return self._attempts("", lambda rows: None).batch(rows, detector)
+
+    def finish(
+        self, decoded: DecodedShard, results: dict[int, RegionBatch | Exception]
+    ) -> DetectedShard:
+        """Return the tables of a shard, given the results by the id of their rows."""
+        shard = decoded.task.shard
+        errors = [result for result in results.values() if isinstance(result, Exception)]
         if len(errors) >= BROKEN_FROM and len(errors) == len(results):
             text = (
-                f"the detector raised an exception on all {len(good)} images of shard {shard}, so "
-                "the fault is in the detector"
+                f"the detector raised an exception on all {len(results)} images of shard {shard}, "
+                "so the fault is in the detector"
             )
             return DetectedShard(shard, None, None, *_problem(text, errors[-1]))
-        return self._tables(shard, rows, dict(zip(map(id, good), results, strict=True)))
+        return self._tables(shard, decoded.rows, results)
+
+    def _attempts(self, work: str, done: Callable[[list[ImageRow]], None]) -> Attempts:
+        return Attempts(self.journal, work, self._options.image_timeout, self._limited, done)
 
     def _tables(
         self, shard: int, rows: list[ImageRow], results: dict[int, RegionBatch | Exception]
@@ -207,11 +247,14 @@ class DetectShard:
 
     def _table(self, rows: list[ImageRow], regions: list[RegionBatch]) -> pa.Table:
         if not rows:
-            return self._schema.empty_table()
+            empty = self._schema.empty_table()
+            return with_tags(empty, self._names) if self._options.tags else empty
         image_ids, paths, splits = (
             [row[name] for row in rows] for name in ("image_id", "path", "split")
         )
         table = to_table(RegionBatch.concat(regions), image_ids, paths, splits, self._schema)
+        if self._options.tags:
+            table = with_tags(table, self._names)
         return parts.with_digests(table, _digests(rows))
 
 

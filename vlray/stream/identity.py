@@ -29,7 +29,8 @@ def defaults(config: ExtractConfig) -> dict[str, object]:
     """
     values = {name: field.default for name, field in DetectorSection.model_fields.items()}
     values["nms_thresh"] = config.detector.nms_thresh  # the default depends on the detector
-    return {f"detector.{name}": value for name, value in values.items()} | {"boxes_sha256": "none"}
+    others = {"boxes_sha256": "none", "output.tags": False}
+    return {f"detector.{name}": value for name, value in values.items()} | others
 
 
 def identity_of(
@@ -42,6 +43,7 @@ def identity_of(
         "output.dtype": config.output.dtype,
         "output.compression": config.output.compression,
         "output.shard_size": config.output.shard_size,
+        "output.tags": config.output.tags,
     }
     selects = user_boxes is None and config.detector.features != "grid"
     for name, value in config.detector.model_dump(mode="json").items():

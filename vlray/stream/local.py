@@ -31,7 +31,7 @@ from vlray.stream.write import ShardSummary
 
 # Measured on two CPU cores: until the first shard is done, Ray takes about 7 s longer.
 RAY_START_S = 7.0
-SECONDS_PER_IMAGE = {"lite": 0.15, "vg-caffe": 8.0, "vg-pbua": 8.0}  # on one core
+SECONDS_PER_IMAGE = {"lite": 0.15, "vg-caffe": 8.0, "vg-pbua": 8.0, "vinvl": 10.0}  # on one core
 UNKNOWN_S = 2.0  # of a detector that is not in the table
 
 MARKER = ".in-process"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import ray
 import ray.data
+from ray.data.context import AutoscalingConfig
 
 from vlray.cluster.capacity import ResourcePlan
 from vlray.cluster.connection import default_variables
@@ -21,6 +23,7 @@ from vlray.regions.schema import Identity
 from vlray.regions.user_boxes import UserBoxes
 from vlray.runs.folder import current_run
 from vlray.settings.log_format import DETAIL
+from vlray.stream.across import WINDOW
 from vlray.stream.metrics import ExtractMetrics
 from vlray.stream.nodes import Watch, stall_limit
 from vlray.stream.plan import ShardPlan, shard_tables
@@ -86,7 +89,8 @@ def shard_rows(
         )
         with ray.data.DataContext.current(_data_context(watch.callback, metrics.callback)):
             shards = ray.data.from_arrow(shard_tables(plan, todo))
-            rows = _summaries(shards, stages, resources, growth, labels).iter_rows()
+            in_flight = _shards_in_flight(resources, config.output.shard_size)
+            rows = _summaries(shards, stages, resources, growth, labels, in_flight).iter_rows()
         iterator = iter(rows)
         with progress.inside(journal.images):
             row = next(iterator, None)
@@ -99,6 +103,14 @@ def shard_rows(
                 yield row
                 row = next(iterator, None)
         journal.close()
+
+
+def _shards_in_flight(resources: ResourcePlan, shard_size: int) -> int:
+    """Return how many shards an actor works on at once."""
+    if not resources.gpus_per_actor:
+        return 2
+    # A GPU must not wait for an image: besides those in its queue, one is decoded and one written.
+    return 2 + math.ceil(WINDOW / shard_size)
 
 
 @contextmanager
@@ -120,10 +132,9 @@ def _summaries(
     resources: ResourcePlan,
     growth: Growth | None,
     label_selector: dict[str, str],
+    in_flight: int,
 ) -> ray.data.Dataset:
     """Run the shards in a pool of actors; only the summaries come back."""
-    # A GPU must not wait for an image: besides its shard, one is decoded and one is written.
-    in_flight = 3 if resources.gpus_per_actor else 2
     return shards.map_batches(
         ExtractShard,
         fn_constructor_args=(stages,),
@@ -150,4 +161,9 @@ def _data_context(*callbacks: type) -> ray.data.DataContext:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # it counts only whole tasks; see `Watch`
     context.raise_original_map_exception = True
+    # An actor takes as many shards as it works on, so the default of 1.75 would never be reached.
+    # With 0.5, up to as many actors start at a time as are running.
+    context.autoscaling_config = AutoscalingConfig(
+        actor_pool_util_upscaling_threshold=0.5, actor_pool_util_downscaling_threshold=0.1
+    )
     return context

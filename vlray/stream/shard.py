@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 
 from vlray.cluster.journal import DEATHS, Journal
 from vlray.cluster.worker_logs import log_to_stderr
+from vlray.stream.across import AcrossShards
 from vlray.stream.decode import size_of
 from vlray.stream.detect import LAST_DEATHS, DetectShard, work_of
 from vlray.stream.rows import DecodedShard, DetectedShard, ImageRow, ShardTask
 from vlray.stream.stages import Stages
-from vlray.stream.turns import Prefetch, Turns
+from vlray.stream.turns import ACROSS_BYTES, Prefetch, Turns
 from vlray.stream.write import SUMMARY, ShardSummary
 
 log = logging.getLogger("vlray.stream")
@@ -42,6 +46,45 @@ class ShardWork:
         self._detect = DetectShard(stages.detect, self._journal)
         self._decoders = ThreadPoolExecutor(stages.decode.threads, "decode")
         self._prefetch = Prefetch()
+        self._across: AcrossShards | None = None
+        self._lock = threading.Lock()
+        self._decoding = 0  # shards that will be submitted
+        self._wake: Callable[[], object] = lambda: None
+
+    def use_across(self, wake: Callable[[], object]) -> None:
+        """Detect across shards, by `submit` in place of `detect`.
+
+        Args:
+            wake: Lets the device's thread call `advance` soon.
+        """
+        self._wake = wake
+        self._prefetch = Prefetch(most=ACROSS_BYTES, full=wake)
+        self._across = AcrossShards(self._detect, self._has_more, self._release)
+
+    def _has_more(self) -> bool:
+        return self._decoding > 0 and not self._prefetch.is_full
+
+    @contextlib.contextmanager
+    def submitting(self) -> Iterator[None]:
+        """Announce a shard that is decoded during the block, for which others may wait."""
+        with self._lock:
+            self._decoding += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._decoding -= 1
+            self._wake()
+
+    def submit(self, decoded: DecodedShard) -> Future[DetectedShard]:
+        """Add a decoded shard to those that are detected together, and return its result later."""
+        assert self._across is not None
+        return self._across.submit(decoded)
+
+    def advance(self) -> None:
+        """Detect in the submitted shards; the device's thread calls this."""
+        assert self._across is not None
+        self._across.advance()
 
     def load(self, process: str = "") -> None:
         """Load the detector. If this fails, each shard's summary has the problem.
@@ -137,14 +180,24 @@ class ExtractShard:
         self._decoding = ThreadPoolExecutor(1, "shard")
         # One thread for the device, not a lock: libraries keep contexts and workers by thread.
         self._device = ThreadPoolExecutor(1, "device")
+        self._is_across = stages.is_across
+        if self._is_across:
+            self._work.use_across(lambda: self._device.submit(self._work.advance))
         self._device.submit(self._work.load, actor or _actor_id())
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """Process one shard, and return its summary: a row of `SUMMARY`."""
         task = self._work.begin(row)
-        with self._turns.take(alone=self._work.has_children(task)):
-            decoded = self._decoding.submit(self._work.decode, task).result()
-            detected = self._device.submit(self._work.detect, decoded).result()
+        alone = self._work.has_children(task)
+        with self._turns.take(alone=alone):
+            if self._is_across and not alone:
+                with self._work.submitting():
+                    decoded = self._decoding.submit(self._work.decode, task).result()
+                    future = self._work.submit(decoded)
+                detected = future.result()
+            else:
+                decoded = self._decoding.submit(self._work.decode, task).result()
+                detected = self._device.submit(self._work.detect, decoded).result()
             summary = self._work.write(detected)
         return pa.Table.from_pylist([summary], schema=SUMMARY)
 

@@ -34,12 +34,14 @@ class Stages:
 
     Attributes:
         is_isolated: Whether images are always decoded and detected in child processes.
+        is_across: Whether an actor detects across shards, as GPUs need batches.
     """
 
     decode: DecodeShard
     detect: DetectOptions
     write: WriteShard
     is_isolated: bool = False
+    is_across: bool = False
 
 
 def images_of(plan: ShardPlan, user_boxes: UserBoxes | None) -> pa.Table:
@@ -98,9 +100,11 @@ def build_stages(
             cluster.image_memory_gb,
             # Without Ray, a crash in code that vlray does not know would end the whole command.
             is_separate=is_isolated or (journal is None and is_own(config.detector)),
+            tags=output.tags,
         ),
         WriteShard(output.path, output.compression, config.detector.min_boxes if selects else 0),
         is_isolated,
+        is_across=resources.gpus_per_actor > 0,
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 
 from vlray.cluster.expendable import available
 
 PREFETCH_BYTES = 2 << 30
 """Most bytes of decoded images that a process holds, unless a single shard has more."""
+ACROSS_BYTES = 8 << 30
+"""The same for a process that detects across shards: 1,280 images of 6 MB."""
 MEMORY_PARTS = 16  # a process prefetches into this part of the free memory at most
 
 
@@ -53,10 +55,23 @@ class Prefetch:
     image for each thread.
     """
 
-    def __init__(self, limit: int = 0) -> None:
-        """Set the limit in bytes; 0: `PREFETCH_BYTES`, or less if there is little memory."""
+    def __init__(
+        self,
+        limit: int = 0,
+        *,
+        most: int = PREFETCH_BYTES,
+        full: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Set the limit in bytes.
+
+        Args:
+            limit: The limit; 0: ``most``, or less if there is little memory.
+            most: Limit where there is enough memory.
+            full: Called, without waiting, when decoding has to wait for others to be released.
+        """
         free = available() // MEMORY_PARTS
-        self._limit = limit or (min(PREFETCH_BYTES, free) if free else PREFETCH_BYTES)
+        self._limit = limit or (min(most, free) if free else most)
+        self._full = full
         self._changed = threading.Condition()
         self._is_closed = False
         self.held = 0
@@ -67,12 +82,21 @@ class Prefetch:
         Raises:
             CancelledError: The run has ended.
         """
+
+        def is_free() -> bool:
+            return self._is_closed or not self.is_full or self.held <= own
+
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_closed or self.held < self._limit or self.held <= own
-            )
+            if not is_free():
+                self._full()
+            self._changed.wait_for(is_free)
             if self._is_closed:
                 raise CancelledError("the run has ended")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a shard has to wait, unless all decoded images are its own."""
+        return self.held >= self._limit
 
     def close(self) -> None:
         """End all waiting, and all decoding after the current images."""

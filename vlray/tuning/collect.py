@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vlray.config.extract import ExtractConfig
 from vlray.detect.load import check_weights, settled
-from vlray.detect.selection.reselect import collecting
+from vlray.detect.selection.reselect import LIGHT, collecting
+from vlray.detect.vmb.config import is_vmb
 from vlray.regions.output import open_output
 from vlray.stream.changes import ImagesChangedError
 from vlray.stream.run import extract
@@ -29,7 +30,8 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
         with_feats: Whether to store the feature vectors too, for ``Candidates.write``.
 
     Raises:
-        ValueError: An extraction with these settings selects no regions, a user's detector selects
+        ValueError: An extraction with these settings selects no regions, the detector's selection
+            cannot be repeated from stored proposals, a user's detector selects
             differently from vlray, no image has proposals, or images have changed since the
             collection began.
     """
@@ -40,6 +42,11 @@ def collect(config: ExtractConfig, folder: Path, *, with_feats: bool) -> Candida
             f"remove {what}"
         )
     detector = settled(config.detector)
+    if is_vmb(detector.name):
+        raise ValueError(
+            f"{detector.name} selects regions by the probabilities of all classes, which are not "
+            f"stored for it; search other options than {', '.join(LIGHT)}"
+        )
     check_weights(detector)
     collector = collecting(detector, with_feats=with_feats)
     # For vg-caffe another detector collects, and regions are selected by its stored class

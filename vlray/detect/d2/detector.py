@@ -114,8 +114,7 @@ class Detectron:
         boxes: Sequence[Float32[np.ndarray, "R 4"]],
     ) -> RegionBatch:
         """Pool the user's boxes, in pixels of the original images; see ``pool_boxes_of``."""
-        features = self._options.features
-        return pool_boxes_of(self._model, self._in_order(images), image_hw, boxes, features)
+        return pool_boxes_of(self._model, self._in_order(images), image_hw, boxes, self._options)
 
     def grid(
         self, images: Sequence[UInt8[np.ndarray, "h w 3"]], image_hw: Int32[np.ndarray, "N 2"]

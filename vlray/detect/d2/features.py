@@ -25,6 +25,7 @@ from torch import Tensor
 from vlray.config.detector import DetectorSection
 from vlray.detect.d2.attributes import best_attributes
 from vlray.detect.d2.box_head import run_box_layers
+from vlray.detect.probabilities import class_columns
 from vlray.detect.selection import boxes_of_class, select_regions
 from vlray.regions.batch import RegionBatch
 
@@ -75,7 +76,7 @@ def find_regions_of(
         _select(output, resized_hw, original_hw, options)
         for output, original_hw in zip(outputs, image_hw.tolist(), strict=True)
     ]
-    boxes, visual_feats, inputs, obj_ids, obj_probs = (
+    boxes, visual_feats, inputs, obj_ids, obj_probs, class_probs = (
         torch.cat(parts) for parts in zip(*selected, strict=True)
     )
     num_boxes = np.array([len(boxes) for boxes, *_ in selected], np.int32)
@@ -84,6 +85,7 @@ def find_regions_of(
         num_boxes=num_boxes,
         boxes=_array(boxes),
         visual_feats=_array(visual_feats),
+        **class_columns(class_probs, options),
     )
     return _labeled(model, regions, inputs, obj_ids, obj_probs)
 
@@ -94,7 +96,7 @@ def pool_boxes_of(
     images: Sequence[UInt8[np.ndarray, "h w 3"]],
     image_hw: Int32[np.ndarray, "N 2"],
     user_boxes: Sequence[Float32[np.ndarray, "R 4"]],
-    features: str = "pooled",
+    options: DetectorSection,
 ) -> RegionBatch:
     """Pool the user's boxes, unchanged, from images of one size.
 
@@ -106,7 +108,7 @@ def pool_boxes_of(
         images: Resized images, with channels in the network's order.
         image_hw: Height and width of the original images, in pixels.
         user_boxes: Boxes of each image, in pixels of the original image.
-        features: As in ``feature_dim_of``.
+        options: ``features`` and ``class_probs``.
 
     Raises:
         ValueError: The images differ in size.
@@ -116,8 +118,9 @@ def pool_boxes_of(
     for boxes_of_image, original_hw in zip(user_boxes, image_hw.tolist(), strict=True):
         tensor = torch.tensor(boxes_of_image, device=model.device)
         boxes.append(tensor * _scale(original_hw, resized_hw, tensor))
-    outputs = run_box_head(model, pixels, features, boxes)
-    obj_probs, obj_ids = torch.cat([output.probs for output in outputs]).max(dim=1)
+    outputs = run_box_head(model, pixels, options.features, boxes)
+    class_probs = torch.cat([output.probs for output in outputs])
+    obj_probs, obj_ids = class_probs.max(dim=1)
     visual_feats = torch.cat([output.visual_feats for output in outputs])
     num_boxes = np.array([len(boxes_of_image) for boxes_of_image in user_boxes], np.int32)
     regions = RegionBatch(
@@ -125,6 +128,7 @@ def pool_boxes_of(
         num_boxes=num_boxes,
         boxes=np.concatenate(user_boxes),
         visual_feats=_array(visual_feats),
+        **class_columns(class_probs, options),
     )
     inputs = torch.cat([output.inputs for output in outputs])
     return _labeled(model, regions, inputs, obj_ids, obj_probs)
@@ -249,12 +253,12 @@ def _select(
     resized_hw: tuple[int, int],
     original_hw: tuple[int, int],
     options: DetectorSection,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Select one image's regions.
 
     Returns:
         Boxes in pixels of the original image, feature vectors, inputs of the box predictor,
-        classes and probabilities.
+        classes and their probabilities, and the probabilities of all classes.
     """
     best = boxes_of_class(output.boxes, output.probs.max(dim=1).indices)
     scale = _scale(resized_hw, original_hw, best)
@@ -262,7 +266,10 @@ def _select(
     # same regions again from the output.
     boxes = _clip(_clip(best, resized_hw) * scale, original_hw)
     indices, obj_ids, obj_probs = select_regions(boxes, output.probs, options)
-    return boxes[indices], output.visual_feats[indices], output.inputs[indices], obj_ids, obj_probs
+    feats, inputs, probs = (
+        values[indices] for values in (output.visual_feats, output.inputs, output.probs)
+    )
+    return boxes[indices], feats, inputs, obj_ids, obj_probs, probs
 
 
 def _labeled(

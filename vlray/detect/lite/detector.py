@@ -59,7 +59,7 @@ class Lite:
         self.model, obj_names = load_lite(path)
         self.model.to(open_device(options))
         self._find = functools.partial(find_regions_of, self.model, options=options)
-        self._pool = functools.partial(pool_boxes_of, self.model)
+        self._pool = functools.partial(pool_boxes_of, self.model, options=options)
         self._grid = functools.partial(grid_of, self.model, options=options)
         is_grid = options.features == "grid"
         self.info = DetectorInfo(

@@ -5,12 +5,14 @@ Shapes: P: proposals; K: classes, without the background; R: selected regions.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.selection.rules import select_one
+from vlray.detect.transfer import to_device
 
 
 def boxes_of_class(
@@ -52,8 +54,9 @@ def select_regions(
         return empty, empty, probs.new_zeros(0)
     scores, obj_ids = probs.max(dim=1)
     candidates = boxes_of_class(boxes, obj_ids)
-    rows = select_one(
-        candidates.cpu().numpy(), obj_ids.cpu().numpy(), scores.cpu().numpy(), options
-    )
-    indices = torch.from_numpy(rows).to(probs.device)
+    # One copy for all columns: each would wait for the device. Ids are exact up to 2^24.
+    columns = [candidates, obj_ids[:, None], scores[:, None]]
+    table = torch.cat([column.to(scores.dtype) for column in columns], dim=1).cpu().numpy()
+    rows = select_one(table[:, :4], table[:, 4].astype(np.int64), table[:, 5], options)
+    indices = to_device(rows, probs.device)
     return indices, obj_ids[indices], scores[indices]

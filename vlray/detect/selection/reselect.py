@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from vlray.config.detector import DetectorSection
-from vlray.detect.conventions import PBUA
+from vlray.detect.conventions import PBUA, VINVL, VINVL_NMS_THRESH
 from vlray.detect.selection.rules import BestClass, EachClass, Proposals, Rule
 
 LIGHT = ("score_thresh", "nms_thresh", "min_boxes", "max_boxes")
@@ -37,6 +37,9 @@ def rule_of(
         return EachClass(proposals, class_probs)
     if name == "vg-pbua":
         return BestClass(proposals, nms_thresh=PBUA.nms_thresh, within_class=False, filled=False)
+    if name == "vinvl":
+        thresholds = (VINVL_NMS_THRESH[2],)
+        return BestClass(proposals, nms_thresh=thresholds, within_class=False, filled=False)
     return BestClass(proposals)
 
 
@@ -49,7 +52,16 @@ def collecting(options: DetectorSection, *, with_feats: bool) -> DetectorSection
     Args:
         options: Options that ``load.settled`` returned.
         with_feats: Whether the proposals' feature vectors are needed.
+
+    Raises:
+        ValueError: The detector is ``vinvl`` with its filter 1, which needs all class
+            probabilities, and gives a region the best class in which it survives.
     """
+    if options.name == "vinvl" and (options.nms_filter or VINVL.nms_filter) == 1:
+        raise ValueError(
+            "vlray tune cannot select regions again by VinVL's filter 1; pass --nms-filter 2, or "
+            "extract with each setting"
+        )
     layer = options.features if options.features in ("fc6", "fc7") else "pooled"
     updates: dict[str, object] = {
         "score_thresh": 0.0,

@@ -88,7 +88,7 @@ class Vinvl:
             ValueError: The weights are missing or do not fit, or the label map does not fit them.
         """
         # Torch and Detectron2 take seconds to import, and the driver needs only `resize`.
-        from vlray.detect.device import device_of
+        from vlray.detect.device import open_device
         from vlray.detect.vinvl.checkpoint import load_vinvl
         from vlray.detect.vinvl.model import build_vinvl
         from vlray.detect.vinvl.regions import VinvlRegionFinder
@@ -96,7 +96,7 @@ class Vinvl:
         rules = self.rules(options)
         checkpoint = load_vinvl(weights_of(options))
         layout = checkpoint.layout
-        network = build_vinvl(checkpoint.tensors, layout, options.precision, device_of(options))
+        network = build_vinvl(checkpoint.tensors, layout, options.precision, open_device(options))
         self._find = VinvlRegionFinder(network, rules, options)
         names = _names(options.labels, layout.objects, layout.attributes)
         on_c4 = options.features == "grid" and options.grid_layer == "c4"

@@ -18,6 +18,7 @@ from vlray.cluster.tf32 import tf32
 from vlray.config.detector import DetectorSection
 from vlray.detect.conventions import VinvlConventions
 from vlray.detect.grid import grid_regions
+from vlray.detect.probabilities import attribute_columns, class_columns
 from vlray.detect.selection.per_class import survivors_of
 from vlray.detect.selection.rules import select_one
 from vlray.detect.vinvl.layout import ANCHOR_SCALES, PIXEL_MEAN
@@ -89,7 +90,7 @@ class VinvlRegionFinder:
                 probs = self._probs(visual_feats)
                 scores, obj_ids = probs.max(dim=1)
                 batches.append(
-                    self._batch(image_hw[index], image_boxes, visual_feats, obj_ids, scores)
+                    self._batch(image_hw[index], image_boxes, visual_feats, obj_ids, scores, probs)
                 )
         return RegionBatch.concat(batches)
 
@@ -146,7 +147,7 @@ class VinvlRegionFinder:
         select = _each_class if self._rules.nms == "each class" else _any_class
         rows, obj_ids, scores = select(boxes, probs, self._rules, self._options)
         return self._batch(
-            original_hw, boxes[rows].cpu().numpy(), visual_feats[rows], obj_ids, scores
+            original_hw, boxes[rows].cpu().numpy(), visual_feats[rows], obj_ids, scores, probs[rows]
         )
 
     def _batch(
@@ -156,14 +157,17 @@ class VinvlRegionFinder:
         visual_feats: Float[Tensor, "R D"],
         obj_ids: Int64[Tensor, " R"],
         scores: Float[Tensor, " R"],
+        class_probs: Float[Tensor, "R K"],
     ) -> RegionBatch:
         """Predict the attributes of one image's regions, and build their ``RegionBatch``."""
         attr_ids = attr_probs = None
+        columns = class_columns(class_probs, self._options)
         if self._network.layout.attributes:
             logits = self._network.predictor.attributes(visual_feats, obj_ids)
             probs = logits.softmax(dim=1)[:, 1:]  # the first one is "no attribute"
             probs = probs.where(probs > self._rules.attribute_thresh, 0)
             attr_probs, attr_ids = (values.cpu().numpy() for values in probs.max(dim=1))
+            columns |= attribute_columns(probs, self._options)
         return RegionBatch(
             image_hw=original_hw[None],
             num_boxes=np.array([len(boxes)], np.int32),
@@ -173,6 +177,7 @@ class VinvlRegionFinder:
             obj_probs=scores.cpu().numpy(),
             attr_ids=None if attr_ids is None else attr_ids.astype(np.int32),
             attr_probs=attr_probs,
+            **columns,
         )
 
 

@@ -94,7 +94,10 @@ class VgDetector:
 
         rules = self.rules(options)
         checkpoint = load_vg(weights_of(options))
-        network = build_vg(checkpoint.tensors, options.precision, open_device(options))
+        device = open_device(options)
+        network = build_vg(
+            checkpoint.tensors, options.precision, device, options.backbone_precision
+        )
         self._find = RegionFinder(network, rules, options, self.with_class_probs)
         on_c4 = options.features == "grid" and options.grid_layer == "c4"
         self.info = DetectorInfo(

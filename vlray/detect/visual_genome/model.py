@@ -92,6 +92,7 @@ class VgNetwork(nn.Module):
     def __init__(self, with_attributes: bool) -> None:
         super().__init__()
         self.precision = "fp32"
+        self.backbone_precision = "fp32"
         self.backbone: Any = _backbone()
         head = StandardRPNHead(in_channels=C4_DIM, num_anchors=ANCHORS, conv_dims=[512])
         self.proposal_generator = nn.ModuleDict({"rpn_head": head})
@@ -114,8 +115,10 @@ class VgNetwork(nn.Module):
 
     def c4(self, images: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N 1024 H W"]:
         """Compute the feature map of stride 16 from images whose mean is already subtracted."""
-        maps: dict[str, Tensor] = self.backbone(images.to(memory_format=torch.channels_last))
-        return maps["res4"]
+        images = images.to(DTYPES[self.backbone_precision], memory_format=torch.channels_last)
+        with tf32(self.backbone_precision == "tf32"):
+            maps: dict[str, Tensor] = self.backbone(images)
+        return maps["res4"].float()
 
     def objectness(
         self, c4: Float[Tensor, "N 1024 H W"]
@@ -162,17 +165,21 @@ class VgNetwork(nn.Module):
 
 
 def build_vg(
-    tensors: Mapping[str, Tensor], precision: str, device: torch.device | str = "cpu"
+    tensors: Mapping[str, Tensor],
+    precision: str,
+    device: torch.device | str = "cpu",
+    backbone_precision: str = "fp32",
 ) -> VgNetwork:
     """Build the network for inference from canonical weights.
 
     Args:
         tensors: All tensors of the network and no others.
         precision: Precision of res5, which is most of the work: ``fp32``, ``tf32``, ``bf16`` or
-            ``fp16``. The backbone and the proposals stay in float32: with a backbone in half
-            precision, proposals with nearly equal scores swap places, and half of the regions
-            change.
+            ``fp16``.
         device: Device of the network, which cannot be moved to another device later.
+        backbone_precision: Precision of the backbone. In another one than ``fp32``, proposals with
+            nearly equal scores swap places, and other regions are selected. The proposals are
+            always computed in float32.
     """
     with_attributes = "roi_heads.box_predictor.attr_score.weight" in tensors
     # On the meta device nothing is initialized, as all tensors are overwritten anyway.
@@ -181,19 +188,21 @@ def build_vg(
     network.to_empty(device="cpu")
     network.load_state_dict(dict(tensors), strict=True)
     _fold_norms(network)
-    network.precision = precision
+    network.precision, network.backbone_precision = precision, backbone_precision
     network.to(device)
+    network.backbone.to(DTYPES[backbone_precision])
     res5 = network.roi_heads["res5"].to(DTYPES[precision])
     for part in (network.backbone, network.proposal_generator, res5):
         part.to(memory_format=torch.channels_last)
     network.eval().requires_grad_(False)
+    is_fp32 = backbone_precision == "fp32"
     if network.device.type == "cpu":
         network.fast_res5 = use_kernels(
-            network.backbone.stages,
+            network.backbone.stages if is_fp32 else [],
             network.proposal_generator["rpn_head"],
             network.roi_heads["res5"],
             # The input maps of res2, res3 and res4.
-            [[side // stride for side in USUAL_HW] for stride in (4, 4, 8)],
+            [[side // stride for side in USUAL_HW] for stride in (4, 4, 8)] if is_fp32 else [],
             DTYPES[precision],
         )
         if network.fast_res5 is None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from vlray.config.detector import DetectorSection
 from vlray.detect.conventions import Conventions
 from vlray.detect.grid import grid_regions
+from vlray.detect.probabilities import attribute_columns, class_columns
 from vlray.detect.selection.per_class import confidence_of
 from vlray.detect.selection.rules import most_confident, select_one
 from vlray.detect.transfer import stacked, to_device
@@ -257,11 +258,14 @@ class RegionFinder:
         """Predict the attributes of the regions of N images, and build their ``RegionBatch``."""
         predictor = self._network.predictor
         columns = [visual_feats, obj_probs, obj_ids]
+        wide = class_columns(class_logits.softmax(dim=1)[:, :OBJECTS], self._options)
         if predictor.with_attributes:
             scores = predictor.attributes(visual_feats, class_logits)
             if not self._rules.attribute_background:
                 scores = scores[:, :-1]  # the last column is "no attribute"
-            columns += scores.softmax(dim=1)[:, :ATTRIBUTES].max(dim=1)
+            of_attributes = scores.softmax(dim=1)[:, :ATTRIBUTES]
+            columns += of_attributes.max(dim=1)
+            wide |= attribute_columns(of_attributes, self._options)
         feats, probs, ids, *attributes = _on_host(*columns)
         attr_probs, attr_ids = attributes or (None, None)
         return RegionBatch(
@@ -273,6 +277,7 @@ class RegionFinder:
             obj_probs=probs,
             attr_ids=None if attr_ids is None else attr_ids.astype(np.int32),
             attr_probs=attr_probs,
+            **wide,
         )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int32
 
 from vlray.config.detector import DetectorSection
 from vlray.detect.d2.files import weights_of
-from vlray.detect.device import device_of
+from vlray.detect.device import open_device
 from vlray.detect.protocol import DetectorInfo, Resize
 from vlray.detect.vmb.config import MAX_SIZE, MIN_SIZE, read_layout
 from vlray.detect.weights.files import locate, sha256
@@ -47,7 +47,7 @@ class Vmb:
             )
         layout = read_layout(options.name)
         weights = locate(weights_of(options))
-        network = load_vmb(layout, weights).to(device_of(options))
+        network = load_vmb(layout, weights).to(open_device(options))
         self._regions = VmbRegions(network, _resize(options), options)
         self.info = DetectorInfo(
             name=Path(options.name).stem,

@@ -13,8 +13,8 @@ class Hook:
     """Extension of the training loop: override what you need.
 
     The loop calls each hook on every worker, in this order: `begin`; then for each step
-    `after_step`, and, where they are due, an evaluation with `after_evaluation`, `wants_save` and a
-    checkpoint; at the end of the run `end`, also after an error.
+    `wants_save` and `after_step`, and, where they are due, `after_evaluation` and `state_dict`,
+    both inside of `reading`; at the end of the run `end`, also after an error.
     """
 
     def begin(self, training: Training) -> None:
@@ -46,7 +46,7 @@ class Hook:
         """
 
     def wants_save(self, training: Training) -> bool:
-        """Return whether to write a checkpoint now; one worker's wish is enough."""
+        """Return whether to write a checkpoint after this step; one worker's wish is enough."""
         return False
 
     def state_dict(self) -> dict[str, Any]:

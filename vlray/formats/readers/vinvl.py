@@ -1,8 +1,11 @@
 """Reader for VinVL's ``predictions.tsv`` and Oscar's ``feature.tsv``: a key and JSON per line.
 
+VinVL's published ``features.tsv`` has three columns instead: key, number of boxes, vectors.
+
 Source:
     microsoft/scene_graph_benchmark, maskrcnn_benchmark/engine/inference.py (convert_predictions_to_
-    tsv); microsoft/Oscar, oscar/run_captioning.py (num_boxes, features of 2054 numbers).
+    tsv); microsoft/Oscar, oscar/run_captioning.py (num_boxes, features of 2054 numbers) and
+    oscar/datasets/oscar_tsv.py (three columns).
 """
 
 from __future__ import annotations
@@ -68,6 +71,10 @@ def _parse(line: bytes, kind: FloatType = "<f4") -> RawRegions | Unreadable:
     key, tab, text = line.partition(b"\t")
     image_id = key[:255].decode("utf-8", "backslashreplace")
     try:
+        count, second_tab, data = text.partition(b"\t")
+        if tab and image_id and second_tab and count.strip().isdigit():
+            columns = {"num_boxes": int(count), "features": data.strip().decode("ascii")}
+            return _oscar(image_id, columns, kind)
         if not tab or not image_id or b"\t" in text[:64]:
             raise DamagedError("the line must be a key, a tab and JSON")
         try:

@@ -93,8 +93,13 @@ class HfExport(Export):
 
 
 def split_name(split: str) -> str:
-    """Return a split's name as ``datasets`` accepts it: letters, digits and underscores."""
-    return re.sub(r"\W", "_", split, flags=re.ASCII) or "all"
+    """Return a split's name as ``datasets`` accepts it: letters, digits and underscores.
+
+    Images without a split, whose split is ``all``, become ``train``, as ``datasets`` calls the only
+    split of files without one; ``all`` has another meaning there.
+    """
+    name = re.sub(r"\W", "_", split, flags=re.ASCII)
+    return "train" if name in ("", "all") else name
 
 
 def _features(schema: pa.Schema, output: RegionOutput) -> Features:
