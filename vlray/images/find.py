@@ -169,9 +169,9 @@ def _in_directory(root: str, fs: FileSystem, path: str, walk: Walk, wanted: _Wan
     else:
         if not folders:
             rest = choose_splits(folders, wanted.split)[1]
-        below = {one.rpartition("/")[0] for one in entries["path"].to_pylist()}
+        of_images = {one.rpartition("/")[0] for one in entries["path"].to_pylist()}
         # img2dataset writes a table beside each folder of images.
-        unread = [one for one in unread if one.removesuffix(".parquet") not in below]
+        unread = [one for one in unread if one.removesuffix(".parquet") not in of_images]
         found = _Found(folder, dataset, entries, rest, walk.names, unread=unread)
     found.unreadable = walk.unreadable
     return found
