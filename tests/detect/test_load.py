@@ -165,8 +165,8 @@ def test_settled_options_hold_in_other_folders_and_processes(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lit", r"unknown detector 'lit'; did you mean 'lite'\?"),
-        ("mime", r"unknown detector 'mime'; did you mean 'mine'\?"),
+        ("lit", r"unknown detector 'lit' \(did you mean 'lite'\?\)"),
+        ("mime", r"unknown detector 'mime' \(did you mean 'mine'\?\)"),
         (
             "something",
             r"unknown detector .something.; choose one of lite, vg-caffe, vg-pbua, vinvl, mine, a",
