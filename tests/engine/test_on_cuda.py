@@ -105,7 +105,7 @@ def test_a_step_never_waits_and_learns_what_it_learns_on_a_cpu(
         losses, norm = run_step(training, model, trained(model), [pinned])
         # The scaler of fp16 has to know whether the gradients overflowed.
         assert sum(counts.waits.values()) == (precision == "fp16"), counts.waits
-        found, found_norm, *asked = read_step(losses, norm, (False, True), training.group)
+        found, found_norm, asked = read_step(losses, norm, (False, True), training.group)
         assert asked == [False, True]
         assert sum(counts.waits.values()) == 1 + (precision == "fp16"), counts.waits
         del counts.launches["zeros_like"]  # the first step's: the optimizer's state

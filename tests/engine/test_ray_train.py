@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_the_announcement_saves_a_checkpoint_and_training_goes_on(
 ) -> None:
     saved: list[int] = []
 
-    def save(training: Training, *, is_best: bool) -> str:
+    def save(training: Training, hooks: Mapping[str, object], *, is_best: bool) -> str:
         saved.append(training.progress.step)
         return "folder"
 
