@@ -193,7 +193,7 @@ def test_mistakes_are_named(own: Path, photographs: list[Path], tmp_path: Path) 
     name = f"{own}:Halves"
     with pytest.raises(ValueError, match="no images; pass"):
         vlray.find_regions([], name)
-    with pytest.raises(ValueError, match="no option 'min_box'; did you mean 'min_boxes'"):
+    with pytest.raises(ValueError, match=r"no option 'min_box' \(did you mean 'min_boxes'\?\)"):
         vlray.find_regions(photographs[0], name, min_box=3)
     with pytest.raises(ValueError, match="exceeds max_boxes"):
         vlray.find_regions(photographs[0], name, min_boxes=50, max_boxes=40)

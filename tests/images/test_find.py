@@ -297,8 +297,8 @@ def test_an_image_that_is_listed_twice_is_refused_naming_the_lines(
 
 
 def test_a_listed_uri_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"vlray does not support http://"):
-        list_images(write_list(tmp_path, "a.jpg\nhttp://x.org/b.jpg\n"))
+    with pytest.raises(ValueError, match=r"vlray does not support ftp://"):
+        list_images(write_list(tmp_path, "a.jpg\nftp://x.org/b.jpg\n"))
 
 
 def test_an_empty_list_is_refused(tmp_path: Path) -> None:

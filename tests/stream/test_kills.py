@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -146,13 +147,49 @@ KINDS: dict[str, Callable[[Bench, subprocess.Popen[bytes], random.Random], None]
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.fixture(scope="module")
+def of_tar(bench: Bench, unbroken: dict[str, bytes]) -> tuple[Bench, dict[str, bytes]]:
+    """Runs on the same images in a tar, and the output of an unbroken one."""
+    archive = bench.folder / "many.tar"
+    with tarfile.open(archive, "w") as tar:
+        for path in sorted(bench.images.iterdir()):
+            tar.add(path, path.name)
+    packed = Bench(bench.address, archive, bench.folder, bench.flags)
+    out = bench.folder / "unbroken of tar"
+    extract.main([str(archive), str(out), *packed.flags, "--cluster.address", "none"])
+    whole, members = rows_of(bench.folder / "unbroken"), rows_of(out)
+    for rows in members.values():
+        for row in rows:
+            row["path"] = row["path"].removeprefix("many.tar!")
+    assert members == whole
+    return packed, files_of(out)
+
+
+# Each kind with one source; with --thorough, both.
+KILLED = [
+    pytest.param(
+        kind,
+        source,
+        marks=[] if (source == "tar") == (kind == "the driver is killed") else pytest.mark.thorough,
+    )
+    for kind in KINDS
+    for source in ("folder", "tar")
+]
+
+
+@pytest.mark.parametrize(("kind", "source"), KILLED)
 def test_after_a_kill_the_next_run_gives_the_unbroken_output(
-    kind: str, bench: Bench, unbroken: dict[str, bytes], request: pytest.FixtureRequest
+    kind: str,
+    source: str,
+    bench: Bench,
+    unbroken: dict[str, bytes],
+    of_tar: tuple[Bench, dict[str, bytes]],
+    request: pytest.FixtureRequest,
 ) -> None:
+    bench, unbroken = {"folder": (bench, unbroken), "tar": of_tar}[source]
     for seed in range(request.config.getoption("--kill-rounds")):
         moment = random.Random(seed)
-        out = bench.folder / f"{kind.replace(' ', '-')}-{seed}"
+        out = bench.folder / f"{kind} {source} {seed}".replace(" ", "-")
         for _ in range(1 + seed % 2):  # in every second round, the rerun is killed as well
             process = bench.start(out)
             wait_for_parts(out, process, moment.randrange(0, 8))

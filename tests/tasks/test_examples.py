@@ -225,6 +225,7 @@ def test_a_missing_file_is_said_with_its_places_and_its_source(lines_dataset, tm
     assert str(tmp_path / "test.jsonl") in said
     assert "https://example.org/test.zip" in said
     assert "vlray env set data.annotations.mine FOLDER" in said
+    assert "`vlray datasets list` names the datasets" in said
     (tmp_path / "test.jsonl").write_text("")  # the last part of the official name is enough
     assert len(open_examples(dataset, "test", data_in(tmp_path))) == 0
 

@@ -36,10 +36,11 @@ class ImagesSection(Section):
     root: Annotated[str, Field(min_length=1)]
     """A directory, an image, an archive (``.tar``, ``.tar.gz``, ``.zip``), a Parquet file with
     image bytes, a list file, a CSV, TSV or Parquet file with their paths, or a quoted pattern such
-    as ``'shards/{000000..000123}.tar'`` or ``'data/*.parquet'``; on a disk or in object storage,
-    such as ``s3://bucket/photos``. In a directory without images, the archives are read. A path
-    that does not exist is looked up as an image set (``data.images``), as a dataset of
-    ``vlray datasets list``, and as a relative path in ``env.data_dir``."""
+    as ``'shards/{000000..000123}.tar'`` or ``'data/*.parquet'``; on a disk, in object storage, such
+    as ``s3://bucket/photos``, or at an ``https://`` URL (no directories there). In a directory
+    without images, the archives are read. A path that does not exist is looked up as an image set
+    (``data.images``), as a dataset of ``vlray datasets list``, and as a relative path in
+    ``env.data_dir``."""
 
     dataset: str = ""
     """Name of the dataset. Empty: the name of the image set or of the directory."""

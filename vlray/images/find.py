@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -28,13 +28,14 @@ from vlray.images.sources.entry import (
 from vlray.images.sources.known import Archive, KnownMembers, key_of
 from vlray.images.sources.list_file import LIST_EXTENSIONS, read_list
 from vlray.images.sources.members import list_members
-from vlray.images.sources.names import EXTENSIONS, NameFilter
+from vlray.images.sources.names import EXTENSION_NAMES, EXTENSIONS, NameFilter
 from vlray.images.sources.patterns import expand, is_pattern
 from vlray.images.splits import ALL, choose_splits, is_split, split_prefix
 from vlray.settings.wording import counted
 from vlray.storage import files
 from vlray.storage.fingerprint import ABSENT, of_paths
 
+LISTS = " ".join(sorted(LIST_EXTENSIONS))
 NO_FOLDERS = "; web servers cannot list a folder"
 
 
@@ -109,8 +110,8 @@ def list_images(
     with files.explained(root):
         kind = fs.get_file_info(path).type
     if kind == FileType.Directory:
-        left_out = files.resolve(leave_out)[1] if leave_out else ""
-        walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=left_out, exclude=exclude)
+        out = files.resolve(leave_out)[1] if leave_out else ""
+        walk = Walk(fs, path, follow_symlinks=follow_symlinks, leave_out=out, exclude=exclude)
         found = _in_directory(root, fs, path, walk, wanted)
     elif kind == FileType.NotFound and is_pattern(root):
         found = _matching(root, wanted)
@@ -168,6 +169,9 @@ def _in_directory(root: str, fs: FileSystem, path: str, walk: Walk, wanted: _Wan
     else:
         if not folders:
             rest = choose_splits(folders, wanted.split)[1]
+        of_images = {one.rpartition("/")[0] for one in entries["path"].to_pylist()}
+        # img2dataset writes a table beside each folder of images.
+        unread = [one for one in unread if one.removesuffix(".parquet") not in of_images]
         found = _Found(folder, dataset, entries, rest, walk.names, unread=unread)
     found.unreadable = walk.unreadable
     return found
@@ -197,9 +201,8 @@ def _in_archives(
     entries = listed.filter(pc.invert(is_archive))
     if damaged and not entries.num_rows:
         raise ValueError(f"{damaged[0][0]}: {damaged[0][1]}")
-    found = _Found(
-        folder, dataset, entries, ALL, names, (), KnownMembers(key, members), (), damaged
-    )
+    listed_now = KnownMembers(key, members)
+    found = _Found(folder, dataset, entries, ALL, names, (), listed_now, (), damaged)
     return _chosen_splits(found, wanted.split)
 
 
@@ -246,8 +249,8 @@ def _in_file(root: str, fs: FileSystem, path: str, wanted: _Wanted) -> _Found:
         )
     else:
         raise ValueError(
-            f"{root} is not a directory, an image ({_names(EXTENSIONS)}), an archive (.tar .tar.gz "
-            f".zip), a table (.parquet .csv .tsv) or a list file ({_names(LIST_EXTENSIONS)})"
+            f"{root} is not a directory, an image ({EXTENSION_NAMES}), an archive (.tar .tar.gz "
+            f".zip), a table (.parquet .csv .tsv) or a list file ({LISTS})"
             f"{NO_FOLDERS if files.is_web(fs) else ''}"
         )
     prints = of_paths(folder, paths)
@@ -283,10 +286,6 @@ def _split_of_member(path: str) -> str:
     return _split_of(path) or split_prefix(archive_stem(archive)) or _split_of(member)
 
 
-def _names(extensions: Iterable[str]) -> str:
-    return " ".join(sorted(extensions))
-
-
 def _describe_nothing(root: str, split: Collection[str], found: _Found) -> str:
     where = f"{root} ({', '.join(split)})" if split else root
     skipped = found.names.skipped
@@ -297,4 +296,4 @@ def _describe_nothing(root: str, split: Collection[str], found: _Found) -> str:
     if found.unreadable:
         names = ", ".join(found.unreadable)[:100]
         content += f", and folders that cannot be listed ({names})"
-    return f"no images in {where}: it has {content}; images end in {_names(EXTENSIONS)}"
+    return f"no images in {where}: it has {content}; images end in {EXTENSION_NAMES}"

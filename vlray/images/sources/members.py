@@ -43,6 +43,8 @@ def list_members(
 ) -> dict[Archive, Members]:
     """List the images in archives, several archives at the same time.
 
+    Parquet files without image bytes are skipped, because img2dataset writes one beside each tar.
+
     Args:
         root: Folder or URI that the paths of the archives are relative to.
         archives: Path and fingerprint of each archive.
@@ -52,13 +54,22 @@ def list_members(
 
     Raises:
         OSError: An archive is unreadable.
-        ValueError: A Parquet file has no images.
+        ValueError: All archives are Parquet files without images.
     """
     new = [one for one in archives if one not in known]
     with ThreadPoolExecutor(min(THREADS, len(new) or 1)) as pool:
         jobs = [pool.submit(_listed, root, *one, names.fork(), id_column) for one in new]
-        listed = {one: job.result() for one, job in zip(new, jobs, strict=True)}
-    found = {one: known.get(one) or listed[one] for one in archives}
+    found = dict(known)
+    problem: rows.NoImagesError | None = None
+    for one, job in zip(new, jobs, strict=True):
+        try:
+            found[one] = job.result()
+        except rows.NoImagesError as error:
+            problem = problem or error
+            names.skipped[".parquet"] += 1
+    found = {one: found[one] for one in archives if one in found}
+    if problem and not found:
+        raise problem
     for members in found.values():
         names.skipped += members.skipped
         names.excluded += members.excluded

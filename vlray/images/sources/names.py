@@ -18,6 +18,9 @@ EXTENSIONS = frozenset(
 )
 """Lower-case extensions of image files."""
 
+EXTENSION_NAMES = " ".join(sorted(EXTENSIONS))
+"""The same, as one text for messages."""
+
 OTHER_EXTENSIONS = frozenset(
     (
         *(".heic", ".heif", ".jxl", ".psd", ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw"),

@@ -25,6 +25,10 @@ BATCH = 32  # rows read at a time
 _BYTES, _PATH = "bytes", "path"  # fields of Hugging Face's image type
 
 
+class NoImagesError(ValueError):
+    """Raised when a Parquet file has no column of image bytes."""
+
+
 def image_column(schema: pa.Schema) -> str:
     """Return the column with image bytes: ``image.bytes`` for Hugging Face's type.
 
@@ -63,7 +67,8 @@ def entries(
             Hugging Face's image type stores, else the file's name and the number of the row.
 
     Raises:
-        ValueError: There is no column of image bytes, or no column ``id_column``.
+        NoImagesError: There is no column of image bytes.
+        ValueError: There is no column ``id_column``.
     """
     try:
         file = pq.ParquetFile(stream)
@@ -73,7 +78,7 @@ def entries(
         return
     if not column:
         columns = ", ".join(file.schema_arrow.names)
-        raise ValueError(
+        raise NoImagesError(
             f"{archive} has no column of image bytes ({', '.join(IMAGE_COLUMNS)}, or a struct with "
             f"bytes); its columns are {columns}"
         )
@@ -185,5 +190,8 @@ def read(handle: Handle, place: str) -> bytes:
     except (pa.ArrowException, StopIteration, IndexError) as error:
         raise ImageError(f"the Parquet file is damaged ({_first(error)})") from error
     if value is None:
-        raise ImageError("the row has no image bytes")
+        raise ImageError(
+            "the row has no image bytes; if it has the path of a file only, pass the folder of the "
+            "files, or embed them (datasets.table.embed_table_storage, as push_to_hub does)"
+        )
     return bytes(value)
