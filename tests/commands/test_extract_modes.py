@@ -150,7 +150,6 @@ def test_boxes_of_other_names_or_of_a_form_unknown_end_before_anything_is_writte
         (grid_detector, ["--boxes", "words.txt"], "has no supported box format"),
         ("own.py:Own", ["--boxes", "names.csv"], "own.py:Own has no method pool_boxes"),
         ("own.py:Own", ["--features", "grid"], "own.py:Own has no method grid"),
-        ("lite", ["--features", "grid"], "lite cannot compute grid features"),
     ):
         with pytest.raises(SystemExit) as stop:
             run(photos, tmp_path / "out", detector, *flags)
