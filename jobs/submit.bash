@@ -69,6 +69,7 @@ submit() {
   fi
   cd -- "$root" || exit  # this folder is sent to the nodes, except for .rayignore
   # At level info, the client also lists the files that it leaves out ("Ignoring upload").
+  # shellcheck disable=SC2154 # some scripts set the environment
   exec ray --logging-level warning job submit --working-dir . "${job_options[@]}" -- \
     ${environment[@]+"${environment[@]}"} "${python[@]}" -m "vlray.$command" --env.runs-dir "$runs" "$@"
 }

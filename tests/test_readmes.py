@@ -35,7 +35,7 @@ PARSED_ONLY = {
     r"pip |vlray doctor --fix|vlray demo": "tests/installation/test_wheel.py runs them",
     r"vlray (train|tune|pipeline (?!.*--dry-run))": "trains or searches for minutes",
     r"vlray test": "needs the checkpoint of a training",
-    r"vlray extract .*(vg-caffe|vg-pbua|vinvl)": "needs the published weights",
+    r"vlray extract .*--name (vg-|vinvl|d2:|\S+\.yaml)": "needs the published weights",
     r"vlray datasets score|vlray convert train2014": "needs official files",
     r"(\w+=\S+ )*jobs/|sbatch|ray |export ": "needs a cluster; tests/jobs calls the scripts",
 }

@@ -37,6 +37,7 @@ def submit(
     )
 
 
+@pytest.mark.thorough
 def test_a_job_gives_the_output_of_a_local_run_and_its_log_has_plain_lines(
     head: dict[str, str],
     ray_cluster: str,

@@ -34,7 +34,7 @@ def call(*args: str, address: str, folder: Path) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("form", ["folder", "list"])
+@pytest.mark.parametrize("form", ["folder", pytest.param("list", marks=pytest.mark.thorough)])
 def test_replaced_photographs_are_extracted_again_and_what_reads_them_follows(
     form: str, ray_cluster: str, photos: Path, grid_detector: str, tmp_path: Path
 ) -> None:

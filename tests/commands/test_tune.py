@@ -115,6 +115,7 @@ def test_a_search_ends_in_settings_that_give_the_regions_that_it_measured(
     assert "  objective: ar@36 there, ar@10 here" in refusal(search, capsys)
 
 
+@pytest.mark.thorough
 def test_input_size_is_searched_by_proposals_of_each_and_optuna_goes_on_with_more_trials(
     ray_cluster, photos, truth, tmp_path, capsys
 ) -> None:

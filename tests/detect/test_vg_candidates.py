@@ -13,6 +13,7 @@ from tests.fixtures.collected import config, directly, read, same_regions
 from vlray.tuning.collect import collect
 
 
+@pytest.mark.thorough
 def test_vg_caffe_is_selected_by_the_probabilities_of_all_classes(
     photos: Path,
     tmp_path: Path,

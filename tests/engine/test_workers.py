@@ -55,6 +55,7 @@ def test_what_would_happen_again_is_said_and_not_tried_again(make: Make, tmp_pat
         run_training(config, tmp_path / "run")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("ray_cluster")
 def test_memory_that_is_short_is_told_of_the_workers_there_are(make: Make, tmp_path: Path) -> None:
     config = make(model={"architecture": {"memory_at": "7"}}, training={"steps": 12}, cluster=TWO)

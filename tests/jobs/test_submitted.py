@@ -44,6 +44,7 @@ def submit(
     )
 
 
+@pytest.mark.thorough
 def test_a_training_and_its_test_are_jobs_with_relative_places(
     head: dict[str, str], folder: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_training_and_its_test_are_jobs_with_relative_places(
     assert len(list((folder / "runs" / "default").iterdir())) == 2
 
 
+@pytest.mark.thorough
 def test_gpus_that_no_node_has_are_refused_before_anything_starts(
     head: dict[str, str], folder: Path
 ) -> None:

@@ -100,7 +100,7 @@ def test_after_a_crash_of_the_decoder_the_next_run_singles_the_image_out(
     assert not (tmp_path / "out" / MARKER).exists()
 
 
-@pytest.mark.parametrize("mode", ["hang", "hang early"])
+@pytest.mark.parametrize("mode", [pytest.param("hang", marks=pytest.mark.thorough), "hang early"])
 def test_a_hang_on_ray_ends_two_processes_and_costs_one_image(
     mode: str, ray_cluster: str, folder: Path, tmp_path: Path
 ) -> None:

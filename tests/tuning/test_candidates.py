@@ -69,6 +69,7 @@ def test_regions_are_those_of_an_extraction_and_so_is_their_output(
         candidates.write(found, settings, str(written))
 
 
+@pytest.mark.thorough
 def test_a_collection_is_opened_again_and_travels_to_other_processes(
     small_photos: Path, tmp_path: Path, ray_cluster: str
 ) -> None:
