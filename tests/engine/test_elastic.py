@@ -28,14 +28,23 @@ def test_a_node_is_lost_and_one_worker_ends_what_two_began(make: Make, tmp_path:
     work(alone, tmp_path / "run-alone")
     hold = {"by_words": True, "hold_at": "50", "once": str(once)}
     both = make("both", model={"architecture": hold}, **options)
-    (tmp_path / "both.yaml").write_text(yaml.safe_dump(both.model_dump(mode="json")))
+    (tmp_path / "both.yaml").write_text(
+        yaml.safe_dump(both.model_dump(mode="json", exclude={"config", "trust_code"}))
+    )
 
     timeout = {"health_check_timeout_ms": int(1000 * slowdown())}
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000} | timeout
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     words = tmp_path / "words.txt"
-    command = ["vlray.train", "--config", str(tmp_path / "both.yaml"), "--workers", "1:2"]
+    command = [
+        "vlray.train",
+        "--trust-code",
+        "--config",
+        str(tmp_path / "both.yaml"),
+        "--workers",
+        "1:2",
+    ]
     with contextlib.ExitStack() as stack:
         stack.callback(cluster.shutdown)
         node = cluster.add_node(num_cpus=1)
