@@ -26,7 +26,8 @@ from vlray.detect.conventions import CAFFE, PBUA
 from vlray.detect.selection.per_class import survivors_of
 from vlray.detect.visual_genome.model import build_vg
 from vlray.detect.visual_genome.proposals import clip
-from vlray.detect.visual_genome.regions import RegionFinder, _best_class, _each_class
+from vlray.detect.visual_genome.regions import RegionFinder
+from vlray.detect.visual_genome.selection import best_class, each_class
 from vlray.images.decode import as_bgr
 from vlray.images.resize import ResizeLikeCaffe
 from vlray.regions.batch import RegionBatch
@@ -57,9 +58,7 @@ def options(name: str, **values: Any) -> DetectorSection:
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 70), thresh=st.sampled_from([0.1, 0.3]))
-def test_suppression_is_that_of_one_nms_for_each_class(
-    seed: int, count: int, thresh: float
-) -> None:
+def test_suppression_is_that_of_one_nms_foreach_class(seed: int, count: int, thresh: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     corners = torch.randint(0, 60, (count, 2), generator=generator).double()
     sides = torch.randint(1, 60, (count, 2), generator=generator).double()
@@ -86,7 +85,7 @@ def test_caffe_sorts_regions_only_where_their_number_is_clamped(
     confidence = np.array([0.01, 0.2, 0.02, 0.3, 0.03, 0.4, 0.04, 0.5, 0.05, 0.6], np.float32)
     probs = np.stack([confidence / 2, confidence], 1)
     section = options("vg-caffe", min_boxes=limits[0], max_boxes=limits[1])
-    found = _each_class(np.array(ROWS, np.float32), probs, CAFFE, section)
+    found = each_class(np.array(ROWS, np.float32), probs, CAFFE, section)
     assert found.tolist() == expected
 
 
@@ -96,9 +95,9 @@ def test_a_region_that_loses_its_best_class_stays_by_another() -> None:
         [[0.8, 0.1], [0.7, 0.3]], np.float32
     )  # the second survives in its second class
     section = options("vg-caffe", min_boxes=0, max_boxes=10, score_thresh=0.25)
-    assert _each_class(boxes, probs, CAFFE, section).tolist() == [0, 1]
+    assert each_class(boxes, probs, CAFFE, section).tolist() == [0, 1]
     section = options("vg-caffe", min_boxes=0, max_boxes=10, score_thresh=0.35)
-    assert _each_class(boxes, probs, CAFFE, section).tolist() == [0]
+    assert each_class(boxes, probs, CAFFE, section).tolist() == [0]
 
 
 def test_overlap_counts_whole_pixels_under_caffe() -> None:
@@ -106,8 +105,8 @@ def test_overlap_counts_whole_pixels_under_caffe() -> None:
     probs = np.array([[0.8], [0.7]], np.float32)
     section = options("vg-caffe", min_boxes=0, max_boxes=10)
     strict = replace(CAFFE, nms_thresh=(0.29,))
-    assert _each_class(boxes, probs, strict, section).tolist() == [0]
-    assert _each_class(boxes, probs, replace(strict, plus_one=False), section).tolist() == [0, 1]
+    assert each_class(boxes, probs, strict, section).tolist() == [0]
+    assert each_class(boxes, probs, replace(strict, plus_one=False), section).tolist() == [0, 1]
 
 
 def test_pbua_tries_higher_thresholds_until_there_are_enough() -> None:
@@ -117,14 +116,14 @@ def test_pbua_tries_higher_thresholds_until_there_are_enough() -> None:
 
     def found(number: int) -> list[int]:
         section = options("vg-pbua", min_boxes=number, max_boxes=number)
-        return _best_class(boxes, scores, PBUA, section).tolist()
+        return best_class(boxes, scores, PBUA, section).tolist()
 
     assert found(1) == [0]
     assert found(2) == [0, 1]
     assert len(found(3)) == 3
     assert (
         found(6)
-        == _best_class(
+        == best_class(
             boxes, scores, replace(PBUA, nms_thresh=(0.9,)), options("vg-pbua", min_boxes=6)
         ).tolist()
     )  # never reached: the last threshold's, and fewer

@@ -29,3 +29,17 @@ def stacked(images: Sequence[np.ndarray], device: torch.device) -> Tensor:
     tensor = torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
     np.stack(images, out=tensor.numpy())
     return tensor.to(device, non_blocking=True)
+
+
+def on_host(*columns: Tensor) -> list[np.ndarray]:
+    """Copy columns of one table to the host in one transfer, as float32.
+
+    Ids up to 2^24 and flags keep their values.
+    """
+    wide = [column[:, None] if column.dim() == 1 else column for column in columns]
+    table = torch.cat([column.float() for column in wide], dim=1).cpu().numpy()
+    ends = np.cumsum([column.shape[1] for column in wide])[:-1]
+    # Copies, because a result would keep the whole table alive.
+    parts = [np.ascontiguousarray(part) for part in np.split(table, ends, axis=1)]
+    pairs = zip(columns, parts, strict=True)
+    return [part[:, 0] if column.dim() == 1 else part for column, part in pairs]

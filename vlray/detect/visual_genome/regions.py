@@ -18,11 +18,10 @@ from vlray.config.detector import DetectorSection
 from vlray.detect.conventions import Conventions
 from vlray.detect.grid import grid_regions
 from vlray.detect.probabilities import attribute_columns, class_columns
-from vlray.detect.selection.per_class import confidence_of
-from vlray.detect.selection.rules import most_confident, select_one
-from vlray.detect.transfer import stacked, to_device
+from vlray.detect.transfer import on_host, stacked, to_device
 from vlray.detect.visual_genome.model import VgNetwork
 from vlray.detect.visual_genome.proposals import anchors_of, clip, decode, propose
+from vlray.detect.visual_genome.selection import best_class, each_class
 from vlray.detect.visual_genome.shapes import ATTRIBUTES, BOX_WEIGHTS, OBJECTS, PIXEL_MEAN
 from vlray.regions.batch import RegionBatch
 
@@ -212,7 +211,7 @@ class RegionFinder:
         boxes = boxes.clamp(min=0).minimum(limit)
         is_usable = [flag.expand(count) for flag, count in zip(usable, counts, strict=True)]
         needs_all = rules.nms == "each class" or self._with_class_probs
-        host = _on_host(torch.cat(is_usable), boxes, probs if needs_all else obj_probs)
+        host = on_host(torch.cat(is_usable), boxes, probs if needs_all else obj_probs)
         rows: list[Int64[np.ndarray, " R"]] = []
         selected: list[Float32[np.ndarray, "R 4"]] = []
         start = 0
@@ -243,8 +242,8 @@ class RegionFinder:
         """Select the regions of one image, given the probabilities that the preset's rule needs."""
         if self._rules.nms == "best class":
             best = scores if scores.ndim == 1 else scores.max(axis=1)
-            return _best_class(boxes, best, self._rules, self._options)
-        return _each_class(boxes, scores, self._rules, self._options)
+            return best_class(boxes, best, self._rules, self._options)
+        return each_class(boxes, scores, self._rules, self._options)
 
     def _batch(
         self,
@@ -266,7 +265,7 @@ class RegionFinder:
             of_attributes = scores.softmax(dim=1)[:, :ATTRIBUTES]
             columns += of_attributes.max(dim=1)
             wide |= attribute_columns(of_attributes, self._options)
-        feats, probs, ids, *attributes = _on_host(*columns)
+        feats, probs, ids, *attributes = on_host(*columns)
         attr_probs, attr_ids = attributes or (None, None)
         return RegionBatch(
             image_hw=image_hw,
@@ -279,66 +278,6 @@ class RegionFinder:
             attr_probs=attr_probs,
             **wide,
         )
-
-
-def _on_host(*columns: Tensor) -> list[np.ndarray]:
-    """Copy columns of one table to the host in one transfer, as float32.
-
-    Ids up to 2^24 and flags keep their values.
-    """
-    wide = [column[:, None] if column.dim() == 1 else column for column in columns]
-    table = torch.cat([column.float() for column in wide], dim=1).cpu().numpy()
-    ends = np.cumsum([column.shape[1] for column in wide])[:-1]
-    # Copies, because a result would keep the whole table alive.
-    parts = [np.ascontiguousarray(part) for part in np.split(table, ends, axis=1)]
-    pairs = zip(columns, parts, strict=True)
-    return [part[:, 0] if column.dim() == 1 else part for column, part in pairs]
-
-
-def _each_class(
-    boxes: Float32[np.ndarray, "P 4"],
-    probs: Float32[np.ndarray, "P K"],
-    rules: Conventions,
-    options: DetectorSection,
-) -> Int64[np.ndarray, " R"]:
-    """Select proposals by the rule ``EachClass``.
-
-    On the CPU, also of a GPU's proposals: a GPU would need thousands of launches, one core needs
-    3 ms.
-
-    Source:
-        generate_tsv.py of bottom-up attention.
-    """
-    (nms_thresh,) = rules.nms_thresh  # only presets with "best class" have several
-    exact = boxes.astype(np.float64)
-    if rules.plus_one:  # as visual_genome.proposals.widened
-        exact[:, 2:] += 1
-    return most_confident(confidence_of(exact, probs, nms_thresh), options)
-
-
-def _best_class(
-    boxes: Float32[np.ndarray, "P 4"],
-    scores: Float32[np.ndarray, " P"],
-    rules: Conventions,
-    options: DetectorSection,
-) -> Int64[np.ndarray, " R"]:
-    """Select proposals by the rule ``BestClass``, with NMS across classes.
-
-    If no threshold leaves ``min_boxes`` survivors, the survivors of the last one are selected, and
-    the image has fewer regions. Hugging Face's code would return the previous image's boxes.
-
-    Source:
-        detectron2_mscoco_proposal_maxnms.py of py-bottom-up-attention.
-    """
-    return select_one(
-        boxes,
-        np.zeros(len(scores), np.int64),
-        scores,
-        options.model_copy(update={"nms_thresh": 0}),
-        nms_thresh=rules.nms_thresh,
-        within_class=False,
-        filled=False,
-    )
 
 
 def _per_axis(scales: tuple[float, float]) -> Float32[np.ndarray, " 4"]:
